@@ -1,0 +1,40 @@
+"""What a byte stream is, to everything that joins two of them."""
+
+from typing import Protocol
+
+
+class Duplex(Protocol):
+    """Two directions of bytes: a local socket, a smux stream, a whole basic session.
+
+    One task may receive while another sends; two tasks must not do the same of these.
+    Cancelling any of the awaits is safe: no byte is lost that was not yet returned, and
+    data already accepted by ``send`` still goes out.
+    """
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, at least one; ``b""`` once the peer has ended.
+
+        Raises:
+            StreamError: The stream broke; bytes may be missing.
+        """
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Accept ``data`` and return when there is room for more (backpressure).
+
+        Raises:
+            StreamError: The stream broke, or the peer no longer takes data.
+        """
+        ...
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent; what was sent before goes out first."""
+        ...
+
+    def abort(self) -> None:
+        """End both directions at once, as an error; idempotent, never waits."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let what was sent go out, then release everything; idempotent."""
+        ...

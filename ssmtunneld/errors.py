@@ -1,0 +1,291 @@
+"""Every error of the package, grouped by who must act.
+
+::
+
+    SsmtunneldError
+    ├── LocalProtocolError        our own code broke a rule: a bug, please report it
+    ├── ConfigError               the configuration file must be changed
+    ├── AddressInUse              another process holds a local address
+    └── TunnelError               something happened to one tunnel; says what follows
+        ├── LinkError             the websocket: the session itself may live on
+        │   ├── LinkLost              closed, reset or cut
+        │   ├── LinkRefused           the upgrade was answered with an HTTP error
+        │   └── PeerUnresponsive      nothing was heard for too long
+        ├── SessionError          the session is over; another may be started
+        │   ├── RemoteProtocolError   the peer broke the protocol
+        │   ├── HandshakeFailed       the agent and we could not agree
+        │   ├── ChannelClosed         the service said channel_closed
+        │   └── SessionGone           ResumeSession says there is nothing to resume
+        ├── AwsError              the control plane said no
+        │   ├── Throttled             too many calls
+        │   ├── ServiceUnavailable    the service failed, or could not be reached
+        │   ├── TargetNotConnected    no agent answers for the target
+        │   ├── AccessDenied          IAM says no
+        │   ├── CredentialsUnusable   none, expired, or a human must log in
+        │   └── RequestRejected       the request itself is wrong: a setting must change
+        └── StreamError           one local connection
+            ├── StreamReset           ended without its end of file
+            ├── DestinationRefused    the agent could not connect to the destination
+            └── NoSessionReady        no session could be had in time
+
+A class says what follows (``recovery``), an instance holds the evidence, ``str()``
+makes one sentence of what happened and why, and ``advice`` says what to do about it.
+"""
+
+from enum import Enum, auto
+from typing import ClassVar
+
+from typing_extensions import override
+
+
+class Recovery(Enum):
+    """What the supervisor of a session does next (design D11)."""
+
+    RESUME = auto()
+    """Keep the session: ask for a new token and reconnect."""
+    RESTART = auto()
+    """Discard the session and start another."""
+    WAIT = auto()
+    """Only a human or a change elsewhere helps: retry slowly, say what to do."""
+    STOP = auto()
+    """The configuration of this mapping is wrong: retrying cannot help."""
+
+
+class SsmtunneldError(Exception):
+    """Anything that this package raises on purpose."""
+
+    advice: str = ""
+    """What the reader should do, as one imperative sentence without a full stop."""
+
+
+class LocalProtocolError(SsmtunneldError):
+    """We were asked for something that the protocol does not allow."""
+
+    advice = "this is a defect of ssmtunneld, please report it"
+
+
+class ConfigError(SsmtunneldError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: One line each: ``file:line: key.path: what is wrong``.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    @override
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class AddressInUse(SsmtunneldError):
+    """A local address cannot be bound.
+
+    Args:
+        address: The address as the configuration spells it.
+        reason: The operating system's words.
+        holder: Who holds it, where that could be found out (``"sshd, pid 812"``).
+    """
+
+    def __init__(self, address: str, reason: str, holder: str = "") -> None:
+        super().__init__(address, reason, holder)
+        self.address = address
+        self.reason = reason
+        self.holder = holder
+        self.advice = (
+            f"stop {holder} or choose another address" if holder else "choose another"
+        )
+
+    @override
+    def __str__(self) -> str:
+        held = f" (held by {self.holder})" if self.holder else ""
+        return f"cannot listen on {self.address}: {self.reason}{held}"
+
+
+class TunnelError(SsmtunneldError):
+    """Something happened to one tunnel."""
+
+    recovery: ClassVar[Recovery] = Recovery.RESTART
+
+
+class LinkError(TunnelError):
+    """The websocket failed; the session may live on."""
+
+    recovery = Recovery.RESUME
+
+
+class LinkLost(LinkError):
+    """The websocket ended.
+
+    Args:
+        reason: What ended it, for a person.
+        code: The close code of RFC 6455 section 7.4, where a close frame arrived.
+    """
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason, code)
+        self.reason = reason
+        self.code = code
+
+    @override
+    def __str__(self) -> str:
+        code = "" if self.code is None else f" (close code {self.code})"
+        return f"the data channel's websocket ended: {self.reason}{code}"
+
+
+class LinkRefused(LinkError):
+    """The websocket upgrade was answered with an HTTP error.
+
+    Args:
+        status: The HTTP status.
+        host: Where.
+    """
+
+    def __init__(self, status: int, host: str) -> None:
+        super().__init__(status, host)
+        self.status = status
+        self.host = host
+        if status in {401, 403}:
+            self.advice = (
+                "allow ssmmessages:OpenDataChannel on "
+                "arn:aws:ssm:*:*:session/${aws:userid}-* in the caller's IAM policy"
+            )
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.host} refused the data channel with HTTP {self.status}"
+
+
+class PeerUnresponsive(LinkError):
+    """Nothing was heard from the service for too long (design D4).
+
+    Args:
+        waited: Seconds of silence.
+    """
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(waited)
+        self.waited = waited
+
+    @override
+    def __str__(self) -> str:
+        return f"nothing was heard on the data channel for {self.waited:.0f} s"
+
+
+class SessionError(TunnelError):
+    """The session is over; another one may be started."""
+
+
+class RemoteProtocolError(SessionError):
+    """The peer sent something that the protocol does not allow."""
+
+
+class HandshakeFailed(SessionError):
+    """The agent and we could not agree on a session (protocol 5)."""
+
+
+class ChannelClosed(SessionError):
+    """The service closed the channel (protocol 3.4).
+
+    Args:
+        output: The service's or agent's words; empty for an ordinary end.
+    """
+
+    def __init__(self, output: str = "") -> None:
+        super().__init__(output)
+        self.output = output
+
+    @override
+    def __str__(self) -> str:
+        words = " ".join(self.output.replace("----------ERROR-------", "").split())
+        return f"the service ended the session: {words or 'no reason given'}"
+
+
+class SessionGone(SessionError):
+    """There is nothing to resume: timed out, terminated or unknown (protocol 1.7)."""
+
+    def __init__(self, session_id: str, reason: str) -> None:
+        super().__init__(session_id, reason)
+        self.session_id = session_id
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"session {self.session_id} cannot be resumed: {self.reason}"
+
+
+class AwsError(TunnelError):
+    """The control plane said no.
+
+    Args:
+        operation: ``StartSession``, ``ResumeSession``, ...
+        code: The service's error code, or a short word of ours.
+        message: The service's words, verbatim.
+        advice: What to do about it.
+    """
+
+    def __init__(
+        self, operation: str, code: str, message: str, advice: str = ""
+    ) -> None:
+        super().__init__(operation, code, message, advice)
+        self.operation = operation
+        self.code = code
+        self.message = message
+        if advice:
+            self.advice = advice
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.operation} failed: {self.code}: {self.message}"
+
+
+class Throttled(AwsError):
+    """Too many calls; try again later, with jitter."""
+
+
+class ServiceUnavailable(AwsError):
+    """The service failed or could not be reached; try again."""
+
+
+class TargetNotConnected(AwsError):
+    """No agent answers for the target."""
+
+    recovery = Recovery.WAIT
+
+
+class AccessDenied(AwsError):
+    """IAM says no."""
+
+    recovery = Recovery.WAIT
+
+
+class CredentialsUnusable(AwsError):
+    """There are no credentials, or they expired, or a human must log in."""
+
+    recovery = Recovery.WAIT
+
+
+class RequestRejected(AwsError):
+    """The request itself is wrong: unknown document, bad parameter."""
+
+    recovery = Recovery.STOP
+
+
+class StreamError(TunnelError):
+    """One local connection; its session goes on."""
+
+
+class StreamReset(StreamError):
+    """The stream ended without its end of file; data may be missing."""
+
+
+class DestinationRefused(StreamError):
+    """The agent could not connect to the destination (protocol 6.6)."""
+
+    advice = "check that the destination is up and reachable from the target"
+
+
+class NoSessionReady(StreamError):
+    """No session could be had within ``connect_timeout``."""

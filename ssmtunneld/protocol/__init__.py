@@ -1,0 +1,1 @@
+"""The Session Manager data channel, without I/O, clock, dice or log."""

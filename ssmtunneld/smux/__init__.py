@@ -1,0 +1,1 @@
+"""smux version 1, without I/O: many streams inside one byte stream (protocol 7)."""
