@@ -1,0 +1,1 @@
+"""What we need of AWS: sessions, credentials, signatures, targets."""

@@ -1,0 +1,1 @@
+"""Local listeners and the relay between two byte streams."""

@@ -1,0 +1,1 @@
+"""Observation: logs and what else an operator looks at."""

@@ -1,0 +1,1 @@
+"""Channels on real websockets, and the byte streams inside them."""

@@ -1,0 +1,1 @@
+"""Keeping sessions warm: policy, one session's life, the pool."""
