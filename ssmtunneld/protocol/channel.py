@@ -1,0 +1,333 @@
+"""One data channel, which outlives its websocket.
+
+Three things drive it: the user (``attach``, ``detach``, ``send``, ``terminate``,
+``close``), the network (``receive``) and the clock (``on_deadline`` at
+``next_deadline``). After each of them ``drain`` gives, in order, what is to be done.
+Nothing here waits, reads a clock or rolls dice: those come in as arguments.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ssmtunneld.errors import (
+    ChannelClosed,
+    HandshakeFailed,
+    RemoteProtocolError,
+    SessionError,
+)
+from ssmtunneld.protocol.events import (
+    Closed,
+    Deliver,
+    DialFailed,
+    Effect,
+    Introduce,
+    Opened,
+    Transmit,
+)
+from ssmtunneld.protocol.handshake import CLIENT_VERSION, Terms, answer
+from ssmtunneld.protocol.inbound import Inbound
+from ssmtunneld.protocol.message import (
+    ACK_FLAGS,
+    Flag,
+    Message,
+    MessageType,
+    PayloadType,
+    decode,
+    decode_flag,
+    encode,
+    encode_flag,
+)
+from ssmtunneld.protocol.outbound import Outbound
+from ssmtunneld.protocol.payloads import (
+    ClosedDocument,
+    HandshakeComplete,
+    HandshakeRequest,
+    OpenDataChannel,
+    encode_acknowledgement,
+    parse_acknowledgement,
+)
+from ssmtunneld.protocol.states import State, Trigger, step
+from ssmtunneld.secret import Secret
+
+HANDSHAKE_TIMEOUT: Final = 20.0
+"""Seconds from the first websocket to HandshakeComplete. The agent gives up 15 s after
+its request, and a new agent process takes a moment to start (protocol appendix A)."""
+PAUSE_TIMEOUT: Final = 2.0
+"""Seconds for which pause_publication is heeded if nothing ends it (protocol 4.6)."""
+MALFORMED_LIMIT: Final = 100
+"""Messages that may be undecodable before the peer is taken to speak something else.
+TCP and TLS deliver what was sent, so even one is strange; official peers drop it."""
+
+_INPUT: Final = MessageType.INPUT.value
+_OUTPUT: Final = MessageType.OUTPUT.value
+_ACKNOWLEDGE: Final = MessageType.ACKNOWLEDGE.value
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """A snapshot of one channel; counts are since its beginning."""
+
+    state: State
+    unacked: int
+    """Messages that wait for an acknowledgement."""
+    unacked_bytes: int
+    window: int
+    """Messages that may wait at a time."""
+    early: int
+    """Messages that wait for one before them."""
+    rtt: float | None
+    """Smoothed round-trip time to the agent, in seconds."""
+    retransmitted: int
+    duplicates: int
+    malformed: int
+    paused: bool
+
+
+class DataChannel:
+    """The client's end of a data channel.
+
+    Args:
+        client_id: A UUID, constant for the life of the session (protocol 2.2).
+        new_id: Returns 16 random bytes, for the ids of messages and requests.
+        wall_clock_ms: Returns the Unix time in milliseconds, for their stamps.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        new_id: Callable[[], bytes],
+        wall_clock_ms: Callable[[], int],
+    ) -> None:
+        self._client_id = client_id
+        self._new_id = new_id
+        self._wall_clock_ms = wall_clock_ms
+        self._state = State.IDLE
+        self._effects: list[Effect] = []
+        self._inbound = Inbound()
+        self._outbound = Outbound()
+        self._terms: Terms | None = None
+        self._handshake_deadline: float | None = None
+        self._paused_until: float | None = None
+        self._malformed = 0
+
+    # What the user does.
+
+    def attach(self, request_id: str, token: Secret, now: float) -> None:
+        """Begin to use a new websocket, introduced by ``token``.
+
+        Everything that is not acknowledged is sent again at once (design D2).
+
+        Raises:
+            LocalProtocolError: The channel is attached already, or closed.
+        """
+        if self._state is State.IDLE:
+            self._handshake_deadline = now + HANDSHAKE_TIMEOUT
+        self._state = step(self._state, Trigger.ATTACH)
+        self._paused_until = None
+        opening = OpenDataChannel(request_id, token, self._client_id, CLIENT_VERSION)
+        self._effects.append(Introduce(opening.encode()))
+        self._retransmit(self._outbound.resend_all(now))
+
+    def detach(self) -> None:
+        """Note that the websocket is gone; effects not yet drained are dropped.
+
+        They were meant for that websocket: what matters of them is sent again by
+        ``attach``. Facts (deliveries among them) stay.
+
+        Raises:
+            LocalProtocolError: The channel is not attached.
+        """
+        self._state = step(self._state, Trigger.DETACH)
+        self._effects = [
+            effect
+            for effect in self._effects
+            if not isinstance(effect, Introduce | Transmit)
+        ]
+
+    @property
+    def room(self) -> int:
+        """Messages that :meth:`send` takes now."""
+        if self._state is not State.OPEN or self._paused_until is not None:
+            return 0
+        return self._outbound.room
+
+    def send(self, payload: bytes, now: float) -> None:
+        """Send ``payload``, 1 to 1024 bytes of the stream; there must be ``room``."""
+        assert self.room > 0, "send() without room"
+        self._send(PayloadType.OUTPUT, payload, now)
+
+    def send_flag(self, flag: Flag, now: float) -> None:
+        """Send a flag, behind everything sent so far, whatever the window says.
+
+        Nothing is sent unless the channel is open: a flag is not worth a resume.
+        """
+        if self._state is State.OPEN:
+            self._send(PayloadType.FLAG, encode_flag(flag), now)
+
+    def close(self, error: SessionError) -> None:
+        """End the channel because of ``error``; idempotent."""
+        if self._state is not State.CLOSED:
+            self._state = step(self._state, Trigger.CLOSE)
+            self._handshake_deadline = None
+            self._effects.append(Closed(error))
+
+    # What the network does.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take one websocket message, binary or text (both are the same, protocol 2.4).
+
+        Raises:
+            RemoteProtocolError: The peer breaks the protocol; the session is worthless.
+        """
+        if self._state is State.CLOSED:
+            return
+        try:
+            message = decode(data)
+        except RemoteProtocolError:
+            self._malformed += 1
+            if self._malformed > MALFORMED_LIMIT:
+                raise
+            return
+        kind = message.message_type
+        if kind == _OUTPUT:
+            self._paused_until = None
+            self._receive_output(message, now)
+        elif kind == _ACKNOWLEDGE:
+            self._paused_until = None
+            sequence = parse_acknowledgement(message.payload)
+            self._retransmit(self._outbound.acknowledge(sequence, now))
+        else:
+            self._receive_service(kind, message.payload, now)
+
+    def _receive_service(self, kind: str, payload: bytes, now: float) -> None:
+        # Neither sequenced nor acknowledged; anything else is for others (3.1).
+        if kind == MessageType.CHANNEL_CLOSED:
+            self.close(ChannelClosed(ClosedDocument.parse(payload).output))
+        elif kind == MessageType.PAUSE_PUBLICATION:
+            self._paused_until = now + PAUSE_TIMEOUT
+        elif kind == MessageType.START_PUBLICATION:
+            self._paused_until = None
+
+    def _receive_output(self, message: Message, now: float) -> None:
+        if not self._inbound.accept(message):
+            return
+        self._acknowledge(message)
+        for ready in self._inbound.ready():
+            self._process(ready.payload_type, ready.payload, now)
+
+    def _acknowledge(self, message: Message) -> None:
+        payload = encode_acknowledgement(
+            message.message_type, message.message_id, message.sequence
+        )
+        self._transmit(_ACKNOWLEDGE, 0, payload, 0, ACK_FLAGS)
+
+    def _process(self, payload_type: int, payload: bytes, now: float) -> None:
+        if payload_type == PayloadType.OUTPUT:
+            if self._terms is None:
+                raise RemoteProtocolError("data before the handshake")
+            self._effects.append(Deliver(payload))
+        elif payload_type == PayloadType.HANDSHAKE_REQUEST:
+            self._answer(HandshakeRequest.parse(payload), now)
+        elif payload_type == PayloadType.HANDSHAKE_COMPLETE:
+            self._complete(HandshakeComplete.parse(payload))
+        elif payload_type == PayloadType.FLAG:
+            self._take_flag(decode_flag(payload))
+        # Every other type belongs to shell sessions, which this is not.
+
+    def _take_flag(self, flag: int) -> None:
+        if flag == Flag.CONNECT_TO_PORT_ERROR:
+            self._effects.append(DialFailed())
+
+    def _answer(self, request: HandshakeRequest, now: float) -> None:
+        if self._terms is not None:
+            return  # nobody asks twice, and a second answer could only confuse
+        try:
+            reply = answer(request)
+        except HandshakeFailed as error:
+            self.close(error)
+            return
+        self._send(PayloadType.HANDSHAKE_RESPONSE, reply.response.encode(), now)
+        if reply.terms is None:
+            self.close(HandshakeFailed(reply.refusal))
+        self._terms = reply.terms
+
+    def _complete(self, complete: HandshakeComplete) -> None:
+        if self._terms is None:
+            raise RemoteProtocolError("the handshake was completed without a request")
+        if self._state is State.HANDSHAKING:
+            self._state = step(self._state, Trigger.COMPLETE)
+            self._handshake_deadline = None
+            terms = self._terms
+            if complete.customer_message:
+                terms = terms.noted(complete.customer_message)
+            self._effects.append(Opened(terms))
+
+    # What the clock does.
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`on_deadline` must run, on the caller's clock."""
+        deadline = self._handshake_deadline
+        if self._state in (State.HANDSHAKING, State.OPEN):
+            for other in (self._paused_until, self._outbound.next_deadline()):
+                if other is not None and (deadline is None or other < deadline):
+                    deadline = other
+        return deadline
+
+    def on_deadline(self, now: float) -> None:
+        """Do what is due; calling it too early does nothing."""
+        if self._handshake_deadline is not None and now >= self._handshake_deadline:
+            waited = f"{HANDSHAKE_TIMEOUT:.0f} s"
+            self.close(HandshakeFailed(f"the agent did not complete it in {waited}"))
+        if self._state in (State.HANDSHAKING, State.OPEN):
+            if self._paused_until is not None and now >= self._paused_until:
+                self._paused_until = None
+            self._retransmit(self._outbound.on_deadline(now))
+
+    # What comes out.
+
+    def drain(self) -> list[Effect]:
+        """Return, and forget, what is to be done, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    def statistics(self) -> ChannelStatistics:
+        """Return a snapshot."""
+        return ChannelStatistics(
+            state=self._state,
+            unacked=self._outbound.unacked,
+            unacked_bytes=self._outbound.unacked_bytes,
+            window=self._outbound.window,
+            early=self._inbound.early,
+            rtt=self._outbound.round_trip.smoothed,
+            retransmitted=self._outbound.retransmitted,
+            duplicates=self._inbound.duplicates,
+            malformed=self._malformed,
+            paused=self._paused_until is not None,
+        )
+
+    def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> None:
+        sequence = self._outbound.next_sequence
+        data = self._transmit(_INPUT, sequence, payload, payload_type, 0)
+        self._outbound.send(data, now)
+
+    def _transmit(
+        self, kind: str, sequence: int, payload: bytes, payload_type: int, flags: int
+    ) -> bytes:
+        data = encode(
+            Message(
+                kind,
+                sequence,
+                self._new_id(),
+                self._wall_clock_ms(),
+                payload,
+                payload_type,
+                flags,
+            )
+        )
+        self._effects.append(Transmit(data))
+        return data
+
+    def _retransmit(self, messages: list[bytes]) -> None:
+        self._effects.extend(map(Transmit, messages))

@@ -1,0 +1,60 @@
+"""What comes out of a channel: things to do, and facts.
+
+The two that pass once per message are plain slotted dataclasses: a frozen one costs
+three times as much to make (0.6 against 0.2 microseconds on CPython 3.11).
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ssmtunneld.errors import SessionError
+from ssmtunneld.protocol.handshake import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Send ``text`` as the first, textual message on the new websocket.
+
+    It holds the token in clear, which is why its repr does not show it.
+    """
+
+    text: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Transmit:
+    """Send ``data`` as one binary websocket message."""
+
+    data: bytes
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Hand ``payload`` to the stream layer; it is next in sequence."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The handshake is complete: data may flow under ``terms``."""
+
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """The agent could not connect one stream to its destination (protocol 6.3).
+
+    It does not say which one.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The channel is over because of ``error``; nothing comes out after this."""
+
+    error: SessionError
+
+
+Effect: TypeAlias = Introduce | Transmit | Deliver | Opened | DialFailed | Closed

@@ -1,0 +1,65 @@
+"""What arrived and is not yet in order (protocol 4.3, design D2)."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ssmtunneld.protocol.message import Message
+
+MAX_EARLY: Final = 100_000
+"""Messages: the agent's own capacity, which it may send behind one that is missing."""
+MAX_EARLY_BYTES: Final = 64 << 20
+"""Bytes: what an unpaced agent on a fast network sends in a second or two."""
+OVERHEAD: Final = 400
+"""Bytes that CPython needs for one buffered message beside its payload."""
+
+
+class Inbound:
+    """The receiving half of a channel's reliability."""
+
+    __slots__ = ("_early", "_early_bytes", "duplicates", "expected", "overflows")
+
+    def __init__(self) -> None:
+        self.expected = 0
+        """The sequence number that is delivered next."""
+        self.duplicates = 0
+        self.overflows = 0
+        self._early: dict[int, Message] = {}
+        self._early_bytes = 0
+
+    @property
+    def early(self) -> int:
+        """Messages that wait for one before them."""
+        return len(self._early)
+
+    def accept(self, message: Message) -> bool:
+        """Take ``message`` into memory; return whether to acknowledge it.
+
+        Everything that was ever taken is acknowledged again, because a repeat means
+        that our acknowledgement was lost, and an agent whose oldest message is never
+        acknowledged repeats it for ever and nothing behind it (protocol 4.5). Only what
+        does not fit is left to the agent to send again.
+        """
+        sequence = message.sequence
+        if sequence < self.expected or sequence in self._early:
+            self.duplicates += 1
+            return True
+        cost = len(message.payload) + OVERHEAD
+        if sequence > self.expected and (
+            len(self._early) >= MAX_EARLY or self._early_bytes + cost > MAX_EARLY_BYTES
+        ):
+            self.overflows += 1
+            return False
+        self._early[sequence] = message
+        self._early_bytes += cost
+        return True
+
+    def ready(self) -> Iterator[Message]:
+        """Yield, and forget, the messages that are next in sequence.
+
+        ``expected`` moves before a message is yielded, so that whatever its handling
+        does, it is never delivered twice (protocol 8, trap 3).
+        """
+        while (message := self._early.pop(self.expected, None)) is not None:
+            self._early_bytes -= len(message.payload) + OVERHEAD
+            self.expected += 1
+            yield message

@@ -1,0 +1,179 @@
+"""What was sent and is not yet acknowledged: window, losses, timers (design D2).
+
+Neither official peer has flow control here (protocol 4.4); the window is ours, so that
+the agent's buffers, and the service's, never have to hold more than a stated amount.
+
+Losses are found as QUIC finds them (RFC 9002 section 6.1): every copy that is sent gets
+a number in sending order, and a copy is lost once one that was sent three or more
+later is acknowledged. The dictionary of unacknowledged messages is kept in that order,
+so that both this test and the timer look at its front only.
+"""
+
+from typing import Final
+
+from ssmtunneld.protocol.timing import RoundTrip
+
+MIN_WINDOW: Final = 16
+"""Messages. Below this a single loss could not be found without a timer."""
+INITIAL_WINDOW: Final = 64
+"""Messages: 64 KiB, what a web page or a query result often is."""
+MAX_WINDOW: Final = 1024
+"""Messages: 1 MiB of payload, a quarter of the agent's smux buffer (protocol 6.7)."""
+MAX_BYTES: Final = 1 << 20
+"""Bytes of encoded messages, should a payload ever be larger than usual."""
+REORDERING: Final = 3
+"""Copies by which the service may reorder before we take one for lost."""
+
+
+class _Sent:
+    __slots__ = ("copies", "data", "first_order", "last_sent", "order")
+
+    def __init__(self, data: bytes, order: int, now: float) -> None:
+        self.data = data
+        self.first_order = order
+        self.order = order
+        self.last_sent = now
+        self.copies = 1
+
+
+class Outbound:
+    """The sending half of a channel's reliability.
+
+    ``next_sequence`` is the number of the message that is sent next. Methods that find
+    messages to repeat return their bytes, unchanged, oldest first (protocol 4.2).
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_newest_acked",
+        "_order",
+        "_recovering_until",
+        "_threshold",
+        "_unacked",
+        "_window",
+        "next_sequence",
+        "retransmitted",
+        "round_trip",
+    )
+
+    def __init__(self) -> None:
+        self.next_sequence = 0
+        self.retransmitted = 0
+        self.round_trip = RoundTrip()
+        self._unacked: dict[int, _Sent] = {}
+        self._bytes = 0
+        self._order = 0
+        self._newest_acked = -1
+        self._window = float(INITIAL_WINDOW)
+        self._threshold = float(MAX_WINDOW)
+        self._recovering_until = -1
+
+    @property
+    def unacked(self) -> int:
+        """Messages that were sent and are not acknowledged."""
+        return len(self._unacked)
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Bytes of those messages, headers included."""
+        return self._bytes
+
+    @property
+    def window(self) -> int:
+        """Messages that may be unacknowledged at a time."""
+        return int(self._window)
+
+    @property
+    def room(self) -> int:
+        """Messages that may be sent now."""
+        if self._bytes >= MAX_BYTES:
+            return 0
+        return max(0, int(self._window) - len(self._unacked))
+
+    def send(self, data: bytes, now: float) -> None:
+        """Record that ``data``, numbered ``next_sequence``, is sent for the first time.
+
+        The window is advice: ``room`` is for the caller to respect, so that a handshake
+        or a flag can always be sent.
+        """
+        self._unacked[self.next_sequence] = _Sent(data, self._order, now)
+        self.next_sequence += 1
+        self._order += 1
+        self._bytes += len(data)
+
+    def acknowledge(self, sequence: int, now: float) -> list[bytes]:
+        """Note one acknowledgement; return what it shows to be lost.
+
+        Acknowledgements of anything else than an unacknowledged message are ignored:
+        the peers repeat them.
+        """
+        sent = self._unacked.pop(sequence, None)
+        if sent is None:
+            return []
+        self._bytes -= len(sent.data)
+        if sent.copies == 1:
+            self.round_trip.sample(now - sent.last_sent)
+        self._newest_acked = max(self._newest_acked, sent.first_order)
+        self._grow()
+        return self._lost(now)
+
+    def _grow(self) -> None:
+        # A window that is not used tells nothing about the path (RFC 7661).
+        if (len(self._unacked) + 1) * 2 < self._window:
+            return
+        step = 1.0 if self._window < self._threshold else 1.0 / self._window
+        self._window = min(self._window + step, MAX_WINDOW)
+
+    def _lost(self, now: float) -> list[bytes]:
+        newest = self._newest_acked - REORDERING
+        lost: list[int] = []
+        for sequence, sent in self._unacked.items():
+            if sent.order > newest:
+                break
+            lost.append(sequence)
+        if lost:
+            self._shrink(self._unacked[lost[-1]].order)
+        return [self._repeat(sequence, now) for sequence in lost]
+
+    def _shrink(self, order: int) -> None:
+        # One flight of messages halves the window once, however many of it are lost.
+        if order <= self._recovering_until:
+            return
+        self._recovering_until = self._order
+        self._threshold = self._window = max(self._window / 2, MIN_WINDOW)
+
+    def _repeat(self, sequence: int, now: float) -> bytes:
+        sent = self._unacked.pop(sequence)
+        self._unacked[sequence] = sent  # to the end: the dictionary is in sending order
+        sent.order = self._order
+        sent.last_sent = now
+        sent.copies += 1
+        self._order += 1
+        self.retransmitted += 1
+        return sent.data
+
+    def resend_all(self, now: float) -> list[bytes]:
+        """Return everything unacknowledged, in sequence, for a new websocket."""
+        self.round_trip.reset_backoff()
+        return [self._repeat(sequence, now) for sequence in sorted(self._unacked)]
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`on_deadline` must run; ``None`` if nothing is unacknowledged."""
+        for sent in self._unacked.values():
+            return sent.last_sent + self.round_trip.timeout
+        return None
+
+    def on_deadline(self, now: float) -> list[bytes]:
+        """Return the messages that waited for longer than the timeout."""
+        timeout = self.round_trip.timeout
+        late: list[int] = []
+        for sequence, sent in self._unacked.items():
+            if now < sent.last_sent + timeout:  # the expression of next_deadline()
+                break
+            late.append(sequence)
+        if late:
+            self._threshold = max(self._window / 2, MIN_WINDOW)
+            self._window = float(MIN_WINDOW)
+            self._recovering_until = self._order
+            self.round_trip.back_off()
+        return [self._repeat(sequence, now) for sequence in sorted(late)]

@@ -1,0 +1,115 @@
+"""One smux stream: what waits to be sent, and what waits to be read."""
+
+from collections import deque
+from typing import Final
+
+PIECE_OVERHEAD: Final = 64
+"""Bytes that CPython needs for one buffered piece beside its content. It is counted, so
+that a peer that sends single bytes cannot fill the memory under a bound in bytes."""
+
+
+class Stream:
+    """The two halves of one stream; its session moves the bytes.
+
+    The sending half is over when FIN was sent; the receiving half when FIN arrived and
+    everything before it was read. A stream that the agent could not connect is
+    ``refused``: it ended without a byte, behind a notice that some dial had failed.
+    """
+
+    __slots__ = (
+        "_incoming",
+        "_outgoing",
+        "aborted",
+        "ended",
+        "fin_sent",
+        "finishing",
+        "pending",
+        "received",
+        "refused",
+        "sent",
+        "stream_id",
+        "syn_sent",
+        "unread",
+    )
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self._outgoing: deque[bytes | memoryview] = deque()
+        self.pending = 0
+        """Bytes that wait to be sent."""
+        self._incoming: list[bytes] = []
+        self.unread = 0
+        """Bytes of memory that what waits to be read takes."""
+        self.sent = 0
+        """Bytes that went into frames."""
+        self.received = 0
+        """Bytes that arrived."""
+        self.syn_sent = False
+        self.finishing = False
+        """Nothing more is to be sent after what is pending."""
+        self.fin_sent = False
+        self.ended = False
+        """The peer has finished: nothing more arrives."""
+        self.refused = False
+        self.aborted = False
+        """We have forgotten the stream; what arrives for it is dropped."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a frame to send."""
+        return bool(
+            self.pending or not self.syn_sent or (self.finishing and not self.fin_sent)
+        )
+
+    def put(self, data: bytes) -> None:
+        """Queue ``data`` to be sent."""
+        self._outgoing.append(data)
+        self.pending += len(data)
+
+    def discard_pending(self) -> None:
+        """Forget what waits to be sent."""
+        self._outgoing.clear()
+        self.pending = 0
+
+    def take(self, limit: int) -> bytes:
+        """Remove and return up to ``limit`` pending bytes, gathering small pieces."""
+        first = self._outgoing[0]
+        if len(first) > limit:
+            # A view: the rest of a large piece is not copied again for each frame.
+            view = memoryview(first)
+            self._outgoing[0] = view[limit:]
+            piece = bytes(view[:limit])
+        elif len(first) == limit or len(self._outgoing) == 1:
+            piece = bytes(self._outgoing.popleft())
+        else:
+            piece = self._gather(limit)
+        self.pending -= len(piece)
+        self.sent += len(piece)
+        return piece
+
+    def _gather(self, limit: int) -> bytes:
+        pieces: list[bytes | memoryview] = []
+        while self._outgoing and limit:
+            piece = self._outgoing.popleft()
+            if len(piece) > limit:
+                view = memoryview(piece)
+                self._outgoing.appendleft(view[limit:])
+                piece = view[:limit]
+            pieces.append(piece)
+            limit -= len(piece)
+        return b"".join(pieces)
+
+    def arrive(self, data: bytes) -> None:
+        """Add bytes that arrived from the peer."""
+        self._incoming.append(data)
+        self.unread += len(data) + PIECE_OVERHEAD
+        self.received += len(data)
+
+    def read(self) -> bytes:
+        """Remove and return everything that waits to be read."""
+        incoming = self._incoming
+        if not incoming:
+            return b""
+        self._incoming = []
+        self.unread = 0
+        return incoming[0] if len(incoming) == 1 else b"".join(incoming)

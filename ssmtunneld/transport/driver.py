@@ -1,0 +1,283 @@
+"""Runs one channel on successive links; the only place where effects meet the loop.
+
+Nothing here awaits between feeding the channel and carrying out what it asks for, so
+no lock is needed: state changes only between turns of the loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+from uuid import uuid4
+
+from ssmtunneld.errors import (
+    LinkError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SessionError,
+)
+from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
+from ssmtunneld.protocol.events import (
+    Closed,
+    Deliver,
+    DialFailed,
+    Effect,
+    Introduce,
+    Opened,
+    Transmit,
+)
+from ssmtunneld.protocol.handshake import Terms
+from ssmtunneld.protocol.message import Flag
+from ssmtunneld.secret import Secret
+from ssmtunneld.transport.link import Link
+
+
+class Port(Protocol):
+    """What a channel carries: the upper end of its byte stream (streams.py).
+
+    None of these calls waits. ``receive`` raises RemoteProtocolError where the bytes
+    make no sense.
+    """
+
+    @property
+    def congested(self) -> bool:
+        """Whether more is unread than may be: stop reading the link (design D7)."""
+        ...
+
+    def next_payload(self) -> bytes:
+        """Return the next payload to send, at most 1024 bytes; ``b""`` if none."""
+        ...
+
+    def after_sending(self) -> None:
+        """Learn that a round of ``next_payload`` is over: wake whoever has room now."""
+        ...
+
+    def receive(self, payload: bytes) -> None:
+        """Take the next bytes from the agent."""
+        ...
+
+    def dial_failed(self) -> None:
+        """Learn that the agent could not connect some stream."""
+        ...
+
+    def fail(self, error: SessionError) -> None:
+        """Learn that the session is over."""
+        ...
+
+
+class Driver:
+    """One data channel on the loop.
+
+    Args:
+        channel: The channel; nobody else may use it.
+        open_port: Called once with the terms, when data may flow.
+    """
+
+    def __init__(
+        self, channel: DataChannel, open_port: Callable[[Terms], Port]
+    ) -> None:
+        self._channel = channel
+        self._open_port = open_port
+        self._loop = asyncio.get_running_loop()
+        self._port: Port | None = None
+        self._link: Link | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = True
+
+    async def run(self, link: Link, token: Secret) -> None:
+        """Use ``link`` until it is lost or the session is over. Never returns.
+
+        Cancelling is safe: the link is dropped, the channel can be run on another.
+
+        Raises:
+            LinkError: The link was lost; the session may be resumed.
+            SessionError: The session is over.
+        """
+        assert self._link is None, "one link at a time"
+        self._link = link
+        self._reading = True
+        self._ended = self._loop.create_future()
+        try:
+            self._channel.attach(str(uuid4()), token, self._loop.time())
+            self._settle()
+            link.start(self)
+            await self._ended
+        finally:
+            self._ended = None
+            self._link = None
+            self._channel.detach()
+            link.abort()
+            self._cancel_timer()
+
+    # What the session and the port ask for.
+
+    def wake(self) -> None:
+        """Send what the port has, at the end of this turn of the loop.
+
+        Frames that become ready in the same turn share a message (design D3).
+        """
+        if not self._woken and self._link is not None:
+            self._woken = True
+            self._loop.call_soon(self._on_wake)
+
+    def _on_wake(self) -> None:
+        self._woken = False
+        self._settle()
+
+    def send_flag(self, flag: Flag) -> None:
+        """Send a flag, if the channel is open, behind all that was sent."""
+        self._channel.send_flag(flag, self._loop.time())
+        self._settle()
+
+    def close(self, error: SessionError) -> None:
+        """End the channel because of ``error``; ``run`` raises it."""
+        self._channel.close(error)
+        self._settle()
+
+    def reading_changed(self) -> None:
+        """Stop or start reading the link, as the port's congestion demands."""
+        if self._link is None or self._port is None:
+            return
+        if self._port.congested:
+            if self._reading:
+                self._reading = False
+                self._link.pause()
+        elif not self._reading:
+            self._reading = True
+            self._link.resume()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the link is not being read because nobody reads what arrived."""
+        return not self._reading
+
+    def statistics(self) -> ChannelStatistics:
+        """Return a snapshot of the channel."""
+        return self._channel.statistics()
+
+    # What the link tells.
+
+    def on_messages(self, messages: Sequence[bytes]) -> None:
+        """Feed what arrived to the channel and carry out what follows."""
+        now = self._loop.time()
+        try:
+            for message in messages:
+                self._channel.receive(message, now)
+        except RemoteProtocolError as error:
+            self._channel.close(error)
+        self._settle()
+
+    def on_writable(self) -> None:
+        """Go on sending."""
+        self._settle()
+
+    def on_lost(self, error: LinkError) -> None:
+        """End :meth:`run`."""
+        self._end(error)
+
+    # What the clock tells.
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._channel.on_deadline(self._loop.time())
+        self._settle()
+
+    def _arm_timer(self) -> None:
+        deadline = self._channel.next_deadline()
+        if self._timer is not None:
+            # A timer that is early only looks again: cheaper than moving it each time.
+            if deadline is None or deadline >= self._timer.when():
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Carrying out.
+
+    def _settle(self) -> None:
+        """Carry out what the channel asks for, then send what there is room for."""
+        outgoing: list[bytes] = []
+        self._carry_out(outgoing)
+        if self._link is None:
+            return
+        if self._port is not None and not self._link.congested:
+            self._pull(self._port)
+            self._carry_out(outgoing)
+        if self._link is not None:
+            if outgoing:
+                self._link.send(outgoing)
+            self._arm_timer()
+            self.reading_changed()
+
+    def _pull(self, port: Port) -> None:
+        channel = self._channel
+        now = self._loop.time()
+        for _ in range(channel.room):
+            payload = port.next_payload()
+            if not payload:
+                break
+            channel.send(payload, now)
+        port.after_sending()
+
+    def _carry_out(self, outgoing: list[bytes]) -> None:
+        effects = self._channel.drain()
+        while effects:
+            try:
+                self._carry_out_each(effects, outgoing)
+            except RemoteProtocolError as error:
+                self._channel.close(error)
+            effects = self._channel.drain()
+
+    def _carry_out_each(self, effects: list[Effect], outgoing: list[bytes]) -> None:
+        for effect in effects:
+            match effect:
+                case Transmit(data):
+                    outgoing.append(data)
+                case Deliver(payload):
+                    self._opened_port.receive(payload)
+                case Introduce(text):
+                    if self._link is not None:
+                        self._link.send_text(text)
+                case Opened() | DialFailed() | Closed():
+                    self._take_fact(effect, outgoing)
+                case _:
+                    assert_never(effect)
+
+    def _take_fact(
+        self, fact: Opened | DialFailed | Closed, outgoing: list[bytes]
+    ) -> None:
+        match fact:
+            case Opened(terms):
+                self._port = self._open_port(terms)
+            case DialFailed():
+                self._opened_port.dial_failed()
+            case Closed(error):
+                self._close(error, outgoing)
+            case _:
+                assert_never(fact)
+
+    @property
+    def _opened_port(self) -> Port:
+        if self._port is None:
+            raise LocalProtocolError("data before the channel was open")
+        return self._port
+
+    def _close(self, error: SessionError, outgoing: list[bytes]) -> None:
+        if self._link is not None and outgoing:
+            # A refusal's answer, or the last acknowledgements, are worth sending.
+            self._link.send(outgoing)
+            outgoing.clear()
+        if self._port is not None:
+            self._port.fail(error)
+        self._end(error)
+
+    def _end(self, error: LinkError | SessionError) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(error)

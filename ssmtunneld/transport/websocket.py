@@ -1,0 +1,293 @@
+"""A link over a websocket (protocol 2; design D1, D4).
+
+Built on the connection class of the websockets library, which brings the upgrade, TLS
+and proxies. Its own receive queue is bypassed by the hook that the library documents
+for this (``create_connection``): all messages of one read from the network are handed
+over in one call, and everything that they cause is written in one go.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import override
+from websockets import exceptions, frames
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.protocol import State
+
+from ssmtunneld.errors import LinkError, LinkLost, LinkRefused, PeerUnresponsive
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping, Sequence
+
+    from ssmtunneld.transport.link import Receiver
+
+MAX_MESSAGE: Final = 4 << 20
+"""Bytes. The service sends 1144; peers have no limit at all (protocol 2.1, trap 25)."""
+WRITE_BUFFER: Final = 64 << 10
+"""Bytes queued locally before the link is congested. Little, because a keystroke that
+is ready later waits behind them."""
+PING_PAYLOAD: Final = b"keepalive"
+"""What the official peers send (protocol 2.4)."""
+
+# The library logs every frame at DEBUG, and the first one holds the token.
+_QUIET = logging.getLogger("ssmtunneld.websocket")
+_QUIET.setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """How soon a dead peer is noticed (design D4), in seconds."""
+
+    ping_interval: float = 20.0
+    dead_peer_timeout: float = 40.0
+    open_timeout: float = 15.0
+    """For TCP, TLS, proxy and upgrade together."""
+
+
+async def dial(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    liveness: Liveness,
+    ssl_context: ssl.SSLContext | None = None,
+) -> WebSocketLink:
+    """Open a websocket to ``url``, which is used byte for byte.
+
+    Cancelling is safe: a half-open connection is dropped.
+
+    Raises:
+        LinkRefused: The service answered the upgrade with an HTTP error. Redirects are
+            errors too: the token must not follow one.
+        LinkLost: There is no connection; says why.
+    """
+    options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
+    try:
+        connection = await _Connect(
+            url,
+            create_connection=_Connection,
+            additional_headers=dict(headers),
+            user_agent_header=None,
+            compression=None,
+            open_timeout=liveness.open_timeout,
+            ping_interval=None,
+            close_timeout=1,
+            max_size=MAX_MESSAGE,
+            max_queue=None,
+            write_limit=WRITE_BUFFER,
+            logger=_QUIET,
+            **options,
+        )
+    except exceptions.InvalidStatus as error:
+        host = url.partition("://")[2].partition("/")[0]
+        raise LinkRefused(error.response.status_code, host) from None
+    except TimeoutError:
+        raise LinkLost(f"no connection within {liveness.open_timeout:.0f} s") from None
+    except (OSError, exceptions.WebSocketException) as error:
+        raise LinkLost(_explain(error)) from None
+    assert isinstance(connection, _Connection)
+    return WebSocketLink(connection, liveness)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate is not trusted ({error.verify_message}); "
+            "set AWS_CA_BUNDLE if a proxy here inspects TLS"
+        )
+    return str(error) or type(error).__name__
+
+
+class _Connect(connect):
+    @override
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+class _Connection(ClientConnection):
+    """The library's connection, with its events handed to a link."""
+
+    link: WebSocketLink | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.arrived: list[bytes] = []
+        self.heard = self.loop.time()
+        self._fragments: list[bytes] = []
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
+        super().data_received(data)
+        if self.link is not None:
+            self.link.flush()
+
+    @override
+    def process_event(self, event: Any) -> None:
+        if self.response is None or not isinstance(event, frames.Frame):
+            super().process_event(event)
+        elif event.opcode in frames.DATA_OPCODES:
+            self._collect(event)
+        elif event.opcode is frames.Opcode.CLOSE and self.link is not None:
+            self.link.flush()
+            self.link.lose(self.close_error())
+
+    def _collect(self, frame: frames.Frame) -> None:
+        if frame.fin and not self._fragments:
+            self.arrived.append(bytes(frame.data))
+            return
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            self.arrived.append(b"".join(self._fragments))
+            self._fragments.clear()
+
+    def close_error(self) -> LinkLost:
+        """Say how the connection ended."""
+        received = self.protocol.close_rcvd
+        if received is not None:
+            return LinkLost(received.reason or "closed by the service", received.code)
+        if self.connection_exc is not None:
+            return LinkLost(_explain(self.connection_exc))
+        return LinkLost("the connection was cut")
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.link is not None:
+            self.link.lose(self.close_error())
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.link is not None:
+            self.link.on_writable()
+
+
+class WebSocketLink:
+    """One open websocket to the service; implements :class:`Link`."""
+
+    def __init__(self, connection: _Connection, liveness: Liveness) -> None:
+        self._connection = connection
+        self._liveness = liveness
+        self._receiver: Receiver | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_ping = 0.0
+        self._reading = True
+
+    @property
+    def congested(self) -> bool:
+        """Whether the network has not taken what was sent."""
+        return self._connection.paused
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to deliver messages and to watch the peer."""
+        connection = self._connection
+        self._receiver = receiver
+        connection.link = self
+        connection.heard = connection.loop.time()
+        self._next_ping = connection.heard + self._liveness.ping_interval
+        self._watch()
+        self.flush()
+        if connection.protocol.state is not State.OPEN:
+            self.lose(connection.close_error())
+
+    def send_text(self, text: str) -> None:
+        """Queue one textual message."""
+        if self._usable:
+            self._connection.protocol.send_text(text.encode())
+            self._write()
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Queue binary messages; together they are one write to the network."""
+        if not self._usable:
+            return
+        protocol = self._connection.protocol
+        for message in messages:
+            protocol.send_binary(message)
+        self._write()
+
+    @property
+    def _usable(self) -> bool:
+        connection = self._connection
+        return (
+            connection.protocol.state is State.OPEN
+            and not connection.transport.is_closing()
+        )
+
+    def _write(self) -> None:
+        # The library would write each frame by itself.
+        connection = self._connection
+        connection.transport.write(b"".join(connection.protocol.data_to_send()))
+
+    def pause(self) -> None:
+        """Stop reading from the network; the dead-peer timer rests meanwhile."""
+        if self._reading and not self._connection.transport.is_closing():
+            self._reading = False
+            self._connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._reading and not self._connection.transport.is_closing():
+            self._reading = True
+            self._connection.heard = self._connection.loop.time()
+            self._connection.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._receiver = None
+        self._stop_watching()
+        self._connection.link = None
+        self._connection.transport.abort()
+
+    # Called by the connection.
+
+    def flush(self) -> None:
+        """Deliver what arrived."""
+        messages = self._connection.arrived
+        if messages and self._receiver is not None:
+            self._connection.arrived = []
+            self._receiver.on_messages(messages)
+
+    def on_writable(self) -> None:
+        """Pass on that the network took what was sent."""
+        if self._receiver is not None:
+            self._receiver.on_writable()
+
+    def lose(self, error: LinkError) -> None:
+        """Report the end, once."""
+        receiver = self._receiver
+        self.abort()
+        if receiver is not None:
+            receiver.on_lost(error)
+
+    # Liveness.
+
+    def _watch(self) -> None:
+        loop = self._connection.loop
+        now = loop.time()
+        if not self._reading:
+            # We do not listen, so silence says nothing; resume() starts it anew.
+            self._connection.heard = now
+        dead_at = self._connection.heard + self._liveness.dead_peer_timeout
+        if now >= dead_at:
+            self.lose(PeerUnresponsive(now - self._connection.heard))
+            return
+        if now >= self._next_ping:
+            self._next_ping = now + self._liveness.ping_interval
+            self.ping()
+        self._timer = loop.call_at(min(dead_at, self._next_ping), self._watch)
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life; any frame from it counts as one."""
+        if self._usable:
+            self._connection.protocol.send_ping(PING_PAYLOAD)
+            self._write()
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,228 @@
+"""Which sessions to start, retire and close, and which one takes the next stream.
+
+Pure: from a view of the sessions and the time to a list of actions (design D5, D6). The
+pool carries them out, and asks again when something has changed or at ``next_change``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias
+
+
+class Phase(Enum):
+    """Where a session stands, as far as policy cares."""
+
+    STARTING = auto()
+    """Asked for, or on its way through the handshake."""
+    READY = auto()
+    """Takes streams."""
+    RESUMING = auto()
+    """Was ready; its websocket is lost and being replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration wants of one pool. Times are in seconds."""
+
+    warm: int = 1
+    """Sessions that are kept ready without any connection."""
+    max_sessions: int = 4
+    """Sessions that take new streams at a time. One that is being replaced because it
+    ends soon, or only finishes its streams, comes on top."""
+    streams_per_session: int = 32
+    """Streams above which a session takes another only if no session can be added."""
+    idle_close: float = 300.0
+    """How long a session beyond ``warm`` may be without a stream."""
+    expiry_margin: float = 120.0
+    """How long before its end a session is replaced."""
+    resume_patience: float = 5.0
+    """How long a session may take to resume before another takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What policy may know of one session."""
+
+    number: int
+    phase: Phase
+    since: float
+    """When it came into this phase."""
+    streams: int = 0
+    bulk: bool = False
+    """It moves much data: a new stream would share its limited rate."""
+    stalled: bool = False
+    """It does not move: a slow reader, an agent that does not answer."""
+    exhausted: bool = False
+    """It can open no further stream."""
+    retiring: bool = False
+    """It takes no new streams and is closed when the last one has ended."""
+    idle_since: float = 0.0
+    """Since when it has had no stream; only meaningful while ``streams`` is 0."""
+    expires_at: float | None = None
+    """When the service, or the configuration, ends it."""
+    traffic: float = 0.0
+    """Recent bytes per second, to choose between equals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start one more session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Give the session no new streams."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the session; it has no streams."""
+
+    number: int
+
+
+Action: TypeAlias = Start | Retire | Close
+
+
+def plan(
+    sessions: Sequence[SessionView], policy: Policy, *, waiting: int, now: float
+) -> list[Action]:
+    """Return what brings ``sessions`` closer to the policy.
+
+    Args:
+        sessions: All that are not over.
+        policy: What is wanted.
+        waiting: Local connections that wait for a session.
+        now: The time, on the clock of the views.
+    """
+    actions: list[Action] = [
+        Close(s.number) for s in sessions if s.retiring and not s.streams
+    ]
+    serving = [s for s in sessions if not s.retiring]
+    lasting = [s for s in serving if not _expiring(s, policy, now)]
+    actions.extend(_replacements(serving, lasting, policy, now))
+    surplus = _surplus(lasting, policy, waiting, now)
+    actions.extend(Close(s.number) for s in surplus)
+    counted = [s for s in lasting if s not in surplus]
+    missing = _wanted(counted, serving, policy, waiting, now) - len(counted)
+    actions.extend(Start() for _ in range(missing))
+    return actions
+
+
+def _expiring(session: SessionView, policy: Policy, now: float) -> bool:
+    return (
+        session.expires_at is not None
+        and now >= session.expires_at - policy.expiry_margin
+    )
+
+
+def _replacements(
+    serving: Sequence[SessionView],
+    lasting: Sequence[SessionView],
+    policy: Policy,
+    now: float,
+) -> list[Action]:
+    """Retire what ends soon, once another is ready (make before break)."""
+    successor = any(s.phase is Phase.READY for s in lasting)
+    needed = policy.warm > 0 or any(s.streams for s in serving)
+    return [
+        Retire(s.number)
+        for s in serving
+        if _expiring(s, policy, now) and (successor or not needed)
+    ]
+
+
+def _surplus(
+    lasting: Sequence[SessionView], policy: Policy, waiting: int, now: float
+) -> list[SessionView]:
+    """Return the sessions beyond ``warm`` that nobody has used for long."""
+    if waiting:
+        return []
+    idle = [
+        s
+        for s in lasting
+        if s.phase is Phase.READY
+        and not s.streams
+        and now >= s.idle_since + policy.idle_close
+    ]
+    beyond = max(0, len(lasting) - policy.warm)
+    return sorted(idle, key=lambda s: s.idle_since)[:beyond]
+
+
+def _wanted(
+    counted: Sequence[SessionView],
+    serving: Sequence[SessionView],
+    policy: Policy,
+    waiting: int,
+    now: float,
+) -> int:
+    """Return how many lasting sessions there should be."""
+    free = [s for s in counted if _free(s, policy, now)]
+    demand = waiting > 0 or any(s.streams for s in serving)
+    spare_needed = demand and not free
+    # What waits has no session at all yet: one is on its way for each, up to the room
+    # that one session has.
+    starting = sum(s.phase is Phase.STARTING for s in counted)
+    ready = any(_usable(s, policy, now) for s in counted if s.phase is Phase.READY)
+    for_waiting = 0 if ready else -(-waiting // policy.streams_per_session)
+    wanted = max(
+        policy.warm + sum(not _usable(s, policy, now) for s in counted),
+        len(counted) + 1 if spare_needed else 0,
+        len(counted) - starting + for_waiting if waiting else 0,
+    )
+    return min(wanted, policy.max_sessions)
+
+
+def _usable(session: SessionView, policy: Policy, now: float) -> bool:
+    if session.phase is Phase.RESUMING:
+        return now < session.since + policy.resume_patience
+    return not session.stalled and not session.exhausted
+
+
+def _free(session: SessionView, policy: Policy, now: float) -> bool:
+    """Whether ``session`` has room to spare, now or soon."""
+    half = max(1, policy.streams_per_session // 2)
+    return _usable(session, policy, now) and not session.bulk and session.streams < half
+
+
+def choose(
+    sessions: Iterable[SessionView], policy: Policy, *, may_wait: bool
+) -> int | None:
+    """Return the number of the session that takes the next stream (design D6).
+
+    The ready one with the fewest streams, then the least traffic. One that is full,
+    stalled or carries bulk data is a last resort: with ``may_wait``, for as long as
+    another may still come, a full one is not taken.
+    """
+    ready = [
+        s
+        for s in sessions
+        if s.phase is Phase.READY and not s.retiring and not s.exhausted
+    ]
+    moving = [s for s in ready if not s.stalled]
+    open_ones = [s for s in moving if s.streams < policy.streams_per_session]
+    candidates = open_ones or ([] if may_wait else moving or ready)
+    best = min(
+        candidates, key=lambda s: (s.bulk, s.streams, s.traffic, s.number), default=None
+    )
+    return None if best is None else best.number
+
+
+def next_change(
+    sessions: Iterable[SessionView], policy: Policy, now: float
+) -> float | None:
+    """Return when, by the clock alone, ``plan`` may have something new to say."""
+    times: list[float] = []
+    for session in sessions:
+        if session.retiring:
+            continue
+        if session.expires_at is not None:
+            times.append(session.expires_at - policy.expiry_margin)
+        if session.phase is Phase.RESUMING:
+            times.append(session.since + policy.resume_patience)
+        elif session.phase is Phase.READY and not session.streams:
+            times.append(session.idle_since + policy.idle_close)
+    return min((t for t in times if t > now), default=None)
