@@ -72,6 +72,8 @@ class ChannelStatistics:
     unacked: int
     """Messages that wait for an acknowledgement."""
     unacked_bytes: int
+    acknowledged: int
+    """Messages that were acknowledged."""
     window: int
     """Messages that may wait at a time."""
     early: int
@@ -298,6 +300,7 @@ class DataChannel:
             state=self._state,
             unacked=self._outbound.unacked,
             unacked_bytes=self._outbound.unacked_bytes,
+            acknowledged=self._outbound.next_sequence - self._outbound.unacked,
             window=self._outbound.window,
             early=self._inbound.early,
             rtt=self._outbound.round_trip.smoothed,

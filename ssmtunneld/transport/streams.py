@@ -163,8 +163,11 @@ class MuxPort:
         self._duplexes: dict[int, StreamDuplex] = {}
         self._senders: set[StreamDuplex] = set()
         self._full: set[Stream] = set()
+        self._unproven: set[Stream] = set()
         self.traffic = 0
         """Bytes of payload both ways, since the beginning."""
+        self.refusals = 0
+        """Destinations refused since one last answered."""
 
     @property
     def streams(self) -> int:
@@ -185,6 +188,7 @@ class MuxPort:
         stream = self._mux.open()
         duplex = StreamDuplex(self, stream)
         self._duplexes[stream.stream_id] = duplex
+        self._unproven.add(stream)
         self._driver.wake()
         return duplex
 
@@ -231,6 +235,7 @@ class MuxPort:
     def _retire(self, stream: Stream) -> None:
         self._duplexes.pop(stream.stream_id, None)
         self._full.discard(stream)
+        self._unproven.discard(stream)
         self._driver.wake()
         self._driver.reading_changed()
 
@@ -258,6 +263,9 @@ class MuxPort:
         for stream in self._mux.receive(payload):
             if stream.unread > self._buffers.stream:
                 self._full.add(stream)
+            if stream in self._unproven:
+                self._unproven.discard(stream)
+                self.refusals = 0 if stream.received else self.refusals
             duplex = self._duplexes.get(stream.stream_id)
             if duplex is not None:
                 duplex.wake_reader()
@@ -266,6 +274,7 @@ class MuxPort:
 
     def dial_failed(self) -> None:
         """Note that some stream could not be connected."""
+        self.refusals += 1
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
@@ -297,6 +306,8 @@ class SinglePort:
         self._duplex: StreamDuplex | None = None
         self.traffic = 0
         """Bytes of payload both ways, since the beginning."""
+        self.refusals = 0
+        """Always 0: a session that cannot connect ends."""
 
     @property
     def streams(self) -> int:

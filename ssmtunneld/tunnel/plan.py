@@ -32,6 +32,8 @@ class Policy:
     ends soon, or only finishes its streams, comes on top."""
     streams_per_session: int = 32
     """Streams above which a session takes another only if no session can be added."""
+    spare: bool = True
+    """Whether another is kept ready while all are loaded."""
     idle_close: float = 300.0
     """How long a session beyond ``warm`` may be without a stream."""
     expiry_margin: float = 120.0
@@ -98,17 +100,17 @@ def plan(
         waiting: Local connections that wait for a session.
         now: The time, on the clock of the views.
     """
-    actions: list[Action] = [
-        Close(s.number) for s in sessions if s.retiring and not s.streams
-    ]
-    serving = [s for s in sessions if not s.retiring]
+    over = [s for s in sessions if (s.retiring or s.exhausted) and not s.streams]
+    actions: list[Action] = [Close(s.number) for s in over]
+    serving = [s for s in sessions if not s.retiring and s not in over]
     lasting = [s for s in serving if not _expiring(s, policy, now)]
     actions.extend(_replacements(serving, lasting, policy, now))
-    surplus = _surplus(lasting, policy, waiting, now)
+    demand = waiting > 0 or any(s.streams for s in serving)
+    surplus = _surplus(lasting, policy, now, demand=demand)
     actions.extend(Close(s.number) for s in surplus)
-    counted = [s for s in lasting if s not in surplus]
-    missing = _wanted(counted, serving, policy, waiting, now) - len(counted)
-    actions.extend(Start() for _ in range(missing))
+    kept = [s for s in lasting if s not in surplus]
+    wanted = _wanted(kept, policy, waiting, now, demand=demand)
+    actions.extend(Start() for _ in range(wanted - len(kept)))
     return actions
 
 
@@ -136,11 +138,9 @@ def _replacements(
 
 
 def _surplus(
-    lasting: Sequence[SessionView], policy: Policy, waiting: int, now: float
+    lasting: Sequence[SessionView], policy: Policy, now: float, *, demand: bool
 ) -> list[SessionView]:
     """Return the sessions beyond ``warm`` that nobody has used for long."""
-    if waiting:
-        return []
     idle = [
         s
         for s in lasting
@@ -149,30 +149,32 @@ def _surplus(
         and now >= s.idle_since + policy.idle_close
     ]
     beyond = max(0, len(lasting) - policy.warm)
-    return sorted(idle, key=lambda s: s.idle_since)[:beyond]
+    if demand and policy.spare and len(idle) == _count_free(lasting, policy, now):
+        # The last one with room to spare would be started again at once.
+        beyond = min(beyond, len(idle) - 1)
+    return sorted(idle, key=lambda s: s.idle_since)[: max(0, beyond)]
 
 
 def _wanted(
-    counted: Sequence[SessionView],
-    serving: Sequence[SessionView],
+    kept: Sequence[SessionView],
     policy: Policy,
     waiting: int,
     now: float,
+    *,
+    demand: bool,
 ) -> int:
     """Return how many lasting sessions there should be."""
-    free = [s for s in counted if _free(s, policy, now)]
-    demand = waiting > 0 or any(s.streams for s in serving)
-    spare_needed = demand and not free
-    # What waits has no session at all yet: one is on its way for each, up to the room
-    # that one session has.
-    starting = sum(s.phase is Phase.STARTING for s in counted)
-    ready = any(_usable(s, policy, now) for s in counted if s.phase is Phase.READY)
-    for_waiting = 0 if ready else -(-waiting // policy.streams_per_session)
-    wanted = max(
-        policy.warm + sum(not _usable(s, policy, now) for s in counted),
-        len(counted) + 1 if spare_needed else 0,
-        len(counted) - starting + for_waiting if waiting else 0,
-    )
+    unusable = sum(not _usable(s, policy, now) for s in kept)
+    wanted = policy.warm + unusable
+    if demand and policy.spare and not _count_free(kept, policy, now):
+        wanted = max(wanted, len(kept) + 1)
+    if waiting and not any(
+        s.phase is Phase.RESUMING and _usable(s, policy, now) for s in kept
+    ):
+        # Whoever waits found no room in any that is ready.
+        starting = sum(s.phase is Phase.STARTING for s in kept)
+        for_waiting = -(-waiting // policy.streams_per_session)
+        wanted = max(wanted, len(kept) - starting + for_waiting)
     return min(wanted, policy.max_sessions)
 
 
@@ -182,10 +184,12 @@ def _usable(session: SessionView, policy: Policy, now: float) -> bool:
     return not session.stalled and not session.exhausted
 
 
-def _free(session: SessionView, policy: Policy, now: float) -> bool:
-    """Whether ``session`` has room to spare, now or soon."""
+def _count_free(sessions: Iterable[SessionView], policy: Policy, now: float) -> int:
+    """Count the sessions that have room to spare, now or soon."""
     half = max(1, policy.streams_per_session // 2)
-    return _usable(session, policy, now) and not session.bulk and session.streams < half
+    return sum(
+        _usable(s, policy, now) and not s.bulk and s.streams < half for s in sessions
+    )
 
 
 def choose(

@@ -1,0 +1,20 @@
+"""``ssmtunneld check``."""
+
+from pathlib import Path
+
+import click
+
+from ssmtunneld.cli.options import config_option, load
+
+
+@click.command()
+@config_option
+def check(config_path: Path | None) -> None:
+    """Check a configuration file and list its tunnels; exit with 2 if it is wrong."""
+    config = load(config_path)
+    click.echo(f"{config.source}: {len(config.tunnels)} tunnels")
+    for tunnel in config.tunnels:
+        listen = ", ".join(map(str, tunnel.listen))
+        port = "" if tunnel.port is None else f":{tunnel.port}"
+        host = tunnel.host or "localhost"
+        click.echo(f"  {tunnel.name}: {listen} -> {tunnel.target} -> {host}{port}")

@@ -1,0 +1,131 @@
+"""How log lines look: for a terminal, for the journal, or as JSON (design D16).
+
+Everything goes to standard error. Other libraries' loggers are held at WARNING whatever
+our own level is: at DEBUG they print requests, responses and frames, tokens included.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+from typing_extensions import override
+
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+# Of sd-daemon(3): the journal takes the level from the start of each line.
+_PREFIX: Final = {
+    "debug": "<7>",
+    "info": "<6>",
+    "warning": "<4>",
+    "error": "<3>",
+}
+
+_threshold = logging.INFO
+
+_Event = MutableMapping[str, Any]
+
+
+def set_level(level: str) -> None:
+    """Change what is written, at once and for every logger: a key of ``LEVELS``."""
+    global _threshold  # noqa: PLW0603 - one process has one level
+    _threshold = LEVELS[level]
+
+
+def configure(
+    level: str,
+    form: str,
+    *,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> None:
+    """Choose level and form for the whole process.
+
+    ``level`` is a key of ``LEVELS``; ``form`` is ``auto``, ``text`` or ``json``.
+    ``auto`` is text: with colour on a terminal unless ``NO_COLOR`` is set, with the
+    journal's level prefixes and no time stamp under systemd.
+    """
+    stream = stream or sys.stderr
+    environ = os.environ if environ is None else environ
+    set_level(level)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _drop_unimportant,
+            *_renderers(form, stream, environ),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Bridge(logging.WARNING)]
+    root.setLevel(logging.WARNING)
+
+
+def _renderers(
+    form: str, stream: TextIO, environ: Mapping[str, str]
+) -> list[structlog.typing.Processor]:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
+    if form == "json":
+        return [stamp, _as_json]
+    if "JOURNAL_STREAM" in environ:
+        return [_for_journal]
+    colors = stream.isatty() and not environ.get("NO_COLOR")
+    console = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time")
+    return [stamp, console]
+
+
+def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:
+    if LEVELS.get(method, logging.ERROR) < _threshold:
+        raise structlog.DropEvent
+    return event
+
+
+def _as_json(_: object, __: str, event: _Event) -> str:
+    ordered = {
+        "time": event.pop("time"),
+        "level": event.pop("level"),
+        "event": event.pop("event"),
+    }
+    return json.dumps({**ordered, **event}, default=str, ensure_ascii=False)
+
+
+def _for_journal(_: object, method: str, event: _Event) -> str:
+    event.pop("level", None)
+    name = event.pop("event")
+    facts = " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
+    line = f"{name} {facts}" if facts else str(name)
+    return _PREFIX.get(method, "<3>") + line
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    plain = bool(text) and text.isprintable() and not set(text) & set(' "=')
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+class _Bridge(logging.Handler):
+    """Carries what other libraries say into our log."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, without its arguments' repr and without a traceback.
+
+        A traceback shows source lines, not values; but an exception's own text may
+        quote a request, so only its type is told.
+        """
+        log = structlog.get_logger("ssmtunneld")
+        facts: dict[str, object] = {"library": record.name}
+        if record.exc_info and record.exc_info[0] is not None:
+            facts["exception"] = record.exc_info[0].__name__
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(log, level)("library.said", message=record.getMessage(), **facts)

@@ -1,0 +1,83 @@
+"""What a session's recent traffic says about it: idle, bulk, stalled."""
+
+from typing import Final, Protocol
+
+from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.smux.session import MuxStatistics
+
+BULK_RATE: Final = 256 << 10
+"""Bytes per second above which a session is said to carry bulk data: a third of what
+the agent sends at most (protocol 6.8), and more than people read or type."""
+STALL_TIME: Final = 5.0
+"""Seconds without progress, in spite of something to acknowledge, that are a stall."""
+
+
+class Measured(Protocol):
+    """What a gauge looks at."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that are not yet over."""
+        ...
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of payload both ways, since the beginning."""
+        ...
+
+    @property
+    def reading_stopped(self) -> bool:
+        """Whether a slow local reader holds everything up."""
+        ...
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        """Return snapshots of the channel and what it carries."""
+        ...
+
+
+class Gauge:
+    """Measures one session, each time that it is told to."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_measured_at",
+        "_progress_at",
+        "_traffic",
+        "idle_since",
+        "rate",
+        "stalled",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.rate = 0.0
+        """Bytes per second, both ways, since the measurement before."""
+        self.stalled = False
+        """Nothing moves although something should."""
+        self.idle_since = now
+        """When the last stream was seen."""
+        self._measured_at = now
+        self._progress_at = now
+        self._traffic = 0
+        self._acknowledged = 0
+
+    @property
+    def bulk(self) -> bool:
+        """Whether the session carries bulk data."""
+        return self.rate > BULK_RATE
+
+    def measure(self, session: Measured, now: float) -> None:
+        """Look at ``session``; looks closer than a tenth of a second are too short."""
+        if session.streams:
+            self.idle_since = now
+        elapsed = now - self._measured_at
+        if elapsed < 0.1:
+            return
+        self._measured_at = now
+        traffic = session.traffic
+        self.rate = (traffic - self._traffic) / elapsed
+        self._traffic = traffic
+        channel, _ = session.statistics()
+        if not channel.unacked or channel.acknowledged != self._acknowledged:
+            self._progress_at = now
+        self._acknowledged = channel.acknowledged
+        self.stalled = session.reading_stopped or now >= self._progress_at + STALL_TIME

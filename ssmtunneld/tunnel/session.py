@@ -1,0 +1,337 @@
+"""One SSM session, from its grant to its termination."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+from uuid import uuid4
+
+from ssmtunneld.aws.control import Control, Grant, SessionRequest
+from ssmtunneld.errors import (
+    AwsError,
+    ChannelClosed,
+    LinkError,
+    LinkRefused,
+    SessionError,
+    SessionGone,
+    TunnelError,
+)
+from ssmtunneld.log import EventLog
+from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
+from ssmtunneld.protocol.handshake import Terms
+from ssmtunneld.protocol.message import Flag
+from ssmtunneld.smux.session import MuxStatistics
+from ssmtunneld.transport.driver import Driver
+from ssmtunneld.transport.link import Link
+from ssmtunneld.transport.streams import Buffers, MuxPort, SinglePort, StreamDuplex
+from ssmtunneld.tunnel.backoff import Backoff
+from ssmtunneld.tunnel.plan import Phase
+
+AGENT_NOP_INTERVAL: Final = 10.0
+"""Seconds between NOPs for an agent that ends silent smux sessions (protocol 7.5)."""
+STABLE_LINK: Final = 1.0
+"""Seconds that a websocket must have lived for its loss not to count as a failure."""
+TERMINATE_TIMEOUT: Final = 5.0
+"""Seconds for the API call that ends a session; then it is left to idle out."""
+FAREWELL_TIMEOUT: Final = 2.0
+"""Seconds for the agent to end a session that was told to (protocol appendix A)."""
+SAME_TOKEN_ATTEMPTS: Final = 3
+"""Dials with the token of StartSession before ResumeSession is asked for another."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What one session needs to know. Times are in seconds."""
+
+    keep_alive: float | None = 300.0
+    """How often a NOP keeps the service's idle timeout away; ``None`` respects it."""
+    resume_budget: float = 1200.0
+    """How long resuming is tried: the service's default idle timeout (protocol 1.8)."""
+    buffers: Buffers = field(default_factory=Buffers)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a session uses of the world, made by the daemon and faked by tests."""
+
+    control: Control
+    connect: Callable[[Grant], Awaitable[Link]]
+    random: Random
+    new_id: Callable[[], bytes]
+    """Returns 16 random bytes."""
+    wall_clock_ms: Callable[[], int]
+
+
+class Session:
+    """One session's life: start, handshake, resume after every loss, terminate.
+
+    Args:
+        number: Its number within the pool.
+        request: What to ask StartSession for.
+        world: What it uses.
+        settings: How it behaves.
+        log: Where it says so.
+        changed: Called after each change of phase.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        request: SessionRequest,
+        world: Surroundings,
+        settings: SessionSettings,
+        *,
+        log: EventLog,
+        changed: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self.session_id: str | None = None
+        self.phase = Phase.STARTING
+        self.terms: Terms | None = None
+        self.trouble: TunnelError | None = None
+        """What stands in the way now; ``None`` while the session is ready."""
+        self._request = request
+        self._world = world
+        self._settings = settings
+        self._log = log.bind(session=number)
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self.since = self.created = self._loop.time()
+        """When it came into its phase, and into being, on the loop's clock."""
+        self._channel = DataChannel(
+            client_id=str(uuid4()),
+            new_id=world.new_id,
+            wall_clock_ms=world.wall_clock_ms,
+        )
+        self._driver = Driver(self._channel, self._open_port)
+        self._port: MuxPort | SinglePort | None = None
+        self._nop_timer: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
+        self._stopping = False
+        self._retry = asyncio.Event()
+
+    # Life.
+
+    async def run(self) -> None:
+        """Live until told to stop. Cancelling terminates the session at the service.
+
+        Raises:
+            TunnelError: Why the session could not be started, or ended. Its streams are
+                cut by then.
+        """
+        try:
+            grant = await self._world.control.start(self._request)
+            self.session_id = grant.session_id
+            self._log = self._log.bind(session_id=grant.session_id)
+            self._log.info("session.started", target=self._request.target)
+            await self._live_and_terminate(grant)
+        finally:
+            self._over.set()
+
+    async def _live_and_terminate(self, grant: Grant) -> None:
+        ended_there = False
+        try:
+            await self._live(grant)
+        except (ChannelClosed, SessionGone) as error:
+            ended_there = True
+            self._end(error)
+            if not self._stopping:
+                raise
+        except SessionError as error:
+            self._end(error)
+            raise
+        finally:
+            self._stop_nops()
+            self._end(ChannelClosed("the tunnel was stopped"))
+            if not ended_there:
+                await self._terminate(grant.session_id)
+
+    async def _live(self, grant: Grant) -> None:
+        backoff = Backoff(self._world.random, base=0.2, cap=10.0)
+        unused_dials = 0
+        while True:
+            begun = self._loop.time()
+            try:
+                link = await self._world.connect(grant)
+                unused_dials = SAME_TOKEN_ATTEMPTS
+                await self._use(link, grant)
+            except LinkRefused as error:
+                unused_dials = SAME_TOKEN_ATTEMPTS
+                self._lose(error)
+            except LinkError as error:
+                unused_dials += 1
+                self._lose(error)
+            if self._loop.time() - begun >= STABLE_LINK:
+                backoff.reset()
+            else:
+                await self._pause(backoff.next())
+            if unused_dials >= SAME_TOKEN_ATTEMPTS:
+                grant = await self._resume(grant, backoff)
+                unused_dials = 0
+
+    async def _use(self, link: Link, grant: Grant) -> None:
+        if self.terms is not None:
+            self._log.info("session.resumed", streams=self.streams)
+            self._opened()
+        await self._driver.run(link, grant.token)
+
+    def _lose(self, error: LinkError) -> None:
+        self.trouble = error
+        self._stop_nops()
+        self._log.info("link.lost", reason=str(error), streams=self.streams)
+        if self.phase is Phase.READY:
+            self._enter(Phase.RESUMING)
+
+    async def _resume(self, grant: Grant, backoff: Backoff) -> Grant:
+        deadline = self.since + self._settings.resume_budget
+        while True:
+            try:
+                resumed = await self._world.control.resume(grant.session_id)
+            except AwsError as error:
+                # Also when access is denied or credentials have expired: none of this
+                # ends the session at the service (protocol 1.7).
+                self.trouble = error
+                self._log.warning(
+                    "session.resume_failed", reason=str(error), advice=error.advice
+                )
+                self._changed()
+                if self._loop.time() >= deadline:
+                    reason = f"not resumed in time; {error}"
+                    raise SessionGone(grant.session_id, reason) from None
+                await self._pause(backoff.next())
+            else:
+                return resumed
+
+    async def _pause(self, seconds: float) -> None:
+        self._retry.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
+        except TimeoutError:
+            pass
+
+    def retry_now(self) -> None:
+        """Do not wait for the backoff: the network, or a login, is another one."""
+        self._retry.set()
+
+    async def _terminate(self, session_id: str) -> None:
+        try:
+            async with asyncio.timeout(TERMINATE_TIMEOUT):
+                await self._world.control.terminate(session_id)
+        except (TunnelError, TimeoutError) as error:
+            self._log.warning("session.abandoned", reason=str(error) or "timed out")
+
+    async def stop(self) -> None:
+        """Ask the agent to end the session; return when it has, or after two seconds.
+
+        Streams are cut. Afterwards cancel the task of :meth:`run`, which terminates the
+        session by the API if the agent did not.
+        """
+        self._stopping = True
+        terms = self.terms
+        if self.phase is Phase.READY and terms and terms.understands_terminate:
+            self._driver.send_flag(Flag.TERMINATE_SESSION)
+            try:
+                async with asyncio.timeout(FAREWELL_TIMEOUT):
+                    await self._over.wait()
+            except TimeoutError:
+                pass
+
+    def _end(self, error: SessionError) -> None:
+        self._channel.close(error)
+        if self._port is not None:
+            self._port.fail(error)
+
+    # Data.
+
+    def _open_port(self, terms: Terms) -> MuxPort | SinglePort:
+        self.terms = terms
+        buffers = self._settings.buffers
+        if terms.mux:
+            self._port = MuxPort(self._driver, buffers)
+        else:
+            self._port = SinglePort(self._driver, buffers, self._finish_single)
+        if terms.notice:
+            self._log.info("agent.said", notice=terms.notice)
+        self._log.info(
+            "session.ready",
+            agent=terms.agent_version,
+            mode="mux" if terms.mux else "basic",
+            took_ms=round((self._loop.time() - self.created) * 1000),
+        )
+        self._opened()
+        return self._port
+
+    def _opened(self) -> None:
+        self.trouble = None
+        self._enter(Phase.READY)
+        self._schedule_nop()
+
+    def _finish_single(self) -> None:
+        # Behind the turn of the loop in which the driver sends the last bytes.
+        if not self._stopping:
+            self._stopping = True
+            self._loop.call_soon(self._driver.send_flag, Flag.TERMINATE_SESSION)
+            self._changed()
+
+    def open_stream(self) -> StreamDuplex:
+        """Return a new stream to the destination; the session must be ready."""
+        assert self._port is not None, "open_stream() before the session is ready"
+        return self._port.open_stream()
+
+    @property
+    def streams(self) -> int:
+        """Streams that are not yet over."""
+        return 0 if self._port is None else self._port.streams
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of payload both ways."""
+        return 0 if self._port is None else self._port.traffic
+
+    @property
+    def refusals(self) -> int:
+        """Destinations refused in a row."""
+        return 0 if self._port is None else self._port.refusals
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further stream can be opened."""
+        return self._port is not None and not self._port.available
+
+    @property
+    def reading_stopped(self) -> bool:
+        """Whether a slow local reader keeps the session from being read (D7)."""
+        return self._driver.stalled
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        """Return snapshots of the channel and of what it carries."""
+        port = self._port
+        return self._channel.statistics(), port.statistics() if port else None
+
+    # Keeping the service's, or an old agent's, idle timeout away.
+
+    def _schedule_nop(self) -> None:
+        assert self.terms is not None
+        keep_alive = self._settings.keep_alive
+        interval = AGENT_NOP_INTERVAL if self.terms.needs_nop else keep_alive
+        if interval is not None:
+            self._nop_timer = self._loop.call_later(interval, self._nop)
+
+    def _nop(self) -> None:
+        # Without keep_alive the service's timeout is respected: an old agent is then
+        # kept only while somebody uses the session.
+        if self._port is not None and (self._settings.keep_alive or self.streams):
+            self._port.nop()
+        self._schedule_nop()
+
+    def _stop_nops(self) -> None:
+        if self._nop_timer is not None:
+            self._nop_timer.cancel()
+            self._nop_timer = None
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.since = self._loop.time()
+        self._changed()
