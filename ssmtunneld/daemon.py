@@ -5,184 +5,19 @@ its own: nothing that happens to one stops another (design D11).
 """
 
 import asyncio
-import getpass
-import os
-import secrets
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from random import Random
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from ssmtunneld import __version__
-from ssmtunneld.aws.control import Control, Identity, SessionRequest
-from ssmtunneld.aws.ssm import ControlRegistry
-from ssmtunneld.config import Config, Tunnel
-from ssmtunneld.duplex import Duplex
-from ssmtunneld.errors import AddressInUse, SsmtunneldError
-from ssmtunneld.listener.server import Server
-from ssmtunneld.log import EventLog, get_log
-from ssmtunneld.transport.streams import Buffers
-from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.tunnel.connect import Connector
-from ssmtunneld.tunnel.limiter import StartLimiter
-from ssmtunneld.tunnel.plan import Policy
-from ssmtunneld.tunnel.pool import Pool
-from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
-
-REBIND_INTERVAL: Final = 5.0
-"""Seconds between attempts to listen on an address that another process holds."""
-
-
-class TlsContexts:
-    """One TLS context per file of trusted certificates, made when first needed.
-
-    A context takes about a megabyte and tens of milliseconds, so mappings share it.
-    """
-
-    def __init__(self, environ_bundle: str | None) -> None:
-        self._environ_bundle = environ_bundle
-        self._contexts: dict[str | None, ssl.SSLContext] = {}
-
-    def get(self, ca_bundle: str | None) -> ssl.SSLContext:
-        """Return the context that trusts ``ca_bundle``, else ``AWS_CA_BUNDLE``."""
-        bundle = ca_bundle or self._environ_bundle
-        if bundle not in self._contexts:
-            self._contexts[bundle] = ssl.create_default_context(cafile=bundle)
-        return self._contexts[bundle]
-
-
-class Shared:
-    """What all mappings of a process have in common."""
-
-    def __init__(self, *, start_rate: float, start_burst: int) -> None:
-        self.controls = ControlRegistry()
-        self.tls = TlsContexts(os.environ.get("AWS_CA_BUNDLE"))
-        # Only jitter depends on it.
-        self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
-        self._start_rate = start_rate
-        self._start_burst = start_burst
-        self._limiters: dict[tuple[str | None, ...], StartLimiter] = {}
-
-    def limiter(self, identity: Identity) -> StartLimiter:
-        """Return the limiter of the identity's account and region."""
-        key = (identity.profile, identity.region, identity.endpoint_url)
-        if key not in self._limiters:
-            self._limiters[key] = StartLimiter(self._start_rate, self._start_burst)
-        return self._limiters[key]
-
-
-class Mapping:
-    """One tunnel of the configuration, at work: a server in front of a pool."""
-
-    def __init__(self, tunnel: Tunnel, shared: Shared) -> None:
-        self.tunnel = tunnel
-        self.log = get_log(mapping=tunnel.name)
-        identity = Identity(
-            profile=tunnel.profile,
-            region=tunnel.region,
-            endpoint_url=tunnel.endpoint_url,
-            ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
-            ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
-        )
-        control = shared.controls.get(identity)
-        self.pool = Pool(
-            tunnel.name,
-            _session_factory(tunnel, control, shared, identity, self.log),
-            Policy(
-                warm=tunnel.warm,
-                max_sessions=tunnel.max_sessions,
-                streams_per_session=tunnel.streams_per_session,
-                idle_close=tunnel.idle_close,
-            ),
-            limiter=shared.limiter(identity),
-            random=shared.random,
-            log=self.log,
-        )
-        self.server = Server(
-            name=tunnel.name,
-            addresses=tunnel.listen,
-            open_stream=self._open_stream,
-            linger=tunnel.linger,
-            max_connections=tunnel.max_connections,
-            allow=tunnel.allow,
-            socket_mode=tunnel.socket_mode,
-            log=self.log,
-        )
-
-    async def _open_stream(self) -> Duplex:
-        return await self.pool.open_stream(self.tunnel.connect_timeout)
-
-    async def bind(self) -> bool:
-        """Listen on the mapping's addresses; say in the log if that is impossible."""
-        try:
-            await self.server.bind()
-        except (AddressInUse, OSError) as error:
-            advice = error.advice if isinstance(error, AddressInUse) else ""
-            self.log.error("listener.failed", reason=str(error), advice=advice)
-            return False
-        for address in self.server.bound:
-            self.log.info("listener.bound", address=address)
-        return True
-
-    async def run(self, *, bound: bool) -> None:
-        """Serve until cancelled; keep trying to listen where that failed at first."""
-        while not bound:
-            await asyncio.sleep(REBIND_INTERVAL)
-            bound = await self.bind()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.pool.run(), name=f"{self.tunnel.name} pool")
-            tasks.create_task(self.server.serve(), name=f"{self.tunnel.name} server")
-
-
-def _session_factory(
-    tunnel: Tunnel,
-    control: Control,
-    shared: Shared,
-    identity: Identity,
-    log: EventLog,
-) -> Callable[[int, Callable[[], None]], Session]:
-    request = SessionRequest.port_forward(
-        tunnel.target,
-        tunnel.port,
-        tunnel.host,
-        document=tunnel.document,
-        parameters=tunnel.parameters,
-        reason=tunnel.reason or default_reason(tunnel.name),
-    )
-    liveness = Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout)
-    connector = Connector(
-        control, liveness, lambda: shared.tls.get(identity.ca_bundle), log
-    )
-    settings = SessionSettings(
-        keep_alive=tunnel.keep_alive or None,
-        buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
-    )
-    world = Surroundings(
-        control=control,
-        connect=connector.connect,
-        random=shared.random,
-        new_id=lambda: os.urandom(16),
-        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
-    )
-
-    def make(number: int, changed: Callable[[], None]) -> Session:
-        return Session(number, request, world, settings, log=log, changed=changed)
-
-    return make
-
-
-def default_reason(name: str) -> str:
-    """Return what a session of mapping ``name`` says of itself in the audit log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = str(os.getuid())
-    host = socket.gethostname().partition(".")[0]
-    return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
+from ssmtunneld.config import Config
+from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.instance import claim_instance
+from ssmtunneld.log import get_log
+from ssmtunneld.mapping import Mapping, Shared
+from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 
 
 class Daemon:
@@ -209,9 +44,21 @@ class Daemon:
         Raises:
             SsmtunneldError: No mapping at all can listen.
         """
+        with claim_instance(self._config.source) as instance:
+            if instance is None:
+                self._log.warning(
+                    "daemon.not_alone",
+                    reason="another daemon runs with the same configuration, or the "
+                    "runtime directory cannot be written",
+                )
+            await self._run(instance)
+
+    async def _run(self, instance: str | None) -> None:
         settings = self._config.daemon
         shared = Shared(
-            start_rate=settings.start_rate, start_burst=settings.start_burst
+            start_rate=settings.start_rate,
+            start_burst=settings.start_burst,
+            instance=instance,
         )
         self.mappings = [Mapping(t, shared) for t in self._config.tunnels]
         self._log.info(
@@ -222,19 +69,35 @@ class Daemon:
             bound = [await mapping.bind() for mapping in self.mappings]
             if not any(bound):
                 self._give_up()
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(m.run(bound=b), name=m.tunnel.name)
-                    for m, b in zip(self.mappings, bound, strict=True)
-                ]
-                running.append(tasks.create_task(self._announce(), name="readiness"))
-                await self._stop.wait()
-                await self._drain()
-                for task in running:
-                    task.cancel()
+            await self._serve(bound)
         finally:
             await shared.controls.close()
             self._log.info("daemon.stopped")
+
+    async def _serve(self, bound: list[bool]) -> None:
+        watch = NetworkWatch(
+            self._on_network, wall_clock=_wall_clock, route=open_route_socket()
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(m.run(bound=b), name=m.tunnel.name)
+                for m, b in zip(self.mappings, bound, strict=True)
+            ]
+            running.append(tasks.create_task(self._announce(), name="readiness"))
+            running.append(tasks.create_task(watch.run(), name="network"))
+            await self._stop.wait()
+            await self._drain()
+            for task in running:
+                task.cancel()
+
+    def _on_network(self, kind: str) -> None:
+        """Check all links; try again at once where the machine is somewhere else."""
+        self._log.info("network.changed", kind=kind)
+        for mapping in self.mappings:
+            if kind == "route":
+                mapping.pool.check()
+            else:
+                mapping.pool.retry_now()
 
     def _give_up(self) -> NoReturn:
         raise SsmtunneldError("no mapping can listen on its addresses")
@@ -269,6 +132,10 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             for mapping in self.mappings:
                 tasks.create_task(mapping.pool.stop(), name=mapping.tunnel.name)
+
+
+def _wall_clock() -> float:
+    return time.time_ns() / 1e9
 
 
 @contextmanager

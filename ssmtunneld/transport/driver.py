@@ -130,6 +130,11 @@ class Driver:
         self._channel.send_flag(flag, self._loop.time())
         self._settle()
 
+    def check(self, timeout: float) -> None:
+        """Make sure within ``timeout`` seconds that the link is alive, or lose it."""
+        if self._link is not None:
+            self._link.check(timeout)
+
     def close(self, error: SessionError) -> None:
         """End the channel because of ``error``; ``run`` raises it."""
         self._channel.close(error)

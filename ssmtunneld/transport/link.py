@@ -50,6 +50,10 @@ class Link(Protocol):
         """Read again."""
         ...
 
+    def check(self, timeout: float) -> None:
+        """Ask for a sign of life; without one in ``timeout`` seconds, be lost."""
+        ...
+
     def abort(self) -> None:
         """Drop the connection at once; idempotent, ``on_lost`` is not called."""
         ...

@@ -124,6 +124,7 @@ class _Connection(ClientConnection):
         self.heard = self.loop.time()
         super().data_received(data)
         if self.link is not None:
+            self.link.on_heard()
             self.link.flush()
 
     @override
@@ -176,6 +177,7 @@ class WebSocketLink:
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
+        self._check_ends: float | None = None
         self._reading = True
 
     @property
@@ -267,22 +269,37 @@ class WebSocketLink:
     # Liveness.
 
     def _watch(self) -> None:
-        loop = self._connection.loop
-        now = loop.time()
+        connection = self._connection
+        now = connection.loop.time()
         if not self._reading:
             # We do not listen, so silence says nothing; resume() starts it anew.
-            self._connection.heard = now
-        dead_at = self._connection.heard + self._liveness.dead_peer_timeout
+            connection.heard = now
+        dead_at = connection.heard + self._liveness.dead_peer_timeout
+        if self._check_ends is not None:
+            dead_at = min(dead_at, self._check_ends)
         if now >= dead_at:
-            self.lose(PeerUnresponsive(now - self._connection.heard))
+            self.lose(PeerUnresponsive(now - connection.heard))
             return
         if now >= self._next_ping:
             self._next_ping = now + self._liveness.ping_interval
-            self.ping()
-        self._timer = loop.call_at(min(dead_at, self._next_ping), self._watch)
+            self._ping()
+        self._timer = connection.loop.call_at(
+            min(dead_at, self._next_ping), self._watch
+        )
 
-    def ping(self) -> None:
-        """Ask the peer for a sign of life; any frame from it counts as one."""
+    def check(self, timeout: float) -> None:
+        """Ping now; any frame within ``timeout`` seconds says that the peer lives."""
+        if self._receiver is not None and self._check_ends is None and self._reading:
+            self._check_ends = self._connection.loop.time() + timeout
+            self._ping()
+            self._stop_watching()
+            self._watch()
+
+    def on_heard(self) -> None:
+        """Note a sign of life."""
+        self._check_ends = None
+
+    def _ping(self) -> None:
         if self._usable:
             self._connection.protocol.send_ping(PING_PAYLOAD)
             self._write()

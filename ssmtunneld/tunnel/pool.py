@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, assert_never
 
-from ssmtunneld.errors import NoSessionReady, Recovery, SsmtunneldError, TunnelError
+from ssmtunneld.errors import ChannelClosed, NoSessionReady, Recovery, TunnelError
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Backoff
 from ssmtunneld.tunnel.gauge import Gauge
+from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.limiter import StartLimiter
 from ssmtunneld.tunnel.plan import (
     Close,
@@ -70,7 +71,7 @@ class _Member:
         self.retiring = False
         self.gauge = Gauge(now)
 
-    def view(self) -> SessionView:
+    def view(self, limit: float | None) -> SessionView:
         session, gauge = self.session, self.gauge
         return SessionView(
             number=session.number,
@@ -82,6 +83,7 @@ class _Member:
             exhausted=session.exhausted,
             retiring=self.retiring,
             idle_since=max(gauge.idle_since, session.since),
+            expires_at=None if limit is None else session.created + limit,
             traffic=gauge.rate,
         )
 
@@ -96,6 +98,9 @@ class Pool:
         limiter: Shared by all pools of one account and region.
         random: For jitter.
         log: Bound to the mapping.
+        lifespan: How old a session may become.
+        respects_idle: The service's idle timeout is respected: a session that it ended
+            unused is not replaced before somebody asks.
     """
 
     def __init__(
@@ -107,10 +112,15 @@ class Pool:
         limiter: StartLimiter,
         random: Random,
         log: EventLog,
+        lifespan: Lifespan | None = None,
+        respects_idle: bool = False,
     ) -> None:
         self._name = name
         self._make_session = make_session
         self._policy = policy
+        self._lifespan = lifespan or Lifespan()
+        self._respects_idle = respects_idle
+        self._dormant = False
         self._limiter = limiter
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -153,8 +163,9 @@ class Pool:
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
         """Do what the plan says; return when to look again at the latest."""
         views = self._views()
-        wake_at = next_change(views, self._policy, now)
-        for action in plan(views, self._policy, waiting=self._waiting, now=now):
+        policy = replace(self._policy, warm=0) if self._dormant else self._policy
+        wake_at = next_change(views, policy, now)
+        for action in plan(views, policy, waiting=self._waiting, now=now):
             match action:
                 case Start():
                     start_at = self._may_start_at(now)
@@ -175,7 +186,8 @@ class Pool:
         return wake_at
 
     def _views(self) -> list[SessionView]:
-        return [member.view() for member in self._members.values()]
+        limit = self._lifespan.limit
+        return [member.view(limit) for member in self._members.values()]
 
     def _learn(self, now: float) -> None:
         self._ready.clear()
@@ -231,6 +243,12 @@ class Pool:
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
+        if isinstance(error, ChannelClosed) and session.terms is not None:
+            if self._respects_idle and not session.streams:
+                self._dormant = True
+                self._log.info("session.idled_out", session=session.number)
+                return
+            self._lifespan.note_end(now - session.created)
         self.trouble = error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._reset_backoffs()
@@ -255,12 +273,21 @@ class Pool:
         if member.task is not None:
             member.task.cancel()
 
+    def owns(self, session_id: str) -> bool:
+        """Whether a session is one of this pool's."""
+        return any(m.session.session_id == session_id for m in self._members.values())
+
     async def wait_ready(self) -> None:
         """Return when a session is ready. Cancelling is safe."""
         await self._ready.wait()
 
+    def check(self) -> None:
+        """Make sure that all links are alive: the network may be another one."""
+        for member in self._members.values():
+            member.session.check()
+
     def retry_now(self) -> None:
-        """Try again at once: the network, or a login, is another one."""
+        """Try again at once whatever failed: the network or a login is another one."""
         self._reset_backoffs()
         self._not_before = self._loop.time()
         for member in self._members.values():
@@ -287,6 +314,7 @@ class Pool:
             return stream
         patient_until = self._loop.time() + GROWTH_PATIENCE
         self._waiting += 1
+        self._dormant = False
         self._changed.set()
         try:
             async with asyncio.timeout(timeout), self._turn:
@@ -305,7 +333,7 @@ class Pool:
     def _no_session(self, timeout: float) -> NoSessionReady:
         why = str(self.trouble) if self.trouble else "it is still being started"
         error = NoSessionReady(f"no session within {timeout:g} s: {why}")
-        if isinstance(self.trouble, SsmtunneldError):
+        if self.trouble is not None:
             error.advice = self.trouble.advice
         return error
 

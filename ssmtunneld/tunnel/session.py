@@ -36,6 +36,8 @@ TERMINATE_TIMEOUT: Final = 5.0
 """Seconds for the API call that ends a session; then it is left to idle out."""
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds for the agent to end a session that was told to (protocol appendix A)."""
+CHECK_TIMEOUT: Final = 5.0
+"""Seconds for a sign of life after a sleep or a change of network (design D4)."""
 SAME_TOKEN_ATTEMPTS: Final = 3
 """Dials with the token of StartSession before ResumeSession is asked for another."""
 
@@ -211,9 +213,14 @@ class Session:
         except TimeoutError:
             pass
 
+    def check(self) -> None:
+        """Make sure that the link is alive, or lose it."""
+        self._driver.check(CHECK_TIMEOUT)
+
     def retry_now(self) -> None:
-        """Do not wait for the backoff: the network, or a login, is another one."""
+        """Do not wait for the backoff, and make sure that the link is alive."""
         self._retry.set()
+        self.check()
 
     async def _terminate(self, session_id: str) -> None:
         try:

@@ -1,0 +1,127 @@
+"""Tunnels from Python, for scripts and tests.
+
+::
+
+    async with ssmtunneld.open_tunnel("i-0123456789abcdef0", 5432) as tunnel:
+        connection = await asyncpg.connect(host=tunnel.host, port=tunnel.port)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ssmtunneld.config import TcpAddress, Tunnel, UnixAddress, parse_address
+from ssmtunneld.errors import NoSessionReady
+from ssmtunneld.mapping import Mapping as RunningMapping
+from ssmtunneld.mapping import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTunnel:
+    """Where an open tunnel can be reached."""
+
+    host: str
+    """An IP address; empty for a Unix socket."""
+    port: int
+    """A TCP port; 0 for a Unix socket."""
+    path: str = ""
+    """The path of a Unix socket; empty for TCP."""
+
+    @property
+    def address(self) -> str:
+        """The address in one piece: ``127.0.0.1:40123`` or ``unix:/path``."""
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@asynccontextmanager
+async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them positional
+    target: str,
+    port: int | None = None,
+    *,
+    host: str | None = None,
+    listen: str = "127.0.0.1:0",
+    profile: str | None = None,
+    region: str | None = None,
+    endpoint_url: str | None = None,
+    document: str | None = None,
+    parameters: Mapping[str, str | Sequence[str]] | None = None,
+    max_sessions: int = 4,
+    ready_timeout: float = 30.0,
+) -> AsyncIterator[LocalTunnel]:
+    """Keep a tunnel open for the life of a ``with`` block; yield its local address.
+
+    Args:
+        target: ``i-...``, ``mi-...`` or ``ecs:cluster_task_runtime``.
+        port: The destination's port.
+        host: The destination, as the target can reach it; ``None`` is the target.
+        listen: Where to listen, as in the configuration; port 0 is any free one.
+        profile: The AWS profile; ``None`` for the usual chain.
+        region: The AWS region; ``None`` for the profile's.
+        endpoint_url: The SSM API, where it is not the public one.
+        document: A session document of your own.
+        parameters: Its parameters.
+        max_sessions: How many sessions may carry the connections together.
+        ready_timeout: Seconds to wait for a first session.
+
+    Connections that are open at the end of the block are reset, and every session is
+    terminated. Cancelling has the same effect.
+
+    Raises:
+        ValueError: An argument makes no sense.
+        AddressInUse: The local address is taken.
+        TunnelError: No session could be started within ``ready_timeout``; the kind
+            says why, its ``advice`` what to do.
+    """
+    tunnel = Tunnel(
+        name="tunnel",
+        listen=(parse_address(listen),),
+        target=target,
+        port=port,
+        host=host,
+        profile=profile,
+        region=region,
+        endpoint_url=endpoint_url,
+        document=document,
+        parameters={
+            name: (value,) if isinstance(value, str) else tuple(value)
+            for name, value in (parameters or {}).items()
+        },
+        max_sessions=max_sessions,
+    )
+    shared = Shared(start_rate=2.0, start_burst=4)
+    mapping = RunningMapping(tunnel, shared)
+    try:
+        await mapping.server.bind()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(mapping.run(bound=True), name="tunnel")
+            try:
+                await _wait_ready(mapping, ready_timeout)
+                yield _describe(mapping)
+            finally:
+                await mapping.server.drain(0)
+                await mapping.pool.stop()
+                running.cancel()
+    finally:
+        await shared.controls.close()
+
+
+async def _wait_ready(mapping: RunningMapping, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            await mapping.pool.wait_ready()
+    except TimeoutError:
+        trouble = mapping.pool.trouble
+        raise trouble or NoSessionReady(f"no session within {timeout:g} s") from None
+
+
+def _describe(mapping: RunningMapping) -> LocalTunnel:
+    address = parse_address(mapping.server.bound[0])
+    match address:
+        case TcpAddress(host, port):
+            return LocalTunnel(host, port)
+        case UnixAddress(path):
+            return LocalTunnel("", 0, str(path))

@@ -1,0 +1,25 @@
+"""The configuration file, as frozen types.
+
+``load_config`` gives a ``Config`` or one ``ConfigError`` with a line per problem.
+Nothing below the daemon sees a ``Config``: each component takes the few values that it
+needs.
+"""
+
+from ssmtunneld.config.load import find_config, load_config, parse_config
+from ssmtunneld.config.model import Config, DaemonSettings, Tunnel
+from ssmtunneld.config.schema import json_schema
+from ssmtunneld.config.values import Address, TcpAddress, UnixAddress, parse_address
+
+__all__ = [
+    "Address",
+    "Config",
+    "DaemonSettings",
+    "TcpAddress",
+    "Tunnel",
+    "UnixAddress",
+    "find_config",
+    "json_schema",
+    "load_config",
+    "parse_address",
+    "parse_config",
+]

@@ -1,0 +1,235 @@
+"""What a configuration is: frozen types with units, and what must hold among them.
+
+An attribute's docstring is also its description in the JSON schema.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ssmtunneld.config.fields import (
+    DataHost,
+    Document,
+    Duration,
+    ExistingFile,
+    HostName,
+    KeepAlive,
+    Listen,
+    Mode,
+    Name,
+    Networks,
+    Parameters,
+    Region,
+    Size,
+    Target,
+    Text,
+    Url,
+)
+from ssmtunneld.config.values import TcpAddress, names_loopback
+
+PLAIN_DOCUMENT: Final = "AWS-StartPortForwardingSession"
+REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
+SSH_DOCUMENT: Final = "AWS-StartSSHSession"
+
+_MIB: Final = 1024 * 1024
+# Four messages of the agent: with less, reading stops and starts for each of them.
+_SMALLEST_BUFFER: Final = 4096
+# A bound against slips of the pen ("8GiB"), far above what any mapping needs.
+_LARGEST_BUFFER: Final = 1024 * _MIB
+
+
+class Conflicts(ValueError):
+    """Settings that do not go together.
+
+    Args:
+        found: Pairs of a key and what is wrong with it.
+    """
+
+    def __init__(self, found: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{key}: {message}" for key, message in found))
+        self.found = found
+
+
+class _Section(BaseModel):
+    # A typo in a key must be an error at start-up, never a silent default. Strict: a
+    # "yes" for a boolean or "3" for a number is a misunderstanding, not a spelling.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        # An error of pydantic's own would otherwise carry the value it is about.
+        hide_input_in_errors=True,
+    )
+
+
+class DaemonSettings(_Section):
+    """The table ``[daemon]``: what concerns the process as a whole."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """How lines look; auto means text for a terminal or the journal."""
+    drain_timeout: Duration = 30.0
+    """How long connections may go on once the daemon has been asked to stop."""
+    start_rate: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    """StartSession calls per second, for each account and region."""
+    start_burst: Annotated[int, Field(ge=1, le=1000)] = 4
+    """StartSession calls that may come at once before the rate applies."""
+
+
+class TunnelDefaults(_Section):
+    """The table ``[defaults]``: what every tunnel inherits where it says nothing."""
+
+    target: Target | None = None
+    """Where the agent runs: i-..., mi-... or ecs:cluster_task_runtime."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The destination's port."""
+    host: HostName | None = None
+    """The destination, as the target can reach it; the target itself if left out."""
+    document: Document | None = None
+    """The session document; by default the one of AWS that suits the host."""
+    parameters: Parameters = {}
+    """Further parameters of a custom document."""
+    reason: Annotated[Text, Field(max_length=256)] | None = None
+    """A text for the service's session history."""
+    profile: Text | None = None
+    """The AWS profile; by default the usual credential chain."""
+    region: Region | None = None
+    """The AWS region; by default the profile's."""
+    endpoint_url: Url | None = None
+    """The SSM API, where it is not the region's public one."""
+    ssmmessages_endpoint: DataHost | None = None
+    """The data channel's host, where it is not the one that the service names."""
+    ca_bundle: ExistingFile | None = None
+    """Certificate authorities to trust instead of the system's, as a PEM file."""
+    warm: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Sessions kept ready; 0 starts one for the first connection."""
+    max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Sessions that this tunnel may have open at once."""
+    streams_per_session: Annotated[int, Field(ge=1, le=65535)] = 64
+    """Connections in one session before another session is started."""
+    idle_close: Annotated[Duration, Field(gt=0)] = 300.0
+    """When a session beyond the warm ones is closed after its last connection."""
+    keep_alive: KeepAlive = 300.0
+    """How often an idle session shows life, so that the service keeps it; or false."""
+    max_session_age: Annotated[Duration, Field(gt=0)] | None = None
+    """When a session is replaced by a new one; by default as late as possible."""
+    connect_timeout: Annotated[Duration, Field(gt=0)] = 15.0
+    """How long a new connection waits for a session before it is reset."""
+    linger: Duration = 60.0
+    """How long a connection may stay silent after its local end has sent everything."""
+    ping_interval: Annotated[Duration, Field(gt=0)] = 20.0
+    """How often the service is asked whether it still listens."""
+    dead_peer_timeout: Annotated[Duration, Field(gt=0)] = 40.0
+    """How much silence means that the link is dead and the session is resumed."""
+    stream_buffer: Annotated[Size, Field(ge=_SMALLEST_BUFFER, le=_LARGEST_BUFFER)] = (
+        _MIB
+    )
+    """Bytes held for one connection whose local end reads slowly."""
+    session_buffer: Annotated[Size, Field(ge=_SMALLEST_BUFFER, le=_LARGEST_BUFFER)] = (
+        8 * _MIB
+    )
+    """Bytes held for all connections of one session together."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Local connections at once; further ones are reset."""
+    socket_mode: Mode = 0o600
+    """Permissions of this tunnel's Unix sockets."""
+    allow: Networks = ()
+    """Networks that may connect to addresses that are not loopback."""
+    required: bool = True
+    """Whether the daemon is ready only when this tunnel is."""
+
+
+class Tunnel(TunnelDefaults):
+    """One table ``[tunnels.NAME]``: local addresses that lead to one destination."""
+
+    name: Name
+    """The table's name."""
+    listen: Listen
+    """The local addresses: one, or a list."""
+    target: Target
+    """Where the agent runs: i-..., mi-... or ecs:cluster_task_runtime."""
+
+    @property
+    def session_document(self) -> str:
+        """The document to start sessions with: the one asked for, or AWS's own."""
+        if self.document is not None:
+            return self.document
+        return PLAIN_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        found = [*self._order(), *self._destination(), *self._exposure()]
+        if found:
+            raise Conflicts(found)
+        return self
+
+    def _order(self) -> Iterator[tuple[str, str]]:
+        if self.warm > self.max_sessions:
+            yield "warm", f"is {self.warm}, above max_sessions ({self.max_sessions})"
+        if self.dead_peer_timeout <= self.ping_interval:
+            yield (
+                "dead_peer_timeout",
+                f"should be above ping_interval ({self.ping_interval:g} s)",
+            )
+        if self.session_buffer < self.stream_buffer:
+            yield (
+                "session_buffer",
+                f"should not be below stream_buffer ({self.stream_buffer} bytes)",
+            )
+
+    def _destination(self) -> Iterator[tuple[str, str]]:
+        document = self.session_document
+        if document in {PLAIN_DOCUMENT, REMOTE_HOST_DOCUMENT} and self.port is None:
+            yield "port", f"is required by {document}"
+        if document in {PLAIN_DOCUMENT, SSH_DOCUMENT} and self.host is not None:
+            yield "host", f"has no place in {document}: leave out host, or document"
+        if document == REMOTE_HOST_DOCUMENT:
+            yield from self._remote_host()
+        if document in {PLAIN_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT}:
+            if self.parameters:
+                yield "parameters", f"are for custom documents, not for {document}"
+            return
+        for key, parameter in (("port", "portNumber"), ("host", "host")):
+            if getattr(self, key) is not None and parameter in self.parameters:
+                yield key, f"says the same as parameters.{parameter}: keep one of them"
+
+    def _remote_host(self) -> Iterator[tuple[str, str]]:
+        if self.host is None:
+            yield "host", f"is required by {REMOTE_HOST_DOCUMENT}"
+        elif names_loopback(self.host):
+            yield (
+                "host",
+                "is the target's own loopback, which agents refuse in this document: "
+                "leave out host, and the destination is the target itself",
+            )
+
+    def _exposure(self) -> Iterator[tuple[str, str]]:
+        exposed = [
+            str(address)
+            for address in self.listen
+            if isinstance(address, TcpAddress) and not address.is_loopback
+        ]
+        if exposed and not self.allow:
+            yield (
+                "allow",
+                f"is required, because {exposed[0]} is open to other machines: list "
+                'the networks that may connect, such as ["10.0.0.0/8"]',
+            )
+        elif self.allow and not exposed:
+            yield "allow", "has no effect: every address of listen is local already"
+
+
+class Config(_Section):
+    """A whole file."""
+
+    source: Path
+    """The file."""
+    daemon: DaemonSettings
+    """The process as a whole."""
+    tunnels: Annotated[tuple[Tunnel, ...], Field(min_length=1)]
+    """The tunnels, in the order of the file."""

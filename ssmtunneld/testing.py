@@ -1,0 +1,176 @@
+"""A pytest fixture: the AWS side of Session Manager on loopback.
+
+Put ``pytest_plugins = ["ssmtunneld.testing"]`` into a ``conftest.py`` and ask for
+``ssm_emulator``. It runs in a thread of its own, so that tests of blocking code (boto3,
+subprocesses) work as well as asynchronous ones. See docs/emulator.md.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final, Self, TypeVar
+
+import pytest
+
+from ssmtunneld.emulator.server import Emulator
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.secret import Secret
+
+ACCESS_KEY: Final = "AKIAEMULATOR00000000"
+SECRET_KEY: Final = "emulator-secret-key"  # noqa: S105 - known to everybody
+REGION: Final = "eu-west-1"
+
+_T = TypeVar("_T")
+
+
+class EmulatorThread:
+    """An emulator on its own loop in its own thread; a context manager.
+
+    Every method may be called from any thread but the emulator's, and blocks until the
+    emulator has done its part (milliseconds). The default settings send without pacing,
+    know the keys in `environment`, and are otherwise those of `EmulatorSettings`.
+    """
+
+    def __init__(self, settings: EmulatorSettings | None = None) -> None:
+        self._settings = settings or EmulatorSettings(pace=Pace.NONE)
+        if self._settings.secret_key is None:
+            self._settings = replace(
+                self._settings, access_key=ACCESS_KEY, secret_key=Secret(SECRET_KEY)
+            )
+        self._thread = threading.Thread(
+            target=self._run, name="ssm-emulator", daemon=True
+        )
+        self._listening = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._emulator: Emulator | None = None
+        self._stop: asyncio.Event | None = None
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            ConfigError: A setting is not acceptable.
+            AddressInUse: The address cannot be bound.
+        """
+        self._thread.start()
+        self._listening.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every session and stop listening; a defect of the emulator is raised."""
+        assert self._loop is not None
+        assert self._stop is not None
+        if self._failure is None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def endpoint_url(self) -> str:
+        """What to give boto3 as ``endpoint_url`` for ``ssm``."""
+        return self._url
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that point any AWS client at the emulator."""
+        secret = self._settings.secret_key
+        assert secret is not None
+        return {
+            "AWS_ENDPOINT_URL_SSM": self._url,
+            "AWS_ACCESS_KEY_ID": self._settings.access_key,
+            "AWS_SECRET_ACCESS_KEY": secret.reveal(),
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            # Neither a profile nor the metadata service of the machine may interfere.
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def set_faults(self, *specs: str) -> None:
+        """Put ``specs`` in the place of all faults in force.
+
+        Raises:
+            ConfigError: A specification cannot be read; nothing has changed.
+        """
+        self._call(lambda emulator: emulator.admin.change([*specs], replace=True))
+
+    def add_faults(self, *specs: str) -> None:
+        """Add ``specs`` to the faults in force; actions among them happen now.
+
+        Raises:
+            ConfigError: A specification cannot be read; nothing has changed.
+        """
+        self._call(lambda emulator: emulator.admin.change([*specs], replace=False))
+
+    def clear_faults(self) -> None:
+        """Return to perfect health."""
+        self._call(lambda emulator: emulator.faults.clear())
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``GET /_emulator/state`` answers."""
+        return self._call(lambda emulator: emulator.state())
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return the sessions of `state`, the oldest first."""
+        sessions: list[dict[str, Any]] = self.state()["sessions"]
+        return sessions
+
+    def close_session(self, session_id: str, output: str = "") -> None:
+        """End a session as the service does, with ``output`` for its client.
+
+        Raises:
+            KeyError: There is no such session.
+        """
+        self._call(lambda emulator: emulator.close_session(session_id, output))
+
+    def cut_websockets(self) -> None:
+        """Reset the TCP connection of every client."""
+        self._call(lambda emulator: emulator.cut_websockets())
+
+    def _call(self, what: Callable[[Emulator], _T]) -> _T:
+        async def on_loop() -> _T:
+            assert self._emulator is not None
+            return what(self._emulator)
+
+        assert self._loop is not None, "not entered"
+        return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised again in __enter__
+            self._failure = error
+        finally:
+            self._listening.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with Emulator(self._settings) as emulator:
+            self._emulator = emulator
+            self._url = emulator.endpoint_url
+            self._listening.set()
+            await self._stop.wait()
+
+
+@pytest.fixture
+def emulator_settings() -> EmulatorSettings | None:
+    """Override this fixture to choose other settings for `ssm_emulator`."""
+    return None
+
+
+@pytest.fixture
+def ssm_emulator(
+    emulator_settings: EmulatorSettings | None,
+) -> Iterator[EmulatorThread]:
+    """Yield a running emulator; every session ends with the test."""
+    with EmulatorThread(emulator_settings) as emulator:
+        yield emulator

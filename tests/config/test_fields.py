@@ -1,0 +1,257 @@
+"""Single settings, read through the models that hold them."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.values import TcpAddress, UnixAddress
+
+
+def read(**settings):
+    return TunnelDefaults.model_validate(settings, context={})
+
+
+def complaint(key, value, model=TunnelDefaults):
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({key: value}, context={})
+    (detail,) = caught.value.errors()
+    assert detail["loc"][0] == key
+    # hide_input_in_errors: what pydantic prints by itself must not quote the value.
+    assert "input_value" not in str(caught.value)
+    return detail["msg"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "i-0182d91e",
+        "i-0182d91e85d69cf00",
+        "mi-0123456789abcdef0",
+        "ecs:prod_web_0a1b2c3d4e5f60718293a4b5c6d7e8f9_0a1b2c3d4e5f60718293a4b5c6d7e8f9-2531612879",
+    ],
+)
+def test_ids_are_targets(target):
+    assert read(target=target).target == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "i-123",
+        "i-0182D91E",
+        "mi-0182d91e",
+        "i-0182d91e\n",
+        "name:bastion",
+        "tag:Role=bastion",
+        "ecs:cluster/service/container",
+        "10.0.0.1",
+    ],
+)
+def test_other_targets_are_refused_for_this_version(target):
+    assert "only ids (i-..., mi-..., ecs:cluster_task_runtime)" in complaint(
+        "target", target
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "0", "orders-db_2", "x" * 63])
+def test_names_are_short_and_plain(name):
+    tunnel = Tunnel(
+        name=name, listen=(TcpAddress("::1", 1),), target="i-0182d91e", port=1
+    )
+    assert tunnel.name == name
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a b", "x" * 64, "a.b", "ü"])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValidationError, match="is not a tunnel's name"):
+        Tunnel(name=name, listen=(TcpAddress("::1", 1),), target="i-0182d91e", port=1)
+
+
+@pytest.mark.parametrize(
+    "region",
+    ["eu-west-1", "us-gov-east-1", "us-isob-east-1", "eusc-de-east-1", "cn-north-1"],
+)
+def test_regions_of_every_partition_are_known_by_their_shape(region):
+    assert read(region=region).region == region
+
+
+@pytest.mark.parametrize(
+    "region", ["", "eu-west-1a", "EU-WEST-1", "eu-west-1.evil.com"]
+)
+def test_what_is_no_region_is_refused(region):
+    assert "is not a region" in complaint("region", region)
+
+
+@pytest.mark.parametrize(
+    "host", ["db", "db.example.com", "a_b.example.com.", "10.0.0.7", "fd00::1"]
+)
+def test_hosts_are_names_or_addresses(host):
+    assert read(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host", ["", "db:5432", "[::1]", "http://db", "a b", "-x", "x" * 254, "db/1", "a\n"]
+)
+def test_what_is_no_host_is_refused(host):
+    assert "its port in port" in complaint("host", host)
+
+
+def test_documents_have_the_service_s_names():
+    for document in ("AWS-StartSSHSession", "arn:aws:ssm:eu-west-1:1:document/A_b.c"):
+        assert read(document=document).document == document
+    for document in ("", "ab", "a b c", "x" * 129):
+        assert "is not a document's name" in complaint("document", document)
+
+
+def test_texts_are_one_printable_line():
+    assert read(reason="x" * 256).reason == "x" * 256
+    assert "printable" in complaint("reason", "a\nb")
+    assert "at most 256" in complaint("reason", "x" * 257)
+    assert "at least 1" in complaint("profile", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ssm.eu-west-1.amazonaws.com",
+        "http://127.0.0.1:4566",
+        "https://[fd00::1]:8443/base/",
+    ],
+)
+def test_endpoints_are_plain_urls(url):
+    assert read(endpoint_url=url).endpoint_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ssm.eu-west-1.amazonaws.com",
+        "ftp://host",
+        "https://",
+        "https://user:hunter2@host",
+        "https://host?token=hunter2",
+        "https://host/a b",
+        "https://host:port",
+    ],
+)
+def test_other_endpoints_are_refused_without_quoting_them(url):
+    message = complaint("endpoint_url", url)
+    assert "is not an endpoint" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("vpce-1.ssmmessages.aws", "vpce-1.ssmmessages.aws"),
+        ("https://vpce-1.ssmmessages.aws/", "vpce-1.ssmmessages.aws"),
+        ("wss://host:8443", "host:8443"),
+        ("[fd00::1]:8443", "[fd00::1]:8443"),
+    ],
+)
+def test_the_data_channel_s_endpoint_is_a_host_and_a_port(written, meant):
+    assert read(ssmmessages_endpoint=written).ssmmessages_endpoint == meant
+
+
+@pytest.mark.parametrize("written", ["", "ws://host", "host/path", "a@host", "host:x"])
+def test_the_data_channel_s_endpoint_has_nothing_else(written):
+    assert "data channel" in complaint("ssmmessages_endpoint", written)
+
+
+def test_a_certificate_file_starts_from_the_configuration_s_directory(tmp_path):
+    file = tmp_path / "ca.pem"
+    file.touch()
+    here = {"directory": tmp_path, "home": tmp_path.parent}
+    for written in ("ca.pem", str(file), f"~/{tmp_path.name}/ca.pem"):
+        settings = TunnelDefaults.model_validate({"ca_bundle": written}, context=here)
+        assert settings.ca_bundle == file
+    assert TunnelDefaults(ca_bundle=file).ca_bundle == file
+
+
+def test_a_certificate_file_exists(tmp_path):
+    for written in (str(tmp_path), "missing.pem", 7):
+        assert "is not a file" in complaint("ca_bundle", written)
+
+
+def test_one_address_may_stand_without_brackets():
+    table = {"name": "a", "target": "i-0182d91e", "port": 1}
+    one = Tunnel.model_validate({**table, "listen": 5432})
+    many = Tunnel.model_validate({**table, "listen": ["5432", "unix:/run/x"]})
+    assert one.listen == (TcpAddress("127.0.0.1", 5432),)
+    assert many.listen == (*one.listen, UnixAddress(Path("/run/x")))
+
+
+def test_there_is_at_least_one_address():
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Tunnel.model_validate({"name": "a", "target": "i-0182d91e", "listen": []})
+
+
+def test_networks_are_a_list():
+    assert read(allow=["10.0.0.0/8"]).allow == (ip_network("10.0.0.0/8"),)
+    assert "valid tuple" in complaint("allow", "10.0.0.0/8")
+
+
+def test_parameters_are_lists_in_the_end():
+    read_back = read(parameters={"a": "x", "b": ["y", "z"]}).parameters
+    assert read_back == {"a": ("x",), "b": ("y", "z")}
+
+
+@pytest.mark.parametrize("values", [[], [1], 7, "", [""]])
+def test_parameters_are_texts(values):
+    complaint("parameters", {"a": values})
+
+
+def test_a_mode_in_a_file_is_text_but_a_program_passes_bits():
+    assert read(socket_mode="0660").socket_mode == 0o660
+    assert TunnelDefaults(socket_mode=0o660).socket_mode == 0o660
+    assert "octal text" in complaint("socket_mode", 600)
+    with pytest.raises(ValidationError, match="octal text"):
+        TunnelDefaults(socket_mode=0o1600)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("port", 0),
+        ("port", 65536),
+        ("port", "5432"),
+        ("warm", -1),
+        ("warm", True),
+        ("warm", 1.0),
+        ("max_sessions", 0),
+        ("streams_per_session", 0),
+        ("max_connections", 0),
+        ("idle_close", 0),
+        ("keep_alive", 0),
+        ("max_session_age", 0),
+        ("connect_timeout", "0s"),
+        ("ping_interval", 0),
+        ("dead_peer_timeout", 0),
+        ("linger", -1),
+        ("stream_buffer", "1KiB"),
+        ("session_buffer", "2GiB"),
+        ("required", "yes"),
+    ],
+)
+def test_numbers_have_bounds_and_their_own_types(key, value):
+    assert complaint(key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("log_level", "verbose"),
+        ("log_format", "xml"),
+        ("drain_timeout", "-1s"),
+        ("start_rate", 0),
+        ("start_rate", float("nan")),
+        ("start_burst", 0),
+    ],
+)
+def test_the_daemon_s_settings_have_bounds_too(key, value):
+    assert complaint(key, value, DaemonSettings)

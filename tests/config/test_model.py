@@ -1,0 +1,165 @@
+"""What must hold among the settings of one tunnel."""
+
+import pytest
+from pydantic import ValidationError
+
+from ssmtunneld.config.model import (
+    PLAIN_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
+    Config,
+    Conflicts,
+    DaemonSettings,
+    Tunnel,
+    TunnelDefaults,
+)
+
+BASE = {"name": "db", "listen": [5432], "target": "i-0182d91e", "port": 5432}
+
+
+def tunnel(**settings):
+    table = {**BASE, **settings}
+    return Tunnel.model_validate({k: v for k, v in table.items() if v is not None})
+
+
+def conflicts(**settings):
+    with pytest.raises(ValidationError) as caught:
+        tunnel(**settings)
+    (detail,) = caught.value.errors()
+    error = detail["ctx"]["error"]
+    assert isinstance(error, Conflicts)
+    assert all(key in str(error) for key, _ in error.found)
+    return dict(error.found)
+
+
+def test_a_tunnel_needs_little_and_the_rest_has_the_documented_defaults():
+    settings = tunnel()
+    assert (settings.warm, settings.max_sessions, settings.streams_per_session) == (
+        1,
+        4,
+        64,
+    )
+    assert (settings.idle_close, settings.keep_alive) == (300.0, 300.0)
+    assert (settings.connect_timeout, settings.linger) == (15.0, 60.0)
+    assert (settings.ping_interval, settings.dead_peer_timeout) == (20.0, 40.0)
+    assert (settings.stream_buffer, settings.session_buffer) == (1 << 20, 8 << 20)
+    assert (settings.max_connections, settings.socket_mode) == (1000, 0o600)
+    assert settings.required
+    assert settings.max_session_age is None
+    daemon = DaemonSettings()
+    assert (daemon.log_level, daemon.log_format) == ("info", "auto")
+    assert (daemon.drain_timeout, daemon.start_rate, daemon.start_burst) == (
+        30.0,
+        2.0,
+        4,
+    )
+
+
+def test_defaults_satisfy_their_own_bounds():
+    for model in (DaemonSettings, TunnelDefaults):
+        written = model().model_dump(mode="json", exclude_none=True)
+        assert model.model_validate(written, context={}) == model()
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        tunnel().warm = 2
+
+
+def test_what_is_written_as_json_reads_back_the_same():
+    one = tunnel(
+        listen=["localhost:1", "unix:/run/x", "10.0.0.1:2"],
+        allow=["10.0.0.0/8"],
+        document="Custom",
+        parameters={"a": "b"},
+        keep_alive=False,
+        max_session_age="1h30m",
+        socket_mode="0660",
+    )
+    written = one.model_dump(mode="json", exclude_none=True)
+    assert written["max_session_age"] == "1h30m"
+    assert written["allow"] == ["10.0.0.0/8"]
+    assert Tunnel.model_validate(written, context={}) == one
+
+
+def test_the_document_follows_from_the_host():
+    assert tunnel().session_document == PLAIN_DOCUMENT
+    assert tunnel(host="db.example.com").session_document == REMOTE_HOST_DOCUMENT
+    assert tunnel(document="Custom", host="db").session_document == "Custom"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "words"),
+    [
+        ({"warm": 5}, "warm", "above max_sessions (4)"),
+        (
+            {"dead_peer_timeout": "20s"},
+            "dead_peer_timeout",
+            "above ping_interval (20 s)",
+        ),
+        (
+            {"session_buffer": "64KiB"},
+            "session_buffer",
+            "stream_buffer (1048576 bytes)",
+        ),
+        ({"port": None}, "port", f"is required by {PLAIN_DOCUMENT}"),
+        (
+            {"port": None, "host": "db"},
+            "port",
+            f"is required by {REMOTE_HOST_DOCUMENT}",
+        ),
+        ({"document": PLAIN_DOCUMENT, "host": "db"}, "host", "has no place in"),
+        ({"document": SSH_DOCUMENT, "host": "db"}, "host", "has no place in"),
+        ({"document": REMOTE_HOST_DOCUMENT}, "host", "is required by"),
+        ({"host": "127.0.0.1"}, "host", "own loopback"),
+        ({"host": "localhost"}, "host", "own loopback"),
+        ({"parameters": {"a": "b"}}, "parameters", "are for custom documents"),
+        (
+            {"document": "Custom", "parameters": {"portNumber": "1"}},
+            "port",
+            "says the same as parameters.portNumber",
+        ),
+        (
+            {"document": "Custom", "host": "db", "parameters": {"host": "x"}},
+            "host",
+            "says the same as parameters.host",
+        ),
+        ({"listen": "0.0.0.0:80"}, "allow", "0.0.0.0:80 is open to other machines"),
+        ({"listen": [1, "[::]:80"]}, "allow", "[::]:80 is open to other machines"),
+        ({"allow": ["10.0.0.0/8"]}, "allow", "has no effect"),
+        ({"allow": ["10.0.0.0/8"], "listen": "unix:/x"}, "allow", "has no effect"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, key, words):
+    found = conflicts(**settings)
+    assert list(found) == [key]
+    assert words in found[key]
+
+
+def test_all_conflicts_are_reported_at_once():
+    found = conflicts(warm=5, dead_peer_timeout=1, port=None)
+    assert list(found) == ["warm", "dead_peer_timeout", "port"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warm": 0, "max_sessions": 1},
+        {"warm": 4, "max_sessions": 4},
+        {"port": None, "document": SSH_DOCUMENT},
+        {"port": None, "document": "Custom", "parameters": {"portNumber": "1"}},
+        {"document": "Custom", "host": "127.0.0.1"},
+        {"document": REMOTE_HOST_DOCUMENT, "host": "db"},
+        {"listen": "0.0.0.0:80", "allow": ["10.0.0.0/8"]},
+        {"session_buffer": "1MiB"},
+    ],
+)
+def test_settings_at_the_edge_are_accepted(settings):
+    tunnel(**settings)
+
+
+def test_a_configuration_has_a_tunnel(tmp_path):
+    source = tmp_path / "c.toml"
+    assert Config(source=source, daemon=DaemonSettings(), tunnels=(tunnel(),))
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Config(source=source, daemon=DaemonSettings(), tunnels=())

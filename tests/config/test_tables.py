@@ -1,0 +1,334 @@
+"""Whole files: what is inherited, and what is said about what is wrong."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmtunneld.config import TcpAddress, parse_config
+from ssmtunneld.errors import ConfigError
+
+TARGET = 'target = "i-0182d91e"\n'
+KEY_ID = "AKIAIOSFODNN7EXAMPLE"
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+def parse(text, environ=None):
+    return parse_config(text, "c.toml", environ or {})
+
+
+def problems(text, environ=None):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, environ)
+    return caught.value.problems
+
+
+def test_tunnels_keep_the_order_of_the_file_and_the_tables_names():
+    config = parse(
+        f"[tunnels.b]\nlisten = 1\nport = 1\n{TARGET}"
+        f"[tunnels.a]\nlisten = 2\nport = 2\n{TARGET}"
+        '[daemon]\nlog_level = "debug"\n'
+    )
+    assert [tunnel.name for tunnel in config.tunnels] == ["b", "a"]
+    assert config.source == Path("c.toml")
+    assert config.daemon.log_level == "debug"
+
+
+def test_a_tunnel_inherits_what_it_does_not_say():
+    config = parse(
+        f"[defaults]\n{TARGET}warm = 2\nport = 1\n"
+        "[tunnels.a]\nlisten = 1\n[tunnels.b]\nlisten = 2\nwarm = 0\nport = 2\n"
+    )
+    a, b = config.tunnels
+    assert (a.warm, a.port, a.target) == (2, 1, "i-0182d91e")
+    assert (b.warm, b.port, b.target) == (0, 2, "i-0182d91e")
+
+
+def test_variables_are_replaced_in_tunnels_and_defaults():
+    config = parse(
+        '[defaults]\ntarget = "${T}"\nprofile = "${P}-x"\nregion = "eu-${R}-1"\n'
+        '[tunnels.a]\nlisten = 1\nport = 1\nhost = "db.${H}"\n'
+        'endpoint_url = "https://${H}"\nreason = "${P}"\n',
+        {"T": "i-0182d91e", "P": "prod", "R": "west", "H": "example.com"},
+    )
+    (a,) = config.tunnels
+    assert (a.target, a.profile, a.region) == ("i-0182d91e", "prod-x", "eu-west-1")
+    assert (a.host, a.endpoint_url) == ("db.example.com", "https://example.com")
+    assert a.reason == "${P}"
+
+
+def test_a_tilde_means_the_home_of_the_environment():
+    text = f'[tunnels.a]\nlisten = "unix:~/a"\nport = 1\n{TARGET}'
+    (a,) = parse(text, {"HOME": "/home/eve"}).tunnels
+    assert str(a.listen[0]) == "unix:/home/eve/a"
+    assert problems(text) == [
+        "c.toml:2: tunnels.a.listen: starts with ~, but HOME is not set"
+    ]
+
+
+def test_inherited_networks_do_not_bother_local_tunnels():
+    config = parse(
+        f'[defaults]\n{TARGET}port = 1\nallow = ["10.0.0.0/8"]\n'
+        "[tunnels.a]\nlisten = 1\n"
+        '[tunnels.b]\nlisten = ["127.0.0.1:2", "unix:/x"]\n'
+        '[tunnels.c]\nlisten = ["127.0.0.1:3", "0.0.0.0:3000"]\n'
+    )
+    assert [len(tunnel.allow) for tunnel in config.tunnels] == [0, 0, 1]
+
+
+def test_a_tunnel_s_own_networks_must_have_an_effect():
+    text = f'[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}allow = ["10.0.0.0/8"]\n'
+    (problem,) = problems(text)
+    assert problem.startswith("c.toml:5: tunnels.a.allow: has no effect")
+
+
+def test_unknown_keys_come_with_the_nearest_valid_one():
+    text = (
+        'deamon = 1\n[daemon]\nlog_levl = "info"\n'
+        "[defaults]\nlisten = 1\nzzz = 1\nname = 1\n"
+        f"[tunnels.db]\nlisten = 1\nport = 1\nprot = 5432\n{TARGET}name = 'x'\n"
+    )
+    assert problems(text) == [
+        "c.toml:1: deamon: unknown key (did you mean daemon?)",
+        "c.toml:3: daemon.log_levl: unknown key (did you mean log_level?)",
+        "c.toml:5: defaults.listen: unknown key (every tunnel has its own)",
+        "c.toml:6: defaults.zzz: unknown key",
+        "c.toml:7: defaults.name: unknown key (every tunnel has its own)",
+        "c.toml:11: tunnels.db.prot: unknown key (did you mean port?)",
+        "c.toml:13: tunnels.db.name: unknown key (the table's name is the name)",
+    ]
+
+
+def test_lines_are_found_in_dotted_keys_and_inline_tables():
+    text = (
+        f"tunnels.a.listen = 1\ntunnels.a.port = 1\ntunnels.a.{TARGET}"
+        "tunnels.a.wram = 1\n"
+        'tunnels.b = { listen = 2, port = 2, target = "i-0182d91e", wram = 1 }\n'
+    )
+    assert problems(text) == [
+        "c.toml:4: tunnels.a.wram: unknown key (did you mean warm?)",
+        "c.toml:5: tunnels.b.wram: unknown key (did you mean warm?)",
+    ]
+
+
+def test_what_is_missing_is_on_the_line_of_its_table():
+    assert problems("\n[tunnels.a]\nport = 1\n") == [
+        "c.toml:2: tunnels.a.target: is required",
+        "c.toml:2: tunnels.a.listen: is required",
+    ]
+
+
+def test_the_item_of_a_list_is_named():
+    text = f'[tunnels.a]\nlisten = [\n 1,\n "x",\n]\nport = 1\n{TARGET}'
+    (problem,) = problems(text)
+    assert problem.startswith("c.toml:4: tunnels.a.listen[1]: is not an address")
+    assert '"x"' not in problem
+
+
+def test_parameters_are_named_to_the_key():
+    text = f'[tunnels.a]\nlisten = 1\n{TARGET}document = "Custom"\n'
+    text += "[tunnels.a.parameters]\n"
+    (problem,) = problems(text + '"" = "x"\n')
+    assert (
+        problem == 'c.toml:6: tunnels.a.parameters."": should have at least 1 character'
+    )
+    (problem,) = problems(text + "a = ['x', 1]\n")
+    assert problem == "c.toml:6: tunnels.a.parameters.a[1]: should be a valid string"
+
+
+def test_a_bad_name_is_reported_for_the_table():
+    text = f'[tunnels."My DB"]\nlisten = 1\nport = 1\n{TARGET}'
+    (problem,) = problems(text)
+    assert problem.startswith('c.toml:1: tunnels."My DB": is not a tunnel\'s name')
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "c.toml:1: has no tunnels: add a table [tunnels.NAME]"),
+        ("\n[tunnels]\n", "c.toml:1: has no tunnels: add a table [tunnels.NAME]"),
+        (
+            "tunnels = 1",
+            "c.toml:1: tunnels: should be tables with names, [tunnels.NAME]",
+        ),
+        (
+            "\n[[tunnels]]\nlisten = 1\n",
+            "c.toml:2: tunnels: should be tables with names, [tunnels.NAME]",
+        ),
+        ("tunnels.a = 1", "c.toml:1: tunnels.a: should be a table, [tunnels.NAME]"),
+    ],
+)
+def test_a_file_has_tables_with_tunnels(text, expected):
+    assert problems(text) == [expected]
+
+
+@pytest.mark.parametrize("key", ["daemon", "defaults"])
+def test_sections_are_tables(key):
+    text = f"{key} = 1\n[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}"
+    assert problems(text) == [f"c.toml:1: {key}: should be a table, [{key}]"]
+
+
+def test_what_is_wrong_in_the_defaults_is_said_once():
+    text = (
+        '[defaults]\ntarget = "name:x"\nwarm = -1\nprofile = "${NOPE}"\n'
+        "[tunnels.a]\nlisten = 1\n[tunnels.b]\nlisten = 2\nwarm = 9\nport = 0\n"
+    )
+    found = problems(text)
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["c.toml:2", "defaults.target"],
+        ["c.toml:3", "defaults.warm"],
+        ["c.toml:4", "defaults.profile"],
+        ["c.toml:10", "tunnels.b.port"],
+    ]
+
+
+def test_a_variable_that_is_not_set_is_said_once():
+    text = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "${NOPE}"\n'
+    assert problems(text) == [
+        "c.toml:4: tunnels.a.target: the environment variable NOPE is not set"
+    ]
+
+
+def test_conflicts_are_on_the_line_of_their_key():
+    text = (
+        f"[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}warm = 9\nping_interval = '1m'\n"
+    )
+    assert problems(text) == [
+        "c.toml:1: tunnels.a.dead_peer_timeout: should be above ping_interval (60 s)",
+        "c.toml:5: tunnels.a.warm: is 9, above max_sessions (4)",
+    ]
+
+
+def test_choices_are_listed():
+    text = f"[daemon]\nlog_level = 'loud'\n[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}"
+    assert problems(text) == [
+        "c.toml:2: daemon.log_level: should be 'debug', 'info', 'warning' or 'error'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("1", '"127.0.0.1:1"'),
+        ('"localhost:1"', '"[::1]:1"'),
+        ('"localhost:1"', '"localhost:1"'),
+        ('"0.0.0.0:1"', "1"),
+        ('["[::1]:2", "[::1]:1"]', '"[::]:1"'),
+        ('"unix:/run/x"', '"unix:/run//x"'),
+    ],
+)
+def test_two_tunnels_cannot_share_an_address(first, second):
+    text = (
+        f'[defaults]\n{TARGET}port = 1\nallow = ["10.0.0.0/8"]\n'
+        f"[tunnels.a]\nlisten = {first}\n[tunnels.b]\nlisten = {second}\n"
+    )
+    (problem,) = problems(text)
+    assert problem.startswith("c.toml:8: tunnels.b.listen: ")
+    assert " clashes with " in problem
+    assert problem.endswith(" of tunnels.a")
+
+
+def test_one_tunnel_cannot_have_an_address_twice():
+    text = f'[tunnels.a]\nlisten = [1, "localhost:1"]\nport = 1\n{TARGET}'
+    assert problems(text) == [
+        "c.toml:2: tunnels.a.listen: localhost:1 clashes with 127.0.0.1:1 of tunnels.a"
+    ]
+
+
+def test_different_addresses_do_not_clash():
+    config = parse(
+        f'[defaults]\n{TARGET}port = 1\nallow = ["10.0.0.0/8"]\n'
+        '[tunnels.a]\nlisten = [0, 0, "127.0.0.1:1", "[::]:2"]\n'
+        '[tunnels.b]\nlisten = [0, "127.0.0.2:1", "[::1]:1", 2, "unix:/x"]\n'
+    )
+    assert config.tunnels[1].listen[1] == TcpAddress("127.0.0.2", 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'aws_access_key_id = "{KEY_ID}"',
+        f'aws_secret_access_key = "{SECRET}"',
+        f'secret = "{SECRET}"',
+        f'prot = "{KEY_ID}"',
+        f'prot = {{ x = ["{KEY_ID}"] }}',
+        f'AwsSessionToken = "{SECRET}"',
+        f'{KEY_ID} = "{SECRET}"',
+    ],
+)
+@pytest.mark.parametrize("table", ["", "[daemon]\n", "[defaults]\n", "[tunnels.a]\n"])
+def test_credentials_under_unknown_keys_are_refused_and_not_repeated(table, line):
+    text = f"{table}{line}\n"
+    if table != "[tunnels.a]\n":
+        text += "[tunnels.a]\n"
+    text += f"listen = 1\nport = 1\n{TARGET}"
+    (problem,) = problems(text)
+    assert problem.endswith(
+        "unknown key (credentials do not belong in this file: name a profile)"
+    )
+    assert KEY_ID not in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize("key", ["profile", "listen", "idle_close", "target", "reason"])
+def test_access_keys_under_known_keys_are_refused_and_not_repeated(key):
+    table = {"listen": "1", "port": "1", "target": '"i-0182d91e"', key: f'"{KEY_ID}"'}
+    text = "[tunnels.a]\n" + "".join(f"{k} = {v}\n" for k, v in table.items())
+    (problem,) = problems(text)
+    assert problem.endswith(
+        f"tunnels.a.{key}: looks like an AWS access key "
+        "(credentials do not belong in this file: name a profile)"
+    )
+
+
+_SETTINGS = [
+    "listen", "target", "port", "host", "warm", "keep_alive", "allow", "zzz",
+    "document", "parameters", "socket_mode", "profile", "ca_bundle", "secret",
+    "endpoint_url", "max_session_age", "name", "drain_timeout", "log_level",
+]  # fmt: skip
+_VALUES = st.one_of(
+    st.sampled_from(
+        ["true", "false", "0", "-1", "5432", "1.5", "nan", "inf", "[]", "{}"]
+    ),
+    st.sampled_from(
+        ["1979-05-27", "[1, 'x']", "[[1]]", "{ a = 'b' }", "'5m'", "'1MiB'"]
+    ),
+    st.sampled_from(
+        ["'i-0182d91e'", "'localhost:1'", "'0.0.0.0:1'", "'unix:/x'", "'~'"]
+    ),
+    st.sampled_from(
+        ["'${A}'", "'${B}'", "'Custom'", "['10.0.0.0/8']", "''", "'\\u0000'"]
+    ),
+    st.just(f"'{SECRET}'"),
+)
+_TABLES = st.sampled_from(
+    ["[daemon]", "[defaults]", "[tunnels.a]", "[tunnels.b]", "[tunnels]", "[x.y]", "#"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            _TABLES, st.dictionaries(st.sampled_from(_SETTINGS), _VALUES, max_size=6)
+        ),
+        max_size=4,
+        unique_by=lambda table: table[0],
+    )
+)
+def test_any_file_gives_a_configuration_or_problems_with_lines(tables):
+    text = "\n".join(
+        itertools.chain.from_iterable(
+            [header, *(f"{key} = {value}" for key, value in table.items())]
+            for header, table in tables
+        )
+    )
+    try:
+        found = [] if parse(text, {"A": "a", "HOME": "/home/eve"}).tunnels else [""]
+    except ConfigError as error:
+        found = error.problems or [""]
+    for problem in found:
+        assert problem.startswith("c.toml:")
+        assert SECRET not in problem
+        assert "\n" not in problem
