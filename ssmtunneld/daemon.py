@@ -21,10 +21,17 @@ from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 
 
 class Daemon:
-    """All mappings of a configuration, from start to a clean end."""
+    """All mappings of a configuration, from start to a clean end.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: What to run.
+        instance: This daemon's name (``instance.py``); ``None`` to leave the sessions
+            of a daemon before it alone.
+    """
+
+    def __init__(self, config: Config, instance: str | None = None) -> None:
         self._config = config
+        self._instance = instance
         self._log = get_log()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -44,21 +51,11 @@ class Daemon:
         Raises:
             SsmtunneldError: No mapping at all can listen.
         """
-        with claim_instance(self._config.source) as instance:
-            if instance is None:
-                self._log.warning(
-                    "daemon.not_alone",
-                    reason="another daemon runs with the same configuration, or the "
-                    "runtime directory cannot be written",
-                )
-            await self._run(instance)
-
-    async def _run(self, instance: str | None) -> None:
         settings = self._config.daemon
         shared = Shared(
             start_rate=settings.start_rate,
             start_burst=settings.start_burst,
-            instance=instance,
+            instance=self._instance,
         )
         self.mappings = [Mapping(t, shared) for t in self._config.tunnels]
         self._log.info(
@@ -159,9 +156,12 @@ def run_daemon(config: Config) -> None:
     """
 
     async def main() -> None:
-        daemon = Daemon(config)
-        with stop_on_signals(daemon):
-            await daemon.run()
+        with claim_instance(config.source) as instance:
+            if instance is None:
+                get_log().warning("daemon.not_alone", config=str(config.source))
+            daemon = Daemon(config, instance)
+            with stop_on_signals(daemon):
+                await daemon.run()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main())

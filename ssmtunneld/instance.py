@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_runtime_path
+from platformdirs import user_state_path
 
 
 def instance_name(source: Path) -> str:
@@ -28,13 +28,16 @@ def claim_instance(source: Path, directory: Path | None = None) -> Iterator[str 
 
     Args:
         source: The configuration file.
-        directory: Where locks are; the user's runtime directory by default.
+        directory: Where locks are; by default systemd's StateDirectory, or else the
+            user's state directory.
 
     Where no lock can be written, the name is ``None`` too: then nothing of another
     daemon is touched.
     """
     name = instance_name(source)
-    directory = directory or user_runtime_path("ssmtunneld")
+    if directory is None:
+        state = os.environ.get("STATE_DIRECTORY")
+        directory = Path(state) if state else user_state_path("ssmtunneld")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(

@@ -17,7 +17,7 @@ from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.config import Tunnel
 from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse
-from ssmtunneld.listener.server import Server
+from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import EventLog, get_log
 from ssmtunneld.transport.streams import Buffers
 from ssmtunneld.transport.websocket import Liveness
@@ -120,10 +120,12 @@ class Mapping:
             name=tunnel.name,
             addresses=tunnel.listen,
             open_stream=self._open_stream,
-            linger=tunnel.linger,
-            max_connections=tunnel.max_connections,
-            allow=tunnel.allow,
-            socket_mode=tunnel.socket_mode,
+            settings=ServerSettings(
+                linger=tunnel.linger,
+                max_connections=tunnel.max_connections,
+                allow=tunnel.allow,
+                socket_mode=tunnel.socket_mode,
+            ),
             log=self.log,
         )
 
