@@ -82,7 +82,10 @@ class Driver:
         self._link: Link | None = None
         self._ended: asyncio.Future[None] | None = None
         self._woken = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # uvloop's handles do not all know their time: a deadline that is due is queued
+        # like any callback.
+        self._timer_at = 0.0
         self._reading = True
 
     async def run(self, link: Link, token: Secret) -> None:
@@ -192,11 +195,12 @@ class Driver:
         deadline = self._channel.next_deadline()
         if self._timer is not None:
             # A timer that is early only looks again: cheaper than moving it each time.
-            if deadline is None or deadline >= self._timer.when():
+            if deadline is None or deadline >= self._timer_at:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
+            self._timer_at = deadline
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _cancel_timer(self) -> None:

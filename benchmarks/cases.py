@@ -1,0 +1,186 @@
+"""The cases. Each gives figures: a name with its unit, and one value for each run."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+
+from benchmarks import clients, floors, processes
+
+MESSAGE = 1016
+"""Bytes of a stream in one full message."""
+MIB = 1 << 20
+Figures = dict[str, list[float]]
+
+DIRECTIONS = {"down": clients.download, "up": clients.upload}
+ONE_SESSION = "max_sessions = 1"
+BULK = 24 * MIB
+
+
+def throughput(runs: int) -> Figures:
+    """Throughput and processor time, of the daemon and of both floors, in turn."""
+    figures: Figures = defaultdict(list)
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        ports, daemon = stack.enter_context(
+            processes.daemon(endpoint, target, settings=ONE_SESSION)
+        )
+        contenders = {"daemon": (ports[0], daemon)}
+        for kind in ("relay", "minimal"):
+            contenders[kind] = stack.enter_context(
+                processes.floor(kind, target, endpoint)
+            )
+        for _ in range(runs + 1):
+            for direction, move in DIRECTIONS.items():
+                for name, (port, running) in contenders.items():
+                    for count in (1, 8, 64) if name == "daemon" else (1,):
+                        before = running.cpu
+                        seconds = clients.transfer(port, move, count, BULK)
+                        cost = (running.cpu - before) / (BULK / MESSAGE)
+                        case = f"{name} {direction} x{count}"
+                        figures[f"{case} MB/s"].append(BULK / seconds / 1e6)
+                        figures[f"{case} CPU us/message"].append(cost * 1e6)
+    return _without_first(figures)
+
+
+def latency(runs: int) -> Figures:
+    """Round trips, idle and beside a download, and the time to the first byte."""
+    figures: Figures = defaultdict(list)
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        ports, _ = stack.enter_context(processes.daemon(endpoint, target))
+        port = ports[0]
+        for _ in range(runs + 1):
+            idle = clients.echoes(port, 500)
+            busy = clients.echoes_beside_bulk(port, 500)
+            warm = clients.first_bytes(port, 200)
+            floor = asyncio.run(_exchanges(endpoint, target, 200))
+            for part in (0.5, 0.99):
+                name = f"p{round(part * 100)} ms"
+                figures[f"echo idle {name}"].append(_ms(idle, part))
+                figures[f"echo beside bulk {name}"].append(_ms(busy, part))
+            figures["first byte warm ms"].append(_ms(warm, 0.5))
+            figures["first byte on open websocket ms"].append(_ms(floor, 0.5))
+    return _without_first(figures)
+
+
+async def _exchanges(endpoint: str, target: int, count: int) -> list[float]:
+    channel = await floors.Minimal.open(endpoint, target)
+    found = []
+    for number in range(count):
+        begun = time.perf_counter()
+        await channel.exchange(floors.STREAM + 2 * number, b"echo\n")
+        found.append(time.perf_counter() - begun)
+    await channel.close()
+    return sorted(found)
+
+
+def connections(runs: int) -> Figures:
+    """Connections opened per second, one after the other, and a cold first byte."""
+    figures: Figures = defaultdict(list)
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        ports, _ = stack.enter_context(processes.daemon(endpoint, target))
+        for _ in range(runs + 1):
+            begun = time.perf_counter()
+            clients.first_bytes(ports[0], 300)
+            figures["connections per second"].append(
+                300 / (time.perf_counter() - begun)
+            )
+        for _ in range(runs + 1):
+            with processes.daemon(endpoint, target, settings="warm = 0") as (cold, _):
+                figures["first byte cold ms"].append(
+                    _ms(clients.first_bytes(cold[0], 1), 0.5)
+                )
+    return _without_first(figures)
+
+
+def memory(runs: int) -> Figures:
+    """Resident memory with 1, 50 and 500 mappings, and for each idle connection."""
+    figures: Figures = defaultdict(list)
+    idle = 500
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        for _ in range(min(runs, 3)):
+            for count in (1, 50, 500):
+                with processes.daemon(endpoint, target, mappings=count) as (ports, it):
+                    figures[f"memory {count} mappings MiB"].append(it.resident / MIB)
+                    if count > 1:
+                        continue
+                    for client in (clients.connect(ports[0]) for _ in range(20)):
+                        clients.echo(client)
+                        client.close()
+                    before = it.resident
+                    opened = [clients.connect(ports[0]) for _ in range(idle)]
+                    for client in opened:
+                        clients.echo(client)
+                    used = (it.resident - before) / idle / 1024
+                    figures["memory per idle connection KiB"].append(used)
+                    for client in opened:
+                        client.close()
+    return figures
+
+
+def starting(runs: int) -> Figures:
+    """Time until ready, and how long small commands take."""
+    figures: Figures = defaultdict(list)
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        for _ in range(runs + 1):
+            with processes.daemon(endpoint, target) as (_, running):
+                figures["start to ready s"].append(running.started_in)
+            for command in ("--help", "status"):
+                begun = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-m", "ssmtunneld", command],
+                    capture_output=True,
+                    env=processes.ENVIRONMENT,
+                    check=False,
+                )
+                figures[f"{command} s"].append(time.perf_counter() - begun)
+    return _without_first(figures)
+
+
+def idling(runs: int) -> Figures:
+    """Processor time of 50 warm mappings that nobody uses, in percent of a core."""
+    figures: Figures = defaultdict(list)
+    watched = 10.0
+    with ExitStack() as stack:
+        target = stack.enter_context(processes.destination())
+        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        _, running = stack.enter_context(
+            processes.daemon(endpoint, target, mappings=50)
+        )
+        time.sleep(2)
+        for _ in range(runs):
+            before = running.cpu
+            time.sleep(watched)
+            share = (running.cpu - before) / watched
+            figures["idle 50 mappings CPU %"].append(share * 100)
+    return figures
+
+
+def _ms(ordered: list[float], part: float) -> float:
+    return clients.percentile(ordered, part) * 1000
+
+
+def _without_first(figures: Figures) -> Figures:
+    """Drop the warm-up run."""
+    return {name: values[1:] for name, values in figures.items()}
+
+
+CASES = {
+    "throughput": throughput,
+    "latency": latency,
+    "connections": connections,
+    "memory": memory,
+    "starting": starting,
+    "idling": idling,
+}

@@ -1,0 +1,110 @@
+"""What the measuring process does to a local port."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+BUFFER = 1 << 18
+
+
+def connect(port: int) -> socket.socket:
+    """Connect to ``port``; small writes leave at once."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def echo(client: socket.socket, line: bytes = b"echo\n") -> float:
+    """Return the seconds that one line takes to come back."""
+    begun = time.perf_counter()
+    client.sendall(line)
+    _read(client, len(line))
+    return time.perf_counter() - begun
+
+
+def download(client: socket.socket, count: int) -> None:
+    """Fetch ``count`` bytes."""
+    client.sendall(b"get %d\n" % count)
+    _read(client, count)
+
+
+def upload(client: socket.socket, count: int) -> None:
+    """Send ``count`` bytes and wait until they are swallowed."""
+    client.sendall(b"put %d\n" % count)
+    piece = b"y" * BUFFER
+    while count > 0:
+        client.sendall(piece[:count])
+        count -= len(piece)
+    _read(client, len(b"done\n"))
+
+
+def _read(client: socket.socket, count: int) -> None:
+    while count > 0:
+        piece = client.recv(min(count, BUFFER))
+        if not piece:
+            raise ConnectionError(f"{count} bytes are missing")
+        count -= len(piece)
+
+
+def transfer(
+    port: int, move: Callable[[socket.socket, int], None], connections: int, total: int
+) -> float:
+    """Return the seconds in which ``connections`` together move ``total`` bytes."""
+    clients = [connect(port) for _ in range(connections)]
+    try:
+        for client in clients:
+            echo(client)
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(connections) as pool:
+            list(pool.map(lambda c: move(c, total // connections), clients))
+        return time.perf_counter() - begun
+    finally:
+        for client in clients:
+            client.close()
+
+
+def echoes(port: int, count: int) -> list[float]:
+    """Return the seconds of ``count`` echoes on one connection, sorted."""
+    with connect(port) as client:
+        echo(client)
+        return sorted(echo(client) for _ in range(count))
+
+
+def echoes_beside_bulk(port: int, count: int) -> list[float]:
+    """Return the seconds of ``count`` echoes beside a download that does not end."""
+    stop = threading.Event()
+    with connect(port) as bulk, connect(port) as client:
+        echo(client)
+
+        def drain() -> None:
+            bulk.sendall(b"get %d\n" % (1 << 40))
+            while not stop.is_set() and bulk.recv(BUFFER):
+                pass
+
+        drainer = threading.Thread(target=drain)
+        drainer.start()
+        try:
+            for _ in range(20):
+                echo(client)
+            return sorted(echo(client) for _ in range(count))
+        finally:
+            stop.set()
+            drainer.join()
+
+
+def first_bytes(port: int, count: int) -> list[float]:
+    """Return the seconds from connect() to the first byte, ``count`` times, sorted."""
+    found = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        with connect(port) as client:
+            echo(client)
+            found.append(time.perf_counter() - begun)
+    return sorted(found)
+
+
+def percentile(ordered: list[float], part: float) -> float:
+    """Return the value below which ``part`` of the sorted values lie."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
