@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 BUFFER = 1 << 18
+GROWTH = 2.5
+"""Seconds in which a pool notices a bulk transfer and adds a session."""
 
 
 def connect(port: int) -> socket.socket:
@@ -73,10 +75,13 @@ def echoes(port: int, count: int) -> list[float]:
 
 
 def echoes_beside_bulk(port: int, count: int) -> list[float]:
-    """Return the seconds of ``count`` echoes beside a download that does not end."""
+    """Return the seconds of ``count`` echoes beside a download that does not end.
+
+    The download is under way when the other connection comes, as in life; the pool has
+    had time to add a session by then.
+    """
     stop = threading.Event()
-    with connect(port) as bulk, connect(port) as client:
-        echo(client)
+    with connect(port) as bulk:
 
         def drain() -> None:
             bulk.sendall(b"get %d\n" % (1 << 40))
@@ -86,9 +91,10 @@ def echoes_beside_bulk(port: int, count: int) -> list[float]:
         drainer = threading.Thread(target=drain)
         drainer.start()
         try:
-            for _ in range(20):
+            time.sleep(GROWTH)
+            with connect(port) as client:
                 echo(client)
-            return sorted(echo(client) for _ in range(count))
+                return sorted(echo(client) for _ in range(count))
         finally:
             stop.set()
             drainer.join()

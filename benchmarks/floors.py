@@ -66,6 +66,7 @@ class Minimal:
     def __init__(self, websocket: ClientConnection) -> None:
         self._websocket = websocket
         self._sequence = 0
+        self._expected = 0
         self._in_flight = 0
         self._room = asyncio.Event()
         self._decoder = FrameDecoder()
@@ -94,12 +95,15 @@ class Minimal:
             done = message.payload_type == PayloadType.HANDSHAKE_COMPLETE
         return channel
 
-    async def acknowledge(self, message: Message) -> None:
-        """Acknowledge one message."""
+    async def acknowledge(self, message: Message) -> bool:
+        """Acknowledge one message; say whether it is new, and not a repeat."""
         payload = encode_acknowledgement(
             message.message_type, message.message_id, message.sequence
         )
         await self._websocket.send(self._encode(MessageType.ACKNOWLEDGE, 0, payload, 0))
+        new = message.sequence == self._expected
+        self._expected += new
+        return new
 
     async def send(self, payload: bytes, kind: PayloadType) -> None:
         """Send one message when there is room in the window."""
@@ -135,7 +139,8 @@ class Minimal:
                 self._in_flight -= 1
                 self._room.set()
             elif message.message_type == MessageType.OUTPUT:
-                await self.acknowledge(message)
+                if not await self.acknowledge(message):
+                    continue
                 for frame in self._decoder.feed(message.payload):
                     if frame.command is Command.FIN:
                         return
@@ -152,7 +157,8 @@ class Minimal:
             if message.message_type == MessageType.ACKNOWLEDGE:
                 self._in_flight -= 1
                 continue
-            await self.acknowledge(message)
+            if not await self.acknowledge(message):
+                continue
             for frame in self._decoder.feed(message.payload):
                 if frame.command is Command.PSH and frame.stream_id == stream_id:
                     fin = encode_frame(Command.FIN, stream_id)

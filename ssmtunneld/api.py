@@ -94,6 +94,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     )
     shared = Shared(start_rate=2.0, start_burst=4)
     mapping = RunningMapping(tunnel, shared)
+    failure: Exception | None = None
     try:
         await mapping.server.bind()
         async with asyncio.TaskGroup() as tasks:
@@ -101,12 +102,18 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
             try:
                 await _wait_ready(mapping, ready_timeout)
                 yield _describe(mapping)
+            except Exception as error:  # noqa: BLE001 - raised again below
+                # Passed through the task group it would come out as a group of one,
+                # which nobody who wrote the block expects.
+                failure = error
             finally:
                 await mapping.server.drain(0)
                 await mapping.pool.stop()
                 running.cancel()
     finally:
         await shared.controls.close()
+    if failure is not None:
+        raise failure
 
 
 async def _wait_ready(mapping: RunningMapping, timeout: float) -> None:

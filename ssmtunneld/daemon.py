@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ssmtunneld import __version__
 from ssmtunneld.config import Config
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.instance import claim_instance
 from ssmtunneld.log import get_log
 from ssmtunneld.mapping import Mapping, Shared
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
+from ssmtunneld.version import __version__
 
 
 class Daemon:

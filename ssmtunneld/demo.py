@@ -17,6 +17,7 @@ from ssmtunneld.config import parse_config
 from ssmtunneld.daemon import Daemon, stop_on_signals
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.errors import SsmtunneldError
 
 _SSH_PORT: Final = 22
 _PAGE: Final = """<!doctype html>
@@ -45,6 +46,9 @@ async def run_demo(say: Callable[[str], None]) -> None:
 
     Args:
         say: Prints one line to the user.
+
+    Raises:
+        SsmtunneldError: It could not start.
     """
     for name in _UNWANTED:
         os.environ.pop(name, None)
@@ -59,13 +63,25 @@ async def run_demo(say: Callable[[str], None]) -> None:
         say("# The configuration of this demo, as a file for `ssmtunneld run`:\n")
         say(text)
         with stop_on_signals(daemon):
-            async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(daemon.run(), name="daemon")
-                ready = tasks.create_task(daemon.ready.wait(), name="ready")
-                await asyncio.wait({running, ready}, return_when="FIRST_COMPLETED")
-                if ready.done():
-                    _instruct(daemon, say)
-                ready.cancel()
+            await _run(daemon, say)
+
+
+async def _run(daemon: Daemon, say: Callable[[str], None]) -> None:
+    """Run the daemon to its end, and say what to type once it is ready.
+
+    Raises:
+        SsmtunneldError: It could not start.
+    """
+    failure: SsmtunneldError | None = None
+    async with asyncio.TaskGroup() as tasks:
+        guide = tasks.create_task(_instruct(daemon, say), name="instructions")
+        try:
+            await daemon.run()
+        except SsmtunneldError as error:
+            failure = error  # the task group would put it into a group of one
+        guide.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _configuration(endpoint_url: str, page: int, echo: int) -> str:
@@ -98,7 +114,8 @@ port = {_SSH_PORT}
     return "\n".join(tables)
 
 
-def _instruct(daemon: Daemon, say: Callable[[str], None]) -> None:
+async def _instruct(daemon: Daemon, say: Callable[[str], None]) -> None:
+    await daemon.ready.wait()
     ports = {
         mapping.tunnel.name: mapping.server.bound[0].rpartition(":")[2]
         for mapping in daemon.mappings

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from ssmtunneld import __version__
 from ssmtunneld.aws.control import Control, Identity, SessionRequest
 from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.config import Tunnel
@@ -28,6 +27,7 @@ from ssmtunneld.tunnel.limiter import StartLimiter
 from ssmtunneld.tunnel.plan import Policy
 from ssmtunneld.tunnel.pool import Pool
 from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
+from ssmtunneld.version import __version__
 
 REBIND_INTERVAL: Final = 5.0
 """Seconds between attempts to listen on an address that another process holds."""

@@ -8,6 +8,7 @@ subprocesses) work as well as asynchronous ones. See docs/emulator.md.
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
@@ -66,7 +67,7 @@ class EmulatorThread:
         """End every session and stop listening; a defect of the emulator is raised."""
         assert self._loop is not None
         assert self._stop is not None
-        if self._failure is None:
+        with suppress(RuntimeError):  # it may have ended by itself: the loop is closed
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         if self._failure is not None:

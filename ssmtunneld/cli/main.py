@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 import click
 from typing_extensions import override
 
-from ssmtunneld import __version__
 from ssmtunneld.errors import AwsError, ConfigError, SsmtunneldError
+from ssmtunneld.version import __version__
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2

@@ -57,6 +57,7 @@ class Lane:
         self.statistics = LaneStatistics()
         self.receiver_away = False
         """Nobody takes messages: what exceeds the capacity is dropped."""
+        self._shut = False
         self._direction = direction
         self._plan = plan
         self._random = random
@@ -76,13 +77,15 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether a sender must wait in `room`."""
-        return not self.receiver_away and len(self) >= self._capacity
+        if self._shut or self.receiver_away:
+            return False
+        return len(self) >= self._capacity
 
     def offer(self, data: bytes) -> None:
         """Take ``data``, or lose it as the faults will; never waits."""
         self.statistics.messages += 1
         self.statistics.bytes += len(data)
-        if self.receiver_away and len(self) >= self._capacity:
+        if self._shut or (self.receiver_away and len(self) >= self._capacity):
             self.statistics.lost += 1
         elif self._plan.untouched[self._direction] and not (
             self._held or self._delayed
@@ -132,6 +135,11 @@ class Lane:
     def attach_receiver(self) -> None:
         """Note that somebody takes messages again."""
         self.receiver_away = False
+
+    def shut(self) -> None:
+        """Lose whatever is offered from now on; senders no longer wait."""
+        self._shut = True
+        self._room.set()
 
     def clear(self) -> None:
         """Lose everything that is on its way."""

@@ -62,6 +62,7 @@ TCP and TLS deliver what was sent, so even one is strange; official peers drop i
 _INPUT: Final = MessageType.INPUT.value
 _OUTPUT: Final = MessageType.OUTPUT.value
 _ACKNOWLEDGE: Final = MessageType.ACKNOWLEDGE.value
+_ATTACHED: Final = (State.OPEN, State.HANDSHAKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +181,13 @@ class DataChannel:
     def receive(self, data: bytes, now: float) -> None:
         """Take one websocket message, binary or text (both are the same, protocol 2.4).
 
+        What comes without a websocket is dropped: its acknowledgement could not be
+        sent, so the agent sends it again.
+
         Raises:
             RemoteProtocolError: The peer breaks the protocol; the session is worthless.
         """
-        if self._state is State.CLOSED:
+        if self._state not in _ATTACHED:
             return
         try:
             message = decode(data)
@@ -218,6 +222,8 @@ class DataChannel:
         self._acknowledge(message)
         for ready in self._inbound.ready():
             self._process(ready.payload_type, ready.payload, now)
+            if self._state is State.CLOSED:
+                break  # nothing comes out after that, whatever had arrived early
 
     def _acknowledge(self, message: Message) -> None:
         payload = encode_acknowledgement(
@@ -227,8 +233,7 @@ class DataChannel:
 
     def _process(self, payload_type: int, payload: bytes, now: float) -> None:
         if payload_type == PayloadType.OUTPUT:
-            if self._terms is None:
-                raise RemoteProtocolError("data before the handshake")
+            self._require_open()
             self._effects.append(Deliver(payload))
         elif payload_type == PayloadType.HANDSHAKE_REQUEST:
             self._answer(HandshakeRequest.parse(payload), now)
@@ -240,7 +245,12 @@ class DataChannel:
 
     def _take_flag(self, flag: int) -> None:
         if flag == Flag.CONNECT_TO_PORT_ERROR:
+            self._require_open()
             self._effects.append(DialFailed())
+
+    def _require_open(self) -> None:
+        if self._state is not State.OPEN:
+            raise RemoteProtocolError("data before the handshake was complete")
 
     def _answer(self, request: HandshakeRequest, now: float) -> None:
         if self._terms is not None:
@@ -271,7 +281,7 @@ class DataChannel:
     def next_deadline(self) -> float | None:
         """When :meth:`on_deadline` must run, on the caller's clock."""
         deadline = self._handshake_deadline
-        if self._state in (State.HANDSHAKING, State.OPEN):
+        if self._state in _ATTACHED:
             for other in (self._paused_until, self._outbound.next_deadline()):
                 if other is not None and (deadline is None or other < deadline):
                     deadline = other
@@ -282,7 +292,7 @@ class DataChannel:
         if self._handshake_deadline is not None and now >= self._handshake_deadline:
             waited = f"{HANDSHAKE_TIMEOUT:.0f} s"
             self.close(HandshakeFailed(f"the agent did not complete it in {waited}"))
-        if self._state in (State.HANDSHAKING, State.OPEN):
+        if self._state in _ATTACHED:
             if self._paused_until is not None and now >= self._paused_until:
                 self._paused_until = None
             self._retransmit(self._outbound.on_deadline(now))

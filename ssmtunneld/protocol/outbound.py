@@ -11,6 +11,7 @@ so that both this test and the timer look at its front only.
 
 from typing import Final
 
+from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.protocol.timing import RoundTrip
 
 MIN_WINDOW: Final = 16
@@ -20,7 +21,9 @@ INITIAL_WINDOW: Final = 64
 MAX_WINDOW: Final = 1024
 """Messages: 1 MiB of payload, a quarter of the agent's smux buffer (protocol 6.7)."""
 MAX_BYTES: Final = 1 << 20
-"""Bytes of encoded messages, should a payload ever be larger than usual."""
+"""Bytes of encoded messages, headers included: 916 full ones."""
+MAX_MESSAGE: Final = 120 + MAX_PAYLOAD
+"""Bytes of a full message: a header and a payload (protocol 3)."""
 REORDERING: Final = 3
 """Copies by which the service may reorder before we take one for lost."""
 
@@ -85,10 +88,9 @@ class Outbound:
 
     @property
     def room(self) -> int:
-        """Messages that may be sent now."""
-        if self._bytes >= MAX_BYTES:
-            return 0
-        return max(0, int(self._window) - len(self._unacked))
+        """Messages that may be sent now, whatever their size."""
+        messages = int(self._window) - len(self._unacked)
+        return max(0, min(messages, (MAX_BYTES - self._bytes) // MAX_MESSAGE))
 
     def send(self, data: bytes, now: float) -> None:
         """Record that ``data``, numbered ``next_sequence``, is sent for the first time.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ssmtunneld.errors import LocalProtocolError
-from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import (
     HEADER_SIZE,
     Command,
@@ -21,6 +20,8 @@ from ssmtunneld.smux.stream import PIECE_OVERHEAD, Stream
 
 FIRST_STREAM_ID: Final = 3
 """The official client counts from 1 in steps of two before use (protocol 7.3)."""
+MESSAGE_SIZE: Final = 1024
+"""Bytes that one message of the data channel carries (protocol 4.4)."""
 MAX_STREAM_ID: Final = 2**32 - 1
 _WORTHWHILE: Final = 64
 """Bytes of data below which a frame is not begun in the rest of a message: its header
@@ -55,6 +56,8 @@ class MuxSession:
         self._next_id = FIRST_STREAM_ID
         self._nop_due = False
         self._failed_dials = 0
+        self._silent: set[int] = set()
+        """Forgotten streams that never had a byte, until the peer ends them."""
         self._opened = 0
         self._refused = 0
         self._dropped = 0
@@ -105,6 +108,11 @@ class MuxSession:
             self._turns.append(stream)
         stream.finishing = True
 
+    def _finish_at_once(self, stream: Stream) -> None:
+        # In this order: a stream that is ready has its turn, and must not get another.
+        self.finish(stream)
+        stream.discard_pending()
+
     def close(self, stream: Stream) -> None:
         """Send what is pending, then FIN, and read no more; idempotent."""
         if stream.aborted:
@@ -116,7 +124,7 @@ class MuxSession:
 
     def abort(self, stream: Stream) -> None:
         """Close ``stream`` without sending what is pending; idempotent."""
-        stream.discard_pending()
+        self._finish_at_once(stream)
         self.close(stream)
 
     def read(self, stream: Stream) -> bytes:
@@ -146,9 +154,10 @@ class MuxSession:
         for command, stream_id, payload in self._decoder.feed(data):
             stream = self._streams.get(stream_id)
             if stream is None:
-                self._dropped += len(payload)
+                self._drop(command, stream_id, payload)
             elif command is Command.PSH:
                 if stream.aborted:
+                    stream.received += len(payload)
                     self._dropped += len(payload)
                     continue
                 stream.arrive(payload)
@@ -159,6 +168,14 @@ class MuxSession:
                 changed.append(stream)
         return changed
 
+    def _drop(self, command: Command, stream_id: int, payload: bytes) -> None:
+        self._dropped += len(payload)
+        if stream_id in self._silent:
+            self._silent.discard(stream_id)
+            if command is Command.FIN and self._failed_dials:
+                # The failed dial was most likely this one: nobody waits for it now.
+                self._failed_dials -= 1
+
     def _end(self, stream: Stream) -> None:
         stream.ended = True
         if self._failed_dials and not stream.received:
@@ -166,15 +183,16 @@ class MuxSession:
             self._refused += 1
             stream.refused = True
         # The agent has closed its destination: it drops what we still send (6.6).
-        stream.discard_pending()
-        self.finish(stream)
+        self._finish_at_once(stream)
         self._forget_if_over(stream)
 
     def _forget_if_over(self, stream: Stream) -> None:
         if stream.fin_sent and (stream.ended or stream.aborted):
             self._streams.pop(stream.stream_id, None)
+            if not stream.ended and not stream.received:
+                self._silent.add(stream.stream_id)
 
-    def next_payload(self, limit: int = MAX_PAYLOAD) -> bytes:
+    def next_payload(self, limit: int = MESSAGE_SIZE) -> bytes:
         """Return whole frames for one message of at most ``limit`` bytes, or ``b""``.
 
         Streams take turns; one turn is at most one PSH. What is ready together shares

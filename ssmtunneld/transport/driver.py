@@ -11,7 +11,6 @@ from uuid import uuid4
 
 from ssmtunneld.errors import (
     LinkError,
-    LocalProtocolError,
     RemoteProtocolError,
     SessionError,
 )
@@ -188,6 +187,10 @@ class Driver:
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._link is None or self._link.congested:
+            # What is late is still queued in here: a repetition would only add to it.
+            # on_writable() sets the timer again.
+            return
         self._channel.on_deadline(self._loop.time())
         self._settle()
 
@@ -214,16 +217,16 @@ class Driver:
         """Carry out what the channel asks for, then send what there is room for."""
         outgoing: list[bytes] = []
         self._carry_out(outgoing)
-        if self._link is None:
+        link = self._link
+        if link is None:
             return
-        if self._port is not None and not self._link.congested:
+        if self._port is not None and not link.congested:
             self._pull(self._port)
             self._carry_out(outgoing)
-        if self._link is not None:
-            if outgoing:
-                self._link.send(outgoing)
-            self._arm_timer()
-            self.reading_changed()
+        if outgoing:
+            link.send(outgoing)
+        self._arm_timer()
+        self.reading_changed()
 
     def _pull(self, port: Port) -> None:
         channel = self._channel
@@ -236,13 +239,15 @@ class Driver:
         port.after_sending()
 
     def _carry_out(self, outgoing: list[bytes]) -> None:
-        effects = self._channel.drain()
-        while effects:
+        while effects := self._channel.drain():
             try:
                 self._carry_out_each(effects, outgoing)
             except RemoteProtocolError as error:
+                # The rest of these effects is dropped with the session, and with them
+                # a Closed that may be among them: so what it asks for is done here.
                 self._channel.close(error)
-            effects = self._channel.drain()
+                self._channel.drain()
+                self._close(error, outgoing)
 
     def _carry_out_each(self, effects: list[Effect], outgoing: list[bytes]) -> None:
         for effect in effects:
@@ -252,8 +257,8 @@ class Driver:
                 case Deliver(payload):
                     self._opened_port.receive(payload)
                 case Introduce(text):
-                    if self._link is not None:
-                        self._link.send_text(text)
+                    assert self._link is not None, "attached without a link"
+                    self._link.send_text(text)
                 case Opened() | DialFailed() | Closed():
                     self._take_fact(effect, outgoing)
                 case _:
@@ -274,8 +279,7 @@ class Driver:
 
     @property
     def _opened_port(self) -> Port:
-        if self._port is None:
-            raise LocalProtocolError("data before the channel was open")
+        assert self._port is not None, "data before the channel was open"
         return self._port
 
     def _close(self, error: SessionError, outgoing: list[bytes]) -> None:

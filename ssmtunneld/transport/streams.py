@@ -110,6 +110,8 @@ class StreamDuplex:
     async def aclose(self) -> None:
         """Send what is pending, then end; read no more. Idempotent, does not wait."""
         self._port.close(self._stream)
+        # The port has forgotten us: nobody else would wake a task that still waits.
+        self.fail(StreamReset("it was closed here"))
 
     def _check(self) -> None:
         if self._error is not None:
@@ -293,7 +295,7 @@ class SinglePort:
     Args:
         driver: To be woken when there is something to send.
         buffers: How much may be unread.
-        finished: Called when the stream is over and all of it was sent.
+        finished: Called once, when the stream is over and all of it was sent.
     """
 
     def __init__(
@@ -304,6 +306,7 @@ class SinglePort:
         self._finished = finished
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
+        self._told = False
         self.traffic = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
@@ -311,8 +314,10 @@ class SinglePort:
 
     @property
     def streams(self) -> int:
-        """1 while the stream is in use."""
-        return int(self._duplex is not None and not self._stream.aborted)
+        """1 while the stream is in use, or has something left to send."""
+        stream = self._stream
+        used = self._duplex is not None and not stream.aborted
+        return int(used or stream.pending > 0)
 
     @property
     def available(self) -> bool:
@@ -369,8 +374,7 @@ class SinglePort:
             stream.aborted = True
             stream.read()
             self._driver.reading_changed()
-            if not stream.pending:
-                self._finished()
+        self._finish_if_over()
 
     def abort(self, stream: Stream) -> None:
         """Let the session end at once."""
@@ -396,8 +400,12 @@ class SinglePort:
         """Let the stream go on, or finish it."""
         if self._duplex is not None:
             self._duplex.offer_room()
-            if self._stream.aborted and not self._stream.pending:
-                self._finished()
+            self._finish_if_over()
+
+    def _finish_if_over(self) -> None:
+        if self._stream.aborted and not self._stream.pending and not self._told:
+            self._told = True
+            self._finished()
 
     def receive(self, payload: bytes) -> None:
         """Take the next bytes from the agent."""

@@ -43,6 +43,7 @@ class Gauge:
         "_measured_at",
         "_progress_at",
         "_traffic",
+        "_unacked",
         "idle_since",
         "rate",
         "stalled",
@@ -59,6 +60,7 @@ class Gauge:
         self._progress_at = now
         self._traffic = 0
         self._acknowledged = 0
+        self._unacked = 0
 
     @property
     def bulk(self) -> bool:
@@ -77,7 +79,10 @@ class Gauge:
         self.rate = (traffic - self._traffic) / elapsed
         self._traffic = traffic
         channel, _ = session.statistics()
-        if not channel.unacked or channel.acknowledged != self._acknowledged:
+        # What was sent since a quiet time has not waited for all of that time.
+        waited = self._unacked and channel.unacked
+        if not waited or channel.acknowledged != self._acknowledged:
             self._progress_at = now
         self._acknowledged = channel.acknowledged
+        self._unacked = channel.unacked
         self.stalled = session.reading_stopped or now >= self._progress_at + STALL_TIME

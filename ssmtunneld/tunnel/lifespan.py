@@ -29,9 +29,14 @@ class Lifespan:
 
     @property
     def limit(self) -> float | None:
-        """Seconds, or ``None`` if there is no limit that we know of."""
-        known = (self._configured, self._told, self._learned)
-        return min((age for age in known if age is not None), default=None)
+        """Seconds, or ``None`` if there is no limit that we know of.
+
+        Never below the shortest that the service has, whatever is configured: sessions
+        would have to be replaced before they are ready.
+        """
+        ages = (self._configured, self._told, self._learned)
+        known = [age for age in ages if age is not None]
+        return max(SHORTEST, min(known)) if known else None
 
     def tell(self, age: float) -> None:
         """Take the service's own word for it."""

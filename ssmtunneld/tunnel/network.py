@@ -80,7 +80,8 @@ class NetworkWatch:
         changed: Called with ``"sleep"``, ``"network"`` or, where our own address is as
             before and only some route or interface is not, ``"route"``.
         wall_clock: Returns the Unix time in seconds.
-        route: Becomes readable on change; ``None`` to compare addresses instead.
+        route: Becomes readable on change; ``None`` to compare addresses instead. It is
+            owned from here on: :meth:`run` closes it.
         addresses: Returns the addresses to compare.
     """
 
@@ -108,6 +109,7 @@ class NetworkWatch:
         finally:
             if self._route is not None:
                 loop.remove_reader(self._route.fileno())
+                self._route.close()
 
     async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         offset = self._wall_clock() - loop.time()

@@ -106,7 +106,7 @@ def plan(
     lasting = [s for s in serving if not _expiring(s, policy, now)]
     actions.extend(_replacements(serving, lasting, policy, now))
     demand = waiting > 0 or any(s.streams for s in serving)
-    surplus = _surplus(lasting, policy, now, demand=demand)
+    surplus = [] if waiting else _surplus(lasting, policy, now, demand=demand)
     actions.extend(Close(s.number) for s in surplus)
     kept = [s for s in lasting if s not in surplus]
     wanted = _wanted(kept, policy, waiting, now, demand=demand)
@@ -115,8 +115,10 @@ def plan(
 
 
 def _expiring(session: SessionView, policy: Policy, now: float) -> bool:
+    # One that is still on its way is not replaced: the next would be no sooner.
     return (
         session.expires_at is not None
+        and session.phase is not Phase.STARTING
         and now >= session.expires_at - policy.expiry_margin
     )
 
@@ -148,11 +150,15 @@ def _surplus(
         and not s.streams
         and now >= s.idle_since + policy.idle_close
     ]
-    beyond = max(0, len(lasting) - policy.warm)
-    if demand and policy.spare and len(idle) == _count_free(lasting, policy, now):
+    # What is in use and cannot take more does not count as warm; _wanted agrees.
+    unusable = sum(not _usable(s, policy, now) for s in lasting if s not in idle)
+    beyond = len(lasting) - policy.warm - unusable
+    free = _count_free(lasting, policy, now)
+    if demand and policy.spare and _count_free(idle, policy, now) == free:
         # The last one with room to spare would be started again at once.
         beyond = min(beyond, len(idle) - 1)
-    return sorted(idle, key=lambda s: s.idle_since)[: max(0, beyond)]
+    idle.sort(key=lambda s: (_usable(s, policy, now), s.idle_since))
+    return idle[: max(0, beyond)]
 
 
 def _wanted(
@@ -168,14 +174,23 @@ def _wanted(
     wanted = policy.warm + unusable
     if demand and policy.spare and not _count_free(kept, policy, now):
         wanted = max(wanted, len(kept) + 1)
-    if waiting and not any(
+    waiting -= _room(kept, policy, now)
+    if waiting > 0 and not any(
         s.phase is Phase.RESUMING and _usable(s, policy, now) for s in kept
     ):
-        # Whoever waits found no room in any that is ready.
         starting = sum(s.phase is Phase.STARTING for s in kept)
         for_waiting = -(-waiting // policy.streams_per_session)
         wanted = max(wanted, len(kept) - starting + for_waiting)
     return min(wanted, policy.max_sessions)
+
+
+def _room(kept: Iterable[SessionView], policy: Policy, now: float) -> int:
+    """Count the waiting connections that are served as soon as they are told."""
+    return sum(
+        max(0, policy.streams_per_session - s.streams)
+        for s in kept
+        if s.phase is Phase.READY and _usable(s, policy, now)
+    )
 
 
 def _usable(session: SessionView, policy: Policy, now: float) -> bool:

@@ -121,6 +121,7 @@ class Pool:
         self._lifespan = lifespan or Lifespan()
         self._respects_idle = respects_idle
         self._dormant = False
+        self._basic = False
         self._limiter = limiter
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -131,7 +132,7 @@ class Pool:
         self._turn = asyncio.Condition()
         self._stopping = False
         self._ready = asyncio.Event()
-        self.trouble: TunnelError | None = None
+        self._trouble: TunnelError | None = None
         self._backoffs = {
             Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
             Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
@@ -163,7 +164,7 @@ class Pool:
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
         """Do what the plan says; return when to look again at the latest."""
         views = self._views()
-        policy = replace(self._policy, warm=0) if self._dormant else self._policy
+        policy = self._policy_now()
         wake_at = next_change(views, policy, now)
         for action in plan(views, policy, waiting=self._waiting, now=now):
             match action:
@@ -195,18 +196,30 @@ class Pool:
             session = member.session
             member.gauge.measure(session, now)
             if session.phase is Phase.READY:
-                self.trouble = None
+                self._trouble = None
                 self._ready.set()
-            if session.terms is not None and not session.terms.mux:
-                self._policy = replace(
-                    self._policy,
-                    warm=0,
-                    spare=False,
-                    streams_per_session=1,
-                    idle_close=min(self._policy.idle_close, BASIC_IDLE),
-                )
+            if session.terms is not None:
+                self._basic = not session.terms.mux
             if session.refusals >= REFUSALS and now >= session.created + RECYCLE_AGE:
                 self._retire(member, "the destination was refused repeatedly")
+
+    def _policy_now(self) -> Policy:
+        """Return the policy, adapted to what is known of the sessions."""
+        policy = self._policy
+        limit = self._lifespan.limit
+        if limit is not None:
+            # One that may not grow old must not be due for replacement all its life.
+            margin = min(policy.expiry_margin, limit / 4)
+            policy = replace(policy, expiry_margin=margin)
+        if self._basic:
+            policy = replace(
+                policy,
+                warm=0,
+                spare=False,
+                streams_per_session=1,
+                idle_close=min(policy.idle_close, BASIC_IDLE),
+            )
+        return replace(policy, warm=0) if self._dormant else policy
 
     def _retire(self, member: _Member, why: str) -> None:
         if not member.retiring:
@@ -244,12 +257,14 @@ class Pool:
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
         if isinstance(error, ChannelClosed) and session.terms is not None:
+            if not session.terms.mux and not error.output:
+                return  # with its connection, as a basic session does (protocol 6.4)
             if self._respects_idle and not session.streams:
                 self._dormant = True
                 self._log.info("session.idled_out", session=session.number)
                 return
             self._lifespan.note_end(now - session.created)
-        self.trouble = error
+        self._trouble = error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._reset_backoffs()
         backoff = self._backoffs[error.recovery]
@@ -330,11 +345,26 @@ class Pool:
             self._waiting -= 1
             self._changed.set()
 
+    @property
+    def trouble(self) -> TunnelError | None:
+        """What stands in the way of a session; ``None`` while one is ready."""
+        sessions = [member.session for member in self._members.values()]
+        if any(session.phase is Phase.READY for session in sessions):
+            return None
+        troubles = [self._trouble, *(session.trouble for session in sessions)]
+        return next(filter(None, troubles), None)
+
     def _no_session(self, timeout: float) -> NoSessionReady:
-        why = str(self.trouble) if self.trouble else "it is still being started"
+        trouble = self.trouble
+        if trouble is not None:
+            why = str(trouble)
+        elif self._ready.is_set():
+            why = "all are in use, and there may be no more of them"
+        else:
+            why = "it is still being started"
         error = NoSessionReady(f"no session within {timeout:g} s: {why}")
-        if self.trouble is not None:
-            error.advice = self.trouble.advice
+        if trouble is not None:
+            error.advice = trouble.advice
         return error
 
     def _try_open(self, *, may_wait: bool) -> StreamDuplex | None:
@@ -342,7 +372,7 @@ class Pool:
         growing = sum(not v.retiring for v in views) < self._policy.max_sessions or any(
             v.phase is Phase.STARTING for v in views
         )
-        number = choose(views, self._policy, may_wait=may_wait and growing)
+        number = choose(views, self._policy_now(), may_wait=may_wait and growing)
         if number is None:
             return None
         stream = self._members[number].session.open_stream()

@@ -112,6 +112,7 @@ class Session:
         self._over = asyncio.Event()
         self._stopping = False
         self._retry = asyncio.Event()
+        self._backoff = Backoff(world.random, base=0.2, cap=10.0)
 
     # Life.
 
@@ -122,6 +123,8 @@ class Session:
             TunnelError: Why the session could not be started, or ended. Its streams are
                 cut by then.
         """
+        # Whoever waited for its turn to start has not aged by that.
+        self.since = self.created = self._loop.time()
         try:
             grant = await self._world.control.start(self._request)
             self.session_id = grant.session_id
@@ -136,7 +139,9 @@ class Session:
         try:
             await self._live(grant)
         except (ChannelClosed, SessionGone) as error:
-            ended_there = True
+            # What cannot be resumed may still stand at the service: because we lost
+            # patience, or because an answer without a token was not the last word.
+            ended_there = isinstance(error, ChannelClosed)
             self._end(error)
             if not self._stopping:
                 raise
@@ -150,12 +155,12 @@ class Session:
                 await self._terminate(grant.session_id)
 
     async def _live(self, grant: Grant) -> None:
-        backoff = Backoff(self._world.random, base=0.2, cap=10.0)
         unused_dials = 0
         while True:
-            begun = self._loop.time()
+            linked_at = float("inf")
             try:
                 link = await self._world.connect(grant)
+                linked_at = self._loop.time()
                 unused_dials = SAME_TOKEN_ATTEMPTS
                 await self._use(link, grant)
             except LinkRefused as error:
@@ -164,12 +169,12 @@ class Session:
             except LinkError as error:
                 unused_dials += 1
                 self._lose(error)
-            if self._loop.time() - begun >= STABLE_LINK:
-                backoff.reset()
+            if self._loop.time() >= linked_at + STABLE_LINK:
+                self._backoff.reset()
             else:
-                await self._pause(backoff.next())
+                await self._pause(self._backoff.next())
             if unused_dials >= SAME_TOKEN_ATTEMPTS:
-                grant = await self._resume(grant, backoff)
+                grant = await self._resume(grant)
                 unused_dials = 0
 
     async def _use(self, link: Link, grant: Grant) -> None:
@@ -184,8 +189,10 @@ class Session:
         self._log.info("link.lost", reason=str(error), streams=self.streams)
         if self.phase is Phase.READY:
             self._enter(Phase.RESUMING)
+        else:
+            self._changed()
 
-    async def _resume(self, grant: Grant, backoff: Backoff) -> Grant:
+    async def _resume(self, grant: Grant) -> Grant:
         deadline = self.since + self._settings.resume_budget
         while True:
             try:
@@ -198,12 +205,20 @@ class Session:
                     "session.resume_failed", reason=str(error), advice=error.advice
                 )
                 self._changed()
+                if self.terms is None:
+                    # It never carried anything: another one is as good.
+                    raise
                 if self._loop.time() >= deadline:
-                    reason = f"not resumed in time; {error}"
-                    raise SessionGone(grant.session_id, reason) from None
-                await self._pause(backoff.next())
+                    raise self._give_up(error) from None
+                await self._pause(self._backoff.next())
             else:
                 return resumed
+
+    def _give_up(self, error: AwsError) -> SessionGone:
+        assert self.session_id is not None, "resumed before it was started"
+        gone = SessionGone(self.session_id, f"not resumed in time; {error}")
+        gone.advice = error.advice
+        return gone
 
     async def _pause(self, seconds: float) -> None:
         self._retry.clear()
@@ -219,6 +234,7 @@ class Session:
 
     def retry_now(self) -> None:
         """Do not wait for the backoff, and make sure that the link is alive."""
+        self._backoff.reset()
         self._retry.set()
         self.check()
 
@@ -327,10 +343,14 @@ class Session:
             self._nop_timer = self._loop.call_later(interval, self._nop)
 
     def _nop(self) -> None:
-        # Without keep_alive the service's timeout is respected: an old agent is then
-        # kept only while somebody uses the session.
-        if self._port is not None and (self._settings.keep_alive or self.streams):
+        assert self._port is not None, "a NOP before the session is ready"
+        if self._settings.keep_alive or self.streams:
             self._port.nop()
+        else:
+            # The service's idle timeout is to be respected, but an old agent does not
+            # wait for it: soon it gives up smux without a word (protocol 7.5), and the
+            # next stream would hang.
+            self._driver.send_flag(Flag.TERMINATE_SESSION)
         self._schedule_nop()
 
     def _stop_nops(self) -> None:

@@ -1,0 +1,41 @@
+# Short names for long commands. `sh tests/run` is all that is needed to test.
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: test fast interop fuzz core lint format demo clean
+
+test:            ## everything, with coverage
+	sh tests/run
+	$(BIN)/coverage report --fail-under=95
+
+fast:            ## what a change is checked with while it is being made
+	$(BIN)/python -m pytest -q -m "not integration and not interop" --ignore=tests/fuzz
+
+interop:         ## real OpenSSH, PostgreSQL, Redis, curl and netcat
+	$(BIN)/python -m pytest -m interop
+
+fuzz:            ## 200,000 damaged inputs to the decoders
+	$(BIN)/python -m pytest tests/fuzz
+
+core:            ## the protocol core: every branch, from its own tests
+	$(BIN)/coverage run --data-file=.coverage-core -m pytest -q tests/protocol tests/smux
+	$(BIN)/coverage combine --quiet --data-file=.coverage-core
+	$(BIN)/coverage report --data-file=.coverage-core --fail-under=100 \
+	  --include='ssmtunneld/protocol/*,ssmtunneld/smux/*' --show-missing
+
+lint:            ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo:
+	$(BIN)/ssmtunneld demo
+
+clean:
+	rm -rf .venv .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

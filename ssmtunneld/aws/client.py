@@ -1,0 +1,260 @@
+"""One identity's botocore client, and the last place where botocore is seen.
+
+Everything in this module blocks and is to be called in worker threads; all of it is
+thread-safe. botocore prints whole answers, with their tokens, at debug level, and
+whole requests, with their signatures: its loggers are kept at INFO here unless the
+program set their level itself, and no code of ours may set it below that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import NoRegionError
+from botocore.utils import IMDSRegionProvider
+
+from ssmtunneld.aws.credentials import (
+    PROVIDER_FAILURES,
+    CredentialSource,
+    Keys,
+    new_session,
+)
+from ssmtunneld.aws.endpoints import is_loopback_host, parse_override
+from ssmtunneld.aws.refusals import CREDENTIAL_CODES, Circumstances, translate
+from ssmtunneld.errors import CredentialsUnusable, TunnelError
+from ssmtunneld.version import __version__
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.client import BaseClient
+    from botocore.session import Session
+
+    from ssmtunneld.aws.control import Identity
+
+Answer = Mapping[str, object]
+
+# A link that needs longer for a handshake is down; StartSession itself takes 0.3-2 s,
+# and an answer that comes after 20 s has lost its caller.
+_CONNECT_TIMEOUT: Final = 5
+_READ_TIMEOUT: Final = 20
+
+_FAILURES: Final = (
+    *PROVIDER_FAILURES,
+    OSError,
+    ValueError,  # an endpoint that is no URL, a file that is none
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an identity's sessions live."""
+
+    region: str
+    ssm_endpoint: str
+    ssmmessages_endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    client: BaseClient
+    credentials: CredentialSource
+    profile: str
+    place: Place
+
+
+class Account:
+    """The SSM API as one identity sees it.
+
+    One client serves all mappings of the identity: it is thread-safe. It is made at
+    the first call, and made again only if that failed.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where this identity's sessions live; None before the first call."""
+        return None if self._connection is None else self._connection.place
+
+    def call(self, operation: str, **parameters: object) -> Answer:
+        """Call the API once; twice if the keys were refused and there are new ones.
+
+        Raises:
+            AwsError: In the kinds of protocol 1.7.
+            SessionGone: ``SessionId`` was given, and there is no such session.
+        """
+        connection = self._connect(operation)
+        generation = connection.credentials.generation
+        outcome = _attempt(connection, operation, parameters)
+        if isinstance(outcome, CredentialsUnusable):
+            if outcome.code not in CREDENTIAL_CODES:
+                connection.credentials.forget(generation)
+            elif connection.credentials.renew(generation):
+                outcome = _attempt(connection, operation, parameters)
+        if isinstance(outcome, TunnelError):
+            raise outcome
+        return outcome
+
+    def keys(self, operation: str) -> tuple[Keys | None, Place]:
+        """Return valid keys for ``operation``, or None if there are none at all.
+
+        Raises:
+            AwsError: There are, but they could not be refreshed.
+        """
+        connection = self._connect(operation)
+        generation = connection.credentials.generation
+        try:
+            return connection.credentials.keys(), connection.place
+        except _FAILURES as error:
+            refusal = translate(error, _circumstances(connection, operation, {}))
+        connection.credentials.forget(generation)
+        raise refusal
+
+    def close(self) -> None:
+        """Close the client; idempotent."""
+        if self._connection is not None:
+            self._connection.client.close()
+
+    def _connect(self, operation: str) -> _Connection:
+        with self._lock:
+            if self._connection is not None:
+                return self._connection
+            try:
+                self._connection = _open(self._identity)
+            except _FAILURES as error:
+                during = Circumstances(
+                    operation,
+                    self._identity.region or "",
+                    renewal="",
+                    profile=_profile_name(self._identity),
+                )
+                refusal = translate(error, during)
+            else:
+                return self._connection
+        raise refusal
+
+
+def _open(identity: Identity) -> _Connection:
+    _quiet_botocore()
+    session = new_session(identity.profile)
+    region = identity.region or _default_region(session)
+    if not region:
+        raise NoRegionError
+    if identity.ca_bundle and not Path(identity.ca_bundle).is_file():
+        # botocore says so only after it has connected, and without the file's name.
+        raise ValueError(f"ca_bundle {identity.ca_bundle} is no file")
+    override = identity.ssmmessages_endpoint or _configured_override()
+    credentials = CredentialSource(identity.profile, region)
+    session.register_component("credential_provider", credentials)
+    client: BaseClient = boto3.Session(
+        botocore_session=session, region_name=region
+    ).client(
+        "ssm",
+        endpoint_url=identity.endpoint_url,
+        verify=identity.ca_bundle,
+        config=Config(
+            connect_timeout=_CONNECT_TIMEOUT,
+            read_timeout=_READ_TIMEOUT,
+            # Retrying is decided above, where it is known what waits (design D10).
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            proxies=_proxies(identity),
+            user_agent_extra=f"ssmtunneld/{__version__}",
+        ),
+    )
+    client.meta.events.register("before-send.ssm", _close_connection_afterwards)
+    place = Place(
+        region=client.meta.region_name,
+        ssm_endpoint=client.meta.endpoint_url,
+        ssmmessages_endpoint=parse_override(override) if override else None,
+    )
+    return _Connection(client, credentials, _profile_name(identity), place)
+
+
+def _profile_name(identity: Identity) -> str:
+    return identity.profile or os.environ.get("AWS_PROFILE", "")
+
+
+def _quiet_botocore() -> None:
+    levels = {
+        "boto3": logging.INFO,
+        "botocore": logging.INFO,
+        "urllib3": logging.INFO,
+        # A failed refresh is a warning with a traceback there, at each attempt. It is
+        # also raised, so our own line says it, with what to do.
+        "botocore.credentials": logging.ERROR,
+        "botocore.tokens": logging.ERROR,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
+
+
+def _default_region(session: Session) -> str | None:
+    # In the order that users know from other SDKs; botocore itself knows neither
+    # AWS_REGION nor the instance's region (users.md 3.7).
+    region: str | None = (
+        os.environ.get("AWS_REGION")
+        or session.get_config_variable("region")
+        or IMDSRegionProvider(session).provide()
+    )
+    return region
+
+
+def _configured_override() -> str | None:
+    # botocore has no ssmmessages service, so this is read here in its manner.
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_SSMMESSAGES")
+
+
+def _proxies(identity: Identity) -> dict[str, str] | None:
+    """Return no proxies for an emulator on this machine, else the environment's."""
+    endpoint = identity.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_SSM", "")
+    return {} if is_loopback_host(urlsplit(endpoint).hostname or "") else None
+
+
+def _close_connection_afterwards(request: AWSPreparedRequest, **_: object) -> None:
+    # Calls are rare and most of them follow a broken network. A pooled connection that
+    # died with it would cost each of them the read timeout; a new one costs 2 RTT.
+    request.headers["Connection"] = "close"
+
+
+def _attempt(
+    connection: _Connection, operation: str, parameters: Mapping[str, object]
+) -> Answer | TunnelError:
+    method = getattr(connection.client, xform_name(operation))
+    try:
+        answer: Answer = method(**parameters)
+    except _FAILURES as error:
+        during = _circumstances(connection, operation, parameters)
+        return translate(error, during)
+    return answer
+
+
+def _circumstances(
+    connection: _Connection, operation: str, parameters: Mapping[str, object]
+) -> Circumstances:
+    return Circumstances(
+        operation,
+        connection.place.region,
+        renewal=connection.credentials.renewal(),
+        profile=connection.profile,
+        target=str(parameters.get("Target", "")),
+        document=str(parameters.get("DocumentName", "")),
+        session_id=str(parameters.get("SessionId", "")),
+        secrets=connection.credentials.known_secrets(),
+    )

@@ -1,0 +1,304 @@
+"""``Control`` by way of boto3, in worker threads (design D10).
+
+boto3 is imported in a worker thread at the first call, not here: it costs 0.5 s and
+30 MiB, and a program that only shows its status needs neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from typing_extensions import override
+
+from ssmtunneld.aws.control import ActiveSession, Control, Grant
+from ssmtunneld.aws.endpoints import (
+    apply_override,
+    is_trusted_stream_url,
+    without_query,
+)
+from ssmtunneld.aws.signing import is_presigned, upgrade_headers
+from ssmtunneld.errors import (
+    AwsError,
+    LocalProtocolError,
+    RequestRejected,
+    ServiceUnavailable,
+    SessionGone,
+    TunnelError,
+)
+from ssmtunneld.log import get_log
+from ssmtunneld.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ssmtunneld.aws.client import Account, Answer
+    from ssmtunneld.aws.control import Identity, SessionRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Enough that 50 mappings resume within seconds of a network's return (0.3 s a call);
+# few enough that they do not all throttle each other.
+_THREADS: Final = 8
+
+# Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
+_PAGE_LIMIT: Final = 50
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class SsmControl(Control):
+    """The control plane of one identity.
+
+    Args:
+        identity: Who and where.
+        now: The wall clock, for signatures.
+        close_timeout: Seconds that ``close`` waits for sessions being terminated.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        now: Callable[[], datetime] = _wall_clock,
+        close_timeout: float = 10.0,
+    ) -> None:
+        self._identity = identity
+        self._now = now
+        self._close_timeout = close_timeout
+        self._log = get_log(profile=identity.profile, region=identity.region)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
+        self._opening = threading.Lock()
+        self._account: Account | None = None
+        self._cleanups: set[Future[None]] = set()
+
+    @override
+    async def start(self, request: SessionRequest) -> Grant:
+        call = self._submit(self._start, request)
+        try:
+            return await asyncio.wrap_future(call)
+        except asyncio.CancelledError:
+            # Still queued: it never happens. Running or done: AWS may have granted a
+            # session that now belongs to nobody.
+            if not call.cancel():
+                self._clean_up(self._discard, call)
+            raise
+
+    @override
+    async def resume(self, session_id: str) -> Grant:
+        return await asyncio.wrap_future(self._submit(self._resume, session_id))
+
+    @override
+    async def terminate(self, session_id: str) -> None:
+        call = self._submit(self._terminate, session_id)
+        try:
+            await asyncio.wrap_future(call)
+        except asyncio.CancelledError:
+            if call.cancel():
+                self._clean_up(self._terminate_unattended, session_id)
+            else:
+                self._outlive(call)
+            raise
+
+    @override
+    async def describe(
+        self, *, owner: str | None = None, target: str | None = None
+    ) -> list[ActiveSession]:
+        chosen = {"Owner": owner, "Target": target}
+        filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
+        return await asyncio.wrap_future(self._submit(self._describe, filters))
+
+    @override
+    async def sign_upgrade(self, url: str) -> Mapping[str, str]:
+        if is_presigned(url):
+            return {}
+        call = self._submit(lambda: self._open().keys("OpenDataChannel"))
+        keys, place = await asyncio.wrap_future(call)
+        # The headers hold the caller's session token: it goes where the session's may.
+        self.check_stream_url(url)
+        if keys is None:
+            return {}
+        return upgrade_headers(
+            url,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            session_token=keys.session_token,
+            region=place.region,
+            now=self._now(),
+        )
+
+    @override
+    def check_stream_url(self, url: str) -> None:
+        place = None if self._account is None else self._account.place
+        if place is not None and is_trusted_stream_url(
+            url,
+            region=place.region,
+            ssmmessages_endpoint=place.ssmmessages_endpoint,
+            ssm_endpoint=place.ssm_endpoint,
+        ):
+            return
+        raise RequestRejected(
+            "OpenDataChannel",
+            "UntrustedStreamUrl",
+            f"{without_query(url)} is no data channel of this region's SSM, so the "
+            "session's token is not sent there",
+            "if it is yours, set ssmmessages_endpoint to its host",
+        )
+
+    @override
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(self._close_timeout):
+                while cleanups := tuple(self._cleanups):
+                    await asyncio.wait([asyncio.wrap_future(c) for c in cleanups])
+        except TimeoutError:
+            self._log.warning("sessions.abandoned", count=len(self._cleanups))
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._account is not None:
+                self._account.close()
+
+    def _submit(
+        self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        try:
+            return self._threads.submit(work, *args, **kwargs)
+        except RuntimeError:
+            raise LocalProtocolError("the control plane was closed") from None
+
+    def _clean_up(
+        self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Do what nobody waits for any more, except ``close``."""
+        self._outlive(self._submit(work, *args, **kwargs))
+
+    def _outlive(self, cleanup: Future[None]) -> None:
+        self._cleanups.add(cleanup)
+        cleanup.add_done_callback(self._cleanups.discard)
+
+    # What follows runs in worker threads.
+
+    def _open(self) -> Account:
+        with self._opening:
+            if self._account is None:
+                # See the module's docstring for why this is not at the top.
+                from ssmtunneld.aws.client import Account  # noqa: PLC0415 - boto3 is heavy
+
+                self._account = Account(self._identity)
+            return self._account
+
+    def _start(self, request: SessionRequest) -> Grant:
+        asked: dict[str, object] = {
+            "Target": request.target,
+            "DocumentName": request.document,
+        }
+        if request.parameters:
+            asked["Parameters"] = {k: list(v) for k, v in request.parameters.items()}
+        if request.reason:
+            asked["Reason"] = request.reason
+        answer = self._open().call("StartSession", **asked)
+        session_id = _text(answer, "SessionId")
+        try:
+            return self._grant("StartSession", session_id, answer)
+        except TunnelError:
+            if session_id:
+                self._terminate_unattended(session_id)
+            raise
+
+    def _resume(self, session_id: str) -> Grant:
+        answer = self._open().call("ResumeSession", SessionId=session_id)
+        if not _text(answer, "TokenValue"):
+            raise SessionGone(session_id, "the service gave no new token")
+        return self._grant("ResumeSession", session_id, answer)
+
+    def _grant(self, operation: str, session_id: str, answer: Answer) -> Grant:
+        token, url = _text(answer, "TokenValue"), _text(answer, "StreamUrl")
+        if not (session_id and token and url):
+            raise ServiceUnavailable(
+                operation, "IncompleteAnswer", "session, token or stream URL is missing"
+            )
+        place = self._open().place
+        assert place is not None, "an answer without a connection"
+        url = apply_override(url, place.ssmmessages_endpoint)
+        self.check_stream_url(url)
+        return Grant(session_id, Secret(token), url)
+
+    def _terminate(self, session_id: str) -> None:
+        try:
+            self._open().call("TerminateSession", SessionId=session_id)
+        except SessionGone:
+            return
+
+    def _terminate_unattended(self, session_id: str) -> None:
+        try:
+            self._terminate(session_id)
+        except AwsError as error:
+            self._log.warning("session.abandoned", session=session_id, error=str(error))
+        else:
+            self._log.info("session.discarded", session=session_id)
+
+    def _discard(self, call: Future[Grant]) -> None:
+        """Wait for a StartSession whose caller has gone, and undo it."""
+        if call.exception() is None:
+            self._terminate_unattended(call.result().session_id)
+
+    def _describe(self, filters: list[dict[str, str]]) -> list[ActiveSession]:
+        query: dict[str, object] = {"State": "Active", "MaxResults": 200}
+        if filters:
+            query["Filters"] = filters
+        found: list[ActiveSession] = []
+        for _ in range(_PAGE_LIMIT):
+            answer = self._open().call("DescribeSessions", **query)
+            sessions = answer.get("Sessions")
+            if isinstance(sessions, list):
+                found.extend(_active_session(session) for session in sessions)
+            query["NextToken"] = _text(answer, "NextToken")
+            if not query["NextToken"]:
+                break
+        return found
+
+
+class ControlRegistry:
+    """One control for each identity, shared by all mappings that have it."""
+
+    def __init__(self) -> None:
+        self._controls: dict[Identity, SsmControl] = {}
+
+    def get(self, identity: Identity) -> SsmControl:
+        """Return the control for ``identity``; it is closed with the registry."""
+        if identity not in self._controls:
+            self._controls[identity] = SsmControl(identity)
+        return self._controls[identity]
+
+    async def close(self) -> None:
+        """Close every control, at the same time and within a bounded time."""
+        async with asyncio.TaskGroup() as tasks:
+            for control in self._controls.values():
+                tasks.create_task(control.close(), name="close-control")
+        self._controls.clear()
+
+
+def _text(answer: Answer, name: str) -> str:
+    value = answer.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _active_session(answer: Answer) -> ActiveSession:
+    started = answer.get("StartDate")
+    minutes = _text(answer, "MaxSessionDuration")
+    return ActiveSession(
+        session_id=_text(answer, "SessionId"),
+        target=_text(answer, "Target"),
+        owner=_text(answer, "Owner"),
+        reason=_text(answer, "Reason"),
+        status=_text(answer, "Status"),
+        document=_text(answer, "DocumentName"),
+        started_at=started.timestamp() if isinstance(started, datetime) else 0.0,
+        max_duration=int(minutes) * 60.0 if minutes.isdecimal() else None,
+    )

@@ -1,0 +1,192 @@
+"""``ssmtunneld emulator``: the AWS side on loopback, for trying and testing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ssmtunneld.emulator.settings import EmulatorSettings
+
+
+@click.command(name="emulator")
+@click.option(
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; port 0 takes a free one.",
+)
+@click.option(
+    "--pace",
+    type=click.Choice(["real", "none"]),
+    default="real",
+    show_default=True,
+    help="How fast the agent sends: 1024 bytes each 1.1 ms, or unlimited.",
+)
+@click.option(
+    "--agent-version",
+    default="3.3.987.0",
+    show_default=True,
+    help="Which agent to play; old ones lack mux, remote hosts and more.",
+)
+@click.option(
+    "--require-signature",
+    is_flag=True,
+    help="Answer a websocket upgrade without a SigV4 signature with 403. The signature "
+    "is verified with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where both are set.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="SPEC",
+    help="What goes wrong, such as drop=0.02 or up:delay=20ms; repeatable.",
+)
+@click.option("--idle-timeout", default="20m", show_default=True, metavar="DURATION")
+@click.option("--max-duration", default=None, metavar="DURATION")
+@click.option(
+    "--host-alias",
+    "host_aliases",
+    multiple=True,
+    metavar="NAME=ADDRESS",
+    help="What the agent resolves a remote host's name to; repeatable.",
+)
+@click.option(
+    "--offline",
+    multiple=True,
+    metavar="TARGET",
+    help="A target for which no agent answers; repeatable.",
+)
+@click.option(
+    "--document",
+    "documents",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A custom session document of type Port, as JSON; repeatable.",
+)
+@click.option(
+    "--tls-cert", "tls_certificate", type=click.Path(exists=True, path_type=Path)
+)
+@click.option("--tls-key", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Listen on, and connect to, addresses that are not loopback.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What is written to standard error.",
+)
+def emulator(**options: Any) -> None:
+    """Serve the Session Manager API and data channel on loopback.
+
+    Point a client at it with AWS_ENDPOINT_URL_SSM. Runs until SIGTERM or SIGINT.
+    """
+    import asyncio
+
+    from ssmtunneld.ops import logs
+
+    logs.configure(options.pop("log_level"), "auto")
+    asyncio.run(_serve(_settings(**options)))
+
+
+async def _serve(settings: EmulatorSettings) -> None:
+    import asyncio
+    import signal
+
+    from ssmtunneld.emulator.server import Emulator
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Emulator(settings) as emulator:
+        click.echo(f"emulator listening on {emulator.endpoint_url}")
+        await stop.wait()
+
+
+def _settings(
+    *,
+    listen: str,
+    idle_timeout: str,
+    max_duration: str | None,
+    pace: str,
+    faults: tuple[str, ...],
+    offline: tuple[str, ...],
+    host_aliases: tuple[str, ...],
+    documents: tuple[str, ...],
+    **rest: Any,
+) -> EmulatorSettings:
+    from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+
+    host, port = _address(listen)
+    return EmulatorSettings(
+        host=host,
+        port=port,
+        pace=Pace(pace),
+        faults=(*faults, *(f"offline={target}" for target in offline)),
+        idle_timeout=_seconds("--idle-timeout", idle_timeout),
+        max_duration=(
+            None if max_duration is None else _seconds("--max-duration", max_duration)
+        ),
+        host_aliases=dict(_pair("--host-alias", text) for text in host_aliases),
+        documents={
+            name: _content(path)
+            for name, path in (_pair("--document", text) for text in documents)
+        },
+        **_credentials(),
+        **rest,
+    )
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
+    return host.strip("[]"), int(port)
+
+
+def _seconds(option: str, text: str) -> float:
+    from ssmtunneld.emulator.faults import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+    return name, value
+
+
+def _content(path: str) -> dict[str, Any]:
+    import json
+
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--document") from None
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"{path} is not an object", param_hint="--document")
+    return content
+
+
+def _credentials() -> dict[str, Any]:
+    import os
+
+    from ssmtunneld.secret import Secret
+
+    key = os.environ.get("AWS_ACCESS_KEY_ID")
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not (key and secret):
+        return {}
+    return {"access_key": key, "secret_key": Secret(secret)}

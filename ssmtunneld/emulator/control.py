@@ -1,0 +1,339 @@
+"""The SSM API, AWS JSON 1.1 over ``POST /`` (protocol 1.1 to 1.7)."""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from ssmtunneld.emulator.documents import BUILT_IN, Document, ParameterRefused
+from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.registry import Registry
+from ssmtunneld.emulator.session import Session, StartRequest
+from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.log import EventLog
+
+Body = dict[str, Any]
+
+_PREFIX: Final = "AmazonSSM."
+_CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+_TARGET: Final = re.compile(
+    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
+    r"|ecs:[A-Za-z0-9_-]+_[A-Za-z0-9]+_[A-Za-z0-9-]+"
+)
+_DOCUMENT_NAME: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")
+_DEFAULT_DOCUMENT: Final = "SSM-SessionManagerRunShell"
+_LARGEST_PAGE: Final = 200
+
+_MESSAGES: Final = {
+    "AccessDeniedException": "User is not authorized to perform this operation",
+    "ExpiredTokenException": "The security token included in the request is expired",
+    "ThrottlingException": "Rate exceeded",
+    "DoesNotExistException": "The session does not exist",
+}
+_ALIASES: Final = {"AccessDenied": "AccessDeniedException"}
+_BY_STATUS: Final = {
+    401: "UnrecognizedClientException",
+    403: "AccessDeniedException",
+    429: "TooManyRequestsException",
+    500: "InternalServerError",
+    503: "ServiceUnavailable",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error: ``__type``, ``Message`` and the HTTP status."""
+
+    def __init__(self, code: str, message: str = "", status: int | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message or _MESSAGES.get(code, code)
+        self.status = status or (500 if code.startswith("Internal") else 400)
+
+
+class ControlPlane:
+    """Answers the API.
+
+    Args:
+        registry: Where sessions are started and found.
+        settings: Documents and targets.
+        plan: The faults in force.
+        stream_url: What a websocket URL begins with, up to the session's id.
+        log: Where calls are noted.
+
+    Raises:
+        ConfigError: A custom document cannot be read.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: EmulatorSettings,
+        plan: FaultPlan,
+        stream_url: Callable[[], str],
+        log: EventLog,
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._plan = plan
+        self._stream_url = stream_url
+        self._log = log
+        self._documents = {
+            name: Document.parse(name, content)
+            for name, content in {**BUILT_IN, **settings.documents}.items()
+        }
+        self._operations: Mapping[str, Callable[[Body], Awaitable[Body]]] = {
+            "StartSession": self._start_session,
+            "ResumeSession": self._resume_session,
+            "TerminateSession": self._terminate_session,
+            "DescribeSessions": self._describe_sessions,
+            "GetConnectionStatus": self._get_connection_status,
+            "DescribeInstanceInformation": self._describe_instance_information,
+        }
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer one call; the aiohttp handler."""
+        name = request.headers.get("X-Amz-Target", "").removeprefix(_PREFIX)
+        try:
+            operation = self._operations.get(name, _unknown)
+            answer, status = await operation(_parse(await request.read())), 200
+        except ApiError as error:
+            answer = {"__type": error.code, "Message": error.message}
+            status = error.status
+        self._log.info("emulator.api_called", operation=name, status=status)
+        return web.Response(
+            body=json.dumps(answer).encode(), status=status, content_type=_CONTENT_TYPE
+        )
+
+    async def _start_session(self, body: Body) -> Body:
+        request = self._check_start(body)
+        if self._plan.knobs.start_delay:
+            await asyncio.sleep(self._plan.knobs.start_delay)
+        empty = self._fail("start")
+        if not self._registry.is_online(request.target):
+            raise ApiError("TargetNotConnected", f"{request.target} is not connected.")
+        session = self._registry.start(request)
+        return self._grant(session, empty=empty)
+
+    async def _resume_session(self, body: Body) -> Body:
+        session_id = _text(body, "SessionId", 1, 96)
+        empty = self._fail("resume")
+        session = self._registry.get(session_id)
+        if session is None or session.over:
+            # Both answers occur in the wild (protocol 1.1); the second is a knob.
+            if self._plan.api_error("gone") == "empty-token":
+                return {"SessionId": session_id, "TokenValue": "", "StreamUrl": ""}
+            raise ApiError(
+                "DoesNotExistException", f"Session {session_id} does not exist"
+            )
+        if not empty:
+            session.rotate()
+        return self._grant(session, empty=empty)
+
+    async def _terminate_session(self, body: Body) -> Body:
+        session_id = _text(body, "SessionId", 1, 96)
+        self._fail("terminate")
+        session = self._registry.get(session_id)
+        if session is not None:
+            session.end()
+        return {"SessionId": session_id}
+
+    async def _describe_sessions(self, body: Body) -> Body:
+        self._fail("describe")
+        state = body.get("State")
+        if state not in ("Active", "History"):
+            raise ApiError("ValidationException", "State must be Active or History")
+        found = [
+            self._describe(session)
+            for session in self._registry
+            if session.over is (state == "History")
+        ]
+        for item in _list(body, "Filters"):
+            found = [entry for entry in found if _matches(entry, item)]
+        found.reverse()  # the newest first
+        return _page(found, body, "Sessions")
+
+    async def _get_connection_status(self, body: Body) -> Body:
+        target = _text(body, "Target", 1, 400)
+        well_formed = _TARGET.fullmatch(target) is not None
+        online = well_formed and self._registry.is_online(target)
+        return {"Target": target, "Status": "connected" if online else "notconnected"}
+
+    async def _describe_instance_information(self, body: Body) -> Body:
+        wanted: list[str] | None = None
+        for item in [
+            *_list(body, "Filters"),
+            *_list(body, "InstanceInformationFilterList"),
+        ]:
+            if item.get("Key", item.get("key")) == "InstanceIds":
+                wanted = item.get("Values", item.get("valueSet"))
+        known = self._settings.targets
+        if known is None:
+            known = frozenset([*self._registry.known_targets(), *(wanted or ())])
+        found = [
+            self._instance(target)
+            for target in sorted(known)
+            if _TARGET.fullmatch(target)
+            and not target.startswith("ecs:")
+            and (wanted is None or target in wanted)
+        ]
+        return _page(found, body, "InstanceInformationList")
+
+    def _fail(self, operation: str) -> bool:
+        """Raise the fault that is due; say whether the token is to be empty."""
+        code = self._plan.api_error(operation)
+        if code is None:
+            return False
+        if code == "empty-token":
+            return True
+        if code.isdecimal():
+            status = int(code)
+            raise ApiError(_BY_STATUS.get(status, "ServiceException"), "", status)
+        raise ApiError(_ALIASES.get(code, code))
+
+    def _check_start(self, body: Body) -> StartRequest:
+        target = _text(body, "Target", 1, 400)
+        name = body.get("DocumentName", _DEFAULT_DOCUMENT)
+        reason = _text(body, "Reason", 1, 256) if "Reason" in body else ""
+        if not isinstance(name, str) or not _DOCUMENT_NAME.fullmatch(name):
+            raise ApiError("ValidationException", "DocumentName is malformed")
+        document = self._documents.get(name)
+        if document is None:
+            raise ApiError("InvalidDocument", f"Document with name {name} not found.")
+        try:
+            properties = document.properties(_parameters(body))
+        except ParameterRefused as refused:
+            raise ApiError("InvalidParameters", str(refused)) from None
+        if not _TARGET.fullmatch(target):
+            raise ApiError("TargetNotConnected", f"{target} is not connected.")
+        return StartRequest(target, name, properties, reason)
+
+    def _grant(self, session: Session, *, empty: bool) -> Body:
+        url = f"{self._stream_url()}{session.id}?role=publish_subscribe"
+        return {
+            "SessionId": session.id,
+            "TokenValue": "" if empty else session.token.reveal(),
+            "StreamUrl": f"{url}&cell-number={session.cell_number}",
+        }
+
+    def _describe(self, session: Session) -> Body:
+        entry: Body = {
+            "SessionId": session.id,
+            "Target": session.request.target,
+            "Status": session.status.value,
+            "StartDate": session.started.timestamp(),
+            "DocumentName": session.request.document,
+            "Owner": self._settings.owner,
+            "Reason": session.request.reason,
+            "Details": "",
+            "AccessType": "Standard",
+        }
+        if session.ended is not None:
+            entry["EndDate"] = session.ended.timestamp()
+        if self._settings.max_duration is not None:
+            # Whole minutes, as text, which is what the service has (protocol 1.1).
+            minutes = max(1, round(self._settings.max_duration / 60))
+            entry["MaxSessionDuration"] = str(minutes)
+        return entry
+
+    def _instance(self, target: str) -> Body:
+        online = self._registry.is_online(target)
+        managed = target.startswith("mi-")
+        return {
+            "InstanceId": target,
+            "PingStatus": "Online" if online else "ConnectionLost",
+            "AgentVersion": self._settings.agent_version,
+            "IsLatestVersion": True,
+            "PlatformType": "Linux",
+            "ResourceType": "ManagedInstance" if managed else "EC2Instance",
+        }
+
+
+async def _unknown(_body: Body) -> Body:
+    raise ApiError("UnknownOperationException")
+
+
+def _parse(raw: bytes) -> Body:
+    try:
+        body = json.loads(raw or b"{}")
+    except (ValueError, RecursionError):
+        raise ApiError("SerializationException") from None
+    if not isinstance(body, dict):
+        raise ApiError("SerializationException")
+    return body
+
+
+def _text(body: Body, key: str, shortest: int, longest: int) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not shortest <= len(value) <= longest:
+        raise ApiError(
+            "ValidationException",
+            f"{key} must be text of {shortest} to {longest} characters",
+        )
+    return value
+
+
+def _list(body: Body, key: str) -> list[Body]:
+    value = body.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise ApiError("ValidationException", f"{key} must be a list of objects")
+    return value
+
+
+def _parameters(body: Body) -> dict[str, list[str]]:
+    parameters = body.get("Parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ApiError("SerializationException", "Parameters must be a map")
+    for values in parameters.values():
+        if not isinstance(values, list) or not _all_text(values):
+            raise ApiError(
+                "SerializationException", "each parameter must be a list of strings"
+            )
+    return parameters
+
+
+def _all_text(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+def _matches(entry: Body, item: Body) -> bool:
+    value = item.get("value", "")
+    match item.get("key"):
+        case "Owner":
+            return bool(entry["Owner"] == value)
+        case "Target":
+            return bool(entry["Target"] == value)
+        case "Status":
+            return bool(entry["Status"] == value)
+        case "SessionId":
+            return bool(entry["SessionId"] == value)
+        case "AccessType":
+            return bool(entry["AccessType"] == value)
+        case "InvokedAfter":
+            return bool(entry["StartDate"] >= _moment(value))
+        case "InvokedBefore":
+            return bool(entry["StartDate"] < _moment(value))
+        case _:
+            raise ApiError("InvalidFilterKey", "the filter's key is unknown")
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise ApiError("ValidationException", "not a date and time") from None
+
+
+def _page(found: list[Body], body: Body, key: str) -> Body:
+    size = body.get("MaxResults") or _LARGEST_PAGE
+    token = body.get("NextToken") or "0"
+    if not isinstance(size, int) or not (isinstance(token, str) and token.isdecimal()):
+        raise ApiError("ValidationException", "MaxResults or NextToken is malformed")
+    start, end = int(token), int(token) + max(1, min(size, _LARGEST_PAGE))
+    answer: Body = {key: found[start:end]}
+    if end < len(found):
+        answer["NextToken"] = str(end)
+    return answer

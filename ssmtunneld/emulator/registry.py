@@ -1,0 +1,84 @@
+"""Every session of one emulator, and the tasks that play them."""
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+from typing import Final
+
+from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
+from ssmtunneld.emulator.session import Session, StartRequest
+from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.log import EventLog
+
+HISTORY_LIMIT: Final = 1000
+"""Sessions remembered after their end: what is left of one is about 25 KiB."""
+
+
+class Registry:
+    """The sessions by id, oldest first.
+
+    Args:
+        settings: Passed on to each.
+        plan: The faults in force.
+        tasks: Where sessions run.
+        log: Where their lives are noted.
+    """
+
+    def __init__(
+        self,
+        settings: EmulatorSettings,
+        plan: FaultPlan,
+        tasks: asyncio.TaskGroup,
+        log: EventLog,
+    ) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._tasks = tasks
+        self._log = log
+        self._sessions: dict[str, Session] = {}
+        self._started = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def get(self, session_id: str) -> Session | None:
+        """Return the session, whether it lives or not."""
+        return self._sessions.get(session_id)
+
+    def start(self, request: StartRequest) -> Session:
+        """Start a session and its agent."""
+        # A seed repeats everything but the order in which sessions start.
+        seed = f"{self._plan.seed}/{self._started}"
+        random = Random(seed)  # noqa: S311 - must be repeatable; guards nothing
+        self._started += 1
+        session = Session(request, self._settings, self._plan, random, self._log)
+        self._sessions[session.id] = session
+        self._tasks.create_task(session.run(), name=f"session {session.id}")
+        self._forget_old()
+        return session
+
+    def do(self, action: Action, direction: Direction | None = None) -> int:
+        """Carry out ``action`` on every live session and return how many there were."""
+        live = [session for session in self if not session.over]
+        for session in live:
+            session.do(action, direction)
+        return len(live)
+
+    def known_targets(self) -> list[str]:
+        """Return the targets that sessions were started for, each once."""
+        return list(dict.fromkeys(session.request.target for session in self))
+
+    def is_online(self, target: str) -> bool:
+        """Say whether an agent answers for ``target``, which is well formed."""
+        targets = self._settings.targets
+        if target in self._plan.knobs.offline:
+            return False
+        return targets is None or target in targets
+
+    def _forget_old(self) -> None:
+        excess = len(self._sessions) - HISTORY_LIMIT
+        if excess <= 0:
+            return
+        ended = [s.id for s in self if s.ended is not None]
+        for session_id in ended[:excess]:
+            del self._sessions[session_id]

@@ -1,0 +1,167 @@
+"""The emulator as one object: API, websocket and admin path on one port."""
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from ssmtunneld.emulator.admin import Admin
+from ssmtunneld.emulator.agent_port import is_loopback
+from ssmtunneld.emulator.control import ControlPlane
+from ssmtunneld.emulator.faults import Action, FaultPlan
+from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
+from ssmtunneld.emulator.registry import Registry
+from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.versions import AgentTraits
+from ssmtunneld.errors import AddressInUse, ConfigError
+from ssmtunneld.log import get_log
+
+
+class Emulator:
+    """The AWS side, on loopback.
+
+    ``async with Emulator(EmulatorSettings()) as emulator`` listens while its body runs;
+    `endpoint_url` says where.
+
+    Args:
+        settings: Everything that can be chosen.
+
+    Raises:
+        ConfigError: A fault, a document, the agent's version or the address is not
+            acceptable.
+    """
+
+    def __init__(self, settings: EmulatorSettings | None = None) -> None:
+        self.settings = settings or EmulatorSettings()
+        _check(self.settings)
+        self.faults = FaultPlan(self.settings.faults)
+        """The faults in force; only to be used on the emulator's own loop."""
+        if self.settings.bye_after is not None:
+            self.faults.knobs.bye_every = self.settings.bye_after
+        self._log = get_log(component="emulator")
+        self._tasks = asyncio.TaskGroup()
+        self._port = 0
+        self.sessions = Registry(self.settings, self.faults, self._tasks, self._log)
+        """Every session, for looking at."""
+        self.admin = Admin(self.sessions, self.faults)
+        """What the admin path answers."""
+        control = ControlPlane(
+            self.sessions, self.settings, self.faults, self._stream_url, self._log
+        )
+        gateway = Gateway(self.sessions, self.settings, self.faults, self._log)
+        application = web.Application(client_max_size=1024 * 1024)
+        application.add_routes(
+            [
+                web.post("/", control.serve),
+                web.get(PATH_PREFIX + "{id}", gateway.serve),
+                *self.admin.routes(),
+            ]
+        )
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            AddressInUse: The address cannot be bound.
+        """
+        await self._tasks.__aenter__()
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            self.settings.host,
+            self.settings.port,
+            ssl_context=_tls(self.settings),
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            await self._stop()
+            address = f"{self.settings.host}:{self.settings.port}"
+            raise AddressInUse(address, error.strerror or str(error)) from None
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """End every session, close every connection, stop listening.
+
+        Raises:
+            ExceptionGroup: A session failed, which is a defect of the emulator.
+        """
+        await self._stop(error)
+
+    @property
+    def endpoint_url(self) -> str:
+        """What to set ``AWS_ENDPOINT_URL_SSM`` to."""
+        return f"http{self._secure}://{self._authority}"
+
+    def close_session(self, session_id: str, output: str = "") -> None:
+        """End a session as the service does, with ``output`` for its client.
+
+        Raises:
+            KeyError: There is no such session.
+        """
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise KeyError(session_id)
+        session.end(output)
+
+    def cut_websockets(self) -> None:
+        """Reset the TCP connection of every client."""
+        self.sessions.do(Action.CUT)
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``GET /_emulator/state`` answers."""
+        return self.admin.state()
+
+    async def _stop(self, error: BaseException | None = None) -> None:
+        self.faults.clear()  # a black hole would hold the websockets
+        for session in self.sessions:
+            session.end()
+        # The group must hear of a cancellation, lest it wait for ever; any other error
+        # of the body is not the sessions' business.
+        cancelled = error if isinstance(error, asyncio.CancelledError) else None
+        kind = None if cancelled is None else type(cancelled)
+        try:
+            await self._tasks.__aexit__(kind, cancelled, None)
+        finally:
+            await self._runner.cleanup()
+
+    def _stream_url(self) -> str:
+        return f"ws{self._secure}://{self._authority}{PATH_PREFIX}"
+
+    @property
+    def _secure(self) -> str:
+        return "s" if self.settings.tls_certificate else ""
+
+    @property
+    def _authority(self) -> str:
+        host = self.settings.host
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+
+def _check(settings: EmulatorSettings) -> None:
+    AgentTraits.of(settings.agent_version)
+    if not settings.allow_remote and not (
+        settings.host == "localhost" or is_loopback(settings.host)
+    ):
+        raise ConfigError(
+            [f"{settings.host} is not loopback; allow_remote is needed to listen there"]
+        )
+
+
+def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    return context

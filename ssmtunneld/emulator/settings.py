@@ -1,0 +1,86 @@
+"""What an emulator is told once, at its start."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from ssmtunneld.secret import Secret
+
+
+class Pace(StrEnum):
+    """How fast the agent sends."""
+
+    REAL = "real"
+    """One message of at most 1024 bytes each 1.1 ms, as measured (protocol 6.8)."""
+    NONE = "none"
+    """As fast as the client reads."""
+
+
+DEFAULT_AGENT_VERSION: Final = "3.3.987.0"
+PACE_INTERVAL: Final = 0.0011
+"""Seconds between two messages at ``Pace.REAL``: the agent sleeps 1 ms after each and
+1.114 ms pass (protocol 6.8)."""
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorSettings:
+    """Everything that can be chosen; durations are in seconds."""
+
+    host: str = "127.0.0.1"
+    """Where to listen; loopback unless ``allow_remote``."""
+    port: int = 0
+    pace: Pace = Pace.REAL
+    agent_version: str = DEFAULT_AGENT_VERSION
+    faults: tuple[str, ...] = ()
+    """Specifications in the language of `ssmtunneld.emulator.faults`."""
+    require_signature: bool = False
+    """Answer an unsigned websocket upgrade with 403."""
+    access_key: str = "AKIAEMULATOR00000000"
+    secret_key: Secret | None = None
+    """When given, signatures are verified; otherwise only their form is."""
+    idle_timeout: float = 1200.0
+    """Without a sequenced message from the client (protocol 1.8)."""
+    max_duration: float | None = None
+    bye_after: float | None = None
+    """Close every client websocket of this age with 1000 ``Bye``; AWS: 3600."""
+    host_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names of remote hosts, and the addresses that the agent resolves them to."""
+    targets: frozenset[str] | None = None
+    """The targets that exist; None for any that is well formed."""
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Custom documents by name: the JSON content of a session document."""
+    allow_remote: bool = False
+    """Listen on, and dial, addresses that are not loopback."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    handshake_timeout: float = 15.0
+    opener_timeout: float = 15.0
+    """How long a websocket may take to send its first message."""
+    scan_interval: float = 0.1
+    """Between two looks at the front of what is not acknowledged: the agent repeats at
+    most one message each time, so this bounds its recovery from loss (protocol 4.5)."""
+    drain_time: float = 2.0
+    """How long the agent waits for acknowledgements at its end (protocol 6.3)."""
+    pong_deadline: float = 60.0
+    """How long new agents may be blocked before they reconnect (protocol 6.7)."""
+    agent_away_time: float = 0.15
+    """How long the agent's own websocket takes to reconnect (protocol 1.9)."""
+    keepalive_interval: float = 10.0
+    keepalive_timeout: float = 30.0
+    """The agent's smux keepalive, where its version has it on (protocol 7.5)."""
+    lane_capacity: int = 4096
+    """Messages that the gateway holds for each peer: about 4.5 MiB at 1024 bytes, above
+    any sensible client's window, so that a blocked agent does not stop pings."""
+    agent_buffer: int = 100_000
+    """Messages in each of the agent's two buffers (protocol 4.3, 4.4)."""
+    owner: str = "arn:aws:sts::123456789012:assumed-role/emulator/dev@example.com"
+    caller: str = "dev@example.com"
+    """What session ids begin with."""
+    wall_clock: Callable[[], datetime] = _wall_clock

@@ -1,0 +1,273 @@
+"""Listening sockets: TCP, Unix and inherited ones, bound all or none."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+
+from ssmtunneld.config import TcpAddress, UnixAddress
+from ssmtunneld.errors import AddressInUse
+from ssmtunneld.listener.holder import tcp_holder, unix_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ListenAddress: TypeAlias = TcpAddress | UnixAddress | socket.socket
+"""An address to bind, or a bound socket that somebody else made (socket activation)."""
+
+# Connections beyond `max_connections` wait here, as far as net.core.somaxconn allows.
+BACKLOG: Final = 1024
+# How often "any port" is drawn again because ::1 has it taken and 127.0.0.1 has not.
+DRAWS: Final = 16
+# sizeof(sockaddr_un.sun_path) less its final zero: 108 on Linux, 104 on BSD and macOS.
+LONGEST_PATH: Final = 107 if sys.platform == "linux" else 103
+
+
+class Listener:
+    """A listening socket and what has to be cleaned up after it.
+
+    Attributes:
+        socket: Non-blocking; accept from it after :meth:`readable`.
+        name: ``127.0.0.1:5432``, ``[::1]:5432`` or ``unix:/path``.
+    """
+
+    __slots__ = ("_file", "_path", "name", "socket")
+
+    def __init__(self, sock: socket.socket, path: Path | None = None) -> None:
+        sock.settimeout(0)
+        self.socket = sock
+        self.name = name_of(sock, sock.getsockname())
+        self._path = path
+        self._file = None if path is None else _identity(path)
+
+    async def readable(self) -> None:
+        """Return when a connection waits; cancelling is safe and loses none."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self.socket, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            if self.socket.fileno() != -1:
+                loop.remove_reader(self.socket)
+
+    def close(self) -> None:
+        """Stop listening; remove our Unix socket if it is still ours. Idempotent."""
+        if self.socket.fileno() == -1:
+            return
+        asyncio.get_running_loop().remove_reader(self.socket)
+        self.socket.close()
+        # Somebody may have replaced it, for example our own successor.
+        if self._path is not None and _identity(self._path) == self._file is not None:
+            self._path.unlink(missing_ok=True)
+
+
+async def bind(
+    addresses: Sequence[ListenAddress], *, socket_mode: int
+) -> list[Listener]:
+    """Listen on all of ``addresses``, or on none.
+
+    Cancelling is safe: nothing stays bound.
+
+    Args:
+        addresses: Where to listen. Inherited sockets are closed too if another fails.
+        socket_mode: The permissions of Unix sockets, from their first moment.
+
+    Raises:
+        AddressInUse: An address is taken, or does not exist on this machine.
+        PermissionError: We may not bind it; the message says what would help.
+    """
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners += await _bind(address, socket_mode)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        for address in addresses:
+            if isinstance(address, socket.socket):
+                address.close()
+        raise
+    return listeners
+
+
+def name_of(sock: socket.socket, name: tuple[str, int] | str | bytes) -> str:
+    """Spell an address of ``sock`` for people."""
+    if isinstance(name, tuple):
+        return str(TcpAddress(name[0], name[1]))
+    if isinstance(name, bytes):  # Linux's abstract names begin with a zero byte
+        name = "@" + name[1:].decode(errors="backslashreplace")
+    return f"unix:{name}" if sock.family == socket.AF_UNIX else name
+
+
+async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
+    match address:
+        case socket.socket():
+            address.listen(BACKLOG)  # harmless if it does already
+            return [Listener(address)]
+        case UnixAddress(path):
+            try:
+                return [_bind_unix(path, socket_mode)]
+            except OSError as error:
+                raise await _explain_unix(address, error) from error
+        case TcpAddress(host, port):
+            try:
+                return _bind_tcp(host, port)
+            except OSError as error:
+                raise await _explain_tcp(address, error) from error
+        case _:
+            assert_never(address)
+
+
+def _bind_tcp(host: str, port: int) -> list[Listener]:
+    if host != "localhost":
+        return [Listener(_listen(host, port))]
+    for _ in range(DRAWS):
+        first = _listen(_LOCALHOST[0], port)
+        try:
+            second = _listen(_LOCALHOST[1], first.getsockname()[1])
+        except OSError as error:
+            if error.errno in _NO_IPV6:
+                return [Listener(first)]
+            first.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return [Listener(first), Listener(second)]
+    raise OSError(errno.EADDRINUSE, "no port is free on both 127.0.0.1 and ::1")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )
+    family, _, _, _, name = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Or "::" would take the port from IPv4 listeners, or not, as sysctl says.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(path: Path, mode: int) -> Listener:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise OSError(
+            errno.ENAMETOOLONG, f"the path is longer than {LONGEST_PATH} bytes"
+        )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_way(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _bind_with_mode(sock, path, mode)
+        listener = Listener(sock, path)
+        path.chmod(mode)  # only ever adds what the umask took away
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return listener
+
+
+def _make_way(path: Path) -> None:
+    """Remove what an earlier process left, if that is what it is."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FileExistsError(errno.EEXIST, "it exists and is not a socket")
+    if _somebody_listens(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    path.unlink(missing_ok=True)
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True  # a full backlog, no permission: somebody is there
+        return True
+
+
+def bind_by_descriptor(sock: socket.socket, path: Path, mode: int) -> None:
+    """Bind with permissions from the first moment: on Linux a file has its socket's."""
+    os.fchmod(sock.fileno(), mode)
+    sock.bind(str(path))
+
+
+def bind_by_umask(sock: socket.socket, path: Path, mode: int) -> None:
+    """Bind with permissions from the first moment, on any Unix.
+
+    The umask belongs to the whole process: for some microseconds a file that another
+    thread creates gets too few permissions. Hence not the first choice.
+    """
+    before = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+
+
+_bind_with_mode: Final = (
+    bind_by_descriptor if sys.platform == "linux" else bind_by_umask
+)
+
+_LOCALHOST: Final = ("127.0.0.1", "::1")
+_NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+async def _explain_tcp(
+    address: TcpAddress, error: OSError
+) -> AddressInUse | PermissionError:
+    if isinstance(error, PermissionError):
+        cure = "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+        reason = f"{error.strerror}; {cure}" if address.port < 1024 else error.strerror
+        return PermissionError(error.errno, f"cannot listen on {address}: {reason}")
+    holder = ""
+    if error.errno == errno.EADDRINUSE:
+        hosts = _LOCALHOST if address.host == "localhost" else (address.host,)
+        holder = await asyncio.to_thread(tcp_holder, hosts, address.port)
+    return AddressInUse(str(address), error.strerror or str(error), holder)
+
+
+async def _explain_unix(
+    address: UnixAddress, error: OSError
+) -> AddressInUse | PermissionError:
+    if isinstance(error, PermissionError):
+        return PermissionError(
+            error.errno, f"cannot listen on {address}: {error.strerror}"
+        )
+    holder = ""
+    if error.errno == errno.EADDRINUSE:
+        holder = await asyncio.to_thread(unix_holder, address.path)
+    return AddressInUse(str(address), error.strerror or str(error), holder)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,130 @@
+"""One accepted connection, from its socket to the sum of what it moved."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ssmtunneld.errors import TunnelError
+from ssmtunneld.listener.local import LocalDuplex, reset_on_close
+from ssmtunneld.listener.relay import Departure, Ending, Meter, Transfer, relay
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from ssmtunneld.duplex import Duplex
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionView:
+    """One connection as it is now; ``since`` is on the loop's clock."""
+
+    peer: str
+    since: float
+    sent: int
+    received: int
+
+
+class Connection:
+    """A local connection that wants a stream.
+
+    Attributes:
+        peer: The client, for people.
+        since: When it was accepted, on the loop's clock.
+        meter: What it has moved so far.
+        transfer: How it ended; until then, how it ends if it is cut now.
+    """
+
+    __slots__ = ("_result", "_socket", "meter", "peer", "since")
+
+    def __init__(self, sock: socket.socket, peer: str, since: float) -> None:
+        self._socket: socket.socket | None = sock
+        self._result: Transfer | None = None
+        self.peer = peer
+        self.since = since
+        self.meter = Meter()
+
+    @property
+    def transfer(self) -> Transfer:
+        """How it ended; until then, how it ends if it is cut now."""
+        return self._result or self._summed(Ending.CANCELLED)
+
+    async def join(
+        self, open_stream: Callable[[], Awaitable[Duplex]], linger: float
+    ) -> None:
+        """Open a stream and relay until the end; called once.
+
+        Nothing but a bounded buffer is read from the client before there is a stream. A
+        client that leaves meanwhile ends the wait, unless it left data to deliver.
+
+        Cancelling is safe: the connection is reset, and the stream too.
+
+        Args:
+            open_stream: Returns a stream, or raises TunnelError if there is none.
+            linger: See :func:`relay`.
+        """
+        assert self._socket is not None, "joined twice"
+        sock, self._socket = self._socket, None
+        local = await LocalDuplex.adopt(sock)
+        try:
+            remote = await _open(open_stream, local)
+        except TunnelError as error:
+            local.abort()
+            self._result = self._summed(Ending.REFUSED, error)
+            return
+        except BaseException:
+            local.abort()
+            raise
+        if remote is None:
+            local.abort()
+            self._result = self._summed(Ending.LOCAL_RESET)
+            return
+        self._result = await relay(
+            local, remote, linger=linger, meter=self.meter, gone=local.gone
+        )
+
+    def view(self) -> ConnectionView:
+        """Return what it is at this moment."""
+        return ConnectionView(
+            self.peer, self.since, self.meter.sent, self.meter.received
+        )
+
+    def fail(self) -> None:
+        """Note that a defect ended it."""
+        self._result = self._summed(Ending.FAILED)
+
+    def release(self) -> None:
+        """Reset the socket if the task that should have joined it never ran."""
+        if self._socket is not None:
+            reset_on_close(self._socket)
+            self._socket.close()
+
+    def _summed(self, ending: Ending, cause: TunnelError | None = None) -> Transfer:
+        return Transfer(self.meter.sent, self.meter.received, ending, cause)
+
+
+async def _open(
+    open_stream: Callable[[], Awaitable[Duplex]], local: LocalDuplex
+) -> Duplex | None:
+    """Open a stream, or return None if the client leaves before there is one."""
+    scope = asyncio.timeout(None)
+
+    def leave(gone: asyncio.Future[Departure]) -> None:
+        # A client that said all it had to say and left is still owed its delivery.
+        if gone.result() is Departure.RESET or not local.buffered:
+            with suppress(RuntimeError):  # the scope is over already
+                scope.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with scope:
+            local.gone.add_done_callback(leave)
+            return await open_stream()
+    except TimeoutError:
+        if scope.expired():
+            return None
+        raise
+    finally:
+        local.gone.remove_done_callback(leave)

@@ -1,0 +1,336 @@
+"""Two byte streams joined, and the half-close policy (design D8).
+
+The agent cannot express a half-close: when either direction of a stream ends it closes
+its destination in both (protocol 6.6). A client that says "that was my request" with an
+end of file would lose the answer, so its end is not passed on while the answer may
+still come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from ssmtunneld.errors import DestinationRefused, StreamError, TunnelError
+
+if TYPE_CHECKING:
+    from ssmtunneld.duplex import Duplex
+
+
+class Ending(Enum):
+    """How a local connection ended."""
+
+    COMPLETED = "completed"
+    """The remote ended (or, with half-close, both did); all of it was delivered."""
+    LINGERED = "lingered"
+    """The local client had ended and the remote said nothing for ``linger`` seconds."""
+    LOCAL_CLOSED = "local_closed"
+    """The local client ended in order, and left before the remote had ended."""
+    LOCAL_RESET = "local_reset"
+    """The local client reset the connection, or vanished in the middle of it."""
+    REMOTE_RESET = "remote_reset"
+    """The stream or its session broke; the local client was reset."""
+    REFUSED = "refused"
+    """There was no stream to be had, or its destination refused; as above."""
+    CANCELLED = "cancelled"
+    """We cut it: shutdown, or the end of a drain."""
+    FAILED = "failed"
+    """A defect of ours, reported to the loop's exception handler."""
+
+
+class Departure(Enum):
+    """How a local client went away."""
+
+    RESET = "reset"
+    """In the middle: what it sent may be incomplete, so none of it matters now."""
+    CLOSED = "closed"
+    """After its end of file: what it sent is whole, but it will read no answer."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Bytes moved so far; whoever passed it to :func:`relay` may read it meanwhile."""
+
+    sent: int = 0
+    """From the local client, handed to the remote stream."""
+    received: int = 0
+    """From the remote stream, handed to the local socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What a finished relay has done.
+
+    Attributes:
+        sent: Bytes from local to remote.
+        received: Bytes from remote to local.
+        ending: How it ended.
+        cause: The error that ended it, if one did.
+    """
+
+    sent: int
+    received: int
+    ending: Ending
+    cause: TunnelError | None = None
+
+
+async def relay(
+    local: Duplex,
+    remote: Duplex,
+    *,
+    linger: float,
+    half_close: bool = False,
+    meter: Meter | None = None,
+    gone: asyncio.Future[Departure] | None = None,
+) -> Transfer:
+    """Move bytes both ways until it is over, then close both streams.
+
+    Whichever side ends first, every byte that arrived before an orderly end is
+    delivered. Once the remote has ended, further bytes from the local client have
+    nowhere to go and are discarded. An error of one side aborts the other, so that a
+    client never takes a broken answer for a whole one.
+
+    Cancelling is safe: it aborts both streams.
+
+    Args:
+        local: The client's end. Owned from here on: it is closed on return.
+        remote: The stream to the destination; owned likewise.
+        linger: How many seconds to wait after the local end of file without hearing
+            from the remote. Any data starts the wait again.
+        half_close: Whether ``remote`` can carry an end of file in one direction. Then
+            ends are passed on as they come, and ``linger`` only bounds the wait for a
+            side that has failed.
+        meter: Where to count; fresh if not given.
+        gone: Completes when the local client is known to have left, even while nobody
+            reads from it or writes to it.
+    """
+    joint = _Joint(local, remote, linger, meter or Meter(), half_close=half_close)
+    try:
+        await joint.run(gone)
+        await joint.part()
+    except BaseException:
+        local.abort()
+        remote.abort()
+        raise
+    return joint.transfer()
+
+
+class _Joint:
+    """Two pumps, and the one place where it is decided that they stop."""
+
+    __slots__ = (
+        "_cause",
+        "_delivering",
+        "_ending",
+        "_expected",
+        "_half_close",
+        "_linger",
+        "_local",
+        "_local_ended",
+        "_loop",
+        "_meter",
+        "_pumps",
+        "_remote",
+        "_stirred",
+        "_timer",
+    )
+
+    def __init__(
+        self,
+        local: Duplex,
+        remote: Duplex,
+        linger: float,
+        meter: Meter,
+        *,
+        half_close: bool,
+    ) -> None:
+        self._local = local
+        self._remote = remote
+        self._linger = linger
+        self._meter = meter
+        self._half_close = half_close
+        self._loop = asyncio.get_running_loop()
+        self._pumps: list[asyncio.Task[None]] = []
+        self._ending: Ending | None = None
+        # Once one direction has stopped: what it comes to if the other stays silent.
+        self._expected: Ending | None = None
+        self._cause: StreamError | None = None
+        self._local_ended = False
+        self._delivering = False
+        self._stirred = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, gone: asyncio.Future[Departure] | None) -> None:
+        """Pump until the ending is known."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._pumps = [
+                    tasks.create_task(self._upward(), name="relay upward"),
+                    tasks.create_task(self._downward(), name="relay downward"),
+                ]
+                if gone is not None:
+                    gone.add_done_callback(self._on_gone)
+        finally:
+            if gone is not None:
+                gone.remove_done_callback(self._on_gone)
+            if self._timer is not None:
+                self._timer.cancel()
+        if self._ending is None:
+            # Only with half-close: both directions have run to their ends.
+            self._ending = Ending.COMPLETED
+
+    async def part(self) -> None:
+        """Close both streams as the ending demands."""
+        if self._ending in _ORDERLY:
+            # Both at once, because either may take long: a local client that reads
+            # slowly must not keep the stream, nor a stalled session the client.
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._close_remote(), name="close remote")
+                tasks.create_task(self._local.aclose(), name="close local")
+        else:
+            self._local.abort()
+            self._remote.abort()
+
+    def transfer(self) -> Transfer:
+        """Sum up."""
+        assert self._ending is not None, "the pumps stop only with an ending"
+        return Transfer(
+            self._meter.sent, self._meter.received, self._ending, self._cause
+        )
+
+    async def _upward(self) -> None:
+        # Backpressure is in the order of the awaits: nothing is read until the last
+        # chunk has been accepted.
+        while True:
+            try:
+                data = await self._local.receive()
+            except StreamError as error:
+                self._end(Ending.LOCAL_RESET, error)
+                return
+            if not data:
+                break
+            self._meter.sent += len(data)
+            try:
+                await self._remote.send(data)
+            except StreamError as error:
+                self._on_remote_deaf(error)
+                return
+            if self._timer is not None:
+                self._stirred = self._loop.time()
+        await self._on_local_end()
+
+    async def _downward(self) -> None:
+        while True:
+            try:
+                data = await self._remote.receive()
+            except StreamError as error:
+                refused = isinstance(error, DestinationRefused)
+                self._end(Ending.REFUSED if refused else Ending.REMOTE_RESET, error)
+                return
+            if not data:
+                break
+            if self._expected in _NOBODY_READS:
+                continue  # still read: what piles up here would stall the whole session
+            self._meter.received += len(data)
+            self._delivering = True
+            try:
+                await self._local.send(data)
+            except StreamError as error:
+                self._on_local_deaf(error)
+                continue
+            finally:
+                self._delivering = False
+            if self._timer is not None:
+                self._stirred = self._loop.time()
+        await self._on_remote_end()
+
+    async def _on_local_end(self) -> None:
+        self._local_ended = True
+        if self._expected is not None:
+            self._end(Ending.LOCAL_CLOSED)
+        elif self._half_close:
+            await self._remote.send_eof()
+        else:
+            self._wait_or(Ending.LINGERED)
+
+    async def _on_remote_end(self) -> None:
+        if self._expected in _NOBODY_READS:
+            if not self._half_close:
+                self._end(self._expected, self._cause)
+        elif self._half_close and self._expected is None:
+            await self._local.send_eof()
+        else:
+            self._end(Ending.COMPLETED)
+
+    def _on_remote_deaf(self, error: StreamError) -> None:
+        if self._expected is None:
+            # It may have ended in order, with its last words not read yet: the other
+            # pump will find out. What the client adds has no receiver any more.
+            self._wait_or(Ending.REMOTE_RESET, error)
+        else:
+            self._end(Ending.REMOTE_RESET, error)
+
+    def _on_local_deaf(self, error: StreamError) -> None:
+        if self._local_ended:
+            self._end(Ending.LOCAL_CLOSED)
+        elif self._expected is None:
+            # What it sent before may be whole, and is still owed to the remote.
+            self._wait_or(Ending.LOCAL_RESET, error)
+        else:
+            self._end(Ending.REMOTE_RESET, self._cause)
+
+    def _on_gone(self, gone: asyncio.Future[Departure]) -> None:
+        if gone.result() is Departure.RESET:
+            self._end(Ending.LOCAL_RESET)
+        elif self._local_ended:
+            self._end(Ending.LOCAL_CLOSED)
+        elif self._expected in {None, Ending.LOCAL_RESET}:
+            self._wait_or(Ending.LOCAL_CLOSED)
+        else:
+            self._end(Ending.REMOTE_RESET, self._cause)
+
+    def _wait_or(self, expected: Ending, cause: StreamError | None = None) -> None:
+        """Give the side that is left ``linger`` seconds after its last data."""
+        self._expected = expected
+        self._cause = cause
+        self._stirred = self._loop.time()
+        if self._timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        # One timer that looks again, instead of a new one for every chunk.
+        deadline = self._stirred + self._linger
+        self._timer = self._loop.call_at(deadline, self._on_timer, deadline)
+
+    def _on_timer(self, deadline: float) -> None:
+        assert self._expected is not None, "armed only while something is expected"
+        if self._delivering:
+            # The remote is not silent: it is the local client that does not read.
+            self._stirred = deadline
+        if self._stirred + self._linger > deadline:
+            self._arm()
+        else:
+            self._end(self._expected, self._cause)
+
+    def _end(self, ending: Ending, cause: StreamError | None = None) -> None:
+        if self._ending is not None:
+            return
+        self._ending = ending
+        self._cause = cause
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def _close_remote(self) -> None:
+        try:
+            await self._remote.aclose()
+        except StreamError as error:
+            self._remote.abort()
+            if self._ending is not Ending.COMPLETED:
+                # What the client sent last did not arrive.
+                self._ending, self._cause = Ending.REMOTE_RESET, error
+
+
+_NOBODY_READS: Final = frozenset({Ending.LOCAL_RESET, Ending.LOCAL_CLOSED})
+_ORDERLY: Final = frozenset({Ending.COMPLETED, Ending.LINGERED, Ending.LOCAL_CLOSED})

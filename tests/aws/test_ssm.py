@@ -1,0 +1,489 @@
+"""The control plane from the loop's side: grants, cancellation, clean-up, sharing."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+
+from ssmtunneld.aws.control import ActiveSession, Grant, Identity, SessionRequest
+from ssmtunneld.aws.ssm import ControlRegistry, SsmControl
+from ssmtunneld.errors import (
+    AccessDenied,
+    AwsError,
+    CredentialsUnusable,
+    LocalProtocolError,
+    Recovery,
+    RequestRejected,
+    ServiceUnavailable,
+    SessionGone,
+    Throttled,
+)
+from ssmtunneld.secret import Secret
+from tests.aws.conftest import ACCESS_KEY, SESSION_TOKEN
+from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, error
+
+TARGET = "i-0182d91e85d69cf00"
+REQUEST = SessionRequest.port_forward(TARGET, 5432, "db.internal", reason="a test")
+THREADS = 8
+
+
+def test_importing_this_module_is_cheap():
+    code = (
+        "import sys\n"
+        "from ssmtunneld.aws.control import Identity\n"
+        "from ssmtunneld.aws.ssm import ControlRegistry\n"
+        "ControlRegistry().get(Identity())\n"
+        "sys.exit(any(name in sys.modules for name in ('boto3', 'botocore')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# Grants.
+
+
+async def test_a_session_is_started(control, stub):
+    grant = await control.start(REQUEST)
+    assert grant == Grant(SESSION, Secret(TOKEN), STREAM)
+    assert stub.calls("StartSession") == [
+        {
+            "Target": TARGET,
+            "DocumentName": "AWS-StartPortForwardingSessionToRemoteHost",
+            "Parameters": {
+                "host": ["db.internal"],
+                "portNumber": ["5432"],
+                "localPortNumber": ["0"],
+            },
+            "Reason": "a test",
+        }
+    ]
+
+
+async def test_what_was_not_asked_for_is_not_sent(control, stub):
+    await control.start(SessionRequest.port_forward(TARGET, document="Acme"))
+    assert stub.calls("StartSession") == [{"Target": TARGET, "DocumentName": "Acme"}]
+
+
+async def test_a_stream_url_is_kept_byte_for_byte(control, stub):
+    stub.answer("StartSession", GRANT | {"StreamUrl": STREAM + CELL})
+    assert (await control.start(REQUEST)).stream_url == STREAM + CELL
+
+
+async def test_resuming_yields_a_new_token_and_url(control, stub):
+    fresh = {"TokenValue": "fresh", "StreamUrl": STREAM + CELL}
+    stub.answer("ResumeSession", {"SessionId": SESSION} | fresh)
+    grant = await control.resume(SESSION)
+    assert grant == Grant(SESSION, Secret("fresh"), STREAM + CELL)
+    assert stub.calls("ResumeSession") == [{"SessionId": SESSION}]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        error("DoesNotExistException", "Session is terminated"),
+        {"SessionId": SESSION, "StreamUrl": STREAM},
+        {"SessionId": SESSION, "StreamUrl": STREAM, "TokenValue": ""},
+        {},
+    ],
+)
+async def test_a_session_that_cannot_be_resumed_is_gone(control, stub, reply):
+    stub.answer("ResumeSession", reply)
+    with pytest.raises(SessionGone, match=SESSION):
+        await control.resume(SESSION)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("ExpiredTokenException", CredentialsUnusable),
+        ("UnrecognizedClientException", CredentialsUnusable),
+        ("AccessDeniedException", AccessDenied),
+    ],
+)
+async def test_credentials_never_end_a_session_that_can_be_resumed(
+    control, stub, code, kind
+):
+    stub.answer("ResumeSession", error(code))
+    with pytest.raises(kind) as caught:
+        await control.resume(SESSION)
+    assert caught.value.recovery is Recovery.WAIT
+
+
+async def test_throttling_is_told_apart(control, stub):
+    stub.answer("StartSession", error("ThrottlingException", "Rate exceeded"))
+    with pytest.raises(Throttled):
+        await control.start(REQUEST)
+
+
+@pytest.mark.parametrize("missing", ["TokenValue", "StreamUrl"])
+async def test_a_session_without_its_keys_is_terminated(control, stub, missing):
+    stub.answer("StartSession", {k: v for k, v in GRANT.items() if k != missing})
+    with pytest.raises(ServiceUnavailable, match="IncompleteAnswer"):
+        await control.start(REQUEST)
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+
+
+async def test_an_empty_answer_is_no_session(control, stub):
+    stub.answer("StartSession", {})
+    with pytest.raises(ServiceUnavailable, match="IncompleteAnswer"):
+        await control.start(REQUEST)
+    assert stub.calls("TerminateSession") == []
+
+
+# Where a token may go.
+
+
+async def test_a_token_is_not_sent_to_a_strange_host(control, stub):
+    stub.answer("StartSession", GRANT | {"StreamUrl": "wss://evil.example/x?cell=1"})
+    with pytest.raises(RequestRejected) as caught:
+        await control.start(REQUEST)
+    assert caught.value.code == "UntrustedStreamUrl"
+    assert "wss://evil.example/x " in caught.value.message
+    assert "ssmmessages_endpoint" in caught.value.advice
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+
+
+async def test_a_resumed_session_is_checked_as_well_but_lives(control, stub):
+    stub.answer("ResumeSession", GRANT | {"StreamUrl": "wss://evil.example/x"})
+    with pytest.raises(RequestRejected):
+        await control.resume(SESSION)
+    assert stub.calls("TerminateSession") == []
+
+
+async def test_an_override_replaces_the_host_only(stub, keys):
+    override = "private.example:8443"
+    identity = Identity(
+        region=REGION, endpoint_url=stub.url, ssmmessages_endpoint=override
+    )
+    stub.answer("StartSession", GRANT | {"StreamUrl": STREAM + CELL})
+    control = SsmControl(identity)
+    grant = await control.start(REQUEST)
+    assert grant.stream_url == (STREAM + CELL).replace(
+        "ws://127.0.0.1:9", "wss://private.example:8443"
+    )
+    control.check_stream_url(grant.stream_url)
+    await control.close()
+
+
+async def test_nothing_is_trusted_before_the_first_answer(control):
+    with pytest.raises(RequestRejected):
+        control.check_stream_url(STREAM)
+    await control.start(REQUEST)
+    control.check_stream_url(STREAM)
+
+
+# The signature of the upgrade.
+
+
+async def test_the_upgrade_is_signed(identity, keys):
+    now = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    control = SsmControl(identity, now=lambda: now)
+    headers = await control.sign_upgrade(STREAM)
+    assert headers["X-Amz-Date"] == "20250102T030405Z"
+    assert headers["X-Amz-Security-Token"] == SESSION_TOKEN
+    scope = f"Credential={ACCESS_KEY}/20250102/{REGION}/ssmmessages/aws4_request"
+    assert scope in headers["Authorization"]
+    await control.close()
+
+
+async def test_the_clock_is_the_machines_own(control):
+    before = datetime.now(UTC).strftime("%Y%m%d")
+    headers = await control.sign_upgrade(STREAM)
+    assert headers["X-Amz-Date"] >= before
+
+
+async def test_a_presigned_url_needs_no_signature(control):
+    assert await control.sign_upgrade(STREAM + "&X-Amz-Signature=0f") == {}
+
+
+async def test_without_credentials_the_upgrade_is_not_signed(identity, aws_files):
+    control = SsmControl(identity)
+    assert await control.sign_upgrade(STREAM) == {}
+    await control.close()
+
+
+async def test_the_callers_token_is_not_sent_to_a_strange_host(control):
+    with pytest.raises(RequestRejected):
+        await control.sign_upgrade("wss://evil.example/x")
+
+
+async def test_credentials_that_cannot_be_refreshed_are_an_error(identity, aws_files):
+    aws_files.config.write_text("[default]\ncredential_process = /no/helper\n")
+    control = SsmControl(identity)
+    with pytest.raises(CredentialsUnusable):
+        await control.sign_upgrade(STREAM)
+    await control.close()
+
+
+# Ending sessions.
+
+
+async def test_a_session_is_terminated(control, stub):
+    await control.terminate(SESSION)
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+
+
+async def test_terminating_a_session_that_is_gone_is_fine(control, stub):
+    stub.answer("TerminateSession", error("DoesNotExistException"))
+    await control.terminate(SESSION)
+
+
+async def test_a_session_that_cannot_be_terminated_is_an_error(control, stub):
+    stub.answer("TerminateSession", error("AccessDeniedException"))
+    with pytest.raises(AccessDenied, match="TerminateSession"):
+        await control.terminate(SESSION)
+
+
+# Cancellation.
+
+
+async def cancelled(task):
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_session_that_nobody_waits_for_any_more_is_terminated(
+    identity, keys, stub, arrival
+):
+    control = SsmControl(identity)
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        await cancelled(start)
+    stub.release.set()
+    with structlog.testing.capture_logs() as lines:
+        await control.close()
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+    assert [(line["event"], line["session"]) for line in lines] == [
+        ("session.discarded", SESSION)
+    ]
+
+
+async def test_a_grant_that_arrives_with_the_cancellation_is_not_lost(
+    identity, keys, stub
+):
+    control = SsmControl(identity)
+    control._threads = ThreadPoolExecutor(1)
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST))
+        await asyncio.sleep(0)
+        # The only thread has done it when it does this; the loop has not seen it yet.
+        control._threads.submit(int).result(30)
+        await cancelled(start)
+    await control.close()
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+
+
+async def test_a_start_that_fails_after_its_cancellation_leaves_nothing(
+    identity, keys, stub, arrival
+):
+    control = SsmControl(identity)
+    stub.held = {"StartSession"}
+    stub.answer("StartSession", error("TargetNotConnected"))
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        await cancelled(start)
+    stub.release.set()
+    await control.close()
+    assert stub.calls("TerminateSession") == []
+
+
+async def occupy(control, stub, arrival, tasks):
+    """Keep every thread of ``control`` waiting for an answer."""
+    stub.held = {"ResumeSession"}
+    for _ in range(THREADS):
+        tasks.create_task(control.resume(SESSION))
+    for _ in range(THREADS):
+        await arrival()
+
+
+async def test_a_start_that_is_cancelled_in_the_queue_never_happens(
+    control, stub, arrival
+):
+    async with asyncio.TaskGroup() as tasks:
+        await occupy(control, stub, arrival, tasks)
+        start = tasks.create_task(control.start(REQUEST))
+        await asyncio.sleep(0)
+        await cancelled(start)
+        stub.release.set()
+    await control.close()
+    assert stub.calls("StartSession") == []
+    assert stub.calls("TerminateSession") == []
+
+
+async def test_a_termination_that_is_cancelled_in_the_queue_still_happens(
+    control, stub, arrival
+):
+    async with asyncio.TaskGroup() as tasks:
+        await occupy(control, stub, arrival, tasks)
+        end = tasks.create_task(control.terminate(SESSION))
+        await asyncio.sleep(0)
+        await cancelled(end)
+        stub.release.set()
+    await control.close()
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+
+
+async def test_closing_waits_for_a_termination_that_nobody_else_waits_for(
+    control, stub, arrival
+):
+    stub.held = {"TerminateSession"}
+    async with asyncio.TaskGroup() as tasks:
+        end = tasks.create_task(control.terminate(SESSION))
+        await arrival()
+        await cancelled(end)
+        closing = tasks.create_task(control.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        stub.release.set()
+
+
+async def test_closing_does_not_wait_for_ever(identity, keys, stub, arrival):
+    control = SsmControl(identity, close_timeout=0)
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        await cancelled(start)
+    with structlog.testing.capture_logs() as lines:
+        await control.close()
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("sessions.abandoned", 1)
+    ]
+    stub.release.set()
+    await asyncio.to_thread(control._threads.shutdown)
+
+
+async def test_a_late_session_that_cannot_be_terminated_is_reported(control, stub):
+    stub.answer("StartSession", GRANT | {"StreamUrl": ""})
+    stub.answer("TerminateSession", error("AccessDeniedException", "no"))
+    with (
+        structlog.testing.capture_logs() as lines,
+        pytest.raises(ServiceUnavailable),
+    ):
+        await control.start(REQUEST)
+    (line,) = lines
+    assert line["event"] == "session.abandoned"
+    assert line["session"] == SESSION
+    assert line["error"] == "TerminateSession failed: AccessDeniedException: no"
+
+
+async def test_nothing_happens_after_closing(control):
+    await control.close()
+    await control.close()
+    for call in (
+        control.start(REQUEST),
+        control.resume(SESSION),
+        control.terminate(SESSION),
+        control.describe(),
+        control.sign_upgrade(STREAM),
+    ):
+        with pytest.raises(LocalProtocolError, match="closed"):
+            await call
+
+
+# The list of sessions.
+
+STARTED = 1735787045.0
+LISTED = {
+    "SessionId": SESSION,
+    "Target": TARGET,
+    "Status": "Connected",
+    "StartDate": STARTED,
+    "DocumentName": "AWS-StartPortForwardingSession",
+    "Owner": "arn:aws:sts::111122223333:assumed-role/Admin/alice",
+    "Reason": "a test",
+    "MaxSessionDuration": "60",
+}
+
+
+async def test_active_sessions_are_listed_page_by_page(control, stub):
+    stub.answer(
+        "DescribeSessions",
+        {"Sessions": [LISTED], "NextToken": "more"},
+        {"Sessions": [{"SessionId": "bob-1"}]},
+    )
+    assert await control.describe(owner="alice", target=TARGET) == [
+        ActiveSession(
+            session_id=SESSION,
+            target=TARGET,
+            owner="arn:aws:sts::111122223333:assumed-role/Admin/alice",
+            reason="a test",
+            status="Connected",
+            document="AWS-StartPortForwardingSession",
+            started_at=STARTED,
+            max_duration=3600.0,
+        ),
+        ActiveSession("bob-1", "", "", "", "", "", 0.0, None),
+    ]
+    first, second = stub.calls("DescribeSessions")
+    assert first == {
+        "State": "Active",
+        "MaxResults": 200,
+        "Filters": [
+            {"key": "Owner", "value": "alice"},
+            {"key": "Target", "value": TARGET},
+        ],
+    }
+    assert second == first | {"NextToken": "more"}
+
+
+async def test_a_list_without_end_is_cut(control, stub):
+    stub.answer("DescribeSessions", {"Sessions": [], "NextToken": "more"})
+    assert await control.describe() == []
+    assert len(stub.calls("DescribeSessions")) == 50
+
+
+async def test_an_answer_without_a_list_is_an_empty_one(control, stub):
+    stub.answer("DescribeSessions", {})
+    assert await control.describe() == []
+
+
+# Sharing.
+
+
+async def test_one_identity_has_one_control_and_one_client(stub, keys, arrival):
+    registry = ControlRegistry()
+    controls = {
+        registry.get(Identity(region=REGION, endpoint_url=stub.url)) for _ in range(50)
+    }
+    (control,) = controls
+    async with asyncio.TaskGroup() as tasks:
+        grants = [tasks.create_task(control.start(REQUEST)) for _ in range(50)]
+    assert {task.result().session_id for task in grants} == {SESSION}
+    client = control._account._connection.client
+    await control.resume(SESSION)
+    assert control._account._connection.client is client
+    threads = [t for t in threading.enumerate() if t.name.startswith("aws")]
+    assert len(threads) <= THREADS
+    other = registry.get(Identity(region="us-east-1", endpoint_url=stub.url))
+    assert other is not control
+    await registry.close()
+    with pytest.raises(LocalProtocolError):
+        await control.start(REQUEST)
+
+
+# Secrets.
+
+
+async def test_no_secret_is_printed_or_logged(control, stub, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    stub.answer("StartSession", GRANT | {"StreamUrl": STREAM + CELL})
+    grant = await control.start(REQUEST)
+    await control.sign_upgrade(grant.stream_url)
+    await control.resume(SESSION)
+    stub.answer("ResumeSession", error("ExpiredTokenException", SESSION_TOKEN))
+    with pytest.raises(AwsError) as caught:
+        await control.resume(SESSION)
+    assert caught.value.__context__ is None
+    shown = [repr(grant), repr(control), repr(caught.value), str(caught.value)]
+    shown += [caplog.text, *capfd.readouterr()]
+    assert "canary" not in "".join(shown)

@@ -1,0 +1,142 @@
+"""What is left of a run, and whether that is what there may be."""
+
+import os
+import threading
+from collections import Counter, deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from tests.chaos.client import Outcome
+
+
+@dataclass
+class Report:
+    """What a run did and what it found."""
+
+    seed: int
+    faults: int = 0
+    sessions: int = 0
+    killed: int = 0
+    connections: int = 0
+    outcomes: Counter = field(default_factory=Counter)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    links_lost: int = 0
+    resumed: int = 0
+    recovery: float = 0.0
+    """Seconds from the last fault until every mapping answered a new connection."""
+    completion: float = 0.0
+    """Seconds from the last fault until the last connection from before had ended."""
+    problems: list = field(default_factory=list)
+    """Everything that must not be; empty is success."""
+    events: tuple = ()
+    """The last lines of the daemon's log."""
+
+    def line(self):
+        """Return the run on one line."""
+        ended = " ".join(f"{o.value}={n}" for o, n in sorted(self.outcomes.items(), key=str))
+        return (
+            f"seed {self.seed}: {self.faults} faults, {self.sessions} sessions "
+            f"({self.killed} killed), {self.links_lost} links lost, {self.resumed} "
+            f"resumed; {self.connections} connections: {ended}; "
+            f"{self.bytes_up / 1e6:.1f} MB up, {self.bytes_down / 1e6:.1f} MB down; "
+            f"ready {self.recovery:.1f} s after the last fault, "
+            f"connections done after {self.completion:.1f} s"
+        )
+
+    def text(self):
+        """Return everything, for whom it failed."""
+        return "\n".join([self.line(), *map(str, self.problems), *map(str, self.events)])
+
+
+class Judge:
+    """Decides about each connection whether it may have ended as it did.
+
+    Args:
+        adversary: Knows whom it killed and when destinations refused.
+        connect_timeout: Seconds after which a connection without a session is reset.
+    """
+
+    def __init__(self, adversary, connect_timeout):
+        self._adversary = adversary
+        self._connect_timeout = connect_timeout
+        self._given_up = set()
+
+    def verdict(self, result):
+        """Return what is wrong with a result, or None."""
+        match result.outcome:
+            case Outcome.COMPLETE | Outcome.LEFT:
+                return None
+            case Outcome.RESET if self._may_reset(result):
+                return None
+        after = result.ended - result.began
+        return (
+            f"{result.outcome.value} after {after:.2f} s on {result.session}: "
+            f"{result.errand} {result.sent} sent, {result.received} received "
+            f"{result.detail}"
+        )
+
+    def _may_reset(self, result):
+        session_id = result.session
+        if session_id is None:
+            return result.ended - result.began >= self._connect_timeout
+        if session_id in self._adversary.killed or self._was_refused(result):
+            return True
+        if session_id in self._adversary.doubtful:
+            self._given_up.add(session_id)
+            return len(self._given_up) <= self._adversary.told_so
+        return False
+
+    def _was_refused(self, result):
+        return result.received == 0 and any(
+            start <= result.ended and (end is None or result.began <= end)
+            for start, end in self._adversary.refusals
+        )
+
+
+def open_sockets():
+    """Return the sockets, pipes and event files of this process, by their inodes."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except FileNotFoundError:
+            continue  # the listing's own descriptor
+        if not target.startswith("/"):
+            found[target] = entry.name
+    return set(found)
+
+
+def threads():
+    """Return the threads of this process."""
+    return set(threading.enumerate())
+
+
+class Events:
+    """The last lines of a log, and how often each event came."""
+
+    def __init__(self, kept=400):
+        self.last = deque(maxlen=kept)
+        self.counts = Counter()
+
+    def __call__(self, _logger, method, event):
+        """Take one line; a structlog processor that lets nothing through."""
+        self.counts[event.get("event")] += 1
+        if method != "debug":
+            self.last.append({"level": method, **event})
+        raise structlog.DropEvent
+
+
+@contextmanager
+def captured_log():
+    """Collect what the package logs instead of printing it."""
+    before = structlog.get_config()
+    events = Events()
+    structlog.configure(processors=[events], cache_logger_on_first_use=False)
+    try:
+        yield events
+    finally:
+        structlog.configure(**before)

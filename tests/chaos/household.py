@@ -1,0 +1,113 @@
+"""A service and a daemon on the loop of the test, and the environment that they need."""
+
+import asyncio
+import os
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssmtunneld.config import parse_config
+from ssmtunneld.daemon import Daemon
+from ssmtunneld.emulator.server import Emulator
+from tests.chaos.client import rest
+
+
+@contextmanager
+def environment(directory):
+    """Set what the AWS SDK reads; yield a function that renews the credentials."""
+    credentials = Path(directory) / "credentials"
+    numbers = iter(range(1_000_000))
+
+    def log_in():
+        text = (
+            "[default]\naws_access_key_id = AKIAEMULATOR00000000\n"
+            f"aws_secret_access_key = secret-{next(numbers)}\n"
+        )
+        fresh = credentials.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(credentials)
+
+    wanted = {
+        "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    before = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    for name in before:
+        del os.environ[name]
+    os.environ.update(wanted)
+    log_in()
+    try:
+        yield log_in
+    finally:
+        for name in wanted:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@dataclass
+class House:
+    """What runs in a household."""
+
+    emulator: Emulator
+    daemon: Daemon
+    left: list = field(default_factory=list)
+    """Ids of the sessions that the daemon left on the service; filled at its end."""
+
+    @property
+    def ports(self):
+        """The local ports of the mappings, in the order of the file."""
+        return [port_of(mapping) for mapping in self.daemon.mappings]
+
+
+@asynccontextmanager
+async def household(text, settings, instance=None):
+    """Run an emulator and a daemon; yield the house once the daemon is ready.
+
+    Args:
+        text: The configuration; ``{endpoint}`` in it becomes the emulator's URL.
+        settings: The emulator's.
+        instance: The daemon's name.
+    """
+    async with Emulator(settings) as emulator:
+        filled = text.replace("{endpoint}", emulator.endpoint_url)
+        daemon = Daemon(parse_config(filled, Path("test.toml"), {}), instance)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(daemon.run(), name="daemon")
+            await daemon.ready.wait()
+            house = House(emulator, daemon)
+            yield house
+            daemon.stop()
+        house.left = [session.id for session in emulator.sessions if not session.over]
+
+
+def port_of(mapping):
+    """Return the TCP port that a mapping listens on."""
+    return int(mapping.server.bound[0].rpartition(":")[2])
+
+
+async def until(condition):
+    """Return when ``condition()`` holds; bound the wait with ``asyncio.timeout``."""
+    while not condition():
+        await rest(0.01)
+
+
+def watch(mapping):
+    """Note which session carries which connection; return ids by the local port.
+
+    This is the only place that looks inside the daemon: nothing outside of it tells,
+    and without it one lost session would excuse every reset connection.
+    """
+    carried = {}
+    pool, open_stream = mapping.pool, mapping.server._open_stream
+
+    async def watched():
+        stream = await open_stream()
+        port = int(asyncio.current_task().get_name().rpartition(":")[2])
+        for member in pool._members.values():
+            if member.session._port is stream._port:
+                carried[port] = member.session.session_id
+        return stream
+
+    mapping.server._open_stream = watched
+    return carried

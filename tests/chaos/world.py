@@ -1,0 +1,286 @@
+"""Everything in one process: service, agent, destination, daemon, clients, and faults."""
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass
+from random import Random
+
+import uvloop
+
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.tunnel.plan import Phase
+from tests.chaos.accounting import Judge, Report, captured_log, open_sockets, threads
+from tests.chaos.adversary import Adversary
+from tests.chaos.client import Client, Errand, Outcome, rest
+from tests.chaos.destination import Destination
+from tests.chaos.household import environment, household, until, watch
+from tests.chaos.schedule import make_schedule
+
+READY_WITHIN = 30.0
+"""Seconds from the last fault until every mapping must take connections again."""
+CONNECT_TIMEOUT = 15.0
+
+_MAPPINGS = """
+[daemon]
+drain_timeout = "2s"
+start_rate = 50
+start_burst = 20
+
+[defaults]
+endpoint_url = "{endpoint}"
+region = "eu-west-1"
+port = {port}
+ping_interval = "200ms"
+dead_peer_timeout = "800ms"
+connect_timeout = "15s"
+stream_buffer = "64KiB"
+session_buffer = "1MiB"
+
+[tunnels.plain]
+listen = "127.0.0.1:0"
+target = "i-00000000000000001"
+
+[tunnels.pooled]
+listen = "127.0.0.1:0"
+target = "i-00000000000000002"
+warm = 2
+max_sessions = 4
+streams_per_session = 2
+idle_close = "1s"
+
+[tunnels.remote]
+listen = "127.0.0.1:0"
+target = "i-00000000000000003"
+host = "orders.internal"
+max_sessions = 2
+keep_alive = "1s"
+
+[tunnels.lazy]
+listen = "127.0.0.1:0"
+target = "i-00000000000000004"
+warm = 0
+idle_close = "500ms"
+max_session_age = "3m"
+"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long and how much."""
+
+    duration: float = 1.8
+    """Seconds until the last fault."""
+    pace: float = 0.22
+    """Seconds from one fault to the next."""
+    workers: int = 3
+    """Clients that follow one another, for each mapping."""
+    largest: int = 200_000
+    """Bytes of the largest transfer, each way."""
+    scan_interval: float = 0.005
+    """The agent's: how soon it repeats one lost message. In reality 0.1 s."""
+
+
+def run_world(seed, directory, scale=None):
+    """Run one seed to its end; return the report, problems included.
+
+    Every second seed runs on uvloop, as the daemon does where it can.
+    """
+    world = World(seed, scale or Scale())
+    factory = uvloop.new_event_loop if seed % 2 else asyncio.new_event_loop
+    factory().close()  # uvloop's first loop leaves a pipe of the process behind
+    sockets, before = open_sockets(), threads()
+    with (
+        captured_log() as events,
+        environment(directory) as log_in,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        runner.run(world.run(log_in))
+        report = world.report
+        report.events = tuple(events.last)
+        report.links_lost = events.counts["link.lost"]
+        report.resumed = events.counts["session.resumed"]
+    for thread in threads() - before:
+        thread.join(10.0)
+    if left := threads() - before:
+        report.problems.append(f"threads left: {left}")
+    if left := open_sockets() - sockets:
+        report.problems.append(f"sockets left: {left}")
+    return report
+
+
+class World:
+    """One run. Use it once, by ``run``."""
+
+    def __init__(self, seed, scale):
+        self.report = Report(seed)
+        self._seed = seed
+        self._scale = scale
+        self._random = Random(f"traffic {seed}")
+        self._destination = Destination()
+        self._results = []
+        self._numbers = iter(range(1, 1 << 31))
+        self._over = False
+
+    async def run(self, log_in):
+        """Play the schedule, wait for everybody, stop, count what is left."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_defect)
+        before = asyncio.all_tasks()
+        settings = EmulatorSettings(
+            pace=Pace.NONE,
+            faults=(f"seed={self._seed}",),
+            host_aliases={"orders.internal": "127.0.0.1"},
+            scan_interval=self._scale.scan_interval,
+            agent_away_time=0.05,
+            drain_time=0.5,
+        )
+        async with self._destination.listening():
+            text = _MAPPINGS.replace("{port}", str(self._destination.port))
+            instance = f"chaos{self._seed}"
+            async with household(text, settings, instance) as house:
+                victims = Random(f"victims {self._seed}")
+                adversary = Adversary(house.emulator, victims, log_in)
+                await self._play(house, adversary)
+                self._judge(adversary)
+            self._count_sessions(house)
+        await self._count_tasks(before)
+
+    def _on_defect(self, _loop, context):
+        error = context.get("exception")
+        words = "".join(traceback.format_exception(error)) if error else ""
+        self.report.problems.append(f"a defect: {context}\n{words}")
+
+    # Faults and traffic.
+
+    async def _play(self, house, adversary):
+        loop = asyncio.get_running_loop()
+        carried = [watch(mapping) for mapping in house.daemon.mappings]
+        schedule = make_schedule(self._seed, self._scale.duration, self._scale.pace)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                workers = [
+                    tasks.create_task(self._work(port, by, role), name=f"worker {role}")
+                    for port, by in zip(house.ports, carried, strict=True)
+                    for role in range(self._scale.workers)
+                ]
+                adversary.begin(schedule)
+                await rest(self._scale.duration)
+                self._over = True
+                adversary.heal()
+                healed = loop.time()
+                await self._recover(house, healed)
+                await asyncio.wait(
+                    workers, timeout=healed + READY_WITHIN - loop.time()
+                )
+                self.report.completion = loop.time() - healed
+                for worker in workers:
+                    worker.cancel()
+        finally:
+            self.report.faults = adversary.done
+
+    async def _recover(self, house, healed):
+        """Wait until every mapping is ready, and answers."""
+        loop = asyncio.get_running_loop()
+        mappings = house.daemon.mappings
+        try:
+            async with asyncio.timeout_at(healed + READY_WITHIN):
+                async with asyncio.TaskGroup() as tasks:
+                    for mapping, port in zip(mappings, house.ports, strict=True):
+                        name = f"probe of {mapping.tunnel.name}"
+                        tasks.create_task(self._probe(mapping, port), name=name)
+        except TimeoutError:
+            states = [mapping.pool.snapshot() for mapping in mappings]
+            self.report.problems.append(f"not ready in {READY_WITHIN} s: {states}")
+        self.report.recovery = loop.time() - healed
+
+    async def _probe(self, mapping, port):
+        while True:
+            probe = Errand(next(self._numbers), up=100, down=100)
+            result = await Client(probe).run(port)
+            if result.outcome is Outcome.COMPLETE:
+                break
+            await rest(0.05)
+        while _count_ready(mapping) < mapping.tunnel.warm:
+            await rest(0.05)
+
+    async def _work(self, port, carried, role):
+        while not self._over:
+            client = Client(self._errand(role))
+            self._results.append(client.result)
+            try:
+                await client.run(port)
+            finally:
+                # Now, because ports are used again.
+                client.result.session = carried.pop(client.result.local_port, None)
+            if client.result.outcome is not Outcome.COMPLETE:
+                await rest(0.02)
+
+    def _errand(self, role):
+        random, number = self._random, next(self._numbers)
+        size = int(self._scale.largest * random.random() ** 2)
+        if role == 0:
+            # A conversation that goes on for as long as the faults do.
+            steps = round(self._scale.duration / 0.045)
+            piece = random.choice([1, 40, 1000, 3000])
+            return Errand(number, up=steps * piece, echo=True, piece=piece, rest=0.03)
+        kind = random.choice(
+            ["upload", "download", "both", "both", "echo", "slow", "leave", "half"]
+        )
+        match kind:
+            case "upload":
+                return Errand(number, up=size, down=random.randrange(100))
+            case "download":
+                return Errand(number, up=random.randrange(100), down=size)
+            case "echo":
+                return Errand(number, up=size // 4, echo=True, piece=1 + size // 40)
+            case "slow":
+                piece = max(2048, size // 20)
+                return Errand(
+                    number, down=size, piece=piece, rest=0.02, slow_reader=True
+                )
+            case "leave":
+                return Errand(number, up=size, down=size, leaves_after=size // 2)
+            case "half":
+                return Errand(number, up=size, down=size, half_closes=True)
+        return Errand(number, up=size, down=size)
+
+    # The account.
+
+    def _judge(self, adversary):
+        judge = Judge(adversary, CONNECT_TIMEOUT)
+        report = self.report
+        report.killed = len(adversary.killed)
+        for result in self._results:
+            report.connections += 1
+            report.outcomes[result.outcome] += 1
+            report.bytes_down += result.received
+            verdict = judge.verdict(result)
+            if verdict:
+                report.problems.append(verdict)
+        report.bytes_up = self._destination.received
+        report.problems += self._destination.defects
+        served = self._destination.served
+        again = [number for number, times in served.items() if times > 1]
+        if again:
+            report.problems.append(f"connected more than once: {again}")
+
+    def _count_sessions(self, house):
+        self.report.sessions = len(list(house.emulator.sessions))
+        if house.left:
+            self.report.problems.append(f"sessions left on the service: {house.left}")
+
+    async def _count_tasks(self, before):
+        deadline = time.monotonic() + 5.0
+        while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+            if time.monotonic() > deadline:
+                self.report.problems.append(f"tasks left: {left}")
+                return
+            await rest(0.01)
+
+
+def _count_ready(mapping):
+    return sum(
+        view.phase is Phase.READY and not view.retiring
+        for view in mapping.pool.snapshot().sessions
+    )

@@ -1,0 +1,114 @@
+"""``ssmtunneld emulator`` as a process, with real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+
+from ssmtunneld.cli.emulator import emulator
+from ssmtunneld.errors import AddressInUse, ConfigError
+
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from ssmtunneld.cli.emulator import emulator; emulator()",
+]
+
+
+def launch(*arguments, **environ):
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_ends_in_order(number):
+    with launch(
+        "--pace=none",
+        "--fault=drop=0.1",
+        "--fault=seed=3",
+        "--offline=i-01234567",
+        "--host-alias=db.internal=127.0.0.1",
+        "--idle-timeout=5m",
+        "--max-duration=1h",
+        "--require-signature",
+        AWS_ACCESS_KEY_ID="AKID",
+        AWS_SECRET_ACCESS_KEY="secret-canary",
+    ) as process:
+        line = process.stdout.readline()
+        assert line.startswith("emulator listening on http://127.0.0.1:")
+        with urllib.request.urlopen(f"{line.split()[-1]}/_emulator/faults") as answer:
+            faults = json.load(answer)
+        assert faults == {
+            "specs": ["drop=0.1", "seed=3", "offline=i-01234567"],
+            "seed": 3,
+        }
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=20)
+    assert (process.returncode, rest) == (0, "")
+    assert "secret-canary" not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--listen", "8080"], "is not HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
+        (["--idle-timeout", "soon"], "is not a duration"),
+        (["--max-duration", "1d"], "is not a duration"),
+        (["--host-alias", "db"], "is not NAME=VALUE"),
+        (["--document", "X=/nonexistent.json"], "No such file"),
+        (["--document", "X=/dev/null"], "Expecting value"),
+        (["--pace", "fast"], "is not one of"),
+    ],
+)
+def test_a_malformed_option_is_a_usage_error(arguments, problem):
+    result = CliRunner().invoke(emulator, arguments)
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--fault", "drp=1"], "no fault named 'drp'"),
+        (["--agent-version", "3"], "is not like"),
+        (["--listen", "192.0.2.1:0"], "is not loopback"),
+    ],
+)
+def test_what_only_the_emulator_can_check_is_a_configuration_error(arguments, problem):
+    result = CliRunner().invoke(
+        emulator, arguments, env={"AWS_ACCESS_KEY_ID": "", "NO_COLOR": "1"}
+    )
+    assert isinstance(result.exception, ConfigError)
+    assert problem in str(result.exception)
+
+
+def test_custom_documents_are_read_from_files(tmp_path):
+    path = tmp_path / "document.json"
+    path.write_text("[]")
+    result = CliRunner().invoke(emulator, ["--document", f"X={path}"])
+    assert "is not an object" in result.output
+    path.write_text('{"sessionType": "Standard_Stream"}')
+    result = CliRunner().invoke(emulator, ["--document", f"X={path}"])
+    assert "document X: sessionType is not Port" in str(result.exception)
+
+
+def test_an_address_that_is_taken_is_named():
+    with launch("--listen=[::1]:0") as process:
+        url = process.stdout.readline().split()[-1]
+        assert url.startswith("http://[::1]:")
+        result = CliRunner().invoke(emulator, ["--listen", url.removeprefix("http://")])
+        process.terminate()
+        process.communicate(timeout=20)
+    assert isinstance(result.exception, AddressInUse)

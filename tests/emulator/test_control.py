@@ -1,0 +1,369 @@
+"""The API: protocol 1.1 to 1.7, by hand and through boto3."""
+
+import asyncio
+import json
+import re
+
+import aiohttp
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ssmtunneld.errors import ConfigError
+from tests.emulator.reference import (
+    FORWARDING,
+    INSTANCE,
+    SSH,
+    TO_REMOTE_HOST,
+    ApiRefused,
+    call,
+    eventually,
+    start,
+)
+
+CUSTOM = {
+    "schemaVersion": "1.0",
+    "sessionType": "Port",
+    "parameters": {"shard": {"type": "String", "allowedPattern": "^[0-9]$"}},
+    "properties": {
+        "host": "db-{{ shard }}",
+        "portNumber": "5432",
+        "type": "LocalPortForwarding",
+    },
+}
+
+
+async def refusal(endpoint_url, operation, **body):
+    with pytest.raises(ApiRefused) as caught:
+        await call(endpoint_url, operation, **body)
+    return caught.value
+
+
+async def test_boto3_can_live_a_session(emulate):
+    emulator = await emulate(max_duration=3600.0)
+    client = boto3.client(
+        "ssm",
+        endpoint_url=emulator.endpoint_url,
+        region_name="eu-west-1",
+        aws_access_key_id="AKID",
+        aws_secret_access_key="secret",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+    def converse():
+        started = client.start_session(
+            Target=INSTANCE,
+            DocumentName=TO_REMOTE_HOST,
+            Parameters={"portNumber": ["5432"], "host": ["db.internal"]},
+            Reason="a test",
+        )
+        active = client.describe_sessions(State="Active")["Sessions"]
+        resumed = client.resume_session(SessionId=started["SessionId"])
+        client.terminate_session(SessionId=started["SessionId"])
+        past = client.describe_sessions(State="History")["Sessions"]
+        with pytest.raises(ClientError) as gone:
+            client.resume_session(SessionId=started["SessionId"])
+        with pytest.raises(client.exceptions.TargetNotConnected):
+            client.start_session(Target="not-a-target", DocumentName=FORWARDING)
+        status = client.get_connection_status(Target=INSTANCE)["Status"]
+        instances = client.describe_instance_information(
+            Filters=[{"Key": "InstanceIds", "Values": [INSTANCE]}]
+        )["InstanceInformationList"]
+        client.close()
+        return started, active, resumed, past, gone.value.response, status, instances
+
+    started, active, resumed, past, gone, status, instances = await asyncio.to_thread(
+        converse
+    )
+    port = emulator.endpoint_url.rpartition(":")[2]
+    assert re.fullmatch(r"dev@example\.com-[0-9a-z]{26}", started["SessionId"])
+    assert re.fullmatch(
+        rf"ws://127\.0\.0\.1:{port}/v1/data-channel/{started['SessionId']}"
+        r"\?role=publish_subscribe&cell-number=\+/\+/[A-Za-z0-9+/]+==",
+        started["StreamUrl"],
+    )
+    assert resumed["TokenValue"] != started["TokenValue"]
+    (entry,) = active
+    assert entry["SessionId"] == started["SessionId"]
+    assert entry["Target"] == INSTANCE
+    assert entry["DocumentName"] == TO_REMOTE_HOST
+    assert entry["Reason"] == "a test"
+    assert entry["Status"] == "Connecting"
+    assert entry["MaxSessionDuration"] == "60"
+    assert entry["StartDate"].year > 2000
+    assert "EndDate" not in entry
+    assert past[0]["EndDate"] >= past[0]["StartDate"]
+    assert gone["Error"]["Code"] == "DoesNotExistException"
+    assert status == "connected"
+    assert instances[0]["PingStatus"] == "Online"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "i-0123456789abcdef0",
+        "i-01234567",
+        "mi-0123456789abcdef0",
+        "ecs:cluster-1_0123abcd_0123abcd-4567890",
+    ],
+)
+async def test_any_well_formed_target_is_online(emulate, target):
+    emulator = await emulate()
+    grant = await start(emulator.endpoint_url, 80, target=target)
+    assert emulator.state()["sessions"][0]["target"] == target
+    assert set(grant) == {"SessionId", "TokenValue", "StreamUrl"}
+
+
+@pytest.mark.parametrize("target", ["i-123", "web-1", "ecs:cluster", "i-0123456G"])
+async def test_other_targets_are_not_connected(emulate, target):
+    emulator = await emulate()
+    error = await refusal(
+        emulator.endpoint_url,
+        "StartSession",
+        Target=target,
+        DocumentName=FORWARDING,
+    )
+    assert (error.code, error.status) == ("TargetNotConnected", 400)
+
+
+async def test_targets_can_be_a_list_and_be_offline(emulate):
+    other = "i-0fedcba9876543210"
+    emulator = await emulate(targets=frozenset({INSTANCE, other, "ecs:c_t_r-1"}))
+    url = emulator.endpoint_url
+    unknown = await call(url, "GetConnectionStatus", Target="i-01234567")
+    assert unknown["Status"] == "notconnected"
+    emulator.admin.change([f"offline={other}"], replace=False)
+    offline = await refusal(url, "StartSession", Target=other, DocumentName=FORWARDING)
+    assert offline.code == "TargetNotConnected"
+    listed = await call(url, "DescribeInstanceInformation")
+    found = {
+        i["InstanceId"]: i["PingStatus"] for i in listed["InstanceInformationList"]
+    }
+    assert found == {INSTANCE: "Online", other: "ConnectionLost"}
+
+
+async def test_instances_are_those_that_were_used(emulate):
+    emulator = await emulate()
+    url = emulator.endpoint_url
+    nothing = await call(url, "DescribeInstanceInformation")
+    assert nothing["InstanceInformationList"] == []
+    await start(url, 80, target="mi-0123456789abcdef0")
+    (used,) = (
+        await call(
+            url,
+            "DescribeInstanceInformation",
+            InstanceInformationFilterList=[
+                {"key": "PingStatus", "valueSet": ["Online"]}
+            ],
+        )
+    )["InstanceInformationList"]
+    assert used["ResourceType"] == "ManagedInstance"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"DocumentName": "AWS-StartInteractiveCommand"}, "InvalidDocument"),
+        ({"DocumentName": "x"}, "ValidationException"),
+        ({"DocumentName": 7}, "ValidationException"),
+        ({}, "InvalidDocument"),
+        ({"DocumentName": FORWARDING, "Target": ""}, "ValidationException"),
+        ({"DocumentName": FORWARDING, "Target": 5}, "ValidationException"),
+        ({"DocumentName": FORWARDING, "Reason": "x" * 257}, "ValidationException"),
+        (
+            {"DocumentName": FORWARDING, "Parameters": {"portNumber": ["0"]}},
+            "InvalidParameters",
+        ),
+        (
+            {"DocumentName": FORWARDING, "Parameters": {"host": ["db"]}},
+            "InvalidParameters",
+        ),
+        (
+            {"DocumentName": FORWARDING, "Parameters": {"portNumber": "80"}},
+            "SerializationException",
+        ),
+        (
+            {"DocumentName": FORWARDING, "Parameters": {"portNumber": [80]}},
+            "SerializationException",
+        ),
+        ({"DocumentName": FORWARDING, "Parameters": []}, "InvalidParameters"),
+        ({"DocumentName": FORWARDING, "Parameters": [1]}, "SerializationException"),
+    ],
+)
+async def test_start_session_checks_what_it_is_given(emulate, body, code):
+    emulator = await emulate()
+    request = {"Target": INSTANCE, **body}
+    if body.get("Parameters") == []:
+        await call(emulator.endpoint_url, "StartSession", **request)  # as if absent
+        return
+    error = await refusal(emulator.endpoint_url, "StartSession", **request)
+    assert (error.code, error.status) == (code, 400)
+
+
+async def test_custom_documents_can_be_registered(emulate):
+    emulator = await emulate(documents={"Corp-Database": CUSTOM})
+    await call(
+        emulator.endpoint_url,
+        "StartSession",
+        Target=INSTANCE,
+        DocumentName="Corp-Database",
+        Parameters={"shard": ["7"]},
+    )
+    assert emulator.state()["sessions"][0]["properties"]["host"] == "db-7"
+    with pytest.raises(ConfigError, match="document Odd"):
+        await emulate(documents={"Odd": {}})
+
+
+async def test_an_ssh_session_has_port_22_and_no_type(emulate):
+    emulator = await emulate()
+    await call(emulator.endpoint_url, "StartSession", Target=INSTANCE, DocumentName=SSH)
+    assert emulator.state()["sessions"][0]["properties"] == {"portNumber": "22"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "status"),
+    [
+        ("AccessDenied", "AccessDeniedException", 400),
+        ("403", "AccessDeniedException", 403),
+        ("500", "InternalServerError", 500),
+        ("502", "ServiceException", 502),
+        ("InternalServerError", "InternalServerError", 500),
+        ("ThrottlingException", "ThrottlingException", 400),
+        ("ExpiredTokenException", "ExpiredTokenException", 400),
+        ("TargetNotConnected", "TargetNotConnected", 400),
+    ],
+)
+async def test_errors_can_be_ordered(emulate, spec, code, status):
+    emulator = await emulate(f"start-error={spec}*1")
+    request = {"Target": INSTANCE, "DocumentName": FORWARDING}
+    error = await refusal(emulator.endpoint_url, "StartSession", **request)
+    assert (error.code, error.status) == (code, status)
+    assert error.message
+    await call(emulator.endpoint_url, "StartSession", **request)
+
+
+async def test_each_operation_has_its_own_errors(emulate):
+    emulator = await emulate(
+        "resume-error=DoesNotExistException",
+        "terminate-error=InternalServerError",
+        "describe-error=AccessDenied",
+    )
+    url = emulator.endpoint_url
+    session_id = (await start(url, 80))["SessionId"]
+    for operation, body in (
+        ("ResumeSession", {"SessionId": session_id}),
+        ("TerminateSession", {"SessionId": session_id}),
+        ("DescribeSessions", {"State": "Active"}),
+    ):
+        await refusal(url, operation, **body)
+
+
+async def test_an_empty_token_can_be_ordered(emulate):
+    emulator = await emulate("start-error=empty-token*1", "resume-error=empty-token")
+    url = emulator.endpoint_url
+    assert (await start(url, 80))["TokenValue"] == ""
+    grant = await start(url, 80)
+    assert grant["TokenValue"]
+    resumed = await call(url, "ResumeSession", SessionId=grant["SessionId"])
+    assert resumed["TokenValue"] == ""
+
+
+async def test_a_session_that_is_gone_has_two_answers(emulate):
+    emulator = await emulate()
+    url = emulator.endpoint_url
+    error = await refusal(url, "ResumeSession", SessionId="nobody")
+    assert error.code == "DoesNotExistException"
+    emulator.admin.change(["resume-gone=empty-token"], replace=False)
+    answer = await call(url, "ResumeSession", SessionId="nobody")
+    assert answer["TokenValue"] == ""
+
+
+async def test_terminating_an_unknown_session_is_no_error(emulate):
+    emulator = await emulate()
+    answer = await call(emulator.endpoint_url, "TerminateSession", SessionId="nobody")
+    assert answer == {"SessionId": "nobody"}
+
+
+async def test_a_start_can_be_slow(emulate):
+    emulator = await emulate("start-delay=30ms")
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    await start(emulator.endpoint_url, 80)
+    assert loop.time() - before >= 0.029
+
+
+async def described(url, *filters, state="Active", **more):
+    pairs = [{"key": key, "value": value} for key, value in filters]
+    return await call(url, "DescribeSessions", State=state, Filters=pairs, **more)
+
+
+async def test_sessions_are_filtered_and_paged_the_newest_first(emulate):
+    emulator = await emulate()
+    url = emulator.endpoint_url
+    other = "i-0fedcba9876543210"
+    ids = [
+        (await start(url, 80, target=t))["SessionId"] for t in (INSTANCE, other, other)
+    ]
+    everything = await described(url)
+    assert [s["SessionId"] for s in everything["Sessions"]] == ids[::-1]
+    owner = everything["Sessions"][0]["Owner"]
+    for filters, expected in (
+        ([("Target", other)], 2),
+        ([("Target", other), ("SessionId", ids[1])], 1),
+        ([("Owner", owner)], 3),
+        ([("Owner", "arn:aws:iam::1:user/nobody")], 0),
+        ([("Status", "Connecting")], 3),
+        ([("Status", "Connected")], 0),
+        ([("AccessType", "Standard")], 3),
+        ([("InvokedAfter", "2000-01-01T00:00:00Z")], 3),
+        ([("InvokedBefore", "2000-01-01T00:00:00Z")], 0),
+    ):
+        assert len((await described(url, *filters))["Sessions"]) == expected
+    first = await described(url, MaxResults=2)
+    assert len(first["Sessions"]) == 2
+    rest = await described(url, NextToken=first["NextToken"])
+    assert len(rest["Sessions"]) == 1
+    assert "NextToken" not in rest
+    emulator.close_session(ids[0])
+    await eventually(lambda: emulator.sessions.get(ids[0]).ended)
+    assert len((await described(url, state="History"))["Sessions"]) == 1
+    assert len((await described(url))["Sessions"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"State": "Past"},
+        {"State": "Active", "Filters": [{"key": "Colour", "value": "red"}]},
+        {"State": "Active", "Filters": [{"key": "InvokedAfter", "value": "noon"}]},
+        {"State": "Active", "Filters": "x"},
+        {"State": "Active", "NextToken": "x"},
+        {"State": "Active", "MaxResults": "x"},
+    ],
+)
+async def test_describe_sessions_checks_what_it_is_given(emulate, body):
+    emulator = await emulate()
+    await start(emulator.endpoint_url, 80)
+    error = await refusal(emulator.endpoint_url, "DescribeSessions", **body)
+    assert error.status == 400
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]"])
+async def test_a_body_that_is_no_object_is_an_error(emulate, body):
+    emulator = await emulate()
+    headers = {"X-Amz-Target": "AmazonSSM.StartSession"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{emulator.endpoint_url}/", data=body, headers=headers) as response,
+    ):
+        assert response.status == 400
+        answer = json.loads(await response.read())
+        assert answer["__type"] == "SerializationException"
+
+
+async def test_an_unknown_operation_is_an_error(emulate):
+    emulator = await emulate()
+    error = await refusal(emulator.endpoint_url, "SendCommand")
+    assert error.code == "UnknownOperationException"

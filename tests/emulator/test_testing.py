@@ -1,0 +1,122 @@
+"""The fixture for people who test their own tools."""
+
+import subprocess
+import sys
+import textwrap
+
+import boto3
+import pytest
+
+from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.errors import ConfigError
+from ssmtunneld.secret import Secret
+from ssmtunneld.testing import (  # noqa: F401 - fixtures are found by their names
+    EmulatorThread,
+    emulator_settings,
+    ssm_emulator,
+)
+from tests.emulator.reference import FORWARDING, INSTANCE
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    with EmulatorThread() as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def start_session():
+    client = boto3.client("ssm")
+    try:
+        return client.start_session(Target=INSTANCE, DocumentName=FORWARDING)
+    finally:
+        client.close()
+
+
+def test_boto3_needs_nothing_but_the_environment(emulator):
+    grant = start_session()
+    (session,) = emulator.sessions()
+    assert session["id"] == grant["SessionId"]
+    assert emulator.state()["faults"]["specs"] == []
+
+
+def test_faults_can_be_set_from_the_test(emulator):
+    emulator.set_faults("start-error=ThrottlingException*1")
+    emulator.add_faults("drop=0.1")
+    assert len(emulator.state()["faults"]["specs"]) == 2
+    start_session()  # boto3 has tried again
+    emulator.clear_faults()
+    assert emulator.state()["faults"]["specs"] == []
+    with pytest.raises(ConfigError):
+        emulator.set_faults("drp=1")
+
+
+def test_sessions_can_be_closed_and_cut_from_the_test(emulator):
+    session_id = start_session()["SessionId"]
+    emulator.cut_websockets()
+    emulator.close_session(session_id, "closed by the test")
+    (session,) = emulator.sessions()
+    assert session["output"] in ("", "closed by the test")
+    with pytest.raises(KeyError):
+        emulator.close_session("nobody")
+
+
+def test_a_setting_that_is_wrong_is_raised_in_the_test():
+    with (
+        pytest.raises(ConfigError, match="is not loopback"),
+        EmulatorThread(EmulatorSettings(host="192.0.2.1")),
+    ):
+        pass
+
+
+def test_settings_of_ones_own_keep_their_keys():
+    settings = EmulatorSettings(access_key="MINE", secret_key=Secret("mine"))
+    with EmulatorThread(settings) as running:
+        assert running.environment["AWS_ACCESS_KEY_ID"] == "MINE"
+        assert running.environment["AWS_SECRET_ACCESS_KEY"] == "mine"
+
+
+async def broken():
+    raise ZeroDivisionError
+
+
+def test_a_defect_of_the_emulator_fails_the_test_that_met_it():
+    running = EmulatorThread().__enter__()
+    running._call(lambda emulator: emulator._tasks.create_task(broken()))
+    running._thread.join()
+    with pytest.raises(ExceptionGroup) as caught:
+        running.__exit__()
+    assert caught.group_contains(ZeroDivisionError)
+
+
+def test_the_fixture_is_what_it_says(request):
+    assert request.getfixturevalue("ssm_emulator").sessions() == []
+
+
+def test_it_works_as_a_plugin_with_settings_of_ones_own(tmp_path):
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["ssmtunneld.testing"]\n')
+    (tmp_path / "test_mine.py").write_text(
+        textwrap.dedent(
+            """
+            import pytest
+            from ssmtunneld.emulator.settings import EmulatorSettings
+
+            @pytest.fixture
+            def emulator_settings():
+                return EmulatorSettings(idle_timeout=60)
+
+            def test_mine(ssm_emulator):
+                assert ssm_emulator.endpoint_url.startswith("http://127.0.0.1:")
+                assert ssm_emulator.sessions() == []
+            """
+        )
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in result.stdout, result.stdout + result.stderr

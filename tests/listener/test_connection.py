@@ -1,0 +1,177 @@
+import asyncio
+import socket
+
+import pytest
+
+from ssmtunneld.errors import NoSessionReady
+from ssmtunneld.listener.connection import Connection, _open
+from ssmtunneld.listener.local import LocalDuplex
+from ssmtunneld.listener.relay import Departure, Ending
+from tests.support.conformance import receive_all
+from tests.support.memory import memory_pair
+from tests.support.sockets import read_all, reset, socket_pair
+from tests.support.turns import turns, until
+
+LINGER = 60.0
+
+
+@pytest.fixture
+def ends():
+    """A connection that was just accepted, and its client's socket."""
+    mine, theirs = socket_pair()
+    connection = Connection(mine, "127.0.0.1:40000", 0.0)
+    yield connection, theirs
+    connection.release()
+    theirs.close()
+
+
+class Opening:
+    """An ``open_stream`` that waits until the test lets it go on."""
+
+    def __init__(self):
+        self.may_go_on = asyncio.Event()
+        self.waiting = False
+        self.cancelled = False
+
+    async def __call__(self):
+        self.waiting = True
+        try:
+            await self.may_go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        stream, self.server = memory_pair()
+        return stream
+
+
+async def test_a_stream_is_opened_and_joined(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+
+    async def open_stream():
+        return stream
+
+    client.send(b"question")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(open_stream, LINGER))
+        assert await server.receive() == b"question"
+        await server.send(b"answer")
+        await server.send_eof()
+        assert await read_all(client) == b"answer"
+        assert connection.transfer.ending is Ending.CANCELLED  # if it were cut now
+        client.close()
+    assert connection.transfer.ending is Ending.COMPLETED
+    assert (connection.transfer.sent, connection.transfer.received) == (8, 6)
+    assert (connection.meter.sent, connection.meter.received) == (8, 6)
+
+
+async def test_a_refusal_resets_the_client(ends):
+    connection, client = ends
+
+    async def open_stream():
+        raise NoSessionReady("no session in 15 s")
+
+    await connection.join(open_stream, LINGER)
+    assert connection.transfer.ending is Ending.REFUSED
+    assert isinstance(connection.transfer.cause, NoSessionReady)
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)
+
+
+@pytest.mark.parametrize("error", [ValueError, TimeoutError])
+async def test_a_defect_resets_the_client_and_is_passed_on(ends, error):
+    connection, client = ends
+
+    async def open_stream():
+        raise error
+
+    with pytest.raises(error):
+        await connection.join(open_stream, LINGER)
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)
+
+
+@pytest.mark.parametrize("leave", [reset, socket.socket.close])
+async def test_a_client_that_leaves_ends_the_wait_for_a_stream(ends, leave):
+    connection, client = ends
+    opening = Opening()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(opening, LINGER))
+        await until(lambda: opening.waiting)
+        leave(client)
+    assert opening.cancelled
+    assert connection.transfer.ending is Ending.LOCAL_RESET
+
+
+async def test_what_a_client_left_behind_is_delivered(ends):
+    connection, client = ends
+    opening = Opening()
+    client.send(b"a line for the log server")
+    client.close()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(opening, LINGER))
+        await turns(50)
+        opening.may_go_on.set()
+        await until(lambda: hasattr(opening, "server"))
+        assert await receive_all(opening.server) == b"a line for the log server"
+    assert connection.transfer.ending is Ending.LOCAL_CLOSED
+
+
+async def test_a_client_that_left_data_behind_does_not_end_the_wait():
+    mine, client = socket_pair()
+    local = await LocalDuplex.adopt(mine)
+    opening = Opening()
+    client.send(b"a line for the log server")
+    client.close()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(_open(opening, local))
+        assert await local.gone is Departure.CLOSED
+        await turns(5)
+        opening.may_go_on.set()
+    assert waiting.result() is not None
+    local.abort()
+
+
+async def test_a_client_that_leaves_just_when_the_stream_is_open_is_no_trouble(ends):
+    connection, client = ends
+    opening = Opening()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(opening, LINGER))
+        await until(lambda: opening.waiting)
+        opening.may_go_on.set()
+        reset(client)
+    assert connection.transfer.ending is Ending.LOCAL_RESET
+
+
+async def test_a_connection_that_never_ran_is_reset():
+    mine, client = socket_pair()
+    connection = Connection(mine, "peer", 0.0)
+    connection.release()
+    assert connection.transfer.ending is Ending.CANCELLED
+    with client, pytest.raises(ConnectionResetError):
+        await read_all(client)
+
+
+@pytest.mark.parametrize("moment", range(1, 30))
+async def test_cancelling_at_any_moment_leaves_nothing(ends, moment):
+    connection, client = ends
+    stream, server = memory_pair()
+    opened = []
+
+    async def open_stream():
+        await turns(3)
+        opened.append(stream)
+        return stream
+
+    client.send(b"question")
+    async with asyncio.TaskGroup() as tasks:
+        joining = tasks.create_task(connection.join(open_stream, LINGER))
+        await turns(moment)
+        await server.send(b"answer")
+        joining.cancel()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert connection.transfer.ending is Ending.CANCELLED
+    if opened:
+        assert stream.aborted
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)

@@ -1,0 +1,229 @@
+"""A tunnel for the life of a ``with`` block: where it is, how it fails, what stays."""
+
+import asyncio
+import socket
+
+import pytest
+
+import ssmtunneld
+from ssmtunneld.api import LocalTunnel, open_tunnel
+from ssmtunneld.errors import (
+    AccessDenied,
+    AddressInUse,
+    NoSessionReady,
+    RequestRejected,
+    ServiceUnavailable,
+    TargetNotConnected,
+)
+from tests.aws.stub import GRANT, Stub
+from tests.integration import world
+from tests.integration.world import (
+    TARGET,
+    ask,
+    connection,
+    destination,
+    echoes,
+    emulator,
+    has_ipv6,
+    statuses,
+)
+from tests.interop.programs import free_port
+
+
+@pytest.fixture(autouse=True)
+def _aws(monkeypatch, tmp_path):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+async def events():
+    async with world.logging() as caught:
+        yield caught
+
+
+async def test_a_tunnel_is_where_it_says_until_the_block_ends(events):
+    tasks = asyncio.all_tasks()
+    async with destination() as port, emulator() as service:
+        async with ssmtunneld.open_tunnel(
+            TARGET, port, endpoint_url=service.endpoint_url, region="eu-west-1"
+        ) as tunnel:
+            assert tunnel.address == f"127.0.0.1:{tunnel.port}"
+            assert await echoes((tunnel.host, tunnel.port), b"x" * 100_000)
+            assert statuses(service) == ["Connected"]
+        assert statuses(service) == ["Terminated"]
+        with pytest.raises(ConnectionRefusedError):
+            await echoes(tunnel.port)
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_tunnel_can_be_a_unix_socket(events, tmp_path):
+    path = tmp_path / "db.sock"
+    async with destination() as port, emulator() as service:
+        async with open_tunnel(
+            TARGET, port, listen=f"unix:{path}", endpoint_url=service.endpoint_url
+        ) as tunnel:
+            assert tunnel == LocalTunnel("", 0, str(path))
+            assert tunnel.address == f"unix:{path}"
+            assert await echoes(path)
+        assert not path.exists()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+async def test_a_tunnel_can_listen_on_ipv6(events):
+    async with (
+        destination() as port,
+        emulator() as service,
+        open_tunnel(
+            TARGET, port, listen="[::1]:0", endpoint_url=service.endpoint_url
+        ) as tunnel,
+    ):
+        assert tunnel.host == "::1"
+        assert tunnel.address == f"[::1]:{tunnel.port}"
+        assert await echoes(("::1", tunnel.port))
+
+
+async def test_document_parameters_and_host_reach_the_service(events):
+    content = {
+        "sessionType": "Port",
+        "parameters": {"where": {"type": "String"}, "host": {"type": "String"}},
+        "properties": {
+            "type": "LocalPortForwarding",
+            "portNumber": "{{ where }}",
+            "host": "{{ host }}",
+        },
+    }
+    settings = {"documents": {"Ours": content}, "host_aliases": {"db.int": "127.0.0.1"}}
+    async with destination() as port, emulator(**settings) as service:
+        for where in (str(port), [str(port)]):
+            async with open_tunnel(
+                TARGET,
+                host="db.int",
+                document="Ours",
+                parameters={"where": where},
+                endpoint_url=service.endpoint_url,
+            ) as tunnel:
+                assert await echoes(tunnel.port)
+        assert {s.request.properties["host"] for s in service.sessions} == {"db.int"}
+
+
+async def test_what_the_block_raises_comes_out_as_it_was_raised(events):
+    async with emulator() as service:
+        error = KeyError("the script's own")
+        with pytest.raises(KeyError) as caught:
+            async with open_tunnel(TARGET, 1, endpoint_url=service.endpoint_url):
+                raise error
+        assert caught.value is error
+        assert statuses(service) == ["Terminated"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "advice"),
+    [
+        ("start-error=AccessDeniedException", AccessDenied, "allow ssm:StartSession"),
+        (f"offline={TARGET}", TargetNotConnected, f"check that {TARGET} runs"),
+        ("start-error=InvalidDocument", RequestRejected, "check that document AWS-"),
+        ("start-error=503", ServiceUnavailable, ""),
+    ],
+)
+async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice):
+    async with emulator(faults=(fault,)) as service:
+        with pytest.raises(kind) as caught:
+            async with open_tunnel(
+                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=0.5
+            ):
+                pytest.fail("a tunnel without a session")
+        assert caught.value.advice.startswith(advice)
+        assert set(statuses(service)) <= {"Terminated"}
+
+
+async def test_a_session_that_takes_too_long_is_given_up_and_ended(events):
+    async with emulator(faults=("handshake-stall",)) as service:
+        with pytest.raises(NoSessionReady, match=r"no session within 0\.3 s"):
+            async with open_tunnel(
+                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=0.3
+            ):
+                pytest.fail("a tunnel without a session")
+        assert set(statuses(service)) == {"Terminated"}
+
+
+async def test_a_taken_address_is_told_before_a_session_is_asked_for(events):
+    async with emulator() as service:
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            port = holder.getsockname()[1]
+            with pytest.raises(AddressInUse, match=f"127.0.0.1:{port}"):
+                async with open_tunnel(
+                    TARGET, 1, listen=str(port), endpoint_url=service.endpoint_url
+                ):
+                    pytest.fail("two listeners on one address")
+        assert statuses(service) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": "bastion"},
+        {"port": None},
+        {"port": 0},
+        {"listen": "nowhere"},
+        {"max_sessions": 0},
+    ],
+)
+async def test_an_argument_that_makes_no_sense_is_a_value_error(wrong):
+    arguments = {"target": TARGET, "port": 1, **wrong}
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are the configuration's
+        async with open_tunnel(**arguments):
+            pytest.fail("a tunnel that makes no sense")
+
+
+async def test_cancelling_resets_connections_and_leaves_nothing(events):
+    tasks = asyncio.all_tasks()
+    local = free_port()
+    async with destination() as port, emulator() as service:
+        before = asyncio.all_tasks()
+        ready = asyncio.Event()
+
+        async def script():
+            async with open_tunnel(
+                TARGET, port, listen=str(local), endpoint_url=service.endpoint_url
+            ):
+                ready.set()
+                await asyncio.Event().wait()
+
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(script(), name="script")
+            await ready.wait()
+            async with connection(local) as (reader, writer):
+                assert await ask(reader, writer, b"hello") == b"hello"
+                running.cancel()
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+        assert running.cancelled()
+        assert statuses(service) == ["Terminated"]
+        with pytest.raises(ConnectionRefusedError):
+            await echoes(local)
+        # What the emulator still does for its own connections is not the tunnel's.
+        left = {task.get_name() for task in asyncio.all_tasks() - before}
+        assert not [name for name in left if "tunnel" in name or "session" in name]
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_cancelling_while_a_session_is_being_started_ends_that_session(events):
+    stub = Stub()
+    stub.answer("StartSession", GRANT)
+    stub.answer("TerminateSession", {})
+    stub.held = {"StartSession"}
+
+    async def script():
+        async with open_tunnel(TARGET, 1, endpoint_url=stub.url):
+            pytest.fail("cancelled too late")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(script(), name="script")
+            assert await asyncio.to_thread(stub.arrived.acquire, timeout=30)
+            running.cancel()
+            stub.release.set()
+        assert running.cancelled()
+        assert stub.calls("TerminateSession") == [{"SessionId": GRANT["SessionId"]}]
+    finally:
+        stub.close()

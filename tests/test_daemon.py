@@ -1,0 +1,151 @@
+"""The composition root: start, readiness, networks, signals, and the end.
+
+What needs a whole data path is in ``tests/integration``.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import pytest
+import structlog
+import uvloop
+
+from ssmtunneld.config import load_config, parse_config
+from ssmtunneld.daemon import Daemon, loop_factory, run_daemon
+from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.instance import instance_name
+from ssmtunneld.testing import EmulatorThread
+from tests.integration import world
+from tests.integration.world import configuration, emulator, running, statuses, tunnel
+
+
+@pytest.fixture(autouse=True)
+def _aws(monkeypatch, tmp_path):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+async def events():
+    async with world.logging() as caught:
+        yield caught
+
+
+async def test_a_mapping_that_is_not_required_does_not_delay_readiness(events):
+    async with emulator(faults=("offline=i-01234567",)) as service:
+        text = configuration(
+            service.endpoint_url,
+            tunnel("good", port=1),
+            tunnel("optional", target="i-01234567", port=1, required=False),
+            tunnel("on-demand", port=1, warm=0),
+        )
+        async with running(text) as daemon:
+            assert daemon.ready.is_set()
+            assert len(events.find("daemon.ready")) == 1
+            assert events.find("session.ready", mapping="optional") == []
+            assert events.find("session.ready", mapping="on-demand") == []
+    assert [line["event"] for line in events.lines][-1] == "daemon.stopped"
+    assert statuses(service) == ["Terminated"]
+
+
+async def test_a_mapping_that_is_required_does(events):
+    async with emulator(faults=("offline=i-01234567",)) as service:
+        text = configuration(
+            service.endpoint_url, tunnel("dead", target="i-01234567", port=1)
+        )
+        async with running(text, ready=False) as daemon:
+            await events.wait_for("session.ended")
+            assert not daemon.ready.is_set()
+
+
+async def test_a_daemon_that_can_listen_nowhere_fails_without_a_session(events):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = holder.getsockname()[1]
+        text = configuration("http://127.0.0.1:9", tunnel("x", listen=taken, port=1))
+        daemon = Daemon(parse_config(text, "test.toml", {}))
+        with pytest.raises(SsmtunneldError, match="no mapping can listen"):
+            await daemon.run()
+    assert [line["event"] for line in events.lines] == [
+        "daemon.started",
+        "listener.failed",
+        "daemon.stopped",
+    ]
+
+
+async def test_a_cancelled_daemon_leaves_nothing_behind(events):
+    tasks = asyncio.all_tasks()
+    async with emulator() as service:
+        text = configuration(service.endpoint_url, tunnel("x", port=1))
+        daemon = Daemon(parse_config(text, "test.toml", {}))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(daemon.run(), name="daemon")
+            await daemon.ready.wait()
+            task.cancel()
+        assert task.cancelled()
+        assert statuses(service) == ["Terminated"]
+    assert events.find("daemon.draining") == []
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_new_network_is_a_reason_to_try_again_at_once(events):
+    async with emulator(faults=("start-error=InvalidDocument*1",)) as service:
+        text = configuration(service.endpoint_url, tunnel("x", port=1))
+        async with running(text, ready=False) as daemon:
+            await events.wait_for("session.ended")
+            # A route may have come or gone: only a look at the links.
+            daemon._on_network("route")
+            assert statuses(service) == []
+            daemon._on_network("sleep")
+            await events.wait_for("session.ready")
+            kinds = [line["kind"] for line in events.find("network.changed")]
+            assert kinds == ["route", "sleep"]
+    assert statuses(service) == ["Terminated"]
+
+
+class SignalOnceReady:
+    """A structlog processor that keeps all names, and kills us when we are ready."""
+
+    def __init__(self, number):
+        self.names = []
+        self._number = number
+
+    def __call__(self, _logger, _method, event):
+        if "component" not in event:  # the emulator's
+            self.names.append(event["event"])
+        if event["event"] == "daemon.ready":
+            os.kill(os.getpid(), self._number)
+        raise structlog.DropEvent
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_runs_until_a_signal_and_gives_the_signals_back(
+    tmp_path, monkeypatch, number
+):
+    path = tmp_path / "config.toml"
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    process = SignalOnceReady(number)
+    before = structlog.get_config()
+    structlog.configure(processors=[process])
+    try:
+        with EmulatorThread() as service:
+            path.write_text(configuration(service.endpoint_url, tunnel("x", port=1)))
+            for name, value in service.environment.items():
+                monkeypatch.setenv(name, value)
+            run_daemon(load_config(path, {}))
+            assert {s["status"] for s in service.sessions()} == {"Terminated"}
+            (reason,) = [s["reason"] for s in service.sessions()]
+    finally:
+        structlog.configure(**before)
+    assert process.names[-1] == "daemon.stopped"
+    assert "daemon.not_alone" not in process.names
+    assert reason.startswith("ssmtunneld/")
+    assert reason.endswith(f"[{instance_name(path)}/x]")
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_the_loop_is_uvloops_where_it_imports(monkeypatch):
+    assert loop_factory() is uvloop.new_event_loop
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert loop_factory() is None

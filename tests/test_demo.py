@@ -1,0 +1,123 @@
+"""The README's first command, as a process and from the inside."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import urllib.request
+
+import pytest
+
+from ssmtunneld import demo
+from ssmtunneld.config import parse_config
+from ssmtunneld.demo import run_demo
+from ssmtunneld.errors import SsmtunneldError
+from tests.integration import world
+from tests.integration.processes import launch
+from tests.integration.world import connection, destination
+
+
+@pytest.fixture(autouse=True)
+def _aws(monkeypatch, tmp_path):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+    # The demo needs nothing of what is set up here, and none of it may disturb.
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
+
+
+@pytest.mark.integration
+def test_curl_gets_the_page_and_ctrl_c_ends_it_all(tmp_path):
+    program = launch("demo")
+    try:
+        program.wait_for("Ctrl-C ends it")
+        said = program.log()
+        page = re.search(r"curl (http://\S+)", said)[1]
+        with urllib.request.urlopen(page, timeout=30) as answer:
+            assert (answer.status, answer.read().count(b"It works")) == (200, 1)
+        endpoint = re.search(r'endpoint_url = "(\S+)"', said)[1]
+        with urllib.request.urlopen(f"{endpoint}/_emulator/state") as answer:
+            sessions = json.load(answer)["sessions"]
+        assert {session["status"] for session in sessions} == {"Connected"}
+        assert program.stop(signal.SIGINT) == 0
+        # Nothing but its own words, before and after.
+        assert program.log() == said
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(page)
+    finally:
+        program.kill()
+
+
+class Screen:
+    """What the demo prints, and a way to wait for it."""
+
+    def __init__(self):
+        self.text = ""
+        self._changed = asyncio.Event()
+
+    def say(self, line):
+        self.text += f"{line}\n"
+        self._changed.set()
+
+    async def wait_for(self, pattern):
+        async with asyncio.timeout(30):
+            while not (found := re.search(pattern, self.text)):
+                self._changed.clear()
+                await self._changed.wait()
+        return found
+
+
+async def test_what_is_printed_is_a_configuration_and_what_to_type(monkeypatch):
+    monkeypatch.setattr(demo, "_SSH_PORT", 1)
+    screen = Screen()
+    async with world.logging(), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(run_demo(screen.say), name="demo")
+        await screen.wait_for("Ctrl-C ends it")
+        text = screen.text.partition("# Ready")[0]
+        config = parse_config(text, "demo.toml", {})
+        assert [tunnel.name for tunnel in config.tunnels] == ["web", "echo"]
+        assert "ssh -p" not in screen.text
+        port = int((await screen.wait_for(r"(?:nc|telnet) 127\.0\.0\.1 (\d+)"))[1])
+        async with connection(port) as line:
+            assert await world.ask(*line, b"every line\n") == b"every line\n"
+        web = int((await screen.wait_for(r"curl http://127\.0\.0\.1:(\d+)/"))[1])
+        async with connection(web) as (reader, writer):
+            writer.write(b"no HTTP" * 20_000)  # more than a request's head may be
+            writer.write_eof()
+            assert await _answer(reader) == b"", "a page for what was no request"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+
+
+async def _answer(reader):
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("netcat", ["nc", None])
+async def test_ssh_and_netcat_are_named_only_where_they_are(monkeypatch, netcat):
+    monkeypatch.setattr(demo.shutil, "which", lambda _: netcat)
+    screen = Screen()
+    async with world.logging(), destination() as port, asyncio.TaskGroup() as tasks:
+        monkeypatch.setattr(demo, "_SSH_PORT", port)
+        running = tasks.create_task(run_demo(screen.say), name="demo")
+        await screen.wait_for("Ctrl-C ends it")
+        ssh = int((await screen.wait_for(r"  ssh -p (\d+) 127\.0\.0\.1\n"))[1])
+        assert await world.echoes(ssh)
+        assert f"  {netcat or 'telnet'} 127.0.0.1 " in screen.text
+        os.kill(os.getpid(), signal.SIGINT)
+        await running
+
+
+async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
+    with world.socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = holder.getsockname()[1]
+        monkeypatch.setattr(demo, "_free_port", lambda: taken)
+        monkeypatch.setattr(demo, "_SSH_PORT", 1)
+        screen = Screen()
+        async with world.logging():
+            with pytest.raises(SsmtunneldError):
+                await run_demo(screen.say)
+    assert "Ready" not in screen.text

@@ -1,0 +1,87 @@
+"""One name for each configuration, and one daemon at a time that may use it."""
+
+import os
+
+import pytest
+
+from ssmtunneld.instance import claim_instance, instance_name
+
+
+def test_a_name_belongs_to_one_file_however_it_is_spelled(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    (tmp_path / "link.toml").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    names = {instance_name(p) for p in (path, path.relative_to(tmp_path))}
+    assert names == {instance_name(tmp_path / "link.toml")}
+    (name,) = names
+    assert name != instance_name(tmp_path / "other.toml")
+    assert (len(name), int(name, 16) >= 0) == (12, True)
+
+
+def test_only_one_holds_an_instance_at_a_time(tmp_path):
+    path, locks = tmp_path / "config.toml", tmp_path / "a" / "b"
+    with claim_instance(path, locks) as first:
+        assert first == instance_name(path)
+        with claim_instance(path, locks) as second:
+            assert second is None
+        with claim_instance(tmp_path / "other.toml", locks) as other:
+            assert other not in {None, first}
+    with claim_instance(path, locks) as again:
+        assert again == first
+    (mode,) = {entry.stat().st_mode & 0o777 for entry in locks.iterdir()}
+    assert mode == 0o600
+    assert locks.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_lock_is_given_back_when_the_daemon_fails(tmp_path):
+    path = tmp_path / "config.toml"
+    with pytest.raises(RuntimeError), claim_instance(path, tmp_path):
+        raise RuntimeError
+    with claim_instance(path, tmp_path) as name:
+        assert name is not None
+
+
+def test_where_no_lock_can_be_written_there_is_no_name(tmp_path):
+    obstacle = tmp_path / "file"
+    obstacle.touch()
+    with claim_instance(tmp_path / "config.toml", obstacle / "locks") as name:
+        assert name is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"STATE_DIRECTORY": "{tmp}/service"}, "service"),
+        ({"XDG_STATE_HOME": "{tmp}/user"}, "user/ssmtunneld"),
+    ],
+)
+def test_locks_are_where_the_service_manager_or_the_user_keeps_state(
+    tmp_path, monkeypatch, environ, folder
+):
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value.format(tmp=tmp_path))
+    with claim_instance(tmp_path / "config.toml") as name:
+        assert (tmp_path / folder / f"{name}.lock").exists()
+
+
+def test_no_child_process_inherits_the_lock(tmp_path):
+    path = tmp_path / "config.toml"
+    before = descriptors()
+    with claim_instance(path, tmp_path):
+        (lock,) = descriptors() - before
+        assert not os.get_inheritable(lock)
+    assert descriptors() == before
+
+
+def descriptors():
+    """Return the open files of this process."""
+    return {fd for fd in range(256) if _is_open(fd)}
+
+
+def _is_open(descriptor):
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,662 @@
+"""One channel on the loop: feeding, carrying out, timers, links that come and go."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from ssmtunneld.errors import (
+    ChannelClosed,
+    HandshakeFailed,
+    LinkLost,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from ssmtunneld.protocol.channel import HANDSHAKE_TIMEOUT
+from ssmtunneld.protocol.message import Flag, PayloadType
+from ssmtunneld.protocol.outbound import INITIAL_WINDOW
+from ssmtunneld.protocol.states import State
+from ssmtunneld.secret import Secret
+from ssmtunneld.transport.driver import Driver
+from tests.support.bench import (
+    Acked,
+    Sent,
+    ack,
+    channel_closed,
+    complete,
+    flag,
+    new_channel,
+    output,
+    pause,
+    request,
+    sent,
+)
+from tests.support.clockwork import turns, virtual
+from tests.support.memory_link import MemoryLink
+
+LOST = LinkLost("cut by the test")
+TOKEN = Secret("token")
+
+
+class FakePort:
+    """A port of bytes: what is queued goes out, what arrives is noted."""
+
+    def __init__(self):
+        self.congested = False
+        self.queue = []
+        self.received = []
+        self.failed_dials = 0
+        self.errors = []
+        self.rounds = 0
+        self.on_receive = lambda payload: None
+        self.on_round = lambda: None
+        self.on_fail = lambda: None
+
+    def next_payload(self):
+        return self.queue.pop(0) if self.queue else b""
+
+    def after_sending(self):
+        self.rounds += 1
+        self.on_round()
+
+    def receive(self, payload):
+        self.received.append(payload)
+        self.on_receive(payload)
+
+    def dial_failed(self):
+        self.failed_dials += 1
+
+    def fail(self, error):
+        self.errors.append(error)
+        self.on_fail()
+
+
+class Stage:
+    """A driver, its port, and the link it runs on."""
+
+    def __init__(self):
+        self.port = FakePort()
+        self.terms = []
+        self.channel = new_channel()
+        self.driver = Driver(self.channel, self.open_port)
+        self.link = MemoryLink()
+        self.on_open = lambda: None
+
+    def open_port(self, terms):
+        self.terms.append(terms)
+        self.on_open()
+        return self.port
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, link=None):
+        """Run on a new link; cancel it in the end, unless it has ended."""
+        self.link = link or MemoryLink()
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self._catch(self.link), name="driver")
+            await turns()
+            yield task
+            if not task.done():
+                task.cancel()
+
+    async def _catch(self, link):
+        try:
+            await self.driver.run(link, TOKEN)
+        except Exception as error:  # noqa: BLE001 - it is what the test looks at
+            return error
+
+    @contextlib.asynccontextmanager
+    async def open(self):
+        """Run on a new link with the handshake behind it."""
+        async with self.running() as task:
+            self.link.arrive(request())
+            self.link.arrive(ack(0), complete())
+            self.link.sent()
+            yield task
+
+
+# The beginning.
+
+
+@virtual
+async def test_the_introduction_comes_first_and_the_handshake_is_answered():
+    stage = Stage()
+    async with stage.running():
+        assert json.loads(stage.link.texts[0])["TokenValue"] == "token"
+        stage.link.arrive(request())
+        acked, response = stage.link.sent()
+        assert acked == Acked(0)
+        assert response.payload_type == PayloadType.HANDSHAKE_RESPONSE
+
+
+@virtual
+async def test_each_introduction_has_its_own_request_id():
+    stage = Stage()
+    ids = []
+    for _ in range(2):
+        async with stage.running():
+            ids.append(json.loads(stage.link.texts[0])["RequestId"])
+    assert len(set(ids)) == 2
+
+
+@virtual
+async def test_the_port_is_opened_once_with_the_terms():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(complete(sequence=2))
+        assert [terms.mux for terms in stage.terms] == [True]
+    async with stage.running():
+        assert len(stage.terms) == 1
+
+
+@virtual
+async def test_a_link_that_is_lost_before_it_starts_ends_the_run():
+    stage = Stage()
+    link = MemoryLink()
+    link.lose(LOST)
+    async with stage.running(link=link) as task:
+        assert task.result() is LOST
+
+
+@virtual
+async def test_what_arrived_before_the_start_is_taken():
+    stage = Stage()
+    link = MemoryLink()
+    link.arrive(request(), complete())
+    async with stage.running(link=link):
+        assert len(stage.terms) == 1
+
+
+@virtual
+async def test_one_link_at_a_time():
+    stage = Stage()
+    async with stage.running():
+        with pytest.raises(AssertionError, match="one link"):
+            await stage.driver.run(MemoryLink(), TOKEN)
+
+
+# Data.
+
+
+@virtual
+async def test_what_arrives_together_is_acknowledged_in_one_write():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(output(2, b"a"), output(3, b"b"))
+        assert stage.port.received == [b"a", b"b"]
+        assert len(stage.link.writes) == 1
+        assert stage.link.sent() == [Acked(2), Acked(3)]
+
+
+@virtual
+async def test_what_the_port_has_goes_out_at_the_end_of_the_turn():
+    stage = Stage()
+    async with stage.open():
+        rounds = stage.port.rounds
+        for payload in (b"a", b"b"):
+            stage.port.queue.append(payload)
+            stage.driver.wake()
+        assert stage.link.writes == []
+        await turns()
+        assert stage.link.sent() == [Sent(1, b"a"), Sent(2, b"b")]
+        assert stage.port.rounds == rounds + 1
+
+
+@virtual
+async def test_an_answer_travels_with_the_acknowledgement_of_its_question():
+    stage = Stage()
+    async with stage.open():
+        stage.port.on_receive = lambda payload: stage.port.queue.append(b"answer")
+        stage.link.arrive(output(2, b"question"))
+        assert len(stage.link.writes) == 1
+        assert stage.link.sent() == [Acked(2), Sent(1, b"answer")]
+
+
+@virtual
+async def test_no_more_is_taken_from_the_port_than_the_window_holds():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue = [b"x"] * (INITIAL_WINDOW + 5)
+        stage.driver.wake()
+        await turns()
+        assert len(stage.port.queue) == 5
+        stage.link.arrive(ack(1), ack(2))
+        # Two are acknowledged, and the window has grown by as many.
+        assert len(stage.port.queue) == 1
+
+
+@virtual
+async def test_without_a_link_everything_waits_for_the_next_one():
+    stage = Stage()
+    async with stage.open():
+        pass
+    stage.port.queue.append(b"x")
+    stage.driver.wake()
+    await turns()
+    async with stage.running():
+        assert stage.link.sent() == [Sent(1, b"x")]
+
+
+@virtual
+async def test_a_wake_that_comes_too_late_for_its_link_does_nothing():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.port.queue.append(b"x")
+        task.cancel()
+        await turns(1)
+        stage.driver.wake()
+        await turns()
+    assert stage.port.queue == [b"x"]
+
+
+@virtual
+async def test_a_failed_dial_reaches_the_port():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(flag(2, Flag.CONNECT_TO_PORT_ERROR))
+        assert stage.port.failed_dials == 1
+
+
+@virtual
+async def test_a_flag_goes_behind_what_was_sent():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue.append(b"last words")
+        stage.driver.wake()
+        await turns()
+        stage.driver.send_flag(Flag.TERMINATE_SESSION)
+        flagged = Sent(2, b"\0\0\0\2", PayloadType.FLAG)
+        assert stage.link.sent() == [Sent(1, b"last words"), flagged]
+
+
+@virtual
+async def test_statistics_are_those_of_the_channel():
+    stage = Stage()
+    async with stage.open():
+        assert stage.driver.statistics().state is State.OPEN
+
+
+@virtual
+async def test_a_check_is_passed_to_the_link_if_there_is_one():
+    stage = Stage()
+    async with stage.open():
+        stage.driver.check(3.0)
+        assert stage.link.checks == [3.0]
+    stage.driver.check(3.0)
+    assert stage.link.checks == [3.0]
+
+
+# Congestion of the link.
+
+
+@virtual
+async def test_a_congested_link_gets_no_new_data_until_it_is_writable():
+    stage = Stage()
+    async with stage.open():
+        stage.link.congested = True
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+        assert stage.link.sent() == []
+        stage.link.relieve()
+        assert stage.link.sent() == [Sent(1, b"x")]
+
+
+@virtual
+async def test_a_congested_link_still_gets_acknowledgements():
+    stage = Stage()
+    async with stage.open():
+        stage.link.congested = True
+        stage.link.arrive(output(2, b"x"))
+        assert stage.link.sent() == [Acked(2)]
+
+
+@virtual
+async def test_nothing_is_repeated_behind_a_congestion():
+    """The first copy is still queued here: each repetition would only add to that."""
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue = [b"x"] * 10
+        stage.driver.wake()
+        await turns()
+        stage.link.sent()
+        stage.link.congested = True
+        await asyncio.sleep(600)
+        assert stage.link.sent() == []
+        stage.link.relieve()
+        await asyncio.sleep(1)
+        assert stage.link.sent()[:10] == sent(1, [b"x"] * 10)
+
+
+# Congestion of the port.
+
+
+@virtual
+async def test_the_link_is_not_read_while_the_port_is_congested():
+    stage = Stage()
+    async with stage.open():
+        stage.port.congested = True
+        stage.link.arrive(output(2, b"a"))
+        assert not stage.link.reading
+        assert stage.driver.stalled
+        stage.link.arrive(output(3, b"b"))
+        stage.driver.reading_changed()
+        assert stage.port.received == [b"a"]
+        stage.port.congested = False
+        stage.driver.reading_changed()
+        stage.driver.reading_changed()
+        assert stage.port.received == [b"a", b"b"]
+        assert not stage.driver.stalled
+
+
+@virtual
+async def test_a_congested_port_keeps_also_the_next_link_from_being_read():
+    stage = Stage()
+    async with stage.open():
+        stage.port.congested = True
+        stage.link.arrive(output(2, b"a"))
+    stage.driver.reading_changed()
+    async with stage.running():
+        assert not stage.link.reading
+        stage.port.congested = False
+        stage.driver.reading_changed()
+        assert stage.link.reading
+
+
+@virtual
+async def test_a_port_that_was_read_between_two_links_does_not_stop_the_second():
+    stage = Stage()
+    async with stage.open():
+        stage.port.congested = True
+        stage.link.arrive(output(2, b"a"))
+    stage.port.congested = False
+    async with stage.running():
+        assert stage.link.reading
+        assert not stage.driver.stalled
+
+
+@virtual
+async def test_before_the_channel_is_open_nothing_is_congested():
+    stage = Stage()
+    async with stage.running():
+        stage.driver.reading_changed()
+        assert stage.link.reading
+
+
+# Time.
+
+
+@virtual
+async def test_a_handshake_that_takes_too_long_ends_the_session():
+    stage = Stage()
+    async with stage.running() as task:
+        error = await task
+        assert isinstance(error, HandshakeFailed)
+        assert asyncio.get_running_loop().time() == pytest.approx(HANDSHAKE_TIMEOUT)
+
+
+@virtual
+async def test_what_is_not_acknowledged_is_repeated():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+        stage.link.sent()
+        await asyncio.sleep(0.9)
+        assert stage.link.sent() != []
+
+
+@virtual
+async def test_a_timer_that_comes_too_early_only_looks_again():
+    stage = Stage()
+    loop = asyncio.get_running_loop()
+    async with stage.open():
+        for sequence in range(1, 4):
+            stage.port.queue.append(b"x")
+            stage.driver.wake()
+            await asyncio.sleep(0.1)
+            stage.link.arrive(ack(sequence))
+        stage.link.sent()
+        begun = loop.time()
+        stage.port.queue.append(b"y")
+        stage.driver.wake()
+        while not stage.link.writes[1:]:
+            await asyncio.sleep(0.001)
+        assert loop.time() - begun >= 0.2
+        assert stage.link.sent() == [Sent(4, b"y"), Sent(4, b"y")]
+
+
+@virtual
+async def test_a_pause_is_over_after_its_time():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(pause())
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await asyncio.sleep(1.9)
+        assert stage.link.sent() == []
+        await asyncio.sleep(0.2)
+        assert stage.link.sent() == [Sent(1, b"x")]
+
+
+@virtual
+async def test_without_a_link_no_timer_runs():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+    await asyncio.sleep(60)
+    assert stage.channel.statistics().retransmitted == 0
+
+
+# Links that come and go.
+
+
+@virtual
+async def test_a_lost_link_ends_the_run_and_the_next_one_goes_on():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+        stage.link.lose(LOST)
+        stage.link.lose(LinkLost("again"))
+        assert await task is LOST
+        assert stage.link.aborted
+    assert stage.driver.statistics().state is State.SUSPENDED
+    assert stage.port.errors == []
+    async with stage.running():
+        assert len(stage.link.texts) == 1
+        assert stage.link.sent() == [Sent(1, b"x")]
+        stage.link.arrive(output(2, b"y"))
+        assert stage.port.received == [b"y"]
+
+
+@virtual
+async def test_a_cancelled_run_drops_its_link_and_the_next_one_goes_on():
+    stage = Stage()
+    async with stage.open() as task:
+        task.cancel()
+        await turns()
+        assert stage.link.aborted
+    async with stage.running():
+        stage.link.arrive(output(2, b"y"))
+        assert stage.port.received == [b"y"]
+
+
+@virtual
+async def test_a_handshake_that_a_lost_link_interrupts_goes_on_with_the_next():
+    stage = Stage()
+    async with stage.running() as task:
+        stage.link.arrive(request())
+        stage.link.lose(LOST)
+        await task
+    async with stage.running():
+        assert len(stage.link.sent()) == 1
+        stage.link.arrive(ack(0), complete())
+        assert len(stage.terms) == 1
+
+
+# The end.
+
+
+@virtual
+async def test_the_services_end_ends_the_run_and_fails_the_port():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.link.arrive(output(2, b"bye"), channel_closed("idle"))
+        error = await task
+    assert isinstance(error, ChannelClosed)
+    assert stage.port.received == [b"bye"]
+    assert stage.port.errors == [error]
+    assert stage.link.sent() == [Acked(2)]
+
+
+@virtual
+async def test_a_refusal_is_still_sent_to_the_agent():
+    stage = Stage()
+    async with stage.running() as task:
+        stage.link.arrive(request(kms=True))
+        assert isinstance(await task, HandshakeFailed)
+        assert len(stage.link.sent()) == 2
+
+
+@virtual
+async def test_closing_ends_the_run_with_its_error():
+    stage = Stage()
+    error = ChannelClosed("stopped")
+    async with stage.open() as task:
+        stage.driver.close(error)
+        stage.driver.close(ChannelClosed("again"))
+        assert await task is error
+    assert stage.port.errors == [error]
+
+
+@virtual
+async def test_closing_without_a_link_fails_the_port():
+    stage = Stage()
+    async with stage.open():
+        pass
+    error = ChannelClosed("stopped")
+    stage.driver.close(error)
+    assert stage.port.errors == [error]
+
+
+@virtual
+async def test_a_closed_channel_does_not_run_and_drops_the_link():
+    stage = Stage()
+    stage.driver.close(ChannelClosed("stopped"))
+    async with stage.running() as task:
+        assert isinstance(task.result(), LocalProtocolError)
+        assert stage.link.aborted
+
+
+@virtual
+async def test_a_lost_link_after_the_end_changes_nothing():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.link.arrive(channel_closed())
+        stage.link.lose(LOST)
+        assert isinstance(await task, ChannelClosed)
+
+
+@virtual
+async def test_a_peer_that_breaks_the_protocol_ends_the_session():
+    stage = Stage()
+    async with stage.running() as task:
+        stage.link.arrive(output(0, b"data before the handshake"))
+        assert isinstance(await task, RemoteProtocolError)
+
+
+def _not_understood(payload):
+    raise RemoteProtocolError(f"what is {payload!r}")
+
+
+@virtual
+async def test_bytes_that_the_port_does_not_understand_end_the_session():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.port.on_receive = _not_understood
+        stage.link.arrive(output(2, b"a"), output(3, b"b"))
+        error = await task
+    assert str(error) == "what is b'a'"
+    assert stage.port.received == [b"a"]
+    assert stage.port.errors[0] is error
+
+
+@virtual
+async def test_such_bytes_end_the_session_also_if_its_end_comes_with_them():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.port.on_receive = _not_understood
+        stage.link.arrive(output(2, b"a"), channel_closed())
+        await turns()
+        assert task.done()
+        assert isinstance(task.result(), RemoteProtocolError)
+
+
+# Callbacks that call back.
+
+
+@virtual
+async def test_a_port_that_closes_the_channel_while_it_is_given_data():
+    stage = Stage()
+    error = ChannelClosed("enough")
+    async with stage.open() as task:
+        stage.port.on_receive = lambda payload: stage.driver.close(error)
+        stage.link.arrive(output(2, b"a"), output(3, b"b"))
+        assert await task is error
+    assert stage.port.errors == [error]
+
+
+@virtual
+async def test_a_port_that_sends_a_flag_after_its_last_payload():
+    stage = Stage()
+
+    def terminate():
+        if not stage.port.queue and stage.port.received:
+            stage.port.received.clear()
+            stage.driver.send_flag(Flag.TERMINATE_SESSION)
+
+    async with stage.open():
+        stage.port.on_round = terminate
+        stage.port.queue.append(b"last")
+        stage.link.arrive(output(2, b"bye"))
+        data, flagged, acked = stage.link.sent()
+        assert (data, acked) == (Sent(1, b"last"), Acked(2))
+        assert flagged.payload_type == PayloadType.FLAG
+
+
+@virtual
+async def test_an_opening_that_has_something_to_send_at_once():
+    stage = Stage()
+    stage.port.queue.append(b"first")
+    stage.on_open = stage.driver.wake
+    async with stage.running():
+        stage.link.arrive(request(), complete())
+        *_, last = stage.link.sent()
+        assert last == Sent(1, b"first")
+        await turns()
+        assert stage.link.sent() == []
+
+
+@virtual
+async def test_an_opening_that_closes_the_channel():
+    stage = Stage()
+    error = ChannelClosed("not what was wanted")
+    stage.on_open = lambda: stage.driver.close(error)
+    async with stage.running() as task:
+        stage.link.arrive(request(), complete(), output(2, b"x"))
+        assert await task is error
+
+
+@virtual
+async def test_a_failing_port_that_closes_the_channel_once_more():
+    stage = Stage()
+    stage.port.on_fail = lambda: stage.driver.close(ChannelClosed("again"))
+    async with stage.open() as task:
+        stage.link.arrive(channel_closed("first"))
+        error = await task
+    assert error.output == "first"

@@ -1,0 +1,100 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.protocol.states import State
+from ssmtunneld.smux.session import MuxStatistics
+from ssmtunneld.tunnel.gauge import BULK_RATE, STALL_TIME, Gauge, Measured
+
+QUIET = ChannelStatistics(
+    state=State.OPEN,
+    unacked=0,
+    unacked_bytes=0,
+    acknowledged=0,
+    window=64,
+    early=0,
+    rtt=None,
+    retransmitted=0,
+    duplicates=0,
+    malformed=0,
+    paused=False,
+)
+
+
+@dataclass
+class Reading(Measured):
+    """A session as it is at one moment."""
+
+    streams: int = 0
+    traffic: int = 0
+    reading_stopped: bool = False
+    unacked: int = 0
+    acknowledged: int = 0
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        channel = replace(QUIET, unacked=self.unacked, acknowledged=self.acknowledged)
+        return channel, None
+
+
+def test_the_rate_is_what_passed_since_the_measurement_before():
+    gauge = Gauge(100.0)
+    gauge.measure(Reading(traffic=5000), 102.0)
+    assert gauge.rate == 2500
+    gauge.measure(Reading(traffic=5000), 103.0)
+    assert gauge.rate == 0
+
+
+def test_looks_that_are_too_close_do_not_count():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(traffic=1000), 1.0)
+    gauge.measure(Reading(traffic=9000), 1.05)
+    assert gauge.rate == 1000
+    gauge.measure(Reading(traffic=9000), 2.0)
+    assert gauge.rate == 8000
+
+
+@pytest.mark.parametrize(("rate", "bulk"), [(BULK_RATE, False), (BULK_RATE + 1, True)])
+def test_much_data_is_bulk(rate, bulk):
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(traffic=rate), 1.0)
+    assert gauge.bulk is bulk
+
+
+def test_a_session_is_idle_since_its_last_stream_was_seen():
+    gauge = Gauge(5.0)
+    assert gauge.idle_since == 5
+    gauge.measure(Reading(streams=1), 5.01)
+    gauge.measure(Reading(), 7.0)
+    assert gauge.idle_since == 5.01
+
+
+def test_a_session_that_nobody_reads_is_stalled():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(reading_stopped=True), 1.0)
+    assert gauge.stalled
+    gauge.measure(Reading(), 2.0)
+    assert not gauge.stalled
+
+
+def test_a_session_is_stalled_while_nothing_is_acknowledged_though_it_should():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(unacked=3, acknowledged=7), 1.0)
+    gauge.measure(Reading(unacked=3, acknowledged=7), 1.0 + STALL_TIME - 0.5)
+    assert not gauge.stalled
+    gauge.measure(Reading(unacked=9, acknowledged=7), 1.0 + STALL_TIME)
+    assert gauge.stalled
+    gauge.measure(Reading(unacked=8, acknowledged=8), 8.0)
+    assert not gauge.stalled
+
+
+def test_a_quiet_session_is_not_stalled():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(), 3600.0)
+    assert not gauge.stalled
+
+
+def test_the_first_message_after_a_long_quiet_time_is_no_stall():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(unacked=1), 3600.0)
+    assert not gauge.stalled
