@@ -5,19 +5,26 @@ its own: nothing that happens to one stops another (design D11).
 """
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NoReturn
 
 from ssmtunneld.config import Config
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.instance import claim_instance
+from ssmtunneld.instance import claim_instance, control_socket
 from ssmtunneld.log import get_log
 from ssmtunneld.mapping import Mapping, Shared
+from ssmtunneld.ops.status import daemon_status
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 from ssmtunneld.version import __version__
+
+CONTROL_DELAY: Final = 2.0
+"""Seconds that the control socket waits for the first sessions, at most."""
 
 
 class Daemon:
@@ -38,6 +45,7 @@ class Daemon:
         self.ready = asyncio.Event()
         """Set once every mapping that is required could take connections."""
         self.mappings: list[Mapping] = []
+        self._started = asyncio.get_running_loop().time()
 
     def stop(self) -> None:
         """Ask for a clean end; asked again, for an immediate one."""
@@ -82,10 +90,37 @@ class Daemon:
             ]
             running.append(tasks.create_task(self._announce(), name="readiness"))
             running.append(tasks.create_task(watch.run(), name="network"))
+            if self._instance is not None:
+                control = self._serve_control(control_socket(self._instance))
+                running.append(tasks.create_task(control, name="control"))
             await self._stop.wait()
             await self._drain()
             for task in running:
                 task.cancel()
+
+    async def _serve_control(self, path: Path) -> None:
+        """Answer ``ssmtunneld status`` until cancelled."""
+        # Sessions first: this library takes as long to import as one takes to start.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_DELAY):
+                await self.ready.wait()
+        control = await asyncio.to_thread(_import_control)
+        try:
+            async with control.serve_control(path, control.make_app(self.status)):
+                self._log.info("control.bound", path=str(path))
+                await asyncio.Event().wait()
+        except OSError as error:
+            self._log.warning("control.failed", path=str(path), reason=str(error))
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document (``ops/status.py``)."""
+        now = asyncio.get_running_loop().time()
+        return daemon_status(
+            pid=os.getpid(),
+            config=str(self._config.source.resolve()),
+            uptime=now - self._started,
+            mappings=tuple(mapping.status(now) for mapping in self.mappings),
+        ).as_document()
 
     def _on_network(self, kind: str) -> None:
         """Check all links; try again at once where the machine is somewhere else."""
@@ -129,6 +164,12 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             for mapping in self.mappings:
                 tasks.create_task(mapping.pool.stop(), name=mapping.tunnel.name)
+
+
+def _import_control() -> ModuleType:
+    from ssmtunneld.ops import control  # noqa: PLC0415 - see _serve_control
+
+    return control
 
 
 def _wall_clock() -> float:

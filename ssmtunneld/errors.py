@@ -8,6 +8,7 @@
     ├── AddressInUse              another process holds a local address
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
+        │   ├── LinkUnreachable       no connection could be made
         │   ├── LinkLost              closed, reset or cut
         │   ├── LinkRefused           the upgrade was answered with an HTTP error
         │   └── PeerUnresponsive      nothing was heard for too long
@@ -95,7 +96,9 @@ class AddressInUse(SsmtunneldError):
         self.reason = reason
         self.holder = holder
         self.advice = (
-            f"stop {holder} or choose another address" if holder else "choose another"
+            f"stop {holder} or choose another address"
+            if holder
+            else "choose another address"
         )
 
     @override
@@ -114,6 +117,28 @@ class LinkError(TunnelError):
     """The websocket failed; the session may live on."""
 
     recovery = Recovery.RESUME
+
+
+class LinkUnreachable(LinkError):
+    """No connection to the data channel's host could be made.
+
+    Args:
+        host: Where.
+        reason: Why not, for a person.
+    """
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+        self.advice = (
+            f"check that HTTPS to {host} is open (a VPC without internet needs the "
+            "ssmmessages endpoint), or set HTTPS_PROXY"
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"cannot reach {self.host}: {self.reason}"
 
 
 class LinkLost(LinkError):

@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -20,6 +20,27 @@ def instance_name(source: Path) -> str:
     """Return the name of the daemon that runs the configuration in ``source``."""
     identity = f"{os.getuid()}@{socket.gethostname()}:{source.resolve()}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+def state_directory() -> Path:
+    """Return where locks and control sockets are: systemd's place, or the user's."""
+    state = os.environ.get("STATE_DIRECTORY")
+    return Path(state) if state else user_state_path("ssmtunneld")
+
+
+def control_socket(name: str) -> Path:
+    """Return the control socket of the instance called ``name``."""
+    return state_directory() / f"{name}.sock"
+
+
+def control_sockets(source: Path | None) -> list[Path]:
+    """Return the control sockets of the daemon of ``source``, or of all daemons.
+
+    Some may be left behind: a daemon that was killed does not remove its own.
+    """
+    if source is not None:
+        return [control_socket(instance_name(source))]
+    return sorted(state_directory().glob("*.sock"))
 
 
 @contextmanager
@@ -35,22 +56,36 @@ def claim_instance(source: Path, directory: Path | None = None) -> Iterator[str 
     daemon is touched.
     """
     name = instance_name(source)
-    if directory is None:
-        state = os.environ.get("STATE_DIRECTORY")
-        directory = Path(state) if state else user_state_path("ssmtunneld")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(
-            directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-    except OSError:
+    directory = directory or state_directory()
+    path = directory / f"{name}.lock"
+    handle = _lock(path)
+    if handle is None:
         yield None
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield None
-    else:
         yield name
     finally:
+        # While it is still held, so that nobody locks a file that is about to go.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock ``path``; ``None`` if that cannot be."""
+    while True:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:
+            pass  # its holder removed it in between: it locks nothing any more
+        except OSError:
+            os.close(handle)
+            return None
         os.close(handle)

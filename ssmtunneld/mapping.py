@@ -18,6 +18,7 @@ from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import EventLog, get_log
+from ssmtunneld.ops.status import MappingStatus, Subject, mapping_status
 from ssmtunneld.transport.streams import Buffers
 from ssmtunneld.transport.websocket import Liveness
 from ssmtunneld.tunnel.census import Census
@@ -144,6 +145,21 @@ class Mapping:
             self.log.info("listener.bound", address=address)
         return True
 
+    def status(self, now: float) -> MappingStatus:
+        """Return how the mapping is at ``now``, on the loop's clock."""
+        tunnel = self.tunnel
+        port = "" if tunnel.port is None else f":{tunnel.port}"
+        subject = Subject(
+            name=tunnel.name,
+            target=tunnel.target,
+            destination=f"{tunnel.host or 'localhost'}{port}",
+            required=tunnel.required,
+            warm=tunnel.warm,
+            pool=self.pool.snapshot(),
+            server=self.server,
+        )
+        return mapping_status(subject, now)
+
     async def run(self, *, bound: bool) -> None:
         """Serve until cancelled; keep trying to listen where that failed at first."""
         while not bound:
@@ -232,4 +248,5 @@ def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings
         random=shared.random,
         new_id=lambda: os.urandom(16),
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
+        calling=shared.limiter(identity).calling,
     )

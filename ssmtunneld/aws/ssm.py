@@ -239,9 +239,11 @@ class SsmControl(Control):
         try:
             self._terminate(session_id)
         except AwsError as error:
-            self._log.warning("session.abandoned", session=session_id, error=str(error))
+            self._log.warning(
+                "session.abandoned", session_id=session_id, reason=str(error)
+            )
         else:
-            self._log.info("session.discarded", session=session_id)
+            self._log.info("session.discarded", session_id=session_id)
 
     def _discard(self, call: Future[Grant]) -> None:
         """Wait for a StartSession whose caller has gone, and undo it."""

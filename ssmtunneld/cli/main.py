@@ -23,6 +23,7 @@ EXIT_REFUSED: Final = 4
 
 _COMMANDS: Final = {
     "run": "Run the daemon in the foreground.",
+    "status": "Show how the daemon and its tunnels are.",
     "check": "Check a configuration file.",
     "demo": "Try it without AWS: emulator, destinations and daemon in one.",
     "emulator": "Serve the AWS side of Session Manager on loopback.",
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
     options: dict[str, Any] = {"standalone_mode": False}
     try:
-        cli.main(args=None if arguments is None else list(arguments), **options)
+        # Returns what a command returned, or gave to ctx.exit().
+        code = cli.main(args=None if arguments is None else list(arguments), **options)
     except SsmtunneldError as error:
         for line in describe(error):
             click.echo(f"ssmtunneld: {line}", err=True)
@@ -88,6 +90,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    sys.exit(0)
+    sys.exit(code or 0)

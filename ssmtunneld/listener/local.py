@@ -158,8 +158,10 @@ class LocalDuplex(asyncio.Protocol):
     async def send_eof(self) -> None:
         """End our direction once all is sent; idempotent, without effect when lost."""
         if self._lost is None and self._transport is not None:
-            # Every transport here is a TCP or Unix stream: all of them can.
-            self._transport.write_eof()
+            # Every transport here is a TCP or Unix stream: all of them can. The client
+            # may have reset the connection and we have not been told yet.
+            with suppress(OSError):
+                self._transport.write_eof()
 
     def abort(self) -> None:
         """Reset the connection: a TCP client sees an error; idempotent."""

@@ -81,7 +81,7 @@ def _renderers(
         return [_for_journal]
     colors = stream.isatty() and not environ.get("NO_COLOR")
     console = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time")
-    return [stamp, console]
+    return [stamp, _without_controls, console]
 
 
 def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:
@@ -96,7 +96,15 @@ def _as_json(_: object, __: str, event: _Event) -> str:
         "level": event.pop("level"),
         "event": event.pop("event"),
     }
-    return json.dumps({**ordered, **event}, default=str, ensure_ascii=False)
+    return _visible(json.dumps({**ordered, **event}, default=str, ensure_ascii=False))
+
+
+def _without_controls(_: object, __: str, event: _Event) -> _Event:
+    # The renderer shows whatever is no text by its repr, which has none of them.
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = _visible(value)
+    return event
 
 
 def _for_journal(_: object, method: str, event: _Event) -> str:
@@ -110,7 +118,18 @@ def _for_journal(_: object, method: str, event: _Event) -> str:
 def _quoted(value: object) -> str:
     text = str(value)
     plain = bool(text) and text.isprintable() and not set(text) & set(' "=')
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _visible(json.dumps(text, ensure_ascii=False))
+
+
+def _visible(text: str) -> str:
+    """Return ``text`` with escapes, as in JSON, for all that a terminal would obey.
+
+    Much of what is logged comes from the service, from agents and from other libraries:
+    it must neither end a line nor move the cursor.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 class _Bridge(logging.Handler):
@@ -127,5 +146,11 @@ class _Bridge(logging.Handler):
         facts: dict[str, object] = {"library": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             facts["exception"] = record.exc_info[0].__name__
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            message = str(
+                record.msg
+            )  # the library's mistake; it must not become its end
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        getattr(log, level)("library.said", message=record.getMessage(), **facts)
+        getattr(log, level)("library.said", message=message, **facts)

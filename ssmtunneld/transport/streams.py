@@ -91,12 +91,12 @@ class StreamDuplex:
         stream = self._stream
         self._port.send(self, stream, data)
         while stream.pending > SEND_BUFFER:
-            self._check()
             self._writable = asyncio.get_running_loop().create_future()
             try:
                 await self._writable
             finally:
                 self._writable = None
+            self._check()
 
     async def send_eof(self) -> None:
         """End the stream after what was sent."""

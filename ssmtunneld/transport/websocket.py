@@ -18,7 +18,13 @@ from websockets import exceptions, frames
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
-from ssmtunneld.errors import LinkError, LinkLost, LinkRefused, PeerUnresponsive
+from ssmtunneld.errors import (
+    LinkError,
+    LinkLost,
+    LinkRefused,
+    LinkUnreachable,
+    PeerUnresponsive,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,6 +65,7 @@ async def dial(
     *,
     liveness: Liveness,
     ssl_context: ssl.SSLContext | None = None,
+    direct: bool = False,
 ) -> WebSocketLink:
     """Open a websocket to ``url``, which is used byte for byte.
 
@@ -67,8 +74,11 @@ async def dial(
     Raises:
         LinkRefused: The service answered the upgrade with an HTTP error. Redirects are
             errors too: the token must not follow one.
-        LinkLost: There is no connection; says why.
+        LinkUnreachable: There is no connection; says why.
+
+    ``direct`` leaves out the proxies that the environment names.
     """
+    host = url.partition("://")[2].partition("/")[0]
     options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
     try:
         connection = await _Connect(
@@ -84,16 +94,17 @@ async def dial(
             max_queue=None,
             write_limit=WRITE_BUFFER,
             logger=_QUIET,
+            proxy=None if direct else True,
             **options,
         )
     except exceptions.InvalidStatus as error:
-        host = url.partition("://")[2].partition("/")[0]
         raise LinkRefused(error.response.status_code, host) from None
     except TimeoutError:
-        raise LinkLost(f"no connection within {liveness.open_timeout:.0f} s") from None
+        reason = f"no connection within {liveness.open_timeout:.0f} s"
+        raise LinkUnreachable(host, reason) from None
     except (OSError, ImportError, exceptions.WebSocketException) as error:
         # ImportError: a SOCKS proxy is configured and the extra for it not installed.
-        raise LinkLost(_explain(error)) from None
+        raise LinkUnreachable(host, _explain(error)) from None
     assert isinstance(connection, _Connection)
     return WebSocketLink(connection, liveness)
 

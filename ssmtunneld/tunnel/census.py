@@ -71,10 +71,14 @@ class Census:
         for session in await self.sessions(target):
             if ours(session.session_id):
                 limit = session.max_duration
-            elif session.reason.endswith(mark):
+            elif mark and session.reason.endswith(mark):
                 self._log.warning("session.orphaned", session_id=session.session_id)
                 try:
                     await self._control.terminate(session.session_id)
                 except AwsError as error:
-                    self._log.warning("session.abandoned", reason=str(error))
+                    self._log.warning(
+                        "session.abandoned",
+                        session_id=session.session_id,
+                        reason=str(error),
+                    )
         return limit

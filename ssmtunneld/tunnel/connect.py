@@ -5,6 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ssmtunneld.aws.control import Control, Grant
+from ssmtunneld.aws.endpoints import is_loopback_host
 from ssmtunneld.errors import AwsError, LinkRefused
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.link import Link
@@ -44,7 +45,7 @@ class Connector:
 
         Raises:
             LinkRefused: The service answered with an HTTP error, signed or not.
-            LinkLost: There is no connection.
+            LinkUnreachable: There is no connection.
             RequestRejected: The token may not be sent to the host of the grant's URL.
         """
         self._control.check_stream_url(grant.stream_url)
@@ -53,11 +54,17 @@ class Connector:
         except AwsError as error:
             self._log.warning("link.unsigned", reason=str(error), advice=error.advice)
             headers = {}
-        secure = urlsplit(grant.stream_url).scheme == "wss"
-        context = self._tls() if secure else None
+        parts = urlsplit(grant.stream_url)
+        context = self._tls() if parts.scheme == "wss" else None
+        # No proxy leads back to this machine; the API's client does the same.
+        direct = is_loopback_host(parts.hostname or "")
         try:
             return await dial(
-                grant.stream_url, headers, liveness=self._liveness, ssl_context=context
+                grant.stream_url,
+                headers,
+                liveness=self._liveness,
+                ssl_context=context,
+                direct=direct,
             )
         except LinkRefused as error:
             if error.status != _FORBIDDEN or not headers:
@@ -66,5 +73,9 @@ class Connector:
                 "link.signature_refused", reason=str(error), advice=error.advice
             )
         return await dial(
-            grant.stream_url, {}, liveness=self._liveness, ssl_context=context
+            grant.stream_url,
+            {},
+            liveness=self._liveness,
+            ssl_context=context,
+            direct=direct,
         )

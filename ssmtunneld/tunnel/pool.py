@@ -8,6 +8,8 @@ from typing import Final, assert_never
 
 from ssmtunneld.errors import ChannelClosed, NoSessionReady, Recovery, TunnelError
 from ssmtunneld.log import EventLog
+from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Backoff
 from ssmtunneld.tunnel.gauge import Gauge
@@ -47,11 +49,23 @@ that is simply down must not cost one StartSession after the other."""
 
 
 @dataclass(frozen=True, slots=True)
+class MemberSnapshot:
+    """What there is to see of one session."""
+
+    view: SessionView
+    session_id: str | None
+    created: float
+    """When it came into being, on the loop's clock."""
+    terms: Terms | None
+    channel: ChannelStatistics
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSnapshot:
     """What there is to see of a pool."""
 
     name: str
-    sessions: tuple[SessionView, ...]
+    members: tuple[MemberSnapshot, ...]
     waiting: int
     """Local connections that wait for a session."""
     trouble: TunnelError | None
@@ -85,6 +99,16 @@ class _Member:
             idle_since=max(gauge.idle_since, session.since),
             expires_at=None if limit is None else session.created + limit,
             traffic=gauge.rate,
+        )
+
+    def snapshot(self, limit: float | None) -> MemberSnapshot:
+        session = self.session
+        return MemberSnapshot(
+            view=self.view(limit),
+            session_id=session.session_id,
+            created=session.created,
+            terms=session.terms,
+            channel=session.statistics()[0],
         )
 
 
@@ -382,9 +406,10 @@ class Pool:
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
         delay = self._not_before - self._loop.time()
+        limit = self._lifespan.limit
         return PoolSnapshot(
             name=self._name,
-            sessions=tuple(self._views()),
+            members=tuple(m.snapshot(limit) for m in self._members.values()),
             waiting=self._waiting,
             trouble=self.trouble,
             retry_in=delay if delay > 0 else None,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -13,6 +14,7 @@ from ssmtunneld.errors import (
     ChannelClosed,
     LinkError,
     LinkRefused,
+    LinkUnreachable,
     SessionError,
     SessionGone,
     TunnelError,
@@ -63,6 +65,8 @@ class Surroundings:
     new_id: Callable[[], bytes]
     """Returns 16 random bytes."""
     wall_clock_ms: Callable[[], int]
+    calling: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered for as long as a call of StartSession takes."""
 
 
 class Session:
@@ -112,6 +116,7 @@ class Session:
         self._over = asyncio.Event()
         self._stopping = False
         self._retry = asyncio.Event()
+        self._reported = ""
         self._backoff = Backoff(world.random, base=0.2, cap=10.0)
 
     # Life.
@@ -126,7 +131,8 @@ class Session:
         # Whoever waited for its turn to start has not aged by that.
         self.since = self.created = self._loop.time()
         try:
-            grant = await self._world.control.start(self._request)
+            with self._world.calling():
+                grant = await self._world.control.start(self._request)
             self.session_id = grant.session_id
             self._log = self._log.bind(session_id=grant.session_id)
             self._log.info("session.started", target=self._request.target)
@@ -186,11 +192,19 @@ class Session:
     def _lose(self, error: LinkError) -> None:
         self.trouble = error
         self._stop_nops()
-        self._log.info("link.lost", reason=str(error), streams=self.streams)
+        self._report(error)
         if self.phase is Phase.READY:
             self._enter(Phase.RESUMING)
         else:
             self._changed()
+
+    def _report(self, error: LinkError) -> None:
+        if not isinstance(error, LinkUnreachable | LinkRefused):
+            self._log.info("link.lost", reason=str(error), streams=self.streams)
+        elif str(error) != self._reported:
+            # Once, however often it is tried again.
+            self._reported = str(error)
+            self._log.warning("link.failed", reason=str(error), advice=error.advice)
 
     async def _resume(self, grant: Grant) -> Grant:
         deadline = self.since + self._settings.resume_budget
@@ -288,6 +302,7 @@ class Session:
 
     def _opened(self) -> None:
         self.trouble = None
+        self._reported = ""
         self._enter(Phase.READY)
         self._schedule_nop()
 

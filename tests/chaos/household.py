@@ -14,7 +14,7 @@ from tests.chaos.client import rest
 
 @contextmanager
 def environment(directory):
-    """Set what the AWS SDK reads; yield a function that renews the credentials."""
+    """Set what the AWS SDK and the daemon read; yield a function that renews the credentials."""
     credentials = Path(directory) / "credentials"
     numbers = iter(range(1_000_000))
 
@@ -31,8 +31,13 @@ def environment(directory):
         "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "STATE_DIRECTORY": str(directory),
     }
-    before = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+    before = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") or name in wanted
+    }
     for name in before:
         del os.environ[name]
     os.environ.update(wanted)

@@ -1,7 +1,7 @@
 """What goes wrong, and when: a function of a seed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from ssmtunneld.emulator.faults import Action
@@ -15,6 +15,8 @@ class Step:
     verb: str
     """A method of ``Adversary``."""
     arguments: tuple = ()
+    kind: str = "line"
+    """Of which fault it is a part: a key of ``FAULTS``."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def make_schedule(seed, duration, pace=0.22):
         kind = kinds[turn % len(kinds)] if random.random() < 0.7 else random.choice(kinds)
         turn += 1
         window = Window(at, min(at + random.uniform(0.1, 5 * pace), duration))
-        steps.extend(FAULTS[kind](random, window))
+        steps.extend(replace(step, kind=kind) for step in FAULTS[kind](random, window))
         at += random.uniform(0.5 * pace, 1.5 * pace)
     return sorted(steps, key=lambda step: step.at)
 

@@ -280,7 +280,5 @@ class World:
 
 
 def _count_ready(mapping):
-    return sum(
-        view.phase is Phase.READY and not view.retiring
-        for view in mapping.pool.snapshot().sessions
-    )
+    views = [member.view for member in mapping.pool.snapshot().members]
+    return sum(view.phase is Phase.READY and not view.retiring for view in views)

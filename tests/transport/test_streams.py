@@ -124,6 +124,7 @@ async def test_a_stream_that_waits_does_not_keep_another_from_sending():
     stuck, free = port.open_stream(), port.open_stream()
     async with asyncio.TaskGroup() as tasks:
         waiting = _start(tasks, stuck.send(bytes(2 * SEND_BUFFER)))
+        await turns()
         await free.send(b"x")
         assert not waiting.done()
         _round(port)
@@ -212,6 +213,7 @@ async def test_the_remote_end_wakes_who_waits_for_room_and_drops_what_it_sends()
         _arrive(port, (FIN, 3))
     assert waiting.result() is None
     await stream.send(b"dropped too")
+    _arrive(port, (FIN, 3))
     assert _frames(port) == [(FIN, 3, b"")]
 
 
@@ -328,6 +330,17 @@ async def test_closing_sends_what_was_sent_and_is_idempotent():
     await stream.aclose()
     assert _frames(port) == [(SYN, 3, b""), (PSH, 3, b"bye"), (FIN, 3, b"")]
     assert port.streams == 0
+
+
+@virtual
+async def test_the_remote_end_of_a_stream_that_was_closed_here_wakes_nobody():
+    port = _mux_port()
+    stream = port.open_stream()
+    _round(port)
+    await stream.send(bytes(3000))
+    await stream.aclose()
+    _arrive(port, (FIN, 3))
+    assert _frames(port) == [(FIN, 3, b"")]
 
 
 @virtual
@@ -497,6 +510,14 @@ class TestMuxStreamDuplex(DuplexConformance):
         near = port.open_stream()
         yield near, far
         near.abort()
+
+    async def test_sending_to_a_closed_end_fails_at_last(self, pair):
+        """It does not: what the agent would drop is dropped here."""
+        near, far = pair
+        await far.aclose()
+        assert await near.receive() == b""
+        await near.send(bytes(2 * SEND_BUFFER))
+        assert near.sent == 0
 
 
 # A session that is one stream.

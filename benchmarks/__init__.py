@@ -1,0 +1,1 @@
+"""What ssmtunneld costs, how fast it is, and whether it stays so."""

@@ -1,0 +1,176 @@
+"""The command group: help, version, exit codes, and errors of one line each."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+import ssmtunneld
+from ssmtunneld import __version__
+from ssmtunneld.cli import main as program
+from ssmtunneld.cli.main import cli, describe, exit_code, main
+from ssmtunneld.errors import (
+    AccessDenied,
+    AddressInUse,
+    ConfigError,
+    SsmtunneldError,
+    TargetNotConnected,
+)
+
+
+def call(capsys, *arguments):
+    """Return the exit code, and what was printed on both streams."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_lists_every_command_with_what_it_does(capsys, option):
+    code, out, err = call(capsys, option)
+    assert (code, err) == (0, "")
+    for name, words in program._COMMANDS.items():
+        assert f"  {name}" in out
+        assert words.split(".")[0][:30] in out
+
+
+@pytest.mark.parametrize("command", list(program._COMMANDS))
+def test_every_command_exists_and_has_help(capsys, command):
+    code, out, err = call(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: ")
+    first = cli.get_command(click.Context(cli), command).help.splitlines()[0]
+    assert first.rstrip(".").split(";")[0][:25] in out
+
+
+def test_the_version_is_the_packages(capsys):
+    assert call(capsys, "--version") == (0, f"ssmtunneld, version {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu"], "No such command 'rnu'"),
+        (["run", "--log-level", "loud"], "'loud' is not one of"),
+        (["check", "--colour"], "--colour"),
+    ],
+)
+def test_wrong_usage_is_said_and_ends_with_2(capsys, arguments, words):
+    code, out, err = call(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_without_a_command_there_is_help(capsys):
+    code, out, err = call(capsys)
+    assert code in {0, 2}  # click 8.2 changed its mind
+    assert "Commands:" in out + err
+
+
+ERRORS = [
+    (ConfigError(["a:1: x: y", "a:2: z: w"]), 2, ["a:1: x: y", "a:2: z: w"]),
+    (
+        AddressInUse("127.0.0.1:1", "taken", "sshd, pid 1"),
+        1,
+        [
+            "cannot listen on 127.0.0.1:1: taken (held by sshd, pid 1); "
+            "stop sshd, pid 1 or choose another address"
+        ],
+    ),
+    (SsmtunneldError("no\nnewline"), 1, ["no newline"]),
+    (
+        AccessDenied("StartSession", "AccessDenied", "no", "ask"),
+        4,
+        ["StartSession failed: AccessDenied: no; ask"],
+    ),
+    (
+        TargetNotConnected("StartSession", "TargetNotConnected", "i-1"),
+        4,
+        ["StartSession failed: TargetNotConnected: i-1"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "lines"), ERRORS)
+def test_every_error_has_its_exit_code_and_its_lines(
+    capsys, monkeypatch, error, code, lines
+):
+    assert exit_code(error) == code
+    assert describe(error) == lines
+
+    def fail(**_):
+        raise error
+
+    command = click.Command("fail", callback=fail)
+    monkeypatch.setattr(cli, "get_command", lambda *_: command)
+    expected = "".join(f"ssmtunneld: {line}\n" for line in lines)
+    assert call(capsys, "fail") == (code, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (click.Abort(), 130), (click.exceptions.Exit(7), 7)],
+)
+def test_an_interrupted_command_ends_as_a_shell_expects(
+    capsys, monkeypatch, error, code
+):
+    def fail(**_):
+        raise error
+
+    command = click.Command("fail", callback=fail)
+    monkeypatch.setattr(cli, "get_command", lambda *_: command)
+    assert call(capsys, "fail")[0] == code
+
+
+def test_the_arguments_are_the_processes_unless_given(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ssmtunneld", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert __version__ in capsys.readouterr().out
+
+
+_PROBE = """
+import json, sys
+sys.argv = ["ssmtunneld", {argument!r}]
+try:
+    import runpy
+    runpy.run_module("ssmtunneld", run_name="__main__")
+except SystemExit as end:
+    code = end.code
+heavy = ["boto3", "botocore", "aiohttp", "pydantic", "websockets", "uvloop", "asyncio"]
+loaded = [name for name in heavy if name in sys.modules]
+sys.stderr.write(json.dumps([code, loaded]))
+"""
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_does_not_wait_for_what_it_does_not_need(argument):
+    result = subprocess.run(
+        [sys.executable, "-c", _PROBE.format(argument=argument)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, loaded = json.loads(result.stderr)
+    assert not code
+    assert loaded == [name for name in loaded if name == "asyncio"]
+
+
+def test_the_package_offers_its_api_and_nothing_else():
+    assert ssmtunneld.open_tunnel.__module__ == "ssmtunneld.api"
+    assert ssmtunneld.LocalTunnel.__module__ == "ssmtunneld.api"
+    assert {*ssmtunneld.__all__} == {"LocalTunnel", "__version__", "open_tunnel"}
+    with pytest.raises(AttributeError, match="no attribute 'tunnel'"):
+        ssmtunneld.tunnel_that_is_not_there = ssmtunneld.__getattr__("tunnel")
+
+
+def test_the_module_runs_the_command_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ssmtunneld", "--version"])
+    module = importlib.import_module("ssmtunneld.__main__")
+    with pytest.raises(SystemExit):
+        module.main()
+    assert __version__ in capsys.readouterr().out

@@ -1,0 +1,276 @@
+"""How lines look, which of them are written, and that nobody can forge one."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+import structlog
+
+from ssmtunneld.log import get_log
+from ssmtunneld.ops import logs
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"
+LEVELS = ["debug", "info", "warning", "error"]
+JOURNAL = {"JOURNAL_STREAM": "8:12345"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.configure(**before)
+    root.handlers = handlers
+    root.setLevel(level)
+    logs.set_level("info")
+
+
+def written(form, do=None, *, level="debug", stream=None, environ=None):
+    """Return what is written while ``do``, by default one line, is done."""
+    stream = stream or io.StringIO()
+    logs.configure(level, form, stream=stream, environ=environ or {})
+    if do is None:
+        get_log(mapping="db").info("session.ready", agent="3.3", took_ms=3)
+    else:
+        do()
+    return stream.getvalue()
+
+
+# Forms.
+
+
+def test_text_has_a_time_a_level_an_event_and_facts():
+    pattern = (
+        rf"{STAMP} \[info     \] session\.ready +agent=3\.3 mapping=db took_ms=3\n"
+    )
+    for form in ("text", "auto"):
+        assert re.fullmatch(pattern, written(form))
+
+
+def test_json_is_one_object_a_line_and_begins_alike():
+    line = written("json")
+    assert line.endswith("}\n")
+    found = json.loads(line)
+    assert re.fullmatch(STAMP, found.pop("time"))
+    assert list(found.items()) == [
+        ("level", "info"),
+        ("event", "session.ready"),
+        ("mapping", "db"),
+        ("agent", "3.3"),
+        ("took_ms", 3),
+    ]
+
+
+def test_json_stays_json_in_the_journal():
+    assert json.loads(written("json", environ=JOURNAL))["event"] == "session.ready"
+
+
+def test_json_shows_what_is_not_json_as_text(tmp_path):
+    line = written("json", lambda: get_log().info("a.b", path=tmp_path))
+    assert json.loads(line)["path"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("level", "prefix"), [*zip(LEVELS, ["<7>", "<6>", "<4>", "<3>"], strict=True)]
+)
+def test_the_journal_gets_levels_as_prefixes_and_no_time(level, prefix):
+    line = written(
+        "auto",
+        lambda: getattr(get_log(mapping="db"), level)(
+            "a.b", why="it is", n=1, empty=""
+        ),
+        environ=JOURNAL,
+    )
+    assert line == f'{prefix}a.b mapping=db why="it is" n=1 empty=""\n'
+
+
+def test_an_event_without_facts_is_just_its_name():
+    assert written("auto", lambda: get_log().info("a.b"), environ=JOURNAL) == "<6>a.b\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "colours"),
+    [
+        (Terminal, {}, True),
+        (Terminal, {"NO_COLOR": ""}, True),  # no-color.org: only if not empty
+        (Terminal, {"NO_COLOR": "1"}, False),
+        (io.StringIO, {}, False),
+    ],
+)
+def test_colours_are_for_terminals_of_people_who_want_them(stream, environ, colours):
+    line = written("auto", stream=stream(), environ=environ)
+    assert ("\x1b[" in line) is colours
+    assert "session.ready" in line
+
+
+def test_by_default_lines_go_to_standard_error_as_the_environment_says(
+    capsys, monkeypatch
+):
+    monkeypatch.setenv("JOURNAL_STREAM", "1:1")
+    logs.configure("info", "auto")
+    get_log().info("a.b")
+    assert capsys.readouterr() == ("", "<6>a.b\n")
+
+
+# Levels.
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_less_important_than_the_level_is_not_written(level):
+    def say():
+        for each in LEVELS:
+            getattr(get_log(), each)(f"a.{each}")
+
+    lines = written("auto", say, level=level, environ=JOURNAL).splitlines()
+    assert [line[3:] for line in lines] == [
+        f"a.{each}" for each in LEVELS[LEVELS.index(level) :]
+    ]
+
+
+def test_the_level_can_change_for_loggers_that_exist_already():
+    def say():
+        log = get_log(mapping="db").bind(session=1)
+        log.debug("a.one")
+        logs.set_level("debug")
+        log.debug("a.two")
+        logs.set_level("error")
+        log.warning("a.three")
+
+    text = written("auto", say, level="info", environ=JOURNAL)
+    assert text == "<7>a.two mapping=db session=1\n"
+
+
+# What other libraries say.
+
+
+def library(level, *arguments, **keywords):
+    return lambda: logging.getLogger("botocore.x").log(level, *arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (logging.WARNING, "warning"),
+        (logging.ERROR, "error"),
+        (logging.CRITICAL, "error"),
+    ],
+)
+def test_a_librarys_warning_is_an_event_of_ours(level, name):
+    found = json.loads(written("json", library(level, "%s is %d", "it", 3)))
+    del found["time"]
+    assert found == {
+        "level": name,
+        "event": "library.said",
+        "library": "botocore.x",
+        "message": "it is 3",
+    }
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_a_librarys_chatter_is_never_written_whatever_our_level(level):
+    assert written("json", library(level, "a token")) == ""
+
+
+def test_our_level_holds_for_libraries_too():
+    assert written("json", library(logging.WARNING, "x"), level="error") == ""
+
+
+def test_an_exception_is_told_by_its_type_and_without_its_words():
+    def fail():
+        try:
+            int("a token")
+        except ValueError:
+            logging.getLogger("asyncio").exception("it failed")
+
+    text = written("json", fail)
+    found = json.loads(text)
+    assert found["exception"] == "ValueError"
+    assert found["message"] == "it failed"
+    assert "a token" not in text
+    assert "Traceback" not in text
+
+
+def test_an_exception_that_is_none_is_not_told():
+    found = json.loads(written("json", library(40, "x", exc_info=True)))
+    assert "exception" not in found
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [("%d", ["many"]), ("%(name)s", [{"other": 1}]), ("%q", [1])],
+)
+def test_a_librarys_slip_does_not_become_its_end(message, arguments):
+    found = json.loads(written("json", library(30, message, *arguments)))
+    assert found["message"] == message
+
+
+# Forgery.
+
+
+FORGERIES = [
+    "x\n2026-01-01T00:00:00Z [error    ] daemon.stopped",
+    'x\n<0>daemon.stopped\n{"event": "daemon.stopped"}',
+    "x\r\n",
+    "\x1b[2K\x1b[1A\x1b[31m",
+    "\x9b31m",
+    "\x1b]0;title\x07",
+    "x\u2028y\u2029z\x85\x0b\x0c\x1c",
+    "\u202egnorw",
+    "\udc80",
+    "\U000e0001",
+    "\x00\x7f",
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.parametrize(
+    ("form", "environ"), [("text", {}), ("json", {}), ("auto", JOURNAL)]
+)
+def test_no_value_can_end_a_line_or_move_the_cursor(form, environ, forgery):
+    def say():
+        log = get_log(mapping="db")
+        log.info("agent.said", notice=forgery, notices=[forgery])
+        log.info("a.b")
+
+    text = written(form, say, environ=environ)
+    assert text.count("\n") == 2
+    assert text.replace("\n", "").isprintable()
+    assert len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_json_gives_back_what_was_said(forgery):
+    line = written("json", lambda: get_log().info("a.b", said=forgery))
+    assert json.loads(line)["said"] == forgery
+
+
+def test_what_people_write_is_left_as_it_is():
+    for form, environ in (("text", {}), ("json", {}), ("auto", JOURNAL)):
+        text = written(
+            form, lambda: get_log().info("a.b", user="Žofie-東京"), environ=environ
+        )
+        assert "Žofie-東京" in text
+
+
+def test_what_cannot_be_encoded_does_not_stop_the_program():
+    program = (
+        "from ssmtunneld.ops import logs; from ssmtunneld.log import get_log; "
+        "logs.configure('info', 'text'); get_log().info('a.b', user='\\u017d\\udc80')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert result.stderr.count(b"\n") == 1
+    assert b"a.b" in result.stderr
