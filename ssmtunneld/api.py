@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import assert_never
 
 from ssmtunneld.config import TcpAddress, Tunnel, UnixAddress, parse_address
 from ssmtunneld.errors import NoSessionReady
@@ -73,6 +74,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     Raises:
         ValueError: An argument makes no sense.
         AddressInUse: The local address is taken.
+        PermissionError: The local address is not for us.
         TunnelError: No session could be started within ``ready_timeout``; the kind
             says why, its ``advice`` what to do.
     """
@@ -132,3 +134,5 @@ def _describe(mapping: RunningMapping) -> LocalTunnel:
             return LocalTunnel(host, port)
         case UnixAddress(path):
             return LocalTunnel("", 0, str(path))
+        case _:
+            assert_never(address)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import urllib.request
 
 import pytest
@@ -82,6 +83,11 @@ async def test_what_is_printed_is_a_configuration_and_what_to_type(monkeypatch):
             assert await world.ask(*line, b"every line\n") == b"every line\n"
         web = int((await screen.wait_for(r"curl http://127\.0\.0\.1:(\d+)/"))[1])
         async with connection(web) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"Content-Length: %d\r\n" % len(body) in head
+        async with connection(web) as (reader, writer):
             writer.write(b"no HTTP" * 20_000)  # more than a request's head may be
             writer.write_eof()
             assert await _answer(reader) == b"", "a page for what was no request"
@@ -112,12 +118,16 @@ async def test_ssh_and_netcat_are_named_only_where_they_are(monkeypatch, netcat)
 
 
 async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
-    with world.socket.create_server(("127.0.0.1", 0)) as holder:
-        taken = holder.getsockname()[1]
-        monkeypatch.setattr(demo, "_free_port", lambda: taken)
-        monkeypatch.setattr(demo, "_SSH_PORT", 1)
-        screen = Screen()
-        async with world.logging():
-            with pytest.raises(SsmtunneldError):
+    monkeypatch.setattr(demo, "_SSH_PORT", 1)
+    screen = Screen()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        taken = iter([one.getsockname()[1], two.getsockname()[1]])
+        monkeypatch.setattr(demo, "_free_port", lambda: next(taken))
+        async with world.logging() as events:
+            with pytest.raises(SsmtunneldError, match="no mapping can listen"):
                 await run_demo(screen.say)
     assert "Ready" not in screen.text
+    assert len(events.find("listener.failed")) == 2

@@ -28,9 +28,28 @@ def test_only_one_holds_an_instance_at_a_time(tmp_path):
             assert other not in {None, first}
     with claim_instance(path, locks) as again:
         assert again == first
-    (mode,) = {entry.stat().st_mode & 0o777 for entry in locks.iterdir()}
-    assert mode == 0o600
+        (lock,) = locks.iterdir()
+        assert lock.stat().st_mode & 0o777 == 0o600
+    assert not list(locks.iterdir())
     assert locks.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lock_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    lock = tmp_path / f"{instance_name(path)}.lock"
+    stale = os.open(lock, os.O_RDWR | os.O_CREAT)
+    lock.unlink()
+    real_open, opened = os.open, []
+
+    def open_stale_first(*args, **kwargs):
+        opened.append(args)
+        return stale if len(opened) == 1 else real_open(*args, **kwargs)
+
+    monkeypatch.setattr("ssmtunneld.instance.os.open", open_stale_first)
+    with claim_instance(path, tmp_path) as name:
+        assert name == instance_name(path)
+        assert lock.exists()
+    assert len(opened) == 2
 
 
 def test_the_lock_is_given_back_when_the_daemon_fails(tmp_path):

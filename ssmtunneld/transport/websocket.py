@@ -115,6 +115,9 @@ def _explain(error: BaseException) -> str:
             f"the certificate is not trusted ({error.verify_message}); "
             "set AWS_CA_BUNDLE if a proxy here inspects TLS"
         )
+    if isinstance(error, exceptions.InvalidProxy):
+        # Its own words repeat the proxy's address, and that may hold a password.
+        return f"the proxy that the environment names cannot be used: {error.msg}"
     return str(error) or type(error).__name__
 
 

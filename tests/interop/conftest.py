@@ -57,7 +57,8 @@ class Emulator:
 
     def state(self):
         """Return the document of the emulator's admin path."""
-        assert self.program.process.poll() is None, self.program.log()
+        status = self.program.process.poll()
+        assert status is None, f"it ended with {status}:\n{self.program.log()}"
         with urllib.request.urlopen(f"{self.endpoint}/_emulator/state") as answer:
             return json.load(answer)
 

@@ -226,7 +226,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _check(self):
         assert not self.running.done(), self.running
-        views = self.rig.pool.snapshot().sessions
+        views = self.rig.views
         self._check_size(views)
         retiring = {v.number: v.streams for v in views if v.retiring}
         for number, streams in retiring.items():
@@ -261,11 +261,7 @@ class PoolMachine(RuleBasedStateMachine):
             if session.wire is not None and session.wire.vanished:
                 session.lose_wire()
         await self._watch(RECOVERY)
-        ready = [
-            v
-            for v in self.rig.pool.snapshot().sessions
-            if v.phase is Phase.READY and not v.retiring
-        ]
+        ready = [v for v in self.rig.views if v.phase is Phase.READY and not v.retiring]
         assert len(ready) >= self.policy.warm, self.rig.pool.snapshot()
         await check_alive(await self.rig.pool.open_stream(15))
         self.running.cancel()

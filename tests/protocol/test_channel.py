@@ -46,7 +46,6 @@ from tests.support.bench import (
     output,
     pause,
     request,
-    sent,
     start,
 )
 

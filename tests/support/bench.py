@@ -1,7 +1,7 @@
 """A bench for one channel: say when, say what, see what it wants (style 7.2).
 
-What the channel transmits is shown decoded, as ``Sent`` and ``Acked``, so that a failing
-test is a diff of two short lists.
+What the channel transmits is shown decoded, as ``Sent`` and ``Acked``, so that a
+failing test is a diff of two short lists.
 """
 
 from collections.abc import Iterable
@@ -161,7 +161,7 @@ class Bench:
         self.now = now
         return self
 
-    def attach(self, token: str = "token") -> list[object]:  # noqa: S107 - a made-up one
+    def attach(self, token: str = "token") -> list[object]:
         """Give the channel a websocket."""
         self.core.attach("request", Secret(token), self.now)
         return self.effects()

@@ -1,7 +1,7 @@
 """An event loop in virtual time: hours of waiting cost microseconds (style 7.2).
 
-``asyncio.sleep``, ``timeout``, ``call_at`` and ``TaskGroup`` work unchanged. Use it with
-links in memory only: with sockets the clock could jump while bytes are under way.
+``asyncio.sleep``, ``timeout``, ``call_at`` and ``TaskGroup`` work unchanged. Use it
+with links in memory only: with sockets the clock could jump while bytes are under way.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """The agent's half of a data channel, as simple as the tables of protocol 4 to 6.
 
-It is written from the agent's columns, not from our code, and keeps nothing but what
-they say: it looks at its oldest message only, measures repetitions too, throws away what
-comes before its handshake is complete, and does not answer before its plugin is ready.
+It is written from the agent's columns, not from our code, and does nothing but what
+they say: it looks at its oldest message only, measures repetitions too, throws away
+what comes before its handshake is complete, and answers nothing before its plugin is
+ready.
 """
 
 from random import Random

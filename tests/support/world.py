@@ -170,7 +170,7 @@ class World:
         self.now = until
 
     def run_until_quiet(self, limit: int = 20_000) -> None:
-        """Let everything happen until nothing is left to do, or the channel is closed."""
+        """Let everything happen until both ends rest, or the channel is closed."""
         for _ in range(limit):
             if not self.step():
                 return

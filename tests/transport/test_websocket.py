@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import logging
 import socket
@@ -18,7 +18,7 @@ from websockets.asyncio.server import serve
 from websockets.frames import Opcode
 from websockets.http11 import Response
 
-from ssmtunneld.errors import LinkLost, LinkRefused, PeerUnresponsive
+from ssmtunneld.errors import LinkLost, LinkRefused, LinkUnreachable, PeerUnresponsive
 from ssmtunneld.transport.websocket import (
     MAX_MESSAGE,
     PING_PAYLOAD,
@@ -107,7 +107,11 @@ async def serving(*, greet=None, refuse=None, **options):
         requests.append(request)
         return None if refuse is None else refuse(connection)
 
-    options = {"compression": None, "ping_interval": None, "close_timeout": 0.1} | options
+    options = {
+        "compression": None,
+        "ping_interval": None,
+        "close_timeout": 0.1,
+    } | options
     async with serve(
         handler, "127.0.0.1", 0, process_request=process_request, **options
     ) as server:
@@ -172,16 +176,16 @@ async def test_a_redirect_is_refused_because_the_token_must_not_follow_it():
         assert len(service.requests) == 1
 
 
-async def test_nobody_listening_is_a_lost_link():
+async def test_nobody_listening_is_no_link():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
-        with pytest.raises(LinkLost, match=r"[Cc]onnect"):
+        with pytest.raises(LinkUnreachable, match=r"[Cc]onnect"):
             await dial(url, {}, liveness=CALM)
 
 
-async def test_a_url_that_is_none_is_a_lost_link():
-    with pytest.raises(LinkLost, match="isn't a valid URI"):
+async def test_a_url_that_is_none_is_no_link():
+    with pytest.raises(LinkUnreachable, match="isn't a valid URI"):
         await dial("https://127.0.0.1/", {}, liveness=CALM)
 
 
@@ -192,7 +196,7 @@ async def test_an_upgrade_that_is_never_answered_is_given_up():
     )
     async with server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(LinkLost, match="no connection within"):
+        with pytest.raises(LinkUnreachable, match="no connection within"):
             await dial(
                 f"ws://127.0.0.1:{port}/", {}, liveness=Liveness(open_timeout=0.05)
             )
@@ -200,7 +204,7 @@ async def test_an_upgrade_that_is_never_answered_is_given_up():
             writer.close()
 
 
-async def test_an_answer_that_is_no_http_is_a_lost_link():
+async def test_an_answer_that_is_no_http_is_no_link():
     async def answer(reader, writer):
         writer.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
         writer.close()
@@ -208,7 +212,7 @@ async def test_an_answer_that_is_no_http_is_a_lost_link():
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(LinkLost):
+        with pytest.raises(LinkUnreachable):
             await dial(f"ws://127.0.0.1:{port}/", {}, liveness=CALM)
 
 
@@ -252,17 +256,33 @@ async def test_the_environments_http_proxy_is_used(monkeypatch):
         port = server.sockets[0].getsockname()[1]
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-        with pytest.raises(LinkLost, match="407"):
+        with pytest.raises(LinkUnreachable, match="407"):
             await dial("ws://service.example:80/", {}, liveness=CALM)
     assert asked == [b"service.example:80"]
 
 
-async def test_a_socks_proxy_that_cannot_be_used_is_a_lost_link(monkeypatch):
+async def test_without_proxies_the_environment_does_not_matter(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with serving() as service:
+        link = await dial(service.url, {}, liveness=CALM, direct=True)
+        link.abort()
+
+
+async def test_a_proxy_that_cannot_be_one_is_explained_without_its_password(
+    monkeypatch,
+):
+    monkeypatch.setenv("https_proxy", "ftp://user:canary@127.0.0.1:1")
+    with pytest.raises(LinkUnreachable, match=r"proxy .* cannot be used") as caught:
+        await dial("wss://service.example/", {}, liveness=CALM)
+    assert "canary" not in f"{caught.value} {caught.value!r}"
+
+
+async def test_a_socks_proxy_that_cannot_be_used_is_no_link(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         monkeypatch.setenv("socks_proxy", f"socks5h://127.0.0.1:{port}")
-        with pytest.raises(LinkLost, match="proxy"):
+        with pytest.raises(LinkUnreachable, match="proxy"):
             await dial("wss://service.example/", {}, liveness=CALM)
 
 
@@ -272,7 +292,7 @@ async def test_a_socks_proxy_needs_an_extra_package(monkeypatch):
 
     monkeypatch.setattr("websockets.asyncio.client.connect_socks_proxy", without_it)
     monkeypatch.setenv("socks_proxy", "socks5h://127.0.0.1:1")
-    with pytest.raises(LinkLost, match="requires python-socks"):
+    with pytest.raises(LinkUnreachable, match="requires python-socks"):
         await dial("wss://service.example/", {}, liveness=CALM)
 
 
@@ -281,7 +301,7 @@ def certificate(tmp_path):
     """Return a server context whose certificate nobody has signed, and its file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    begin = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     alternative = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     signed = (
         x509.CertificateBuilder()
@@ -290,7 +310,7 @@ def certificate(tmp_path):
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=2))
+        .not_valid_after(begin + dt.timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -311,7 +331,7 @@ def certificate(tmp_path):
 async def test_a_certificate_that_nobody_signed_is_explained(certificate):
     context, _ = certificate
     async with serving(ssl=context) as service:
-        with pytest.raises(LinkLost, match="not trusted .*AWS_CA_BUNDLE"):
+        with pytest.raises(LinkUnreachable, match=r"not trusted .*AWS_CA_BUNDLE"):
             await dial(service.url, {}, liveness=CALM)
 
 
@@ -335,7 +355,11 @@ async def test_text_and_messages_go_out_in_order():
     async with serving() as service, linked(service) as (link, _, service_end):
         link.send_text("introduction")
         link.send([b"a", b"b"])
-        assert [await service_end.recv() for _ in range(3)] == ["introduction", b"a", b"b"]
+        assert [await service_end.recv() for _ in range(3)] == [
+            "introduction",
+            b"a",
+            b"b",
+        ]
 
 
 async def test_messages_arrive_in_order_binary_and_text_alike():
@@ -395,15 +419,17 @@ async def test_what_arrives_before_the_start_is_delivered_first():
     async def greet(connection):
         await connection.send(b"first")
 
-    async with serving(greet=greet) as service:
-        async with linked(service, start=False) as (link, receiver, service_end):
-            # A pong comes behind everything that was sent before its ping.
-            async with asyncio.timeout(PATIENCE):
-                await (await service_end.ping())
-            link.start(receiver)
-            assert receiver.messages == [b"first"]
-            await service_end.send(b"second")
-            await receiver.until(lambda: len(receiver.messages) == 2)
+    async with (
+        serving(greet=greet) as service,
+        linked(service, start=False) as (link, receiver, service_end),
+    ):
+        # A pong comes behind everything that was sent before its ping.
+        async with asyncio.timeout(PATIENCE):
+            await (await service_end.ping())
+        link.start(receiver)
+        assert receiver.messages == [b"first"]
+        await service_end.send(b"second")
+        await receiver.until(lambda: len(receiver.messages) == 2)
 
 
 # The end.
@@ -741,7 +767,9 @@ async def test_no_log_at_any_level_shows_the_token_or_what_is_sent(caplog):
 
 async def test_a_refusal_shows_neither_headers_nor_the_path():
     def refuse(connection):
-        return Response(HTTPStatus.FORBIDDEN, "Forbidden", connection.respond(403, "").headers)
+        return Response(
+            HTTPStatus.FORBIDDEN, "Forbidden", connection.respond(403, "").headers
+        )
 
     async with serving(refuse=refuse) as service:
         with pytest.raises(LinkRefused) as caught:

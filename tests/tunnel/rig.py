@@ -16,7 +16,7 @@ from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.limiter import StartLimiter
-from ssmtunneld.tunnel.plan import Phase, Policy
+from ssmtunneld.tunnel.plan import Phase, Policy, SessionView
 from ssmtunneld.tunnel.pool import Pool
 from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
 from tests.support.fake_control import FakeControl, FakeSession, Service, elapse
@@ -54,7 +54,9 @@ class Journal:
         return [dict(e) for e in self._capture.entries if e["event"] == event]
 
 
-def surroundings(control: FakeControl, seed: int = 1) -> Surroundings:
+def surroundings(
+    control: FakeControl, limiter: StartLimiter, seed: int = 1
+) -> Surroundings:
     """Return what a session uses of the world, all of it in memory."""
     ids = count(1)
     return Surroundings(
@@ -63,6 +65,7 @@ def surroundings(control: FakeControl, seed: int = 1) -> Surroundings:
         random=Random(seed),
         new_id=lambda: next(ids).to_bytes(16),
         wall_clock_ms=lambda: STAMP_MS,
+        calling=limiter.calling,
     )
 
 
@@ -78,7 +81,7 @@ class SessionRig:
         self.session = Session(
             1,
             REQUEST,
-            surroundings(self.control),
+            surroundings(self.control, StartLimiter(2.0, 4)),
             settings,
             log=self.journal.log,
             changed=self._note_change,
@@ -139,7 +142,8 @@ class PoolRig:
         self.control = FakeControl(service)
         self.journal = Journal()
         self.made: list[Session] = []
-        world = surroundings(self.control, seed)
+        limiter = limiter or StartLimiter(2.0, 4)
+        world = surroundings(self.control, limiter, seed)
 
         def make(number: int, changed: Callable[[], None]) -> Session:
             session = Session(
@@ -152,7 +156,7 @@ class PoolRig:
             "db",
             make,
             policy,
-            limiter=limiter or StartLimiter(2.0, 4),
+            limiter=limiter,
             random=Random(seed),
             log=self.journal.log,
             lifespan=lifespan,
@@ -162,8 +166,12 @@ class PoolRig:
     @property
     def ready(self) -> int:
         """Sessions that take streams."""
-        views = self.pool.snapshot().sessions
-        return sum(v.phase is Phase.READY and not v.retiring for v in views)
+        return sum(v.phase is Phase.READY and not v.retiring for v in self.views)
+
+    @property
+    def views(self) -> list[SessionView]:
+        """The sessions as the plan sees them."""
+        return [member.view for member in self.pool.snapshot().members]
 
     async def until_ready(self, count: int = 1, patience: float = 60.0) -> None:
         """Return once ``count`` sessions are ready."""

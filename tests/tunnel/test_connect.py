@@ -9,8 +9,8 @@ from websockets.http11 import Request, Response
 from ssmtunneld.aws.control import Control, Grant
 from ssmtunneld.errors import (
     CredentialsUnusable,
-    LinkLost,
     LinkRefused,
+    LinkUnreachable,
     RequestRejected,
 )
 from ssmtunneld.secret import Secret
@@ -158,6 +158,6 @@ async def test_the_token_goes_nowhere_else():
 async def test_wss_uses_the_context_that_was_given():
     desk = Desk()
     async with open_door() as door:
-        with pytest.raises(LinkLost):
+        with pytest.raises(LinkUnreachable):
             await desk.connector.connect(door.grant("wss"))
         assert desk.contexts == 1

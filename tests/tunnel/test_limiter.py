@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.tunnel.limiter import StartLimiter
+from ssmtunneld.tunnel.limiter import MOST_CALLS, StartLimiter
 from tests.support.clockwork import run_virtual
 from tests.support.fake_control import elapse
 
@@ -51,6 +51,36 @@ def test_a_cancelled_start_loses_its_place_and_nobody_starts_earlier_for_it():
         return times
 
     assert run_virtual(main()) == pytest.approx([2.0])
+
+
+def test_only_as_many_calls_are_under_way_as_there_are_threads_for_them():
+    async def call(limiter: StartLimiter, times: list[float]) -> None:
+        await acquired_at(limiter, times)
+        with limiter.calling():
+            await elapse(100)
+
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=1000.0, burst=100)
+        times: list[float] = []
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(2 * MOST_CALLS + 1):
+                tasks.create_task(call(limiter, times), name=f"call {number}")
+        return times
+
+    times = run_virtual(main())
+    rounds = [0] * MOST_CALLS + [100] * MOST_CALLS + [200]
+    assert times == pytest.approx(rounds, abs=0.1)
+
+
+def test_a_call_that_fails_makes_room_too():
+    async def main() -> None:
+        limiter = StartLimiter(rate=1000.0, burst=100)
+        for _ in range(2 * MOST_CALLS):
+            await limiter.acquire()
+            with pytest.raises(ValueError, match="refused"), limiter.calling():
+                raise ValueError("refused")
+
+    run_virtual(main())
 
 
 @given(

@@ -99,11 +99,14 @@ async def test_using_a_session_after_a_quiet_hour_starts_no_other():
 async def test_a_pool_shows_what_it_has():
     async with living_pool() as rig:
         empty = rig.pool.snapshot()
-        assert (empty.name, empty.sessions, empty.trouble) == ("db", (), None)
+        assert (empty.name, empty.members, empty.trouble) == ("db", (), None)
         await rig.open()
         snapshot = rig.pool.snapshot()
-        (view,) = snapshot.sessions
-        assert (view.phase, view.streams) == (Phase.READY, 1)
+        (member,) = snapshot.members
+        assert (member.view.phase, member.view.streams) == (Phase.READY, 1)
+        assert (member.session_id, member.created) == ("s-1", 0.0)
+        assert member.terms.agent_version == "3.3.987.0"
+        assert member.channel.acknowledged > 0
         assert (snapshot.waiting, snapshot.retry_in) == (0, None)
 
 
@@ -120,7 +123,7 @@ async def test_a_lazy_pool_starts_one_session_for_the_first_connection():
         assert rig.control.alive
         await elapse(10)
         assert not rig.control.alive
-        assert rig.pool.snapshot().sessions == ()
+        assert rig.views == []
 
 
 @virtual
@@ -169,7 +172,7 @@ async def test_bulk_traffic_gets_company_and_a_new_stream_goes_elsewhere():
         tasks.create_task(download(rig, stop), name="download")
         await rig.until_ready(2)
         await rig.open()
-        loaded, free = rig.pool.snapshot().sessions
+        loaded, free = rig.views
         assert (loaded.bulk, loaded.streams) == (True, 1)
         assert (free.bulk, free.streams) == (False, 1)
         stop.set()
@@ -182,7 +185,7 @@ async def test_whoever_finds_all_full_waits_for_the_next_session():
     async with living_pool(policy) as rig:
         await rig.open()
         await rig.open()
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1, 1]
+        assert [v.streams for v in rig.views] == [1, 1]
 
 
 @virtual
@@ -194,7 +197,7 @@ async def test_whoever_has_waited_for_long_shares_a_full_session():
         asked_at = now()
         await rig.pool.open_stream(15)
         assert GROWTH_PATIENCE <= now() - asked_at < GROWTH_PATIENCE + 2
-        assert [v.streams for v in rig.pool.snapshot().sessions if v.streams] == [2]
+        assert [v.streams for v in rig.views if v.streams] == [2]
 
 
 @virtual
@@ -215,10 +218,10 @@ async def test_a_session_that_does_not_move_gets_no_streams_while_there_is_anoth
         await stuck.send(b"into the void")
         await rig.until_ready(2)
         await elapse(5)
-        first, second = rig.pool.snapshot().sessions
+        first, second = rig.views
         assert (first.stalled, second.stalled) == (True, False)
         await rig.open()
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1, 1]
+        assert [v.streams for v in rig.views] == [1, 1]
         assert rig.starts_until_now() == 2
 
 
@@ -303,7 +306,7 @@ async def test_a_cancelled_wait_leaves_nothing_and_the_next_one_is_served():
         await elapse(0)
         assert rig.pool.snapshot().waiting == 0
         await rig.open()
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1]
+        assert [v.streams for v in rig.views] == [1]
         assert rig.starts_until_now() == 1
 
 
@@ -536,12 +539,12 @@ async def test_a_session_is_replaced_before_its_end_and_its_streams_live_on():
         await elapse(3500)
         assert rig.ready == 1
         assert rig.starts_until_now() == 2
-        retired, serving = rig.pool.snapshot().sessions
+        retired, serving = rig.views
         assert (retired.retiring, retired.streams) == (True, 1)
         assert not serving.retiring
         await check_alive(stream)
         await rig.open()
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1, 1]
+        assert [v.streams for v in rig.views] == [1, 1]
         await stream.aclose()
         await elapse(2)
         assert len(rig.control.alive) == 1
@@ -586,7 +589,7 @@ async def test_each_connection_has_a_basic_session_of_its_own():
         await rig.until_ready()
         one = await rig.open()
         other = await rig.open()
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1, 1]
+        assert [v.streams for v in rig.views] == [1, 1]
         await one.aclose()
         await other.aclose()
         await elapse(5)
@@ -602,7 +605,7 @@ async def test_basic_connections_that_come_together_each_get_a_session():
         for number in range(4):
             tasks.create_task(rig.open(), name=str(number))
         await elapse(14)
-        assert [v.streams for v in rig.pool.snapshot().sessions] == [1] * 4
+        assert [v.streams for v in rig.views] == [1] * 4
         assert rig.starts_until_now() == 4
 
 
@@ -618,7 +621,7 @@ async def test_the_ordinary_end_of_a_basic_session_is_no_failure():
             await elapse(1)
             snapshot = rig.pool.snapshot()
             assert (snapshot.trouble, snapshot.retry_in) == (None, None)
-        assert [v.expires_at for v in rig.pool.snapshot().sessions] == []
+        assert [v.expires_at for v in rig.views] == []
         assert rig.journal.lines("session.ended") == []
 
 
@@ -641,7 +644,7 @@ async def test_an_agent_that_was_updated_is_used_as_it_is_now():
         await elapse(100)
         await rig.open()
         await asyncio.gather(*(rig.open() for _ in range(4)))
-        mux = [v.streams for v in rig.pool.snapshot().sessions]
+        mux = [v.streams for v in rig.views]
         assert sum(mux) == 5
         assert rig.starts_until_now() == 2
 
@@ -731,7 +734,7 @@ async def test_cancelling_a_pool_while_it_closes_a_session_leaves_nothing():
     async with living_pool(policy) as rig:
         await (await rig.open()).aclose()
         rig.control.newest.agent.nature = AgentNature(deaf=True)
-        await until(lambda: not rig.pool.snapshot().sessions)
+        await until(lambda: not rig.views)
         assert rig.control.alive, "it is being asked politely"
 
 

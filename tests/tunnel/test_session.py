@@ -13,6 +13,7 @@ from ssmtunneld.errors import (
     HandshakeFailed,
     LinkLost,
     LinkRefused,
+    LinkUnreachable,
     RemoteProtocolError,
     RequestRejected,
     ServiceUnavailable,
@@ -264,6 +265,22 @@ async def test_no_refusal_to_resume_ends_a_session_that_may_be_alive(error):
         await check_alive(stream)
         assert rig.control.count(START) == 1
         assert rig.control.count(RESUME) < 600 / 3, "the backoff grows"
+
+
+@virtual
+async def test_a_service_out_of_reach_is_logged_once_until_it_is_reached_again():
+    async with living_session() as rig:
+        await rig.ready()
+        for outage in range(2):
+            unreachable = LinkUnreachable("ssmmessages.invalid", f"no route, {outage}")
+            rig.control.fail(CONNECT, unreachable)
+            rig.remote.lose_wire()
+            await elapse(120)
+            rig.control.heal()
+            await rig.ready()
+        reasons = [line["reason"] for line in rig.journal.lines("link.failed")]
+        assert len(reasons) == 2
+        assert len(rig.journal.lines("link.lost")) == 2
 
 
 @virtual
