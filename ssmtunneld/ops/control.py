@@ -22,7 +22,10 @@ def make_app(status: Callable[[], dict[str, Any]]) -> web.Application:
         return web.json_response(status())
 
     async def put_level(request: web.Request) -> web.Response:
-        document = await request.json()
+        try:
+            document = await request.json()
+        except ValueError:
+            document = None
         level = str(document.get("level")) if isinstance(document, dict) else ""
         if level not in logs.LEVELS:
             raise web.HTTPBadRequest(text=f"level: one of {', '.join(logs.LEVELS)}")

@@ -7,6 +7,7 @@ A few lines of our own: the protocol is one datagram (sd_notify(3)) and three va
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 LISTEN_FDS_START: Final = 3
@@ -113,10 +114,12 @@ def activated_sockets(
     found: dict[str, list[socket.socket]] = {}
     for index in range(int(count)):
         descriptor = LISTEN_FDS_START + index
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
         try:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
             passed = socket.socket(fileno=descriptor)
         except OSError:
+            with suppress(OSError):
+                os.close(descriptor)
             continue
         if passed.type != socket.SOCK_STREAM:
             passed.close()

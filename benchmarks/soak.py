@@ -1,0 +1,137 @@
+"""``python -m benchmarks.soak``: the chaos schedule of the tests, for as long as asked.
+
+Each round is one seed: a service with every kind of fault, a daemon, clients that check
+every byte, and at the end an account of what is left (``tests/chaos``). The rounds of a
+soak are longer than those of the tests, and its agent is as slow to repeat what was
+lost as the real one. The exit code is 1 if anything was not as it must be.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.accounting import Report
+from tests.chaos.world import Scale, run_world
+
+MIB = 1 << 20
+SETTLED = 3
+"""Rounds after which memory should no longer grow: caches and pools are filled."""
+TOLERANCE = 1.1
+
+
+def main() -> int:
+    """Run rounds until the time is over; print each, and the sum."""
+    options = _options()
+    scale = Scale(
+        duration=options.round,
+        pace=0.5,
+        workers=6,
+        largest=options.largest,
+        scan_interval=options.scan,
+    )
+    totals, memory = Totals(), []
+    ends = time.monotonic() + 60 * options.minutes
+    seed = options.seed
+    while seed == options.seed or time.monotonic() < ends:
+        with tempfile.TemporaryDirectory() as directory:
+            report = run_world(seed, Path(directory), scale)
+        gc.collect()
+        memory.append(psutil.Process().memory_info().rss)
+        print(f"{report.line()}; {memory[-1] / MIB:.0f} MiB", flush=True)
+        if report.problems:
+            print(report.text(), flush=True)
+        totals.add(report)
+        seed += 1
+    print(totals.text(memory), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(totals.document(memory), indent=2) + "\n")
+    return 1 if totals.problems else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first round")
+    parser.add_argument(
+        "--round", type=float, default=30.0, help="seconds of faults in each round"
+    )
+    parser.add_argument("--largest", type=int, default=2_000_000, help="bytes")
+    parser.add_argument(
+        "--scan",
+        type=float,
+        default=0.02,
+        help="seconds between two messages that the agent repeats; in reality 0.1",
+    )
+    parser.add_argument("--json", type=Path, help="write the sums to this file")
+    return parser.parse_args()
+
+
+class Totals:
+    """What all rounds come to."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._sums: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._slowest = {"recovery": 0.0, "completion": 0.0}
+
+    def add(self, report: Report) -> None:
+        """Add one round."""
+        self.problems += [f"seed {report.seed}: {p}" for p in report.problems]
+        self._sums["rounds"] += 1
+        for name in _SUMMED:
+            self._sums[name] += getattr(report, name)
+        for outcome, count in report.outcomes.items():
+            self._outcomes[outcome.value] += count
+        for name, slowest in self._slowest.items():
+            self._slowest[name] = max(slowest, getattr(report, name))
+
+    def document(self, memory: list[int]) -> dict[str, object]:
+        """Return the sums as JSON can hold them; ``memory`` is after each round."""
+        return {
+            **self._sums,
+            "outcomes": dict(self._outcomes),
+            "slowest": self._slowest,
+            "resident_mib": [round(size / MIB, 1) for size in memory],
+            "problems": self.problems,
+        }
+
+    def text(self, memory: list[int]) -> str:
+        """Return the sums for a person."""
+        growth = memory[-1] / memory[min(SETTLED, len(memory)) - 1]
+        lines = [
+            "",
+            *(f"{name.replace('_', ' '):16} {n:>14,}" for name, n in self._sums.items()),
+            f"outcomes         {dict(self._outcomes)}",
+            f"ready again      within {self._slowest['recovery']:.1f} s of a last fault",
+            f"all done         within {self._slowest['completion']:.1f} s of it",
+            f"memory           {memory[-1] / MIB:.0f} MiB, {growth:.2f} times that "
+            f"after {min(SETTLED, len(memory))} rounds",
+            f"problems         {len(self.problems)}",
+        ]
+        if growth > TOLERANCE:
+            lines.append("memory grew by more than a tenth: run for longer to be sure")
+        return "\n".join(lines)
+
+
+_SUMMED = (
+    "faults",
+    "sessions",
+    "killed",
+    "links_lost",
+    "resumed",
+    "connections",
+    "bytes_up",
+    "bytes_down",
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
