@@ -19,10 +19,15 @@ from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.instance import claim_instance, control_socket
 from ssmtunneld.log import get_log
 from ssmtunneld.mapping import Mapping, Shared
-from ssmtunneld.ops.status import daemon_status
+from ssmtunneld.ops.status import MappingState, daemon_status
+from ssmtunneld.ops.systemd import ServiceManager
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 from ssmtunneld.version import __version__
 
+STATUS_INTERVAL: Final = 15.0
+"""Seconds between sentences for a service manager that has no watchdog."""
+STOPPING_MARGIN: Final = 15.0
+"""Seconds to ask the service manager for beyond ``drain_timeout``."""
 CONTROL_DELAY: Final = 2.0
 """Seconds that the control socket waits for the first sessions, at most."""
 
@@ -34,11 +39,18 @@ class Daemon:
         config: What to run.
         instance: This daemon's name (``instance.py``); ``None`` to leave the sessions
             of a daemon before it alone.
+        manager: The service manager's part of the process.
     """
 
-    def __init__(self, config: Config, instance: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        instance: str | None = None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         self._config = config
         self._instance = instance
+        self._manager = manager or ServiceManager.none()
         self._log = get_log()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -65,7 +77,14 @@ class Daemon:
             start_burst=settings.start_burst,
             instance=self._instance,
         )
-        self.mappings = [Mapping(t, shared) for t in self._config.tunnels]
+        self.mappings = [
+            Mapping(tunnel, shared, self._manager.sockets.pop(tunnel.name, ()))
+            for tunnel in self._config.tunnels
+        ]
+        for name in self._manager.sockets:
+            self._log.warning(
+                "socket.unused", name=name, reason="no tunnel of this name"
+            )
         self._log.info(
             "daemon.started", version=__version__, mappings=len(self.mappings)
         )
@@ -90,6 +109,7 @@ class Daemon:
             ]
             running.append(tasks.create_task(self._announce(), name="readiness"))
             running.append(tasks.create_task(watch.run(), name="network"))
+            running.append(tasks.create_task(self._inform(), name="manager"))
             if self._instance is not None:
                 control = self._serve_control(control_socket(self._instance))
                 running.append(tasks.create_task(control, name="control"))
@@ -97,6 +117,42 @@ class Daemon:
             await self._drain()
             for task in running:
                 task.cancel()
+
+    async def _inform(self) -> None:
+        """Tell the service manager how we are, until cancelled."""
+        notifier = self._manager.notifier
+        if not notifier.listening:
+            return
+        interval = self._manager.watchdog or STATUS_INTERVAL
+        announced = False
+        while True:
+            # That this task runs shows that the loop does; the rest is looked at here.
+            if self._stop.is_set() or self._accepts():
+                notifier.watchdog()
+            if self.ready.is_set() and not announced:
+                announced = True
+                notifier.ready(self._sentence())
+            else:
+                notifier.status(self._sentence())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    if announced:
+                        await asyncio.Event().wait()
+                    await self.ready.wait()
+
+    def _accepts(self) -> bool:
+        return all(m.server.accepting for m in self.mappings if m.server.bound)
+
+    def _sentence(self) -> str:
+        now = asyncio.get_running_loop().time()
+        found = [mapping.status(now) for mapping in self.mappings]
+        ready = sum(m.state is MappingState.READY for m in found)
+        troubles = [m for m in found if m.reason]
+        sentence = f"{len(found)} tunnels, {ready} ready"
+        if troubles:
+            first = troubles[0]
+            sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
+        return sentence
 
     async def _serve_control(self, path: Path) -> None:
         """Answer ``ssmtunneld status`` until cancelled."""
@@ -153,6 +209,8 @@ class Daemon:
     async def _say_farewell(self) -> None:
         budget = self._config.daemon.drain_timeout
         self._log.info("daemon.draining", budget=budget)
+        # Beyond connections there are sessions to end.
+        self._manager.notifier.stopping(budget + STOPPING_MARGIN)
         async with asyncio.TaskGroup() as tasks:
             drains = [
                 tasks.create_task(m.server.drain(budget), name=m.tunnel.name)
@@ -195,12 +253,14 @@ def run_daemon(config: Config) -> None:
     Raises:
         SsmtunneldError: It could not start.
     """
+    # Before anything else opens files: descriptors are passed by number.
+    manager = ServiceManager.of(os.environ, os.getpid())
 
     async def main() -> None:
         with claim_instance(config.source) as instance:
             if instance is None:
                 get_log().warning("daemon.not_alone", config=str(config.source))
-            daemon = Daemon(config, instance)
+            daemon = Daemon(config, instance, manager)
             with stop_on_signals(daemon):
                 await daemon.run()
 

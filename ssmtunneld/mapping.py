@@ -7,7 +7,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
@@ -95,7 +95,10 @@ class Shared:
 class Mapping:
     """One tunnel: its listeners, its sessions, and what joins them."""
 
-    def __init__(self, tunnel: Tunnel, shared: Shared) -> None:
+    def __init__(
+        self, tunnel: Tunnel, shared: Shared, inherited: Sequence[socket.socket] = ()
+    ) -> None:
+        """Make the mapping; ``inherited`` sockets are used instead of its addresses."""
         self.tunnel = tunnel
         self.log = get_log(mapping=tunnel.name)
         identity = identity_of(tunnel)
@@ -119,7 +122,7 @@ class Mapping:
         )
         self.server = Server(
             name=tunnel.name,
-            addresses=tunnel.listen,
+            addresses=inherited or tunnel.listen,
             open_stream=self._open_stream,
             settings=ServerSettings(
                 linger=tunnel.linger,

@@ -29,7 +29,9 @@ def _aws(monkeypatch, tmp_path):
 
 @pytest.mark.integration
 def test_curl_gets_the_page_and_ctrl_c_ends_it_all(tmp_path):
-    program = launch("demo")
+    # Nor may a proxy: everything is loopback.
+    nowhere = "http://127.0.0.1:9"
+    program = launch("demo", HTTPS_PROXY=nowhere, HTTP_PROXY=nowhere, NO_PROXY="")
     try:
         program.wait_for("Ctrl-C ends it")
         said = program.log()

@@ -162,6 +162,11 @@ class Server:
         )
         self.bound = tuple(listener.name for listener in self._listeners)
 
+    @property
+    def accepting(self) -> bool:
+        """Whether every accept loop is alive, even if it rests at the moment."""
+        return bool(self._acceptors) and not any(a.done() for a in self._acceptors)
+
     async def serve(self) -> None:
         """Accept and relay until cancelled, which resets every connection.
 

@@ -8,7 +8,8 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 LISTEN_FDS_START: Final = 3
 """SD_LISTEN_FDS_START of sd-daemon.h."""
@@ -79,6 +80,31 @@ class Notifier:
         except OSError:
             # The manager is gone or its buffer is full; neither may stop the service.
             return
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceManager:
+    """What systemd gave the process."""
+
+    notifier: Notifier
+    watchdog: float | None
+    """Seconds between signs of life, if they are asked for."""
+    sockets: dict[str, list[socket.socket]]
+    """Listening sockets by the names of mappings; taken out by who uses them."""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], pid: int) -> Self:
+        """Return what the environment of process ``pid`` tells; to be called once."""
+        return cls(
+            Notifier(environ.get("NOTIFY_SOCKET")),
+            watchdog_interval(environ, pid),
+            activated_sockets(environ, pid),
+        )
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return what there is without systemd: nothing."""
+        return cls(Notifier(None), None, {})
 
 
 def _status(text: str) -> str:

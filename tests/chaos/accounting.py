@@ -37,7 +37,9 @@ class Report:
 
     def line(self):
         """Return the run on one line."""
-        ended = " ".join(f"{o.value}={n}" for o, n in sorted(self.outcomes.items(), key=str))
+        ended = " ".join(
+            f"{o.value}={n}" for o, n in sorted(self.outcomes.items(), key=str)
+        )
         return (
             f"seed {self.seed}: {self.faults} faults, {self.sessions} sessions "
             f"({self.killed} killed), {self.links_lost} links lost, {self.resumed} "
@@ -49,7 +51,9 @@ class Report:
 
     def text(self):
         """Return everything, for whom it failed."""
-        return "\n".join([self.line(), *map(str, self.problems), *map(str, self.events)])
+        return "\n".join(
+            [self.line(), *map(str, self.problems), *map(str, self.events)]
+        )
 
 
 class Judge:

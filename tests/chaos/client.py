@@ -130,9 +130,7 @@ class Client:
     async def _send(self, writer):
         errand, result = self._errand, self.result
         pattern = Pattern(up_key(errand.number))
-        writer.write(
-            header(errand.number, errand.up, errand.down, echo=errand.echo)
-        )
+        writer.write(header(errand.number, errand.up, errand.down, echo=errand.echo))
         try:
             while result.sent < errand.up:
                 piece = pattern.take(min(errand.piece, errand.up - result.sent))
@@ -157,7 +155,9 @@ class Client:
         checker = Checker(key(errand.number))
         size = errand.up if errand.echo else errand.down
         trailer = b""
-        while data := await reader.read(errand.piece if errand.slow_reader else 1 << 16):
+        while data := await reader.read(
+            errand.piece if errand.slow_reader else 1 << 16
+        ):
             body = data[: size - checker.count]
             checker.feed(body)
             trailer += data[len(body) :]

@@ -47,7 +47,9 @@ class Checker:
         """Take the next bytes that arrived."""
         expected = self._pattern.take(len(data))
         if data != expected:
-            wrong = next(i for i, (a, b) in enumerate(zip(data, expected, strict=True)) if a != b)
+            wrong = next(
+                i for i, (a, b) in enumerate(zip(data, expected, strict=True)) if a != b
+            )
             raise Corrupted(f"{self._key}: wrong from byte {self.count + wrong} on")
         self._hash.update(data)
         self.count += len(data)

@@ -200,7 +200,9 @@ def make_schedule(seed, duration, pace=0.22):
     turn = seed * round(duration / pace)
     at = pace / 2
     while at < duration:
-        kind = kinds[turn % len(kinds)] if random.random() < 0.7 else random.choice(kinds)
+        kind = (
+            kinds[turn % len(kinds)] if random.random() < 0.7 else random.choice(kinds)
+        )
         turn += 1
         window = Window(at, min(at + random.uniform(0.1, 5 * pace), duration))
         steps.extend(replace(step, kind=kind) for step in FAULTS[kind](random, window))

@@ -19,6 +19,8 @@ from tests.chaos.schedule import make_schedule
 
 READY_WITHIN = 30.0
 """Seconds from the last fault until every mapping must take connections again."""
+PATIENCE = 30.0
+"""Seconds without a byte on any connection after which those that are left hang."""
 CONNECT_TIMEOUT = 15.0
 
 _MAPPINGS = """
@@ -170,14 +172,22 @@ class World:
                 adversary.heal()
                 healed = loop.time()
                 await self._recover(house, healed)
-                await asyncio.wait(
-                    workers, timeout=healed + READY_WITHIN - loop.time()
-                )
+                await self._finish(workers)
                 self.report.completion = loop.time() - healed
-                for worker in workers:
-                    worker.cancel()
         finally:
             self.report.faults = adversary.done
+
+    async def _finish(self, workers):
+        """Wait for the connections of before, for as long as any byte moves."""
+        loop = asyncio.get_running_loop()
+        moved, moved_at, pending = -1, loop.time(), set(workers)
+        while pending and loop.time() < moved_at + PATIENCE:
+            _, pending = await asyncio.wait(pending, timeout=0.5)
+            total = sum(result.sent + result.received for result in self._results)
+            if total != moved:
+                moved, moved_at = total, loop.time()
+        for worker in pending:
+            worker.cancel()
 
     async def _recover(self, house, healed):
         """Wait until every mapping is ready, and answers."""

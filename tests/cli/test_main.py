@@ -8,7 +8,6 @@ import sys
 import click
 import pytest
 
-import ssmtunneld
 from ssmtunneld import __version__
 from ssmtunneld.cli import main as program
 from ssmtunneld.cli.main import cli, describe, exit_code, main
@@ -44,6 +43,10 @@ def test_every_command_exists_and_has_help(capsys, command):
     assert out.startswith("Usage: ")
     first = cli.get_command(click.Context(cli), command).help.splitlines()[0]
     assert first.rstrip(".").split(";")[0][:25] in out
+
+
+def test_shells_are_offered_every_command():
+    assert cli.list_commands(click.Context(cli)) == list(program._COMMANDS)
 
 
 def test_the_version_is_the_packages(capsys):
@@ -158,14 +161,6 @@ def test_help_does_not_wait_for_what_it_does_not_need(argument):
     code, loaded = json.loads(result.stderr)
     assert not code
     assert loaded == [name for name in loaded if name == "asyncio"]
-
-
-def test_the_package_offers_its_api_and_nothing_else():
-    assert ssmtunneld.open_tunnel.__module__ == "ssmtunneld.api"
-    assert ssmtunneld.LocalTunnel.__module__ == "ssmtunneld.api"
-    assert {*ssmtunneld.__all__} == {"LocalTunnel", "__version__", "open_tunnel"}
-    with pytest.raises(AttributeError, match="no attribute 'tunnel'"):
-        ssmtunneld.tunnel_that_is_not_there = ssmtunneld.__getattr__("tunnel")
 
 
 def test_the_module_runs_the_command_line(capsys, monkeypatch):

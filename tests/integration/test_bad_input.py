@@ -17,6 +17,8 @@ from tests.integration.world import TARGET, configuration, destination, echoes, 
 from tests.interop.programs import free_port
 
 OFFLINE = "i-0fff1234567890abc"
+NOWHERE = "127.0.0.1:9"
+"""The discard service, which nobody runs."""
 
 
 def test_a_wrong_file_ends_the_start_with_its_line_and_key(tmp_path):
@@ -97,6 +99,7 @@ async def test_every_trouble_has_one_line_and_leaves_the_others_alone(
                 well.endpoint_url,
                 *troubled,
                 tunnel("taken", listen=taken, port=port),
+                tunnel("severed", port=port, ssmmessages_endpoint=NOWHERE),
                 tunnel("good", listen=local, port=port),
             )
             with running(
@@ -123,6 +126,9 @@ def _check_lines(program, taken):
         assert line["advice"].startswith(advice)
         assert line["level"] == "warning"
         assert line["retry_in"] > 0
+    line = await_line(program, "link.failed", mapping="severed")
+    assert line["reason"].startswith(f"cannot reach {NOWHERE}: ")
+    assert line["advice"].startswith(f"check that HTTPS to {NOWHERE} is open")
     line = await_line(program, "listener.failed", mapping="taken")
     holder = f"pid {os.getpid()}" if sys.platform == "linux" else ""
     assert (

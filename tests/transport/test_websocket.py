@@ -684,7 +684,7 @@ async def test_a_silent_peer_is_dead():
         service_end.transport.pause_reading()
         error = await receiver.until_lost()
         assert isinstance(error, PeerUnresponsive)
-        assert error.waited >= 0.03
+        assert error.waited > 0
         service_end.transport.abort()
 
 
