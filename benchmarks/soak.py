@@ -108,7 +108,10 @@ class Totals:
         growth = memory[-1] / memory[min(SETTLED, len(memory)) - 1]
         lines = [
             "",
-            *(f"{name.replace('_', ' '):16} {n:>14,}" for name, n in self._sums.items()),
+            *(
+                f"{name.replace('_', ' '):16} {n:>14,}"
+                for name, n in self._sums.items()
+            ),
             f"outcomes         {dict(self._outcomes)}",
             f"ready again      within {self._slowest['recovery']:.1f} s of a last fault",
             f"all done         within {self._slowest['completion']:.1f} s of it",

@@ -6,6 +6,7 @@ its own: nothing that happens to one stops another (design D11).
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,7 @@ def run_daemon(config: Config) -> None:
     """
     # Before anything else opens files: descriptors are passed by number.
     manager = ServiceManager.of(os.environ, os.getpid())
+    raise_file_limit()
 
     async def main() -> None:
         with claim_instance(config.source) as instance:
@@ -266,6 +268,18 @@ def run_daemon(config: Config) -> None:
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main())
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may.
+
+    A mapping takes two and each connection one more, but the usual limit is 1024, for
+    the sake of programs that call select().
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems refuse "unlimited"; then the limit stays what it was.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -19,7 +19,7 @@ from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import EventLog, get_log
 from ssmtunneld.ops.status import MappingStatus, Subject, mapping_status
-from ssmtunneld.transport.streams import Buffers
+from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.websocket import Liveness
 from ssmtunneld.tunnel.census import Census
 from ssmtunneld.tunnel.connect import Connector

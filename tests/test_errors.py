@@ -18,6 +18,7 @@ from ssmtunneld.errors import (
     HandshakeFailed,
     LinkLost,
     LinkRefused,
+    LinkUnreachable,
     LocalProtocolError,
     NoSessionReady,
     PeerUnresponsive,
@@ -62,6 +63,7 @@ def test_the_tree_in_the_documentation_is_the_tree():
     [
         (LinkLost, Recovery.RESUME),
         (LinkRefused, Recovery.RESUME),
+        (LinkUnreachable, Recovery.RESUME),
         (PeerUnresponsive, Recovery.RESUME),
         (RemoteProtocolError, Recovery.RESTART),
         (HandshakeFailed, Recovery.RESTART),
@@ -115,6 +117,10 @@ def test_every_error_of_a_tunnel_says_what_follows():
             " with HTTP 403",
         ),
         (
+            LinkUnreachable("ssmmessages.eu-west-1.amazonaws.com", "timed out"),
+            "cannot reach ssmmessages.eu-west-1.amazonaws.com: timed out",
+        ),
+        (
             PeerUnresponsive(40.2),
             "nothing was heard on the data channel for 40 s",
         ),
@@ -147,8 +153,12 @@ def test_another_refusal_of_the_upgrade_gives_no_wrong_advice():
     assert LinkRefused(503, "host").advice == ""
 
 
+def test_an_unreachable_host_is_named_in_what_to_do():
+    assert "HTTPS to ssmmessages is open" in LinkUnreachable("ssmmessages", "x").advice
+
+
 def test_a_held_address_advises_by_what_is_known():
-    assert AddressInUse("a", "b").advice == "choose another"
+    assert AddressInUse("a", "b").advice == "choose another address"
     assert "sshd, pid 8" in AddressInUse("a", "b", "sshd, pid 8").advice
 
 
@@ -169,6 +179,7 @@ def test_advice_of_an_aws_error_is_what_the_translator_gave():
         AddressInUse("a", "b", "c"),
         LinkLost("reset", 1006),
         LinkRefused(403, "host"),
+        LinkUnreachable("host", "timed out"),
         PeerUnresponsive(1.0),
         ChannelClosed("bye"),
         SessionGone("s", "r"),

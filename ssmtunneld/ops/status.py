@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from ssmtunneld.errors import Recovery
 from ssmtunneld.listener.server import Server
+from ssmtunneld.tunnel.member import MemberSnapshot
 from ssmtunneld.tunnel.plan import Phase
-from ssmtunneld.tunnel.pool import MemberSnapshot, PoolSnapshot
+from ssmtunneld.tunnel.pool import PoolSnapshot
 from ssmtunneld.version import __version__
 
 DOCUMENT_VERSION: Final = 1

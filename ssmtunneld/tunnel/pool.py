@@ -8,13 +8,11 @@ from typing import Final, assert_never
 
 from ssmtunneld.errors import ChannelClosed, NoSessionReady, Recovery, TunnelError
 from ssmtunneld.log import EventLog
-from ssmtunneld.protocol.channel import ChannelStatistics
-from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Backoff
-from ssmtunneld.tunnel.gauge import Gauge
 from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.limiter import StartLimiter
+from ssmtunneld.tunnel.member import Member, MemberSnapshot
 from ssmtunneld.tunnel.plan import (
     Close,
     Phase,
@@ -49,18 +47,6 @@ that is simply down must not cost one StartSession after the other."""
 
 
 @dataclass(frozen=True, slots=True)
-class MemberSnapshot:
-    """What there is to see of one session."""
-
-    view: SessionView
-    session_id: str | None
-    created: float
-    """When it came into being, on the loop's clock."""
-    terms: Terms | None
-    channel: ChannelStatistics
-
-
-@dataclass(frozen=True, slots=True)
 class PoolSnapshot:
     """What there is to see of a pool."""
 
@@ -72,44 +58,6 @@ class PoolSnapshot:
     """Why no session could be started, or the last one ended."""
     retry_in: float | None
     """Seconds until a session is started again, if that is being delayed."""
-
-
-class _Member:
-    """A session, and what only the pool knows of it."""
-
-    __slots__ = ("gauge", "retiring", "session", "task")
-
-    def __init__(self, session: Session, now: float) -> None:
-        self.session = session
-        self.task: asyncio.Task[None] | None = None
-        self.retiring = False
-        self.gauge = Gauge(now)
-
-    def view(self, limit: float | None) -> SessionView:
-        session, gauge = self.session, self.gauge
-        return SessionView(
-            number=session.number,
-            phase=session.phase,
-            since=session.since,
-            streams=session.streams,
-            bulk=gauge.bulk,
-            stalled=gauge.stalled,
-            exhausted=session.exhausted,
-            retiring=self.retiring,
-            idle_since=max(gauge.idle_since, session.since),
-            expires_at=None if limit is None else session.created + limit,
-            traffic=gauge.rate,
-        )
-
-    def snapshot(self, limit: float | None) -> MemberSnapshot:
-        session = self.session
-        return MemberSnapshot(
-            view=self.view(limit),
-            session_id=session.session_id,
-            created=session.created,
-            terms=session.terms,
-            channel=session.statistics()[0],
-        )
 
 
 class Pool:
@@ -149,7 +97,7 @@ class Pool:
         self._limiter = limiter
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._members: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
         self._next_number = 1
         self._waiting = 0
         self._changed = asyncio.Event()
@@ -245,7 +193,7 @@ class Pool:
             )
         return replace(policy, warm=0) if self._dormant else policy
 
-    def _retire(self, member: _Member, why: str) -> None:
+    def _retire(self, member: Member, why: str) -> None:
         if not member.retiring:
             member.retiring = True
             self._log.info("session.retired", session=member.session.number, why=why)
@@ -262,12 +210,12 @@ class Pool:
         number = self._next_number
         self._next_number += 1
         self._last_start = now
-        member = _Member(self._make_session(number, self._changed.set), now)
+        member = Member(self._make_session(number, self._changed.set), now)
         self._members[number] = member
         name = f"{self._name} session {number}"
         member.task = tasks.create_task(self._live(member), name=name)
 
-    async def _live(self, member: _Member) -> None:
+    async def _live(self, member: Member) -> None:
         session = member.session
         try:
             await self._limiter.acquire()
@@ -307,7 +255,7 @@ class Pool:
         for backoff in self._backoffs.values():
             backoff.reset()
 
-    async def _stop(self, member: _Member) -> None:
+    async def _stop(self, member: Member) -> None:
         await member.session.stop()
         if member.task is not None:
             member.task.cancel()

@@ -26,7 +26,8 @@ from ssmtunneld.protocol.message import Flag
 from ssmtunneld.smux.session import MuxStatistics
 from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.link import Link
-from ssmtunneld.transport.streams import Buffers, MuxPort, SinglePort, StreamDuplex
+from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Backoff
 from ssmtunneld.tunnel.plan import Phase
 

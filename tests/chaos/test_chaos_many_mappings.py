@@ -1,7 +1,10 @@
 """Five hundred mappings in one file."""
 
+import resource
 from collections import deque
+from contextlib import contextmanager
 
+from ssmtunneld.daemon import raise_file_limit
 from tests.chaos.processes import Service, resident, start_daemon
 
 MAPPINGS = 500
@@ -26,7 +29,9 @@ port = 9
 def test_five_hundred_mappings_become_ready_without_a_rush(tmp_path, record_property):
     text = _DAEMON + "".join(_MAPPING.format(number=n) for n in range(MAPPINGS))
     with Service("--pace", "none") as service:
-        daemon = start_daemon(service, tmp_path, text)
+        # Fewer than they need; a login shell often has 1024.
+        with soft_file_limit(900):
+            daemon = start_daemon(service, tmp_path, text)
         try:
             daemon.wait_for(r"daemon\.ready", timeout=120)
             memory = resident(daemon)
@@ -40,6 +45,24 @@ def test_five_hundred_mappings_become_ready_without_a_rush(tmp_path, record_prop
     assert len({s["target"] for s in sessions if s["ready"]}) == MAPPINGS
     assert len(sessions) == MAPPINGS
     assert _most_at_once(times) <= BURST + RATE + IN_FLIGHT
+
+
+def test_the_daemon_takes_all_the_files_that_it_may_open():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with soft_file_limit(hard - 1):
+        raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+@contextmanager
+def soft_file_limit(limit):
+    """Let this process, and those that it starts, open only so many files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def _most_at_once(times):

@@ -14,7 +14,7 @@ from tests.chaos.accounting import Judge, Report, captured_log, open_sockets, th
 from tests.chaos.adversary import Adversary
 from tests.chaos.client import Client, Errand, Outcome, rest
 from tests.chaos.destination import Destination
-from tests.chaos.household import environment, household, until, watch
+from tests.chaos.household import environment, household, watch
 from tests.chaos.schedule import make_schedule
 
 READY_WITHIN = 30.0

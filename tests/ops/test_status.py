@@ -22,7 +22,8 @@ from ssmtunneld.ops.status import (
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.tunnel.plan import Phase, SessionView
-from ssmtunneld.tunnel.pool import MemberSnapshot, PoolSnapshot
+from ssmtunneld.tunnel.member import MemberSnapshot
+from ssmtunneld.tunnel.pool import PoolSnapshot
 from ssmtunneld.version import __version__
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")

@@ -19,10 +19,16 @@ from ssmtunneld.tunnel.limiter import StartLimiter
 from ssmtunneld.tunnel.plan import Phase, Policy, SessionView
 from ssmtunneld.tunnel.pool import Pool
 from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
+from tests.support.fake_agent import BASIC_PROPERTIES, AgentNature
 from tests.support.fake_control import FakeControl, FakeSession, Service, elapse
 
 REQUEST = SessionRequest.port_forward("i-1", 5432)
 STAMP_MS = 1_700_000_000_000
+
+
+def basic() -> Service:
+    """Return a service whose agents have no smux."""
+    return Service(agent=AgentNature(properties=dict(BASIC_PROPERTIES)))
 
 
 def now() -> float:

@@ -14,7 +14,8 @@ from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
 from ssmtunneld.smux.session import MAX_STREAM_ID
 from ssmtunneld.smux.stream import PIECE_OVERHEAD
-from ssmtunneld.transport.streams import SEND_BUFFER, Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.streams import SEND_BUFFER
 from tests.support.clockwork import turns, virtual
 from tests.support.conformance import DuplexConformance
 
