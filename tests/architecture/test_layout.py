@@ -23,7 +23,6 @@ EXEMPT = {
     "ssmtunneld/duplex.py": "only a Protocol: the listener's relay tests implement it",
     "ssmtunneld/transport/streams.py": "a stream is nothing without its port: test_ports",
     "ssmtunneld/tunnel/member.py": "what a pool knows of a session: test_pool",
-    "ssmtunneld/version.py": "one string",
 }
 
 # Helpers whose callers all run in virtual time (``tests/support/clockwork.py``).
