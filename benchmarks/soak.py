@@ -37,9 +37,9 @@ def main() -> int:
         scan_interval=options.scan,
     )
     totals, memory = Totals(), []
-    ends = time.monotonic() + 60 * options.minutes
+    ends = time.perf_counter() + 60 * options.minutes
     seed = options.seed
-    while seed == options.seed or time.monotonic() < ends:
+    while seed == options.seed or time.perf_counter() < ends:
         with tempfile.TemporaryDirectory() as directory:
             report = run_world(seed, Path(directory), scale)
         gc.collect()
@@ -106,15 +106,13 @@ class Totals:
     def text(self, memory: list[int]) -> str:
         """Return the sums for a person."""
         growth = memory[-1] / memory[min(SETTLED, len(memory)) - 1]
+        sums, slowest = self._sums.items(), self._slowest
         lines = [
             "",
-            *(
-                f"{name.replace('_', ' '):16} {n:>14,}"
-                for name, n in self._sums.items()
-            ),
+            *(f"{n.replace('_', ' '):16} {value:>14,}" for n, value in sums),
             f"outcomes         {dict(self._outcomes)}",
-            f"ready again      within {self._slowest['recovery']:.1f} s of a last fault",
-            f"all done         within {self._slowest['completion']:.1f} s of it",
+            f"ready again      within {slowest['recovery']:.1f} s of a last fault",
+            f"all done         within {slowest['completion']:.1f} s of it",
             f"memory           {memory[-1] / MIB:.0f} MiB, {growth:.2f} times that "
             f"after {min(SETTLED, len(memory))} rounds",
             f"problems         {len(self.problems)}",

@@ -1,6 +1,5 @@
 """What is left of a run, and whether that is what there may be."""
 
-import os
 import threading
 from collections import Counter, deque
 from contextlib import contextmanager
@@ -106,7 +105,7 @@ def open_sockets():
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue  # the listing's own descriptor
         if not target.startswith("/"):

@@ -37,7 +37,7 @@ class Destination:
     def __init__(self):
         self.port = 0
         self.served = Counter()
-        """Connections by the number of their conversation: more than one is a repeat."""
+        """Connections by the number of their conversation: two would be a repeat."""
         self.received = 0
         """Bytes, all of them checked."""
         self.defects = []

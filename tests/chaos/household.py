@@ -1,4 +1,4 @@
-"""A service and a daemon on the loop of the test, and the environment that they need."""
+"""A service and a daemon on the loop of the test, and the environment they need."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.chaos.client import rest
 
 @contextmanager
 def environment(directory):
-    """Set what the AWS SDK and the daemon read; yield a function that renews the credentials."""
+    """Set what the daemon reads; yield a function that renews the credentials."""
     credentials = Path(directory) / "credentials"
     numbers = iter(range(1_000_000))
 

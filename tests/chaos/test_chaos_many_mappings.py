@@ -41,7 +41,6 @@ def test_five_hundred_mappings_become_ready_without_a_rush(tmp_path, record_prop
             daemon.kill()
         assert service.active() == set()
     record_property("resident MiB", round(memory / 2**20, 1))
-    print(f"{MAPPINGS} mappings: {memory / 2**20:.0f} MiB resident")
     assert len({s["target"] for s in sessions if s["ready"]}) == MAPPINGS
     assert len(sessions) == MAPPINGS
     assert _most_at_once(times) <= BURST + RATE + IN_FLIGHT

@@ -38,7 +38,6 @@ async def test_ten_thousand_connections_take_no_more_memory_than_one_thousand(
                 daemon.kill()
     growth = f"{after_thousand / 2**20:.1f} MiB, {after_all / 2**20:.1f} MiB"
     record_property("resident after 1,000 and 10,000 connections", growth)
-    print(growth)
     assert after_all <= after_thousand * GROWTH, growth
 
 

@@ -1,7 +1,6 @@
-"""Everything in one process: service, agent, destination, daemon, clients, and faults."""
+"""All in one process: service, agent, destination, daemon, clients, and faults."""
 
 import asyncio
-import time
 import traceback
 from dataclasses import dataclass
 from random import Random
@@ -281,9 +280,10 @@ class World:
             self.report.problems.append(f"sessions left on the service: {house.left}")
 
     async def _count_tasks(self, before):
-        deadline = time.monotonic() + 5.0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 5.0
         while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
-            if time.monotonic() > deadline:
+            if loop.time() > deadline:
                 self.report.problems.append(f"tasks left: {left}")
                 return
             await rest(0.01)

@@ -1,4 +1,3 @@
-import json
 from itertools import pairwise
 
 from ssmtunneld.errors import (
@@ -20,7 +19,6 @@ from tests.support.fake_control import (
     elapse,
 )
 from tests.tunnel.rig import (
-    SessionRig,
     basic,
     check_alive,
     living_session,
@@ -29,11 +27,6 @@ from tests.tunnel.rig import (
 
 OLD_AGENT = "3.1.1374.0"
 THROTTLED = Throttled(RESUME, "ThrottlingException", "Rate exceeded")
-
-
-def tokens(rig: SessionRig) -> list[str]:
-    """Return the tokens that introduced the session's links."""
-    return [json.loads(wire.texts[0])["TokenValue"] for wire in rig.remote.wires]
 
 
 # Keeping idle timeouts away.
