@@ -60,7 +60,8 @@ def draw(found: Medians) -> str:
     )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'width="{WIDTH * len(drawn)}" height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="11">'
+        f'width="{WIDTH * len(drawn)}" height="{HEIGHT}" '
+        'font-family="system-ui, sans-serif" font-size="11">'
         "<title>What ssmtunneld costs, against the load</title>"
         f'<rect width="100%" height="100%" fill="#fff"/>{body}</svg>\n'
     )

@@ -21,8 +21,8 @@ from ssmtunneld.ops.status import (
 )
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.handshake import Terms
-from ssmtunneld.tunnel.plan import Phase, SessionView
 from ssmtunneld.tunnel.member import MemberSnapshot
+from ssmtunneld.tunnel.plan import Phase, SessionView
 from ssmtunneld.tunnel.pool import PoolSnapshot
 from ssmtunneld.version import __version__
 
