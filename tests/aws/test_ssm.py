@@ -261,7 +261,7 @@ async def test_a_session_that_nobody_waits_for_any_more_is_terminated(
     with structlog.testing.capture_logs() as lines:
         await control.close()
     assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
-    assert [(line["event"], line["session"]) for line in lines] == [
+    assert [(line["event"], line["session_id"]) for line in lines] == [
         ("session.discarded", SESSION)
     ]
 
@@ -372,8 +372,8 @@ async def test_a_late_session_that_cannot_be_terminated_is_reported(control, stu
         await control.start(REQUEST)
     (line,) = lines
     assert line["event"] == "session.abandoned"
-    assert line["session"] == SESSION
-    assert line["error"] == "TerminateSession failed: AccessDeniedException: no"
+    assert line["session_id"] == SESSION
+    assert line["reason"] == "TerminateSession failed: AccessDeniedException: no"
 
 
 async def test_nothing_happens_after_closing(control):
