@@ -10,6 +10,9 @@ BULK_RATE: Final = 256 << 10
 the agent sends at most (protocol 6.8), and more than people read or type."""
 STALL_TIME: Final = 5.0
 """Seconds without progress, in spite of something to acknowledge, that are a stall."""
+GAP_TIME: Final = 3.0
+"""Seconds for which some message was missing, each time we looked, that are a stall too:
+the agent repeats ten a second (protocol 4.5), and what comes later waits for them."""
 
 
 class Measured(Protocol):
@@ -40,10 +43,12 @@ class Gauge:
 
     __slots__ = (
         "_acknowledged",
+        "_gap",
         "_measured_at",
         "_progress_at",
         "_traffic",
         "_unacked",
+        "_whole_at",
         "idle_since",
         "rate",
         "stalled",
@@ -61,6 +66,8 @@ class Gauge:
         self._traffic = 0
         self._acknowledged = 0
         self._unacked = 0
+        self._gap = False
+        self._whole_at = now
 
     @property
     def bulk(self) -> bool:
@@ -85,4 +92,11 @@ class Gauge:
             self._progress_at = now
         self._acknowledged = channel.acknowledged
         self._unacked = channel.unacked
-        self.stalled = session.reading_stopped or now >= self._progress_at + STALL_TIME
+        if not (self._gap and channel.early):
+            self._whole_at = now
+        self._gap = channel.early > 0
+        self.stalled = (
+            session.reading_stopped
+            or now >= self._progress_at + STALL_TIME
+            or now >= self._whole_at + GAP_TIME
+        )

@@ -129,14 +129,18 @@ def _replacements(
     policy: Policy,
     now: float,
 ) -> list[Action]:
-    """Retire what ends soon, once another is ready (make before break)."""
-    successor = any(s.phase is Phase.READY for s in lasting)
+    """Retire what ends soon, once others are ready (make before break)."""
+    ready = sum(s.phase is Phase.READY for s in lasting)
     needed = policy.warm > 0 or any(s.streams for s in serving)
-    return [
-        Retire(s.number)
-        for s in serving
-        if _expiring(s, policy, now) and (successor or not needed)
-    ]
+    if needed and not ready:
+        return []
+    ending = sorted(
+        (s for s in serving if _expiring(s, policy, now)),
+        key=lambda s: s.expires_at or 0.0,
+    )
+    # Those that were started together end together: not all at once.
+    kept = max(0, policy.warm - ready)
+    return [Retire(s.number) for s in ending[: max(0, len(ending) - kept)]]
 
 
 def _surplus(

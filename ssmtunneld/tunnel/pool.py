@@ -172,8 +172,18 @@ class Pool:
                 self._ready.set()
             if session.terms is not None:
                 self._basic = not session.terms.mux
-            if session.refusals >= REFUSALS and now >= session.created + RECYCLE_AGE:
+            if self._is_stale(session, now):
                 self._retire(member, "the destination was refused repeatedly")
+
+    @staticmethod
+    def _is_stale(session: Session, now: float) -> bool:
+        """Whether the agent may have an old address of another host (design D9)."""
+        return (
+            session.refusals >= REFUSALS
+            and now >= session.created + RECYCLE_AGE
+            and session.terms is not None
+            and bool(session.terms.properties.get("host"))
+        )
 
     def _policy_now(self) -> Policy:
         """Return the policy, adapted to what is known of the sessions."""

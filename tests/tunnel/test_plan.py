@@ -224,6 +224,20 @@ def test_a_session_is_replaced_before_it_ends(sessions, expected):
 @pytest.mark.parametrize(
     ("sessions", "expected"),
     [
+        pytest.param([starting(3), starting(4)], [], id="none is replaced yet"),
+        pytest.param([ready(3), starting(4)], ["retire 2"], id="one is replaced"),
+        pytest.param([ready(3), ready(4)], ["retire 2", "retire 1"], id="both are"),
+    ],
+)
+def test_several_that_end_together_are_retired_one_by_one(sessions, expected):
+    policy = Policy(warm=2, expiry_margin=120.0)
+    ending = [ready(1, expires_at=EXPIRING), ready(2, expires_at=EXPIRING - 1)]
+    assert planned([*ending, *sessions], policy) == expected
+
+
+@pytest.mark.parametrize(
+    ("sessions", "expected"),
+    [
         pytest.param([ready(1, expires_at=EXPIRING)], ["retire 1"], id="unused"),
         pytest.param(
             [ready(1, expires_at=EXPIRING, streams=1)], ["start"], id="in use"

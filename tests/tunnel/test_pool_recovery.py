@@ -237,6 +237,7 @@ async def refuse(rig: PoolRig, times: int = 1) -> None:
 @virtual
 async def test_repeated_refusals_recycle_a_session_that_is_no_longer_young():
     async with living_pool() as rig:
+        rig.control.service.agent.properties["host"] = "db.internal"
         rig.control.service.agent.refuses = True
         await refuse(rig, 5)
         assert rig.starts_until_now() == 1, "a young session knows the name anew"
@@ -249,6 +250,16 @@ async def test_repeated_refusals_recycle_a_session_that_is_no_longer_young():
         assert "refused" in line["why"]
         await refuse(rig, 10)
         assert rig.starts_until_now() == 2
+
+
+@virtual
+async def test_where_no_name_was_resolved_refusals_recycle_nothing():
+    async with living_pool() as rig:
+        rig.control.service.agent.refuses = True
+        await elapse(31)
+        await refuse(rig, 5)
+        await elapse(2)
+        assert rig.starts_until_now() == 1
 
 
 @virtual
