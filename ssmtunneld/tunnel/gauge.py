@@ -11,7 +11,7 @@ the agent sends at most (protocol 6.8), and more than people read or type."""
 STALL_TIME: Final = 5.0
 """Seconds without progress, in spite of something to acknowledge, that are a stall."""
 GAP_TIME: Final = 3.0
-"""Seconds for which some message was missing, each time we looked, that are a stall too:
+"""Seconds for which a message was missing, each time we looked, that are a stall too:
 the agent repeats ten a second (protocol 4.5), and what comes later waits for them."""
 
 

@@ -99,16 +99,22 @@ class Events:
         return self.find(name, **facts)[-1]
 
 
+_logs = []
+"""What is being caught now, for whoever has to explain a failure."""
+
+
 @asynccontextmanager
 async def logging():
     """Catch everything that is logged, at every level."""
     before = structlog.get_config()
     events = Events()
+    _logs.append(events)
     structlog.configure(processors=[events.take])
     try:
         yield events
     finally:
         structlog.configure(**before)
+        _logs.remove(events)
 
 
 def emulator(**settings):
@@ -194,8 +200,12 @@ async def connection(address):
 async def ask(reader, writer, data):
     """Send ``data`` and return as many bytes of the answer."""
     writer.write(data)
-    async with asyncio.timeout(PATIENCE):
-        return await reader.readexactly(len(data))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await reader.readexactly(len(data))
+    except TimeoutError:
+        logged = "\n".join(str(line) for log in _logs for line in log.lines)
+        raise AssertionError(f"no answer in {PATIENCE:g} s:\n{logged}") from None
 
 
 async def echoes(address, data=b"is anybody there?"):

@@ -5,7 +5,7 @@ import pytest
 from ssmtunneld.protocol.channel import ChannelStatistics
 from ssmtunneld.protocol.states import State
 from ssmtunneld.smux.session import MuxStatistics
-from ssmtunneld.tunnel.gauge import BULK_RATE, STALL_TIME, Gauge, Measured
+from ssmtunneld.tunnel.gauge import BULK_RATE, GAP_TIME, STALL_TIME, Gauge, Measured
 
 QUIET = ChannelStatistics(
     state=State.OPEN,
@@ -31,9 +31,15 @@ class Reading(Measured):
     reading_stopped: bool = False
     unacked: int = 0
     acknowledged: int = 0
+    early: int = 0
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
-        channel = replace(QUIET, unacked=self.unacked, acknowledged=self.acknowledged)
+        channel = replace(
+            QUIET,
+            unacked=self.unacked,
+            acknowledged=self.acknowledged,
+            early=self.early,
+        )
         return channel, None
 
 
@@ -98,3 +104,21 @@ def test_the_first_message_after_a_long_quiet_time_is_no_stall():
     gauge = Gauge(0.0)
     gauge.measure(Reading(unacked=1), 3600.0)
     assert not gauge.stalled
+
+
+def test_a_message_that_stays_missing_is_a_stall_until_it_has_come():
+    gauge = Gauge(0.0)
+    gauge.measure(Reading(early=40), 10.0)
+    gauge.measure(Reading(early=41), 10.0 + GAP_TIME - 0.5)
+    assert not gauge.stalled
+    gauge.measure(Reading(early=42), 10.0 + GAP_TIME)
+    assert gauge.stalled
+    gauge.measure(Reading(), 20.0)
+    assert not gauge.stalled
+
+
+def test_gaps_with_nothing_missing_between_them_are_no_stall():
+    gauge = Gauge(0.0)
+    for second in range(1, 20):
+        gauge.measure(Reading(early=second % 3), float(second))
+        assert not gauge.stalled
