@@ -27,7 +27,6 @@ from tests.integration.world import (
     has_ipv6,
     statuses,
 )
-from tests.interop.programs import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -177,21 +176,20 @@ async def test_an_argument_that_makes_no_sense_is_a_value_error(wrong):
 
 async def test_cancelling_resets_connections_and_leaves_nothing(events):
     tasks = asyncio.all_tasks()
-    local = free_port()
     async with destination() as port, emulator() as service:
         before = asyncio.all_tasks()
-        ready = asyncio.Event()
+        opened = asyncio.get_running_loop().create_future()
 
         async def script():
             async with open_tunnel(
-                TARGET, port, listen=str(local), endpoint_url=service.endpoint_url
-            ):
-                ready.set()
+                TARGET, port, endpoint_url=service.endpoint_url
+            ) as tunnel:
+                opened.set_result(tunnel.port)
                 await asyncio.Event().wait()
 
         async with asyncio.TaskGroup() as group:
             running = group.create_task(script(), name="script")
-            await ready.wait()
+            local = await opened
             async with connection(local) as (reader, writer):
                 assert await ask(reader, writer, b"hello") == b"hello"
                 running.cancel()

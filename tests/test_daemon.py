@@ -17,6 +17,7 @@ from ssmtunneld.config import load_config, parse_config
 from ssmtunneld.daemon import Daemon, loop_factory, run_daemon
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.instance import instance_name
+from ssmtunneld.ops.systemd import Notifier, ServiceManager
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
 from tests.integration.world import configuration, emulator, running, statuses, tunnel
@@ -102,6 +103,41 @@ async def test_a_new_network_is_a_reason_to_try_again_at_once(events):
             kinds = [line["kind"] for line in events.find("network.changed")]
             assert kinds == ["route", "sleep"]
     assert statuses(service) == ["Terminated"]
+
+
+async def next_datagram(heard, word):
+    """Return the next message to the service manager that has ``word`` in it."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(world.PATIENCE):
+        while word not in (text := (await loop.sock_recv(heard, 65536)).decode()):
+            pass
+    return text
+
+
+async def test_the_service_manager_is_told_how_we_are(events, tmp_path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(address)
+        heard.setblocking(False)
+        manager = ServiceManager(Notifier(address), 0.02, {"nobody": []})
+        async with emulator(faults=("start-error=AccessDeniedException*1",)) as service:
+            text = configuration(service.endpoint_url, tunnel("x", port=1))
+            daemon = Daemon(parse_config(text, "test.toml", {}), manager=manager)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(daemon.run(), name="daemon")
+                await next_datagram(heard, "WATCHDOG=1")
+                trouble = await next_datagram(heard, "AccessDenied")
+                assert trouble.startswith("STATUS=1 tunnels, 0 ready; x: StartSession")
+                assert "allow ssm:StartSession" in trouble
+                daemon._on_network("network")
+                ready = await next_datagram(heard, "READY=1")
+                assert ready == "READY=1\nSTATUS=1 tunnels, 1 ready"
+                await next_datagram(heard, "WATCHDOG=1")
+                daemon.stop()
+                stopping = await next_datagram(heard, "STOPPING=1")
+                assert stopping.endswith("EXTEND_TIMEOUT_USEC=20000000")
+    assert [line["name"] for line in events.find("socket.unused")] == ["nobody"]
+    manager.notifier.close()
 
 
 class SignalOnceReady:

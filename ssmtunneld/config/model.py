@@ -116,7 +116,7 @@ class TunnelDefaults(_Section):
     """When a session beyond the warm ones is closed after its last connection."""
     keep_alive: KeepAlive = 300.0
     """How often an idle session shows life, so that the service keeps it; or false."""
-    max_session_age: Annotated[Duration, Field(gt=0)] | None = None
+    max_session_age: Annotated[Duration, Field(ge=60)] | None = None
     """When a session is replaced by a new one; by default as late as possible."""
     connect_timeout: Annotated[Duration, Field(gt=0)] = 15.0
     """How long a new connection waits for a session before it is reset."""

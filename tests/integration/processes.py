@@ -50,3 +50,9 @@ def await_line(program, event, *, count=1, **facts):
     one = f'^{conditions}[^\n]*"event": "{event}"[^\n]*\n'
     program.wait_for("(?ms)" + ".*?".join([one] * count))
     return lines_of(program, event, **facts)[count - 1]
+
+
+def await_port(program, mapping):
+    """Return the local port of ``mapping``, once the daemon listens there."""
+    line = await_line(program, "listener.bound", mapping=mapping)
+    return int(line["address"].rpartition(":")[2])

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from ssmtunneld.testing import EmulatorThread
-from tests.integration.processes import await_line, lines_of, running
+from tests.integration.processes import await_line, await_port, lines_of, running
 from tests.integration.world import (
     ask,
     configuration,
@@ -15,7 +15,6 @@ from tests.integration.world import (
     echoes,
     tunnel,
 )
-from tests.interop.programs import free_port
 
 JSON = ("--log-format", "json")
 
@@ -35,15 +34,14 @@ async def in_thread(function, *arguments, **facts):
 async def test_a_signal_lets_a_transfer_finish_and_ends_with_0(
     service, tmp_path, number
 ):
-    local = free_port()
     async with destination() as port:
         text = configuration(
-            service.endpoint_url, tunnel("x", listen=local, port=port), drain_timeout=60
+            service.endpoint_url, tunnel("x", port=port), drain_timeout=60
         )
         path = tmp_path / "config.toml"
         with running(path, text, *JSON, **service.environment) as program:
             await in_thread(await_line, program, "daemon.ready")
-            async with connection(local) as line:
+            async with connection(await_port(program, "x")) as line:
                 assert await ask(*line, b"a transfer") == b"a transfer"
                 program.process.send_signal(number)
                 await in_thread(await_line, program, "daemon.draining")
@@ -57,17 +55,16 @@ async def test_a_signal_lets_a_transfer_finish_and_ends_with_0(
 
 
 async def test_a_second_signal_ends_the_daemon_at_once(service, tmp_path):
-    local = free_port()
     async with destination() as port:
         text = configuration(
             service.endpoint_url,
-            tunnel("x", listen=local, port=port),
+            tunnel("x", port=port),
             drain_timeout=300,
         )
         path = tmp_path / "config.toml"
         with running(path, text, *JSON, **service.environment) as program:
             await in_thread(await_line, program, "daemon.ready")
-            async with connection(local) as (reader, writer):
+            async with connection(await_port(program, "x")) as (reader, writer):
                 assert await ask(reader, writer, b"hello") == b"hello"
                 program.process.send_signal(signal.SIGTERM)
                 await in_thread(await_line, program, "daemon.draining")
@@ -82,25 +79,21 @@ async def test_a_second_signal_ends_the_daemon_at_once(service, tmp_path):
 async def test_a_second_daemon_with_the_same_file_leaves_the_first_ones_sessions_alone(
     service, tmp_path
 ):
-    one, two = free_port(), free_port()
     path = tmp_path / "config.toml"
+    environ = service.environment
     async with destination() as port:
-        texts = [
-            configuration(service.endpoint_url, tunnel("x", listen=local, port=port))
-            for local in (one, two)
-        ]
-        environ = service.environment
-        with running(path, texts[0], *JSON, **environ) as program:
+        text = configuration(service.endpoint_url, tunnel("x", port=port))
+        with running(path, text, *JSON, **environ) as program:
             await in_thread(await_line, program, "daemon.ready")
             assert lines_of(program, "daemon.not_alone") == []
-            async with connection(one) as line:
+            async with connection(await_port(program, "x")) as line:
                 assert await ask(*line, b"hello") == b"hello"
-                with running(path, texts[1], *JSON, **environ) as other:
+                with running(path, text, *JSON, **environ) as other:
                     alone = await in_thread(await_line, other, "daemon.not_alone")
                     assert alone["level"] == "warning"
                     assert alone["config"] == str(path)
                     await in_thread(await_line, other, "daemon.ready")
-                    assert await echoes(two)
+                    assert await echoes(await_port(other, "x"))
                     assert await in_thread(other.stop) == 0
                     assert lines_of(other, "session.orphaned") == []
                 assert await ask(*line, b"still there") == b"still there"
@@ -110,9 +103,7 @@ async def test_a_second_daemon_with_the_same_file_leaves_the_first_ones_sessions
 
 async def test_a_daemon_ends_what_the_killed_one_before_it_left(service, tmp_path):
     path = tmp_path / "config.toml"
-    text = configuration(
-        service.endpoint_url, tunnel("x", port=free_port()), tunnel("y", port=1)
-    )
+    text = configuration(service.endpoint_url, tunnel("x", port=1), tunnel("y", port=1))
     with running(path, text, *JSON, **service.environment) as program:
         await in_thread(await_line, program, "session.ready", mapping="x")
         await in_thread(await_line, program, "session.ready", mapping="y")

@@ -1,22 +1,23 @@
 """What a service manager is told, and what it passes on."""
 
 import errno
-import fcntl
-import json
 import os
 import socket
-import subprocess
 import sys
 from contextlib import ExitStack
 
 import pytest
 
+from ssmtunneld.ops import systemd
 from ssmtunneld.ops.systemd import (
-    LISTEN_FDS_START,
     Notifier,
+    ServiceManager,
     activated_sockets,
     watchdog_interval,
 )
+
+FIRST = 200
+"""A number of a descriptor; this one and those behind it are free."""
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -114,32 +115,9 @@ def test_no_sockets_are_taken_that_were_not_meant_for_us(environ):
     assert activated_sockets(environ, 42) == {}
 
 
-# A process of its own: in this one, descriptors 3 and up are taken.
-_LAUNCHER = f"""
-import os, sys
-for index, descriptor in enumerate(map(int, sys.argv[2:])):
-    os.dup2(descriptor, {LISTEN_FDS_START} + index)
-os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
-"""
-_SERVICE = """
-import json, os
-from ssmtunneld.ops.systemd import activated_sockets
-environ = {
-    "LISTEN_FDS": "6", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "web:web:db"
-}
-found = activated_sockets(environ, os.getpid())
-names = {name: [s.getsockname()[1] for s in found[name]] for name in found}
-every = [s for sockets in found.values() for s in sockets]
-blocking = any(s.getblocking() or s.get_inheritable() for s in every)
-try:
-    os.fstat(5)
-except OSError as error:
-    closed = error.strerror
-print(json.dumps([names, blocking, closed]))
-"""
-
-
-def test_sockets_are_found_by_their_names(tmp_path):
+def test_sockets_are_found_by_their_names(tmp_path, monkeypatch):
+    # In this process the descriptors from 3 on are taken.
+    monkeypatch.setattr(systemd, "LISTEN_FDS_START", FIRST)
     with ExitStack() as stack:
         streams = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -148,20 +126,41 @@ def test_sockets_are_found_by_their_names(tmp_path):
         datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         stack.enter_context(datagrams)
         file = stack.enter_context((tmp_path / "file").open("w"))
-        # 3 and 4 are the web's; 5, the database's, is no stream; 6 has no name; 7 is
-        # no socket; 8 is not open at all.
+        # The first two are the web's; the database's is no stream; one has no name; one
+        # is no socket; the last is not open at all.
         passed = [*streams[:2], datagrams, streams[2], file]
-        high = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD, 100) for each in passed]
-        for descriptor in high:
-            stack.callback(os.close, descriptor)
-        result = subprocess.run(
-            [sys.executable, "-c", _LAUNCHER, _SERVICE, *map(str, high)],
-            capture_output=True,
-            check=True,
-            pass_fds=high,
-        )
-        ports = [stream.getsockname()[1] for stream in streams]
-    names, blocking, closed = json.loads(result.stdout)
-    assert names == {"web": ports[:2], "unknown": ports[2:]}
-    assert not blocking
-    assert closed == os.strerror(errno.EBADF)
+        for index, each in enumerate(passed):
+            os.dup2(each.fileno(), FIRST + index)
+        environ = {
+            "LISTEN_FDS": "6",
+            "LISTEN_PID": "42",
+            "LISTEN_FDNAMES": "web:web:db",
+        }
+        found = activated_sockets(environ, 42)
+        every = [sock for sockets in found.values() for sock in sockets]
+        for sock in every:
+            stack.enter_context(sock)
+        ports = {name: [s.getsockname()[1] for s in found[name]] for name in found}
+        web, other, unnamed = (stream.getsockname()[1] for stream in streams)
+        assert ports == {"web": [web, other], "unknown": [unnamed]}
+        assert not any(s.getblocking() or s.get_inheritable() for s in every)
+        for closed in (2, 4, 5):
+            with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+                os.fstat(FIRST + closed)
+
+
+def test_without_a_manager_there_is_nothing():
+    manager = ServiceManager.none()
+    assert not manager.notifier.listening
+    assert (manager.watchdog, manager.sockets) == (None, {})
+
+
+def test_a_manager_is_what_the_environment_tells(tmp_path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(address)
+        environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4000000"}
+        manager = ServiceManager.of(environ, 42)
+        assert manager.notifier.listening
+        assert (manager.watchdog, manager.sockets) == (2.0, {})
+        manager.notifier.close()

@@ -28,7 +28,6 @@ from tests.integration.world import (
     port_of,
     tunnel,
 )
-from tests.interop.programs import free_port
 from tests.support.canary import (
     PAYLOAD,
     SECRET_KEY,
@@ -81,18 +80,17 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_daemon_tells_its_secrets_to_nobody(tmp_path, form):
     options, environ = FORMS[form]
-    local = free_port()
     path = tmp_path / "config.toml"
     with EmulatorThread(SETTINGS) as service, quoting_service() as quoting:
         async with destination() as port:
             text = configuration(
                 service.endpoint_url,
-                tunnel("good", listen=local, port=port, ping_interval="1s"),
+                tunnel("good", port=port, ping_interval="1s"),
                 tunnel("quoted", port=port, endpoint_url=quoting),
             )
             level = ("--log-level", "debug")
             with processes.running(path, text, *level, *options, **environ) as program:
-                tokens = await _provoke(program, service, local)
+                tokens = await _provoke(program, service)
                 arguments = _process_list(program)
                 assert await asyncio.to_thread(program.stop) == 0
     assert len(tokens) >= 3, "the tokens of a start, a resume and another start"
@@ -101,12 +99,14 @@ async def test_the_daemon_tells_its_secrets_to_nobody(tmp_path, form):
     assert "Traceback" not in program.log()
 
 
-async def _provoke(program, service, local):
+async def _provoke(program, service):
     """Make the daemon say as much as it can; return all tokens that it was given."""
 
     async def said(pattern):
-        await asyncio.to_thread(program.wait_for, pattern)
+        return await asyncio.to_thread(program.wait_for, pattern)
 
+    # The first tunnel of the file is the first to listen.
+    local = int((await said(r"listener\.bound[^\n]*127\.0\.0\.1:(\d+)"))[1])
     await said(r"session\.ended.*SignatureDoesNotMatch|SignatureDoesNotMatch")
     await said(r"session\.ready")
     tokens = _tokens(service)
