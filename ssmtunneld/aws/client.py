@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import boto3
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
@@ -159,10 +158,11 @@ def _open(identity: Identity) -> _Connection:
     override = identity.ssmmessages_endpoint or _configured_override()
     credentials = CredentialSource(identity.profile, region)
     session.register_component("credential_provider", credentials)
-    client: BaseClient = boto3.Session(
-        botocore_session=session, region_name=region
-    ).client(
+    # What boto3.Session.client() calls; importing boto3 itself brings S3's transfers
+    # along: 0.15 s of the daemon's start, and 6 MiB.
+    client: BaseClient = session.create_client(
         "ssm",
+        region_name=region,
         endpoint_url=identity.endpoint_url,
         verify=identity.ca_bundle,
         config=Config(

@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -20,6 +21,8 @@ READY_WITHIN = 30.0
 """Seconds from the last fault until every mapping must take connections again."""
 PATIENCE = 30.0
 """Seconds without a byte on any connection after which those that are left hang."""
+ATTEMPT = 5.0
+"""Seconds that a new connection may take to be answered before another is tried."""
 CONNECT_TIMEOUT = 15.0
 
 _MAPPINGS = """
@@ -205,9 +208,11 @@ class World:
 
     async def _probe(self, mapping, port):
         while True:
-            probe = Errand(next(self._numbers), up=100, down=100)
-            result = await Client(probe).run(port)
-            if result.outcome is Outcome.COMPLETE:
+            probe = Client(Errand(next(self._numbers), up=100, down=100))
+            # Like a person: one that hangs, on a session of before, is tried again.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(probe.run(port), ATTEMPT)
+            if probe.result.outcome is Outcome.COMPLETE:
                 break
             await rest(0.05)
         while _count_ready(mapping) < mapping.tunnel.warm:
