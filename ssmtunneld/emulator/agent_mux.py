@@ -128,6 +128,8 @@ class MuxPlugin:
             while True:
                 await self._outlet.publishing()
                 await self._outlet.send_output(await self._smux.take(_BATCH))
+                # Nothing above need wait: other sessions must not, for a whole lane.
+                await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:

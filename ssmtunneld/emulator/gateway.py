@@ -19,7 +19,7 @@ from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.payloads import OpenDataChannel
 
 PATH_PREFIX: Final = "/v1/data-channel/"
-_BATCH: Final = 256
+_BATCH: Final = 64
 """Messages, about 280 KiB, that are written to a client at once."""
 _POLICY: Final = 1008
 _UNSUPPORTED: Final = 1003
@@ -231,6 +231,8 @@ class ClientLink:
                 await self._websocket.send_bytes(batch[-1])
                 if self._session.ended is not None and not len(lane):
                     self.bye("")
+                # Nothing above need wait: other sessions must not, for a whole lane.
+                await asyncio.sleep(0)
 
     async def _age(self) -> None:
         while True:
