@@ -40,7 +40,7 @@ def charts(found: Medians) -> list[Chart]:
             "memory by mappings",
             "MiB",
             {
-                "resident": [
+                "RSS": [
                     (n, found[f"memory {n} mappings MiB"])
                     for n in (1, 50, 500)
                     if f"memory {n} mappings MiB" in found
