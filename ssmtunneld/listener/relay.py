@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from ssmtunneld.errors import DestinationRefused, StreamError, TunnelError
 
@@ -115,6 +115,16 @@ async def relay(
         remote.abort()
         raise
     return joint.transfer()
+
+
+@runtime_checkable
+class Unsettled(Protocol):
+    """A stream that knows when its silence means nothing."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether an answer, or what we sent, may be stuck on its way."""
+        ...
 
 
 class _Joint:
@@ -306,8 +316,11 @@ class _Joint:
 
     def _on_timer(self, deadline: float) -> None:
         assert self._expected is not None, "armed only while something is expected"
-        if self._delivering:
-            # The remote is not silent: it is the local client that does not read.
+        if self._delivering or (
+            isinstance(self._remote, Unsettled) and self._remote.unsettled
+        ):
+            # The remote is not silent: it is the local client that does not read, or
+            # the way between that is out. Taken for an end, that would be a lie.
             self._stirred = deadline
         if self._stirred + self._linger > deadline:
             self._arm()

@@ -159,6 +159,15 @@ class Driver:
         """Whether the link is not being read because nobody reads what arrived."""
         return not self._reading
 
+    @property
+    def settled(self) -> bool:
+        """Whether all that was sent has arrived at the agent, and nothing is missing.
+
+        If not, silence does not mean that the far end has nothing to say.
+        """
+        known = self._channel.statistics()
+        return self._link is not None and not (known.unacked or known.early)
+
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot of the channel."""
         return self._channel.statistics()

@@ -30,6 +30,11 @@ class _Waker(Protocol):
         """Look at ``congested`` again."""
         ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way, or missing, as far as can be known."""
+        ...
+
 
 class MuxPort:
     """The streams of one smux session; the channel's port in mux mode."""
@@ -57,6 +62,12 @@ class MuxPort:
         """Whether another stream can be opened."""
         return not self._mux.exhausted
 
+    @property
+    def unanswered(self) -> int | None:
+        """The oldest stream that sent data and has had no sign of its destination."""
+        waiting = (s.stream_id for s in self._unproven if s.sent)
+        return min(waiting, default=None)
+
     def open_stream(self) -> StreamDuplex:
         """Return a new stream; the agent connects it when its SYN arrives.
 
@@ -74,6 +85,11 @@ class MuxPort:
         """Send a NOP: the service counts it as activity (protocol 7.5)."""
         self._mux.nop()
         self._driver.wake()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way, or missing, as far as can be known."""
+        return self._driver.settled
 
     def statistics(self) -> MuxStatistics:
         """Return a snapshot."""
@@ -187,6 +203,8 @@ class SinglePort:
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
         """Always 0: a session that cannot connect ends."""
+        self.unanswered: int | None = None
+        """Always ``None``: nothing waits behind the only stream."""
 
     @property
     def streams(self) -> int:
@@ -213,6 +231,11 @@ class SinglePort:
 
     def nop(self) -> None:
         """Do nothing: basic mode has no word for it, and every byte is data."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way, or missing, as far as can be known."""
+        return self._driver.settled
 
     def statistics(self) -> MuxStatistics:
         """Return a snapshot, in the terms of a session with one stream."""

@@ -34,6 +34,11 @@ class Carrier(Protocol):
         """End both directions at once."""
         ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way, or missing, as far as can be known."""
+        ...
+
 
 class StreamDuplex:
     """One stream, as a :class:`~ssmtunneld.duplex.Duplex`.
@@ -60,6 +65,11 @@ class StreamDuplex:
     def sent(self) -> int:
         """Bytes that went out to the agent."""
         return self._stream.sent
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether its silence means nothing: an answer, or our bytes, may be stuck."""
+        return self._stream.pending > 0 or not self._port.settled
 
     async def receive(self) -> bytes:
         """Return everything that has arrived, at least one byte; ``b""`` at the end.

@@ -14,6 +14,12 @@ GAP_TIME: Final = 3.0
 """Seconds for which a message was missing, each time we looked, that are a stall too:
 the agent repeats ten a second (protocol 4.5), and what comes later waits for them."""
 
+DIAL_TIME: Final = 10.0
+"""Seconds for which one stream's data went unanswered that are a stall: the agent dials
+one stream after the other, and a destination that swallows its packets holds up all
+behind it for minutes (protocol 6.6). A server may also think that long before its first
+byte; then new streams go elsewhere for nothing, which does no harm."""
+
 
 class Measured(Protocol):
     """What a gauge looks at."""
@@ -33,6 +39,11 @@ class Measured(Protocol):
         """Whether a slow local reader holds everything up."""
         ...
 
+    @property
+    def unanswered(self) -> int | None:
+        """The oldest stream whose destination has not answered what was sent to it."""
+        ...
+
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
         """Return snapshots of the channel and what it carries."""
         ...
@@ -43,11 +54,13 @@ class Gauge:
 
     __slots__ = (
         "_acknowledged",
+        "_answered_at",
         "_gap",
         "_measured_at",
         "_progress_at",
         "_traffic",
         "_unacked",
+        "_unanswered",
         "_whole_at",
         "idle_since",
         "rate",
@@ -68,6 +81,8 @@ class Gauge:
         self._unacked = 0
         self._gap = False
         self._whole_at = now
+        self._unanswered: int | None = None
+        self._answered_at = now
 
     @property
     def bulk(self) -> bool:
@@ -95,8 +110,13 @@ class Gauge:
         if not (self._gap and channel.early):
             self._whole_at = now
         self._gap = channel.early > 0
+        unanswered = session.unanswered
+        if unanswered is None or unanswered != self._unanswered:
+            self._answered_at = now
+        self._unanswered = unanswered
         self.stalled = (
             session.reading_stopped
             or now >= self._progress_at + STALL_TIME
             or now >= self._whole_at + GAP_TIME
+            or now >= self._answered_at + DIAL_TIME
         )

@@ -45,7 +45,8 @@ class Member:
             since=session.since,
             streams=session.streams,
             bulk=gauge.bulk,
-            stalled=gauge.stalled,
+            # The gauge looks once a second; a reader that stops does so at once.
+            stalled=gauge.stalled or session.reading_stopped,
             exhausted=session.exhausted,
             retiring=self.retiring,
             idle_since=max(gauge.idle_since, session.since),

@@ -330,6 +330,11 @@ class Session:
         return 0 if self._port is None else self._port.traffic
 
     @property
+    def unanswered(self) -> int | None:
+        """The oldest stream whose destination has not answered what was sent to it."""
+        return None if self._port is None else self._port.unanswered
+
+    @property
     def refusals(self) -> int:
         """Destinations refused in a row."""
         return 0 if self._port is None else self._port.refusals

@@ -44,6 +44,14 @@ class Scene:
         )
 
 
+class Stuck(MemoryDuplex):
+    """Comes from a session that is away for five lingers, and knows it."""
+
+    @property
+    def unsettled(self):
+        return now() <= 5 * LINGER
+
+
 class Deaf(MemoryDuplex):
     """Takes no data, and does not say why."""
 
@@ -108,6 +116,15 @@ def test_a_silent_remote_is_given_linger_seconds_after_the_client_has_ended():
         assert now() == LINGER
 
     assert play(scenario).ending is Ending.LINGERED
+
+
+def test_a_remote_whose_way_is_out_is_not_taken_for_silent():
+    async def scenario(scene):
+        await scene.client.send_eof()
+        assert await receive_all(scene.server) == b""
+        assert now() == 6 * LINGER
+
+    assert play(scenario, remote=Stuck).ending is Ending.LINGERED
 
 
 def test_any_data_starts_the_wait_again():

@@ -277,6 +277,25 @@ async def test_statistics_are_those_of_the_channel():
 
 
 @virtual
+async def test_it_is_settled_while_nothing_is_stuck_and_there_is_a_link():
+    stage = Stage()
+    assert not stage.driver.settled
+    async with stage.open():
+        assert stage.driver.settled
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+        assert not stage.driver.settled
+        stage.link.arrive(ack(1))
+        assert stage.driver.settled
+        stage.link.arrive(output(3, b"early"))
+        assert not stage.driver.settled
+        stage.link.arrive(output(2, b"late"))
+        assert stage.driver.settled
+    assert not stage.driver.settled
+
+
+@virtual
 async def test_a_check_is_passed_to_the_link_if_there_is_one():
     stage = Stage()
     async with stage.open():

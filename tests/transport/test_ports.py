@@ -30,6 +30,7 @@ class FakeDriver:
     def __init__(self):
         self.woken = 0
         self.looks = 0
+        self.settled = True
 
     def wake(self):
         self.woken += 1
@@ -686,3 +687,16 @@ async def test_statistics_of_a_single_session_are_those_of_its_stream():
     assert (now.streams, now.opened, now.pending) == (1, 1, 3)
     assert now.unread == 1 + PIECE_OVERHEAD
     assert (now.refused, now.dropped) == (0, 0)
+
+
+@pytest.mark.parametrize("single", [False, True])
+async def test_the_silence_of_a_stream_means_nothing_while_something_is_stuck(single):
+    port = _single_port()[0] if single else _mux_port()
+    stream = port.open_stream()
+    assert not stream.unsettled
+    await stream.send(b"a question")
+    assert stream.unsettled
+    _round(port)
+    assert not stream.unsettled
+    port._driver.settled = False
+    assert stream.unsettled

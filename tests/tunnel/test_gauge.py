@@ -29,6 +29,7 @@ class Reading(Measured):
     streams: int = 0
     traffic: int = 0
     reading_stopped: bool = False
+    unanswered: int | None = None
     unacked: int = 0
     acknowledged: int = 0
     early: int = 0
@@ -121,4 +122,22 @@ def test_gaps_with_nothing_missing_between_them_are_no_stall():
     gauge = Gauge(0.0)
     for second in range(1, 20):
         gauge.measure(Reading(early=second % 3), float(second))
+        assert not gauge.stalled
+
+
+def test_a_destination_that_swallows_everything_is_a_stall_until_it_answers():
+    gauge = Gauge(0.0)
+    for second in range(1, 11):
+        gauge.measure(Reading(unanswered=3), float(second))
+        assert not gauge.stalled
+    gauge.measure(Reading(unanswered=3), 11.0)
+    assert gauge.stalled
+    gauge.measure(Reading(unanswered=None), 12.0)
+    assert not gauge.stalled
+
+
+def test_streams_that_are_answered_one_after_the_other_are_no_stall():
+    gauge = Gauge(0.0)
+    for second in range(1, 31):
+        gauge.measure(Reading(unanswered=2 * second + 1), float(second))
         assert not gauge.stalled
