@@ -135,7 +135,7 @@ class TunnelDefaults(_Section):
     )
     """Bytes held for all connections of one session together."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Local connections at once; further ones are reset."""
+    """Local connections at once; further ones wait until one ends."""
     socket_mode: Mode = 0o600
     """Permissions of this tunnel's Unix sockets."""
     allow: Networks = ()
