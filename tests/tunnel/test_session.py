@@ -234,8 +234,13 @@ async def test_a_termination_that_fails_is_noted():
     assert line["reason"] == str(error)
 
 
+async def interrupted(coroutine, after):
+    """Await ``coroutine``; only a native coroutine can be a task since Python 3.12."""
+    return await _interrupted(coroutine, after)
+
+
 @types.coroutine
-def interrupted(coroutine, after):
+def _interrupted(coroutine, after):
     """Await ``coroutine`` in this task, which is cancelled in its ``after``-th wait."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     step, waits = partial(coroutine.send, None), 0
