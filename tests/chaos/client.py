@@ -132,7 +132,8 @@ class Client:
         pattern = Pattern(up_key(errand.number))
         writer.write(header(errand.number, errand.up, errand.down, echo=errand.echo))
         try:
-            while result.sent < errand.up:
+            # To write to a closed transport is a RuntimeError with uvloop, no OSError.
+            while result.sent < errand.up and not writer.is_closing():
                 piece = pattern.take(min(errand.piece, errand.up - result.sent))
                 self._hash.update(piece)
                 writer.write(piece)
@@ -143,7 +144,7 @@ class Client:
                     await self._progress.wait()
                 if errand.rest and not errand.slow_reader:
                     await rest(errand.rest)
-            if errand.half_closes:
+            if errand.half_closes and not writer.is_closing():
                 writer.write_eof()
         except OSError:
             pass  # the receiver meets it too, and says what it means
