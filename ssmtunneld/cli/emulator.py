@@ -90,10 +90,12 @@ def emulator(**options: Any) -> None:
     """
     import asyncio
 
+    from ssmtunneld.daemon import loop_factory
     from ssmtunneld.ops import logs
 
     logs.configure(options.pop("log_level"), "auto")
-    asyncio.run(_serve(_settings(**options)))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(_settings(**options)))
 
 
 async def _serve(settings: EmulatorSettings) -> None:

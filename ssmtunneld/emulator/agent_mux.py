@@ -15,6 +15,7 @@ from ssmtunneld.emulator.agent_port import (
 )
 from ssmtunneld.emulator.agent_smux import ServerStream, SmuxServer
 from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.lane import give_way
 from ssmtunneld.emulator.settings import PACE_INTERVAL, EmulatorSettings, Pace
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.log import EventLog
@@ -25,7 +26,7 @@ from ssmtunneld.protocol.message import (
     encode_flag,
 )
 
-_BATCH = 64 * MAX_PAYLOAD
+_BATCH = 8 * MAX_PAYLOAD
 """Bytes taken from the pipe at once when the pace is none."""
 _CATCH_UP = 0.01
 """Seconds by which a late sender may make up: timers here are coarser than Go's."""
@@ -128,8 +129,7 @@ class MuxPlugin:
             while True:
                 await self._outlet.publishing()
                 await self._outlet.send_output(await self._smux.take(_BATCH))
-                # Nothing above need wait: other sessions must not, for a whole lane.
-                await asyncio.sleep(0)
+                await give_way()
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:

@@ -1,11 +1,9 @@
 """The client's end of an smux version 1 session (protocol 7, design D3).
 
 Frames are pulled, not pushed: whoever has room for a message asks for the next one, so
-that the choice of what to send is made at the last moment and a keystroke never waits
-behind more than one frame of each other stream.
+that the choice of what to send is made at the last moment (``turns.py``).
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +15,7 @@ from ssmtunneld.smux.frame import (
     encode_frame,
 )
 from ssmtunneld.smux.stream import PIECE_OVERHEAD, Stream
+from ssmtunneld.smux.turns import Turns
 
 FIRST_STREAM_ID: Final = 3
 """The official client counts from 1 in steps of two before use (protocol 7.3)."""
@@ -51,7 +50,7 @@ class MuxSession:
 
     def __init__(self) -> None:
         self._streams: dict[int, Stream] = {}
-        self._turns: deque[Stream] = deque()
+        self._turns = Turns()
         self._decoder = FrameDecoder()
         self._next_id = FIRST_STREAM_ID
         self._nop_due = False
@@ -86,7 +85,7 @@ class MuxSession:
         self._next_id += 2
         self._opened += 1
         self._streams[stream.stream_id] = stream
-        self._turns.append(stream)
+        self._turns.add(stream)
         return stream
 
     def send(self, stream: Stream, data: bytes) -> None:
@@ -97,7 +96,7 @@ class MuxSession:
         if not data or stream.finishing:
             return
         if not stream.ready:
-            self._turns.append(stream)
+            self._turns.add(stream)
         stream.put(data)
 
     def finish(self, stream: Stream) -> None:
@@ -105,7 +104,7 @@ class MuxSession:
         if stream.finishing:
             return
         if not stream.ready:
-            self._turns.append(stream)
+            self._turns.add(stream)
         stream.finishing = True
 
     def _finish_at_once(self, stream: Stream) -> None:
@@ -204,14 +203,12 @@ class MuxSession:
             self._nop_due = False
             parts.append(_NOP)
             room -= HEADER_SIZE
-        while self._turns and room > HEADER_SIZE:
-            stream = self._turns[0]
+        turns = self._turns
+        while room > HEADER_SIZE and (stream := turns.peek()) is not None:
             if parts and not _worthwhile(stream, room):
                 break
-            self._turns.popleft()
             room -= self._take_turn(stream, room, parts)
-            if stream.ready:
-                self._turns.append(stream)
+            turns.took(stream)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_turn(self, stream: Stream, room: int, parts: list[bytes]) -> int:
