@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
 from ssmtunneld import reading
+from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import (
     LinkError,
     LinkLost,
@@ -29,7 +31,7 @@ from ssmtunneld.errors import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ssmtunneld.transport.link import Receiver
 
@@ -44,6 +46,12 @@ another session needs from its local socket to the network. Each costs 3 us; wit
 an echo beside a download takes twice as long."""
 PING_PAYLOAD: Final = b"keepalive"
 """What the official peers send (protocol 2.4)."""
+
+# The fastest of the library's two: one in C, where it could be compiled.
+_apply_mask: Final = frames.apply_mask  # type: ignore[attr-defined] # not in __all__
+_SMALL: Final = struct.Struct(">BB")
+_MEDIUM: Final = struct.Struct(">BBH")
+_LARGE: Final = struct.Struct(">BBQ")
 
 # The library logs every frame at DEBUG, and the first one holds the token.
 _QUIET = logging.getLogger("ssmtunneld.websocket")
@@ -196,12 +204,25 @@ class _Connection(ClientConnection):
             self.link.on_writable()
 
 
+def _frame(data: bytes, mask: bytes) -> bytes:
+    """Return a masked, unfragmented binary frame (RFC 6455 section 5.2)."""
+    size = len(data)
+    if size < 126:
+        head = _SMALL.pack(0x82, 0x80 | size)
+    elif size < 65536:
+        head = _MEDIUM.pack(0x82, 0xFE, size)
+    else:
+        head = _LARGE.pack(0x82, 0xFF, size)
+    return b"".join((head, mask, _apply_mask(data, mask)))
+
+
 class WebSocketLink:
     """One open websocket to the service; implements :class:`Link`."""
 
     def __init__(self, connection: _Connection, liveness: Liveness) -> None:
         self._connection = connection
         self._liveness = liveness
+        self._entropy = Entropy()
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
@@ -238,10 +259,9 @@ class WebSocketLink:
         """Queue binary messages; together they are one write to the network."""
         if not self._usable:
             return
-        protocol = self._connection.protocol
-        for message in messages:
-            protocol.send_binary(message)
-        self._write()
+        # Framed here: that is half the cost of the library's way, a tenth of an upload.
+        take = self._entropy.take
+        self._write(_frame(message, take(4)) for message in messages)
 
     @property
     def _usable(self) -> bool:
@@ -251,10 +271,11 @@ class WebSocketLink:
             and not connection.transport.is_closing()
         )
 
-    def _write(self) -> None:
+    def _write(self, framed: Iterable[bytes] = ()) -> None:
         # The library would write each frame by itself.
         connection = self._connection
-        connection.transport.write(b"".join(connection.protocol.data_to_send()))
+        waiting = connection.protocol.data_to_send()
+        connection.transport.write(b"".join([*waiting, *framed]))
 
     def pause(self) -> None:
         """Stop reading from the network; the dead-peer timer rests meanwhile."""

@@ -79,6 +79,21 @@ class Receiver:
         return self.lost[0]
 
 
+class Tap(asyncio.Protocol):
+    """Passes on what arrives for a connection, and keeps it."""
+
+    def __init__(self, connection, arrived):
+        self._connection = connection
+        self._arrived = arrived
+
+    def data_received(self, data):
+        self._arrived += data
+        self._connection.data_received(data)
+
+    def connection_lost(self, exc):
+        self._connection.connection_lost(exc)
+
+
 class Service:
     """A server of one websocket, and its url."""
 
@@ -400,6 +415,26 @@ async def test_a_ping_between_fragments_is_answered_and_no_message():
             await pong
         await receiver.until(lambda: receiver.messages)
         assert receiver.messages == [b"one two"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536])
+async def test_a_message_arrives_whole_whatever_length_field_it_needs(size):
+    async with serving() as service, linked(service) as (link, _, service_end):
+        message = bytes(range(256)) * (size // 256 + 1)
+        link.send([message[:size], b"next"])
+        assert await service_end.recv() == message[:size]
+        assert await service_end.recv() == b"next"
+
+
+async def test_no_two_frames_have_the_same_mask():
+    arrived = bytearray()
+    async with serving() as service, linked(service) as (link, _, service_end):
+        service_end.transport.set_protocol(Tap(service_end, arrived))
+        link.send([bytes(8), bytes(8)])
+        for _ in range(2):
+            assert await service_end.recv() == bytes(8)
+    # Two bytes of header, four of mask, eight of data, and the same again.
+    assert len({bytes(arrived[2:6]), bytes(arrived[16:20]), bytes(4)}) == 3
 
 
 async def test_a_large_message_is_no_problem():
