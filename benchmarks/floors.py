@@ -16,7 +16,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from ssmtunneld.daemon import loop_factory
+from ssmtunneld.process import loop_factory
 from ssmtunneld.protocol.handshake import answer
 from ssmtunneld.protocol.message import (
     Message,

@@ -3,7 +3,10 @@
 Each round is one seed: a service with every kind of fault, a daemon, clients that check
 every byte, and at the end an account of what is left (``tests/chaos``). The rounds of a
 soak are longer than those of the tests, and its agent is as slow to repeat what was
-lost as the real one. The exit code is 1 if anything was not as it must be.
+lost as the real one: ten messages a second, whoever waits for them. What an outage may
+cost a session is therefore what its streams had on their way, and with transfers above
+``--largest``'s default a connection may wait for longer than the 30 seconds after which
+it is taken to hang. The exit code is 1 if anything was not as it must be.
 """
 
 import argparse
@@ -62,12 +65,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--round", type=float, default=30.0, help="seconds of faults in each round"
     )
-    parser.add_argument("--largest", type=int, default=2_000_000, help="bytes")
+    parser.add_argument("--largest", type=int, default=150_000, help="bytes")
     parser.add_argument(
         "--scan",
         type=float,
-        default=0.02,
-        help="seconds between two messages that the agent repeats; in reality 0.1",
+        default=0.1,
+        help="seconds between two messages that the agent repeats; 0.1 is real",
     )
     parser.add_argument("--json", type=Path, help="write the sums to this file")
     return parser.parse_args()
@@ -80,7 +83,8 @@ class Totals:
         self.problems: list[str] = []
         self._sums: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
-        self._slowest = {"recovery": 0.0, "completion": 0.0}
+        self._resets: Counter[str] = Counter()
+        self._slowest = {"recovery": 0.0, "completion": 0.0, "silence": 0.0}
 
     def add(self, report: Report) -> None:
         """Add one round."""
@@ -90,6 +94,7 @@ class Totals:
             self._sums[name] += getattr(report, name)
         for outcome, count in report.outcomes.items():
             self._outcomes[outcome.value] += count
+        self._resets += report.resets
         for name, slowest in self._slowest.items():
             self._slowest[name] = max(slowest, getattr(report, name))
 
@@ -98,6 +103,7 @@ class Totals:
         return {
             **self._sums,
             "outcomes": dict(self._outcomes),
+            "resets": dict(self._resets),
             "slowest": self._slowest,
             "resident_mib": [round(size / MIB, 1) for size in memory],
             "problems": self.problems,
@@ -111,8 +117,10 @@ class Totals:
             "",
             *(f"{n.replace('_', ' '):16} {value:>14,}" for n, value in sums),
             f"outcomes         {dict(self._outcomes)}",
+            f"resets           {dict(self._resets)}",
             f"ready again      within {slowest['recovery']:.1f} s of a last fault",
             f"all done         within {slowest['completion']:.1f} s of it",
+            f"silent           for {slowest['silence']:.1f} s at most after it",
             f"memory           {memory[-1] / MIB:.0f} MiB, {growth:.2f} times that "
             f"after {min(SETTLED, len(memory))} rounds",
             f"problems         {len(self.problems)}",

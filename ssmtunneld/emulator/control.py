@@ -163,23 +163,19 @@ class ControlPlane:
         return {"Target": target, "Status": "connected" if online else "notconnected"}
 
     async def _describe_instance_information(self, body: Body) -> Body:
-        wanted: list[str] | None = None
-        for item in [
-            *_list(body, "Filters"),
-            *_list(body, "InstanceInformationFilterList"),
-        ]:
-            if item.get("Key", item.get("key")) == "InstanceIds":
-                wanted = item.get("Values", item.get("valueSet"))
+        filters = [_node_filter(item) for item in _list(body, "Filters")]
+        filters += map(_node_filter, _list(body, "InstanceInformationFilterList"))
+        asked = [i for key, ids in filters if key == "InstanceIds" for i in ids]
         known = self._settings.targets
         if known is None:
-            known = frozenset([*self._registry.known_targets(), *(wanted or ())])
+            known = frozenset([*self._registry.known_targets(), *asked])
         found = [
             self._instance(target)
             for target in sorted(known)
-            if _TARGET.fullmatch(target)
-            and not target.startswith("ecs:")
-            and (wanted is None or target in wanted)
+            if _TARGET.fullmatch(target) and not target.startswith("ecs:")
         ]
+        for key, values in filters:
+            found = [node for node in found if _node_has(node, key, values)]
         return _page(found, body, "InstanceInformationList")
 
     def _fail(self, operation: str) -> bool:
@@ -318,6 +314,32 @@ def _matches(entry: Body, item: Body) -> bool:
             return bool(entry["StartDate"] < _moment(value))
         case _:
             raise ApiError("InvalidFilterKey", "the filter's key is unknown")
+
+
+_NODE_KEYS: Final = {
+    "InstanceIds": "InstanceId",
+    "PingStatus": "PingStatus",
+    "PlatformTypes": "PlatformType",
+    "AgentVersion": "AgentVersion",
+    "ResourceType": "ResourceType",
+}
+
+
+def _node_filter(item: Body) -> tuple[str, list[str]]:
+    """Return the key and the values of a filter, in either of its two spellings."""
+    key = item.get("Key", item.get("key"))
+    values = item.get("Values", item.get("valueSet"))
+    if not isinstance(values, list) or not values or not _all_text(values):
+        raise ApiError("InvalidInstanceInformationFilterValue", "no values")
+    is_tag = isinstance(key, str) and key.startswith(("tag:", "tag-key"))
+    if not isinstance(key, str) or not (is_tag or key in _NODE_KEYS):
+        raise ApiError("InvalidFilterKey", "the filter's key is unknown")
+    return key, values
+
+
+def _node_has(node: Body, key: str, values: list[str]) -> bool:
+    # Nodes have no tags here: a filter by tag matches none.
+    return key in _NODE_KEYS and node[_NODE_KEYS[key]] in values
 
 
 def _moment(text: str) -> float:

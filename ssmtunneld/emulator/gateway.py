@@ -185,8 +185,9 @@ class ClientLink:
 
     def cut(self) -> None:
         """Reset the TCP connection; what was not sent yet is lost."""
-        # Zero linger makes the kernel send a reset instead of an orderly end.
-        with suppress(OSError):
+        # Zero linger makes the kernel send a reset instead of an orderly end. uvloop's
+        # socket of a transport that is closed raises ValueError.
+        with suppress(OSError, ValueError):
             self._transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
             )
@@ -234,6 +235,8 @@ class ClientLink:
                 # A batch is framed here and written at once: aiohttp would make a
                 # system call of each message. The last goes through aiohttp, which
                 # waits while the client is slow.
+                if self._transport.is_closing():
+                    return
                 if len(batch) > 1:
                     self._transport.write(b"".join(map(_frame, batch[:-1])))
                 await self._websocket.send_bytes(batch[-1])

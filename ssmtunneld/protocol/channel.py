@@ -85,6 +85,8 @@ class ChannelStatistics:
     duplicates: int
     malformed: int
     paused: bool
+    missing: int = 0
+    """Messages that the early ones wait for."""
 
 
 class DataChannel:
@@ -318,6 +320,7 @@ class DataChannel:
             duplicates=self._inbound.duplicates,
             malformed=self._malformed,
             paused=self._paused_until is not None,
+            missing=self._inbound.missing,
         )
 
     def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> None:

@@ -16,7 +16,14 @@ OVERHEAD: Final = 400
 class Inbound:
     """The receiving half of a channel's reliability."""
 
-    __slots__ = ("_early", "_early_bytes", "duplicates", "expected", "overflows")
+    __slots__ = (
+        "_early",
+        "_early_bytes",
+        "_newest",
+        "duplicates",
+        "expected",
+        "overflows",
+    )
 
     def __init__(self) -> None:
         self.expected = 0
@@ -25,11 +32,18 @@ class Inbound:
         self.overflows = 0
         self._early: dict[int, Message] = {}
         self._early_bytes = 0
+        self._newest = -1
 
     @property
     def early(self) -> int:
         """Messages that wait for one before them."""
         return len(self._early)
+
+    @property
+    def missing(self) -> int:
+        """Messages that those wait for, as far as is known."""
+        known = self._newest + 1 - self.expected
+        return known - len(self._early) if self._early else 0
 
     def accept(self, message: Message) -> bool:
         """Take ``message`` into memory; return whether to acknowledge it.
@@ -49,6 +63,7 @@ class Inbound:
         ):
             self.overflows += 1
             return False
+        self._newest = max(self._newest, sequence)
         self._early[sequence] = message
         self._early_bytes += cost
         return True

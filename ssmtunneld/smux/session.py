@@ -186,7 +186,7 @@ class MuxSession:
         self._forget_if_over(stream)
 
     def _forget_if_over(self, stream: Stream) -> None:
-        if stream.fin_sent and (stream.ended or stream.aborted):
+        if stream.over:
             self._streams.pop(stream.stream_id, None)
             if not stream.ended and not stream.received:
                 self._silent.add(stream.stream_id)

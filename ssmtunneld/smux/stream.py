@@ -61,6 +61,11 @@ class Stream:
             self.pending or not self.syn_sent or (self.finishing and not self.fin_sent)
         )
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is sent, and nothing more received or wanted."""
+        return self.fin_sent and (self.ended or self.aborted)
+
     def put(self, data: bytes) -> None:
         """Queue ``data`` to be sent."""
         self._outgoing.append(data)

@@ -6,11 +6,12 @@ no lock is needed: state changes only between turns of the loop.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, assert_never
+from typing import Final, NamedTuple, Protocol, assert_never
 from uuid import uuid4
 
 from ssmtunneld.errors import (
     LinkError,
+    LinkLost,
     RemoteProtocolError,
     SessionError,
 )
@@ -28,6 +29,28 @@ from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
 from ssmtunneld.secret import Secret
 from ssmtunneld.transport.link import Link
+from ssmtunneld.transport.repair import SCAN_INTERVAL, Repair
+
+BURST: Final = 16
+"""Messages sent in one turn of the loop: a third of a millisecond, in which no other
+session moves."""
+PATIENCE: Final = 4
+"""Turns of the loop for which a stream's beginning waits for its first data, some 20 us
+altogether: the relay needs two to read what a client has sent with its connect."""
+CHOKE_SIZE: Final = 256 << 10
+"""Bytes that may be queued behind a congested network before the link is read no more:
+the acknowledgements of some 900 messages, a second of a download."""
+CHOKE_TIMEOUT: Final = 30.0
+"""Seconds for which the network may take nothing of what must be sent. While the link
+is not read, nothing else would notice that its peer has died."""
+
+
+class Pauses(NamedTuple):
+    """Seconds without input of ours: a message of the stream, or a new websocket."""
+
+    now: float
+    before: float
+    """The longest one that is over."""
 
 
 class Port(Protocol):
@@ -86,6 +109,13 @@ class Driver:
         # like any callback.
         self._timer_at = 0.0
         self._reading = True
+        self._choked = 0
+        self._choke_timer: asyncio.TimerHandle | None = None
+        self.delivered = 0
+        """Messages that were delivered in order."""
+        self._input_at = self._loop.time()
+        self._longest_pause = 0.0
+        self._repair = Repair()
 
     async def run(self, link: Link, token: Secret) -> None:
         """Use ``link`` until it is lost or the session is over. Never returns.
@@ -99,6 +129,9 @@ class Driver:
         assert self._link is None, "one link at a time"
         self._link = link
         self._reading = True
+        self._note_input(self._loop.time())
+        if self._port is not None:
+            self._repair.on_link(self._loop.time())
         self._ended = self._loop.create_future()
         try:
             self._channel.attach(str(uuid4()), token, self._loop.time())
@@ -111,6 +144,7 @@ class Driver:
             self._channel.detach()
             link.abort()
             self._cancel_timer()
+            self._unchoke()
 
     # What the session and the port ask for.
 
@@ -122,6 +156,18 @@ class Driver:
         if not self._woken and self._link is not None:
             self._woken = True
             self._loop.call_soon(self._on_wake)
+
+    def wake_late(self, turns: int = PATIENCE) -> None:
+        """Send what the port has a few turns later, or with what is woken for before.
+
+        A stream's beginning and its first data, which is usually on its way from the
+        client, then share a message (design D3): that is one less to send, and one
+        acknowledgement less to wait for.
+        """
+        if turns and not self._woken:
+            self._loop.call_soon(self.wake_late, turns - 1)
+        else:
+            self.wake()
 
     def _on_wake(self) -> None:
         self._woken = False
@@ -146,7 +192,7 @@ class Driver:
         """Stop or start reading the link, as the port's congestion demands."""
         if self._link is None or self._port is None:
             return
-        if self._port.congested:
+        if self._port.congested or self._choked > CHOKE_SIZE:
             if self._reading:
                 self._reading = False
                 self._link.pause()
@@ -168,6 +214,22 @@ class Driver:
         known = self._channel.statistics()
         return self._link is not None and not (known.unacked or known.early)
 
+    @property
+    def pauses(self) -> Pauses:
+        """For how long nothing was sent that the service takes for input."""
+        return Pauses(self._loop.time() - self._input_at, self._longest_pause)
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        spent = self._repair.behind(self._loop.time())
+        return max(spent, self.missing * SCAN_INTERVAL)
+
+    @property
+    def missing(self) -> int:
+        """Messages that were sent before others that have arrived."""
+        return self._channel.statistics().missing
+
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot of the channel."""
         return self._channel.statistics()
@@ -177,15 +239,19 @@ class Driver:
     def on_messages(self, messages: Sequence[bytes]) -> None:
         """Feed what arrived to the channel and carry out what follows."""
         now = self._loop.time()
+        before = self.delivered
         try:
             for message in messages:
                 self._channel.receive(message, now)
         except RemoteProtocolError as error:
             self._channel.close(error)
         self._settle()
+        arrived = self.delivered - before
+        self._repair.on_arrival(now, arrived, early=self.missing > 0)
 
     def on_writable(self) -> None:
         """Go on sending."""
+        self._unchoke()
         self._settle()
 
     def on_lost(self, error: LinkError) -> None:
@@ -233,19 +299,47 @@ class Driver:
             self._pull(self._port)
             self._carry_out(outgoing)
         if outgoing:
-            link.send(outgoing)
+            self._send(link, outgoing)
         self._arm_timer()
         self.reading_changed()
+
+    def _send(self, link: Link, messages: list[bytes]) -> None:
+        """Send, and be choked by what the network does not take.
+
+        Acknowledgements answer what arrives, so the way to have less of them is to read
+        less: behind a narrow uplink they would pile up for as long as a download takes.
+        """
+        if link.congested:
+            self._choked += sum(map(len, messages))
+            if self._choke_timer is None:
+                self._choke_timer = self._loop.call_later(
+                    CHOKE_TIMEOUT, self._end, LinkLost("it took nothing from us")
+                )
+        link.send(messages)
+
+    def _unchoke(self) -> None:
+        self._choked = 0
+        if self._choke_timer is not None:
+            self._choke_timer.cancel()
+            self._choke_timer = None
 
     def _pull(self, port: Port) -> None:
         channel = self._channel
         now = self._loop.time()
-        for _ in range(channel.room):
+        for _ in range(min(channel.room, BURST)):
             payload = port.next_payload()
             if not payload:
                 break
             channel.send(payload, now)
+            self._note_input(now)
+        else:
+            if channel.room:
+                self.wake()  # the rest, after others have had their turn
         port.after_sending()
+
+    def _note_input(self, now: float) -> None:
+        self._longest_pause = max(self._longest_pause, now - self._input_at)
+        self._input_at = now
 
     def _carry_out(self, outgoing: list[bytes]) -> None:
         while effects := self._channel.drain():
@@ -264,6 +358,7 @@ class Driver:
                 case Transmit(data):
                     outgoing.append(data)
                 case Deliver(payload):
+                    self.delivered += 1
                     self._opened_port.receive(payload)
                 case Introduce(text):
                     assert self._link is not None, "attached without a link"

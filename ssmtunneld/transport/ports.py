@@ -26,6 +26,10 @@ class _Waker(Protocol):
         """Send, at the end of this turn of the loop."""
         ...
 
+    def wake_late(self) -> None:
+        """Send a few turns later, or with what is woken for before."""
+        ...
+
     def reading_changed(self) -> None:
         """Look at ``congested`` again."""
         ...
@@ -33,6 +37,11 @@ class _Waker(Protocol):
     @property
     def settled(self) -> bool:
         """Whether nothing is on its way, or missing, as far as can be known."""
+        ...
+
+    @property
+    def missing(self) -> int:
+        """Messages that were sent before others that have arrived."""
         ...
 
 
@@ -47,6 +56,7 @@ class MuxPort:
         self._senders: set[StreamDuplex] = set()
         self._full: set[Stream] = set()
         self._unproven: set[Stream] = set()
+        self._uncounted: set[Stream] = set()
         self.traffic = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
@@ -54,8 +64,8 @@ class MuxPort:
 
     @property
     def streams(self) -> int:
-        """Streams that are not yet over."""
-        return self._mux.streams
+        """Streams that are not yet over, without those that do not count."""
+        return self._mux.streams - sum(not s.over for s in self._uncounted)
 
     @property
     def available(self) -> bool:
@@ -65,20 +75,25 @@ class MuxPort:
     @property
     def unanswered(self) -> int | None:
         """The oldest stream that sent data and has had no sign of its destination."""
-        waiting = (s.stream_id for s in self._unproven if s.sent)
+        waiting = (s.stream_id for s in self._unproven - self._uncounted if s.sent)
         return min(waiting, default=None)
 
-    def open_stream(self) -> StreamDuplex:
+    def open_stream(self, *, counted: bool = True) -> StreamDuplex:
         """Return a new stream; the agent connects it when its SYN arrives.
+
+        Args:
+            counted: Whether it counts as use of the session: a probe does not.
 
         Raises:
             LocalProtocolError: There is none; see ``available``.
         """
         stream = self._mux.open()
+        if not counted:
+            self._uncounted = {s for s in self._uncounted if not s.over} | {stream}
         duplex = StreamDuplex(self, stream)
         self._duplexes[stream.stream_id] = duplex
         self._unproven.add(stream)
-        self._driver.wake()
+        self._driver.wake_late()
         return duplex
 
     def nop(self) -> None:
@@ -188,14 +203,24 @@ class SinglePort:
         driver: To be woken when there is something to send.
         buffers: How much may be unread.
         finished: Called once, when the stream is over and all of it was sent.
+        ends_with: Whether the destination's end of file is the session's end. An agent
+            that connects again instead says nothing of it, so that the end of such a
+            session always cuts its stream.
     """
 
     def __init__(
-        self, driver: _Waker, buffers: Buffers, finished: Callable[[], None]
+        self,
+        driver: _Waker,
+        buffers: Buffers,
+        finished: Callable[[], None],
+        *,
+        ends_with: bool,
     ) -> None:
         self._driver = driver
         self._buffers = buffers
         self._finished = finished
+        self._ends_with = ends_with
+        self._failed = False
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
         self._told = False
@@ -218,13 +243,13 @@ class SinglePort:
         """Whether the stream can still be had."""
         return self._duplex is None
 
-    def open_stream(self) -> StreamDuplex:
+    def open_stream(self, *, counted: bool = True) -> StreamDuplex:
         """Return the session's only stream.
 
         Raises:
-            LocalProtocolError: It was given away before.
+            LocalProtocolError: It was given away before, or is not wanted for use.
         """
-        if self._duplex is not None:
+        if self._duplex is not None or not counted:
             raise LocalProtocolError("a basic session has one stream")
         self._duplex = StreamDuplex(self, self._stream)
         return self._duplex
@@ -319,7 +344,11 @@ class SinglePort:
 
     def fail(self, error: SessionError) -> None:
         """Break the stream, or end it where the session's end is its end of file."""
-        if isinstance(error, ChannelClosed) and not error.output:
+        if self._failed:
+            return
+        self._failed = True
+        orderly = isinstance(error, ChannelClosed) and not error.output
+        if orderly and self._ends_with and not self._driver.missing:
             self._stream.ended = True
         if self._duplex is not None:
             self._duplex.fail(error)

@@ -2,6 +2,8 @@
 
 from random import Random
 
+from ssmtunneld.errors import Recovery
+
 
 class Backoff:
     """Waits for one thing that keeps failing.
@@ -39,3 +41,15 @@ class Backoff:
     def reset(self) -> None:
         """Start over: it worked, or the network is another one."""
         self._failures = 0
+
+
+def backoffs(random: Random) -> dict[Recovery, Backoff]:
+    """Return how long to wait after a session's end, by what follows from it."""
+    return {
+        Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
+        Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
+        Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
+        # A wrong request stays wrong; but whoever mends a document or a policy at AWS
+        # should not have to restart anything.
+        Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
+    }

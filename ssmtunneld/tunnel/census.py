@@ -43,9 +43,9 @@ class Census:
             asked_at, answer = self._answers.get(target, (float("-inf"), []))
             if now < asked_at + FRESH or not self._permitted:
                 return answer
-            await self._limiter.acquire()
             try:
-                answer = await self._control.describe(target=target)
+                with await self._limiter.place():
+                    answer = await self._control.describe(target=target)
             except AccessDenied as error:
                 self._permitted = False
                 self._log.info("census.not_permitted", reason=str(error))

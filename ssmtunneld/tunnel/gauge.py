@@ -10,9 +10,9 @@ BULK_RATE: Final = 256 << 10
 the agent sends at most (protocol 6.8), and more than people read or type."""
 STALL_TIME: Final = 5.0
 """Seconds without progress, in spite of something to acknowledge, that are a stall."""
-GAP_TIME: Final = 3.0
-"""Seconds for which a message was missing, each time we looked, that are a stall too:
-the agent repeats ten a second (protocol 4.5), and what comes later waits for them."""
+GAP_TIME: Final = 1.5
+"""Seconds behind that are a stall too: the agent repeats one message within a second,
+but only ten in a second (protocol 4.5), and whatever comes later waits for them."""
 
 DIAL_TIME: Final = 10.0
 """Seconds for which one stream's data went unanswered that are a stall: the agent dials
@@ -40,6 +40,11 @@ class Measured(Protocol):
         ...
 
     @property
+    def behind(self) -> float:
+        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        ...
+
+    @property
     def unanswered(self) -> int | None:
         """The oldest stream whose destination has not answered what was sent to it."""
         ...
@@ -55,13 +60,12 @@ class Gauge:
     __slots__ = (
         "_acknowledged",
         "_answered_at",
-        "_gap",
         "_measured_at",
         "_progress_at",
+        "_stalled_at",
         "_traffic",
         "_unacked",
         "_unanswered",
-        "_whole_at",
         "idle_since",
         "rate",
         "stalled",
@@ -76,11 +80,10 @@ class Gauge:
         """When the last stream was seen."""
         self._measured_at = now
         self._progress_at = now
+        self._stalled_at = now
         self._traffic = 0
         self._acknowledged = 0
         self._unacked = 0
-        self._gap = False
-        self._whole_at = now
         self._unanswered: int | None = None
         self._answered_at = now
 
@@ -88,6 +91,10 @@ class Gauge:
     def bulk(self) -> bool:
         """Whether the session carries bulk data."""
         return self.rate > BULK_RATE
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds it has been stalled; 0.0 if it is not."""
+        return now - self._stalled_at if self.stalled else 0.0
 
     def measure(self, session: Measured, now: float) -> None:
         """Look at ``session``; looks closer than a tenth of a second are too short."""
@@ -107,16 +114,16 @@ class Gauge:
             self._progress_at = now
         self._acknowledged = channel.acknowledged
         self._unacked = channel.unacked
-        if not (self._gap and channel.early):
-            self._whole_at = now
-        self._gap = channel.early > 0
         unanswered = session.unanswered
         if unanswered is None or unanswered != self._unanswered:
             self._answered_at = now
         self._unanswered = unanswered
+        was_stalled = self.stalled
         self.stalled = (
             session.reading_stopped
             or now >= self._progress_at + STALL_TIME
-            or now >= self._whole_at + GAP_TIME
+            or session.behind >= GAP_TIME
             or now >= self._answered_at + DIAL_TIME
         )
+        if not was_stalled:
+            self._stalled_at = now

@@ -2,8 +2,15 @@
 
 from typing import Final
 
+from ssmtunneld.transport.driver import Pauses
+
 SHORTEST: Final = 60.0
 """Seconds. The service's limits are whole minutes (protocol 1.8)."""
+SHORTEST_IDLE: Final = 55.0
+"""Seconds: the least idle timeout of the service is a minute, and its clock another."""
+SLACK: Final = 1.02
+"""By how much a pause must exceed those before it to be longer for certain."""
+NO_PAUSE: Final = Pauses(0.0, 0.0)
 LIKENESS: Final = 0.05
 """How much two ages may differ, as a part of the greater, to be the same limit."""
 
@@ -38,13 +45,22 @@ class Lifespan:
         known = [age for age in ages if age is not None]
         return max(SHORTEST, min(known)) if known else None
 
+    def configure(self, age: float | None) -> None:
+        """Take another ``max_session_age``."""
+        self._configured = age
+
     def tell(self, age: float) -> None:
         """Take the service's own word for it."""
         self._told = age
 
-    def note_end(self, age: float) -> None:
-        """Learn from a session that the service ended at ``age``."""
-        if age < SHORTEST:
+    def note_end(self, age: float, pauses: Pauses = NO_PAUSE) -> None:
+        """Learn from a session that the service ended at ``age``.
+
+        ``pauses`` are those of our input. An end after a longer one than ever before
+        may be the idle timeout, which says nothing of a session that is used.
+        """
+        idled_out = pauses.now >= SHORTEST_IDLE and pauses.now > SLACK * pauses.before
+        if age < SHORTEST or idled_out:
             return
         last = self._last_age
         self._last_age = age

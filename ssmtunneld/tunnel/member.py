@@ -1,16 +1,27 @@
 """A session, and what only its pool knows of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.protocol.channel import ChannelStatistics
 from ssmtunneld.protocol.handshake import Terms
-from ssmtunneld.tunnel.gauge import Gauge
-from ssmtunneld.tunnel.plan import SessionView
+from ssmtunneld.tunnel.gauge import GAP_TIME, Gauge
+from ssmtunneld.tunnel.plan import Phase, SessionView
 from ssmtunneld.tunnel.session import Session
 
 if TYPE_CHECKING:
     import asyncio
+
+
+REFUSALS: Final = 3
+"""Refused destinations in a row after which a session to a remote host is replaced:
+the agent resolves the name once in its session's life (protocol 6.2)."""
+RECYCLE_AGE: Final = 30.0
+"""Seconds that a session is used before it is replaced for that reason: a destination
+that is simply down must not cost one StartSession after the other."""
+STUCK_TIME: Final = 5.0
+"""Seconds for which no session of a full pool has moved before one is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,26 @@ class Member:
         self.retiring = False
         self.gauge = Gauge(now)
 
+    def measure(self, now: float) -> None:
+        """Look at the session; end it if it will never move again."""
+        self.gauge.measure(self.session, now)
+        self.session.look_for_hole(now)
+
+    def stuck_for(self, now: float) -> float:
+        """Return for how many seconds nothing has moved although the link is up."""
+        is_up = self.session.phase is Phase.READY
+        return self.gauge.stalled_for(now) if is_up else 0.0
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the agent may have an old address of another host (design D9)."""
+        session = self.session
+        return (
+            session.refusals >= REFUSALS
+            and now >= session.created + RECYCLE_AGE
+            and session.terms is not None
+            and bool(session.terms.properties.get("host"))
+        )
+
     def view(self, limit: float | None) -> SessionView:
         """Return what policy may know; ``limit`` is a session's greatest age."""
         session, gauge = self.session, self.gauge
@@ -43,16 +74,23 @@ class Member:
             number=session.number,
             phase=session.phase,
             since=session.since,
-            streams=session.streams,
+            # What was sent last is to arrive before the session is closed for good.
+            streams=session.streams or int(self._is_done and session.undelivered),
             bulk=gauge.bulk,
-            # The gauge looks once a second; a reader that stops does so at once.
-            stalled=gauge.stalled or session.reading_stopped,
+            # The gauge looks once a second; these two are so at once.
+            stalled=gauge.stalled
+            or session.reading_stopped
+            or session.behind >= GAP_TIME,
             exhausted=session.exhausted,
             retiring=self.retiring,
             idle_since=max(gauge.idle_since, session.since),
             expires_at=None if limit is None else session.created + limit,
             traffic=gauge.rate,
         )
+
+    @property
+    def _is_done(self) -> bool:
+        return self.retiring or self.session.exhausted
 
     def snapshot(self, limit: float | None) -> MemberSnapshot:
         """Return what there is to see."""
@@ -64,3 +102,26 @@ class Member:
             terms=session.terms,
             channel=session.statistics()[0],
         )
+
+
+def find_stuck(members: Iterable[Member], limit: int, now: float) -> Member | None:
+    """Return whom to replace because the pool is full and none of it moves.
+
+    At most as many as may serve are kept beside them until their streams have ended, so
+    that readers who never read cannot have one session after the other.
+
+    Args:
+        members: All of the pool.
+        limit: How many may serve at a time.
+        now: The time, in seconds.
+    """
+    serving, retiring = [], 0
+    for member in members:
+        if member.retiring:
+            retiring += 1
+        else:
+            serving.append(member)
+    full = len(serving) >= limit > retiring
+    if full and all(m.stuck_for(now) >= STUCK_TIME for m in serving):
+        return max(serving, key=lambda m: m.stuck_for(now))
+    return None

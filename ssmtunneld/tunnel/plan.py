@@ -33,7 +33,8 @@ class Policy:
     streams_per_session: int = 32
     """Streams above which a session takes another only if no session can be added."""
     spare: bool = True
-    """Whether another is kept ready while all are loaded."""
+    """Whether another is kept ready while there are connections: one without any, so
+    that the next one shares with nobody; with ``warm = 0``, one that is not loaded."""
     idle_close: float = 300.0
     """How long a session beyond ``warm`` may be without a stream."""
     expiry_margin: float = 120.0
@@ -159,10 +160,26 @@ def _surplus(
     beyond = len(lasting) - policy.warm - unusable
     free = _count_free(lasting, policy, now)
     if demand and policy.spare and _count_free(idle, policy, now) == free:
-        # The last one with room to spare would be started again at once.
+        # The last spare one would be started again at once.
         beyond = min(beyond, len(idle) - 1)
+    elif policy.spare and policy.warm and _was_used(lasting, idle, policy, now):
+        # It would be started again when the next connection comes, which may be soon.
+        beyond = min(beyond, len(lasting) - unusable - policy.warm - 1)
     idle.sort(key=lambda s: (_usable(s, policy, now), s.idle_since))
     return idle[: max(0, beyond)]
+
+
+def _was_used(
+    lasting: Sequence[SessionView],
+    idle: Sequence[SessionView],
+    policy: Policy,
+    now: float,
+) -> bool:
+    """Tell whether one, without a stream by now, had one not long ago."""
+    return any(
+        s.phase is Phase.READY and _usable(s, policy, now) and s not in idle
+        for s in lasting
+    )
 
 
 def _wanted(
@@ -204,11 +221,19 @@ def _usable(session: SessionView, policy: Policy, now: float) -> bool:
 
 
 def _count_free(sessions: Iterable[SessionView], policy: Policy, now: float) -> int:
-    """Count the sessions that have room to spare, now or soon."""
+    """Count the sessions that are a spare for the next connection, now or soon."""
+    return sum(_usable(s, policy, now) and _spare(s, policy) for s in sessions)
+
+
+def _spare(session: SessionView, policy: Policy) -> bool:
+    if not session.streams:
+        # Whatever it moved before: nobody is there any more.
+        return True
+    # What is shared cannot be parted again: the keystrokes of one connection wait
+    # behind the download that came to it later. But whoever wants no session without
+    # a need gets another only when one is loaded.
     half = max(1, policy.streams_per_session // 2)
-    return sum(
-        _usable(s, policy, now) and not s.bulk and s.streams < half for s in sessions
-    )
+    return not policy.warm and not session.bulk and session.streams < half
 
 
 def choose(
@@ -229,7 +254,10 @@ def choose(
     open_ones = [s for s in moving if s.streams < policy.streams_per_session]
     candidates = open_ones or ([] if may_wait else moving or ready)
     best = min(
-        candidates, key=lambda s: (s.bulk, s.streams, s.traffic, s.number), default=None
+        candidates,
+        # What a session moved before it was left does not matter any more.
+        key=lambda s: (s.bulk and s.streams > 0, s.streams, s.traffic, s.number),
+        default=None,
     )
     return None if best is None else best.number
 

@@ -1,18 +1,25 @@
 """The sessions of one mapping: carries out plans, hands out streams (design D5, D6)."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, assert_never
 
-from ssmtunneld.errors import ChannelClosed, NoSessionReady, Recovery, TunnelError
+from ssmtunneld.errors import ChannelClosed, TunnelError
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
-from ssmtunneld.tunnel.backoff import Backoff
+from ssmtunneld.tunnel.backoff import backoffs
 from ssmtunneld.tunnel.lifespan import Lifespan
-from ssmtunneld.tunnel.limiter import StartLimiter
-from ssmtunneld.tunnel.member import Member, MemberSnapshot
+from ssmtunneld.tunnel.member import Member, find_stuck
+from ssmtunneld.tunnel.outlook import (
+    PoolRetired,
+    PoolSnapshot,
+    adapted,
+    busiest_rtt,
+    no_session,
+)
+from ssmtunneld.tunnel.patience import may_wait
 from ssmtunneld.tunnel.plan import (
     Close,
     Phase,
@@ -24,40 +31,16 @@ from ssmtunneld.tunnel.plan import (
     next_change,
     plan,
 )
+from ssmtunneld.tunnel.probing import session_for_probe
 from ssmtunneld.tunnel.session import Session
+from ssmtunneld.tunnel.tally import Tally
 
 TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
-GROWTH_PATIENCE: Final = 3.0
-"""Seconds that a connection waits for a session with room, if one may come, before it
-shares a full one. Starting a session takes one to two seconds."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
-BASIC_IDLE: Final = 60.0
-"""Seconds that an unused basic session is kept: its connection to the destination
-stands since its start, and what the destination said meanwhile grows stale."""
 DEMAND_INTERVAL: Final = 2.0
 """Seconds between attempts, at most, while a local connection waits."""
-REFUSALS: Final = 3
-"""Refused destinations in a row after which a session to a remote host is replaced:
-the agent resolves the name once in its session's life (protocol 6.2)."""
-RECYCLE_AGE: Final = 30.0
-"""Seconds that a session is used before it is replaced for that reason: a destination
-that is simply down must not cost one StartSession after the other."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSnapshot:
-    """What there is to see of a pool."""
-
-    name: str
-    members: tuple[MemberSnapshot, ...]
-    waiting: int
-    """Local connections that wait for a session."""
-    trouble: TunnelError | None
-    """Why no session could be started, or the last one ended."""
-    retry_in: float | None
-    """Seconds until a session is started again, if that is being delayed."""
 
 
 class Pool:
@@ -67,12 +50,12 @@ class Pool:
         name: The mapping's.
         make_session: Makes the session of a number; calls back after each change.
         policy: How many sessions, and when.
-        limiter: Shared by all pools of one account and region.
         random: For jitter.
         log: Bound to the mapping.
         lifespan: How old a session may become.
         respects_idle: The service's idle timeout is respected: a session that it ended
             unused is not replaced before somebody asks.
+        tally: Where to count; fresh if not given.
     """
 
     def __init__(
@@ -81,41 +64,72 @@ class Pool:
         make_session: Callable[[int, Callable[[], None]], Session],
         policy: Policy,
         *,
-        limiter: StartLimiter,
         random: Random,
         log: EventLog,
         lifespan: Lifespan | None = None,
         respects_idle: bool = False,
+        tally: Tally | None = None,
     ) -> None:
         self._name = name
         self._make_session = make_session
         self._policy = policy
         self._lifespan = lifespan or Lifespan()
         self._respects_idle = respects_idle
+        self._tally = tally or Tally()
         self._dormant = False
         self._basic = False
-        self._limiter = limiter
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
-        self._next_number = 1
+        self._alive = 0
+        self._retired = False
         self._waiting = 0
         self._changed = asyncio.Event()
         self._turn = asyncio.Condition()
         self._stopping = False
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
-        self._backoffs = {
-            Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
-            Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
-            Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
-            # A wrong request stays wrong; but whoever mends a document or a policy at
-            # AWS should not have to restart anything.
-            Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
-        }
+        self._backoffs = backoffs(random)
         self._not_before = self._last_start = float("-inf")
 
     # Supervision.
+
+    @property
+    def policy(self) -> Policy:
+        """What is wanted; may be replaced at any time."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self._changed.set()
+
+    def retire(self) -> None:
+        """Start nothing more: sessions end with their last stream, then :meth:`run`.
+
+        Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
+        """
+        self._retired = True
+        for member in self._members.values():
+            self._retire(member, "the tunnel's settings have changed")
+        self._changed.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a session takes connections."""
+        return self._ready.is_set()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition`` holds; it is asked after each change of the pool.
+
+        Cancelling is safe.
+        """
+        async with self._turn:
+            await self._turn.wait_for(condition)
+
+    async def emptied(self) -> None:
+        """Return when no session is left, also at the service. Cancelling is safe."""
+        await self.wait_for(lambda: not self._alive)
 
     async def run(self) -> None:
         """Keep the sessions until cancelled, which terminates all of them."""
@@ -127,6 +141,8 @@ class Pool:
                 wake_at = self._carry_out(tasks, now)
                 async with self._turn:
                     self._turn.notify_all()
+                if self._retired and not self._members:
+                    return
                 try:
                     async with asyncio.timeout_at(wake_at):
                         await self._changed.wait()
@@ -153,7 +169,7 @@ class Pool:
                     tasks.create_task(self._stop(member), name=f"{self._name} stop")
                 case _:
                     assert_never(action)
-        if any(v.streams for v in views) or self._waiting:
+        if any(v.streams or v.stalled for v in views) or self._waiting:
             tick = now + TICK
             wake_at = min(tick, wake_at or tick)
         return wake_at
@@ -166,42 +182,26 @@ class Pool:
         self._ready.clear()
         for member in self._members.values():
             session = member.session
-            member.gauge.measure(session, now)
+            member.measure(now)
             if session.phase is Phase.READY:
+                self._tally.note_ready(session)
                 self._trouble = None
                 self._ready.set()
             if session.terms is not None:
                 self._basic = not session.terms.mux
-            if self._is_stale(session, now):
+            if member.is_stale(now):
                 self._retire(member, "the destination was refused repeatedly")
-
-    @staticmethod
-    def _is_stale(session: Session, now: float) -> bool:
-        """Whether the agent may have an old address of another host (design D9)."""
-        return (
-            session.refusals >= REFUSALS
-            and now >= session.created + RECYCLE_AGE
-            and session.terms is not None
-            and bool(session.terms.properties.get("host"))
-        )
+        stuck = find_stuck(self._members.values(), self._policy.max_sessions, now)
+        if stuck is not None:
+            self._retire(stuck, "nothing moves in it, and no other may be started")
 
     def _policy_now(self) -> Policy:
-        """Return the policy, adapted to what is known of the sessions."""
-        policy = self._policy
-        limit = self._lifespan.limit
-        if limit is not None:
-            # One that may not grow old must not be due for replacement all its life.
-            margin = min(policy.expiry_margin, limit / 4)
-            policy = replace(policy, expiry_margin=margin)
-        if self._basic:
-            policy = replace(
-                policy,
-                warm=0,
-                spare=False,
-                streams_per_session=1,
-                idle_close=min(policy.idle_close, BASIC_IDLE),
-            )
-        return replace(policy, warm=0) if self._dormant else policy
+        return adapted(
+            self._policy,
+            limit=self._lifespan.limit,
+            basic=self._basic,
+            dormant=self._dormant,
+        )
 
     def _retire(self, member: Member, why: str) -> None:
         if not member.retiring:
@@ -210,15 +210,14 @@ class Pool:
             self._changed.set()
 
     def _may_start_at(self, now: float) -> float:
-        if self._stopping:
+        if self._stopping or self._retired:
             return now + TICK
         if self._waiting:
             return min(self._not_before, self._last_start + DEMAND_INTERVAL)
         return self._not_before
 
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
-        number = self._next_number
-        self._next_number += 1
+        number = self._tally.next_number()
         self._last_start = now
         member = Member(self._make_session(number, self._changed.set), now)
         self._members[number] = member
@@ -227,12 +226,17 @@ class Pool:
 
     async def _live(self, member: Member) -> None:
         session = member.session
+        cause: TunnelError | None = None
+        self._alive += 1
+        self._tally.enter(session)
         try:
-            await self._limiter.acquire()
             await session.run()
         except TunnelError as error:
+            cause = error
             self._note_end(session, error)
         finally:
+            self._alive -= 1
+            self._tally.leave(session, cause)
             self._members.pop(session.number, None)
             self._changed.set()
 
@@ -245,7 +249,7 @@ class Pool:
                 self._dormant = True
                 self._log.info("session.idled_out", session=session.number)
                 return
-            self._lifespan.note_end(now - session.created)
+            self._lifespan.note_end(now - session.created, session.pauses)
         self._trouble = error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._reset_backoffs()
@@ -269,6 +273,20 @@ class Pool:
         await member.session.stop()
         if member.task is not None:
             member.task.cancel()
+
+    @property
+    def targets(self) -> Counter[str]:
+        """How many sessions there are to each target."""
+        found = (m.session.target for m in self._members.values())
+        return Counter(target for target in found if target is not None)
+
+    def leave(self, target: str, why: str, *, cut: bool) -> None:
+        """Send no more connections to ``target``; ``cut`` resets those that it has."""
+        for member in self._members.values():
+            if member.session.target == target:
+                self._retire(member, why)
+                if cut:
+                    member.session.cut(why)
 
     def owns(self, session_id: str) -> bool:
         """Whether a session is one of this pool's."""
@@ -305,24 +323,29 @@ class Pool:
 
         Raises:
             NoSessionReady: There was none within ``timeout`` seconds; says why.
+            PoolRetired: Ask its successor.
         """
-        stream = self._try_open(may_wait=True)
+        stream = self._try_open(0.0)
         if stream is not None:
+            self._tally.opening.observe(0.0)
             return stream
-        patient_until = self._loop.time() + GROWTH_PATIENCE
+        asked_at = self._loop.time()
         self._waiting += 1
         self._dormant = False
         self._changed.set()
         try:
             async with asyncio.timeout(timeout), self._turn:
                 while True:
-                    may_wait = self._loop.time() < patient_until
-                    stream = self._try_open(may_wait=may_wait)
+                    waited = self._loop.time() - asked_at
+                    stream = self._try_open(waited)
                     if stream is not None:
+                        self._tally.opening.observe(waited)
                         return stream
                     await self._turn.wait()
         except TimeoutError:
-            raise self._no_session(timeout) from None
+            raise no_session(
+                timeout, self.trouble, in_use=self._ready.is_set()
+            ) from None
         finally:
             self._waiting -= 1
             self._changed.set()
@@ -336,30 +359,28 @@ class Pool:
         troubles = [self._trouble, *(session.trouble for session in sessions)]
         return next(filter(None, troubles), None)
 
-    def _no_session(self, timeout: float) -> NoSessionReady:
-        trouble = self.trouble
-        if trouble is not None:
-            why = str(trouble)
-        elif self._ready.is_set():
-            why = "all are in use, and there may be no more of them"
-        else:
-            why = "it is still being started"
-        error = NoSessionReady(f"no session within {timeout:g} s: {why}")
-        if trouble is not None:
-            error.advice = trouble.advice
-        return error
-
-    def _try_open(self, *, may_wait: bool) -> StreamDuplex | None:
+    def _try_open(self, waited: float) -> StreamDuplex | None:
+        if self._retired:
+            raise PoolRetired("the tunnel's settings have changed meanwhile")
         views = self._views()
-        growing = sum(not v.retiring for v in views) < self._policy.max_sessions or any(
-            v.phase is Phase.STARTING for v in views
-        )
-        number = choose(views, self._policy_now(), may_wait=may_wait and growing)
+        patient = may_wait(views, self._policy.max_sessions, waited)
+        number = choose(views, self._policy_now(), may_wait=patient)
         if number is None:
             return None
         stream = self._members[number].session.open_stream()
         self._changed.set()
         return stream
+
+    def open_probe(self) -> StreamDuplex | None:
+        """Return a stream that does not count as use, if there is a session for it."""
+        members = self._members.values()
+        session = session_for_probe(members, respects_idle=self._respects_idle)
+        return None if session is None else session.open_stream(counted=False)
+
+    @property
+    def rtt(self) -> float | None:
+        """The round-trip time of the busiest session, in seconds."""
+        return busiest_rtt(self._members.values())
 
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
@@ -371,4 +392,6 @@ class Pool:
             waiting=self._waiting,
             trouble=self.trouble,
             retry_in=delay if delay > 0 else None,
+            warm=self._policy_now().warm,
+            counts=self._tally.read(),
         )

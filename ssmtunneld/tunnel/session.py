@@ -1,14 +1,12 @@
 """One SSM session, from its grant to its termination."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
-from ssmtunneld.aws.control import Control, Grant, SessionRequest
+from ssmtunneld.aws.control import Grant, SessionRequest
 from ssmtunneld.errors import (
     AwsError,
     ChannelClosed,
@@ -17,6 +15,7 @@ from ssmtunneld.errors import (
     LinkUnreachable,
     SessionError,
     SessionGone,
+    TargetNotConnected,
     TunnelError,
 )
 from ssmtunneld.log import EventLog
@@ -24,15 +23,18 @@ from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
 from ssmtunneld.smux.session import MuxStatistics
-from ssmtunneld.transport.driver import Driver
+from ssmtunneld.transport.driver import Driver, Pauses
 from ssmtunneld.transport.link import Link
-from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.ports import MuxPort, SinglePort
 from ssmtunneld.transport.streams import StreamDuplex
+from ssmtunneld.tunnel.aim import Aim, FixedAim
 from ssmtunneld.tunnel.backoff import Backoff
+from ssmtunneld.tunnel.hole import Hole
+from ssmtunneld.tunnel.limiter import Place
+from ssmtunneld.tunnel.nops import Nops
 from ssmtunneld.tunnel.plan import Phase
+from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
 
-AGENT_NOP_INTERVAL: Final = 10.0
-"""Seconds between NOPs for an agent that ends silent smux sessions (protocol 7.5)."""
 STABLE_LINK: Final = 1.0
 """Seconds that a websocket must have lived for its loss not to count as a failure."""
 TERMINATE_TIMEOUT: Final = 5.0
@@ -45,31 +47,6 @@ SAME_TOKEN_ATTEMPTS: Final = 3
 """Dials with the token of StartSession before ResumeSession is asked for another."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """What one session needs to know. Times are in seconds."""
-
-    keep_alive: float | None = 300.0
-    """How often a NOP keeps the service's idle timeout away; ``None`` respects it."""
-    resume_budget: float = 1200.0
-    """How long resuming is tried: the service's default idle timeout (protocol 1.8)."""
-    buffers: Buffers = field(default_factory=Buffers)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a session uses of the world, made by the daemon and faked by tests."""
-
-    control: Control
-    connect: Callable[[Grant], Awaitable[Link]]
-    random: Random
-    new_id: Callable[[], bytes]
-    """Returns 16 random bytes."""
-    wall_clock_ms: Callable[[], int]
-    calling: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Entered for as long as a call of StartSession takes."""
-
-
 class Session:
     """One session's life: start, handshake, resume after every loss, terminate.
 
@@ -80,6 +57,7 @@ class Session:
         settings: How it behaves.
         log: Where it says so.
         changed: Called after each change of phase.
+        aim: Chooses the target; by default it is the request's.
     """
 
     def __init__(
@@ -91,14 +69,22 @@ class Session:
         *,
         log: EventLog,
         changed: Callable[[], None],
+        aim: Aim | None = None,
     ) -> None:
         self.number = number
         self.session_id: str | None = None
+        self.target: str | None = None
+        """What it was started to, once that is decided."""
         self.phase = Phase.STARTING
         self.terms: Terms | None = None
         self.trouble: TunnelError | None = None
         """What stands in the way now; ``None`` while the session is ready."""
+        self.took: float | None = None
+        """Seconds from its start until it took connections."""
+        self.resumes = 0
+        """How often a lost websocket was replaced."""
         self._request = request
+        self._aim = aim or FixedAim(request.target)
         self._world = world
         self._settings = settings
         self._log = log.bind(session=number)
@@ -113,7 +99,8 @@ class Session:
         )
         self._driver = Driver(self._channel, self._open_port)
         self._port: MuxPort | SinglePort | None = None
-        self._nop_timer: asyncio.TimerHandle | None = None
+        self._nops = Nops(settings.keep_alive, self._say_farewell)
+        self._hole = Hole(self.since)
         self._over = asyncio.Event()
         self._stopping = False
         self._retry = asyncio.Event()
@@ -129,17 +116,25 @@ class Session:
             TunnelError: Why the session could not be started, or ended. Its streams are
                 cut by then.
         """
-        # Whoever waited for its turn to start has not aged by that.
-        self.since = self.created = self._loop.time()
         try:
-            with self._world.calling():
-                grant = await self._world.control.start(self._request)
+            self.target = await self._aim.choose()
+            place = await self._world.limiter.place()
+            # Whoever waited for its turn to start has not aged by that.
+            self.since = self.created = self._loop.time()
+            grant = await self._start(replace(self._request, target=self.target), place)
             self.session_id = grant.session_id
             self._log = self._log.bind(session_id=grant.session_id)
-            self._log.info("session.started", target=self._request.target)
+            self._log.info("session.started", target=self.target)
             await self._live_and_terminate(grant)
         finally:
             self._over.set()
+
+    async def _start(self, request: SessionRequest, place: Place) -> Grant:
+        try:
+            return await self._world.control.start(request, answered=place.free)
+        except TargetNotConnected:
+            self._aim.avoid(request.target)
+            raise
 
     async def _live_and_terminate(self, grant: Grant) -> None:
         ended_there = False
@@ -156,7 +151,7 @@ class Session:
             self._end(error)
             raise
         finally:
-            self._stop_nops()
+            self._nops.stop()
             self._end(ChannelClosed("the tunnel was stopped"))
             if not ended_there:
                 await self._terminate(grant.session_id)
@@ -186,13 +181,14 @@ class Session:
 
     async def _use(self, link: Link, grant: Grant) -> None:
         if self.terms is not None:
+            self.resumes += 1
             self._log.info("session.resumed", streams=self.streams)
             self._opened()
         await self._driver.run(link, grant.token)
 
     def _lose(self, error: LinkError) -> None:
         self.trouble = error
-        self._stop_nops()
+        self._nops.stop()
         self._report(error)
         if self.phase is Phase.READY:
             self._enter(Phase.RESUMING)
@@ -267,14 +263,24 @@ class Session:
         session by the API if the agent did not.
         """
         self._stopping = True
+        if self._port is not None:
+            # Now, lest a basic session's end be taken for that of its destination.
+            self._port.fail(ChannelClosed("the tunnel was stopped"))
         terms = self.terms
         if self.phase is Phase.READY and terms and terms.understands_terminate:
-            self._driver.send_flag(Flag.TERMINATE_SESSION)
+            self._say_farewell()
             try:
                 async with asyncio.timeout(FAREWELL_TIMEOUT):
                     await self._over.wait()
             except TimeoutError:
                 pass
+
+    def cut(self, why: str) -> None:
+        """Reset all streams, because nothing will come of them; then stop it."""
+        self._stopping = True
+        if self._port is not None:
+            self._port.fail(ChannelClosed(why))
+        self._changed()
 
     def _end(self, error: SessionError) -> None:
         self._channel.close(error)
@@ -289,14 +295,20 @@ class Session:
         if terms.mux:
             self._port = MuxPort(self._driver, buffers)
         else:
-            self._port = SinglePort(self._driver, buffers, self._finish_single)
+            self._port = SinglePort(
+                self._driver,
+                buffers,
+                self._finish_single,
+                ends_with=not terms.redials,
+            )
         if terms.notice:
             self._log.info("agent.said", notice=terms.notice)
+        self.took = self._loop.time() - self.created
         self._log.info(
             "session.ready",
             agent=terms.agent_version,
             mode="mux" if terms.mux else "basic",
-            took_ms=round((self._loop.time() - self.created) * 1000),
+            took_ms=round(self.took * 1000),
         )
         self._opened()
         return self._port
@@ -305,19 +317,23 @@ class Session:
         self.trouble = None
         self._reported = ""
         self._enter(Phase.READY)
-        self._schedule_nop()
+        if self._port is not None and self.terms is not None:
+            self._nops.start(self.terms, self._port)
 
     def _finish_single(self) -> None:
         # Behind the turn of the loop in which the driver sends the last bytes.
         if not self._stopping:
             self._stopping = True
-            self._loop.call_soon(self._driver.send_flag, Flag.TERMINATE_SESSION)
+            self._loop.call_soon(self._say_farewell)
             self._changed()
 
-    def open_stream(self) -> StreamDuplex:
+    def _say_farewell(self) -> None:
+        self._driver.send_flag(Flag.TERMINATE_SESSION)
+
+    def open_stream(self, *, counted: bool = True) -> StreamDuplex:
         """Return a new stream to the destination; the session must be ready."""
         assert self._port is not None, "open_stream() before the session is ready"
-        return self._port.open_stream()
+        return self._port.open_stream(counted=counted)
 
     @property
     def streams(self) -> int:
@@ -349,35 +365,32 @@ class Session:
         """Whether a slow local reader keeps the session from being read (D7)."""
         return self._driver.stalled
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether a resume is under way for what the agent has not got yet."""
+        if self._stopping or self.phase is not Phase.RESUMING:
+            return False
+        return self._driver.statistics().unacked > 0
+
+    @property
+    def pauses(self) -> Pauses:
+        """For how long nothing of ours has reached the service, now and before."""
+        return self._driver.pauses
+
+    def look_for_hole(self, now: float) -> None:
+        """End the session if what is missing in it will never come."""
+        if self.phase is Phase.READY and self._port is not None:
+            self._hole.examine(now, self._driver, self._port)
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        return self._driver.behind
+
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
         """Return snapshots of the channel and of what it carries."""
         port = self._port
         return self._channel.statistics(), port.statistics() if port else None
-
-    # Keeping the service's, or an old agent's, idle timeout away.
-
-    def _schedule_nop(self) -> None:
-        assert self.terms is not None
-        keep_alive = self._settings.keep_alive
-        interval = AGENT_NOP_INTERVAL if self.terms.needs_nop else keep_alive
-        if interval is not None:
-            self._nop_timer = self._loop.call_later(interval, self._nop)
-
-    def _nop(self) -> None:
-        assert self._port is not None, "a NOP before the session is ready"
-        if self._settings.keep_alive or self.streams:
-            self._port.nop()
-        else:
-            # The service's idle timeout is to be respected, but an old agent does not
-            # wait for it: soon it gives up smux without a word (protocol 7.5), and the
-            # next stream would hang.
-            self._driver.send_flag(Flag.TERMINATE_SESSION)
-        self._schedule_nop()
-
-    def _stop_nops(self) -> None:
-        if self._nop_timer is not None:
-            self._nop_timer.cancel()
-            self._nop_timer = None
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

@@ -21,12 +21,18 @@ class Report:
     killed: int = 0
     connections: int = 0
     outcomes: Counter = field(default_factory=Counter)
+    resets: Counter = field(default_factory=Counter)
+    """Connections that were reset as they may have been, by the reason."""
     bytes_up: int = 0
     bytes_down: int = 0
     links_lost: int = 0
     resumed: int = 0
     recovery: float = 0.0
-    """Seconds from the last fault until every mapping answered a new connection."""
+    """Seconds from the last fault until every mapping had answered a connection."""
+    silence: float = 0.0
+    """Seconds after the last fault that a connection was without a byte, at most."""
+    probes_lost: int = 0
+    """Connections of after the last fault whose session was lost."""
     completion: float = 0.0
     """Seconds from the last fault until the last connection from before had ended."""
     problems: list = field(default_factory=list)
@@ -42,10 +48,12 @@ class Report:
         return (
             f"seed {self.seed}: {self.faults} faults, {self.sessions} sessions "
             f"({self.killed} killed), {self.links_lost} links lost, {self.resumed} "
-            f"resumed; {self.connections} connections: {ended}; "
+            f"resumed; {self.connections} connections: {ended} "
+            f"({_list(self.resets)}); "
             f"{self.bytes_up / 1e6:.1f} MB up, {self.bytes_down / 1e6:.1f} MB down; "
             f"ready {self.recovery:.1f} s after the last fault, "
-            f"connections done after {self.completion:.1f} s"
+            f"connections done after {self.completion:.1f} s, "
+            f"silent for {self.silence:.1f} s at most"
         )
 
     def text(self):
@@ -53,6 +61,10 @@ class Report:
         return "\n".join(
             [self.line(), *map(str, self.problems), *map(str, self.events)]
         )
+
+
+def _list(counter):
+    return ", ".join(f"{name}: {count}" for name, count in sorted(counter.items()))
 
 
 class Judge:
@@ -68,12 +80,17 @@ class Judge:
         self._connect_timeout = connect_timeout
         self._given_up = set()
 
+    @property
+    def killed(self):
+        """How many sessions were ended."""
+        return len(self._adversary.killed)
+
     def verdict(self, result):
         """Return what is wrong with a result, or None."""
         match result.outcome:
             case Outcome.COMPLETE | Outcome.LEFT:
                 return None
-            case Outcome.RESET if self._may_reset(result):
+            case Outcome.RESET if self.excuse(result) is not None:
                 return None
         after = result.ended - result.began
         return (
@@ -82,16 +99,21 @@ class Judge:
             f"{result.detail}"
         )
 
-    def _may_reset(self, result):
+    def excuse(self, result):
+        """Return why a connection may have been reset, or None if it may not."""
         session_id = result.session
         if session_id is None:
-            return result.ended - result.began >= self._connect_timeout
-        if session_id in self._adversary.killed or self._was_refused(result):
-            return True
+            waited = result.ended - result.began
+            return "no session" if waited >= self._connect_timeout else None
+        if session_id in self._adversary.killed:
+            return "session ended"
+        if self._was_refused(result):
+            return "refused"
         if session_id in self._adversary.doubtful:
             self._given_up.add(session_id)
-            return len(self._given_up) <= self._adversary.told_so
-        return False
+            if len(self._given_up) <= self._adversary.told_so:
+                return "told that it is over"
+        return None
 
     def _was_refused(self, result):
         return result.received == 0 and any(

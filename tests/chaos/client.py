@@ -45,11 +45,13 @@ class Errand:
     slow_reader: bool = False
     half_closes: bool = False
     """It says with an end of file that it has sent everything."""
+    ends_first: bool = False
+    """It leaves once it has everything, without waiting for the end of file."""
     leaves_after: int | None = None
     """It resets the connection once it has received so many bytes."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Result:
     """What became of an errand; times are the loop's."""
 
@@ -166,6 +168,8 @@ class Client:
             self._progress.set()
             if errand.leaves_after is not None and checker.count >= errand.leaves_after:
                 return Outcome.LEFT
+            if errand.ends_first and len(trailer) >= DIGEST_SIZE:
+                break
             if errand.slow_reader:
                 await rest(errand.rest)
         if len(trailer) < DIGEST_SIZE:

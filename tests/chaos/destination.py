@@ -73,6 +73,7 @@ class Destination:
             raise Corrupted(f"a conversation begins with {start!r}")
         self.served[number] += 1
         checker = Checker(up_key(number))
+        gone = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 if not echo:
@@ -80,7 +81,10 @@ class Destination:
                     tasks.create_task(sending, name=f"destination sends {number}")
                 await self._receive(reader, checker, up, writer if echo else None)
         except* (OSError, asyncio.IncompleteReadError) as group:
-            raise group.exceptions[0] from None
+            # Not raised here: before Python 3.11.4 it would be wrapped into a group.
+            gone = group.exceptions[0]
+        if gone is not None:
+            raise gone
         writer.write(checker.digest())
         await writer.drain()
 

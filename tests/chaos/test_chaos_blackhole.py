@@ -50,8 +50,9 @@ async def test_it_is_noticed_within_five_seconds_when_so_configured_and_survived
             house.emulator.faults.clear()
             async with asyncio.timeout(60):
                 await running
-    (lost,) = [event for event in events.last if event["event"] == "link.lost"]
-    assert lost["reason"] == str(PeerUnresponsive(3.0))
+    # A spare session may have been there, and met the same.
+    lost = {event["reason"] for event in events.last if event["event"] == "link.lost"}
+    assert lost == {str(PeerUnresponsive(3.0))}
     assert client.result.outcome is Outcome.COMPLETE
     assert destination.defects == []
     assert events.counts["session.ended"] == 0
@@ -96,6 +97,9 @@ class _Nowhere(asyncio.Transport):
     """A transport into a black hole."""
 
     def write(self, data):
+        pass
+
+    def set_protocol(self, protocol):
         pass
 
     def set_write_buffer_limits(self, high=None, low=None):

@@ -1,8 +1,15 @@
-"""A session that catches up with an outage at the agent's pace holds nobody else up."""
+"""Connections that would hold each other up have a session each, by default.
+
+How much that means is measured by ``python -m benchmarks.pool_speedup``.
+"""
 
 import asyncio
+from collections import Counter
+
+import pytest
 
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.tunnel.plan import Phase
 from tests.chaos.client import Client, Errand, Outcome
 from tests.chaos.destination import Destination
 from tests.chaos.household import household, until, watch
@@ -17,6 +24,71 @@ target = "i-0123456789abcdef0"
 listen = "127.0.0.1:0"
 port = {port}
 """
+
+
+DOWNLOAD = Errand(1, up=10, down=100_000_000)
+DIALOGUE = Errand(2, up=1_000_000, echo=True, piece=10, rest=0.01)
+
+
+@pytest.mark.parametrize(
+    "order", [(DOWNLOAD, DIALOGUE), (DIALOGUE, DOWNLOAD)], ids=["after", "before"]
+)
+async def test_a_dialogue_has_its_own_session_whenever_the_download_comes(
+    order, events, log_in
+):
+    destination = Destination()
+    async with destination.listening():
+        text = _CONFIGURATION.replace("{port}", str(destination.port))
+        async with (
+            household(text, EmulatorSettings(pace=Pace.REAL)) as house,
+            asyncio.timeout(60),
+            asyncio.TaskGroup() as tasks,
+        ):
+            (mapping,) = house.daemon.mappings
+            carried = watch(mapping)
+            clients = {errand: Client(errand) for errand in order}
+            running = []
+            for client in clients.values():
+                await until(lambda: _unused(mapping))
+                task = tasks.create_task(client.run(house.ports[0]), name="client")
+                running.append(task)
+                await until(lambda client=client: client.result.received)
+            download, dialogue = clients[DOWNLOAD].result, clients[DIALOGUE].result
+            # Both go on, and neither waits for the other's end.
+            said, fetched = dialogue.received, download.received
+            await until(lambda: dialogue.received > said + 100)
+            await until(lambda: download.received > fetched + 100_000)
+            for task in running:
+                task.cancel()
+    assert carried[download.local_port] != carried[dialogue.local_port]
+    assert len(carried) == 2
+    assert house.left == []
+
+
+async def test_connections_are_spread_evenly_over_as_many_sessions_as_there_may_be(
+    events, log_in
+):
+    destination = Destination()
+    async with destination.listening():
+        text = _CONFIGURATION.replace("{port}", str(destination.port))
+        async with (
+            household(text, EmulatorSettings(pace=Pace.REAL)) as house,
+            asyncio.timeout(60),
+            asyncio.TaskGroup() as tasks,
+        ):
+            (mapping,) = house.daemon.mappings
+            carried = watch(mapping)
+            clients = [Client(Errand(n, up=1_000_000, echo=True)) for n in range(20)]
+            running = []
+            for client in clients:
+                await until(lambda: _unused(mapping) or _complete(mapping))
+                task = tasks.create_task(client.run(house.ports[0]), name="client")
+                running.append(task)
+                await until(lambda client=client: client.result.received)
+            for task in running:
+                task.cancel()
+    assert list(Counter(carried.values()).values()) == [5, 5, 5, 5]
+    assert house.left == []
 
 
 async def test_new_connections_do_not_wait_for_what_an_old_one_has_to_catch_up_with(
@@ -55,4 +127,17 @@ def _sent(house):
 
 
 def _stalled(mapping):
-    return any(member.view.stalled for member in mapping.pool.snapshot().members)
+    return any(view.stalled for view in _views(mapping))
+
+
+def _unused(mapping):
+    return any(v.phase is Phase.READY and not v.streams for v in _views(mapping))
+
+
+def _complete(mapping):
+    ready = [view for view in _views(mapping) if view.phase is Phase.READY]
+    return len(ready) == mapping.tunnel.max_sessions
+
+
+def _views(mapping):
+    return [member.view for member in mapping.pool.snapshot().members]

@@ -9,12 +9,35 @@ import pytest
 from tests.chaos.schedule import FAULTS, make_schedule
 from tests.chaos.world import Scale, run_world
 
-SEEDS = range(20)
+FAST_SEEDS = range(16)
+REAL_SEEDS = range(16, 22)
+OLD_SEEDS = range(22, 25)
+SEEDS = [*FAST_SEEDS, *REAL_SEEDS, *OLD_SEEDS]
+REAL = Scale(scan_interval=0.1, largest=30_000)
+"""The agent repeats what was lost as slowly as it does in reality."""
+OLD = Scale(agent_version="3.0.150.0")
+"""It has no smux: each connection is a session of its own."""
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", FAST_SEEDS)
 def test_clients_lose_nothing_and_everything_recovers(seed, tmp_path, record_property):
-    report = run_world(seed, tmp_path)
+    _run(seed, tmp_path, record_property, Scale())
+
+
+@pytest.mark.parametrize("seed", REAL_SEEDS)
+def test_so_it_is_when_the_agent_repeats_ten_messages_a_second(
+    seed, tmp_path, record_property
+):
+    _run(seed, tmp_path, record_property, REAL)
+
+
+@pytest.mark.parametrize("seed", OLD_SEEDS)
+def test_so_it_is_when_the_agent_is_too_old_for_smux(seed, tmp_path, record_property):
+    _run(seed, tmp_path, record_property, OLD)
+
+
+def _run(seed, directory, record_property, scale):
+    report = run_world(seed, directory, scale)
     record_property("report", report.line())
     assert report.problems == [], report.text()
     assert report.connections > 0

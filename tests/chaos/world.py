@@ -2,27 +2,32 @@
 
 import asyncio
 import traceback
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import uvloop
 
-from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.emulator.settings import (
+    DEFAULT_AGENT_VERSION,
+    EmulatorSettings,
+    Pace,
+)
+from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.tunnel.plan import Phase
 from tests.chaos.accounting import Judge, Report, captured_log, open_sockets, threads
 from tests.chaos.adversary import Adversary
 from tests.chaos.client import Client, Errand, Outcome, rest
 from tests.chaos.destination import Destination
-from tests.chaos.household import environment, household, watch
+from tests.chaos.household import environment, household, port_of, watch
+from tests.chaos.progress import Progress
 from tests.chaos.schedule import make_schedule
 
 READY_WITHIN = 30.0
-"""Seconds from the last fault until every mapping must take connections again."""
+"""Seconds from the last fault until every mapping must have answered a connection that
+was made when the faults ended, and must have its warm sessions again."""
 PATIENCE = 30.0
-"""Seconds without a byte on any connection after which those that are left hang."""
-ATTEMPT = 5.0
-"""Seconds that a new connection may take to be answered before another is tried."""
+"""Seconds after the last fault without a byte on one connection, either way, after
+which that connection hangs."""
 CONNECT_TIMEOUT = 15.0
 
 _MAPPINGS = """
@@ -56,8 +61,7 @@ idle_close = "1s"
 [tunnels.remote]
 listen = "127.0.0.1:0"
 target = "i-00000000000000003"
-host = "orders.internal"
-max_sessions = 2
+{host}max_sessions = {few}
 keep_alive = "1s"
 
 [tunnels.lazy]
@@ -83,6 +87,13 @@ class Scale:
     """Bytes of the largest transfer, each way."""
     scan_interval: float = 0.005
     """The agent's: how soon it repeats one lost message. In reality 0.1 s."""
+    agent_version: str = DEFAULT_AGENT_VERSION
+    """One that is too old for smux makes every session a basic one."""
+
+    @property
+    def basic(self):
+        """Whether a session is one connection."""
+        return not AgentTraits.of(self.agent_version).has_mux
 
 
 def run_world(seed, directory, scale=None):
@@ -123,6 +134,8 @@ class World:
         self._random = Random(f"traffic {seed}")
         self._destination = Destination()
         self._results = []
+        self._running = {}
+        self._recovered = False
         self._numbers = iter(range(1, 1 << 31))
         self._over = False
 
@@ -136,17 +149,19 @@ class World:
             faults=(f"seed={self._seed}",),
             host_aliases={"orders.internal": "127.0.0.1"},
             scan_interval=self._scale.scan_interval,
+            agent_version=self._scale.agent_version,
             agent_away_time=0.05,
             drain_time=0.5,
         )
         async with self._destination.listening():
-            text = _MAPPINGS.replace("{port}", str(self._destination.port))
+            text = _mappings(self._destination.port, basic=self._scale.basic)
             instance = f"chaos{self._seed}"
             async with household(text, settings, instance) as house:
                 victims = Random(f"victims {self._seed}")
                 adversary = Adversary(house.emulator, victims, log_in)
-                await self._play(house, adversary)
-                self._judge(adversary)
+                judge = Judge(adversary, CONNECT_TIMEOUT)
+                await self._play(house, adversary, judge)
+                self._judge(judge)
             self._count_sessions(house)
         await self._count_tasks(before)
 
@@ -157,80 +172,102 @@ class World:
 
     # Faults and traffic.
 
-    async def _play(self, house, adversary):
+    async def _play(self, house, adversary, judge):
         loop = asyncio.get_running_loop()
         carried = [watch(mapping) for mapping in house.daemon.mappings]
         schedule = make_schedule(self._seed, self._scale.duration, self._scale.pace)
         try:
             async with asyncio.TaskGroup() as tasks:
-                workers = [
-                    tasks.create_task(self._work(port, by, role), name=f"worker {role}")
-                    for port, by in zip(house.ports, carried, strict=True)
-                    for role in range(self._scale.workers)
-                ]
+                self._clients = tasks
+                for port, by in zip(house.ports, carried, strict=True):
+                    for role in range(self._scale.workers):
+                        work = self._work(port, by, role)
+                        tasks.create_task(work, name=f"worker {role}")
                 adversary.begin(schedule)
                 await rest(self._scale.duration)
                 self._over = True
                 adversary.heal()
                 healed = loop.time()
-                await self._recover(house, healed)
-                await self._finish(workers)
+                watching = tasks.create_task(self._watch_progress(), name="progress")
+                await self._recover(house, carried, judge, healed)
+                await watching
                 self.report.completion = loop.time() - healed
         finally:
             self.report.faults = adversary.done
 
-    async def _finish(self, workers):
-        """Wait for the connections of before, for as long as any byte moves."""
-        loop = asyncio.get_running_loop()
-        moved, moved_at, pending = -1, loop.time(), set(workers)
-        while pending and loop.time() < moved_at + PATIENCE:
-            _, pending = await asyncio.wait(pending, timeout=0.5)
-            total = sum(result.sent + result.received for result in self._results)
-            if total != moved:
-                moved, moved_at = total, loop.time()
-        for worker in pending:
-            worker.cancel()
+    async def _watch_progress(self):
+        """Return when all connections have ended; cut each of them that hangs."""
+        progress = Progress(PATIENCE)
+        while self._running or not self._recovered:
+            now = asyncio.get_running_loop().time()
+            for result in progress.hanging(self._running, now):
+                self._running[result].cancel()
+            await rest(0.1)
+        self.report.silence = progress.longest
 
-    async def _recover(self, house, healed):
-        """Wait until every mapping is ready, and answers."""
+    async def _recover(self, house, carried, judge, healed):
+        """Wait until every mapping has answered one connection, and is warm."""
         loop = asyncio.get_running_loop()
         mappings = house.daemon.mappings
         try:
             async with asyncio.timeout_at(healed + READY_WITHIN):
                 async with asyncio.TaskGroup() as tasks:
-                    for mapping, port in zip(mappings, house.ports, strict=True):
+                    for mapping, by in zip(mappings, carried, strict=True):
                         name = f"probe of {mapping.tunnel.name}"
-                        tasks.create_task(self._probe(mapping, port), name=name)
+                        tasks.create_task(self._probe(mapping, by, judge), name=name)
         except TimeoutError:
             states = [mapping.pool.snapshot() for mapping in mappings]
             self.report.problems.append(f"not ready in {READY_WITHIN} s: {states}")
         self.report.recovery = loop.time() - healed
+        self._recovered = True
 
-    async def _probe(self, mapping, port):
+    async def _probe(self, mapping, carried, judge):
+        """Make one connection; only the loss of its session excuses another."""
         while True:
-            probe = Client(Errand(next(self._numbers), up=100, down=100))
-            # Like a person: one that hangs, on a session of before, is tried again.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(probe.run(port), ATTEMPT)
-            if probe.result.outcome is Outcome.COMPLETE:
+            number, ends_first = next(self._numbers), self._scale.basic
+            probe = Client(Errand(number, up=100, down=100, ends_first=ends_first))
+            result = probe.result
+            await self._run(probe, port_of(mapping), carried)
+            if result.outcome is Outcome.COMPLETE:
                 break
-            await rest(0.05)
-        while _count_ready(mapping) < mapping.tunnel.warm:
+            if result.session is None:
+                self.report.problems.append(f"there was no session for {result}")
+            if result.session is None or judge.verdict(result) is not None:
+                return  # the judge will say so again
+            self.report.probes_lost += 1
+        while _count_ready(mapping) < mapping.tunnel.warm and not self._scale.basic:
             await rest(0.05)
 
     async def _work(self, port, carried, role):
         while not self._over:
             client = Client(self._errand(role))
-            self._results.append(client.result)
-            try:
-                await client.run(port)
-            finally:
-                # Now, because ports are used again.
-                client.result.session = carried.pop(client.result.local_port, None)
+            await self._run(client, port, carried)
             if client.result.outcome is not Outcome.COMPLETE:
                 await rest(0.02)
 
+    async def _run(self, client, port, carried):
+        """Run one client, whose task can be cut by who looks at its progress."""
+        result = client.result
+        task = self._clients.create_task(client.run(port), name="client")
+        self._results.append(result)
+        self._running[result] = task
+
+        def note_end(_task):
+            del self._running[result]
+            # Now, because ports are used again.
+            result.session = carried.pop(result.local_port, None)
+
+        task.add_done_callback(note_end)
+        await asyncio.wait({task})
+
     def _errand(self, role):
+        errand = self._mux_errand(role)
+        if not self._scale.basic:
+            return errand
+        # Such an agent says nothing of the destination's end (protocol 6.4).
+        return replace(errand, ends_first=True, half_closes=False)
+
+    def _mux_errand(self, role):
         random, number = self._random, next(self._numbers)
         size = int(self._scale.largest * random.random() ** 2)
         if role == 0:
@@ -261,10 +298,9 @@ class World:
 
     # The account.
 
-    def _judge(self, adversary):
-        judge = Judge(adversary, CONNECT_TIMEOUT)
+    def _judge(self, judge):
         report = self.report
-        report.killed = len(adversary.killed)
+        report.killed = judge.killed
         for result in self._results:
             report.connections += 1
             report.outcomes[result.outcome] += 1
@@ -272,6 +308,8 @@ class World:
             verdict = judge.verdict(result)
             if verdict:
                 report.problems.append(verdict)
+            elif result.outcome is Outcome.RESET:
+                report.resets[judge.excuse(result)] += 1
         report.bytes_up = self._destination.received
         report.problems += self._destination.defects
         served = self._destination.served
@@ -292,6 +330,19 @@ class World:
                 self.report.problems.append(f"tasks left: {left}")
                 return
             await rest(0.01)
+
+
+def _mappings(port, *, basic):
+    values = {
+        "{port}": str(port),
+        # An agent without smux does not know other hosts either.
+        "{host}": "" if basic else 'host = "orders.internal"\n',
+        "{few}": "4" if basic else "2",
+    }
+    text = _MAPPINGS
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _count_ready(mapping):

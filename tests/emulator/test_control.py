@@ -162,6 +162,50 @@ async def test_instances_are_those_that_were_used(emulate):
 
 
 @pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ([{"Key": "InstanceIds", "Values": [INSTANCE]}], [INSTANCE]),
+        ([{"Key": "PingStatus", "Values": ["Online"]}], [INSTANCE]),
+        ([{"Key": "PingStatus", "Values": ["ConnectionLost"]}], ["mi-" + "0" * 17]),
+        ([{"Key": "ResourceType", "Values": ["ManagedInstance"]}], ["mi-" + "0" * 17]),
+        (
+            [
+                {"Key": "InstanceIds", "Values": [INSTANCE]},
+                {"Key": "ResourceType", "Values": ["ManagedInstance"]},
+            ],
+            [],
+        ),
+        # Nodes have no tags here.
+        ([{"Key": "tag:Role", "Values": ["bastion"]}], []),
+        ([{"Key": "tag-key", "Values": ["Role"]}], []),
+    ],
+)
+async def test_nodes_are_filtered(emulate, filters, found):
+    away = "mi-" + "0" * 17
+    targets = frozenset({INSTANCE, away})
+    emulator = await emulate(f"offline={away}", targets=targets)
+    answer = await call(
+        emulator.endpoint_url, "DescribeInstanceInformation", Filters=filters
+    )
+    assert [i["InstanceId"] for i in answer["InstanceInformationList"]] == found
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ({"Key": "Colour", "Values": ["red"]}, "InvalidFilterKey"),
+        ({"Values": ["red"]}, "InvalidFilterKey"),
+        ({"Key": "InstanceIds"}, "InvalidInstanceInformationFilterValue"),
+        ({"Key": "tag:A", "Values": [1]}, "InvalidInstanceInformationFilterValue"),
+    ],
+)
+async def test_filters_of_nodes_are_checked(emulate, item, code):
+    url = (await emulate()).endpoint_url
+    error = await refusal(url, "DescribeInstanceInformation", Filters=[item])
+    assert error.code == code
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         ({"DocumentName": "AWS-StartInteractiveCommand"}, "InvalidDocument"),

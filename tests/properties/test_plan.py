@@ -138,6 +138,47 @@ def test_without_trouble_the_warm_sessions_are_there_and_no_others(sessions, pol
     assert len(pool.views) == policy.warm
 
 
+@given(crowds(), policies(), st.integers(0, 40))
+def test_the_last_spare_is_not_closed_while_there_is_a_connection(
+    sessions, policy, waiting
+):
+    actions = plan(sessions, policy, waiting=waiting, now=NOW)
+    closed = {a.number for a in actions if isinstance(a, Close)}
+    unused = [s for s in lasting(sessions, policy) if usable(s) and not s.streams]
+    spares = {s.number for s in unused}
+    in_use = any(s.streams and not s.retiring for s in sessions)
+    if policy.spare and in_use and spares & closed:
+        event("one of several spares is closed")
+        kept = [s for s in lasting(sessions, policy) if s.number not in closed]
+        # Without warm sessions, one that has room is spare enough.
+        assert spares - closed or (not policy.warm and any(map(usable, kept)))
+
+
+def usable(session: SessionView) -> bool:
+    """Return whether it takes streams, now or within a moment."""
+    if session.phase is Phase.RESUMING:
+        return session.since + Policy().resume_patience > NOW
+    return not session.stalled and not session.exhausted
+
+
+@given(
+    policies(), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1000)), max_size=20)
+)
+def test_one_connection_after_the_other_needs_no_more_than_itself_and_a_spare(
+    policy, uses
+):
+    policy = replace(policy, warm=max(policy.warm, 1), spare=True)
+    pool = PlannedPool(policy)
+    pool.advance(10)
+    for gap, duration in uses:
+        pool.advance(gap * (policy.idle_close - 10), step=10)
+        number = pool.connect()
+        pool.advance(duration, step=10)
+        pool.disconnect(number)
+    most = min(max(policy.warm, 2 if uses else 1), policy.max_sessions)
+    assert pool.history == ["start"] * most
+
+
 @given(crowds(), policies(), st.booleans())
 def test_a_stream_only_goes_where_it_may(sessions, policy, may_wait):
     known = {s.number: s for s in sessions}

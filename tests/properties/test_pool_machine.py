@@ -30,7 +30,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.limiter import StartLimiter
 from ssmtunneld.tunnel.plan import Phase, Policy
-from ssmtunneld.tunnel.session import SessionSettings
+from ssmtunneld.tunnel.surroundings import SessionSettings
 from tests.support.clockwork import VirtualLoop
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import CONNECT, RESUME, START, Service, elapse

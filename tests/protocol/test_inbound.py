@@ -35,6 +35,21 @@ def test_an_early_message_waits_for_those_before_it():
     assert inbound.early == 0
 
 
+def test_what_is_missing_is_counted_as_far_as_it_is_known():
+    inbound = Inbound()
+    inbound.accept(_message(5))
+    assert inbound.missing == 5
+    inbound.accept(_message(3))
+    assert inbound.missing == 4
+    inbound.accept(_message(0))
+    assert _ready(inbound) == [0]
+    assert inbound.missing == 3
+    for sequence in (1, 2, 4):
+        inbound.accept(_message(sequence))
+    assert _ready(inbound) == [1, 2, 3, 4, 5]
+    assert inbound.missing == 0
+
+
 def test_whatever_was_taken_before_is_acknowledged_again_but_not_ready_again():
     inbound = Inbound()
     inbound.accept(_message(0))

@@ -18,7 +18,15 @@ from ssmtunneld.protocol.message import Flag, PayloadType
 from ssmtunneld.protocol.outbound import INITIAL_WINDOW
 from ssmtunneld.protocol.states import State
 from ssmtunneld.secret import Secret
-from ssmtunneld.transport.driver import Driver
+from ssmtunneld.transport.driver import (
+    BURST,
+    CHOKE_SIZE,
+    CHOKE_TIMEOUT,
+    PATIENCE,
+    Driver,
+    Pauses,
+)
+from ssmtunneld.transport.repair import SCAN_INTERVAL
 from tests.support.bench import (
     Acked,
     Sent,
@@ -218,11 +226,48 @@ async def test_no_more_is_taken_from_the_port_than_the_window_holds():
     async with stage.open():
         stage.port.queue = [b"x"] * (INITIAL_WINDOW + 5)
         stage.driver.wake()
-        await turns()
+        await turns(5)
         assert len(stage.port.queue) == 5
         stage.link.arrive(ack(1), ack(2))
         # Two are acknowledged, and the window has grown by as many.
         assert len(stage.port.queue) == 1
+
+
+@virtual
+async def test_others_have_their_turn_after_a_burst():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue = [b"x"] * (BURST + 1)
+        stage.driver.wake()
+        await turns(5)
+        assert [len(write) for write in stage.link.writes] == [BURST, 1]
+
+
+@virtual
+async def test_a_late_wake_sends_by_itself_after_some_turns():
+    stage = Stage()
+    async with stage.open():
+        stage.port.queue.append(b"x")
+        stage.driver.wake_late()
+        await turns()
+        assert stage.link.writes == []
+        await turns(PATIENCE + 1)
+        assert stage.link.sent() == [Sent(1, b"x")]
+
+
+@virtual
+async def test_a_late_wake_shares_its_message_with_an_early_one():
+    stage = Stage()
+    async with stage.open():
+        rounds = stage.port.rounds
+        stage.port.queue.append(b"x")
+        stage.driver.wake_late()
+        await turns()
+        stage.port.queue.append(b"y")
+        stage.driver.wake()
+        await turns()
+        assert stage.link.sent() == [Sent(1, b"x"), Sent(2, b"y")]
+        assert stage.port.rounds == rounds + 1
 
 
 @virtual
@@ -345,6 +390,86 @@ async def test_nothing_is_repeated_behind_a_congestion():
         stage.link.relieve()
         await asyncio.sleep(1)
         assert stage.link.sent()[:10] == sent(1, [b"x"] * 10)
+
+
+@virtual
+async def test_a_link_that_takes_no_acknowledgements_is_read_no_more_until_it_does():
+    stage = Stage()
+    async with stage.open():
+        stage.link.congested = True
+        sequence = 2
+        while stage.link.reading:
+            stage.link.arrive(output(sequence, b"x" * 1024))
+            sequence += 1
+        assert stage.driver.stalled
+        size = sum(len(data) for write in stage.link.writes for data in write)
+        assert CHOKE_SIZE < size < CHOKE_SIZE + 1024
+        stage.link.relieve()
+        assert stage.link.reading
+        assert not stage.driver.stalled
+
+
+@virtual
+async def test_a_link_that_takes_nothing_of_what_must_be_sent_for_long_is_lost():
+    stage = Stage()
+    async with stage.open() as task:
+        stage.link.congested = True
+        stage.link.arrive(output(2, b"x"))
+        await asyncio.sleep(CHOKE_TIMEOUT - 1)
+        stage.link.relieve()
+        stage.link.congested = True
+        await asyncio.sleep(CHOKE_TIMEOUT)
+        assert not task.done()
+        stage.link.arrive(output(3, b"x"))
+        await asyncio.sleep(CHOKE_TIMEOUT + 1)
+        assert str(task.result()) == str(LinkLost("it took nothing from us"))
+
+
+# What has been heard, and said.
+
+
+@virtual
+async def test_it_is_behind_by_what_has_to_be_repeated():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(output(2, b"a"))
+        assert (stage.driver.delivered, stage.driver.behind) == (1, 0)
+        stage.link.arrive(output(53, b"b"))
+        assert stage.driver.missing == 50
+        assert stage.driver.behind == pytest.approx(50 * SCAN_INTERVAL)
+        await asyncio.sleep(60)
+        assert stage.driver.behind == pytest.approx(60)
+        stage.link.arrive(*(output(n, b"c") for n in range(3, 53)))
+        assert (stage.driver.delivered, stage.driver.behind) == (52, 0)
+
+
+@virtual
+async def test_a_new_link_of_an_open_channel_is_in_doubt_for_a_moment():
+    stage = Stage()
+    async with stage.open():
+        assert stage.driver.behind == 0
+    async with stage.running():
+        await asyncio.sleep(0.5)
+        assert stage.driver.behind == pytest.approx(0.5, abs=0.1)
+        await asyncio.sleep(0.5)
+        assert stage.driver.behind == 0
+
+
+@virtual
+async def test_pauses_are_those_of_what_the_service_takes_for_input():
+    stage = Stage()
+    async with stage.open():
+        await asyncio.sleep(100)
+        stage.link.arrive(output(2, b"an answer is no input"))
+        stage.port.queue.append(b"x")
+        stage.driver.wake()
+        await turns()
+        stage.link.arrive(ack(1))
+        await asyncio.sleep(30)
+        assert stage.driver.pauses == pytest.approx(Pauses(30.0, 100.0), abs=0.1)
+    await asyncio.sleep(170)
+    async with stage.running():
+        assert stage.driver.pauses == pytest.approx(Pauses(0.0, 200.0), abs=0.1)
 
 
 # Congestion of the port.

@@ -31,9 +31,12 @@ class FakeDriver:
         self.woken = 0
         self.looks = 0
         self.settled = True
+        self.missing = 0
 
     def wake(self):
         self.woken += 1
+
+    wake_late = wake
 
     def reading_changed(self):
         self.looks += 1
@@ -43,9 +46,12 @@ def _mux_port(buffers=SMALL):
     return MuxPort(FakeDriver(), buffers)
 
 
-def _single_port(buffers=SMALL):
+def _single_port(buffers=SMALL, *, ends_with=True):
     over = []
-    return SinglePort(FakeDriver(), buffers, lambda: over.append("over")), over
+    port = SinglePort(
+        FakeDriver(), buffers, lambda: over.append("over"), ends_with=ends_with
+    )
+    return port, over
 
 
 def _round(port, messages=10**6):
@@ -465,6 +471,8 @@ class _Far:
     def wake(self):
         asyncio.get_running_loop().call_soon(self.pump)
 
+    wake_late = wake
+
     def reading_changed(self):
         pass
 
@@ -495,6 +503,8 @@ class _FarDriver:
 
     def wake(self):
         self.far.wake()
+
+    wake_late = wake
 
     def reading_changed(self):
         pass
@@ -659,6 +669,37 @@ async def test_any_other_end_of_a_single_session_breaks_its_stream():
         await stream.receive()
 
 
+@pytest.mark.parametrize(
+    ("ends_with", "missing"),
+    [
+        pytest.param(False, 0, id="the agent would have connected again"),
+        pytest.param(True, 1, id="a message is missing"),
+    ],
+)
+@virtual
+async def test_an_end_that_may_not_be_the_destinations_breaks_a_single_stream(
+    ends_with, missing
+):
+    port, _ = _single_port(ends_with=ends_with)
+    port._driver.missing = missing
+    stream = port.open_stream()
+    port.receive(b"the first half")
+    port.fail(ChannelClosed())
+    assert await stream.receive() == b"the first half"
+    with pytest.raises(StreamReset):
+        await stream.receive()
+
+
+@virtual
+async def test_a_single_stream_that_was_cut_does_not_end_in_order_after_that():
+    port, _ = _single_port()
+    stream = port.open_stream()
+    port.fail(LOST)
+    port.fail(ChannelClosed())
+    with pytest.raises(StreamReset, match="timed out"):
+        await stream.receive()
+
+
 @virtual
 async def test_a_single_session_that_nobody_uses_may_end_too():
     port, over = _single_port()
@@ -700,3 +741,56 @@ async def test_the_silence_of_a_stream_means_nothing_while_something_is_stuck(si
     assert not stream.unsettled
     port._driver.settled = False
     assert stream.unsettled
+
+
+# Mux: streams that do not count.
+
+
+@virtual
+async def test_a_stream_that_does_not_count_is_no_use_of_the_session():
+    port = _mux_port()
+    probe, stream = port.open_stream(counted=False), port.open_stream()
+    assert port.streams == 1
+    await probe.send(b"ping")
+    _round(port)
+    assert port.unanswered is None
+    await stream.send(b"select 1")
+    _round(port)
+    assert port.unanswered == 5
+    probe.abort()
+    assert port.streams == 1  # its FIN has still to go
+    _round(port)
+    assert (port.streams, port.statistics().streams) == (1, 1)
+    stream.abort()
+    _round(port)
+    assert port.streams == 0
+
+
+@virtual
+async def test_streams_that_did_not_count_are_forgotten():
+    port = _mux_port()
+    for _ in range(3):
+        port.open_stream(counted=False).abort()
+        _round(port)
+    assert len(port._uncounted) == 1
+    assert port.streams == 0
+
+
+@virtual
+async def test_an_answer_to_any_stream_ends_a_row_of_refusals():
+    port = _mux_port()
+    port.dial_failed()
+    probe = port.open_stream(counted=False)
+    assert port.refusals == 1
+    _round(port)
+    _arrive(port, (PSH, 3, b"+PONG"))
+    assert port.refusals == 0
+    probe.abort()
+
+
+@virtual
+async def test_the_only_stream_of_a_session_is_for_use():
+    port, _ = _single_port()
+    with pytest.raises(LocalProtocolError):
+        port.open_stream(counted=False)
+    port.open_stream()

@@ -11,6 +11,7 @@ from ssmtunneld.tunnel.plan import (
     Retire,
     SessionView,
     Start,
+    choose,
     plan,
 )
 
@@ -76,6 +77,20 @@ class PlannedPool:
     def change(self, number: int, **facts: object) -> None:
         """Let something happen to a session."""
         self.views[number] = replace(self.views[number], **facts)  # type: ignore[arg-type] # a test's shorthand
+
+    def connect(self) -> int:
+        """Let a connection come; return the session that takes it."""
+        number = choose(list(self.views.values()), self.policy, may_wait=False)
+        assert number is not None, "no session is ready"
+        self.change(number, streams=self.views[number].streams + 1)
+        self.settle()
+        return number
+
+    def disconnect(self, number: int) -> None:
+        """Let a connection of a session end."""
+        streams = self.views[number].streams - 1
+        self.change(number, streams=streams, idle_since=self.now)
+        self.settle()
 
     def settle(self) -> None:
         """Plan, and carry it out, until the plan is content."""

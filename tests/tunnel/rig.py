@@ -18,7 +18,8 @@ from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.limiter import StartLimiter
 from ssmtunneld.tunnel.plan import Phase, Policy, SessionView
 from ssmtunneld.tunnel.pool import Pool
-from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
+from ssmtunneld.tunnel.session import Session
+from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
 from tests.support.fake_agent import BASIC_PROPERTIES, AgentNature
 from tests.support.fake_control import FakeControl, FakeSession, Service, elapse
 
@@ -71,7 +72,7 @@ def surroundings(
         random=Random(seed),
         new_id=lambda: next(ids).to_bytes(16),
         wall_clock_ms=lambda: STAMP_MS,
-        calling=limiter.calling,
+        limiter=limiter,
     )
 
 
@@ -162,7 +163,6 @@ class PoolRig:
             "db",
             make,
             policy,
-            limiter=limiter,
             random=Random(seed),
             log=self.journal.log,
             lifespan=lifespan,

@@ -32,15 +32,10 @@ class Reading(Measured):
     unanswered: int | None = None
     unacked: int = 0
     acknowledged: int = 0
-    early: int = 0
+    behind: float = 0.0
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
-        channel = replace(
-            QUIET,
-            unacked=self.unacked,
-            acknowledged=self.acknowledged,
-            early=self.early,
-        )
+        channel = replace(QUIET, unacked=self.unacked, acknowledged=self.acknowledged)
         return channel, None
 
 
@@ -109,20 +104,23 @@ def test_the_first_message_after_a_long_quiet_time_is_no_stall():
 
 def test_a_message_that_stays_missing_is_a_stall_until_it_has_come():
     gauge = Gauge(0.0)
-    gauge.measure(Reading(early=40), 10.0)
-    gauge.measure(Reading(early=41), 10.0 + GAP_TIME - 0.5)
+    gauge.measure(Reading(behind=GAP_TIME - 0.1), 10.0)
     assert not gauge.stalled
-    gauge.measure(Reading(early=42), 10.0 + GAP_TIME)
+    gauge.measure(Reading(behind=GAP_TIME), 11.0)
     assert gauge.stalled
     gauge.measure(Reading(), 20.0)
     assert not gauge.stalled
 
 
-def test_gaps_with_nothing_missing_between_them_are_no_stall():
+def test_it_knows_for_how_long_it_has_been_stalled():
     gauge = Gauge(0.0)
-    for second in range(1, 20):
-        gauge.measure(Reading(early=second % 3), float(second))
-        assert not gauge.stalled
+    gauge.measure(Reading(), 10.0)
+    assert gauge.stalled_for(15.0) == 0
+    gauge.measure(Reading(behind=GAP_TIME), 20.0)
+    gauge.measure(Reading(behind=GAP_TIME + 1), 21.0)
+    assert gauge.stalled_for(25.0) == 5
+    gauge.measure(Reading(), 26.0)
+    assert gauge.stalled_for(27.0) == 0
 
 
 def test_a_destination_that_swallows_everything_is_a_stall_until_it_answers():

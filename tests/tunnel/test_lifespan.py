@@ -1,5 +1,6 @@
 import pytest
 
+from ssmtunneld.transport.driver import Pauses
 from ssmtunneld.tunnel.lifespan import SHORTEST, Lifespan
 
 
@@ -52,3 +53,20 @@ def test_what_the_service_told_last_counts():
 def test_no_limit_is_below_the_shortest_that_the_service_has():
     # Sessions would be replaced before they are ready.
     assert Lifespan(1.0).limit == SHORTEST
+
+
+@pytest.mark.parametrize(
+    ("pauses", "limit"),
+    [
+        pytest.param(Pauses(180.0, 0.0), None, id="it was never used"),
+        pytest.param(Pauses(180.0, 100.0), None, id="it was never silent for so long"),
+        pytest.param(Pauses(180.0, 178.0), 1800, id="it outlived about as long"),
+        pytest.param(Pauses(299.0, 300.0), 1800, id="it outlived such a pause"),
+        pytest.param(Pauses(50.0, 0.0), 1800, id="no idle timeout is so short"),
+    ],
+)
+def test_an_end_that_may_be_the_idle_timeout_says_nothing(pauses, limit):
+    lifespan = Lifespan()
+    lifespan.note_end(1800.0, pauses)
+    lifespan.note_end(1800.0, pauses)
+    assert lifespan.limit == limit

@@ -1,7 +1,8 @@
 import asyncio
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from ssmtunneld.tunnel.limiter import MOST_CALLS, StartLimiter
@@ -9,98 +10,186 @@ from tests.support.clockwork import run_virtual
 from tests.support.fake_control import elapse
 
 
-async def acquired_at(limiter: StartLimiter, times: list[float]) -> None:
-    await limiter.acquire()
-    times.append(asyncio.get_running_loop().time())
+@dataclass(frozen=True)
+class Plan:
+    """One call: when it is wanted, how long it takes, when it is at the service."""
+
+    wanted: float
+    """Seconds after the one before."""
+    latency: float
+    arrives: float
+    """Which part of the latency has passed by then."""
+    cancelled: float | None = None
+    """How long its caller waits for it, from when it was wanted."""
 
 
-async def crowd(limiter: StartLimiter, count: int) -> list[float]:
-    times: list[float] = []
-    async with asyncio.TaskGroup() as tasks:
-        for number in range(count):
-            tasks.create_task(acquired_at(limiter, times), name=f"start {number}")
-    return times
+class Caller:
+    """Makes calls through a limiter, and notes when they are at the service."""
+
+    def __init__(self, limiter: StartLimiter) -> None:
+        self.limiter = limiter
+        self.granted: list[float] = []
+        self.arrivals: list[float] = []
+
+    async def call(self, plan: Plan) -> None:
+        """Wait for a place, and make the call."""
+        place = await self.limiter.place()
+        loop = asyncio.get_running_loop()
+        self.granted.append(loop.time())
+        # As a thread does: it goes on when nobody waits for it any more.
+        arrival = loop.time() + plan.arrives * plan.latency
+        loop.call_at(arrival, self.arrivals.append, arrival)
+        answered = asyncio.Event()
+        loop.call_later(plan.latency, place.free)
+        loop.call_later(plan.latency, answered.set)
+        await answered.wait()
+
+    async def make(self, *plans: Plan) -> None:
+        """Make all of ``plans``, and wait until even the abandoned ones are over."""
+        async with asyncio.TaskGroup() as tasks:
+            loop = asyncio.get_running_loop()
+            for number, plan in enumerate(plans):
+                if plan.wanted:
+                    await elapse(plan.wanted)
+                task = tasks.create_task(self.call(plan), name=f"call {number}")
+                if plan.cancelled is not None:
+                    loop.call_later(plan.cancelled, task.cancel)
+        await elapse(60)
+
+
+def calls(
+    rate: float, burst: int, *plans: Plan, quiet: float | None = None
+) -> tuple[list[float], list[float]]:
+    """Return when calls were granted, and when they were at the service.
+
+    With ``quiet``, all of them are made twice, and not before that moment again.
+    """
+
+    async def main() -> Caller:
+        caller = Caller(StartLimiter(rate, burst))
+        await caller.make(*plans)
+        if quiet is not None:
+            await elapse(quiet - asyncio.get_running_loop().time())
+            await caller.make(*plans)
+        return caller
+
+    caller = run_virtual(main())
+    return caller.granted, sorted(caller.arrivals)
+
+
+def assert_conforms(arrivals: list[float], rate: float, burst: int) -> None:
+    for first, start in enumerate(arrivals):
+        for last in range(first, len(arrivals)):
+            allowed = burst + (arrivals[last] - start) * rate
+            assert last - first + 1 <= allowed + 1e-6
+
+
+SWIFT = Plan(0, 0, 0)
 
 
 def test_a_burst_comes_at_once_and_the_rest_in_single_file():
-    times = run_virtual(crowd(StartLimiter(rate=2.0, burst=3), 6))
-    assert times == pytest.approx([0, 0, 0, 0.5, 1.0, 1.5])
+    granted, _ = calls(2.0, 3, *[SWIFT] * 6)
+    assert granted == pytest.approx([0, 0, 0, 0.5, 1.0, 1.5])
 
 
 def test_after_a_quiet_time_there_is_one_burst_and_no_more():
-    async def main() -> list[float]:
-        limiter = StartLimiter(rate=2.0, burst=3)
-        await crowd(limiter, 3)
-        await elapse(3600)
-        return await crowd(limiter, 5)
-
-    times = run_virtual(main())
-    assert times == pytest.approx([3600, 3600, 3600, 3600.5, 3601])
+    granted, _ = calls(2.0, 3, *[SWIFT] * 5, quiet=3600)
+    assert granted[5:] == pytest.approx([3600, 3600, 3600, 3600.5, 3601])
 
 
-def test_a_cancelled_start_loses_its_place_and_nobody_starts_earlier_for_it():
-    async def main() -> list[float]:
-        limiter = StartLimiter(rate=1.0, burst=1)
-        await limiter.acquire()
-        times: list[float] = []
-        async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(limiter.acquire(), name="cancelled")
-            tasks.create_task(acquired_at(limiter, times), name="next")
-            await asyncio.sleep(0)
-            waiting.cancel()
-        return times
+def test_a_call_under_way_may_still_arrive_and_so_counts_until_its_answer():
+    late, soon = Plan(0, 10, 1.0), Plan(0, 0.1, 0.0)
+    granted, arrivals = calls(1.0, 2, late, soon, soon, soon, soon)
+    assert granted == pytest.approx([0, 0, 1.1, 2.2, 3.3])
+    assert arrivals == pytest.approx([0, 1.1, 2.2, 3.3, 10])
+    slow = Plan(0, 10, 1.0)
+    granted, arrivals = calls(1.0, 2, slow, slow, slow, slow)
+    assert granted == pytest.approx([0, 0, 11, 12])
+    assert arrivals == pytest.approx([10, 10, 21, 22])
 
-    assert run_virtual(main()) == pytest.approx([2.0])
+
+def test_without_a_burst_the_next_call_waits_for_the_answer_and_its_turn():
+    granted, _ = calls(2.0, 1, *[Plan(0, 3, 0.5)] * 3)
+    assert granted == pytest.approx([0, 3.5, 7])
+
+
+def test_whoever_is_cancelled_while_it_waits_takes_no_place():
+    leaves = Plan(0, 0, 0, cancelled=0.3)
+    granted, _ = calls(1.0, 1, SWIFT, leaves, leaves, SWIFT, SWIFT)
+    assert granted == pytest.approx([0, 1, 2])
+
+
+def test_whoever_is_cancelled_while_it_waits_for_an_answer_lets_the_next_one_in():
+    leaves = Plan(0, 0, 0, cancelled=0.3)
+    granted, _ = calls(1.0, 1, Plan(0, 5, 1), leaves, SWIFT)
+    assert granted == pytest.approx([0, 6])
+
+
+def test_a_call_whose_caller_has_gone_counts_until_it_is_over():
+    granted, arrivals = calls(1.0, 1, Plan(0, 9, 1, cancelled=1), SWIFT)
+    assert granted == pytest.approx([0, 10])
+    assert arrivals == pytest.approx([9, 10])
 
 
 def test_only_as_many_calls_are_under_way_as_there_are_threads_for_them():
-    async def call(limiter: StartLimiter, times: list[float]) -> None:
-        await acquired_at(limiter, times)
-        with limiter.calling():
-            await elapse(100)
-
-    async def main() -> list[float]:
-        limiter = StartLimiter(rate=1000.0, burst=100)
-        times: list[float] = []
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(2 * MOST_CALLS + 1):
-                tasks.create_task(call(limiter, times), name=f"call {number}")
-        return times
-
-    times = run_virtual(main())
+    granted, _ = calls(1000.0, 100, *[Plan(0, 100, 0.5)] * (2 * MOST_CALLS + 1))
     rounds = [0] * MOST_CALLS + [100] * MOST_CALLS + [200]
-    assert times == pytest.approx(rounds, abs=0.1)
+    assert granted == pytest.approx(rounds, abs=0.1)
 
 
-def test_a_call_that_fails_makes_room_too():
-    async def main() -> None:
-        limiter = StartLimiter(rate=1000.0, burst=100)
-        for _ in range(2 * MOST_CALLS):
-            await limiter.acquire()
-            with pytest.raises(ValueError, match="refused"), limiter.calling():
-                raise ValueError("refused")
-
-    run_virtual(main())
-
-
-@given(
-    st.floats(0.1, 20),
-    st.integers(1, 10),
-    st.lists(st.floats(0, 5), min_size=1, max_size=30),
-)
-def test_no_window_of_time_sees_more_than_the_burst_and_the_rate(rate, burst, gaps):
+def test_a_call_that_fails_makes_room_too_and_no_more_than_once():
     async def main() -> list[float]:
-        limiter = StartLimiter(rate, burst)
+        limiter = StartLimiter(rate=2.0, burst=1)
         times: list[float] = []
-        async with asyncio.TaskGroup() as tasks:
-            for number, gap in enumerate(gaps):
-                await elapse(gap)
-                tasks.create_task(acquired_at(limiter, times), name=str(number))
+        for _ in range(3):
+            place = await limiter.place()
+            times.append(asyncio.get_running_loop().time())
+            with pytest.raises(ValueError, match="refused"), place:
+                raise ValueError("refused")
+            place.free()
         return times
 
-    times = run_virtual(main())
-    assert times == sorted(times)
-    for first, start in enumerate(times):
-        for last in range(first, len(times)):
-            allowed = burst + (times[last] - start) * rate
-            assert last - first + 1 <= allowed + 1e-6
+    assert run_virtual(main()) == pytest.approx([0, 0.5, 1])
+
+
+def test_another_rate_and_burst_apply_to_whoever_waits_already():
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=0.001, burst=1)
+        caller = Caller(limiter)
+        asyncio.get_running_loop().call_later(10, limiter.adjust, 1.0, 2)
+        await caller.make(*[Plan(0, 20, 0)] * 4)
+        return caller.granted
+
+    assert run_virtual(main()) == pytest.approx([0, 10, 21, 31])
+
+
+latencies = st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 30))
+plans = st.builds(
+    Plan,
+    wanted=st.one_of(st.just(0.0), st.floats(0, 5)),
+    latency=latencies,
+    arrives=st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1)),
+    cancelled=st.one_of(st.none(), st.none(), st.floats(0, 20)),
+)
+
+
+@given(st.floats(0.1, 20), st.integers(1, 10), st.lists(plans, min_size=1, max_size=30))
+def test_whatever_a_call_takes_no_window_sees_more_than_burst_and_rate(
+    rate, burst, wanted
+):
+    granted, arrivals = calls(rate, burst, *wanted)
+    event("some gave up" if len(granted) < len(wanted) else "all were made")
+    assert len(arrivals) == len(granted)
+    assert len(granted) >= sum(plan.cancelled is None for plan in wanted)
+    assert_conforms(arrivals, rate, burst)
+
+
+@given(st.floats(0.5, 20), st.integers(2, MOST_CALLS), st.floats(0, 1), st.floats(0, 1))
+def test_the_rate_is_reached_if_the_burst_covers_what_is_under_way(
+    rate, burst, share, arrives
+):
+    latency = share * (burst - 1) / rate
+    count = 60
+    granted, _ = calls(rate, burst, *[Plan(0, latency, arrives)] * count)
+    # The burst at once, then all others at the rate, from the first answer on.
+    assert granted[-1] <= latency + (count - burst) / rate + 1e-6

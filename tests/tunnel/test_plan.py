@@ -68,53 +68,6 @@ def test_one_usable_session_is_kept_warm(sessions, expected):
 
 
 @pytest.mark.parametrize(
-    ("sessions", "expected"),
-    [
-        pytest.param([ready(1, streams=3)], [], id="room for more"),
-        pytest.param([ready(1, streams=4)], ["start"], id="half full"),
-        pytest.param([ready(1, streams=8)], ["start"], id="full"),
-        pytest.param([ready(1, streams=1, bulk=True)], ["start"], id="moves much data"),
-        pytest.param([ready(1, bulk=True)], [], id="moved much, but nobody is there"),
-        pytest.param(
-            [ready(1, streams=1, bulk=True), starting(2)], [], id="help is coming"
-        ),
-        pytest.param(
-            [ready(1, streams=1, bulk=True), ready(2)], [], id="one is free for others"
-        ),
-        pytest.param(
-            [ready(1, streams=1, bulk=True), ready(2, streams=4)],
-            ["start"],
-            id="all are loaded, each in its way",
-        ),
-        pytest.param(
-            [ready(n, streams=8, bulk=True) for n in range(1, 5)],
-            [],
-            id="as many as there may be",
-        ),
-        pytest.param(
-            [
-                *(ready(n, streams=8) for n in range(1, 4)),
-                ready(4, streams=2, retiring=True),
-            ],
-            ["start"],
-            id="one that retires does not count",
-        ),
-        pytest.param(
-            [ready(1, streams=1, stalled=True)], ["start"], id="stalled with a stream"
-        ),
-        pytest.param(
-            [resuming(1, streams=1)], [], id="resuming, and may be back in time"
-        ),
-        pytest.param(
-            [resuming(1, streams=1, since=SLOW)], ["start"], id="resuming for long"
-        ),
-    ],
-)
-def test_another_is_started_while_all_are_loaded(sessions, expected):
-    assert planned(sessions) == expected
-
-
-@pytest.mark.parametrize(
     ("sessions", "waiting", "expected"),
     [
         pytest.param([], 0, [], id="nobody asks"),
@@ -252,7 +205,23 @@ def test_a_lazy_session_is_only_replaced_while_it_is_used(sessions, expected):
     ("sessions", "expected"),
     [
         pytest.param(
-            [ready(1, idle_since=LONG_AGO), ready(2)], ["close 1"], id="the idle one"
+            [ready(1, idle_since=LONG_AGO), ready(2)],
+            [],
+            id="whoever has just left the other may come back",
+        ),
+        pytest.param(
+            [
+                ready(1, idle_since=LONG_AGO),
+                ready(2, idle_since=LONG_AGO + 1),
+                ready(3),
+            ],
+            ["close 1"],
+            id="one spare is enough for whoever may come back",
+        ),
+        pytest.param(
+            [ready(1, idle_since=LONG_AGO), ready(2, stalled=True)],
+            [],
+            id="the only one that moves",
         ),
         pytest.param(
             [ready(1, idle_since=LONG_AGO), ready(2, idle_since=LONG_AGO + 1)],
@@ -262,13 +231,8 @@ def test_a_lazy_session_is_only_replaced_while_it_is_used(sessions, expected):
         pytest.param([ready(1, idle_since=LONG_AGO)], [], id="never the warm one"),
         pytest.param(
             [ready(1, streams=1), ready(2, idle_since=LONG_AGO)],
-            ["close 2"],
-            id="the one in use has room",
-        ),
-        pytest.param(
-            [ready(1, streams=8), ready(2, idle_since=LONG_AGO)],
             [],
-            id="the one in use has no room: the spare stays",
+            id="the spare stays while there is a connection",
         ),
         pytest.param(
             [

@@ -36,7 +36,15 @@ POLICY = Policy(
             2,
             id="rather many keystrokes than one download",
         ),
-        pytest.param([ready(1, bulk=True)], True, 1, id="if there is no other"),
+        pytest.param(
+            [ready(1, streams=1, bulk=True)], True, 1, id="if there is no other"
+        ),
+        pytest.param(
+            [ready(1, bulk=True), ready(2, streams=1)],
+            True,
+            1,
+            id="what it moved for others does not matter",
+        ),
         pytest.param([ready(1, streams=8)], True, None, id="another may still come"),
         pytest.param([ready(1, streams=8)], False, 1, id="no other comes"),
         pytest.param(

@@ -9,8 +9,8 @@ from ssmtunneld.errors import (
     TargetNotConnected,
     Throttled,
 )
+from ssmtunneld.tunnel.patience import GROWTH_PATIENCE
 from ssmtunneld.tunnel.plan import Phase, Policy
-from ssmtunneld.tunnel.pool import GROWTH_PATIENCE
 from tests.support.clockwork import virtual
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import (
@@ -30,6 +30,7 @@ from tests.tunnel.rig import (
 )
 
 LAZY = Policy(warm=0)
+LONE = Policy(spare=False)
 SMALL = Policy(streams_per_session=4, max_sessions=3)
 OFFLINE = TargetNotConnected(START, "TargetNotConnected", "i-1 is offline", "start it")
 THROTTLED = Throttled(START, "ThrottlingException", "Rate exceeded")
@@ -53,7 +54,7 @@ async def test_the_warm_sessions_are_ready_before_anybody_asks(warm):
 
 @virtual
 async def test_the_first_stream_needs_nothing_from_the_service():
-    async with living_pool() as rig:
+    async with living_pool(LONE) as rig:
         await rig.until_ready()
         calls = len(rig.control.calls)
         asked_at = now()
@@ -65,7 +66,7 @@ async def test_the_first_stream_needs_nothing_from_the_service():
 
 @virtual
 async def test_using_a_session_after_a_quiet_hour_starts_no_other():
-    async with living_pool() as rig:
+    async with living_pool(LONE) as rig:
         await rig.until_ready()
         await elapse(3590)
         stream = await rig.open()
@@ -77,7 +78,7 @@ async def test_using_a_session_after_a_quiet_hour_starts_no_other():
 
 @virtual
 async def test_a_pool_shows_what_it_has():
-    async with living_pool() as rig:
+    async with living_pool(LONE) as rig:
         empty = rig.pool.snapshot()
         assert (empty.name, empty.members, empty.trouble) == ("db", (), None)
         await rig.open()
@@ -119,14 +120,18 @@ async def test_connections_that_come_together_share_a_lazy_session():
 
 
 @virtual
-async def test_a_pool_grows_when_its_sessions_are_half_full_and_shrinks_again():
+async def test_a_pool_has_one_more_than_it_uses_and_shrinks_again():
     async with living_pool(SMALL) as rig:
-        streams = [await rig.open() for _ in range(2)]
+        streams = [await rig.open()]
         await rig.until_ready(2)
-        streams += [await rig.open() for _ in range(2)]
-        await rig.until_ready(3)
+        await elapse(600)
+        assert rig.starts_until_now() == 2, "one is enough"
+        for _ in range(3):
+            streams.append(await rig.open())
+            await rig.until_ready(3)
         await elapse(600)
         assert rig.starts_until_now() == 3, "no more than max_sessions"
+        assert sorted(view.streams for view in rig.views) == [1, 1, 2]
         for stream in streams:
             await stream.aclose()
         await elapse(400)
@@ -192,7 +197,7 @@ async def test_where_no_other_can_come_a_full_session_is_shared_at_once():
 
 @virtual
 async def test_a_session_that_does_not_move_gets_no_streams_while_there_is_another():
-    async with living_pool() as rig:
+    async with living_pool(LONE) as rig:
         stuck = await rig.open()
         rig.control.newest.agent.nature = AgentNature(deaf=True)
         await stuck.send(b"into the void")
@@ -268,7 +273,7 @@ async def test_trouble_with_resuming_shows_while_no_session_is_ready():
 
 @virtual
 async def test_a_connection_that_waits_out_a_resume_is_served_by_the_old_session():
-    async with living_pool() as rig:
+    async with living_pool(LONE) as rig:
         await rig.until_ready()
         rig.control.newest.lose_wire()
         await until(lambda: rig.ready == 0)

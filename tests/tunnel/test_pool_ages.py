@@ -8,7 +8,8 @@ from ssmtunneld.errors import (
     LinkLost,
 )
 from ssmtunneld.tunnel.lifespan import Lifespan
-from ssmtunneld.tunnel.session import SessionSettings
+from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.tunnel.surroundings import SessionSettings
 from tests.support.clockwork import virtual
 from tests.support.fake_agent import MUX_PROPERTIES
 from tests.support.fake_control import (
@@ -28,6 +29,7 @@ from tests.tunnel.rig import (
     until,
 )
 
+LONE = Policy(spare=False)
 COMPLIANT = SessionSettings(keep_alive=None)
 LOGGED_OUT = CredentialsUnusable(START, "ExpiredToken", "expired", "run aws sso login")
 
@@ -39,7 +41,7 @@ LOGGED_OUT = CredentialsUnusable(START, "ExpiredToken", "expired", "run aws sso 
 async def test_a_session_is_replaced_before_its_end_and_its_streams_live_on():
     lifespan = Lifespan()
     async with living_pool(
-        service=Service(max_duration=3600.0), lifespan=lifespan
+        LONE, service=Service(max_duration=3600.0), lifespan=lifespan
     ) as rig:
         lifespan.tell(3600.0)
         stream = await rig.open()
@@ -145,7 +147,7 @@ async def test_a_basic_session_that_cannot_connect_is_a_failure():
 @virtual
 async def test_an_agent_that_was_updated_is_used_as_it_is_now():
     service = basic()
-    async with living_pool(service=service) as rig:
+    async with living_pool(LONE, service=service) as rig:
         stream = await rig.open()
         service.agent.properties = MUX_PROPERTIES
         await stream.aclose()
@@ -162,7 +164,7 @@ async def test_an_agent_that_was_updated_is_used_as_it_is_now():
 
 @virtual
 async def test_a_session_that_idled_out_is_not_replaced_before_somebody_asks():
-    async with living_pool(settings=COMPLIANT) as rig:
+    async with living_pool(LONE, settings=COMPLIANT) as rig:
         await rig.until_ready()
         await elapse(7200)
         assert rig.control.alive == []
@@ -189,7 +191,7 @@ async def test_a_session_that_ended_in_use_is_replaced_although_idling_is_respec
 
 @virtual
 async def test_an_idle_stream_outlives_hourly_byes_and_the_idle_timeout():
-    async with living_pool(service=Service(idle_timeout=1200.0)) as rig:
+    async with living_pool(LONE, service=Service(idle_timeout=1200.0)) as rig:
         stream = await rig.open()
         await elapse(4 * 3600 + 60)
         await check_alive(stream, b"still there")

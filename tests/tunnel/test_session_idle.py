@@ -6,10 +6,8 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.protocol.message import Flag
 from ssmtunneld.transport.ports import Buffers
-from ssmtunneld.tunnel.session import (
-    AGENT_NOP_INTERVAL,
-    SessionSettings,
-)
+from ssmtunneld.tunnel.nops import AGENT_NOP_INTERVAL
+from ssmtunneld.tunnel.surroundings import SessionSettings
 from tests.support.clockwork import virtual
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import (
