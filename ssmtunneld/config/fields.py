@@ -15,6 +15,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ssmtunneld.config.probes import Probe, parse_probe
+from ssmtunneld.config.targets import parse_target
+from ssmtunneld.config.users import User, parse_user
 from ssmtunneld.config.values import (
     Address,
     expand_home,
@@ -36,12 +39,10 @@ _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-[0-9]{1,2}")
 _HOST_NAME: Final = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?"
 )
-_HOST_PORT: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-# Protocol 1.3: EC2, hybrid, and ECS cluster_task_container-runtime.
-_TARGET: Final = re.compile(
-    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
-    r"|ecs:[A-Za-z0-9_-]{1,255}_[A-Za-z0-9-]{1,64}_[A-Za-z0-9-]{1,128}"
+_ROLE: Final = re.compile(
+    r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}"
 )
+_HOST_PORT: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 def _check_name(name: str) -> str:
@@ -53,13 +54,31 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _read_target(value: object) -> object:
+    """Let a list of tags stand for all of them."""
+    if not isinstance(value, list):
+        return value
+    for part in value:
+        if not (isinstance(part, str) and part.startswith("tag:")):
+            raise ValueError('should be one target, or a list of "tag:Key=Value"')
+    return ",".join(value)
+
+
 def _check_target(target: str) -> str:
-    if not _TARGET.fullmatch(target):
-        raise ValueError(
-            "is not a target: only ids (i-..., mi-..., ecs:cluster_task_runtime) "
-            "are understood by this version"
-        )
+    parse_target(target)
     return target
+
+
+def _check_role(arn: str) -> str:
+    if not _ROLE.fullmatch(arn):
+        raise ValueError("is not a role: write arn:aws:iam::111122223333:role/NAME")
+    return arn
+
+
+def _check_session_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", name):
+        raise ValueError("is not a session name: 2 to 64 of a-z A-Z 0-9 _ + = , . @ -")
+    return name
 
 
 def _check_document(document: str) -> str:
@@ -83,6 +102,10 @@ def _check_host(host: str) -> str:
                 "is not a host: write a name or an IP address, and its port in port"
             ) from None
     return host
+
+
+def _as_compared(host: str) -> str:
+    return host.lower().rstrip(".")
 
 
 def _check_text(text: str) -> str:
@@ -215,11 +238,54 @@ Listen: TypeAlias = Annotated[
     Field(min_length=1),
     _one_or_more({"type": ["string", "integer"]}),
 ]
+HttpListen: TypeAlias = Annotated[
+    tuple[_ListenAddress, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "integer"]},
+                {"type": "array", "items": {"type": ["string", "integer"]}},
+            ],
+            "examples": ["127.0.0.1:9300"],
+        }
+    ),
+]
+"""Local addresses, or none."""
+
 Networks: TypeAlias = Annotated[
     tuple[_Network, ...],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
+Users: TypeAlias = Annotated[
+    tuple[Annotated[User, PlainValidator(parse_user)], ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"type": "array", "items": {"type": ["string", "integer"]}}),
+]
+"""User ids; names in a file."""
+
+ProbeText: TypeAlias = Annotated[
+    Probe | None,
+    PlainValidator(parse_probe),
+    PlainSerializer(
+        lambda probe: None if probe is None else str(probe), when_used="json"
+    ),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "pattern": "^(tcp|postgres|redis|banner:.+|http:/.*)$",
+                },
+                {"const": False},
+            ],
+            "examples": ["tcp", "banner:SSH-", "http:/health"],
+        }
+    ),
+]
+"""What a probe says, or None; ``"http:/health"`` or ``false`` in a file."""
+
 Parameters: TypeAlias = Annotated[
     # Limits of the service's model (protocol 1.1).
     dict[Annotated[str, Field(min_length=1, max_length=255)], _ParameterValues],
@@ -236,11 +302,48 @@ Parameters: TypeAlias = Annotated[
     ),
 ]
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
-Target: TypeAlias = Annotated[str, AfterValidator(_check_target)]
+Target: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_read_target),
+    AfterValidator(_check_target),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": "^tag:[^=]+="},
+                    "minItems": 1,
+                },
+            ],
+            "examples": [
+                "i-0182d91e85d69cf00",
+                "tag:Role=bastion",
+                "asg:bastions",
+                "ecs:prod/api/app",
+            ],
+        }
+    ),
+]
+"""A target as ``config/targets.py`` reads it; several tags are joined by commas."""
+Role: TypeAlias = Annotated[str, AfterValidator(_check_role)]
+SessionName: TypeAlias = Annotated[str, AfterValidator(_check_session_name)]
 Document: TypeAlias = Annotated[str, AfterValidator(_check_document)]
 Region: TypeAlias = Annotated[str, AfterValidator(_check_region)]
 HostName: TypeAlias = Annotated[str, AfterValidator(_check_host)]
+HostNames: TypeAlias = Annotated[
+    tuple[Annotated[HostName, AfterValidator(_as_compared)], ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+"""Names as they are compared: in lower case, without a final dot."""
 Text: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
+Command: TypeAlias = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+"""A program and its arguments, or nothing."""
 Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
 DataHost: TypeAlias = Annotated[str, AfterValidator(_check_data_host)]
 ExistingFile: TypeAlias = Annotated[

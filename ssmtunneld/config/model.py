@@ -3,31 +3,38 @@
 An attribute's docstring is also its description in the JSON schema.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ssmtunneld.config.fields import (
+    Command,
     DataHost,
     Document,
     Duration,
     ExistingFile,
     HostName,
+    HostNames,
+    HttpListen,
     KeepAlive,
     Listen,
     Mode,
     Name,
     Networks,
     Parameters,
+    ProbeText,
     Region,
+    Role,
+    SessionName,
     Size,
     Target,
     Text,
     Url,
+    Users,
 )
-from ssmtunneld.config.values import TcpAddress, names_loopback
+from ssmtunneld.config.values import Address, TcpAddress, names_loopback
 
 PLAIN_DOCUMENT: Final = "AWS-StartPortForwardingSession"
 REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
@@ -79,13 +86,43 @@ class DaemonSettings(_Section):
     """StartSession calls per second, for each account and region."""
     start_burst: Annotated[int, Field(ge=1, le=1000)] = 4
     """StartSession calls that may come at once before the rate applies."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Local connections to all tunnels together; further ones wait until one ends."""
+    watch_config: bool = False
+    """Whether a change of this file is taken over without being asked."""
+    on_state: Command = ()
+    """A command that is run when a tunnel changes state, without a shell."""
+    http_listen: HttpListen = ()
+    """Where health, metrics and the status page are served; off if left out."""
+    http_allow: Networks = ()
+    """Networks that may ask there, beside this machine."""
+    http_hosts: HostNames = ()
+    """Names of this listener in requests, beside localhost and its own addresses."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        exposed = _exposed(self.http_listen)
+        found: list[tuple[str, str]] = []
+        if exposed and not self.http_allow:
+            found.append(("http_allow", _needs_allow(exposed[0], "ask")))
+        elif self.http_allow and not exposed:
+            found.append(
+                ("http_allow", "has no effect: no address of http_listen is open")
+            )
+        if self.http_hosts and not self.http_listen:
+            found.append(("http_hosts", "has no effect without http_listen"))
+        if found:
+            raise Conflicts(found)
+        return self
 
 
 class TunnelDefaults(_Section):
     """The table ``[defaults]``: what every tunnel inherits where it says nothing."""
 
     target: Target | None = None
-    """Where the agent runs: i-..., mi-... or ecs:cluster_task_runtime."""
+    """Where the agent runs: an id, or what it is found by (docs/targets.md)."""
+    target_policy: Literal["first", "newest", "spread"] = "first"
+    """Which one of several targets: the oldest, the newest, or all of them in turn."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The destination's port."""
     host: HostName | None = None
@@ -98,6 +135,12 @@ class TunnelDefaults(_Section):
     """A text for the service's session history."""
     profile: Text | None = None
     """The AWS profile; by default the usual credential chain."""
+    role_arn: Role | None = None
+    """A role to assume with the credentials of the profile."""
+    external_id: Annotated[Text, Field(min_length=2, max_length=1224)] | None = None
+    """What the role's trust policy asks for as sts:ExternalId."""
+    role_session_name: SessionName | None = None
+    """What the role's sessions are called; ssmtunneld-USER if left out."""
     region: Region | None = None
     """The AWS region; by default the profile's."""
     endpoint_url: Url | None = None
@@ -111,7 +154,7 @@ class TunnelDefaults(_Section):
     max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
     """Sessions that this tunnel may have open at once."""
     streams_per_session: Annotated[int, Field(ge=1, le=65535)] = 64
-    """Connections in one session before another session is started."""
+    """Connections in one session; further ones wait for another, if there may be one."""
     idle_close: Annotated[Duration, Field(gt=0)] = 300.0
     """When a session beyond the warm ones is closed after its last connection."""
     keep_alive: KeepAlive = 300.0
@@ -140,6 +183,14 @@ class TunnelDefaults(_Section):
     """Permissions of this tunnel's Unix sockets."""
     allow: Networks = ()
     """Networks that may connect to addresses that are not loopback."""
+    allow_users: Users = ()
+    """Users of this machine that may connect, beside the daemon's own; "*" for all."""
+    probe: ProbeText = None
+    """How to ask the destination whether it is alive; false for not at all."""
+    probe_interval: Annotated[Duration, Field(ge=1)] = 60.0
+    """How often it is asked."""
+    probe_timeout: Annotated[Duration, Field(gt=0)] = 10.0
+    """How long its answer may take."""
     required: bool = True
     """Whether the daemon is ready only when this tunnel is."""
 
@@ -152,7 +203,7 @@ class Tunnel(TunnelDefaults):
     listen: Listen
     """The local addresses: one, or a list."""
     target: Target
-    """Where the agent runs: i-..., mi-... or ecs:cluster_task_runtime."""
+    """Where the agent runs: an id, or what it is found by (docs/targets.md)."""
 
     @property
     def session_document(self) -> str:
@@ -163,7 +214,12 @@ class Tunnel(TunnelDefaults):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        found = [*self._order(), *self._destination(), *self._exposure()]
+        found = [
+            *self._order(),
+            *self._destination(),
+            *self._exposure(),
+            *self._identity(),
+        ]
         if found:
             raise Conflicts(found)
         return self
@@ -208,20 +264,33 @@ class Tunnel(TunnelDefaults):
                 "leave out host, and the destination is the target itself",
             )
 
+    def _identity(self) -> Iterator[tuple[str, str]]:
+        for key in ("external_id", "role_session_name"):
+            if getattr(self, key) is not None and self.role_arn is None:
+                yield key, "has no effect without role_arn"
+
     def _exposure(self) -> Iterator[tuple[str, str]]:
-        exposed = [
-            str(address)
-            for address in self.listen
-            if isinstance(address, TcpAddress) and not address.is_loopback
-        ]
+        exposed = _exposed(self.listen)
         if exposed and not self.allow:
-            yield (
-                "allow",
-                f"is required, because {exposed[0]} is open to other machines: list "
-                'the networks that may connect, such as ["10.0.0.0/8"]',
-            )
+            yield "allow", _needs_allow(exposed[0], "connect")
         elif self.allow and not exposed:
             yield "allow", "has no effect: every address of listen is local already"
+
+
+def _exposed(addresses: Iterable[Address]) -> list[str]:
+    """Return the addresses that other machines can reach."""
+    return [
+        str(address)
+        for address in addresses
+        if isinstance(address, TcpAddress) and not address.is_loopback
+    ]
+
+
+def _needs_allow(address: str, verb: str) -> str:
+    return (
+        f"is required, because {address} is open to other machines: list "
+        f'the networks that may {verb}, such as ["10.0.0.0/8"]'
+    )
 
 
 class Config(_Section):

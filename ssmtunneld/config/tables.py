@@ -37,7 +37,15 @@ _Ip: TypeAlias = IPv4Address | IPv6Address
 _Section = TypeVar("_Section", bound=BaseModel)
 
 _TOP_LEVEL: Final = ("daemon", "defaults", "tunnels")
-_EXPANDED: Final = ("target", "profile", "region", "host", "endpoint_url")
+_EXPANDED: Final = (
+    "target",
+    "profile",
+    "role_arn",
+    "external_id",
+    "region",
+    "host",
+    "endpoint_url",
+)
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
 _SECRET_KEY: Final = re.compile(
     "secret|access_?key|token|passw(?:or)?d|credential", re.IGNORECASE
@@ -163,13 +171,23 @@ class _Reading:
         """Return ``table`` with variables replaced, without those where that failed."""
         expanded = dict(table)
         for key in _EXPANDED:
-            if isinstance(text := table.get(key), str):
-                try:
-                    expanded[key] = expand_variables(text, self._environ)
-                except ValueError as error:
-                    del expanded[key]
-                    self._complain((*path, key), str(error))
+            try:
+                match table.get(key):
+                    case str() as text:
+                        expanded[key] = expand_variables(text, self._environ)
+                    case list() as texts:
+                        expanded[key] = [self._expand_one(text) for text in texts]
+                    case _:
+                        pass
+            except ValueError as error:
+                del expanded[key]
+                self._complain((*path, key), str(error))
         return expanded
+
+    def _expand_one(self, value: object) -> object:
+        if isinstance(value, str):
+            return expand_variables(value, self._environ)
+        return value
 
     def _section(
         self,

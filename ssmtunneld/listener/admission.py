@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ssmtunneld.listener import owner
+from ssmtunneld.listener.owner import Presence, Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from ipaddress import IPv4Network, IPv6Network
 
 
@@ -20,6 +24,8 @@ class Rejection(Enum):
     """It came from outside of the allowed networks."""
     OWNER = "owner"
     """It came from this machine, and not from an allowed user."""
+    GONE = "gone"
+    """It came from this machine, and its client left before its user was known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,32 @@ class Verdict:
 
     rejection: Rejection
     uid: int | None = None
+
+    @property
+    def user(self) -> str:
+        """The user's name; its id where it has none; empty if it is not known."""
+        return "" if self.uid is None else user_name(self.uid)
+
+    @property
+    def advice(self) -> str:
+        """What to do if the connection should have been taken."""
+        match self.rejection:
+            case Rejection.ADDRESS:
+                return "add its network to allow if it may connect"
+            case Rejection.OWNER if self.uid is not None:
+                # An id is written as a number, a name as text.
+                user = self.user if self.user.isdigit() else f'"{self.user}"'
+                return f"add {user} to allow_users if it may connect"
+            case _:
+                return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """Why users cannot be told apart as they should be, and what would help."""
+
+    reason: str
+    advice: str
 
 
 def judge(
@@ -56,9 +88,76 @@ def judge(
     if allow_uids is None:
         return None
     # Asked of every connection: one to a public address of this machine may be local.
-    uid = owner.peer_uid(local, peer)
-    if uid is None:
-        # Nobody's socket any more, or no way to ask: never assume the best.
-        known_local = owner.is_local(local, peer)
-        return Verdict(Rejection.OWNER) if known_local else None
-    return None if uid in allow_uids else Verdict(Rejection.OWNER, uid)
+    found = owner.find_peer(local, peer)
+    match found.presence:
+        case Presence.HELD if found.uid in allow_uids:
+            return None
+        case Presence.HELD:
+            return Verdict(Rejection.OWNER, found.uid)
+        case Presence.GONE:
+            return Verdict(Rejection.GONE)
+        case Presence.UNKNOWN:
+            # Never assume the best of what is certainly of this machine.
+            known_local = owner.is_local(local, peer)
+            return Verdict(Rejection.OWNER) if known_local else None
+
+
+def allowed_uids(users: Collection[int | str]) -> frozenset[int] | None:
+    """Return whose connections to take: ``users`` and our own user; None for all.
+
+    Args:
+        users: User ids, or ``"*"`` for everybody. Where the platform has no way to tell
+            users apart, everybody too: see :func:`shortcomings`.
+    """
+    ids = frozenset(user for user in users if isinstance(user, int))
+    if len(ids) < len(set(users)) or owner.sight() is Sight.ABSENT:
+        return None
+    return ids | {os.geteuid()}
+
+
+def shortcomings(*, others: bool) -> Iterator[Shortcoming]:
+    """Yield what is wrong with telling users apart here; nothing, usually.
+
+    Args:
+        others: Whether any user beside our own is allowed by name or id.
+    """
+    match owner.sight():
+        case Sight.ABSENT:
+            yield Shortcoming(
+                "this platform does not tell whose a connection is: every user of "
+                "this machine may connect over TCP",
+                "listen on a Unix socket to keep others out",
+            )
+        case Sight.HIDDEN:
+            yield Shortcoming(
+                "a sandbox hides whose a connection is: TCP connections of this "
+                "machine are refused",
+                "allow AF_NETLINK sockets or reading /proc/net/tcp, or set "
+                'allow_users = ["*"] to take everybody\'s',
+            )
+        case Sight.SLOW:
+            yield Shortcoming(
+                "a sandbox forbids to ask whose a single connection is: each one "
+                "costs a look through all of them",
+                "allow AF_NETLINK sockets (RestrictAddressFamilies= in a unit)",
+            )
+        case Sight.CLEAR:
+            pass
+    unnamed = owner.stranger()
+    if unnamed is not None and (others or os.geteuid() == unnamed):
+        yield Shortcoming(
+            "users outside of this process's user namespace look all the same, so "
+            "they are refused",
+            'run outside of it (no PrivateUsers= in a unit), or set allow_users = ["*"]'
+            " to take everybody's",
+        )
+
+
+# A lookup may ask a directory service: once for each user, and not for ever more users.
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    """Return the name of a user, or its id in digits where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

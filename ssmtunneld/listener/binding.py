@@ -7,22 +7,27 @@ import errno
 import os
 import socket
 import stat
+import struct
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.holder import tcp_holder, unix_holder
+from ssmtunneld.listener.owner import unix_peer_uid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ssmtunneld.listener.owner import SocketName
+
 ListenAddress: TypeAlias = TcpAddress | UnixAddress | socket.socket
 """An address to bind, or a bound socket that somebody else made (socket activation)."""
 
-# Connections beyond `max_connections` wait here, as far as net.core.somaxconn allows.
-BACKLOG: Final = 1024
+# Connections beyond `max_connections` wait here, as far as net.core.somaxconn allows:
+# 4096 is what Linux allows unless it is told otherwise. The memory is the kernel's.
+BACKLOG: Final = 4096
 # How often "any port" is drawn again because ::1 has it taken and 127.0.0.1 has not.
 DRAWS: Final = 16
 # sizeof(sockaddr_un.sun_path) less its final zero: 108 on Linux, 104 on BSD and macOS.
@@ -56,6 +61,33 @@ class Listener:
         finally:
             if self.socket.fileno() != -1:
                 loop.remove_reader(self.socket)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it does not listen any more."""
+        return self.socket.fileno() == -1
+
+    def set_mode(self, mode: int) -> None:
+        """Change the permissions of a Unix socket of ours; nothing for others."""
+        if self._path is not None and _identity(self._path) == self._file is not None:
+            self._path.chmod(mode)
+
+    @property
+    def queued(self) -> int:
+        """Connections that nobody has accepted yet; 0 where the system does not tell.
+
+        Linux tells it of TCP: a listening socket has no segments of its own to count.
+        """
+        if sys.platform != "linux" or self.socket.family == socket.AF_UNIX:
+            return 0
+        try:
+            info = self.socket.getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE.size
+            )
+        except OSError:
+            return 0  # closed
+        queued: int = _QUEUE.unpack(info)[0]
+        return queued
 
     def close(self) -> None:
         """Stop listening; remove our Unix socket if it is still ours. Idempotent."""
@@ -104,6 +136,16 @@ def name_of(sock: socket.socket, name: tuple[str, int] | str | bytes) -> str:
     if isinstance(name, bytes):  # Linux's abstract names begin with a zero byte
         name = "@" + name[1:].decode(errors="backslashreplace")
     return f"unix:{name}" if sock.family == socket.AF_UNIX else name
+
+
+def peer_name(sock: socket.socket, peer: SocketName | str) -> str:
+    """Spell a client of an accepted ``sock`` for people."""
+    if isinstance(peer, tuple):
+        return name_of(sock, (peer[0], peer[1]))
+    try:
+        return f"uid {unix_peer_uid(sock)}"
+    except OSError:
+        return "unknown"  # it has gone already (macOS)
 
 
 async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
@@ -229,6 +271,8 @@ _bind_with_mode: Final = (
     bind_by_descriptor if sys.platform == "linux" else bind_by_umask
 )
 
+# struct tcp_info up to tcpi_unacked.
+_QUEUE: Final = struct.Struct("=24xI")
 _LOCALHOST: Final = ("127.0.0.1", "::1")
 _NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 

@@ -5,12 +5,12 @@ Elsewhere, and where the kernel hides other users' processes, it is not known.
 
 from __future__ import annotations
 
-import pwd
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.listener.admission import user_name
 from ssmtunneld.listener.proctable import (
     LISTENING,
     TABLES,
@@ -62,7 +62,7 @@ def _in_the_way(
 
 
 def _name(inode: int, uid: int) -> str:
-    return _process(inode) or f"a process of {_user(uid)}"
+    return _process(inode) or f"a process of user {user_name(uid)}"
 
 
 def _process(inode: int) -> str:
@@ -84,10 +84,3 @@ def _open_files() -> Iterator[Path]:
             yield from process.iterdir()
         except OSError:
             continue  # another user's, or ended meanwhile
-
-
-def _user(uid: int) -> str:
-    try:
-        return f"user {pwd.getpwuid(uid).pw_name}"
-    except KeyError:
-        return f"user id {uid}"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+# Through "self" they are there also where /proc shows nothing but processes.
+TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 """The tables of IPv4 and IPv6 sockets, in the order that :func:`spell` keeps."""
-UNIX_TABLE: Final = Path("/proc/net/unix")
+UNIX_TABLE: Final = Path("/proc/self/net/unix")
 LISTENING: Final = "0A"
 
 

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.listener.admission import judge
-from ssmtunneld.listener.binding import bind, name_of
+from ssmtunneld.listener.allowance import Allowance
+from ssmtunneld.listener.binding import name_of, peer_name
 from ssmtunneld.listener.burst import Bursts
 from ssmtunneld.listener.connection import Connection
+from ssmtunneld.listener.doors import Doors
 from ssmtunneld.listener.local import reset_on_close
-from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.relay import Ending
+from ssmtunneld.listener.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from ssmtunneld.duplex import Duplex
     from ssmtunneld.listener.admission import Rejection, Verdict
+    from ssmtunneld.listener.allowance import Share
     from ssmtunneld.listener.binding import ListenAddress, Listener
     from ssmtunneld.listener.connection import ConnectionView
     from ssmtunneld.listener.owner import SocketName
     from ssmtunneld.listener.relay import Transfer
+    from ssmtunneld.listener.totals import ServerStatistics
     from ssmtunneld.log import EventLog
 
 # Connections accepted in one turn of the loop, before others have theirs: about 2 ms.
@@ -63,8 +67,8 @@ class ServerSettings:
         allow: Networks that TCP clients may come from; empty for any.
         allow_uids: Users of this machine whose TCP connections are taken (design D15);
             None does not ask. A connection of this machine whose user cannot be found
-            out is refused: see ``owner.can_tell``. Unix sockets have their file mode.
-        socket_mode: Permissions of Unix sockets; read when they are bound.
+            out is refused: see ``admission``. Unix sockets have their file mode.
+        socket_mode: Permissions of Unix sockets.
     """
 
     linger: float
@@ -72,31 +76,6 @@ class ServerSettings:
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_uids: frozenset[int] | None = None
     socket_mode: int = 0o600
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
-    """How a server has done so far.
-
-    Attributes:
-        active: Connections now.
-        accepted: Connections since the start.
-        refused: Those for which there was no stream, or whose destination refused.
-        rejected: Connections that were reset instead of accepted.
-        saturated: How often ``max_connections`` made others wait.
-        sent: Bytes from clients, including those of the connections now.
-        received: Bytes to clients, likewise.
-        endings: How the finished connections ended.
-    """
-
-    active: int
-    accepted: int
-    refused: int
-    rejected: int
-    saturated: int
-    sent: int
-    received: int
-    endings: Mapping[Ending, int]
 
 
 class Server:
@@ -108,7 +87,6 @@ class Server:
 
     Attributes:
         name: The mapping's name.
-        bound: The addresses that :meth:`bind` obtained, spelled with their real ports.
     """
 
     def __init__(
@@ -120,20 +98,22 @@ class Server:
         settings: ServerSettings,
         log: EventLog,
         observer: ServerObserver | None = None,
+        totals: Totals | None = None,
+        share: Share | None = None,
     ) -> None:
         self.name = name
         self._settings = settings
-        self.bound: tuple[str, ...] = ()
-        self._addresses = addresses
+        self._doors = Doors(addresses, self._accept, self._take_waiting)
+        self._closed = asyncio.Event()
         self._open_stream = open_stream
         self._log = log
         self._observer = observer
         self._bursts = Bursts(log)
-        self._listeners: list[Listener] = []
-        self._acceptors: list[asyncio.Task[None]] = []
+        self._tasks: asyncio.TaskGroup | None = None
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._changed = asyncio.Event()
-        self._totals = _Totals()
+        self._totals = totals or Totals()
+        self._share = share or Allowance(sys.maxsize).join(settings.max_connections)
 
     @property
     def settings(self) -> ServerSettings:
@@ -142,30 +122,56 @@ class Server:
 
     @settings.setter
     def settings(self, settings: ServerSettings) -> None:
+        if settings.socket_mode != self._settings.socket_mode:
+            self._doors.set_mode(settings.socket_mode)
         self._settings = settings
+        self._share.resize(settings.max_connections)
         self._changed.set()  # there may be room now
 
-    async def bind(self) -> None:
-        """Listen on all addresses, or on none; connections wait until :meth:`serve`.
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where to listen. May be replaced while running.
 
-        Cancelling is safe: nothing stays bound. Once this has returned, the addresses
-        are given back by the end of :meth:`serve`, or by :meth:`stop_accepting` if that
-        never began.
+        What a change leaves out is given back at once, what stays is not touched, and
+        what is new is for :meth:`bind`. Connections go on.
+        """
+        return self._doors.addresses
+
+    @addresses.setter
+    def addresses(self, addresses: Sequence[ListenAddress]) -> None:
+        self._doors.addresses = tuple(addresses)
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The addresses that are ours, spelled with their real ports."""
+        return self._doors.bound
+
+    @property
+    def complete(self) -> bool:
+        """Whether every address that is wanted is ours."""
+        return self._doors.complete
+
+    async def bind(self) -> tuple[str, ...]:
+        """Listen on all addresses that are missing, or on none of them.
+
+        Connections wait until :meth:`serve`. Cancelling is safe: nothing stays bound
+        that was not. Once this has returned, the addresses are given back by the end of
+        :meth:`serve`, or by :meth:`stop_accepting` if that never began. To be called by
+        one at a time.
+
+        Returns:
+            The addresses that became ours by this, with their real ports.
 
         Raises:
             AddressInUse: An address cannot be had; names the holder where it can.
             PermissionError: We may not bind an address; says what would help.
         """
-        assert not self._listeners, "bound twice"
-        self._listeners = await bind(
-            self._addresses, socket_mode=self._settings.socket_mode
-        )
-        self.bound = tuple(listener.name for listener in self._listeners)
+        return await self._doors.open(self._settings.socket_mode)
 
     @property
     def accepting(self) -> bool:
         """Whether every accept loop is alive, even if it rests at the moment."""
-        return bool(self._acceptors) and not any(a.done() for a in self._acceptors)
+        return self._doors.accepting
 
     async def serve(self) -> None:
         """Accept and relay until cancelled, which resets every connection.
@@ -174,22 +180,20 @@ class Server:
         has ended. An error of one connection never touches another.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._acceptors = [
-                    tasks.create_task(
-                        self._accept(listener, tasks), name=f"accept {listener.name}"
-                    )
-                    for listener in self._listeners
-                ]
+            async with asyncio.TaskGroup() as self._tasks:
+                self._doors.start(self._tasks)
+                try:
+                    await self._closed.wait()
+                finally:
+                    self._doors.leave()
         finally:
             self.stop_accepting()
 
     def stop_accepting(self) -> None:
-        """Give all addresses back at once; connections go on. Idempotent."""
-        for listener in self._listeners:
-            listener.close()
-        for acceptor in self._acceptors:
-            acceptor.cancel()
+        """Give all addresses back for good; connections go on. Idempotent."""
+        self._doors.close()
+        self._share.leave()
+        self._closed.set()
 
     async def drain(self, timeout: float) -> int:
         """Stop accepting, let connections finish, then reset those that did not.
@@ -203,6 +207,20 @@ class Server:
             How many connections were reset.
         """
         self.stop_accepting()
+        return await self.finish(timeout)
+
+    async def finish(self, timeout: float) -> int:
+        """Let connections finish, then reset those that did not.
+
+        Addresses that are still ours go on taking connections. Cancelling is safe: the
+        connections that are left go on.
+
+        Args:
+            timeout: Seconds that connections have to finish.
+
+        Returns:
+            How many connections were reset.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._fewer_than(1)
@@ -214,36 +232,44 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """Return the counters as they are now."""
-        totals = self._totals
-        meters = [connection.meter for connection in self._connections.values()]
-        return ServerStatistics(
-            active=len(self._connections),
-            accepted=totals.accepted,
-            refused=totals.endings[Ending.REFUSED],
-            rejected=totals.rejected,
-            saturated=totals.saturated,
-            sent=totals.sent + sum(meter.sent for meter in meters),
-            received=totals.received + sum(meter.received for meter in meters),
-            endings=dict(totals.endings),
-        )
+        return self._totals.read()
+
+    @property
+    def queued(self) -> int:
+        """Connections that wait to be accepted; 0 where the system does not tell."""
+        return sum(listener.queued for listener in self._doors.listeners)
+
+    def moved(self) -> tuple[int, int]:
+        """Return the bytes from clients and to clients so far; cheaper than all."""
+        return self._totals.moved()
 
     def connections(self) -> tuple[ConnectionView, ...]:
         """Return the connections of this moment, oldest first."""
         return tuple(connection.view() for connection in self._connections.values())
 
-    async def _accept(self, listener: Listener, tasks: asyncio.TaskGroup) -> None:
+    async def _accept(self, listener: Listener) -> None:
         while True:
             await listener.readable()
             if self._is_full():
                 await self._room()
             try:
-                self._accept_some(listener.socket, tasks)
+                self._accept_some(listener.socket)
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # no more, or it has gone, or another process took it
             except OSError as error:
                 await self._rest(error)
 
-    def _accept_some(self, listening: socket.socket, tasks: asyncio.TaskGroup) -> None:
+    def _take_waiting(self, listener: Listener) -> None:
+        """Accept all that wait at a listener that is about to be closed."""
+        while not self._is_full():
+            try:
+                self._accept_some(listener.socket)
+            except ConnectionAbortedError:
+                continue
+            except OSError:
+                return
+
+    def _accept_some(self, listening: socket.socket) -> None:
         """Accept what waits while there is room. Never awaits: the room would be stale.
 
         Raises:
@@ -254,17 +280,20 @@ class Server:
                 return
             sock, peer = listening.accept()
             if self._admit(sock, peer):
-                self._start(sock, peer, tasks)
+                self._start(sock, peer)
 
     async def _room(self) -> None:
         self._totals.saturated += 1
-        limit = self._settings.max_connections
+        own = self._settings.max_connections
+        limit = own if len(self._connections) >= own else self._share.limit
         self._bursts.warning("connections.saturated", limit=limit)
         while self._is_full():
+            self._share.waiting = self._changed.set
             await self._change()
 
     def _is_full(self) -> bool:
-        return len(self._connections) >= self._settings.max_connections
+        own = self._settings.max_connections
+        return len(self._connections) >= own or self._share.full
 
     async def _rest(self, error: OSError) -> None:
         self._bursts.warning("accept.failed", reason=str(error))
@@ -292,25 +321,30 @@ class Server:
     def _reject(self, verdict: Verdict, sock: socket.socket, peer: str) -> None:
         reset_on_close(sock)
         sock.close()
-        self._totals.rejected += 1
+        self._totals.reject(verdict.rejection)
         self._bursts.warning(
             "connection.rejected",
+            verdict.uid,
             rule=verdict.rejection.value,
             peer=peer,
             uid="unknown" if verdict.uid is None else verdict.uid,
+            user=verdict.user,
+            advice=verdict.advice,
         )
         if self._observer is not None:
             self._observer.connection_rejected(self.name, verdict.rejection)
 
-    def _start(
-        self, sock: socket.socket, peer: SocketName | str, tasks: asyncio.TaskGroup
-    ) -> None:
-        name = _peer_name(sock, peer)
+    def _start(self, sock: socket.socket, peer: SocketName | str) -> None:
+        assert self._tasks is not None, "accepted before serve()"
+        name = peer_name(sock, peer)
         connection = Connection(sock, name, asyncio.get_running_loop().time())
-        task = tasks.create_task(self._run(connection), name=f"connection of {name}")
+        task = self._tasks.create_task(
+            self._run(connection), name=f"connection of {name}"
+        )
         self._connections[task] = connection
         task.add_done_callback(self._finish)
-        self._totals.accepted += 1
+        self._totals.enter(connection)
+        self._share.take()
         if self._observer is not None:
             self._observer.connection_opened(self.name)
 
@@ -330,7 +364,8 @@ class Server:
         connection = self._connections.pop(task)
         connection.release()
         transfer = connection.transfer
-        self._totals.add(transfer)
+        self._totals.leave(connection, transfer)
+        self._share.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)
         if self._observer is not None:
@@ -360,31 +395,3 @@ class Server:
         """Return when a connection has ended or the settings have changed."""
         self._changed.clear()
         await self._changed.wait()
-
-
-class _Totals:
-    """What finished connections add up to."""
-
-    __slots__ = ("accepted", "endings", "received", "rejected", "saturated", "sent")
-
-    def __init__(self) -> None:
-        self.accepted = 0
-        self.rejected = 0
-        self.saturated = 0
-        self.sent = 0
-        self.received = 0
-        self.endings: Counter[Ending] = Counter()
-
-    def add(self, transfer: Transfer) -> None:
-        self.sent += transfer.sent
-        self.received += transfer.received
-        self.endings[transfer.ending] += 1
-
-
-def _peer_name(sock: socket.socket, peer: SocketName | str) -> str:
-    if isinstance(peer, tuple):
-        return name_of(sock, (peer[0], peer[1]))
-    try:
-        return f"uid {unix_peer_uid(sock)}"
-    except OSError:
-        return "unknown"  # it has gone already (macOS)

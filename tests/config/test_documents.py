@@ -38,16 +38,13 @@ def test_every_setting_is_in_the_example():
 
 
 def test_what_the_example_has_in_comments_is_the_default():
-    usual = {}
-    for model in (DaemonSettings(), TunnelDefaults()):
-        usual |= model.model_dump(mode="python")
-    for key, value in re.findall(r"^#([a-z_]+) = ([^#\n]+)", EXAMPLE, re.MULTILINE):
-        if usual[key] is not None:
-            model = (
-                DaemonSettings if key in DaemonSettings.model_fields else TunnelDefaults
-            )
-            written = tomllib.loads(f"{key} = {value}")
-            assert getattr(model.model_validate(written, context={}), key) == usual[key]
+    process, tunnels = EXAMPLE.split("\n[defaults]\n")
+    for text, usual in ((process, DaemonSettings()), (tunnels, TunnelDefaults())):
+        for key, value in re.findall(r"^#([a-z_]+) = ([^#\n]+)", text, re.MULTILINE):
+            if (expected := getattr(usual, key)) is not None:
+                written = tomllib.loads(f"{key} = {value}")
+                read = type(usual).model_validate(written, context={})
+                assert getattr(read, key) == expected
 
 
 def rows(heading):

@@ -45,16 +45,42 @@ def test_ids_are_targets(target):
         "i-0182D91E",
         "mi-0182d91e",
         "i-0182d91e\n",
-        "name:bastion",
-        "tag:Role=bastion",
-        "ecs:cluster/service/container",
         "10.0.0.1",
     ],
 )
-def test_other_targets_are_refused_for_this_version(target):
-    assert "only ids (i-..., mi-..., ecs:cluster_task_runtime)" in complaint(
+def test_what_is_no_target_is_refused(target):
+    assert "is not a target: write i-..., mi-..., name:web-1" in complaint(
         "target", target
     )
+
+
+def test_several_tags_are_one_target():
+    tags = ["tag:Role=bastion", "tag:Env=prod"]
+    assert read(target=tags).target == "tag:Role=bastion,tag:Env=prod"
+
+
+@pytest.mark.parametrize("target", [["i-0182d91e", "i-0182d91f"], ["tag:A=b", 1], []])
+def test_only_tags_go_together(target):
+    assert "is not" in complaint("target", target) or "list of" in complaint(
+        "target", target
+    )
+
+
+@pytest.mark.parametrize("policy", ["first", "newest", "spread"])
+def test_there_are_three_policies(policy):
+    assert read(target_policy=policy).target_policy == policy
+
+
+def test_a_role_is_an_arn():
+    arn = "arn:aws-us-gov:iam::111122223333:role/team/Bastion"
+    assert read(role_arn=arn).role_arn == arn
+    assert "write arn:aws:iam::" in complaint("role_arn", "Bastion")
+
+
+def test_a_role_session_name_is_what_sts_takes():
+    role = {"role_arn": "arn:aws:iam::111122223333:role/Bastion"}
+    assert read(role_session_name="me@host", **role).role_session_name == "me@host"
+    assert "is not a session name" in complaint("role_session_name", "a b")
 
 
 @pytest.mark.parametrize("name", ["a", "0", "orders-db_2", "x" * 63])

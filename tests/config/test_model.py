@@ -163,3 +163,54 @@ def test_a_configuration_has_a_tunnel(tmp_path):
     assert Config(source=source, daemon=DaemonSettings(), tunnels=(tunnel(),))
     with pytest.raises(ValidationError, match="at least 1 item"):
         Config(source=source, daemon=DaemonSettings(), tunnels=())
+
+
+def daemon_conflicts(**settings):
+    with pytest.raises(ValidationError) as caught:
+        DaemonSettings.model_validate(settings)
+    (detail,) = caught.value.errors()
+    return dict(detail["ctx"]["error"].found)
+
+
+def test_the_http_listener_is_off_unless_it_is_asked_for():
+    daemon = DaemonSettings()
+    assert (daemon.http_listen, daemon.http_allow, daemon.http_hosts) == ((), (), ())
+
+
+@pytest.mark.parametrize("listen", [9300, "127.0.0.1:9300", ["127.0.0.1:9300"]])
+def test_one_address_of_the_http_listener_may_stand_for_a_list(listen):
+    daemon = DaemonSettings.model_validate({"http_listen": listen})
+    assert [str(address) for address in daemon.http_listen] == ["127.0.0.1:9300"]
+
+
+def test_names_of_the_http_listener_are_kept_as_they_are_compared():
+    daemon = DaemonSettings.model_validate(
+        {"http_listen": 9300, "http_hosts": ["Tunnels.Example.COM.", "pod-1"]}
+    )
+    assert daemon.http_hosts == ("tunnels.example.com", "pod-1")
+
+
+def test_an_http_listener_for_other_machines_needs_networks():
+    found = daemon_conflicts(http_listen=["127.0.0.1:9300", "0.0.0.0:9300"])
+    assert "0.0.0.0:9300 is open to other machines" in found["http_allow"]
+    DaemonSettings.model_validate(
+        {"http_listen": "0.0.0.0:9300", "http_allow": ["10.0.0.0/8"]}
+    )
+
+
+@pytest.mark.parametrize("listen", [[], 9300, "unix:/run/x.sock"])
+def test_networks_for_an_http_listener_that_is_local_are_a_mistake(listen):
+    found = daemon_conflicts(http_listen=listen, http_allow=["10.0.0.0/8"])
+    assert "has no effect" in found["http_allow"]
+
+
+def test_names_for_no_http_listener_are_a_mistake():
+    found = daemon_conflicts(http_hosts=["tunnels.example.com"])
+    assert found == {"http_hosts": "has no effect without http_listen"}
+
+
+@pytest.mark.parametrize("key", ["external_id", "role_session_name"])
+def test_what_belongs_to_a_role_needs_one(key):
+    assert conflicts(**{key: "something"}) == {key: "has no effect without role_arn"}
+    role = "arn:aws:iam::111122223333:role/Bastion"
+    assert getattr(tunnel(role_arn=role, **{key: "something"}), key) == "something"

@@ -172,7 +172,7 @@ def test_sections_are_tables(key):
 
 def test_what_is_wrong_in_the_defaults_is_said_once():
     text = (
-        '[defaults]\ntarget = "name:x"\nwarm = -1\nprofile = "${NOPE}"\n'
+        '[defaults]\ntarget = "nome:x"\nwarm = -1\nprofile = "${NOPE}"\n'
         "[tunnels.a]\nlisten = 1\n[tunnels.b]\nlisten = 2\nwarm = 9\nport = 0\n"
     )
     found = problems(text)

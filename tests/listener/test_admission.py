@@ -3,11 +3,22 @@ from ipaddress import ip_network
 
 import pytest
 
-from ssmtunneld.listener.admission import Rejection, Verdict, judge
+from ssmtunneld.listener import admission, owner
+from ssmtunneld.listener.admission import (
+    Rejection,
+    Verdict,
+    allowed_uids,
+    judge,
+    shortcomings,
+    user_name,
+)
+from ssmtunneld.listener.owner import Sight
 from tests.support.sockets import socket_pair
 
 OFFICE = ip_network("192.0.2.0/24")
 LOCAL = ("192.0.2.1", 5432)
+STRANGER = 4_000_000_000
+"""A user id that nobody has."""
 
 
 @pytest.mark.parametrize(
@@ -42,9 +53,102 @@ def test_only_the_allowed_users_of_this_machine_may_connect():
         assert stranger == Verdict(Rejection.OWNER, me)
 
 
-def test_a_local_client_whose_user_is_unknown_may_not_connect():
+def test_a_local_client_that_has_left_may_not_connect():
     near, far = socket_pair()
     with near:
         ends = near.getsockname(), near.getpeername()
         far.close()
-        assert judge(*ends, allow=(), allow_uids={0}) == Verdict(Rejection.OWNER)
+        assert judge(*ends, allow=(), allow_uids={0}) == Verdict(Rejection.GONE)
+
+
+def test_a_local_client_whose_user_cannot_be_seen_may_not_connect(monkeypatch):
+    near, far = socket_pair()
+    with near, far:
+        ends = near.getsockname(), near.getpeername()
+        monkeypatch.setattr(owner, "sight", lambda: Sight.HIDDEN)
+        verdict = judge(*ends, allow=(), allow_uids={os.getuid()})
+        assert verdict == Verdict(Rejection.OWNER)
+
+
+def test_our_own_user_is_always_allowed():
+    assert allowed_uids(()) == {os.geteuid()}
+    assert allowed_uids((STRANGER,)) == {os.geteuid(), STRANGER}
+
+
+def test_everybody_may_be_allowed():
+    assert allowed_uids(("*",)) is None
+    assert allowed_uids((STRANGER, "*")) is None
+
+
+def test_where_users_cannot_be_told_apart_they_are_not(monkeypatch):
+    monkeypatch.setattr(owner, "sight", lambda: Sight.ABSENT)
+    assert allowed_uids(()) is None
+
+
+@pytest.mark.parametrize(
+    ("sight", "words"),
+    [
+        (Sight.ABSENT, "Unix socket"),
+        (Sight.HIDDEN, 'allow_users = ["*"]'),
+        (Sight.SLOW, "AF_NETLINK"),
+    ],
+)
+def test_what_is_wrong_with_the_check_is_said_with_what_would_help(
+    sight, words, monkeypatch
+):
+    monkeypatch.setattr(owner, "sight", lambda: sight)
+    monkeypatch.setattr(owner, "stranger", lambda: None)
+    (found,) = shortcomings(others=True)
+    assert words in found.advice
+    assert found.reason
+
+
+def test_in_a_user_namespace_others_are_all_the_same(monkeypatch):
+    monkeypatch.setattr(owner, "sight", lambda: Sight.CLEAR)
+    monkeypatch.setattr(owner, "stranger", lambda: STRANGER)
+    assert list(shortcomings(others=False)) == []
+    (found,) = shortcomings(others=True)
+    assert "PrivateUsers=" in found.advice
+    monkeypatch.setattr(owner, "stranger", os.geteuid)
+    assert len(list(shortcomings(others=False))) == 1
+
+
+def test_usually_nothing_is_wrong(monkeypatch):
+    monkeypatch.setattr(owner, "sight", lambda: Sight.CLEAR)
+    monkeypatch.setattr(owner, "stranger", lambda: None)
+    assert list(shortcomings(others=True)) == []
+
+
+def test_a_verdict_names_the_user_and_what_to_do():
+    stranger = Verdict(Rejection.OWNER, 0)
+    assert (stranger.user, stranger.advice) == (
+        "root",
+        'add "root" to allow_users if it may connect',
+    )
+    elsewhere = Verdict(Rejection.ADDRESS)
+    assert (elsewhere.user, elsewhere.advice) == (
+        "",
+        "add its network to allow if it may connect",
+    )
+    assert Verdict(Rejection.GONE).advice == Verdict(Rejection.OWNER).advice == ""
+
+
+def test_users_have_names_or_numbers():
+    assert user_name(0) == "root"
+    assert user_name(STRANGER) == "4000000000"
+
+
+def test_an_id_without_a_name_is_advised_without_quotes():
+    advice = Verdict(Rejection.OWNER, STRANGER).advice
+    assert advice == "add 4000000000 to allow_users if it may connect"
+
+
+def test_a_name_is_looked_up_once(monkeypatch):
+    user_name.cache_clear()
+    asked = []
+    look_up = admission.pwd.getpwuid
+    monkeypatch.setattr(
+        admission.pwd, "getpwuid", lambda uid: asked.append(uid) or look_up(uid)
+    )
+    assert [user_name(0), user_name(0)] == ["root", "root"]
+    assert asked == [0]

@@ -379,3 +379,34 @@ async def test_a_wake_up_after_the_wait_was_cancelled_is_harmless(listeners):
             waiting.cancel()
     await until(waiting.done)
     assert isinstance(listener, Listener)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_those_that_wait_to_be_accepted_are_counted(listeners, host):
+    [listener] = await listeners(TcpAddress(host, 0))
+    name = listener.socket.getsockname()[:2]
+    assert listener.queued == 0
+    clients = [socket.create_connection(name) for _ in range(3)]
+    try:
+        await until(lambda: listener.queued == 3)
+        listener.socket.accept()[0].close()
+        assert listener.queued == 2
+    finally:
+        for client in clients:
+            client.close()
+    listener.close()
+    assert listener.queued == 0
+
+
+async def test_where_the_system_does_not_tell_none_seem_to_wait(
+    listeners, tmp_path, monkeypatch
+):
+    on_disk, on_tcp = await listeners(
+        UnixAddress(tmp_path / "s"), TcpAddress("127.0.0.1", 0)
+    )
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+        assert on_disk.queued == 0
+    with socket.create_connection(on_tcp.socket.getsockname()):
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert on_tcp.queued == 0

@@ -12,7 +12,9 @@ import pytest
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import DestinationRefused, NoSessionReady
 from ssmtunneld.listener import server as server_module
-from ssmtunneld.listener.admission import Rejection
+from ssmtunneld.listener.admission import Rejection, user_name
+from ssmtunneld.listener.allowance import Allowance
+from ssmtunneld.listener.binding import peer_name
 from ssmtunneld.listener.relay import Ending
 from ssmtunneld.listener.server import Server, ServerSettings
 from tests.support.conformance import receive_all
@@ -45,7 +47,7 @@ class Observed:
 class Scene:
     """A server whose streams end at the test."""
 
-    def __init__(self, log, addresses, **settings):
+    def __init__(self, log, addresses, share=None, **settings):
         self.streams = []
         self.remotes = []
         self.observed = Observed()
@@ -57,6 +59,7 @@ class Scene:
             settings=replace(SETTINGS, **settings),
             log=log,
             observer=self.observed,
+            share=share,
         )
 
     async def _open_stream(self):
@@ -69,7 +72,7 @@ class Scene:
         return stream
 
     def connect(self, number=0):
-        listening = self.server._listeners[number].socket
+        listening = self.server._doors.listeners[number].socket
         client = socket.socket(listening.family)
         client.connect(listening.getsockname())
         client.setblocking(False)
@@ -145,7 +148,7 @@ async def test_the_connections_of_the_moment_can_be_seen(scene, tmp_path):
 async def test_a_peer_that_has_no_name_is_unknown():
     gone = socket.socket(socket.AF_UNIX)
     gone.close()
-    assert server_module._peer_name(gone, "") == "unknown"
+    assert peer_name(gone, "") == "unknown"
 
 
 async def test_a_refusal_is_a_reset_counted_and_logged_once(scene, lines):
@@ -225,6 +228,54 @@ async def test_connections_beyond_the_limit_wait_until_one_ends(scene, lines):
     assert ("warning", "connections.saturated", {"limit": 2}) in lines
 
 
+async def test_all_mappings_together_have_a_limit_too(log, lines):
+    allowance = Allowance(4)
+    greedy, modest = (
+        Scene(log, (ANY_PORT,), share=allowance.join(100)) for _ in range(2)
+    )
+    async with greedy.serving(), modest.serving():
+        clients = [greedy.connect() for _ in range(5)]
+        await greedy.remote(2)
+        await turns(100)
+        assert len(greedy.remotes) == 3
+        assert ("warning", "connections.saturated", {"limit": 4}) in lines
+        # One was kept for the other mapping, and is free again after it.
+        for number in range(2):
+            client = modest.connect()
+            await modest.remote(number)
+            assert allowance.taken == 4
+            reset(client)
+            await until(lambda: allowance.taken == 3)
+        allowance.limit = 5
+        await greedy.remote(3)
+        reset(clients[0])
+        await greedy.remote(4)
+        for client in clients[1:]:
+            client.close()
+    assert allowance.taken == 0
+
+
+async def test_a_server_that_ends_leaves_its_part_to_others(log):
+    allowance = Allowance(4)
+    one, two = (Scene(log, (ANY_PORT,), share=allowance.join(100)) for _ in range(2))
+    async with one.serving():
+        async with two.serving():
+            clients = [one.connect() for _ in range(4)]
+            await one.remote(2)
+        await one.remote(3)
+        for client in clients:
+            client.close()
+
+
+async def test_those_that_wait_to_be_accepted_can_be_counted(scene):
+    async with scene(max_connections=1).serving() as s:
+        clients = [s.connect() for _ in range(4)]
+        await s.remote(0)
+        assert s.server.queued == 3
+        for client in clients:
+            client.close()
+
+
 async def test_a_crowd_is_accepted_in_several_turns(scene):
     s = scene(max_connections=1000)
     await s.server.bind()
@@ -269,7 +320,10 @@ async def test_another_users_client_is_reset_and_named(scene, lines):
         await assert_reset(s.connect())
         await until(lambda: s.server.statistics().rejected)
     assert s.observed.events == [("db", Rejection.OWNER)]
-    assert (lines[0][2]["rule"], lines[0][2]["uid"]) == ("owner", ME)
+    facts = lines[0][2]
+    assert (facts["rule"], facts["uid"]) == ("owner", ME)
+    assert facts["user"] == user_name(ME)
+    assert user_name(ME) in facts["advice"]
 
 
 async def test_our_own_client_is_welcome_and_unix_sockets_have_their_mode(
@@ -295,11 +349,13 @@ async def test_without_an_observer_nobody_is_told(log):
     await server.bind()
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
-        client = socket.create_connection(server._listeners[0].socket.getsockname())
+        client = socket.create_connection(
+            server._doors.listeners[0].socket.getsockname()
+        )
         client.setblocking(False)
         await assert_reset(client)
         server.settings = SETTINGS
-        with socket.create_connection(server._listeners[0].socket.getsockname()):
+        with socket.create_connection(server._doors.listeners[0].socket.getsockname()):
             await until(lambda: server.statistics().accepted)
             serving.cancel()
     assert server.statistics().endings[Ending.CANCELLED] == 1
@@ -338,8 +394,8 @@ async def test_a_shared_socket_whose_connection_another_took_is_no_trouble(scene
     """Two processes may have inherited it; here they are two servers."""
     with socket.create_server(("127.0.0.1", 0)) as shared:
         async with (
-            scene(shared.dup()).serving() as s,
-            scene(shared.dup()).serving() as t,
+            scene(shared).serving() as s,
+            scene(shared).serving() as t,
         ):
             await turns(5)
             for _ in range(5):

@@ -1,0 +1,65 @@
+"""What a tunnel's probe says to its destination, from the text a person writes."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final, Literal, TypeAlias, cast
+
+from typing_extensions import override
+
+Kind: TypeAlias = Literal["tcp", "banner", "postgres", "redis", "http"]
+
+# A first line, not a document: the answer is compared byte by byte.
+LONGEST_BANNER: Final = 256
+_PATH: Final = re.compile(r"/[!-~]{0,2047}")
+_PLAIN: Final = ("tcp", "postgres", "redis")
+_SPELLINGS: Final = '"tcp", "banner:SSH-", "postgres", "redis", "http:/path", or false'
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How to find out whether a destination is alive.
+
+    Attributes:
+        kind: The protocol to speak.
+        detail: The banner to expect, or the path to ask for; empty for the others.
+    """
+
+    kind: Kind
+    detail: str = ""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.detail}" if self.detail else self.kind
+
+
+def parse_probe(value: object) -> Probe | None:
+    """Return the probe that ``value`` spells, None for ``false``.
+
+    Raises:
+        ValueError: It spells none.
+    """
+    if value is None or value is False:
+        return None
+    if isinstance(value, Probe):
+        return value
+    kind, colon, detail = value.partition(":") if isinstance(value, str) else ("",) * 3
+    if kind in _PLAIN and not colon:
+        return Probe(cast("Kind", kind))
+    if kind == "banner":
+        if not 0 < len(detail.encode()) <= LONGEST_BANNER:
+            raise ValueError(
+                "should say what the destination's first bytes are, "
+                f'at most {LONGEST_BANNER} of them: "banner:SSH-"'
+            )
+        return Probe("banner", detail)
+    if kind == "http":
+        if not _PATH.fullmatch(detail):
+            raise ValueError(
+                "should have a path of printable ASCII without spaces: "
+                '"http:/" or "http:/health"'
+            )
+        return Probe("http", detail)
+    near = get_close_matches(kind, [*_PLAIN, "banner", "http"], n=1)
+    guess = f" (did you mean {near[0]}?)" if near and kind not in _PLAIN else ""
+    raise ValueError(f"is not a probe{guess}: write {_SPELLINGS}")

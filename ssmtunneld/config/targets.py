@@ -1,0 +1,174 @@
+"""What may stand for the far end of a session: ids, and what they are found by.
+
+The grammar of ``target``. Ids are the service's own (protocol 1.3); everything else is
+looked up in AWS when a session starts (``aws/targets.py``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, TypeAlias
+
+from typing_extensions import override
+
+# A cluster's name may contain underscores; a task's id is 32 hex digits, and was a
+# UUID before 2019. The runtime id is the task's id, a dash and digits on Fargate, and
+# Docker's container id elsewhere.
+_ID: Final = re.compile(
+    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
+    r"|ecs:[A-Za-z0-9_-]{1,255}_[A-Za-z0-9-]{1,64}_[A-Za-z0-9-]{1,128}"
+)
+_SERVICE: Final = re.compile(
+    r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})(?:/([A-Za-z0-9_-]{1,255}))?"
+)
+_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]")
+# Where one tag ends and the next begins; a value may contain a comma of its own.
+_NEXT_TAG: Final = re.compile(",(?=tag:)")
+
+FORMS: Final = (
+    "i-..., mi-..., name:web-1, tag:Key=Value, asg:NAME, ip:10.0.0.5, "
+    "dns:ip-10-0-0-5.eu-west-1.compute.internal, ecs:cluster/service, "
+    "ecs:cluster/service/container or ecs:cluster_task_runtime"
+)
+"""What to write, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTarget:
+    """An id that StartSession takes as it is."""
+
+    id: str
+
+    @override
+    def __str__(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedTarget:
+    """Instances and managed nodes that carry all of these tags."""
+
+    tags: tuple[tuple[str, str], ...]
+
+    @override
+    def __str__(self) -> str:
+        return ",".join(f"tag:{key}={value}" for key, value in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTarget:
+    """The instances in service of an Auto Scaling group."""
+
+    name: str
+
+    @override
+    def __str__(self) -> str:
+        return f"asg:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressTarget:
+    """The instance with a private address."""
+
+    address: IPv4Address | IPv6Address
+
+    @override
+    def __str__(self) -> str:
+        return f"ip:{self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostTarget:
+    """The instance with a private DNS name."""
+
+    name: str
+
+    @override
+    def __str__(self) -> str:
+        return f"dns:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTarget:
+    """The running tasks of an ECS service."""
+
+    cluster: str
+    service: str
+    container: str | None = None
+    """None where only one container of a task can be reached."""
+
+    @override
+    def __str__(self) -> str:
+        container = "" if self.container is None else f"/{self.container}"
+        return f"ecs:{self.cluster}/{self.service}{container}"
+
+
+SearchedTarget: TypeAlias = (
+    TaggedTarget | GroupTarget | AddressTarget | HostTarget | ServiceTarget
+)
+"""What must be looked up, and may be something else tomorrow."""
+Target: TypeAlias = FixedTarget | SearchedTarget
+
+
+def parse_target(text: str) -> Target:
+    """Return the target that ``text`` describes.
+
+    Raises:
+        ValueError: It is none; says what to write.
+    """
+    if _ID.fullmatch(text):
+        return FixedTarget(text)
+    kind, _, rest = text.partition(":")
+    read = _READERS.get(kind)
+    if read is None or not rest or not rest.isprintable() or rest != rest.strip():
+        raise ValueError(f"is not a target: write {FORMS}")
+    return read(rest)
+
+
+def _tags(text: str) -> TaggedTarget:
+    return TaggedTarget(tuple(_tag(part) for part in _NEXT_TAG.split(text)))
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.removeprefix("tag:").partition("=")
+    if not (key and equals):
+        shown = text.removeprefix("tag:")
+        raise ValueError(f"is not a tag: write tag:Key=Value, not {shown}")
+    return key, value
+
+
+def _address(text: str) -> AddressTarget:
+    try:
+        return AddressTarget(ip_address(text))
+    except ValueError:
+        raise ValueError("is not an IP address: write ip:10.0.0.5") from None
+
+
+def _host(text: str) -> HostTarget:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "is not a private DNS name: write "
+            "dns:ip-10-0-0-5.eu-west-1.compute.internal"
+        )
+    return HostTarget(text.lower())
+
+
+def _service(text: str) -> ServiceTarget:
+    match = _SERVICE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            "is not an ECS target: write ecs:cluster/service, "
+            "ecs:cluster/service/container or ecs:cluster_task_runtime"
+        )
+    return ServiceTarget(match[1], match[2], match[3])
+
+
+_READERS: Final[Mapping[str, Callable[[str], SearchedTarget]]] = {
+    "name": lambda text: TaggedTarget((("Name", text),)),
+    "tag": _tags,
+    "asg": GroupTarget,
+    "ip": _address,
+    "dns": _host,
+    "ecs": _service,
+}

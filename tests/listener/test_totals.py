@@ -1,0 +1,71 @@
+"""Counts of connections that only grow, over the lives of several servers."""
+
+import socket
+
+import pytest
+
+from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
+from ssmtunneld.listener.admission import Rejection
+from ssmtunneld.listener.connection import Connection
+from ssmtunneld.listener.relay import Ending, Transfer
+from ssmtunneld.listener.totals import Totals
+
+
+@pytest.fixture
+def connection():
+    """A connection that nobody serves."""
+    near, far = socket.socketpair()
+    made = Connection(near, "127.0.0.1:1", 0.0)
+    yield made
+    made.release()
+    far.close()
+
+
+def test_a_living_connection_counts_with_what_it_has_moved(connection):
+    totals = Totals()
+    totals.enter(connection)
+    connection.meter.sent, connection.meter.received = 5, 7
+    counts = totals.read()
+    assert (counts.active, counts.accepted) == (1, 1)
+    assert (counts.sent, counts.received) == totals.moved() == (5, 7)
+
+
+def test_nothing_shrinks_or_jumps_when_it_ends(connection):
+    totals = Totals()
+    totals.enter(connection)
+    connection.meter.sent, connection.meter.received = 5, 7
+    before = totals.moved()
+    totals.leave(connection, Transfer(5, 7, Ending.COMPLETED))
+    counts = totals.read()
+    assert totals.moved() == before
+    assert (counts.active, counts.accepted) == (0, 1)
+    assert counts.endings == {Ending.COMPLETED: 1}
+    assert (counts.refused, counts.failures) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("cause", "failure"),
+    [
+        (DestinationRefused("no"), "refused"),
+        (NoSessionReady("none"), "no_session"),
+        (StreamReset("lost"), "other"),
+        (None, "other"),
+    ],
+)
+def test_a_refused_connection_tells_why(connection, cause, failure):
+    totals = Totals()
+    totals.enter(connection)
+    totals.leave(connection, Transfer(0, 0, Ending.REFUSED, cause))
+    counts = totals.read()
+    assert (counts.refused, counts.failures) == (1, {failure: 1})
+
+
+def test_rejected_connections_are_counted_by_the_rule_they_broke():
+    totals = Totals()
+    totals.reject(Rejection.OWNER)
+    totals.reject(Rejection.OWNER)
+    totals.reject(Rejection.ADDRESS)
+    counts = totals.read()
+    assert counts.rejected == 3
+    assert counts.rejections == {Rejection.OWNER: 2, Rejection.ADDRESS: 1}
+    assert counts.accepted == 0
