@@ -2,17 +2,23 @@
 
 Everything goes to standard error. Other libraries' loggers are held at WARNING whatever
 our own level is: at DEBUG they print requests, responses and frames, tokens included.
+
+A fault that repeats must not fill a disk: of each kind of warning and error a tunnel
+writes a few at once and then one now and then, which says how many were left out.
 """
 
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
 from typing_extensions import override
+
+from ssmtunneld.ops.recent import Recent
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
@@ -28,6 +34,11 @@ _PREFIX: Final = {
     "warning": "<4>",
     "error": "<3>",
 }
+
+BURST: Final = 10
+"""Warnings of one kind that one tunnel writes at once: an outage and its end."""
+REFILL: Final = 10.0
+"""Seconds until it may write another one."""
 
 _threshold = logging.INFO
 
@@ -46,12 +57,14 @@ def configure(
     *,
     stream: TextIO | None = None,
     environ: Mapping[str, str] | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> None:
     """Choose level and form for the whole process.
 
     ``level`` is a key of ``LEVELS``; ``form`` is ``auto``, ``text`` or ``json``.
     ``auto`` is text: with colour on a terminal unless ``NO_COLOR`` is set, with the
-    journal's level prefixes and no time stamp under systemd.
+    journal's level prefixes and no time stamp under systemd. ``clock_ns`` paces the
+    lines of a fault that repeats.
     """
     stream = stream or sys.stderr
     environ = os.environ if environ is None else environ
@@ -59,6 +72,8 @@ def configure(
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _Restraint(clock_ns),
+            recent,
             _drop_unimportant,
             *_renderers(form, stream, environ),
         ],
@@ -88,6 +103,52 @@ def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:
     if LEVELS.get(method, logging.ERROR) < _threshold:
         raise structlog.DropEvent
     return event
+
+
+class _Restraint:
+    """Lets a few alike warnings pass at once, and then one in ``REFILL`` seconds.
+
+    Alike are those of one event and one mapping, or of one library: as many as the
+    source and the configuration have, not as many as a peer causes.
+    """
+
+    def __init__(self, clock_ns: Callable[[], int]) -> None:
+        self._clock_ns = clock_ns
+        self._buckets: dict[tuple[object, ...], _Bucket] = {}
+
+    def __call__(self, _: object, method: str, event: _Event) -> _Event:
+        """Pass the line on, or count it for the next one that passes."""
+        if LEVELS.get(method, logging.ERROR) < logging.WARNING:
+            return event
+        key = (event.get("event"), event.get("mapping"), event.get("library"))
+        bucket = self._buckets.setdefault(key, _Bucket())
+        if not bucket.take(self._clock_ns() / 1e9):
+            raise structlog.DropEvent
+        if bucket.suppressed:
+            event["suppressed"] = event.get("suppressed", 0) + bucket.suppressed
+            bucket.suppressed = 0
+        return event
+
+
+class _Bucket:
+    """How many lines of one kind may still be written."""
+
+    __slots__ = ("_at", "_left", "suppressed")
+
+    def __init__(self) -> None:
+        self._left = float(BURST)
+        self._at = float("-inf")
+        self.suppressed = 0
+
+    def take(self, now: float) -> bool:
+        """Return whether a line may be written at ``now``; if not, count it."""
+        self._left = min(BURST, self._left + (now - self._at) / REFILL)
+        self._at = now
+        if self._left < 1:
+            self.suppressed += 1
+            return False
+        self._left -= 1
+        return True
 
 
 def _as_json(_: object, __: str, event: _Event) -> str:
@@ -130,6 +191,10 @@ def _visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+recent: Final = Recent(_visible)
+"""The last lines of this process: there is one log, so there is one memory of it."""
 
 
 class _Bridge(logging.Handler):

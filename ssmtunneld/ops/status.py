@@ -1,21 +1,37 @@
 """What there is to say about a running daemon: one frozen document (design D16).
 
 ``version`` of the document changes when a key changes its meaning or goes away; new
-keys may come at any time. Times are in seconds, sizes in bytes.
+keys may come at any time. Times are in seconds, sizes in bytes. The docstrings of the
+fields are also the descriptions in the document's JSON schema (``ops/schema.py``).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, Final
+from enum import Enum, StrEnum
+from typing import Any, Final, Literal, TypeVar
 
-from ssmtunneld.errors import Recovery
+from ssmtunneld.errors import Recovery, TunnelError
 from ssmtunneld.listener.server import Server
+from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.tunnel.member import MemberSnapshot
+from ssmtunneld.tunnel.outlook import PoolSnapshot
 from ssmtunneld.tunnel.plan import Phase
-from ssmtunneld.tunnel.pool import PoolSnapshot
+from ssmtunneld.tunnel.tally import Counts
 from ssmtunneld.version import __version__
 
 DOCUMENT_VERSION: Final = 1
+RESUME_GRACE: Final = 10.0
+"""Seconds for which a mapping without a ready session counts as usable while it resumes
+one: connections go on meanwhile, and new ones wait up to ``connect_timeout``. A service
+that replaces websockets must not make readiness flap; the pool starts another session
+after five seconds, which takes one or two."""
+
+_Kind = TypeVar("_Kind", bound=Enum)
+_PHASES: Final[Mapping[Phase, Literal["starting", "ready", "resuming"]]] = {
+    Phase.STARTING: "starting",
+    Phase.READY: "ready",
+    Phase.RESUMING: "resuming",
+}
 
 
 class MappingState(StrEnum):
@@ -23,6 +39,8 @@ class MappingState(StrEnum):
 
     READY = "ready"
     """A session takes connections."""
+    UNHEALTHY = "unhealthy"
+    """A session takes connections, but the destination failed its probe."""
     IDLE = "idle"
     """No session, and none is wanted before a connection comes."""
     STARTING = "starting"
@@ -31,12 +49,16 @@ class MappingState(StrEnum):
     """Its sessions have lost their websockets and are getting new ones."""
     RETRYING = "retrying"
     """No session could be started; another attempt follows by itself."""
+    NEEDS_LOGIN = "needs_login"
+    """A human must log in: ``advice`` has the command. What is open goes on."""
     WAITING = "waiting"
     """Somebody must do something elsewhere: see ``advice``."""
     FAILED = "failed"
     """The mapping's settings are refused: see ``advice``."""
     UNBOUND = "unbound"
-    """A local address is taken."""
+    """A local address cannot be had."""
+    PAUSED = "paused"
+    """An operator wants no connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +66,39 @@ class SessionStatus:
     """One session."""
 
     number: int
+    """Counted from 1 within its mapping, since the daemon's start."""
     session_id: str | None
-    phase: str
+    """The service's name of it, once it has one."""
+    phase: Literal["starting", "ready", "resuming"]
+    """Where it stands."""
     retiring: bool
+    """It takes no new connections and ends after its last one."""
     age: float
+    """Seconds since its start."""
     streams: int
+    """Connections that it carries."""
     rate: float
     """Bytes per second, both ways, lately."""
     stalled: bool
+    """Nothing moves although something should."""
     agent: str | None
-    mode: str | None
+    """The agent's version, once it is known."""
+    mode: Literal["mux", "basic"] | None
+    """Whether it carries many connections or one, once that is known."""
     rtt: float | None
+    """The smoothed round-trip time to the agent, in seconds."""
     unacknowledged: int
+    """Messages that wait for an acknowledgement."""
+    unacknowledged_bytes: int
+    """Bytes of them."""
     window: int
+    """Messages that may wait at a time."""
+    paused: bool
+    """The agent has asked to pause publication."""
     retransmitted: int
+    """Messages sent again."""
     duplicates: int
+    """Messages that arrived again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +106,59 @@ class MappingStatus:
     """One mapping."""
 
     name: str
+    """The mapping's name."""
     state: MappingState
+    """How it is, in one word."""
+    usable: bool
+    """Whether a connection made now may expect to be served: what readiness asks."""
     reason: str
     """Why it is not ready; empty if it is."""
     advice: str
     """What to do about it; empty if nothing is to be done."""
     listen: tuple[str, ...]
+    """The local addresses, with their real ports; empty while none could be bound."""
     target: str
+    """Where the agent runs."""
     destination: str
+    """Host and port as the target reaches them."""
     required: bool
+    """Whether the daemon counts as ready only when this mapping is usable."""
     connections: int
+    """Local connections now."""
+    max_connections: int
+    """How many there may be."""
     waiting: int
     """Connections that wait for a session."""
+    queued: int
+    """Connections that wait to be accepted, because ``max_connections`` are open."""
     accepted: int
+    """Connections since the daemon's start."""
     refused: int
+    """Of these, those that got no destination."""
     rejected: int
+    """Connections that were reset at once: their client may not connect."""
+    saturated: int
+    """How often ``max_connections`` made others wait."""
     sent: int
+    """Bytes from local clients."""
     received: int
+    """Bytes to local clients."""
+    rtt: float | None
+    """The round-trip time of its busiest session, in seconds."""
     retry_in: float | None
+    """Seconds until another session is tried, if that is being delayed."""
+    endings: Mapping[str, int]
+    """How finished connections ended."""
+    failures: Mapping[str, int]
+    """Why the refused ones were."""
+    rejections: Mapping[str, int]
+    """Which rule the rejected ones broke."""
+    probe: ProbeStatus | None
+    """What its probe has found out; null without one."""
+    counts: Counts
+    """What became of its sessions since the daemon's start."""
     sessions: tuple[SessionStatus, ...]
+    """The sessions of this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +166,24 @@ class DaemonStatus:
     """The whole daemon."""
 
     version: int
+    """Of this document."""
     program: str
+    """The daemon's version."""
     pid: int
+    """Its process."""
     config: str
+    """Its configuration file."""
     uptime: float
+    """Seconds since its start."""
+    draining: bool
+    """Whether it is on its way to its end, and accepts nothing new."""
     mappings: tuple[MappingStatus, ...]
+    """In the order of the file."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether every mapping that is required is usable."""
+        return not self.draining and all(m.usable for m in self.mappings if m.required)
 
     def as_document(self) -> dict[str, Any]:
         """Return what ``status --json`` prints."""
@@ -111,9 +198,16 @@ class Subject:
     target: str
     destination: str
     required: bool
-    warm: int
     pool: PoolSnapshot
     server: Server
+    unbound: Exception | None = None
+    """Why an address cannot be had."""
+    paused: bool = False
+    """Whether an operator wants no connections."""
+    probe: ProbeStatus | None = None
+    """What its probe has found out."""
+    login: TunnelError | None = None
+    """Why nobody can act as its identity."""
 
 
 def mapping_status(subject: Subject, now: float) -> MappingStatus:
@@ -121,42 +215,82 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
     pool, server = subject.pool, subject.server
     state = _state(subject)
     counts = server.statistics()
-    silent = state in {MappingState.READY, MappingState.IDLE}
-    trouble = None if silent else pool.trouble
+    reason, advice = _why(subject, state)
     return MappingStatus(
         name=subject.name,
         state=state,
-        reason=str(trouble) if trouble else "",
-        advice=trouble.advice if trouble else "",
+        usable=_is_usable(state, pool, now),
+        reason=reason,
+        advice=advice,
         listen=server.bound,
         target=subject.target,
         destination=subject.destination,
         required=subject.required,
         connections=counts.active,
+        max_connections=server.settings.max_connections,
         waiting=pool.waiting,
+        queued=server.queued,
         accepted=counts.accepted,
         refused=counts.refused,
         rejected=counts.rejected,
+        saturated=counts.saturated,
         sent=counts.sent,
         received=counts.received,
+        rtt=_rtt(pool),
         retry_in=pool.retry_in,
+        endings=_by_value(counts.endings),
+        failures=_by_value(counts.failures),
+        rejections=_by_value(counts.rejections),
+        probe=subject.probe,
+        counts=pool.counts,
         sessions=tuple(_session_status(m, now) for m in pool.members),
     )
 
 
+def _why(subject: Subject, state: MappingState) -> tuple[str, str]:
+    """Return why a mapping is not as it should be, and what to do about it."""
+    match state:
+        case MappingState.READY | MappingState.IDLE:
+            return "", ""
+        case MappingState.PAUSED:
+            return "an operator paused it", f"run: ssmtunneld resume {subject.name}"
+        case MappingState.UNHEALTHY if subject.probe is not None:
+            return subject.probe.reason, subject.probe.advice
+        case MappingState.UNBOUND:
+            trouble = subject.unbound
+        case MappingState.NEEDS_LOGIN:
+            trouble = subject.login
+        case _:
+            trouble = subject.pool.trouble
+    return str(trouble or ""), str(getattr(trouble, "advice", ""))
+
+
 def _state(subject: Subject) -> MappingState:
-    if not subject.server.bound:
+    if subject.paused:
+        return MappingState.PAUSED
+    if subject.unbound is not None or not subject.server.bound:
         return MappingState.UNBOUND
-    phases = {member.view.phase for member in subject.pool.members}
+    if subject.login is not None:
+        return MappingState.NEEDS_LOGIN
+    state = _state_of_pool(subject.pool)
+    if state is not MappingState.READY or subject.probe is None:
+        return state
+    if subject.probe.pending:
+        return MappingState.STARTING
+    return state if subject.probe.usable else MappingState.UNHEALTHY
+
+
+def _state_of_pool(pool: PoolSnapshot) -> MappingState:
+    # One that retires says nothing of what a new connection would find.
+    phases = {m.view.phase for m in pool.members if not m.view.retiring}
     if Phase.READY in phases:
         return MappingState.READY
     if Phase.RESUMING in phases:
         return MappingState.RESUMING
-    trouble = subject.pool.trouble
-    if trouble is None:
-        wanted = phases or subject.warm or subject.pool.waiting
+    if pool.trouble is None:
+        wanted = phases or pool.warm or pool.waiting
         return MappingState.STARTING if wanted else MappingState.IDLE
-    match trouble.recovery:
+    match pool.trouble.recovery:
         case Recovery.STOP:
             return MappingState.FAILED
         case Recovery.WAIT:
@@ -165,13 +299,41 @@ def _state(subject: Subject) -> MappingState:
             return MappingState.RETRYING
 
 
+def _is_usable(state: MappingState, pool: PoolSnapshot, now: float) -> bool:
+    match state:
+        case MappingState.READY | MappingState.IDLE:
+            return True
+        case MappingState.RESUMING:
+            views = [member.view for member in pool.members]
+            lost_at = max(v.since for v in views if v.phase is Phase.RESUMING)
+            return now < lost_at + RESUME_GRACE
+        case MappingState.STARTING:
+            # One that starts on demand was idle a moment ago.
+            return pool.warm == 0
+        case MappingState.NEEDS_LOGIN:
+            # Sessions that stand need none: whoever connects is served meanwhile.
+            return _state_of_pool(pool) is MappingState.READY
+        case _:
+            return False
+
+
+def _rtt(pool: PoolSnapshot) -> float | None:
+    # Of the busiest one: the others' may be from long ago.
+    known = [(m.view.traffic, m.channel.rtt) for m in pool.members]
+    return max((k for k in known if k[1] is not None), default=(0.0, None))[1]
+
+
+def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
+    return {str(kind.value): number for kind, number in counts.items()}
+
+
 def _session_status(member: MemberSnapshot, now: float) -> SessionStatus:
     view, channel = member.view, member.channel
     terms = member.terms
     return SessionStatus(
         number=view.number,
         session_id=member.session_id,
-        phase=view.phase.name.lower(),
+        phase=_PHASES[view.phase],
         retiring=view.retiring,
         age=round(now - member.created, 1),
         streams=view.streams,
@@ -181,14 +343,21 @@ def _session_status(member: MemberSnapshot, now: float) -> SessionStatus:
         mode=None if terms is None else "mux" if terms.mux else "basic",
         rtt=channel.rtt,
         unacknowledged=channel.unacked,
+        unacknowledged_bytes=channel.unacked_bytes,
         window=channel.window,
+        paused=channel.paused,
         retransmitted=channel.retransmitted,
         duplicates=channel.duplicates,
     )
 
 
 def daemon_status(
-    *, pid: int, config: str, uptime: float, mappings: tuple[MappingStatus, ...]
+    *,
+    pid: int,
+    config: str,
+    uptime: float,
+    mappings: tuple[MappingStatus, ...],
+    draining: bool = False,
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -197,5 +366,6 @@ def daemon_status(
         pid=pid,
         config=config,
         uptime=round(uptime, 1),
+        draining=draining,
         mappings=mappings,
     )

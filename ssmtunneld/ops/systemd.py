@@ -65,8 +65,16 @@ class Notifier:
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}")
 
     def stopping(self, budget: float) -> None:
-        """Say that the service ends, and within how many seconds at the most."""
-        self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round(budget * _MICROSECONDS)}")
+        """Say that the service ends; it is killed if nothing is heard for ``budget``.
+
+        Args:
+            budget: Seconds.
+        """
+        self._send("STOPPING=1", _extension(budget))
+
+    def extend(self, budget: float) -> None:
+        """Ask for ``budget`` more seconds, from now, to start or to stop."""
+        self._send(_extension(budget))
 
     def watchdog(self) -> None:
         """Say that the service is alive; without it, it is restarted."""
@@ -90,7 +98,7 @@ class ServiceManager:
     watchdog: float | None
     """Seconds between signs of life, if they are asked for."""
     sockets: dict[str, list[socket.socket]]
-    """Listening sockets by the names of mappings; taken out by who uses them."""
+    """Listening sockets by the names of mappings."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str], pid: int) -> Self:
@@ -105,6 +113,10 @@ class ServiceManager:
     def none(cls) -> Self:
         """Return what there is without systemd: nothing."""
         return cls(Notifier(None), None, {})
+
+
+def _extension(budget: float) -> str:
+    return f"EXTEND_TIMEOUT_USEC={round(budget * _MICROSECONDS)}"
 
 
 def _status(text: str) -> str:

@@ -274,3 +274,112 @@ def test_what_cannot_be_encoded_does_not_stop_the_program():
     )
     assert result.stderr.count(b"\n") == 1
     assert b"a.b" in result.stderr
+
+
+# A fault that repeats.
+
+
+class Clock:
+    """Tells the time in nanoseconds, as the test says in seconds."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return round(self.now * 1e9)
+
+
+def paced(say, *, level="info"):
+    """Return the lines that ``say(log, clock)`` has written, as documents."""
+    clock, stream = Clock(), io.StringIO()
+    logs.configure(level, "json", stream=stream, environ={}, clock_ns=clock)
+    say(get_log(mapping="db"), clock)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_a_fault_that_repeats_is_written_a_few_times_and_then_now_and_then(level):
+    def say(log, clock):
+        for _ in range(1000):
+            getattr(log, level)("link.failed", reason="x")
+        clock.now += logs.REFILL
+        getattr(log, level)("link.failed", reason="y")
+
+    lines = paced(say)
+    assert len(lines) == logs.BURST + 1
+    assert "suppressed" not in lines[logs.BURST - 1]
+    assert (lines[-1]["reason"], lines[-1]["suppressed"]) == (
+        "y",
+        1000 - logs.BURST,
+    )
+
+
+def test_what_was_left_out_before_is_added_up():
+    def say(log, clock):
+        for _ in range(logs.BURST + 2):
+            log.warning("connection.refused", suppressed=5)
+        clock.now += logs.REFILL
+        log.warning("connection.refused", suppressed=5)
+
+    assert paced(say)[-1]["suppressed"] == 7
+
+
+def test_a_quiet_time_gives_the_whole_burst_back():
+    def say(log, clock):
+        for _ in range(2):
+            for _ in range(50):
+                log.warning("link.failed")
+            clock.now += 3600
+
+    assert len(paced(say)) == 2 * logs.BURST
+
+
+def test_other_tunnels_other_events_and_good_news_are_not_held_back():
+    def say(log, clock):
+        for _ in range(100):
+            log.warning("link.failed")
+            log.info("session.ready")
+        log.bind(mapping="other").warning("link.failed")
+        log.warning("session.ended")
+
+    lines = paced(say)
+    assert len(lines) == logs.BURST + 100 + 2
+
+
+def test_libraries_have_each_their_own_share():
+    def say(log, clock):
+        for _ in range(100):
+            logging.getLogger("one").warning("x")
+        logging.getLogger("two").warning("x")
+
+    lines = paced(say)
+    assert [line["library"] for line in lines] == ["one"] * logs.BURST + ["two"]
+
+
+# The last lines.
+
+
+def test_the_last_lines_are_remembered_whatever_is_written():
+    logs.recent.clear()
+
+    def say(log, clock):
+        log.debug("a.debug")
+        log.info("a.info", notice="\x1b[2K")
+        log.warning("a.warning")
+
+    assert paced(say, level="error") == []
+    found = logs.recent.since()
+    assert [event.event for event in found] == ["a.info", "a.warning"]
+    assert found[0].facts == {"notice": "\\u001b[2K"}
+    assert {event.mapping for event in found} == {"db"}
+
+
+def test_what_is_held_back_is_not_remembered_either():
+    logs.recent.clear()
+
+    def say(log, clock):
+        for _ in range(1000):
+            log.warning("link.failed")
+
+    paced(say)
+    assert len(logs.recent.since()) == logs.BURST

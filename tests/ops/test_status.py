@@ -1,19 +1,24 @@
 """How a mapping is, in one word, and why; from what its pool and its server show."""
 
 import json
+from dataclasses import dataclass, replace
 
 import pytest
 
 from ssmtunneld.errors import (
     AccessDenied,
+    AddressInUse,
     ChannelClosed,
+    CredentialsUnusable,
     LinkLost,
     RequestRejected,
 )
-from ssmtunneld.listener.server import Server, ServerSettings
-from ssmtunneld.log import get_log
+from ssmtunneld.listener.server import ServerSettings
+from ssmtunneld.listener.totals import Totals
+from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.ops.status import (
     DOCUMENT_VERSION,
+    RESUME_GRACE,
     MappingState,
     Subject,
     daemon_status,
@@ -22,8 +27,9 @@ from ssmtunneld.ops.status import (
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.tunnel.member import MemberSnapshot
+from ssmtunneld.tunnel.outlook import PoolSnapshot
 from ssmtunneld.tunnel.plan import Phase, SessionView
-from ssmtunneld.tunnel.pool import PoolSnapshot
+from ssmtunneld.tunnel.tally import Tally
 from ssmtunneld.version import __version__
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
@@ -46,21 +52,25 @@ def member(phase=Phase.READY, agreed=None, **view):
     return MemberSnapshot(shown, "s-1", 5.0, agreed, CHANNEL)
 
 
-def server(*bound):
-    made = Server(
-        name="db",
-        addresses=(),
-        open_stream=None,
-        settings=ServerSettings(linger=1.0, max_connections=1),
-        log=get_log(),
-    )
-    made.bound = bound
-    return made
+@dataclass(frozen=True)
+class Listening:
+    """What a server shows."""
+
+    bound: tuple
+    settings = ServerSettings(linger=1.0, max_connections=5)
+    queued = 3
+
+    def statistics(self):
+        return Totals().read()
 
 
-def status(*members, trouble=None, warm=1, waiting=0, bound=("127.0.0.1:1",)):
-    pool = PoolSnapshot("db", members, waiting, trouble, 3.0)
-    subject = Subject("db", "i-1", "localhost:22", True, warm, pool, server(*bound))
+LOGIN = CredentialsUnusable("Login", "SSOError", "expired", "run: aws sso login")
+
+
+def status(*members, trouble=None, warm=1, waiting=0, bound=("127.0.0.1:1",), **how):
+    counts = Tally().read()
+    pool = PoolSnapshot("db", members, waiting, trouble, 3.0, warm, counts)
+    subject = Subject("db", "i-1", "localhost:22", True, pool, Listening(bound), **how)
     return mapping_status(subject, 10.0)
 
 
@@ -79,16 +89,125 @@ def status(*members, trouble=None, warm=1, waiting=0, bound=("127.0.0.1:1",)):
         (status(trouble=DENIED), "waiting"),
         (status(trouble=RequestRejected("StartSession", "X", "no")), "failed"),
         (status(member(), bound=()), "unbound"),
+        (status(member(), login=LOGIN), "needs_login"),
+        (status(warm=0, login=LOGIN), "needs_login"),
+        (status(member(), bound=(), login=LOGIN), "unbound"),
     ],
 )
 def test_a_mapping_is_one_word(found, state):
     assert found.state == MappingState(state)
 
 
+@pytest.mark.parametrize(
+    ("found", "usable"),
+    [
+        (status(member()), True),
+        (status(warm=0), True),
+        (status(warm=0, waiting=1), True),
+        (status(member(Phase.STARTING), warm=0), True),
+        (status(member(Phase.STARTING)), False),
+        (status(), False),
+        (status(trouble=ChannelClosed("bye")), False),
+        (status(trouble=DENIED, warm=0), False),
+        (status(trouble=RequestRejected("StartSession", "X", "no")), False),
+        (status(member(), bound=()), False),
+        (status(member(), login=LOGIN), True),
+        (status(member(Phase.RESUMING), login=LOGIN), False),
+        (status(login=LOGIN), False),
+    ],
+)
+def test_a_mapping_is_usable_if_a_connection_may_expect_to_be_served(found, usable):
+    assert found.usable is usable
+
+
+def test_a_mapping_without_a_login_says_how_to_log_in():
+    found = status(member(), login=LOGIN)
+    assert found.reason == "Login failed: SSOError: expired"
+    assert found.advice == "run: aws sso login"
+
+
+@pytest.mark.parametrize(("since", "usable"), [(10.0, True), (0.1, True), (0.0, False)])
+def test_one_that_resumes_is_usable_for_a_while(since, usable):
+    view = SessionView(number=1, phase=Phase.RESUMING, since=since)
+    old = SessionView(number=2, phase=Phase.RESUMING, since=-100.0)
+    members = [MemberSnapshot(v, "s", 0.0, None, CHANNEL) for v in (old, view)]
+    assert RESUME_GRACE == 10.0
+    found = status(*members)
+    assert (found.state, found.usable) == ("resuming", usable)
+
+
+def rtt_of(*pairs):
+    """Return the mapping's, given the traffic and the one of each session."""
+    members = [
+        replace(member(traffic=traffic), channel=replace(CHANNEL, rtt=rtt))
+        for traffic, rtt in pairs
+    ]
+    return status(*members).rtt
+
+
+@pytest.mark.parametrize(
+    ("pairs", "rtt"),
+    [
+        ([], None),
+        ([(9.0, None)], None),
+        ([(1.0, 0.3), (2.0, 0.5), (9.0, None)], 0.5),
+    ],
+)
+def test_the_round_trip_is_that_of_the_busiest_session(pairs, rtt):
+    assert rtt_of(*pairs) == rtt
+
+
+def test_a_daemon_is_ready_when_every_required_mapping_is_usable():
+    def whole(*mappings, **how):
+        return daemon_status(pid=7, config="", uptime=0, mappings=mappings, **how)
+
+    down = status(trouble=DENIED)
+    assert whole(status(member())).ready
+    assert not whole(status(member()), down).ready
+    assert whole(status(member()), replace(down, required=False)).ready
+    assert not whole(status(member()), draining=True).ready
+
+
 def test_what_stands_in_the_way_is_told_with_what_to_do_about_it():
     found = status(trouble=DENIED)
     assert (found.reason, found.advice) == (str(DENIED), "ask for it")
     assert found.retry_in == 3.0
+
+
+def test_why_an_address_cannot_be_had_is_told():
+    taken = AddressInUse("127.0.0.1:1", "in use", "sshd, pid 1")
+    found = status(member(), trouble=DENIED, unbound=taken)
+    assert (found.state, found.usable) == ("unbound", False)
+    assert (found.reason, found.advice) == (str(taken), taken.advice)
+    found = status(member(), unbound=PermissionError("port 22"))
+    assert (found.reason, found.advice) == ("port 22", "")
+
+
+def probed(ok, *, pending=False):
+    return ProbeStatus("tcp", ok, pending, "" if ok else "no answer", "look", 1, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "usable", "reason"),
+    [
+        (status(member(), probe=probed(True)), "ready", True, ""),
+        (status(member(), probe=probed(None)), "ready", True, ""),
+        (status(member(), probe=probed(False)), "unhealthy", False, "no answer"),
+        (status(member(), probe=probed(None, pending=True)), "starting", False, ""),
+        (status(warm=0, probe=probed(None)), "idle", True, ""),
+        (status(trouble=DENIED, probe=probed(False)), "waiting", False, str(DENIED)),
+    ],
+)
+def test_a_probe_that_fails_makes_a_mapping_unusable(found, state, usable, reason):
+    assert (found.state, found.usable, found.reason) == (state, usable, reason)
+    assert found.probe.kind == "tcp"
+
+
+def test_a_paused_mapping_says_how_it_goes_on():
+    found = status(member(), bound=(), paused=True)
+    assert (found.state, found.usable) == ("paused", False)
+    assert found.reason == "an operator paused it"
+    assert found.advice == "run: ssmtunneld resume db"
 
 
 def test_what_is_over_is_not_told_any_more():
@@ -125,5 +244,6 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "pid": 7,
         "config": "/c.toml",
         "uptime": 1.3,
+        "draining": False,
     }
     assert (mapping["state"], mapping["listen"]) == ("starting", ["127.0.0.1:1"])

@@ -218,8 +218,14 @@ class FakeControl(Control):
         return Grant(session.session_id, Secret(session.token), url)
 
     @override
-    async def start(self, request: SessionRequest) -> Grant:
-        await self._call(START)
+    async def start(
+        self, request: SessionRequest, *, answered: Callable[[], None] | None = None
+    ) -> Grant:
+        try:
+            await self._call(START)
+        finally:
+            if answered is not None:
+                answered()
         session_id = f"s-{len(self.sessions) + 1}"
         session = FakeSession(session_id, request, self.service)
         self.sessions[session_id] = session

@@ -1,0 +1,19 @@
+"""What the daemon and its commands agree on: the control socket's version.
+
+Nothing here may be slow to import: ``ssmtunneld status`` reads it too.
+"""
+
+from typing import Final
+
+PROTOCOL: Final = 1
+"""Of the control socket; goes up when a request is added or changes its meaning.
+
+0 is a daemon that does not tell its protocol: it knows only ``GET /status`` and
+``PUT /log-level``.
+"""
+
+PROTOCOL_HEADER: Final = "Ssmtunneld-Protocol"
+"""The header of every answer that holds ``PROTOCOL``."""
+
+PROGRAM_HEADER: Final = "Ssmtunneld-Program"
+"""The header of every answer that holds the daemon's version."""

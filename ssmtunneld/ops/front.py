@@ -1,0 +1,94 @@
+"""The HTTP listener's life: begun late, and begun again when its settings change."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Final
+
+from ssmtunneld.config import Address, DaemonSettings
+from ssmtunneld.log import EventLog
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ssmtunneld.ops.web import Subject
+
+DELAY: Final = 2.0
+"""Seconds that it waits for the first sessions, at most: its libraries take as long to
+import as one takes to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """Where to listen, and who may ask; see docs/configuration.md."""
+
+    listen: tuple[Address, ...]
+    allow: tuple[IPv4Network | IPv6Network, ...]
+    hosts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: DaemonSettings) -> "FrontSettings":
+        """Take them from the table ``[daemon]``."""
+        return cls(settings.http_listen, settings.http_allow, settings.http_hosts)
+
+
+class Front:
+    """Shows a daemon over HTTP, if its settings say where.
+
+    Args:
+        subject: The daemon.
+        settings: Where, and to whom.
+        ready: Set when the daemon is ready.
+        log: Where to say what was bound.
+    """
+
+    def __init__(
+        self,
+        subject: "Subject",
+        settings: FrontSettings,
+        ready: asyncio.Event,
+        log: EventLog,
+    ) -> None:
+        self._subject = subject
+        self._settings = settings
+        self._ready = ready
+        self._log = log
+        self._changed = asyncio.Event()
+
+    @property
+    def settings(self) -> FrontSettings:
+        """May be replaced while it runs."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: FrontSettings) -> None:
+        if settings != self._settings:
+            self._settings = settings
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled, or idle where there is nowhere to listen."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELAY):
+                await self._ready.wait()
+        while True:
+            self._changed.clear()
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(self._serve(), name="http listener")
+                await self._changed.wait()
+                serving.cancel()
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        if not settings.listen:
+            return
+        web = await asyncio.to_thread(_import_web)
+        admission = web.Admission(settings.allow, frozenset(settings.hosts))
+        await web.serve_web(self._subject, settings.listen, admission, self._log)
+
+
+def _import_web() -> "ModuleType":
+    from ssmtunneld.ops import web  # noqa: PLC0415 - see DELAY
+
+    return web

@@ -1,0 +1,118 @@
+"""The command that is run when a mapping changes state: a notification, a page."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+from ssmtunneld.log import EventLog
+from ssmtunneld.ops.status import DaemonStatus, MappingState, MappingStatus
+
+LOOK: Final = 1.0
+"""Seconds between looks at the states, while there is a command."""
+PAUSE: Final = 10.0
+"""Seconds between two commands for the same mapping: one that flaps is not news."""
+TIMEOUT: Final = 10.0
+"""Seconds that a command may take."""
+
+# What a mapping begins with when all is well.
+_ORDINARY: Final = frozenset(
+    {MappingState.READY, MappingState.IDLE, MappingState.STARTING}
+)
+_SECRETS: Final = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+
+
+class StateHook:
+    """Runs a command for changes of state, one at a time.
+
+    Args:
+        survey: Returns the mappings as they are now.
+        environ: What the command's environment begins with.
+        log: Where failures are noted.
+
+    Attributes:
+        command: What to run, without a shell; empty for nothing. May be replaced.
+    """
+
+    def __init__(
+        self,
+        survey: Callable[[], Awaitable[DaemonStatus]],
+        environ: Mapping[str, str],
+        log: EventLog,
+    ) -> None:
+        self.command: tuple[str, ...] = ()
+        self._survey = survey
+        self._environ = {k: v for k, v in environ.items() if k not in _SECRETS}
+        self._log = log
+        self._told: dict[str, MappingState] = {}
+        self._not_before: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Watch the states until cancelled, which ends the command as well."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK)
+            if not self.command:
+                continue
+            mappings = (await self._survey()).mappings
+            for found in list(self._news(mappings, loop.time())):
+                self._told[found.name] = found.state
+                self._not_before[found.name] = loop.time() + PAUSE
+                await self._tell(found)
+
+    def _news(
+        self, mappings: Iterable[MappingStatus], now: float
+    ) -> Iterator[MappingStatus]:
+        found = {status.name: status for status in mappings}
+        for name in self._told.keys() - found.keys():
+            del self._told[name]
+            self._not_before.pop(name, None)
+        for name, status in found.items():
+            usual = status.state if status.state in _ORDINARY else MappingState.STARTING
+            told = self._told.setdefault(name, usual)
+            if status.state is not told and now >= self._not_before.get(name, now):
+                yield status
+
+    async def _tell(self, status: MappingStatus) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self._environ | _facts(status),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            self._fail(status, str(error))
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                code = await process.wait()
+            if code:
+                self._fail(status, f"it ended with {code}")
+        except TimeoutError:
+            self._fail(status, f"it took longer than {TIMEOUT:g} s")
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+    def _fail(self, status: MappingStatus, reason: str) -> None:
+        self._log.warning(
+            "hook.failed", mapping=status.name, command=self.command[0], reason=reason
+        )
+
+
+def _facts(status: MappingStatus) -> dict[str, str]:
+    facts = {
+        "SSMTUNNELD_MAPPING": status.name,
+        "SSMTUNNELD_STATE": status.state.value,
+        "SSMTUNNELD_REASON": status.reason,
+        "SSMTUNNELD_ADVICE": status.advice,
+    }
+    # What a peer said may hold anything; no environment takes a zero.
+    return {name: value.replace("\0", "") for name, value in facts.items()}

@@ -1,0 +1,78 @@
+"""Status documents made by hand."""
+
+from dataclasses import replace
+
+from ssmtunneld.ops.status import (
+    DaemonStatus,
+    MappingState,
+    MappingStatus,
+    SessionStatus,
+    daemon_status,
+)
+from ssmtunneld.tunnel.tally import Tally
+
+
+def session(**changes: object) -> SessionStatus:
+    """Return a ready session."""
+    usual = SessionStatus(
+        number=1,
+        session_id="s-1",
+        phase="ready",
+        retiring=False,
+        age=5.0,
+        streams=0,
+        rate=0.0,
+        stalled=False,
+        agent="3.3.987.0",
+        mode="mux",
+        rtt=0.02,
+        unacknowledged=0,
+        unacknowledged_bytes=0,
+        window=16,
+        paused=False,
+        retransmitted=0,
+        duplicates=0,
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
+
+
+def mapping(name: str = "db", state: str = "ready", **changes: object) -> MappingStatus:
+    """Return a mapping that is well unless the test says otherwise."""
+    found = MappingState(state)
+    usual = MappingStatus(
+        name=name,
+        state=found,
+        usable=found in {MappingState.READY, MappingState.IDLE},
+        reason="",
+        advice="",
+        listen=("127.0.0.1:5432",),
+        target="i-0123456789abcdef0",
+        destination="localhost:5432",
+        required=True,
+        connections=0,
+        max_connections=1000,
+        waiting=0,
+        queued=0,
+        accepted=0,
+        refused=0,
+        rejected=0,
+        saturated=0,
+        sent=0,
+        received=0,
+        rtt=None,
+        retry_in=None,
+        endings={},
+        failures={},
+        rejections={},
+        probe=None,
+        counts=Tally().read(),
+        sessions=(),
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
+
+
+def daemon(*mappings: MappingStatus, draining: bool = False) -> DaemonStatus:
+    """Return a daemon with these mappings."""
+    return daemon_status(
+        pid=7, config="/c.toml", uptime=60.0, mappings=mappings, draining=draining
+    )

@@ -1,0 +1,154 @@
+"""The command for changes of state: run once for each, and never in the way."""
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ssmtunneld.ops import hook
+from ssmtunneld.ops.hook import StateHook
+from tests.ops.samples import daemon, mapping
+from tests.tunnel.rig import Journal
+
+PATIENCE = 30.0
+NOTE = """
+import os, sys
+names = ("MAPPING", "STATE", "REASON", "ADVICE")
+with open(sys.argv[1], "a") as file:
+    print(*[os.environ["SSMTUNNELD_" + name] for name in names], sep="|", file=file)
+    print(sorted(n for n in os.environ if "AWS" in n), file=file)
+print("nobody reads this")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(hook, "LOOK", 0.01)
+    monkeypatch.setattr(hook, "PAUSE", 0.0)
+
+
+class World:
+    """Mappings that a test changes, and a hook that watches them."""
+
+    def __init__(self, *mappings):
+        self.mappings = list(mappings)
+        self.journal = Journal()
+        environ = {"PATH": "/usr/bin", "AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "p"}
+        self._looked = asyncio.Event()
+        self.hook = StateHook(self._survey, environ, self.journal.log)
+
+    async def _survey(self):
+        self._looked.set()
+        return daemon(*self.mappings)
+
+    async def looked(self, times=3):
+        """Return after so many more looks; a command is over by then."""
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(times):
+                self._looked.clear()
+                await self._looked.wait()
+
+
+@asynccontextmanager
+async def watching(*command, mappings=(), settled=True):
+    world = World(*mappings)
+    world.hook.command = tuple(map(str, command))
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(world.hook.run())
+        if settled:
+            await world.looked()
+        yield world
+        task.cancel()
+
+
+async def test_a_change_of_state_runs_the_command(tmp_path):
+    notes = tmp_path / "notes"
+    async with watching(
+        sys.executable, "-c", NOTE, notes, mappings=[mapping("db"), mapping("web")]
+    ) as world:
+        assert not notes.exists()
+        world.mappings[0] = mapping(
+            "db", "needs_login", reason="ex\0pired", advice="run: aws sso login"
+        )
+        await world.looked()
+        world.mappings[0] = mapping("db")
+        await world.looked()
+    assert notes.read_text().splitlines() == [
+        "db|needs_login|expired|run: aws sso login",
+        "['AWS_PROFILE']",
+        "db|ready||",
+        "['AWS_PROFILE']",
+    ]
+    assert world.journal.lines("hook.failed") == []
+
+
+async def test_a_mapping_that_begins_badly_is_news(tmp_path):
+    notes = tmp_path / "notes"
+    async with watching(
+        sys.executable, "-c", NOTE, notes, mappings=[mapping("db", "failed")]
+    ):
+        pass
+    assert notes.read_text().startswith("db|failed|")
+
+
+async def test_a_mapping_that_flaps_is_no_news_for_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(hook, "PAUSE", 3600.0)
+    notes = tmp_path / "notes"
+    async with watching(
+        sys.executable, "-c", NOTE, notes, mappings=[mapping("db")]
+    ) as world:
+        for state in ("retrying", "ready", "retrying", "ready"):
+            world.mappings[0] = mapping("db", state)
+            await world.looked()
+    assert notes.read_text().count("db|") == 1
+
+
+async def test_a_mapping_that_is_gone_is_forgotten(tmp_path):
+    async with watching("true", mappings=[mapping("db", "failed")]) as world:
+        world.mappings.clear()
+        await world.looked()
+        assert not world.hook._told
+        assert not world.hook._not_before
+
+
+async def test_without_a_command_nobody_looks():
+    async with watching(mappings=[mapping("db")], settled=False) as world:
+        # Let its clock go on a few times: a look would be seen.
+        async with watching("true", mappings=[mapping("db")]) as other:
+            await other.looked()
+        assert not world._looked.is_set()
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["/nowhere/to-be-found"], "No such file"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "ended with 3"),
+    ],
+)
+async def test_a_command_that_fails_is_said(command, reason):
+    async with watching(*command, mappings=[mapping("db", "failed")]) as world:
+        pass
+    (line,) = world.journal.lines("hook.failed")
+    assert reason in line["reason"]
+    assert (line["mapping"], line["command"]) == ("db", command[0])
+
+
+async def test_a_command_that_hangs_is_ended_with_its_children(monkeypatch, tmp_path):
+    monkeypatch.setattr(hook, "TIMEOUT", 0.2)
+    async with watching(
+        "/bin/sh", "-c", "sleep 1000 & wait", mappings=[mapping("db", "failed")]
+    ) as world:
+        pass
+    (line,) = world.journal.lines("hook.failed")
+    assert line["reason"] == "it took longer than 0.2 s"
+
+
+async def test_cancelling_ends_the_command():
+    async with watching(
+        "/bin/sh", "-c", "sleep 1000", mappings=[mapping("db", "failed")], settled=False
+    ) as world:
+        await world.looked(1)
+        # Whether or not it has started by now: nothing is left of it.
+    assert world.journal.lines("hook.failed") == []
