@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test fast interop fuzz core lint format demo clean
+.PHONY: test fast interop fuzz core lint format units demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -33,6 +33,9 @@ lint:            ## style, types, layers
 format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+units:           ## systemd/, from the templates of `ssmtunneld service install`
+	$(BIN)/python -m tests.packaging.units
 
 demo:
 	$(BIN)/ssmtunneld demo

@@ -1,0 +1,185 @@
+"""What users install: the wheel, built from the sdist, with the source out of reach."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ssmtunneld.version import __version__
+from tests.packaging.container import ROOT, copied
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 120
+
+
+def build(source, target, kind):
+    """Build what ``kind`` says from the tree in ``source``; return its path."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    (built,) = target.glob("*.tar.gz" if kind == "sdist" else "*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    return build(ROOT, tmp_path_factory.mktemp("sdist"), "sdist")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (source,) = folder.iterdir()
+    return build(source, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Return the ``bin`` of a new environment with the wheel in it, and no editable.
+
+    What it depends on is read from this environment: building must not need a network.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    here = sysconfig.get_paths()["purelib"]
+    scheme = sysconfig.get_paths("venv", {"base": folder, "platbase": folder})
+    python = str(folder / "bin" / "python")
+    options = ["--quiet", "--no-index", "--no-deps"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", *options, wheel],
+        check=True,
+        timeout=PATIENCE,
+    )
+    # Its .pth files are not read, and so ours, which leads to the source tree, is not.
+    Path(scheme["purelib"], "dependencies.pth").write_text(f"{here}\n")
+    return folder / "bin"
+
+
+@pytest.fixture
+def command(installed, tmp_path):
+    """Return what runs ``ssmtunneld`` far from the source tree."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
+    environ = {**kept, "HOME": str(tmp_path), "PATH": f"{installed}:/usr/bin:/bin"}
+
+    def run(*arguments):
+        result = subprocess.run(
+            ["ssmtunneld", *arguments],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    run.environ = environ
+    return run
+
+
+def names(wheel):
+    """Return the names of the files in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel):
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "ssmtunneld").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert expected - names(wheel) == set()
+    assert "ssmtunneld/py.typed" in expected
+    assert any(name.startswith("ssmtunneld/ops/page/") for name in expected)
+
+
+def test_the_wheel_brings_the_manual_and_nothing_that_is_not_for_users(wheel):
+    found = names(wheel)
+    data = f"ssmtunneld-{__version__}.data/data/share/man/man1/"
+    assert {name for name in found if name.startswith(data)} == {
+        f"{data}{path.name}" for path in (ROOT / "man").iterdir()
+    }
+    tops = {name.split("/")[0] for name in found}
+    assert {re.sub(r"-.*\.", ".", top) for top in tops} == {
+        "ssmtunneld",
+        "ssmtunneld.dist-info",
+        "ssmtunneld.data",
+    }
+
+
+def test_the_sdist_can_be_tested_and_packaged(sdist):
+    with tarfile.open(sdist) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    for name in ("tests/run", "systemd/ssmtunneld.service", "Dockerfile", "LICENSE"):
+        assert name in found
+
+
+def test_the_image_gets_all_that_the_wheel_is_built_from(wheel, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, target in copied():
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / target)
+        else:
+            shutil.copy(path, source / target)
+    assert names(build(source, tmp_path / "out", "wheel")) == {
+        name for name in names(wheel) if "__pycache__" not in name
+    }
+
+
+def test_the_installed_command_is_the_wheels_own(command, installed, tmp_path):
+    assert command("--version") == f"ssmtunneld, version {__version__}\n"
+    where = subprocess.run(
+        [installed / "python", "-c", "import ssmtunneld; print(ssmtunneld.__file__)"],
+        cwd=tmp_path,
+        env=command.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.startswith(str(installed.parent))
+
+
+def test_what_the_commands_read_is_inside(command):
+    assert "tunnels" in json.loads(command("schema"))["properties"]
+    text = command("service", "install", "--print", "--config", "/etc/my.toml")
+    assert "run --config /etc/my.toml" in text or "<string>/etc/my.toml" in text
+
+
+def test_the_demo_runs_from_the_wheel(command, tmp_path):
+    process = subprocess.Popen(
+        ["ssmtunneld", "demo"],
+        cwd=tmp_path,
+        env=command.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) in {0, 130}, "".join(said)
+    assert any("curl http://127.0.0.1:" in line for line in said), "".join(said)
