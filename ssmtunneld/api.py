@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from ssmtunneld.config import TcpAddress, Tunnel, UnixAddress, parse_address
-from ssmtunneld.errors import NoSessionReady
+from ssmtunneld.errors import NoSessionReady, Recovery, TunnelError
 from ssmtunneld.mapping import Mapping as RunningMapping
-from ssmtunneld.mapping import Shared
+from ssmtunneld.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         AddressInUse: The local address is taken.
         PermissionError: The local address is not for us.
         TunnelError: No session could be started within ``ready_timeout``; the kind
-            says why, its ``advice`` what to do.
+            says why, its ``advice`` what to do. At once if the service says that the
+            request can never work.
     """
     tunnel = Tunnel(
         name="tunnel",
@@ -98,9 +99,10 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     mapping = RunningMapping(tunnel, shared)
     failure: Exception | None = None
     try:
-        await mapping.server.bind()
+        await mapping.server.bind()  # raises, where the mapping's own only logs
+        await mapping.bind()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(mapping.run(bound=True), name="tunnel")
+            running = tasks.create_task(mapping.run(), name="tunnel")
             try:
                 await _wait_ready(mapping, ready_timeout)
                 yield _describe(mapping)
@@ -109,8 +111,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
                 # which nobody who wrote the block expects.
                 failure = error
             finally:
-                await mapping.server.drain(0)
-                await mapping.pool.stop()
+                await mapping.end(0)
                 running.cancel()
     finally:
         await shared.controls.close()
@@ -119,12 +120,19 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
 
 
 async def _wait_ready(mapping: RunningMapping, timeout: float) -> None:
+    pool = mapping.pool
     try:
         async with asyncio.timeout(timeout):
-            await mapping.pool.wait_ready()
+            await pool.wait_for(lambda: pool.ready or _is_hopeless(pool.trouble))
     except TimeoutError:
-        trouble = mapping.pool.trouble
-        raise trouble or NoSessionReady(f"no session within {timeout:g} s") from None
+        trouble = pool.trouble or NoSessionReady(f"no session within {timeout:g} s")
+        raise trouble from None
+    if not pool.ready and pool.trouble is not None:
+        raise pool.trouble
+
+
+def _is_hopeless(trouble: TunnelError | None) -> bool:
+    return trouble is not None and trouble.recovery is Recovery.STOP
 
 
 def _describe(mapping: RunningMapping) -> LocalTunnel:

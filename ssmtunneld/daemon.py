@@ -1,36 +1,47 @@
 """The composition root: builds everything below by hand, starts it and ends it.
 
-One event loop; per mapping one pool of sessions and one server. A mapping's trouble is
-its own: nothing that happens to one stops another (design D11).
+One event loop; per mapping one pool of sessions and one server (``mapping.py``), and
+all of them in a fleet that changes with the configuration (``fleet.py``).
 """
 
 import asyncio
 import os
-import resource
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
-from ssmtunneld.config import Config
+from ssmtunneld.changes import Changes
+from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.instance import claim_instance, control_socket
+from ssmtunneld.fleet import Fleet
+from ssmtunneld.herald import Herald
+from ssmtunneld.instance import control_socket
 from ssmtunneld.log import get_log
-from ssmtunneld.mapping import Mapping, Shared
-from ssmtunneld.ops.status import MappingState, daemon_status
+from ssmtunneld.mapping import Mapping as RunningMapping
+from ssmtunneld.ops.front import Front, FrontSettings
+from ssmtunneld.ops.history import Reading
+from ssmtunneld.ops.hook import StateHook
+from ssmtunneld.ops.status import (
+    DaemonStatus,
+    MappingState,
+    MappingStatus,
+    daemon_status,
+)
 from ssmtunneld.ops.systemd import ServiceManager
+from ssmtunneld.precautions import Precautions
+from ssmtunneld.race import unless
+from ssmtunneld.reload import Reloader, ending
+from ssmtunneld.shared import Shared
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 from ssmtunneld.version import __version__
 
-STATUS_INTERVAL: Final = 15.0
-"""Seconds between sentences for a service manager that has no watchdog."""
-STOPPING_MARGIN: Final = 15.0
-"""Seconds to ask the service manager for beyond ``drain_timeout``."""
 CONTROL_DELAY: Final = 2.0
 """Seconds that the control socket waits for the first sessions, at most."""
+SURVEY_BATCH: Final = 16
+"""Mappings that are looked at in one turn of the loop: about 2 ms."""
 
 
 class Daemon:
@@ -41,6 +52,12 @@ class Daemon:
         instance: This daemon's name (``instance.py``); ``None`` to leave the sessions
             of a daemon before it alone.
         manager: The service manager's part of the process.
+        log_as: Called with the settings after a reload that changes how the log is to
+            look, or how much it is to say.
+        when_ready: Called when ``ready`` is set.
+
+    Attributes:
+        ready: Set once every mapping that is required could take connections.
     """
 
     def __init__(
@@ -48,17 +65,47 @@ class Daemon:
         config: Config,
         instance: str | None = None,
         manager: ServiceManager | None = None,
+        log_as: Callable[[DaemonSettings], None] = lambda _: None,
+        when_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._instance = instance
-        self._manager = manager or ServiceManager.none()
+        self._log_as = log_as
+        self._when_ready = when_ready
         self._log = get_log()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self.ready = asyncio.Event()
-        """Set once every mapping that is required could take connections."""
-        self.mappings: list[Mapping] = []
+        manager = manager or ServiceManager.none()
+        settings = config.daemon
+        self._shared = Shared(
+            start_rate=settings.start_rate,
+            start_burst=settings.start_burst,
+            instance=instance,
+        )
+        self._precautions = Precautions(self._log)
+        self._fleet = Fleet(config.tunnels, self._shared, manager.sockets)
+        self._herald = Herald(manager, sentence=self._sentence, alive=self._is_alive)
+        self._reloader = Reloader(
+            config.source, self._apply, herald=self._herald, stop=self._stop
+        )
+        self._reloader.watch_file(enabled=settings.watch_config)
+        self._hook = StateHook(self.survey, os.environ, self._log)
+        self._hook.command = settings.on_state
+        self._front = Front(self, FrontSettings.of(settings), self.ready, self._log)
         self._started = asyncio.get_running_loop().time()
+
+    @property
+    def mappings(self) -> list[RunningMapping]:
+        """Those that run, in the order of the file."""
+        return list(self._fleet)
+
+    @property
+    def settings(self) -> DaemonSettings:
+        """The table ``[daemon]``, as it is now."""
+        return self._config.daemon
+
+    # Life.
 
     def stop(self) -> None:
         """Ask for a clean end; asked again, for an immediate one."""
@@ -70,159 +117,233 @@ class Daemon:
         """Serve until :meth:`stop`, or cancellation, which does not drain.
 
         Raises:
-            SsmtunneldError: No mapping at all can listen.
+            SsmtunneldError: No mapping at all can listen, or far too few files can be
+                opened.
         """
-        settings = self._config.daemon
-        shared = Shared(
-            start_rate=settings.start_rate,
-            start_burst=settings.start_burst,
-            instance=self._instance,
-        )
-        self.mappings = [
-            Mapping(tunnel, shared, self._manager.sockets.pop(tunnel.name, ()))
-            for tunnel in self._config.tunnels
-        ]
-        for name in self._manager.sockets:
-            self._log.warning(
-                "socket.unused", name=name, reason="no tunnel of this name"
-            )
-        self._log.info(
-            "daemon.started", version=__version__, mappings=len(self.mappings)
-        )
+        self._log.info("daemon.started", version=__version__, mappings=len(self._fleet))
         try:
-            # Before any session is asked for: a taken port costs nothing (D10).
-            bound = [await mapping.bind() for mapping in self.mappings]
-            if not any(bound):
+            self._take_precautions(strict=True)
+            if not await self._fleet.bind():
                 self._give_up()
-            await self._serve(bound)
+            await self._serve()
         finally:
-            await shared.controls.close()
+            self._fleet.close()
+            await self._shared.controls.close()
             self._log.info("daemon.stopped")
 
-    async def _serve(self, bound: list[bool]) -> None:
-        watch = NetworkWatch(
-            self._on_network, wall_clock=_wall_clock, route=open_route_socket()
-        )
+    async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(m.run(bound=b), name=m.tunnel.name)
-                for m, b in zip(self.mappings, bound, strict=True)
+                tasks.create_task(part, name=name)
+                for name, part in self._parts().items()
             ]
-            running.append(tasks.create_task(self._announce(), name="readiness"))
-            running.append(tasks.create_task(watch.run(), name="network"))
-            running.append(tasks.create_task(self._inform(), name="manager"))
-            if self._instance is not None:
-                control = self._serve_control(control_socket(self._instance))
-                running.append(tasks.create_task(control, name="control"))
             await self._stop.wait()
-            await self._drain()
+            await unless(self._force, self._say_farewell())
             for task in running:
                 task.cancel()
 
-    async def _inform(self) -> None:
-        """Tell the service manager how we are, until cancelled."""
-        notifier = self._manager.notifier
-        if not notifier.listening:
-            return
-        interval = self._manager.watchdog or STATUS_INTERVAL
-        announced = False
-        while True:
-            # That this task runs shows that the loop does; the rest is looked at here.
-            if self._stop.is_set() or self._accepts():
-                notifier.watchdog()
-            if self.ready.is_set() and not announced:
-                announced = True
-                notifier.ready(self._sentence())
+    def _parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs until the end, by name. Each of them ends when cancelled."""
+        network = NetworkWatch(
+            self._on_network, wall_clock=_wall_clock, route=open_route_socket()
+        )
+        parts = {
+            "mappings": self._fleet.run(),
+            "readiness": self._announce(),
+            "network": network.run(),
+            "manager": self._herald.run(),
+            "reload": self._reloader.run(),
+            "http": self._front.run(),
+            "hook": self._hook.run(),
+        }
+        if self._instance is not None:
+            path = control_socket(self._instance)
+            parts["control"] = self._serve_control(path)
+        return parts
+
+    async def _announce(self) -> None:
+        await self._fleet.wait_ready()
+        self.ready.set()
+        self._herald.ready()
+        self._log.info("daemon.ready")
+        self._when_ready()
+
+    async def _say_farewell(self) -> None:
+        budget = self.settings.drain_timeout
+        self._fleet.stop_accepting()
+        self._log.info("daemon.draining", budget=budget)
+        self._herald.ending()
+        cut = await self._fleet.end(budget)
+        if cut:
+            self._log.warning("connections.cut", count=cut)
+
+    def _give_up(self) -> NoReturn:
+        raise SsmtunneldError("no mapping can listen on its addresses")
+
+    def _on_network(self, kind: str) -> None:
+        """Check all links; try again at once where the machine is somewhere else."""
+        self._log.info("network.changed", kind=kind)
+        for pool in self._shared.pools:
+            if kind == "route":
+                pool.check()
             else:
-                notifier.status(self._sentence())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    if announced:
-                        await asyncio.Event().wait()
-                    await self.ready.wait()
+                pool.retry_now()
 
-    def _accepts(self) -> bool:
-        return all(m.server.accepting for m in self.mappings if m.server.bound)
+    # Reload (design D12).
 
-    def _sentence(self) -> str:
-        now = asyncio.get_running_loop().time()
-        found = [mapping.status(now) for mapping in self.mappings]
-        ready = sum(m.state is MappingState.READY for m in found)
-        troubles = [m for m in found if m.reason]
-        sentence = f"{len(found)} tunnels, {ready} ready"
-        if troubles:
-            first = troubles[0]
-            sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
-        return sentence
+    def request_reload(self) -> None:
+        """Ask for a reload as soon as one can be done; its result is in the log."""
+        self._reloader.request()
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and take over what has changed.
+
+        One reload after the other. Cancelling is safe: what has been taken over stays.
+
+        Returns:
+            Names of tunnels: ``{"added", "removed", "changed", "unchanged"}``, the last
+            one a number.
+
+        Raises:
+            ConfigError: The file cannot be used; nothing has changed.
+            SsmtunneldError: The daemon is ending.
+        """
+        return (await self._reloader.reload()).as_document()
+
+    async def _apply(self, config: Config) -> Changes:
+        before, self._config = self._config, config
+        self._take_over(config.daemon, before.daemon)
+        self._take_precautions(strict=False)
+        return await self._fleet.apply(config.tunnels, self.settings.drain_timeout)
+
+    def _take_precautions(self, *, strict: bool) -> None:
+        tunnels = self._config.tunnels
+        self._precautions.check_access(tunnels)
+        self._shared.allowance.limit = self._precautions.connections(
+            self.settings, tunnels, strict=strict
+        )
+
+    def _take_over(self, settings: DaemonSettings, before: DaemonSettings) -> None:
+        """Apply the table ``[daemon]``, where it differs from ``before``."""
+        self._shared.limit_starts(rate=settings.start_rate, burst=settings.start_burst)
+        self._front.settings = FrontSettings.of(settings)
+        self._hook.command = settings.on_state
+        self._reloader.watch_file(enabled=settings.watch_config)
+        # What an operator has chosen meanwhile stays unless the file has changed.
+        old = before.log_level, before.log_format
+        if old != (settings.log_level, settings.log_format):
+            self._log_as(settings)
+
+    # What an operator may ask for (``ops/control.py``).
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """Let mapping ``name`` take no connections.
+
+        Raises:
+            UnknownMapping: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        self._manageable(name).pause()
+        return {}
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """Let mapping ``name`` take connections again.
+
+        Raises:
+            UnknownMapping: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        await self._manageable(name).resume()
+        return {}
+
+    async def drain(self, name: str) -> dict[str, Any]:
+        """Pause ``name`` and let its connections finish within ``drain_timeout``.
+
+        Returns:
+            How many connections were reset: ``{"cut": 0}``.
+
+        Raises:
+            UnknownMapping: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        mapping = self._manageable(name)
+        drained = mapping.drain(self.settings.drain_timeout)
+        cut = await unless(self._stop, drained)
+        return {"cut": cut or 0}
+
+    def _manageable(self, name: str) -> RunningMapping:
+        if self._stop.is_set():
+            raise ending()
+        return self._fleet.get(name)
 
     async def _serve_control(self, path: Path) -> None:
-        """Answer ``ssmtunneld status`` until cancelled."""
+        """Answer operators until cancelled."""
         # Sessions first: this library takes as long to import as one takes to start.
         with suppress(TimeoutError):
             async with asyncio.timeout(CONTROL_DELAY):
                 await self.ready.wait()
         control = await asyncio.to_thread(_import_control)
         try:
-            async with control.serve_control(path, control.make_app(self.status)):
+            async with control.serve_control(path, control.make_app(self)):
                 self._log.info("control.bound", path=str(path))
                 await asyncio.Event().wait()
         except OSError as error:
             self._log.warning("control.failed", path=str(path), reason=str(error))
 
-    def status(self) -> dict[str, Any]:
-        """Return the status document (``ops/status.py``)."""
+    # Observation.
+
+    def snapshot(self) -> DaemonStatus:
+        """Return how everything is at this moment."""
         now = asyncio.get_running_loop().time()
+        return self._status_with([mapping.status(now) for mapping in self._fleet], now)
+
+    async def survey(self) -> DaemonStatus:
+        """Return how everything is, as :meth:`snapshot`, without holding up the loop.
+
+        For whoever asks every second: 500 mappings take some 50 ms. Cancelling is safe.
+        """
+        loop = asyncio.get_running_loop()
+        found: list[MappingStatus] = []
+        for mapping in self.mappings:
+            found.append(mapping.status(loop.time()))
+            if len(found) % SURVEY_BATCH == 0:
+                await asyncio.sleep(0)
+        return self._status_with(found, loop.time())
+
+    def _status_with(self, mappings: list[MappingStatus], now: float) -> DaemonStatus:
         return daemon_status(
             pid=os.getpid(),
             config=str(self._config.source.resolve()),
             uptime=now - self._started,
-            mappings=tuple(mapping.status(now) for mapping in self.mappings),
-        ).as_document()
+            draining=self._stop.is_set(),
+            mappings=tuple(mappings),
+        )
 
-    def _on_network(self, kind: str) -> None:
-        """Check all links; try again at once where the machine is somewhere else."""
-        self._log.info("network.changed", kind=kind)
-        for mapping in self.mappings:
-            if kind == "route":
-                mapping.pool.check()
-            else:
-                mapping.pool.retry_now()
+    def status(self) -> dict[str, Any]:
+        """Return the status document (``ops/status.py``)."""
+        return self.snapshot().as_document()
 
-    def _give_up(self) -> NoReturn:
-        raise SsmtunneldError("no mapping can listen on its addresses")
+    def readings(self) -> Mapping[str, Reading]:
+        """Return the counters of all mappings; asked every second."""
+        return {mapping.tunnel.name: mapping.reading() for mapping in self._fleet}
 
-    async def _announce(self) -> None:
-        for mapping in self.mappings:
-            if mapping.tunnel.required and mapping.tunnel.warm:
-                await mapping.pool.wait_ready()
-        self.ready.set()
-        self._log.info("daemon.ready")
+    def _is_alive(self) -> bool:
+        if self._stop.is_set():
+            return True
+        return all(m.server.accepting for m in self._fleet if m.server.bound)
 
-    async def _drain(self) -> None:
-        """End politely; at once if asked to stop again."""
-        async with asyncio.TaskGroup() as tasks:
-            farewell = tasks.create_task(self._say_farewell(), name="farewell")
-            forced = tasks.create_task(self._force.wait(), name="force")
-            await asyncio.wait({farewell, forced}, return_when="FIRST_COMPLETED")
-            farewell.cancel()
-            forced.cancel()
-
-    async def _say_farewell(self) -> None:
-        budget = self._config.daemon.drain_timeout
-        self._log.info("daemon.draining", budget=budget)
-        # Beyond connections there are sessions to end.
-        self._manager.notifier.stopping(budget + STOPPING_MARGIN)
-        async with asyncio.TaskGroup() as tasks:
-            drains = [
-                tasks.create_task(m.server.drain(budget), name=m.tunnel.name)
-                for m in self.mappings
-            ]
-        cut = sum(drain.result() for drain in drains)
-        if cut:
-            self._log.warning("connections.cut", count=cut)
-        async with asyncio.TaskGroup() as tasks:
-            for mapping in self.mappings:
-                tasks.create_task(mapping.pool.stop(), name=mapping.tunnel.name)
+    def _sentence(self) -> str:
+        found = self.snapshot().mappings
+        ready = sum(m.state is MappingState.READY for m in found)
+        troubles = [m for m in found if m.reason]
+        sentence = f"{len(found)} tunnels, {ready} ready"
+        if troubles:
+            first = troubles[0]
+            sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
+        if self._reloader.refusal:
+            refusal = self._reloader.refusal
+            sentence += f"; the changed configuration is refused: {refusal}"
+        return sentence
 
 
 def _import_control() -> ModuleType:
@@ -233,60 +354,3 @@ def _import_control() -> ModuleType:
 
 def _wall_clock() -> float:
     return time.time_ns() / 1e9
-
-
-@contextmanager
-def stop_on_signals(daemon: Daemon) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop ``daemon``: once to drain, twice to end at once."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def run_daemon(config: Config) -> None:
-    """Run the daemon until a signal ends it; uvloop where it imports.
-
-    Raises:
-        SsmtunneldError: It could not start.
-    """
-    # Before anything else opens files: descriptors are passed by number.
-    manager = ServiceManager.of(os.environ, os.getpid())
-    raise_file_limit()
-
-    async def main() -> None:
-        with claim_instance(config.source) as instance:
-            if instance is None:
-                get_log().warning("daemon.not_alone", config=str(config.source))
-            daemon = Daemon(config, instance, manager)
-            with stop_on_signals(daemon):
-                await daemon.run()
-
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(main())
-
-
-def raise_file_limit() -> None:
-    """Let this process open as many files as it may.
-
-    A mapping takes two and each connection one more, but the usual limit is 1024, for
-    the sake of programs that call select().
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems refuse "unlimited"; then the limit stays what it was.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes an event loop: uvloop's, or ``None`` for the default."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional: it has no wheels for some platforms
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

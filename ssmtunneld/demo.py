@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon, stop_on_signals
+from ssmtunneld.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.process import stop_on_signals
 
 _SSH_PORT: Final = 22
 _PAGE: Final = """<!doctype html>

@@ -6,6 +6,7 @@
     ├── LocalProtocolError        our own code broke a rule: a bug, please report it
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
+    ├── UnknownMapping            the daemon runs no tunnel of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
         │   ├── LinkUnreachable       no connection could be made
@@ -21,6 +22,7 @@
         │   ├── Throttled             too many calls
         │   ├── ServiceUnavailable    the service failed, or could not be reached
         │   ├── TargetNotConnected    no agent answers for the target
+        │   │   └── TargetNotFound        nothing online matches it
         │   ├── AccessDenied          IAM says no
         │   ├── CredentialsUnusable   none, expired, or a human must log in
         │   └── RequestRejected       the request itself is wrong: a setting must change
@@ -33,6 +35,8 @@ A class says what follows (``recovery``), an instance holds the evidence, ``str(
 makes one sentence of what happened and why, and ``advice`` says what to do about it.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum, auto
 from typing import ClassVar
 
@@ -107,6 +111,29 @@ class AddressInUse(SsmtunneldError):
         return f"cannot listen on {self.address}: {self.reason}{held}"
 
 
+class UnknownMapping(SsmtunneldError):
+    """The daemon runs no tunnel of that name.
+
+    Args:
+        name: The name.
+        known: The names that there are.
+    """
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        super().__init__(name)
+        self.name = name
+        near = get_close_matches(name, known, n=3)
+        self.advice = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "ssmtunneld status lists all tunnels"
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"there is no tunnel called {self.name!r}"
+
+
 class TunnelError(SsmtunneldError):
     """Something happened to one tunnel."""
 
@@ -175,7 +202,8 @@ class LinkRefused(LinkError):
         if status in {401, 403}:
             self.advice = (
                 "allow ssmmessages:OpenDataChannel on "
-                "arn:aws:ssm:*:*:session/${aws:userid}-* in the caller's IAM policy"
+                "arn:aws:ssm:*:*:session/${aws:userid}-* in the caller's IAM policy "
+                "(see docs/iam.md#the-callers-own-sessions)"
             )
 
     @override
@@ -278,6 +306,14 @@ class TargetNotConnected(AwsError):
     """No agent answers for the target."""
 
     recovery = Recovery.WAIT
+
+
+class TargetNotFound(TargetNotConnected):
+    """Nothing that is online matches what stands for the target."""
+
+    @override
+    def __str__(self) -> str:
+        return self.message
 
 
 class AccessDenied(AwsError):

@@ -1,152 +1,297 @@
 """One tunnel of the configuration, at work: a server in front of a pool."""
 
 import asyncio
-import getpass
-import os
-import secrets
 import socket
-import ssl
-import time
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from ssmtunneld.aws.control import Control, Identity, SessionRequest
-from ssmtunneld.aws.ssm import ControlRegistry
-from ssmtunneld.config import Tunnel
+from ssmtunneld.backend import Backend
+from ssmtunneld.changes import needs_sessions
+from ssmtunneld.config import Address, Tunnel
 from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse
+from ssmtunneld.listener.admission import allowed_uids
 from ssmtunneld.listener.server import Server, ServerSettings
-from ssmtunneld.log import EventLog, get_log
+from ssmtunneld.log import get_log
+from ssmtunneld.ops.history import Reading
+from ssmtunneld.ops.probe import Prober, ProbeSettings
 from ssmtunneld.ops.status import MappingStatus, Subject, mapping_status
-from ssmtunneld.transport.ports import Buffers
-from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.tunnel.census import Census
-from ssmtunneld.tunnel.connect import Connector
-from ssmtunneld.tunnel.lifespan import Lifespan
-from ssmtunneld.tunnel.limiter import StartLimiter
-from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.race import unless
+from ssmtunneld.shared import Shared
+from ssmtunneld.transport.streams import StreamDuplex
+from ssmtunneld.tunnel.outlook import PoolRetired, PoolSnapshot
 from ssmtunneld.tunnel.pool import Pool
-from ssmtunneld.tunnel.session import Session, SessionSettings, Surroundings
-from ssmtunneld.version import __version__
+from ssmtunneld.tunnel.tally import Tally
 
 REBIND_INTERVAL: Final = 5.0
 """Seconds between attempts to listen on an address that another process holds."""
-REASON_LIMIT: Final = 256
-"""Characters of a session's reason (protocol 1.1)."""
-
-
-class TlsContexts:
-    """One TLS context per file of trusted certificates, made when first needed.
-
-    A context takes about a megabyte and tens of milliseconds, so mappings share it.
-    """
-
-    def __init__(self, environ_bundle: str | None) -> None:
-        self._environ_bundle = environ_bundle
-        self._contexts: dict[str | None, ssl.SSLContext] = {}
-
-    def get(self, ca_bundle: str | None) -> ssl.SSLContext:
-        """Return the context that trusts ``ca_bundle``, else ``AWS_CA_BUNDLE``."""
-        bundle = ca_bundle or self._environ_bundle
-        if bundle not in self._contexts:
-            self._contexts[bundle] = ssl.create_default_context(cafile=bundle)
-        return self._contexts[bundle]
-
-
-class Shared:
-    """What all mappings of a process have in common.
-
-    Args:
-        start_rate: StartSession calls per second, for each account and region.
-        start_burst: How many of them may come at once.
-        instance: Tells the sessions of this configuration from all others, also after
-            a restart; ``None`` to leave forgotten sessions alone.
-    """
-
-    def __init__(
-        self, *, start_rate: float, start_burst: int, instance: str | None = None
-    ) -> None:
-        self.controls = ControlRegistry()
-        self.tls = TlsContexts(os.environ.get("AWS_CA_BUNDLE"))
-        # Only jitter depends on it.
-        self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
-        self.instance = instance
-        self._start_rate = start_rate
-        self._start_burst = start_burst
-        self._limiters: dict[tuple[str | None, ...], StartLimiter] = {}
-        self._censuses: dict[Identity, Census] = {}
-
-    def limiter(self, identity: Identity) -> StartLimiter:
-        """Return the limiter of the identity's account and region."""
-        key = (identity.profile, identity.region, identity.endpoint_url)
-        if key not in self._limiters:
-            self._limiters[key] = StartLimiter(self._start_rate, self._start_burst)
-        return self._limiters[key]
-
-    def census(self, identity: Identity) -> Census:
-        """Return the identity's census."""
-        if identity not in self._censuses:
-            control = self.controls.get(identity)
-            self._censuses[identity] = Census(control, get_log())
-        return self._censuses[identity]
+SWITCH_PATIENCE: Final = 15.0
+"""Seconds that new connections go on using sessions with the settings of before, at
+most, until one with the new settings is ready."""
 
 
 class Mapping:
-    """One tunnel: its listeners, its sessions, and what joins them."""
+    """One tunnel: its listeners, its sessions, and what joins them.
+
+    Attributes:
+        tunnel: Its settings.
+        log: Bound to its name.
+        server: Its listeners and connections.
+        unbound: Why an address cannot be had; ``None`` while all are ours.
+        paused: Whether an operator wants no new connections.
+    """
 
     def __init__(
         self, tunnel: Tunnel, shared: Shared, inherited: Sequence[socket.socket] = ()
     ) -> None:
-        """Make the mapping; ``inherited`` sockets are used instead of its addresses."""
+        """Make the mapping; ``inherited`` sockets are used instead of its addresses.
+
+        They are not closed: connections wait in them while nobody accepts.
+        """
         self.tunnel = tunnel
         self.log = get_log(mapping=tunnel.name)
-        identity = identity_of(tunnel)
-        self._census = shared.census(identity)
-        self._mark = mark(shared.instance, tunnel.name)
-        self._lifespan = Lifespan(tunnel.max_session_age)
-        self.pool = Pool(
-            tunnel.name,
-            _session_factory(tunnel, shared, self._mark, self.log),
-            Policy(
-                warm=tunnel.warm,
-                max_sessions=tunnel.max_sessions,
-                streams_per_session=tunnel.streams_per_session,
-                idle_close=tunnel.idle_close,
-            ),
-            limiter=shared.limiter(identity),
-            random=shared.random,
-            log=self.log,
-            lifespan=self._lifespan,
-            respects_idle=tunnel.keep_alive is False,
-        )
+        self.unbound: AddressInUse | OSError | None = None
+        self.paused = False
+        self._shared = shared
+        self._inherited = tuple(inherited)
+        self._tally = Tally()
+        self._backend = Backend(tunnel, shared, log=self.log, tally=self._tally)
+        self._retired: list[Backend] = []
+        self._tasks: asyncio.TaskGroup | None = None
+        self._binding = asyncio.Lock()
+        self._stirred = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._begun = False
+        self._switched = asyncio.Event()
         self.server = Server(
             name=tunnel.name,
-            addresses=inherited or tunnel.listen,
+            addresses=self._addresses(tunnel),
             open_stream=self._open_stream,
-            settings=ServerSettings(
-                linger=tunnel.linger,
-                max_connections=tunnel.max_connections,
-                allow=tunnel.allow,
-                socket_mode=tunnel.socket_mode,
-            ),
+            settings=_server_settings(tunnel),
             log=self.log,
+            share=shared.allowance.join(tunnel.max_connections),
+        )
+        self.prober = Prober(
+            _probe_settings(tunnel),
+            self._open_probe,
+            self._wait_ready,
+            log=self.log,
+            random=shared.random,
         )
 
+    @property
+    def pool(self) -> Pool:
+        """The sessions that take new connections."""
+        return self._backend.pool
+
+    @property
+    def pools(self) -> list[Pool]:
+        """All that have sessions: before a change of settings, and now."""
+        return [backend.pool for backend in (*self._retired, self._backend)]
+
+    def _addresses(self, tunnel: Tunnel) -> Sequence[Address | socket.socket]:
+        return () if self.paused else self._inherited or tunnel.listen
+
     async def _open_stream(self) -> Duplex:
-        return await self.pool.open_stream(self.tunnel.connect_timeout)
+        loop = asyncio.get_running_loop()
+        timeout = self.tunnel.connect_timeout
+        deadline = loop.time() + timeout
+        while True:
+            try:
+                return await self.pool.open_stream(timeout)
+            except PoolRetired:
+                # Its successor is there already.
+                timeout = max(0.0, deadline - loop.time())
+
+    @property
+    def usable(self) -> bool:
+        """Whether a session is ready, and its destination too as far as is known."""
+        return self.pool.ready and self.prober.usable
+
+    async def wait_usable(self) -> None:
+        """Return once the mapping is ready for connections. Cancelling is safe."""
+        await self._wait_ready()
+        await self.prober.wait_usable()
+
+    async def _wait_ready(self) -> None:
+        # Whichever backend's the session is.
+        while not self.pool.ready:
+            self._switched.clear()
+            await unless(self._switched, self.pool.wait_ready())
+
+    def _open_probe(self) -> StreamDuplex | None:
+        return self.pool.open_probe()
+
+    # Life.
 
     async def bind(self) -> bool:
-        """Listen on the mapping's addresses; say in the log if that is impossible."""
-        try:
-            await self.server.bind()
-        except (AddressInUse, OSError) as error:
-            advice = error.advice if isinstance(error, AddressInUse) else ""
-            self.log.error("listener.failed", reason=str(error), advice=advice)
-            return False
-        for address in self.server.bound:
-            self.log.info("listener.bound", address=address)
+        """Listen on the mapping's addresses; say in the log if that is impossible.
+
+        Cancelling is safe.
+        """
+        async with self._binding:
+            try:
+                names = await self.server.bind()
+            except (AddressInUse, OSError) as error:
+                self.unbound = error
+                advice = error.advice if isinstance(error, AddressInUse) else ""
+                self.log.error("listener.failed", reason=str(error), advice=advice)
+                self._stirred.set()
+                return False
+            self.unbound = None
+        for name in names:
+            self.log.info("listener.bound", address=name)
+        self._opened.set()
         return True
+
+    async def run(self) -> None:
+        """Serve until cancelled; keep trying to listen where that is impossible.
+
+        No session is started before every address is ours (design D10). Cancelling
+        resets all connections and terminates all sessions.
+        """
+        name = self.tunnel.name
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._keep_bound(), name=f"{name} addresses")
+            self._tasks.create_task(self.server.serve(), name=f"{name} server")
+            self._tasks.create_task(self._begin(), name=f"{name} sessions")
+            self._tasks.create_task(self.prober.run(), name=f"{name} probe")
+
+    async def _keep_bound(self) -> None:
+        while True:
+            while self.server.complete:
+                self._stirred.clear()
+                await self._stirred.wait()
+            await asyncio.sleep(REBIND_INTERVAL)
+            if not self.server.complete:
+                await self.bind()
+
+    async def _begin(self) -> None:
+        await self._opened.wait()
+        self._begun = True
+        await self._keep(self._backend)
+
+    async def _keep(self, backend: Backend) -> None:
+        await backend.run()
+        self._retired.remove(backend)
+
+    async def end(self, budget: float) -> int:
+        """Give addresses back, let connections finish, end all sessions.
+
+        Cancel :meth:`run` afterwards.
+
+        Args:
+            budget: Seconds that connections have to finish; then they are reset.
+
+        Returns:
+            How many were reset.
+        """
+        cut = await self.server.drain(budget)
+        async with asyncio.TaskGroup() as tasks:
+            for pool in self.pools:
+                tasks.create_task(pool.stop(), name=self.tunnel.name)
+        return cut
+
+    # Changes.
+
+    def release(self, tunnel: Tunnel) -> None:
+        """Give back the addresses that ``tunnel`` does not have."""
+        if not self._inherited:
+            kept = [a for a in self.server.addresses if a in tunnel.listen]
+            self.server.addresses = kept
+
+    async def apply(self, tunnel: Tunnel) -> None:
+        """Take over other settings; what has not changed is not touched.
+
+        Where they need other sessions, returns when these take the new connections:
+        once one is ready, or in trouble, or after ``SWITCH_PATIENCE``. Connections that
+        are open keep their sessions until they end. An address that cannot be had is
+        tried again while the mapping runs.
+        """
+        before, self.tunnel = self.tunnel, tunnel
+        self.server.settings = _server_settings(tunnel)
+        self.prober.settings = _probe_settings(tunnel)
+        self.server.addresses = self._addresses(tunnel)
+        await self.bind()
+        if needs_sessions(before, tunnel):
+            await self._replace_sessions(tunnel)
+        else:
+            self._backend.tunnel = tunnel
+
+    async def _replace_sessions(self, tunnel: Tunnel) -> None:
+        old = self._backend
+        new = Backend(
+            tunnel, self._shared, log=self.log, tally=self._tally, first=False
+        )
+        new.resting = self.paused
+        if self._tasks is None or not self._begun:
+            self._use(new)  # the old one has no sessions
+            return
+        self._tasks.create_task(self._keep(new), name=f"{tunnel.name} sessions")
+        try:
+            if old.pool.ready and tunnel.warm and not self.paused:
+                await _settle(new.pool, min(SWITCH_PATIENCE, tunnel.connect_timeout))
+        finally:
+            self._use(new)
+            self._retired.append(old)
+            old.pool.retire()
+
+    def _use(self, backend: Backend) -> None:
+        self._backend = backend
+        self._switched.set()
+        self.prober.reset()
+
+    def pause(self) -> None:
+        """Take no new connections until :meth:`resume`; idempotent.
+
+        Addresses are given back: whoever connects is refused. Inherited sockets belong
+        to the service manager: whoever connects waits in them. Connections go on, and
+        sessions are given up once no connection needs them.
+        """
+        if self.paused:
+            return
+        self.paused = True
+        self._resumed.clear()
+        self.server.addresses = self._addresses(self.tunnel)
+        self._backend.resting = True
+        self.log.info("mapping.paused")
+
+    async def resume(self) -> None:
+        """Take connections again; idempotent. Ends a :meth:`drain` without harm."""
+        if not self.paused:
+            return
+        self.paused = False
+        self._resumed.set()
+        self._backend.resting = False
+        self.server.addresses = self._addresses(self.tunnel)
+        self.log.info("mapping.resumed")
+        await self.bind()
+
+    async def drain(self, budget: float) -> int:
+        """Pause, let connections finish, then reset those that did not.
+
+        Returns when all sessions are over, or when the mapping is resumed meanwhile.
+
+        Args:
+            budget: Seconds that connections have to finish.
+
+        Returns:
+            How many connections were reset.
+        """
+        self.pause()
+        return await unless(self._resumed, self._drain(budget)) or 0
+
+    async def _drain(self, budget: float) -> int:
+        cut = await self.server.finish(budget)
+        self.log.info("mapping.drained", cut=cut)
+        for pool in self.pools:
+            await pool.emptied()
+        return cut
+
+    # Observation.
 
     def status(self, now: float) -> MappingStatus:
         """Return how the mapping is at ``now``, on the loop's clock."""
@@ -157,99 +302,52 @@ class Mapping:
             target=tunnel.target,
             destination=f"{tunnel.host or 'localhost'}{port}",
             required=tunnel.required,
-            warm=tunnel.warm,
-            pool=self.pool.snapshot(),
+            pool=self._snapshot(),
+            login=self._backend.login,
             server=self.server,
+            unbound=self.unbound,
+            paused=self.paused,
+            probe=self.prober.status(now),
         )
         return mapping_status(subject, now)
 
-    async def run(self, *, bound: bool) -> None:
-        """Serve until cancelled; keep trying to listen where that failed at first."""
-        while not bound:
-            await asyncio.sleep(REBIND_INTERVAL)
-            bound = await self.bind()
-        name = self.tunnel.name
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.pool.run(), name=f"{name} pool")
-            tasks.create_task(self.server.serve(), name=f"{name} server")
-            tasks.create_task(self._take_census(), name=f"{name} census")
+    def _snapshot(self) -> PoolSnapshot:
+        snapshot = self.pool.snapshot()
+        if not self._retired:
+            return snapshot
+        older = [m for old in self._retired for m in old.pool.snapshot().members]
+        return replace(snapshot, members=(*older, *snapshot.members))
 
-    async def _take_census(self) -> None:
-        """End what a daemon before us left, and learn how old sessions may become."""
-        if not self._mark:
-            return
-        await self.pool.wait_ready()
-        limit = await self._census.terminate_orphans(
-            self.tunnel.target, self._mark, self.pool.owns
-        )
-        if limit is not None:
-            self._lifespan.tell(limit)
+    def reading(self) -> Reading:
+        """Return what the status page plots; asked every second."""
+        sent, received = self.server.moved()
+        return Reading(sent, received, self.pool.rtt)
 
 
-def identity_of(tunnel: Tunnel) -> Identity:
-    """Return who a tunnel is towards AWS."""
-    return Identity(
-        profile=tunnel.profile,
-        region=tunnel.region,
-        endpoint_url=tunnel.endpoint_url,
-        ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
-        ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
+async def _settle(pool: Pool, patience: float) -> None:
+    """Wait until a session is ready or in trouble, for a while."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await pool.wait_for(lambda: pool.ready or pool.trouble is not None)
+
+
+def _server_settings(tunnel: Tunnel) -> ServerSettings:
+    return ServerSettings(
+        linger=tunnel.linger,
+        max_connections=tunnel.max_connections,
+        allow=tunnel.allow,
+        allow_uids=allowed_uids(tunnel.allow_users),
+        socket_mode=tunnel.socket_mode,
     )
 
 
-def mark(instance: str | None, name: str) -> str:
-    """Return what the reasons of a mapping's sessions end with; empty for none."""
-    return f"[{instance}/{name}]" if instance else ""
-
-
-def default_reason(name: str) -> str:
-    """Return what a session of mapping ``name`` says of itself in the audit log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = str(os.getuid())
-    host = socket.gethostname().partition(".")[0]
-    return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
-
-
-def _session_factory(
-    tunnel: Tunnel, shared: Shared, its_mark: str, log: EventLog
-) -> Callable[[int, Callable[[], None]], Session]:
-    reason = tunnel.reason or default_reason(tunnel.name)
-    request = SessionRequest.port_forward(
-        tunnel.target,
-        tunnel.port,
-        tunnel.host,
-        document=tunnel.document,
-        parameters=tunnel.parameters,
-        reason=f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip(),
-    )
-    settings = SessionSettings(
-        keep_alive=tunnel.keep_alive or None,
-        buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
-    )
-    world = _surroundings(tunnel, shared, log)
-
-    def make(number: int, changed: Callable[[], None]) -> Session:
-        return Session(number, request, world, settings, log=log, changed=changed)
-
-    return make
-
-
-def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
-    identity = identity_of(tunnel)
-    control: Control = shared.controls.get(identity)
-    connector = Connector(
-        control,
-        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
-        lambda: shared.tls.get(identity.ca_bundle),
-        log,
-    )
-    return Surroundings(
-        control=control,
-        connect=connector.connect,
-        random=shared.random,
-        new_id=lambda: os.urandom(16),
-        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
-        calling=shared.limiter(identity).calling,
+def _probe_settings(tunnel: Tunnel) -> ProbeSettings | None:
+    if tunnel.probe is None:
+        return None
+    return ProbeSettings(
+        tunnel.probe,
+        tunnel.probe_interval,
+        tunnel.probe_timeout,
+        host=tunnel.host or "localhost",
+        expected=tunnel.warm > 0 and tunnel.keep_alive is not False,
     )

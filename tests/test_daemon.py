@@ -4,21 +4,14 @@ What needs a whole data path is in ``tests/integration``.
 """
 
 import asyncio
-import os
-import signal
 import socket
-import sys
 
 import pytest
-import structlog
-import uvloop
 
-from ssmtunneld.config import load_config, parse_config
-from ssmtunneld.daemon import Daemon, loop_factory, run_daemon
+from ssmtunneld.config import parse_config
+from ssmtunneld.daemon import Daemon
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.instance import instance_name
 from ssmtunneld.ops.systemd import Notifier, ServiceManager
-from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
 from tests.integration.world import configuration, emulator, running, statuses, tunnel
 
@@ -138,50 +131,3 @@ async def test_the_service_manager_is_told_how_we_are(events, tmp_path):
                 assert stopping.endswith("EXTEND_TIMEOUT_USEC=20000000")
     assert [line["name"] for line in events.find("socket.unused")] == ["nobody"]
     manager.notifier.close()
-
-
-class SignalOnceReady:
-    """A structlog processor that keeps all names, and kills us when we are ready."""
-
-    def __init__(self, number):
-        self.names = []
-        self._number = number
-
-    def __call__(self, _logger, _method, event):
-        if "component" not in event:  # the emulator's
-            self.names.append(event["event"])
-        if event["event"] == "daemon.ready":
-            os.kill(os.getpid(), self._number)
-        raise structlog.DropEvent
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_a_signal_and_gives_the_signals_back(
-    tmp_path, monkeypatch, number
-):
-    path = tmp_path / "config.toml"
-    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
-    process = SignalOnceReady(number)
-    before = structlog.get_config()
-    structlog.configure(processors=[process])
-    try:
-        with EmulatorThread() as service:
-            path.write_text(configuration(service.endpoint_url, tunnel("x", port=1)))
-            for name, value in service.environment.items():
-                monkeypatch.setenv(name, value)
-            run_daemon(load_config(path, {}))
-            assert {s["status"] for s in service.sessions()} == {"Terminated"}
-            (reason,) = [s["reason"] for s in service.sessions()]
-    finally:
-        structlog.configure(**before)
-    assert process.names[-1] == "daemon.stopped"
-    assert "daemon.not_alone" not in process.names
-    assert reason.startswith("ssmtunneld/")
-    assert reason.endswith(f"[{instance_name(path)}/x]")
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-
-
-def test_the_loop_is_uvloops_where_it_imports(monkeypatch):
-    assert loop_factory() is uvloop.new_event_loop
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert loop_factory() is None

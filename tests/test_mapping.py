@@ -3,26 +3,13 @@
 Whole mappings at work are in ``tests/integration``.
 """
 
-import getpass
-import os
-import socket
-import ssl
-
 import pytest
 
-from ssmtunneld import __version__, mapping
-from ssmtunneld.aws.control import Identity
 from ssmtunneld.config import parse_config
-from ssmtunneld.mapping import (
-    Mapping,
-    Shared,
-    TlsContexts,
-    default_reason,
-    identity_of,
-    mark,
-)
+from ssmtunneld.mapping import Mapping
+from ssmtunneld.shared import Shared
 from tests.integration import world
-from tests.integration.world import emulator, tunnel
+from tests.integration.world import tunnel
 
 
 @pytest.fixture(autouse=True)
@@ -41,89 +28,6 @@ def tunnels(*tables):
     return parse_config("\n".join(tables), "test.toml", {}).tunnels
 
 
-def test_an_identity_is_all_that_decides_whom_aws_sees(tmp_path):
-    bundle = tmp_path / "ca.pem"
-    bundle.touch()
-    plain, full = tunnels(
-        tunnel("plain", port=1),
-        tunnel(
-            "full",
-            listen="127.0.0.1:1",
-            port=1,
-            profile="prod",
-            region="eu-west-1",
-            endpoint_url="https://ssm.example",
-            ssmmessages_endpoint="data.example",
-            ca_bundle=str(bundle),
-        ),
-    )
-    assert identity_of(plain) == Identity()
-    assert identity_of(full) == Identity(
-        "prod", "eu-west-1", "https://ssm.example", "data.example", str(bundle)
-    )
-
-
-async def test_mappings_of_one_identity_share_a_client_a_census_and_an_allowance(
-    shared,
-):
-    one, two, elsewhere = (
-        Identity(region="eu-west-1"),
-        Identity(region="eu-west-1", ca_bundle="other.pem"),
-        Identity(region="us-east-1"),
-    )
-    assert shared.controls.get(one) is shared.controls.get(Identity(region="eu-west-1"))
-    assert shared.census(one) is shared.census(one)
-    assert shared.census(one) is not shared.census(two)
-    # The allowance belongs to the account, whatever certificates are trusted.
-    assert shared.limiter(one) is shared.limiter(two)
-    assert shared.limiter(one) is not shared.limiter(elsewhere)
-
-
-def test_a_tls_context_is_made_once_for_each_file_of_certificates(tmp_path):
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("")
-    contexts = TlsContexts(None)
-    assert contexts.get(None) is contexts.get(None)
-    assert contexts.get(None).verify_mode is ssl.CERT_REQUIRED
-    with pytest.raises(ssl.SSLError):
-        contexts.get(str(bundle))  # it holds no certificate
-    with pytest.raises(ssl.SSLError):
-        TlsContexts(str(bundle)).get(None)
-
-
-def test_a_session_says_who_opened_it():
-    host = socket.gethostname().partition(".")[0]
-    user = f"{getpass.getuser()}@{host}"
-    assert default_reason("db") == f"ssmtunneld/{__version__} {user} tunnel db"
-
-
-def test_a_user_without_a_name_is_a_number(monkeypatch):
-    def nobody():
-        raise KeyError
-
-    monkeypatch.setattr(getpass, "getuser", nobody)
-    assert f" {os.getuid()}@" in default_reason("db")
-
-
-def test_a_mark_tells_the_daemon_and_the_tunnel():
-    assert mark("0123456789ab", "db") == "[0123456789ab/db]"
-    assert mark(None, "db") == ""
-
-
-@pytest.mark.parametrize("length", [10, 256])
-async def test_a_reason_of_ones_own_leaves_room_for_the_mark(length):
-    async with world.logging(), emulator() as service:
-        text = world.configuration(
-            service.endpoint_url, tunnel("db", port=1, reason="r" * length)
-        )
-        async with world.running(text, instance="0123456789ab"):
-            pass
-        (session,) = service.sessions
-    own, _, end = session.request.reason.rpartition(" ")
-    assert end == "[0123456789ab/db]"
-    assert own == "r" * min(length, mapping.REASON_LIMIT - len(end) - 1)
-
-
 async def test_what_is_no_taken_address_is_told_as_well(shared, tmp_path):
     (tmp_path / "file").touch()
     listen = f"unix:{tmp_path}/file/db.sock"
@@ -132,15 +36,3 @@ async def test_what_is_no_taken_address_is_told_as_well(shared, tmp_path):
         assert not await Mapping(only, shared).bind()
     (line,) = events.find("listener.failed", mapping="db", level="error")
     assert str(tmp_path) in line["reason"]
-
-
-async def test_the_age_that_the_service_allows_is_learned_from_it():
-    async with world.logging() as events, emulator(max_duration=3600) as service:
-        text = world.configuration(service.endpoint_url, tunnel("db", port=1))
-        async with world.running(text, instance="0123456789ab") as daemon:
-            (only,) = daemon.mappings
-            await events.wait_for("emulator.api_called", operation="DescribeSessions")
-            # The rest of the census is a turn of the loop or two away.
-            while only._lifespan.limit is None:
-                await world.asyncio.sleep(0)
-            assert only._lifespan.limit == pytest.approx(3600)

@@ -25,12 +25,21 @@ def run(
     """Run the daemon in the foreground, until SIGTERM or SIGINT.
 
     The first signal lets connections finish, within drain_timeout; a second one ends
-    them. Service managers start this command.
+    them. SIGHUP reads the configuration again. Service managers start this command.
     """
-    from ssmtunneld.daemon import run_daemon
-    from ssmtunneld.ops import logs
+    from ssmtunneld.signals import Signals
 
-    config = load(config_path)
-    settings = config.daemon
-    logs.configure(log_level or settings.log_level, log_format or settings.log_format)
-    run_daemon(config)
+    # Before what takes long: a signal that comes meanwhile must not be lost.
+    with Signals() as signals:
+        from ssmtunneld.config import DaemonSettings
+        from ssmtunneld.ops import logs
+        from ssmtunneld.process import run_daemon
+
+        def log_as(settings: DaemonSettings) -> None:
+            logs.configure(
+                log_level or settings.log_level, log_format or settings.log_format
+            )
+
+        config = load(config_path)
+        log_as(config.daemon)
+        run_daemon(config, signals, log_as)

@@ -19,8 +19,9 @@ def launch(*arguments, **environ):
 
 @contextlib.contextmanager
 def running(path, text, *options, **environ):
-    """Run a daemon from configuration ``text``, written to ``path``."""
-    path.write_text(text)
+    """Run a daemon from configuration ``text``, written to ``path`` unless None."""
+    if text is not None:
+        path.write_text(text)
     program = launch("run", "--config", path, *options, **environ)
     try:
         yield program

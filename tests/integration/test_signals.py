@@ -1,12 +1,16 @@
 """How a daemon process ends, and how two of them share a machine."""
 
 import asyncio
+import os
+import pty
 import signal
+import sys
 
 import pytest
 
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.processes import await_line, await_port, lines_of, running
+from tests.integration.traffic import all_go_on, talking
 from tests.integration.world import (
     ask,
     configuration,
@@ -52,6 +56,48 @@ async def test_a_signal_lets_a_transfer_finish_and_ends_with_0(
             assert lines_of(program, "connections.cut") == []
             assert len(lines_of(program)) == len(program.log().splitlines())
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def test_a_terminal_that_is_closed_ends_what_was_started_from_it(
+    service, tmp_path
+):
+    """SIGHUP means a reload, but not when its terminal has gone."""
+    controller, terminal = pty.openpty()
+    path = tmp_path / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("x", port=1)))
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ssmtunneld",
+            *("run", "--config", str(path), *JSON),
+            env={**os.environ, **service.environment},
+            stdin=terminal,
+            stderr=log,
+            start_new_session=True,
+        )
+    os.close(terminal)
+    try:
+        ready = '"daemon.ready"'
+        await await_text(tmp_path / "log", ready)
+        process.send_signal(signal.SIGHUP)
+        await await_text(tmp_path / "log", '"reload.applied"')
+        os.close(controller)
+        process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(60):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def await_text(path, text):
+    """Return when ``text`` is in the file at ``path``."""
+    async with asyncio.timeout(60):
+        while text not in await in_thread(path.read_text):
+            pass
 
 
 async def test_a_second_signal_ends_the_daemon_at_once(service, tmp_path):
@@ -115,3 +161,56 @@ async def test_a_daemon_ends_what_the_killed_one_before_it_left(service, tmp_pat
         assert orphaned == left
         assert await in_thread(program.stop) == 0
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def test_fifty_busy_connections_finish_within_the_drain_budget(service, tmp_path):
+    async with destination() as port:
+        tunnels = [tunnel(name, port=port) for name in "abcde"]
+        text = configuration(
+            service.endpoint_url, *tunnels, drain_timeout=120, start_burst=100
+        )
+        path = tmp_path / "config.toml"
+        with running(path, text, *JSON, **service.environment) as program:
+            await in_thread(await_line, program, "daemon.ready")
+            ports = [await_port(program, name) for name in "abcde"]
+            async with talking(ports, 10) as talkers:
+                program.process.send_signal(signal.SIGTERM)
+                await in_thread(await_line, program, "daemon.draining")
+                for local in ports:
+                    with pytest.raises(ConnectionRefusedError):
+                        await echoes(local)
+                # None of them notices before it has finished of its own will.
+                await all_go_on(talkers)
+                assert program.process.poll() is None
+            assert await in_thread(program.process.wait, 60) == 0
+            assert lines_of(program, "connections.cut") == []
+            assert lines_of(program)[-1]["event"] == "daemon.stopped"
+    sessions = service.sessions()
+    assert len(sessions) >= 5
+    assert {s["status"] for s in sessions} == {"Terminated"}
+
+
+async def test_fifty_busy_connections_are_reset_at_the_end_of_the_budget(
+    service, tmp_path
+):
+    async with destination() as port:
+        tunnels = [tunnel(name, port=port) for name in "abcde"]
+        text = configuration(
+            service.endpoint_url, *tunnels, drain_timeout=1, start_burst=100
+        )
+        path = tmp_path / "config.toml"
+        with running(path, text, *JSON, **service.environment) as program:
+            await in_thread(await_line, program, "daemon.ready")
+            ports = [await_port(program, name) for name in "abcde"]
+            async with talking(ports, 10, until_reset=True) as talkers:
+                program.process.send_signal(signal.SIGTERM)
+                cut = await in_thread(await_line, program, "connections.cut")
+                assert cut["count"] == 50
+                async with asyncio.timeout(60):
+                    for talker in talkers:
+                        await talker.reset.wait()
+            assert await in_thread(program.process.wait, 60) == 0
+            assert lines_of(program)[-1]["event"] == "daemon.stopped"
+    sessions = service.sessions()
+    assert len(sessions) >= 5
+    assert {s["status"] for s in sessions} == {"Terminated"}

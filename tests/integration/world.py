@@ -124,9 +124,9 @@ def emulator(**settings):
 
 
 @asynccontextmanager
-async def running(text, *, instance=None, ready=True):
+async def running(text, *, source="test.toml", ready=True, **parts):
     """Run a daemon from configuration ``text``; whatever happens, it must end."""
-    daemon = Daemon(parse_config(text, Path("test.toml"), {}), instance)
+    daemon = Daemon(parse_config(text, Path(source), {}), **parts)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(daemon.run(), name="daemon")
         try:

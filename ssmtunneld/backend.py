@@ -1,0 +1,247 @@
+"""The sessions of one mapping, for as long as one set of settings holds.
+
+A change of what decides about sessions means another backend; the one before it keeps
+its connections until they end.
+"""
+
+import asyncio
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from ssmtunneld.aws.control import Control, Identity, SessionRequest
+from ssmtunneld.config import Tunnel
+from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.errors import TunnelError
+from ssmtunneld.log import EventLog
+from ssmtunneld.shared import Shared
+from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.websocket import Liveness
+from ssmtunneld.tunnel.aim import Aim, FixedAim, SearchedAim
+from ssmtunneld.tunnel.connect import Connector
+from ssmtunneld.tunnel.lifespan import Lifespan
+from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.tunnel.pool import Pool
+from ssmtunneld.tunnel.session import Session
+from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
+from ssmtunneld.tunnel.tally import Tally
+from ssmtunneld.version import __version__
+
+REASON_LIMIT: Final = 256
+"""Characters of a session's reason (protocol 1.1)."""
+
+
+class Backend:
+    """A pool of sessions, and what it is made from.
+
+    Args:
+        tunnel: The settings.
+        shared: What it uses of the process.
+        log: Bound to the mapping.
+        tally: Where the mapping's sessions are counted.
+        first: Whether no other backend of this mapping was before this one. Only then
+            can there be sessions that a daemon before us left behind.
+    """
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        shared: Shared,
+        *,
+        log: EventLog,
+        tally: Tally,
+        first: bool = True,
+    ) -> None:
+        self._tunnel = tunnel
+        self._shared = shared
+        self._first = first
+        self._resting = False
+        self._mark = mark(shared.instance, tunnel.name)
+        self._lifespan = Lifespan(tunnel.max_session_age)
+        self._aim = _aim(tunnel, shared, log)
+        self._login = shared.controls.get(identity_of(tunnel)).login
+        self.pool = Pool(
+            tunnel.name,
+            self._session_factory(log),
+            self._policy(),
+            random=shared.random,
+            log=log,
+            lifespan=self._lifespan,
+            respects_idle=tunnel.keep_alive is False,
+            tally=tally,
+        )
+        if isinstance(self._aim, SearchedAim):
+            self._aim.count_by(lambda: self.pool.targets)
+
+    @property
+    def tunnel(self) -> Tunnel:
+        """The settings; may be replaced by others that need no new session."""
+        return self._tunnel
+
+    @tunnel.setter
+    def tunnel(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self._lifespan.configure(tunnel.max_session_age)
+        self.pool.policy = self._policy()
+
+    @property
+    def resting(self) -> bool:
+        """Whether sessions are given up as soon as no connection needs them."""
+        return self._resting
+
+    @resting.setter
+    def resting(self, resting: bool) -> None:
+        self._resting = resting
+        self.pool.policy = self._policy()
+
+    async def run(self) -> None:
+        """Keep the sessions until cancelled, or until retired and the last one is over.
+
+        Cancelling terminates all of them.
+        """
+        self._shared.pools.add(self.pool)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                name = self._tunnel.name
+                aside = [tasks.create_task(self._take_census(), name=f"{name} census")]
+                attending = self._attend_login()
+                aside.append(tasks.create_task(attending, name=f"{name} login"))
+                if isinstance(self._aim, SearchedAim):
+                    following = self._aim.follow(self.pool)
+                    aside.append(tasks.create_task(following, name=f"{name} target"))
+                await self.pool.run()
+                for task in aside:
+                    task.cancel()
+        finally:
+            self._shared.pools.discard(self.pool)
+
+    @property
+    def login(self) -> TunnelError | None:
+        """Why nobody can act as the tunnel's identity; None if somebody can."""
+        return self._login.trouble
+
+    async def _attend_login(self) -> None:
+        with self._login.telling(self.pool.retry_now):
+            await self._login.attend()
+
+    async def _take_census(self) -> None:
+        """End what a daemon before us left, and learn how old sessions may become."""
+        if not self._mark:
+            return
+        await self.pool.wait_ready()
+        census = self._shared.census(identity_of(self._tunnel))
+        for target in self.pool.targets:
+            limit = await census.terminate_orphans(
+                target, self._mark if self._first else "", self._shared.owns
+            )
+            if limit is not None:
+                self._lifespan.tell(limit)
+
+    def _policy(self) -> Policy:
+        tunnel = self._tunnel
+        policy = Policy(
+            warm=tunnel.warm,
+            max_sessions=tunnel.max_sessions,
+            streams_per_session=tunnel.streams_per_session,
+            idle_close=tunnel.idle_close,
+        )
+        if self._resting:
+            policy = replace(policy, warm=0, spare=False, idle_close=0.0)
+        return policy
+
+    def _session_factory(
+        self, log: EventLog
+    ) -> Callable[[int, Callable[[], None]], Session]:
+        tunnel = self._tunnel
+        settings = SessionSettings(
+            keep_alive=tunnel.keep_alive or None,
+            buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
+        )
+        world = _surroundings(tunnel, self._shared, log)
+
+        def make(number: int, changed: Callable[[], None]) -> Session:
+            request = _request(self._tunnel, self._mark)
+            return Session(
+                number,
+                request,
+                world,
+                settings,
+                log=log,
+                changed=changed,
+                aim=self._aim,
+            )
+
+        return make
+
+
+def identity_of(tunnel: Tunnel) -> Identity:
+    """Return who a tunnel is towards AWS."""
+    return Identity(
+        profile=tunnel.profile,
+        region=tunnel.region,
+        endpoint_url=tunnel.endpoint_url,
+        ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
+        ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
+        role_arn=tunnel.role_arn,
+        external_id=tunnel.external_id,
+        role_session_name=tunnel.role_session_name,
+    )
+
+
+def _aim(tunnel: Tunnel, shared: Shared, log: EventLog) -> Aim:
+    target = parse_target(tunnel.target)
+    if isinstance(target, FixedTarget):
+        return FixedAim(target.id)
+    resolver = shared.resolver(identity_of(tunnel))
+    return SearchedAim(target, tunnel.target_policy, resolver, log)
+
+
+def mark(instance: str | None, name: str) -> str:
+    """Return what the reasons of a mapping's sessions end with; empty for none."""
+    return f"[{instance}/{name}]" if instance else ""
+
+
+def default_reason(name: str) -> str:
+    """Return what a session of mapping ``name`` says of itself in the audit log."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        user = str(os.getuid())
+    host = socket.gethostname().partition(".")[0]
+    return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
+
+
+def _request(tunnel: Tunnel, its_mark: str) -> SessionRequest:
+    reason = tunnel.reason or default_reason(tunnel.name)
+    return SessionRequest.port_forward(
+        tunnel.target,
+        tunnel.port,
+        tunnel.host,
+        document=tunnel.document,
+        parameters=tunnel.parameters,
+        reason=f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip(),
+    )
+
+
+def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
+    identity = identity_of(tunnel)
+    control: Control = shared.controls.get(identity)
+    connector = Connector(
+        control,
+        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
+        lambda: shared.tls.get(identity.ca_bundle),
+        log,
+    )
+    return Surroundings(
+        control=control,
+        connect=connector.connect,
+        random=shared.random,
+        new_id=partial(shared.entropy.take, 16),
+        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
+        limiter=shared.limiter(identity),
+    )

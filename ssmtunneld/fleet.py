@@ -1,0 +1,187 @@
+"""The set of mappings that run, and how it changes (design D11, D12).
+
+A mapping's trouble is its own: nothing that happens to one stops another.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+
+from ssmtunneld.changes import Changes
+from ssmtunneld.config import Tunnel
+from ssmtunneld.errors import UnknownMapping
+from ssmtunneld.log import get_log
+from ssmtunneld.mapping import Mapping as RunningMapping
+from ssmtunneld.race import unless
+from ssmtunneld.shared import Shared
+
+
+class Fleet:
+    """All mappings of a configuration.
+
+    Args:
+        tunnels: Their settings, in the order of the file.
+        shared: What they use of the process.
+        inherited: Listening sockets by the names of mappings. They stay open for as
+            long as the fleet, so that a mapping that comes back finds its own again.
+    """
+
+    def __init__(
+        self,
+        tunnels: Sequence[Tunnel],
+        shared: Shared,
+        inherited: Mapping[str, Sequence[socket.socket]],
+    ) -> None:
+        self._shared = shared
+        self._inherited = inherited
+        self._log = get_log()
+        self._mappings = {tunnel.name: self._make(tunnel) for tunnel in tunnels}
+        self._leaving: set[RunningMapping] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._runs: dict[RunningMapping, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        for name in inherited.keys() - self._mappings.keys():
+            self._log.warning(
+                "socket.unused", name=name, reason="no tunnel of this name"
+            )
+
+    def __iter__(self) -> Iterator[RunningMapping]:
+        return iter(self._mappings.values())
+
+    def __len__(self) -> int:
+        return len(self._mappings)
+
+    def get(self, name: str) -> RunningMapping:
+        """Return the mapping called ``name``.
+
+        Raises:
+            UnknownMapping: There is none.
+        """
+        try:
+            return self._mappings[name]
+        except KeyError:
+            raise UnknownMapping(name, self._mappings) from None
+
+    def _make(self, tunnel: Tunnel) -> RunningMapping:
+        return RunningMapping(
+            tunnel, self._shared, self._inherited.get(tunnel.name, ())
+        )
+
+    async def bind(self) -> bool:
+        """Listen for all mappings; return whether any of them can.
+
+        Before any session is asked for: a taken port costs nothing (design D10).
+        """
+        return any([await mapping.bind() for mapping in self])
+
+    async def run(self) -> None:
+        """Run all mappings until cancelled, which ends them at once."""
+        async with asyncio.TaskGroup() as self._tasks:
+            for mapping in self:
+                self._start(mapping)
+            await asyncio.Event().wait()
+
+    def _start(self, mapping: RunningMapping) -> None:
+        if self._tasks is not None:
+            name = mapping.tunnel.name
+            self._runs[mapping] = self._tasks.create_task(mapping.run(), name=name)
+
+    def close(self) -> None:
+        """Release the inherited sockets, after :meth:`run`."""
+        for sockets in self._inherited.values():
+            for sock in sockets:
+                sock.close()
+
+    async def wait_ready(self) -> None:
+        """Return when every mapping that is required has been ready for a moment.
+
+        One that is started on demand counts as ready; one that is paused does not.
+        Cancelling is safe.
+        """
+        waiting = self._pending()
+        while waiting:
+            self._changed.clear()
+            await unless(self._changed, waiting[0].wait_usable())
+            waiting = self._pending()
+
+    def _pending(self) -> list[RunningMapping]:
+        required = [m for m in self if m.tunnel.required and m.tunnel.warm]
+        return [mapping for mapping in required if not mapping.usable]
+
+    async def apply(self, tunnels: Sequence[Tunnel], budget: float) -> Changes:
+        """Take over another configuration; touch only what is different.
+
+        To be called by one at a time. Returns when new connections find everything as
+        ``tunnels`` say, except what cannot be had: see ``Mapping.apply``.
+
+        Args:
+            tunnels: The settings of all mappings.
+            budget: Seconds that connections of removed mappings have to finish.
+
+        Returns:
+            What is different.
+        """
+        changes = Changes.between([mapping.tunnel for mapping in self], tunnels)
+        wanted = {tunnel.name: tunnel for tunnel in tunnels}
+        before = self._mappings
+        # All give back before any takes: an address may move from one to another.
+        for name in changes.removed:
+            self._dismiss(before[name], budget)
+        for name in changes.changed:
+            before[name].release(wanted[name])
+        self._mappings = {
+            name: before[name] if name in before else self._make(tunnel)
+            for name, tunnel in wanted.items()
+        }
+        async with asyncio.TaskGroup() as tasks:
+            for name in changes.added:
+                tasks.create_task(self._add(self._mappings[name]), name=name)
+            for name in changes.changed:
+                change = self._mappings[name].apply(wanted[name])
+                tasks.create_task(change, name=name)
+        self._changed.set()
+        return changes
+
+    async def _add(self, mapping: RunningMapping) -> None:
+        try:
+            await mapping.bind()
+        finally:
+            self._start(mapping)
+
+    def _dismiss(self, mapping: RunningMapping, budget: float) -> None:
+        mapping.server.stop_accepting()
+        self._leaving.add(mapping)
+        if self._tasks is not None:
+            name = f"end of {mapping.tunnel.name}"
+            self._tasks.create_task(self._end(mapping, budget), name=name)
+
+    async def _end(self, mapping: RunningMapping, budget: float) -> None:
+        cut = await mapping.end(budget)
+        mapping.log.info("mapping.removed", cut=cut)
+        self._runs.pop(mapping).cancel()
+        self._leaving.discard(mapping)
+
+    def stop_accepting(self) -> None:
+        """Give all addresses back at once; connections go on. Idempotent."""
+        for mapping in self:
+            mapping.server.stop_accepting()
+
+    async def end(self, budget: float) -> int:
+        """Let all connections finish, and end all sessions; then cancel :meth:`run`.
+
+        Cancelling is safe: what is left goes on.
+
+        Args:
+            budget: Seconds that connections have to finish; then they are reset.
+
+        Returns:
+            How many were reset.
+        """
+        self.stop_accepting()
+        mappings = [*self, *self._leaving]
+        async with asyncio.TaskGroup() as tasks:
+            ends = [
+                tasks.create_task(mapping.end(budget), name=mapping.tunnel.name)
+                for mapping in mappings
+            ]
+        return sum(end.result() for end in ends)

@@ -1,0 +1,55 @@
+"""What a changed setting means."""
+
+import pytest
+
+from ssmtunneld.changes import LISTENERS, LIVE, SESSIONS, Changes, needs_sessions
+from ssmtunneld.config import Tunnel, parse_config
+from tests.integration.world import tunnel
+
+
+def tunnels(*tables):
+    return parse_config("\n".join(tables), "test.toml", {}).tunnels
+
+
+def test_every_setting_has_been_thought_of():
+    groups = [LISTENERS, LIVE, SESSIONS]
+    assert frozenset.union(*groups) == Tunnel.model_fields.keys() - {"name"}
+    assert sum(map(len, groups)) == len(frozenset.union(*groups))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "needed"),
+    [
+        ("port", 2, True),
+        ("keep_alive", False, True),
+        ("ping_interval", "1s", True),
+        ("linger", "1s", False),
+        ("warm", 3, False),
+        ("listen", "127.0.0.1:1", False),
+    ],
+)
+def test_sessions_are_replaced_only_for_what_decides_about_them(setting, value, needed):
+    (before,) = tunnels(tunnel("x", port=1))
+    (after,) = tunnels(tunnel("x", **{"port": 1, setting: value}))
+    assert needs_sessions(before, after) is needed
+    assert not needs_sessions(before, before)
+
+
+def test_changes_are_told_in_the_order_of_the_file():
+    before = tunnels(*[tunnel(name, port=1) for name in ("a", "b", "c", "d")])
+    after = tunnels(
+        tunnel("z", port=1),
+        tunnel("d", port=2),
+        tunnel("c", port=1),
+        tunnel("a", port=3),
+    )
+    changes = Changes.between(before, after)
+    assert changes == Changes(
+        added=("z",), removed=("b",), changed=("d", "a"), unchanged=1
+    )
+    assert changes.as_document() == {
+        "added": ["z"],
+        "removed": ["b"],
+        "changed": ["d", "a"],
+        "unchanged": 1,
+    }

@@ -1,0 +1,152 @@
+"""Mappings that come, change and go while others run."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ssmtunneld.changes import Changes
+from ssmtunneld.config import parse_config
+from ssmtunneld.errors import UnknownMapping
+from ssmtunneld.fleet import Fleet
+from ssmtunneld.shared import Shared
+from tests.integration import world
+from tests.integration.world import (
+    ask,
+    configuration,
+    connection,
+    destination,
+    echoes,
+    emulator,
+    statuses,
+    tunnel,
+)
+
+PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _aws(monkeypatch, tmp_path):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+async def events():
+    async with world.logging() as caught:
+        yield caught
+
+
+def tunnels(service, *tables):
+    text = configuration(service.endpoint_url, *tables)
+    return parse_config(text, "test.toml", {}).tunnels
+
+
+@asynccontextmanager
+async def sailing(found, inherited=None):
+    """Run a fleet of the tunnels that are ``found``; yield it."""
+    shared = Shared(start_rate=100, start_burst=100, instance="0123456789ab")
+    fleet = Fleet(found, shared, inherited or {})
+    try:
+        assert await fleet.bind()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(fleet.run(), name="fleet")
+            yield fleet
+            await fleet.end(5.0)
+            running.cancel()
+    finally:
+        fleet.close()
+        await shared.controls.close()
+
+
+def port_of(fleet, name):
+    return int(fleet.get(name).server.bound[0].rpartition(":")[2])
+
+
+async def test_a_mapping_is_found_by_its_name_and_a_wrong_one_told(events):
+    async with emulator() as service:
+        found = tunnels(service, tunnel("orders", port=1), tunnel("b", port=1))
+        async with sailing(found) as fleet:
+            assert [m.tunnel.name for m in fleet] == ["orders", "b"]
+            assert len(fleet) == 2
+            assert fleet.get("b").tunnel == found[1]
+            with pytest.raises(UnknownMapping) as caught:
+                fleet.get("order")
+            assert "orders" in caught.value.advice
+
+
+async def test_who_is_waited_for_may_go_and_others_may_come(events):
+    async with emulator(faults=("offline=i-01234567",)) as service:
+        dead = tunnel("dead", target="i-01234567", port=1)
+        good = tunnel("good", port=1)
+        async with sailing(tunnels(service, dead)) as fleet:
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(fleet.wait_ready(), name="wait")
+                await events.wait_for("session.ended")
+                assert not waiting.done()
+                changes = await fleet.apply(tunnels(service, good), 5.0)
+                assert changes == Changes(added=("good",), removed=("dead",))
+            assert fleet.get("good").pool.ready
+        removed = events.find("mapping.removed")
+        assert [line["mapping"] for line in removed] == ["dead"]
+
+
+async def test_connections_of_a_removed_mapping_are_reset_at_the_end_of_its_budget(
+    events,
+):
+    async with destination() as port, emulator() as service:
+        gone, kept = tunnel("gone", port=port), tunnel("kept", port=port)
+        async with sailing(tunnels(service, gone, kept)) as fleet:
+            leaving, staying = fleet
+            async with (
+                connection(port_of(fleet, "gone")) as (reader, writer),
+                connection(port_of(fleet, "kept")) as other,
+            ):
+                assert await ask(reader, writer, b"hello") == b"hello"
+                assert await ask(*other, b"hello") == b"hello"
+                await fleet.apply([staying.tunnel], 0.05)
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+                line = await events.wait_for("mapping.removed")
+                assert (line["mapping"], line["cut"]) == ("gone", 1)
+                assert await ask(*other, b"still there") == b"still there"
+            # The same name again is another mapping.
+            await fleet.apply([leaving.tunnel, staying.tunnel], 5.0)
+            assert fleet.get("gone") is not leaving
+            assert fleet.get("kept") is staying
+            assert await echoes(port_of(fleet, "gone"))
+        assert set(statuses(service)) == {"Terminated"}
+
+
+async def test_the_end_includes_those_that_are_leaving(events):
+    async with destination() as port, emulator() as service:
+        gone, kept = tunnel("gone", port=port), tunnel("kept", port=port)
+        async with sailing(tunnels(service, gone, kept)) as fleet:
+            _, staying = fleet
+            async with connection(port_of(fleet, "gone")) as (reader, writer):
+                assert await ask(reader, writer, b"hello") == b"hello"
+                await fleet.apply([staying.tunnel], 3600.0)
+                assert await fleet.end(0.05) == 1
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+        assert set(statuses(service)) == {"Terminated"}
+
+
+async def test_a_mapping_that_comes_back_finds_its_inherited_socket(events):
+    inherited = socket.create_server(("127.0.0.1", 0))
+    address = inherited.getsockname()
+    async with destination() as port, emulator() as service:
+        one, two = tunnel("one", port=port), tunnel("two", port=port)
+        both = tunnels(service, one, two)
+        sockets = {"one": [inherited], "nobody": []}
+        async with sailing(both, sockets) as fleet:
+            assert await echoes(address)
+            await fleet.apply(both[1:], 5.0)
+            await events.wait_for("mapping.removed")
+            async with connection(address) as line:
+                line[1].write(b"early")
+                await fleet.apply(both, 5.0)
+                assert await line[0].readexactly(5) == b"early"
+    assert inherited.fileno() == -1
+    (unused,) = events.find("socket.unused")
+    assert unused["name"] == "nobody"

@@ -1,0 +1,116 @@
+"""One reload after the other, whoever asks for it."""
+
+import asyncio
+
+import pytest
+
+from ssmtunneld import watch
+from ssmtunneld.changes import Changes
+from ssmtunneld.errors import ConfigError, SsmtunneldError
+from ssmtunneld.herald import Herald
+from ssmtunneld.ops.systemd import ServiceManager
+from ssmtunneld.reload import Reloader
+from tests.integration import world
+from tests.integration.world import configuration, tunnel
+
+GOOD = configuration("http://127.0.0.1:9", tunnel("x", port=1))
+PATIENCE = 30.0
+
+
+class Scene:
+    """A reloader, and what it has taken over."""
+
+    def __init__(self, path):
+        self.path = path
+        self.taken = []
+        self.at_work = 0
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.stop = asyncio.Event()
+        herald = Herald(ServiceManager.none(), sentence=lambda: "", alive=lambda: True)
+        self.reloader = Reloader(path, self.apply, herald=herald, stop=self.stop)
+
+    async def apply(self, config):
+        assert not self.at_work, "two at a time"
+        self.at_work += 1
+        self.begun.set()
+        self.taken.append(config)
+        await self.go_on.wait()
+        self.at_work -= 1
+        return Changes(unchanged=len(self.taken))
+
+
+@pytest.fixture
+async def events():
+    async with world.logging() as caught:
+        yield caught
+
+
+@pytest.fixture
+def scene(events, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(GOOD)
+    return Scene(path)
+
+
+async def test_two_that_ask_get_an_answer_each_and_one_after_the_other(scene):
+    scene.go_on.clear()
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(scene.reloader.reload()) for _ in range(2)]
+        await asyncio.wait_for(scene.begun.wait(), PATIENCE)
+        scene.go_on.set()
+    assert [task.result().unchanged for task in asking] == [1, 2]
+
+
+async def test_a_file_that_cannot_be_used_says_why_until_it_can(scene, events):
+    scene.path.write_text(GOOD + "nonsense\n" + "more = [")
+    with pytest.raises(ConfigError):
+        await scene.reloader.reload()
+    assert "is not TOML" in scene.reloader.refusal
+    assert scene.taken == []
+    scene.path.write_text(GOOD)
+    await scene.reloader.reload()
+    assert scene.reloader.refusal == ""
+    (applied,) = events.find("reload.applied")
+    assert applied["unchanged"] == 1
+
+
+async def test_requests_are_answered_in_the_log(scene, events):
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.reloader.run())
+        scene.reloader.request()
+        await events.wait_for("reload.applied")
+        scene.path.unlink()
+        scene.reloader.request()
+        await events.wait_for("reload.refused")
+        scene.path.write_text(GOOD)
+        scene.reloader.request()
+        await events.wait_for("reload.applied", count=2)
+        running.cancel()
+
+
+async def test_a_watched_file_is_a_request(scene, events, monkeypatch):
+    monkeypatch.setattr(watch, "INTERVAL", 0.01)
+    scene.reloader.watch_file(enabled=True)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.reloader.run())
+        scene.path.write_text(GOOD + "# changed")
+        await events.wait_for("reload.applied")
+        running.cancel()
+
+
+async def test_the_end_of_the_daemon_ends_a_reload(scene, events):
+    scene.go_on.clear()
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(_expect_ending(scene.reloader))
+        await asyncio.wait_for(scene.begun.wait(), PATIENCE)
+        scene.stop.set()
+    assert asking.result()
+    assert events.find("reload.applied") == []
+
+
+async def _expect_ending(reloader):
+    with pytest.raises(SsmtunneldError, match="the daemon is ending") as caught:
+        await reloader.reload()
+    return caught.value.advice
