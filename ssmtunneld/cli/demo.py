@@ -18,9 +18,9 @@ def demo(log_level: str) -> None:
     """
     import asyncio
 
-    from ssmtunneld.daemon import loop_factory
     from ssmtunneld.demo import run_demo
     from ssmtunneld.ops import logs
+    from ssmtunneld.process import loop_factory
 
     logs.configure(log_level, "auto")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

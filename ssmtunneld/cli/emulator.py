@@ -90,8 +90,8 @@ def emulator(**options: Any) -> None:
     """
     import asyncio
 
-    from ssmtunneld.daemon import loop_factory
     from ssmtunneld.ops import logs
+    from ssmtunneld.process import loop_factory
 
     logs.configure(options.pop("log_level"), "auto")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

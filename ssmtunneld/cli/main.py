@@ -1,8 +1,8 @@
 """The command group: what commands there are, and how they end.
 
 Exit codes (design section 6): 0 fine, 1 failed, 2 usage or configuration, 3 not
-running, 4 AWS refused. Errors are one line each on standard error: what happened, why,
-and what to do.
+running, 4 AWS refused (``exits.py``). Errors are one line each on standard error: what
+happened, why, and what to do.
 """
 
 import importlib
@@ -13,21 +13,41 @@ from typing import Any, Final, NoReturn
 import click
 from typing_extensions import override
 
+from ssmtunneld.cli.exits import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    CommandError,
+)
 from ssmtunneld.errors import AwsError, ConfigError, SsmtunneldError
 from ssmtunneld.version import __version__
 
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 2
-EXIT_NOT_RUNNING: Final = 3
-EXIT_REFUSED: Final = 4
+PROGRAM: Final = "ssmtunneld"
+COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
+"""Set by a shell that wants completions instead of a command (``completion.py``)."""
 
 _COMMANDS: Final = {
     "run": "Run the daemon in the foreground.",
     "status": "Show how the daemon and its tunnels are.",
+    "wait": "Wait until tunnels are ready.",
+    "exec": "Run a command while tunnels are ready.",
+    "reload": "Let the daemon read its configuration again.",
+    "drain": "End a tunnel's connections, politely.",
+    "pause": "Let a tunnel take no connections.",
+    "resume": "Let a paused tunnel take connections again.",
+    "log-level": "Change what the daemon logs.",
+    "proxy": "Connect standard input and output to a port: for ssh.",
+    "ssh-config": "Print or write what ssh must be told.",
+    "db-token": "Print an IAM token for a database.",
+    "env": "Print the environment for a database's programs.",
+    "hosts": "Give tunnels the real names of their hosts in /etc/hosts.",
+    "service": "Install the daemon as a service of systemd or launchd.",
     "check": "Check a configuration file.",
     "demo": "Try it without AWS: emulator, destinations and daemon in one.",
     "emulator": "Serve the AWS side of Session Manager on loopback.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
+    "completion": "Print what makes a shell complete our commands.",
 }
 
 
@@ -42,9 +62,13 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"ssmtunneld.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"ssmtunneld.cli.{name}")
+        return next(
+            value
+            for value in vars(module).values()
+            if isinstance(value, click.Command) and value.name == cmd_name
+        )
 
     @override
     def format_commands(
@@ -64,20 +88,27 @@ def describe(error: SsmtunneldError) -> list[str]:
     """Return what to tell the user, one line for each problem."""
     if isinstance(error, ConfigError):
         return error.problems
+    problems = error.problems if isinstance(error, CommandError) else ()
     text = " ".join(str(error).split())
-    return [f"{text}; {error.advice}" if error.advice else text]
+    return [*problems, f"{text}; {error.advice}" if error.advice else text]
 
 
 def exit_code(error: SsmtunneldError) -> int:
     """Return the documented exit code for ``error``."""
+    if isinstance(error, CommandError):
+        return error.code
     if isinstance(error, ConfigError):
-        return EXIT_CONFIG
+        return EXIT_USAGE
     return EXIT_REFUSED if isinstance(error, AwsError) else EXIT_FAILED
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
-    options: dict[str, Any] = {"standalone_mode": False}
+    options: dict[str, Any] = {
+        "prog_name": PROGRAM,
+        "complete_var": COMPLETE_VARIABLE,
+        "standalone_mode": False,
+    }
     try:
         # Returns what a command returned, or gave to ctx.exit().
         code = cli.main(args=None if arguments is None else list(arguments), **options)
@@ -89,5 +120,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     sys.exit(code or 0)

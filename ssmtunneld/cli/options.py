@@ -1,16 +1,22 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ssmtunneld.config import Config
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 
 
 def config_option(command: _Command) -> _Command:
@@ -24,6 +30,81 @@ def config_option(command: _Command) -> _Command:
         help="The configuration file. By default $SSMTUNNELD_CONFIG, then the user's "
         "configuration directory, then /etc/ssmtunneld/config.toml.",
     )(command)
+
+
+def daemon_option(command: _Command) -> _Command:
+    """Add ``--config FILE`` for a command that asks a daemon, as ``config_path``."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The configuration of the daemon to ask, where several run. By default "
+        "$SSMTUNNELD_CONFIG.",
+    )(command)
+
+
+def name_argument(command: _Command) -> _Command:
+    """Add ``NAME``, one tunnel that a daemon has, passed as ``name``."""
+    argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
+    return argument(command)
+
+
+def names_argument(command: _Command) -> _Command:
+    """Add ``[NAME]...``, tunnels that a daemon has, passed as ``names``."""
+    return click.argument(
+        "names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names
+    )(command)
+
+
+def timeout_option(default: str, what: str) -> Callable[[_Command], _Command]:
+    """Add ``--timeout DURATION``, passed as ``timeout`` in seconds."""
+    return click.option(
+        "--timeout",
+        type=seconds,
+        default=default,
+        show_default=True,
+        metavar="DURATION",
+        help=f"{what}: seconds, or a number with ms, s, m or h.",
+    )
+
+
+def seconds(text: str) -> float:
+    """Return the seconds in ``60``, ``60s``, ``1.5m``; a type for click.
+
+    Raises:
+        click.BadParameter: It is no duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no duration, such as 60s or 2m")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def complete_names(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """Return the running daemon's tunnels that start with ``incomplete``.
+
+    Those that stand on the command line already are left out. Without a daemon there
+    is nothing to offer; an error message would end up in the user's command line.
+    """
+    from click.shell_completion import CompletionItem
+
+    from ssmtunneld.cli.client import find
+    from ssmtunneld.errors import SsmtunneldError
+
+    try:
+        document = find(ctx.params.get("config_path")).document
+    except SsmtunneldError:
+        return []
+    taken = ctx.params.get("names") or ()
+    return [
+        CompletionItem(mapping["name"], help=mapping["state"])
+        for mapping in document["mappings"]
+        if mapping["name"].startswith(incomplete) and mapping["name"] not in taken
+    ]
 
 
 def load(config_path: Path | None) -> "Config":

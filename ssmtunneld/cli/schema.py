@@ -6,8 +6,18 @@ import click
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema of the configuration file, for editors."""
-    from ssmtunneld.config import json_schema
+@click.option("--status", "of_status", is_flag=True, help="Of the status document.")
+def schema(*, of_status: bool) -> None:
+    """Print the JSON Schema of the configuration file, for editors.
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    With --status, that of what `status --json` prints, for programs.
+    """
+    if of_status:
+        from ssmtunneld.ops.schema import status_schema
+
+        document = status_schema()
+    else:
+        from ssmtunneld.config import json_schema
+
+        document = json_schema()
+    click.echo(json.dumps(document, indent=2))

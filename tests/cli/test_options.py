@@ -1,9 +1,12 @@
-"""Where a configuration is looked for."""
+"""Where a configuration is looked for, durations, and the names of tunnels."""
 
+import click
 import pytest
 
-from ssmtunneld.cli.options import load
+from ssmtunneld.cli import status as status_module
+from ssmtunneld.cli.options import complete_names, load, seconds
 from ssmtunneld.errors import ConfigError
+from tests.cli.household import document, mapping, waiting
 from tests.integration.world import tunnel
 
 
@@ -35,3 +38,38 @@ def test_without_any_file_the_places_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("SSMTUNNELD_CONFIG", raising=False)
     with pytest.raises(ConfigError, match=r"looked for --config, \$SSMTUNNELD_CONFIG"):
         load(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("60", 60), ("0", 0), ("1.5m", 90), ("250ms", 0.25), ("2h", 7200), ("7s", 7)],
+)
+def test_a_duration_is_a_number_and_perhaps_a_unit(text, value):
+    assert seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1 s", "1d", "1e3", "s", "0x1"])
+def test_what_is_no_duration_is_refused_with_an_example(text):
+    with pytest.raises(click.BadParameter, match="such as 60s or 2m"):
+        seconds(text)
+
+
+def completed(incomplete, **params):
+    """Return the names that are offered, and what is said about them."""
+    context = click.Context(status_module.status)
+    context.params = params
+    items = complete_names(context, context.command.params[0], incomplete)
+    return {item.value: item.help for item in items}
+
+
+def test_the_running_daemons_tunnels_are_offered(operator):
+    operator.documents = [document(mapping("db"), waiting("dead"), mapping("web"))]
+    assert completed("") == {"db": "ready", "dead": "waiting", "web": "ready"}
+    assert completed("d") == {"db": "ready", "dead": "waiting"}
+    assert completed("d", names=("db",)) == {"dead": "waiting"}
+
+
+def test_without_a_daemon_nothing_is_offered_and_nothing_is_said(home, capsys):
+    assert completed("") == {}
+    assert completed("", config_path=home / "x.toml") == {}
+    assert capsys.readouterr() == ("", "")

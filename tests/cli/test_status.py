@@ -1,68 +1,96 @@
-"""How ``ssmtunneld status`` writes what it was told."""
+"""``ssmtunneld status``: the table, the document, and tunnels by name."""
+
+import json
+import subprocess
+import sys
 
 import pytest
 
-from ssmtunneld.cli.status import _duration, _lines, _size
+from tests.cli.household import Household, call, document, mapping, serving, waiting
 
 
-def mapping(**changes):
-    """Return the status of a mapping as the daemon sends it."""
-    return {
-        "name": "db",
-        "state": "ready",
-        "reason": "",
-        "advice": "",
-        "listen": ["127.0.0.1:5432"],
-        "target": "i-0123456789abcdef0",
-        "destination": "orders:5432",
-        "connections": 2,
-        "sent": 2048,
-        "received": 5,
-        "sessions": [{}],
-        **changes,
-    }
+@pytest.fixture
+def operator(home):
+    household = Household(document(mapping(), waiting(), mapping("web")))
+    with serving(household):
+        yield household
 
 
-def document(*mappings):
-    """Return a status document."""
-    return {
-        "program": "1.0",
-        "pid": 7,
-        "uptime": 61,
-        "config": "/etc/c.toml",
-        "mappings": mappings,
-    }
+def test_it_shows_every_tunnel_below_a_headline(operator, capsys):
+    code, out, err = call(capsys, "status")
+    assert (code, err) == (0, "")
+    head, columns, db, dead, reason, advice, web = out.splitlines()
+    assert head.endswith("/etc/c.toml: 2 of 3 tunnels ready")
+    assert columns.startswith("NAME  STATE    LISTEN")
+    assert [line.split()[:2] for line in (db, dead, web)] == [
+        ["db", "ready"],
+        ["dead", "waiting"],
+        ["web", "ready"],
+    ]
+    assert (reason.strip(), advice.strip()) == ("nobody answers.", "-> start the agent")
+    assert out == "".join(f"{line.rstrip()}\n" for line in out.splitlines())
 
 
-def test_a_tunnel_is_one_line_with_its_way_and_its_traffic():
-    head, line = _lines(document(mapping()))
-    assert head == "ssmtunneld 1.0, pid 7, up 1m 1s, /etc/c.toml: 1 of 1 tunnels ready"
-    assert "127.0.0.1:5432 -> i-0123456789abcdef0 -> orders:5432" in line
-    assert line.endswith("1 session, 2 connected, up 2.0 KiB, down 5 B")
+def test_it_shows_only_the_tunnels_that_are_named(operator, capsys):
+    code, out, _ = call(capsys, "status", "web", "db")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["db", "web"]
 
 
-def test_trouble_is_a_second_line_with_what_to_do():
-    broken = mapping(
-        state="waiting", reason="no", advice="do it", listen=[], sessions=[]
-    )
-    lines = _lines(document(broken))
-    assert "-> i-0123456789abcdef0" in lines[1]
-    assert lines[2].strip() == "no; do it"
-    lines = _lines(document(mapping(state="retrying", reason="no")))
-    assert lines[2].strip() == "no"
+def test_the_document_is_the_daemons_own(operator, capsys):
+    code, out, _ = call(capsys, "status", "--json")
+    assert (code, json.loads(out)) == (0, operator.status())
+    _, out, _ = call(capsys, "status", "--json", "web")
+    assert json.loads(out) == {**operator.status(), "mappings": [mapping("web")]}
+
+
+def test_a_tunnel_that_does_not_exist_ends_it_with_2(operator, capsys):
+    code, out, err = call(capsys, "status", "wed")
+    assert (code, out) == (2, "")
+    assert err == "ssmtunneld: there is no tunnel called wed; did you mean web?\n"
+
+
+def test_without_a_daemon_it_ends_with_3(home, capsys):
+    code, out, err = call(capsys, "status")
+    assert (code, out) == (3, "")
+    assert err == "ssmtunneld: no daemon runs; start one: ssmtunneld run\n"
+
+
+def test_a_daemon_without_tunnels_has_a_headline_only(home, capsys):
+    with serving(Household(document())):
+        _, out, _ = call(capsys, "status")
+    assert len(out.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (59.9, "59s"), (3600, "1h"), (93784, "1d 2h"), (3661, "1h 1m")],
+    ("options", "words"),
+    [
+        (("--json", "--watch"), "do not go together"),
+        (("--watch",), "--watch needs a terminal"),
+    ],
 )
-def test_a_duration_has_two_units_at_most(seconds, text):
-    assert _duration(seconds) == text
+def test_what_cannot_be_watched_is_wrong_usage(operator, capsys, options, words):
+    code, out, err = call(capsys, "status", *options)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+_PROBE = """
+import json, sys
+from ssmtunneld.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = ["asyncio", "aiohttp", "boto3", "pydantic", "websockets", "structlog", "rich"]
+print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
+"""
 
 
 @pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 40, "3072.0 GiB")],
+    ("arguments", "loaded"), [(["status"], ["rich"]), (["status", "--json"], [])]
 )
-def test_sizes_are_powers_of_1024(count, text):
-    assert _size(count) == text
+def test_it_loads_nothing_that_it_does_not_need(operator, arguments, loaded):
+    command = [sys.executable, "-c", _PROBE, *arguments]
+    result = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(result.stderr) == loaded

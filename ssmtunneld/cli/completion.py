@@ -1,0 +1,27 @@
+"""``ssmtunneld completion``."""
+
+import click
+
+from ssmtunneld.cli.main import COMPLETE_VARIABLE, PROGRAM, cli
+
+_SHELLS = ["bash", "zsh", "fish"]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(_SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete our commands, options and tunnels.
+
+    \b
+    bash  echo 'source <(ssmtunneld completion bash)' >> ~/.bashrc
+    zsh   echo 'source <(ssmtunneld completion zsh)' >> ~/.zshrc
+    fish  ssmtunneld completion fish > ~/.config/fish/completions/ssmtunneld.fish
+
+    It takes effect in the next shell. Names of tunnels come from the daemon that runs.
+    bash must be 4.4 or newer; zsh needs compinit before that line.
+    """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
+    from click.shell_completion import get_completion_class
+
+    generator = get_completion_class(shell)
+    assert generator is not None
+    click.echo(generator(cli, {}, PROGRAM, COMPLETE_VARIABLE).source())

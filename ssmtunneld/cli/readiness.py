@@ -1,0 +1,109 @@
+"""Waiting until tunnels are ready: what ``wait`` and ``exec`` have in common."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ssmtunneld.cli.client import Daemon, NotRunning, select
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.wording import printable
+
+POLL_INTERVAL: Final = 0.2
+"""Seconds between looks at a daemon: 2 ms of its time each."""
+
+
+def _clock() -> float:
+    return time.monotonic_ns() / 1e9
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, and on which clock.
+
+    Attributes:
+        timeout: Seconds.
+        clock: Returns seconds.
+        pause: Waits for so many seconds.
+    """
+
+    timeout: float
+    clock: Callable[[], float] = _clock
+    pause: Callable[[float], None] = _pause
+
+
+def await_ready(
+    look: Callable[[], Daemon], names: Sequence[str], patience: Patience
+) -> Daemon:
+    """Return the daemon once its tunnels are ready.
+
+    Args:
+        look: Finds the daemon; asked again and again. What it raises ends the waiting,
+            but for `NotRunning`.
+        names: The tunnels; none for all that are required.
+        patience: How long.
+
+    Raises:
+        NotRunning: There was no daemon in all that time.
+        CommandError: They are not ready in time, or one of them does not exist.
+    """
+    deadline = patience.clock() + patience.timeout
+    while True:
+        daemon, absence = _look(look)
+        missing = [] if daemon is None else not_ready(daemon.document, names)
+        if daemon is not None and not missing:
+            return daemon
+        left = deadline - patience.clock()
+        if left <= 0:
+            raise absence or _too_late(missing, patience.timeout)
+        patience.pause(min(POLL_INTERVAL, left))
+
+
+def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, NotRunning | None]:
+    try:
+        daemon = look()
+    except NotRunning as error:
+        return None, error
+    # One that is on its way to its end takes no connections: the next one may.
+    return (None, NotRunning()) if daemon.document.get("draining") else (daemon, None)
+
+
+def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return those of the tunnels that would not take a connection now.
+
+    One that opens its sessions on demand is ready while it is idle.
+
+    Raises:
+        CommandError: There is no tunnel of such a name.
+    """
+    return [
+        mapping
+        for mapping in select(document, names)
+        if (names or mapping["required"]) and not _is_ready(mapping)
+    ]
+
+
+def _is_ready(mapping: dict[str, Any]) -> bool:
+    usable = mapping.get("usable")
+    return mapping["state"] in {"ready", "idle"} if usable is None else bool(usable)
+
+
+def describe(mapping: dict[str, Any]) -> str:
+    """Return in one line why a tunnel is not ready, and what to do."""
+    words = printable(mapping["reason"]).rstrip(".")
+    reason = f": {words}" if words else ""
+    advice = f"; {printable(mapping['advice'])}" if mapping["advice"] else ""
+    return f"{mapping['name']}: {mapping['state']}{reason}{advice}"
+
+
+def _too_late(missing: Sequence[dict[str, Any]], timeout: float) -> CommandError:
+    names = ", ".join(mapping["name"] for mapping in missing)
+    return CommandError(
+        f"not ready within {timeout:g} s: {names}",
+        problems=[describe(mapping) for mapping in missing],
+    )

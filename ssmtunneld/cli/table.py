@@ -1,0 +1,198 @@
+"""Mappings as a table that fits a terminal: what has no room is left out, not cut.
+
+rich is imported here, and this module only by those who draw.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ssmtunneld.cli.wording import counted, duration, printable, size
+
+UNLIMITED: Final = 100_000
+"""Columns where nobody looks: a pipe or a file gets whole lines."""
+GAP: Final = 2
+"""Spaces between columns."""
+
+_STYLES: Final = {
+    "ready": "green",
+    "idle": "cyan",
+    "unhealthy": "bold red",
+    "failed": "bold red",
+    "unbound": "bold red",
+    "needs_login": "bold magenta",
+    "waiting": "bold magenta",
+    "paused": "blue",
+}
+_OTHER_STYLE: Final = "yellow"
+_NARROWEST: Final = 8
+"""Columns that a folded cell keeps at least."""
+
+_Mapping = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        heading: What stands above it.
+        rank: Who goes first when there is no room: the highest.
+        lines: What a row shows, line by line.
+        right: Whether it is flush right.
+        style: Its style in a row.
+    """
+
+    heading: str
+    rank: int
+    lines: Callable[[_Mapping], Sequence[str]]
+    right: bool = False
+    style: Callable[[_Mapping], str] = lambda _: ""
+
+
+def open_console() -> Console:
+    """Return standard output's console: without any escapes where colour is unwanted.
+
+    That is where ``NO_COLOR`` is set, and where nobody looks.
+    """
+    is_terminal = sys.stdout.isatty()
+    plain = bool(os.environ.get("NO_COLOR")) or not is_terminal
+    unlimited = not is_terminal and not os.environ.get("COLUMNS")
+    return Console(
+        color_system=None if plain else "auto",
+        force_terminal=is_terminal,
+        width=UNLIMITED if unlimited else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def state_style(mapping: _Mapping) -> str:
+    """Return the style of a mapping's state."""
+    return _STYLES.get(mapping["state"], _OTHER_STYLE)
+
+
+def headline(document: _Mapping) -> str:
+    """Return one sentence about a daemon."""
+    mappings = document["mappings"]
+    ready = sum(m["state"] == "ready" for m in mappings)
+    ending = ", draining" if document.get("draining") else ""
+    return (
+        f"ssmtunneld {document['program']}, pid {document['pid']}, "
+        f"up {duration(document['uptime'])}, {printable(document['config'])}: "
+        f"{ready} of {counted(len(mappings), 'tunnel')} ready{ending}"
+    )
+
+
+def status_table(mappings: Sequence[_Mapping], width: int) -> Group:
+    """Return the table of ``status``, no wider than ``width``."""
+    return draw(mappings, _COLUMNS, width)
+
+
+def draw(mappings: Sequence[_Mapping], columns: Sequence[Column], width: int) -> Group:
+    """Return a table with a row for each mapping and, below it, what troubles it.
+
+    Columns are left out, those with the highest rank first, until the rest fits. What
+    has rank 0 always stays; its widest column folds if even that is too wide.
+    """
+    widths = _fit(_widths(mappings, columns), columns, width)
+    shown = [(c, widths[c.heading]) for c in columns if c.heading in widths]
+    parts: list[RenderableType] = [_headings(shown)]
+    for mapping in mappings:
+        parts.append(_row(mapping, shown))
+        parts.extend(_troubles(mapping, indent=min(shown[0][1] + GAP, width // 4)))
+    return Group(*parts)
+
+
+def _widths(mappings: Iterable[_Mapping], columns: Iterable[Column]) -> dict[str, int]:
+    widths = {column.heading: cell_len(column.heading) for column in columns}
+    for mapping in mappings:
+        for column in columns:
+            lengths = (cell_len(line) for line in column.lines(mapping))
+            widths[column.heading] = max(widths[column.heading], *lengths, 0)
+    return widths
+
+
+def _fit(
+    widths: dict[str, int], columns: Sequence[Column], width: int
+) -> dict[str, int]:
+    """Return the widths of the columns that stay."""
+    kept: dict[str, int] = {}
+    room = width + GAP
+    for column in sorted(columns, key=lambda column: column.rank):
+        needed = widths[column.heading] + GAP
+        if column.rank == 0 or needed <= room:
+            kept[column.heading] = widths[column.heading]
+            room -= needed
+    while room < 0:
+        widest = max(kept, key=lambda heading: kept[heading])
+        if kept[widest] <= _NARROWEST:
+            break
+        kept[widest] -= 1
+        room += 1
+    return kept
+
+
+def _headings(shown: Sequence[tuple[Column, int]]) -> Table:
+    return _grid(shown, [Text(column.heading, "bold") for column, _ in shown])
+
+
+def _row(mapping: _Mapping, shown: Sequence[tuple[Column, int]]) -> Table:
+    cells = [
+        Text("\n".join(column.lines(mapping)), column.style(mapping))
+        for column, _ in shown
+    ]
+    return _grid(shown, cells)
+
+
+def _grid(shown: Sequence[tuple[Column, int]], cells: Sequence[Text]) -> Table:
+    # A table for each row, all with the same widths: rich has no cell that spans.
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for column, width in shown:
+        table.add_column(
+            width=width, justify="right" if column.right else "left", overflow="fold"
+        )
+    table.add_row(*cells)
+    return table
+
+
+def _troubles(mapping: _Mapping, indent: int) -> Iterable[RenderableType]:
+    if not mapping["reason"]:
+        return
+    retry = mapping.get("retry_in")
+    again = f" (next attempt in {duration(retry + 1)})" if retry else ""
+    yield _indented(Text(printable(mapping["reason"]) + again), indent)
+    if mapping["advice"]:
+        yield _indented(Text(f"-> {printable(mapping['advice'])}", "bold"), indent)
+
+
+def _indented(text: Text, indent: int) -> Padding:
+    return Padding(text, (0, 0, 0, indent), expand=False)
+
+
+def connections(mapping: _Mapping) -> list[str]:
+    """Return how many connections there are, and how many wait for a session."""
+    waiting = mapping.get("waiting")
+    return [f"{mapping['connections']}{f' (+{waiting})' if waiting else ''}"]
+
+
+_COLUMNS: Final = (
+    Column("NAME", 0, lambda m: [m["name"]]),
+    Column("STATE", 0, lambda m: [m["state"]], style=state_style),
+    Column("LISTEN", 0, lambda m: m["listen"] or ["-"]),
+    Column("DESTINATION", 3, lambda m: [printable(m["destination"])]),
+    Column("VIA", 7, lambda m: [printable(m["target"])]),
+    Column("SESSIONS", 6, lambda m: [str(len(m["sessions"]))], right=True),
+    Column("CONNS", 1, connections, right=True),
+    Column("UP", 4, lambda m: [size(m["sent"])], right=True),
+    Column("DOWN", 5, lambda m: [size(m["received"])], right=True),
+)

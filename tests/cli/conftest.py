@@ -1,0 +1,20 @@
+"""A home in which no daemon runs but those that a test serves."""
+
+import pytest
+
+from tests.cli.household import Household, serving, use_home
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """The folder in which daemons and files are looked for."""
+    use_home(monkeypatch, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def operator(home):
+    """What answers at the control socket; its document has one tunnel, ``db``."""
+    household = Household()
+    with serving(household):
+        yield household

@@ -1,0 +1,189 @@
+"""A daemon's control socket without a daemon: the real server, and scripted answers."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import pytest
+from aiohttp import web
+
+from ssmtunneld.cli.main import main
+from ssmtunneld.errors import ConfigError, SsmtunneldError
+from ssmtunneld.instance import control_socket, instance_name
+from ssmtunneld.ops.control import make_app, serve_control
+
+PATIENCE = 30
+
+
+def mapping(name="db", **changes):
+    """Return the status of a mapping as the daemon sends it."""
+    return {
+        "name": name,
+        "state": "ready",
+        "usable": True,
+        "reason": "",
+        "advice": "",
+        "listen": ["127.0.0.1:5432"],
+        "target": "i-0123456789abcdef0",
+        "destination": "orders:5432",
+        "required": True,
+        "connections": 2,
+        "waiting": 0,
+        "sent": 2048,
+        "received": 5,
+        "retry_in": None,
+        "sessions": [{"rtt": 0.0042}],
+        **changes,
+    }
+
+
+def waiting(name="dead", **changes):
+    """Return the status of a mapping that needs somebody."""
+    trouble = {
+        "state": "waiting",
+        "usable": False,
+        "reason": "nobody answers.",
+        "advice": "start the agent",
+        "sessions": [],
+    }
+    return mapping(name, **{**trouble, **changes})
+
+
+def document(*mappings, **changes):
+    """Return a status document."""
+    return {
+        "version": 1,
+        "program": "1.0",
+        "pid": 7,
+        "uptime": 61,
+        "config": "/etc/c.toml",
+        "mappings": list(mappings),
+        **changes,
+    }
+
+
+class Household:
+    """An operator that remembers what it was asked, and does as it is told.
+
+    Attributes:
+        documents: What it says of itself, one after the other; the last one for ever.
+        problems: What is wrong with the file, if anything.
+        cut: How many connections a drain cuts.
+        failure: What it raises at every request but the status.
+        asked: What was asked for.
+    """
+
+    def __init__(self, *documents):
+        self.documents = list(documents) or [document(mapping())]
+        self.problems = []
+        self.cut = 0
+        self.failure = None
+        self.asked = []
+
+    def status(self):
+        if len(self.documents) > 1:
+            return self.documents.pop(0)
+        return self.documents[0]
+
+    async def reload(self):
+        if self.problems:
+            raise ConfigError(self.problems)
+        self._note("reload")
+        return {"added": ["a", "b"], "removed": [], "changed": ["db"], "unchanged": 1}
+
+    async def drain(self, name):
+        self._note("drain", name)
+        return {"cut": self.cut}
+
+    async def pause(self, name):
+        self._note("pause", name)
+        return {}
+
+    async def resume(self, name):
+        self._note("resume", name)
+        return {}
+
+    def _note(self, *words):
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append(" ".join(words))
+
+
+class Busy(SsmtunneldError):
+    """Something that an operator cannot do now."""
+
+    advice = "wait a moment"
+
+
+class Serving:
+    """An application behind a control socket, in a thread of its own."""
+
+    def __init__(self, path, app):
+        self._path = path
+        self._app = app
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE)
+
+    async def _serve(self):
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with serve_control(self._path, self._app):
+            self._ready.set()
+            await self._stop.wait()
+
+
+@contextmanager
+def serving(operator, config=None):
+    """Serve ``operator`` as the daemon of the file ``config``, or of any."""
+    with serving_app(make_app(operator), config) as path:
+        yield path
+
+
+@contextmanager
+def serving_app(app, config=None):
+    """Serve any application where the daemon of ``config`` would."""
+    path = control_socket("0" * 12 if config is None else instance_name(config))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Serving(path, app):
+        yield path
+
+
+def older_daemon(status):
+    """Return the application of a daemon that tells no protocol."""
+
+    async def get_status(_):
+        return web.json_response(status)
+
+    async def put_level(_):
+        return web.json_response({"level": "debug"})
+
+    app = web.Application()
+    app.add_routes([web.get("/status", get_status), web.put("/log-level", put_level)])
+    return app
+
+
+def call(capsys, *arguments):
+    """Run the command line; return its exit code, and what it wrote on both streams."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code or 0, *capsys.readouterr()
+
+
+def use_home(monkeypatch, tmp_path):
+    """Look for daemons and files in ``tmp_path`` only."""
+    for name in ("SSMTUNNELD_CONFIG", "STATE_DIRECTORY", "COLUMNS", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("ssmtunneld.cli.client.SYSTEM_PLACES", (tmp_path / "system",))

@@ -1,0 +1,22 @@
+"""``ssmtunneld drain``: it waits, and says what had to be cut."""
+
+from tests.cli.household import call
+
+
+def test_it_says_when_all_connections_have_finished(operator, capsys):
+    code, out, err = call(capsys, "drain", "db")
+    assert (code, out, err) == (0, "db: drained\n", "db: draining, 2 connections\n")
+    assert operator.asked == ["drain db"]
+
+
+def test_connections_that_were_cut_end_it_with_1(operator, capsys):
+    operator.cut = 1
+    code, out, _ = call(capsys, "drain", "db")
+    assert code == 1
+    assert out == "db: drained; 1 connection had to be reset\n"
+
+
+def test_a_tunnel_that_does_not_exist_ends_it_with_2(operator, capsys):
+    assert call(capsys, "drain", "bd")[0] == 2
+    assert call(capsys, "drain")[0] == 2
+    assert operator.asked == []

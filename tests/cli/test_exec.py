@@ -1,0 +1,125 @@
+"""``ssmtunneld exec`` beside a daemon; with its own it is an integration test."""
+
+import sys
+
+import pytest
+
+from ssmtunneld.cli.exec import addresses
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.testing import EmulatorThread
+from tests.cli.household import call, document, mapping, waiting
+from tests.integration.world import configuration, tunnel
+
+SAY = (sys.executable, "-c")
+
+
+def test_the_command_finds_where_tunnels_listen_and_its_end_is_ours(operator, capfd):
+    program = "import os, sys; print(os.environ['SSMTUNNELD_DB_PORT']); sys.exit(7)"
+    code, out, err = call(capfd, "exec", *SAY, program)
+    assert (code, out, err) == (7, "5432\n", "")
+
+
+@pytest.mark.parametrize("separator", [(), ("--",)])
+def test_options_after_the_command_are_its_own(operator, capfd, separator):
+    echo = ("sh", "-c", 'echo "$@"', "sh", "-t", "x", "--help")
+    assert call(capfd, "exec", *separator, *echo)[:2] == (0, "-t x --help\n")
+
+
+def test_it_waits_for_the_tunnels_that_are_named(operator, capfd):
+    late = document(mapping("web", state="starting", usable=False), waiting())
+    operator.documents = [late, late, document(mapping("web"), waiting())]
+    code, out, _ = call(capfd, "exec", "-t", "web", "echo", "now")
+    assert (code, out) == (0, "now\n")
+
+
+def test_the_command_is_not_run_if_they_are_not_ready_in_time(operator, capfd):
+    operator.documents = [document(mapping(), waiting())]
+    code, out, err = call(capfd, "exec", "--timeout", "10ms", "echo", "never")
+    assert (code, out) == (1, "")
+    assert "dead: waiting: nobody answers" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "which command?"),
+        (("-t", "x", "true"), 2, "there is no tunnel called x"),
+        (("--tunel", "x", "true"), 2, "--tunel"),
+        (("/nowhere/at-all",), 127, "/nowhere/at-all cannot be run: No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(operator, capfd, arguments, code, words):
+    found, out, err = call(capfd, "exec", *arguments)
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def test_without_a_daemon_and_without_a_file_there_is_nothing_to_start(home, capfd):
+    code, _, err = call(capfd, "exec", "true")
+    assert code == 2
+    assert "no configuration file" in err
+
+
+def test_a_file_with_mistakes_ends_it_with_2_and_what_is_wrong(home, capfd):
+    path = home / "config.toml"
+    path.write_text("[tunnels.db]\nlisten = 1\n")
+    code, out, err = call(capfd, "exec", "-c", path, "echo", "never")
+    assert (code, out) == (2, "")
+    assert f"ssmtunneld: {path}:" in err
+    assert err.endswith("ssmtunneld: the daemon has ended with 2; see what it said\n")
+
+
+@pytest.fixture
+def service(home, monkeypatch):
+    """An emulator that the daemons of this test find."""
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+def test_without_a_daemon_there_is_one_as_long_as_the_command_runs(
+    service, home, capfd
+):
+    path = home / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
+    code, out, err = call(capfd, "exec", "-c", path, "sh", "-c", "echo up; exit 4")
+    assert (code, err) == (4, "")
+    assert "up" in out.splitlines()  # among what the emulator says
+    assert {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
+    path = home / "config.toml"
+    wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This")
+    path.write_text(configuration(service.endpoint_url, wrong))
+    never = ("sh", "-c", "echo never")
+    code, out, err = call(capfd, "exec", "-c", path, "--timeout", "10m", *never)
+    assert code == 1
+    assert "never" not in out
+    assert "some tunnels cannot get ready: wrong; correct the configuration" in err
+
+
+@pytest.mark.parametrize(
+    ("listen", "variables"),
+    [
+        (["127.0.0.1:5432"], {"HOST": "127.0.0.1", "PORT": "5432"}),
+        (["[::1]:22", "127.0.0.1:22"], {"HOST": "::1", "PORT": "22"}),
+        (["0.0.0.0:1"], {"HOST": "127.0.0.1", "PORT": "1"}),
+        (["[::]:1"], {"HOST": "::1", "PORT": "1"}),
+        (["unix:/run/a:b"], {"SOCKET": "/run/a:b"}),
+        (
+            ["unix:/run/x", "127.0.0.1:1"],
+            {"SOCKET": "/run/x", "HOST": "127.0.0.1", "PORT": "1"},
+        ),
+        ([], {}),
+    ],
+)
+def test_an_address_becomes_variables(listen, variables):
+    expected = {f"SSMTUNNELD_ORDERS_DB_{key}": v for key, v in variables.items()}
+    assert addresses([mapping("orders-db", listen=listen)]) == expected
+
+
+def test_names_that_a_variable_cannot_tell_apart_are_an_error():
+    with pytest.raises(CommandError, match="a-b and a_b would both be SSMTUNNELD_A_B"):
+        addresses([mapping("a-b"), mapping("a_b")])

@@ -1,0 +1,141 @@
+"""Waiting for tunnels, on a clock that the test owns."""
+
+import pytest
+
+from ssmtunneld.cli.client import Daemon, NotRunning
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.readiness import (
+    POLL_INTERVAL,
+    Patience,
+    await_ready,
+    describe,
+    not_ready,
+)
+from tests.cli.household import document, mapping, waiting
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def pause(self, seconds):
+        self.now += seconds
+
+    def patience(self, timeout):
+        return Patience(timeout, lambda: self.now, self.pause)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def looks(*found):
+    """Return what gives one document after the other; None is no daemon."""
+    remaining = list(found)
+
+    def look():
+        now = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        if now is None:
+            raise NotRunning
+        return Daemon(None, 1, now)
+
+    return look
+
+
+READY = document(mapping())
+LATE = document(mapping(state="starting", usable=False))
+
+
+def test_tunnels_that_are_ready_are_not_waited_for(clock):
+    assert await_ready(looks(READY), [], clock.patience(60)).document == READY
+    assert clock.now == 100
+
+
+def test_tunnels_may_get_ready_and_daemons_may_come_late(clock):
+    daemon = await_ready(looks(None, None, LATE, LATE, READY), [], clock.patience(60))
+    assert daemon.document == READY
+    assert clock.now == pytest.approx(100 + 4 * POLL_INTERVAL)
+
+
+def test_those_that_are_late_are_named_with_their_reasons(clock):
+    seen = document(mapping("web"), waiting("dead"), waiting("x", reason="", advice=""))
+    with pytest.raises(CommandError) as caught:
+        await_ready(looks(seen), [], clock.patience(1))
+    assert str(caught.value) == "not ready within 1 s: dead, x"
+    assert caught.value.code == 1
+    assert caught.value.problems == (
+        "dead: waiting: nobody answers; start the agent",
+        "x: waiting",
+    )
+    assert clock.now == pytest.approx(101)
+
+
+def test_a_daemon_that_never_comes_does_not_run(clock):
+    with pytest.raises(NotRunning):
+        await_ready(looks(None), [], clock.patience(0.5))
+    with pytest.raises(NotRunning):
+        await_ready(looks(LATE, None), [], clock.patience(0.1))
+    assert clock.now == pytest.approx(100.6)
+
+
+def test_a_daemon_on_its_way_to_its_end_is_not_the_one(clock):
+    leaving = document(mapping(), draining=True)
+    assert await_ready(looks(leaving, READY), [], clock.patience(1)).document == READY
+    with pytest.raises(NotRunning):
+        await_ready(looks(leaving), [], clock.patience(1))
+
+
+def test_a_timeout_of_nothing_looks_once(clock):
+    assert await_ready(looks(READY), ["db"], clock.patience(0))
+    with pytest.raises(CommandError):
+        await_ready(looks(LATE, READY), ["db"], clock.patience(0))
+
+
+def test_a_tunnel_that_does_not_exist_ends_the_waiting_at_once(clock):
+    with pytest.raises(CommandError) as caught:
+        await_ready(looks(READY), ["dbx"], clock.patience(60))
+    assert (caught.value.code, clock.now) == (2, 100)
+
+
+def test_without_names_only_required_tunnels_count():
+    seen = document(waiting("optional", required=False), waiting("needed"))
+    assert [m["name"] for m in not_ready(seen, [])] == ["needed"]
+    assert [m["name"] for m in not_ready(seen, ["optional"])] == ["optional"]
+    assert not_ready(document(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "usable", "ready"),
+    [
+        ("ready", True, True),
+        ("resuming", True, True),
+        ("starting", False, False),
+        ("ready", None, True),
+        ("idle", None, True),
+        ("resuming", None, False),
+    ],
+)
+def test_the_daemon_says_what_is_usable_and_older_ones_only_the_state(
+    state, usable, ready
+):
+    one = mapping(state=state, usable=usable)
+    assert (not_ready(document(one), []) == []) is ready
+    if usable is None:
+        del one["usable"]
+        assert (not_ready(document(one), []) == []) is ready
+
+
+def test_reasons_are_one_harmless_line():
+    assert describe(waiting(reason="a\nb\x1b[2J", advice="")) == (
+        "dead: waiting: a b\\u001b[2J"
+    )
+
+
+def test_the_usual_clock_goes_on_and_the_usual_pause_ends():
+    patience = Patience(1)
+    before = patience.clock()
+    patience.pause(0.001)
+    assert patience.clock() > before
