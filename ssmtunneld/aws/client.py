@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,11 +24,13 @@ from botocore.utils import IMDSRegionProvider
 
 from ssmtunneld.aws.credentials import (
     PROVIDER_FAILURES,
+    AssumedRole,
     CredentialSource,
     Keys,
     new_session,
 )
 from ssmtunneld.aws.endpoints import is_loopback_host, parse_override
+from ssmtunneld.aws.login import Outlook
 from ssmtunneld.aws.refusals import CREDENTIAL_CODES, Circumstances, translate
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
@@ -36,6 +38,7 @@ from ssmtunneld.version import __version__
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.client import BaseClient
+    from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
     from ssmtunneld.aws.control import Identity
@@ -63,33 +66,92 @@ class Place:
     ssmmessages_endpoint: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class _Connection:
-    client: BaseClient
-    credentials: CredentialSource
-    profile: str
-    place: Place
+    """A session of botocore's, and its clients: one for each service, when needed."""
+
+    def __init__(self, identity: Identity, session: Session, region: str) -> None:
+        self.profile = _profile_name(identity)
+        self.credentials = CredentialSource(identity.profile, region, _role(identity))
+        self._identity = identity
+        self._session = session
+        self._region = region
+        self._lock = threading.Lock()
+        session.register_component("credential_provider", self.credentials)
+        override = identity.ssmmessages_endpoint or _configured_override()
+        ssm = _new_client(session, identity, region, "ssm")
+        self._clients = {"ssm": ssm}
+        self.place = Place(
+            region=ssm.meta.region_name,
+            ssm_endpoint=ssm.meta.endpoint_url,
+            ssmmessages_endpoint=parse_override(override) if override else None,
+        )
+
+    def client(self, service: str) -> BaseClient:
+        """Return the client of ``service``."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = _new_client(
+                    self._session, self._identity, self._region, service
+                )
+            return self._clients[service]
+
+    def close(self) -> None:
+        """Close what is open."""
+        for client in self._clients.values():
+            client.close()
+
+
+_RENEWAL: Final = "Login"
+"""What is being done when nothing is asked for but that the keys are valid."""
+
+
+def _ignore(_outcome: TunnelError | None) -> None:
+    """Do nothing."""
 
 
 class Account:
-    """The SSM API as one identity sees it.
+    """The APIs as one identity sees them.
 
-    One client serves all mappings of the identity: it is thread-safe. It is made at
-    the first call, and made again only if that failed.
+    One client of a service serves all mappings of the identity: it is thread-safe. It
+    is made at the first call, and made again only if that failed.
+
+    Args:
+        identity: Who and where.
+        noted: Called in the thread of each call with its failure, or None.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(
+        self, identity: Identity, noted: Callable[[TunnelError | None], None] = _ignore
+    ) -> None:
         self._identity = identity
+        self._noted = noted
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
+        self._refused: tuple[ReadOnlyCredentials, CredentialsUnusable] | None = None
 
     @property
     def place(self) -> Place | None:
         """Where this identity's sessions live; None before the first call."""
         return None if self._connection is None else self._connection.place
 
-    def call(self, operation: str, **parameters: object) -> Answer:
-        """Call the API once; twice if the keys were refused and there are new ones.
+    @property
+    def profile(self) -> str:
+        """The profile's name; empty for the default."""
+        return _profile_name(self._identity)
+
+    def call(self, operation: str, /, **parameters: object) -> Answer:
+        """Call the SSM API, as :meth:`call_service` does.
+
+        Raises:
+            AwsError: In the kinds of protocol 1.7.
+            SessionGone: ``SessionId`` was given, and there is no such session.
+        """
+        return self.call_service("ssm", operation, **parameters)
+
+    def call_service(
+        self, service: str, operation: str, /, **parameters: object
+    ) -> Answer:
+        """Call an API once; twice if the keys were refused and there are new ones.
 
         Raises:
             AwsError: In the kinds of protocol 1.7.
@@ -97,14 +159,16 @@ class Account:
         """
         connection = self._connect(operation)
         generation = connection.credentials.generation
-        outcome = _attempt(connection, operation, parameters)
+        outcome = _attempt(connection, service, operation, parameters)
         if isinstance(outcome, CredentialsUnusable):
             if outcome.code not in CREDENTIAL_CODES:
                 connection.credentials.forget(generation)
             elif connection.credentials.renew(generation):
-                outcome = _attempt(connection, operation, parameters)
+                outcome = _attempt(connection, service, operation, parameters)
         if isinstance(outcome, TunnelError):
+            self._note(connection, outcome)
             raise outcome
+        self._note(connection, None)
         return outcome
 
     def keys(self, operation: str) -> tuple[Keys | None, Place]:
@@ -118,14 +182,49 @@ class Account:
         try:
             return connection.credentials.keys(), connection.place
         except _FAILURES as error:
-            refusal = translate(error, _circumstances(connection, operation, {}))
+            during = _circumstances(connection, "ssmmessages", operation, {})
+            refusal = translate(error, during)
         connection.credentials.forget(generation)
+        self._noted(refusal)
         raise refusal
+
+    def renew(self, *, afresh: bool) -> Outlook:
+        """Refresh the keys if they are about to expire; ``afresh`` reads them again.
+
+        Raises:
+            AwsError: There are none, they cannot be refreshed, or they are still those
+                that the service has refused.
+        """
+        connection = self._connect(_RENEWAL)
+        credentials = connection.credentials
+        if afresh:
+            credentials.forget(credentials.generation)
+        try:
+            keys = credentials.get_frozen_credentials()
+        except _FAILURES as error:
+            refusal = translate(error, _circumstances(connection, "sts", _RENEWAL, {}))
+            credentials.forget(credentials.generation)
+        else:
+            if self._refused is None or self._refused[0] != keys:
+                ends_at = credentials.ends_at()
+                advice = "" if ends_at is None else credentials.renewal()
+                return Outlook(ends_at, advice)
+            refusal = type(self._refused[1])(*self._refused[1].args)
+        raise refusal
+
+    def _note(self, connection: _Connection, outcome: TunnelError | None) -> None:
+        if outcome is None:
+            self._refused = None
+        elif isinstance(outcome, CredentialsUnusable):
+            keys = connection.credentials.handed_out
+            if outcome.code in CREDENTIAL_CODES and keys is not None:
+                self._refused = keys, outcome
+        self._noted(outcome)
 
     def close(self) -> None:
         """Close the client; idempotent."""
         if self._connection is not None:
-            self._connection.client.close()
+            self._connection.close()
 
     def _connect(self, operation: str) -> _Connection:
         with self._lock:
@@ -143,6 +242,7 @@ class Account:
                 refusal = translate(error, during)
             else:
                 return self._connection
+        self._noted(refusal)
         raise refusal
 
 
@@ -155,32 +255,38 @@ def _open(identity: Identity) -> _Connection:
     if identity.ca_bundle and not Path(identity.ca_bundle).is_file():
         # botocore says so only after it has connected, and without the file's name.
         raise ValueError(f"ca_bundle {identity.ca_bundle} is no file")
-    override = identity.ssmmessages_endpoint or _configured_override()
-    credentials = CredentialSource(identity.profile, region)
-    session.register_component("credential_provider", credentials)
+    return _Connection(identity, session, region)
+
+
+def _role(identity: Identity) -> AssumedRole | None:
+    if identity.role_arn is None:
+        return None
+    return AssumedRole(
+        identity.role_arn, identity.external_id, identity.role_session_name
+    )
+
+
+def _new_client(
+    session: Session, identity: Identity, region: str, service: str
+) -> BaseClient:
     # What boto3.Session.client() calls; importing boto3 itself brings S3's transfers
     # along: 0.15 s of the daemon's start, and 6 MiB.
     client: BaseClient = session.create_client(
-        "ssm",
+        service,
         region_name=region,
-        endpoint_url=identity.endpoint_url,
+        endpoint_url=identity.endpoint_url if service == "ssm" else None,
         verify=identity.ca_bundle,
         config=Config(
             connect_timeout=_CONNECT_TIMEOUT,
             read_timeout=_READ_TIMEOUT,
             # Retrying is decided above, where it is known what waits (design D10).
             retries={"total_max_attempts": 1, "mode": "standard"},
-            proxies=_proxies(identity),
+            proxies=_proxies(identity, service),
             user_agent_extra=f"ssmtunneld/{__version__}",
         ),
     )
-    client.meta.events.register("before-send.ssm", _close_connection_afterwards)
-    place = Place(
-        region=client.meta.region_name,
-        ssm_endpoint=client.meta.endpoint_url,
-        ssmmessages_endpoint=parse_override(override) if override else None,
-    )
-    return _Connection(client, credentials, _profile_name(identity), place)
+    client.meta.events.register(f"before-send.{service}", _close_connection_afterwards)
+    return client
 
 
 def _profile_name(identity: Identity) -> str:
@@ -221,9 +327,11 @@ def _configured_override() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_SSMMESSAGES")
 
 
-def _proxies(identity: Identity) -> dict[str, str] | None:
+def _proxies(identity: Identity, service: str) -> dict[str, str] | None:
     """Return no proxies for an emulator on this machine, else the environment's."""
-    endpoint = identity.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_SSM", "")
+    endpoint = identity.endpoint_url if service == "ssm" else None
+    variable = "AUTO_SCALING" if service == "autoscaling" else service.upper()
+    endpoint = endpoint or os.environ.get(f"AWS_ENDPOINT_URL_{variable}", "")
     return {} if is_loopback_host(urlsplit(endpoint).hostname or "") else None
 
 
@@ -234,23 +342,30 @@ def _close_connection_afterwards(request: AWSPreparedRequest, **_: object) -> No
 
 
 def _attempt(
-    connection: _Connection, operation: str, parameters: Mapping[str, object]
+    connection: _Connection,
+    service: str,
+    operation: str,
+    parameters: Mapping[str, object],
 ) -> Answer | TunnelError:
-    method = getattr(connection.client, xform_name(operation))
     try:
+        method = getattr(connection.client(service), xform_name(operation))
         answer: Answer = method(**parameters)
     except _FAILURES as error:
-        during = _circumstances(connection, operation, parameters)
+        during = _circumstances(connection, service, operation, parameters)
         return translate(error, during)
     return answer
 
 
 def _circumstances(
-    connection: _Connection, operation: str, parameters: Mapping[str, object]
+    connection: _Connection,
+    service: str,
+    operation: str,
+    parameters: Mapping[str, object],
 ) -> Circumstances:
     return Circumstances(
         operation,
         connection.place.region,
+        service=service,
         renewal=connection.credentials.renewal(),
         profile=connection.profile,
         target=str(parameters.get("Target", "")),

@@ -10,7 +10,7 @@ from typing_extensions import override
 from ssmtunneld.aws.endpoints import is_loopback_host, without_query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ssmtunneld.secret import Secret
 
@@ -34,6 +34,12 @@ class Identity:
     """Instead of the data channel's public one; ``host`` or a URL without a path."""
     ca_bundle: str | None = None
     """A file of trusted certificates for the SSM API, instead of the default ones."""
+    role_arn: str | None = None
+    """A role to assume with the profile's credentials; None is the profile itself."""
+    external_id: str | None = None
+    """What the role's trust policy asks for."""
+    role_session_name: str | None = None
+    """What the role's sessions are called; None is ``ssmtunneld-USER``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +140,18 @@ class Control(Protocol):
     means that it is over.
     """
 
-    async def start(self, request: SessionRequest) -> Grant:
+    async def start(
+        self, request: SessionRequest, *, answered: Callable[[], None] | None = None
+    ) -> Grant:
         """Start a session.
 
         Cancelling is safe: a session that AWS grants afterwards is terminated.
+
+        Args:
+            request: What to ask for.
+            answered: Called on the loop, once, when nothing of this call can reach the
+                service any more: it was answered, has failed, or is never made. After a
+                cancellation that may be later than the return.
         """
         ...
 

@@ -15,14 +15,18 @@ import getpass
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import botocore.session
 from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    DeferredRefreshableCredentials,
+)
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -30,19 +34,24 @@ from botocore.exceptions import (
     NoCredentialsError,
     RefreshWithMFAUnsupportedError,
 )
-from botocore.loaders import Loader, create_loader
+from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache
 
+from ssmtunneld.aws.models import Models
+from ssmtunneld.aws.profiles import (
+    profile_chain,
+    renewal_advice,
+    token_expiry,
+    token_name,
+)
 from ssmtunneld.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from botocore.credentials import Credentials, ReadOnlyCredentials
-
-Profiles = Mapping[str, Mapping[str, object]]
-"""The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
 
 PROVIDER_FAILURES: Final = (
     BotoCoreError,
@@ -87,8 +96,19 @@ def new_session(profile: str | None) -> botocore.session.Session:
 
 
 @cache
-def _models(data_path: str | None) -> Loader:
-    return create_loader(data_path)
+def _models(data_path: str | None) -> Models:
+    paths = create_loader(data_path).search_paths
+    return Models(extra_search_paths=paths, include_default_search_paths=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedRole:
+    """A role that the configuration names, beside those of profiles."""
+
+    arn: str
+    external_id: str | None = None
+    session_name: str | None = None
+    """None is ``ssmtunneld-USER``."""
 
 
 class CredentialSource:
@@ -100,12 +120,16 @@ class CredentialSource:
 
     Args:
         profile: As in ``Identity``.
-        region: Where STS is asked, if the profile assumes a role.
+        region: Where STS is asked for roles.
+        role: To be assumed with the credentials of the profile, whatever they are.
     """
 
-    def __init__(self, profile: str | None, region: str) -> None:
+    def __init__(
+        self, profile: str | None, region: str, role: AssumedRole | None = None
+    ) -> None:
         self._profile = profile
         self._region = region
+        self._role = role
         self._lock = threading.Lock()
         self._loaded: Credentials | None = None
         self._handed_out: ReadOnlyCredentials | None = None
@@ -121,6 +145,11 @@ class CredentialSource:
     def method(self) -> str:
         """Botocore's name of the provider that was used last; empty before that."""
         return self._method
+
+    @property
+    def handed_out(self) -> ReadOnlyCredentials | None:
+        """The keys that were used last."""
+        return self._handed_out
 
     def load_credentials(self) -> Self:
         """Return what a botocore session is to use as its credentials."""
@@ -196,6 +225,26 @@ class CredentialSource:
             profiles, name = {}, self._profile or "default"
         return renewal_advice(profiles, name, self._method)
 
+    def ends_at(self) -> float | None:
+        """Return when a human must act, in Unix seconds; None if nobody can know.
+
+        Where credentials renew themselves, nobody must, until that fails.
+        """
+        loaded = self._loaded
+        if loaded is None:
+            return None
+        try:
+            session = new_session(self._profile)
+            profiles = session.full_config.get("profiles", {})
+            name = session.get_config_variable("profile") or "default"
+            chain = [profiles.get(link, {}) for link in profile_chain(profiles, name)]
+        except BotoCoreError:
+            return None
+        if self._method == "env" or any("mfa_serial" in link for link in chain):
+            return expiry_of(loaded)
+        tokens = (token_expiry(token_name(link)) for link in chain)
+        return next((at for at in tokens if at is not None), None)
+
     def _load(self) -> Credentials:
         with self._lock:
             if self._loaded is None:
@@ -204,58 +253,17 @@ class CredentialSource:
                 if loaded is None:
                     raise NoCredentialsError
                 self._method = loaded.method or ""
+                if self._role is not None:
+                    loaded = _assume(session, loaded, self._role)
                 self._loaded = loaded
             return self._loaded
 
 
-def renewal_advice(profiles: Profiles, profile: str, method: str) -> str:
-    """Return what a human must do so that ``profile`` has valid credentials again.
-
-    Args:
-        profiles: All profiles: a role's credentials come from another one.
-        profile: The one in use.
-        method: Botocore's name of the provider that had credentials last, or empty.
-    """
-    if method == "env":
-        return (
-            "start ssmtunneld again with new keys in its environment, or use a "
-            "profile: its keys are read again by themselves"
-        )
-    for name in profile_chain(profiles, profile):
-        settings = profiles.get(name, {})
-        option = "" if name == "default" else f" --profile {name}"
-        if "sso_session" in settings or "sso_start_url" in settings:
-            return f"run: aws sso login{option}"
-        if "login_session" in settings:
-            return f"run: aws login{option}"
-        if "mfa_serial" in settings:
-            return (
-                f"run: aws sts get-caller-identity{option} and enter the MFA code: "
-                "ssmtunneld uses the session that the AWS CLI keeps"
-            )
-        if "credential_process" in settings:
-            return f"run the credential_process of profile {name} to see what it says"
-    return _ADVICE_BY_METHOD.get(
-        method, f"write new keys of profile {profile} to the AWS credentials file"
-    )
-
-
-_ADVICE_BY_METHOD: Final = {
-    "assume-role-with-web-identity": "check the web identity token",
-    "container-role": "check the role of this container or pod",
-    "iam-role": "check the role of this instance",
-    "assume-role": "check that the source profile may still assume this role",
-}
-
-
-def profile_chain(profiles: Profiles, profile: str) -> list[str]:
-    """Return ``profile`` and the profiles whose credentials it builds on, in order."""
-    chain = [profile]
-    while True:
-        source = profiles.get(chain[-1], {}).get("source_profile")
-        if not isinstance(source, str) or source in chain:
-            return chain
-        chain.append(source)
+def expiry_of(credentials: Credentials) -> float | None:
+    """Return when credentials end, in Unix seconds; None if they do not say."""
+    # botocore keeps it to itself.
+    expiry = getattr(credentials, "_expiry_time", None)
+    return expiry.timestamp() if isinstance(expiry, datetime) else None
 
 
 class _CliCache:
@@ -299,6 +307,19 @@ def _provider_session(profile: str | None, region: str) -> botocore.session.Sess
         replacements["cache"] = _CliCache()
     vars(provider).update(replacements)
     return session
+
+
+def _assume(
+    session: botocore.session.Session, source: Credentials, role: AssumedRole
+) -> Credentials:
+    """Return credentials of ``role`` that are fetched with those of ``source``."""
+    arguments = {"RoleSessionName": role.session_name or role_session_name()}
+    if role.external_id is not None:
+        arguments["ExternalId"] = role.external_id
+    fetcher = AssumeRoleCredentialFetcher(
+        session.create_client, source, role.arn, extra_args=arguments
+    )
+    return DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
 
 def _name_role_sessions(

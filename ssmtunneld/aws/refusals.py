@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
-from ssmtunneld.aws.endpoints import partition_of
+from ssmtunneld.aws.permissions import advise
 from ssmtunneld.errors import (
     AccessDenied,
     AwsError,
@@ -161,6 +161,8 @@ class Circumstances:
     """Empty if none could be found."""
     renewal: str
     """How a human makes these credentials valid again."""
+    service: str = "ssm"
+    """As IAM's actions begin."""
     profile: str = ""
     target: str = ""
     document: str = ""
@@ -202,10 +204,17 @@ def _translate_answer(error: ClientError, during: Circumstances) -> TunnelError:
         # Center. Whatever it was denied, it is the credentials that are missing.
         if not issubclass(kind, Throttled | ServiceUnavailable):
             kind = CredentialsUnusable
-        return kind(operation, code, message, during.renewal)
+        denied = "not authorized to perform: sts:AssumeRole" in message
+        advice = (
+            advise(message, service="sts", operation=operation, region=during.region)
+            if denied
+            else during.renewal
+        )
+        return kind(operation, code, message, advice)
     if code == "DoesNotExistException" and during.session_id:
         return SessionGone(during.session_id, message)
-    return kind(operation, code, message, _advice_for_answer(kind, code, during))
+    advice = _advice_for_answer(kind, code, message, during)
+    return kind(operation, code, message, advice)
 
 
 def _kind(code: str, message: str, status: int) -> type[AwsError]:
@@ -218,14 +227,23 @@ def _kind(code: str, message: str, status: int) -> type[AwsError]:
     return ServiceUnavailable if status >= 500 else AwsError
 
 
-def _advice_for_answer(kind: type[AwsError], code: str, during: Circumstances) -> str:
+def _advice_for_answer(
+    kind: type[AwsError], code: str, message: str, during: Circumstances
+) -> str:
     if kind is CredentialsUnusable:
         clock = ", and check this machine's clock" if code in CLOCK_CODES else ""
         return f"{during.renewal}{clock}"
     if kind is AccessDenied and code.isdecimal():
         return "check what answered: a proxy, or the policy of a VPC endpoint"
     if kind is AccessDenied:
-        return f"allow ssm:{during.operation} on {_resources(during)}"
+        return advise(
+            message,
+            service=during.service,
+            operation=during.operation,
+            region=during.region,
+            target=during.target,
+            document=during.document,
+        )
     if kind is TargetNotConnected:
         return _advice_for_target(during)
     if kind is RequestRejected and code.startswith("InvalidDocument"):
@@ -251,31 +269,6 @@ def _advice_for_target(during: Circumstances) -> str:
         f"online in {where}, and that its role has the policy "
         "AmazonSSMManagedInstanceCore"
     )
-
-
-def _resources(during: Circumstances) -> str:
-    """Name what an IAM policy must allow (protocol 1.4)."""
-    arn = f"arn:{partition_of(during.region).name}"
-    match during.operation:
-        case "StartSession":
-            document = during.document
-            if not document.startswith("arn:"):
-                document = f"{arn}:ssm:*:*:document/{document}"
-            return f"{_target_arn(arn, during)} and {document}"
-        case "ResumeSession" | "TerminateSession":
-            return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
-        case _:
-            return "*"
-
-
-def _target_arn(arn: str, during: Circumstances) -> str:
-    target, region = during.target, during.region
-    if target.startswith("ecs:"):
-        cluster, task, _ = target.removeprefix("ecs:").rsplit("_", 2)
-        return f"{arn}:ecs:{region}:*:task/{cluster}/{task}"
-    if target.startswith("mi-"):
-        return f"{arn}:ssm:{region}:*:managed-instance/{target}"
-    return f"{arn}:ec2:{region}:*:instance/{target}"
 
 
 def _advice_for_exception(names: list[str], during: Circumstances) -> str:
@@ -324,4 +317,5 @@ def _presentable(message: str, secrets: tuple[Secret, ...]) -> str:
     # A refused signature is explained by the whole signed request, token included.
     message = message.partition("The Canonical String for this request")[0]
     message = re.sub(r"(?<=://)[^/@\s]*@", "***@", message)  # a proxy's password
+    message = re.sub(r"Signature=[0-9a-fA-F]{64}", "Signature=***", message)
     return " ".join(message.split())

@@ -7,9 +7,12 @@ boto3 is imported in a worker thread at the first call, not here: it costs 0.5 s
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
@@ -20,6 +23,7 @@ from ssmtunneld.aws.endpoints import (
     is_trusted_stream_url,
     without_query,
 )
+from ssmtunneld.aws.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.signing import is_presigned, upgrade_headers
 from ssmtunneld.errors import (
     AwsError,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     from ssmtunneld.aws.client import Account, Answer
     from ssmtunneld.aws.control import Identity, SessionRequest
+    from ssmtunneld.aws.login import Outlook
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +52,10 @@ _THREADS: Final = 8
 
 # Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
 _PAGE_LIMIT: Final = 50
+
+
+def _tell_nobody() -> None:
+    """Do nothing."""
 
 
 def _wall_clock() -> datetime:
@@ -77,10 +86,20 @@ class SsmControl(Control):
         self._opening = threading.Lock()
         self._account: Account | None = None
         self._cleanups: set[Future[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.login = Login(
+            self._renew,
+            self._stamp,
+            wall_clock=lambda: now().timestamp(),
+            log=self._log,
+        )
+        """Whether this identity can log in."""
 
     @override
-    async def start(self, request: SessionRequest) -> Grant:
-        call = self._submit(self._start, request)
+    async def start(
+        self, request: SessionRequest, *, answered: Callable[[], None] | None = None
+    ) -> Grant:
+        call = self._submit_start(request, answered or _tell_nobody)
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
@@ -113,6 +132,16 @@ class SsmControl(Control):
         chosen = {"Owner": owner, "Target": target}
         filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
         return await asyncio.wrap_future(self._submit(self._describe, filters))
+
+    async def ask(self, work: Callable[[Account], T]) -> T:
+        """Return what ``work`` returns; it may make any calls, in a worker thread.
+
+        Cancelling only stops the waiting.
+
+        Raises:
+            AwsError: ``work`` did.
+        """
+        return await asyncio.wrap_future(self._submit(lambda: work(self._open())))
 
     @override
     async def sign_upgrade(self, url: str) -> Mapping[str, str]:
@@ -164,13 +193,47 @@ class SsmControl(Control):
             if self._account is not None:
                 self._account.close()
 
+    async def _renew(self, afresh: bool) -> Outlook:  # noqa: FBT001 - Login's callback
+        return await self.ask(lambda account: account.renew(afresh=afresh))
+
+    async def _stamp(self) -> Stamps:
+        paths = watched_paths(os.environ, Path.home())
+        return await asyncio.wrap_future(self._submit(take_stamps, paths))
+
+    def _note(self, outcome: TunnelError | None) -> None:
+        """Pass on what became of a call; called in its thread."""
+        # A thread may outlive the loop; then there is nobody left to tell.
+        with suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.login.note, outcome)
+
     def _submit(
         self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
         try:
             return self._threads.submit(work, *args, **kwargs)
         except RuntimeError:
             raise LocalProtocolError("the control plane was closed") from None
+
+    def _submit_start(
+        self, request: SessionRequest, answered: Callable[[], None]
+    ) -> Future[Grant]:
+        try:
+            call = self._submit(self._start, request)
+        except LocalProtocolError:
+            answered()
+            raise
+        loop = asyncio.get_running_loop()
+
+        def tell(_: Future[Grant]) -> None:
+            # A thread may outlive the loop; then there is nobody left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(answered)
+
+        call.add_done_callback(tell)
+        return call
 
     def _clean_up(
         self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs
@@ -190,7 +253,7 @@ class SsmControl(Control):
                 # See the module's docstring for why this is not at the top.
                 from ssmtunneld.aws.client import Account  # noqa: PLC0415 - boto3 is heavy
 
-                self._account = Account(self._identity)
+                self._account = Account(self._identity, self._note)
             return self._account
 
     def _start(self, request: SessionRequest) -> Grant:

@@ -102,7 +102,7 @@ class Session:
         self._nops = Nops(settings.keep_alive, self._say_farewell)
         self._hole = Hole(self.since)
         self._over = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._given_up = False
         self._retry = asyncio.Event()
         self._reported = ""
         self._backoff = Backoff(world.random, base=0.2, cap=10.0)
@@ -277,7 +277,7 @@ class Session:
 
     def cut(self, why: str) -> None:
         """Reset all streams, because nothing will come of them; then stop it."""
-        self._stopping = True
+        self._stopping = self._given_up = True
         if self._port is not None:
             self._port.fail(ChannelClosed(why))
         self._changed()
@@ -338,7 +338,7 @@ class Session:
     @property
     def streams(self) -> int:
         """Streams that are not yet over."""
-        return 0 if self._port is None else self._port.streams
+        return 0 if self._port is None or self._given_up else self._port.streams
 
     @property
     def traffic(self) -> int:
@@ -368,7 +368,7 @@ class Session:
     @property
     def undelivered(self) -> bool:
         """Whether a resume is under way for what the agent has not got yet."""
-        if self._stopping or self.phase is not Phase.RESUMING:
+        if self._given_up or self.phase is not Phase.RESUMING:
             return False
         return self._driver.statistics().unacked > 0
 

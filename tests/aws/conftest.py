@@ -8,6 +8,7 @@ import pytest
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.aws.ssm import SsmControl
 from tests.aws.stub import GRANT, REGION, Stub
+from tests.support import moto
 
 ACCESS_KEY = "AKIACANARYACCESSKEY0"
 SECRET_KEY = "canary-secret-key-" + "s" * 22
@@ -85,3 +86,18 @@ def arrival(stub):
         assert arrived, "nothing was asked"
 
     return wait
+
+
+@pytest.fixture(scope="package")
+def running_cloud():
+    with moto.running() as account:
+        yield account
+
+
+@pytest.fixture
+def cloud(running_cloud, monkeypatch, aws_files):
+    """An empty account, where clients find EC2, Auto Scaling, ECS and STS."""
+    running_cloud.reset()
+    for name, value in running_cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_cloud

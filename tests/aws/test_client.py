@@ -1,6 +1,7 @@
 """The botocore client of one identity: settings, renewals, and what it keeps quiet."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -282,7 +283,7 @@ def test_expired_keys_that_were_rewritten_are_used_at_once(
     aws_files.write_keys("AKIAFIRST")
     account = open_account(region=REGION, endpoint_url=stub.url)
     start(account)
-    client = account._connection.client
+    client = account._connection.client("ssm")
     aws_files.write_keys("AKIASECOND")
     stub.answer("StartSession", error("ExpiredTokenException"), GRANT)
     assert start(account)["SessionId"] == SESSION
@@ -291,7 +292,7 @@ def test_expired_keys_that_were_rewritten_are_used_at_once(
         "AKIAFIRST",
         "AKIASECOND",
     ]
-    assert account._connection.client is client
+    assert account._connection.client("ssm") is client
 
 
 def key_of(asked):
@@ -386,4 +387,65 @@ def test_closing_twice_is_fine(account):
     account.close()
     start(account)
     account.close()
+    account.close()
+
+
+def test_the_outcome_of_each_call_is_noted(stub, keys):
+    noted = []
+    account = Account(Identity(region=REGION, endpoint_url=stub.url), noted.append)
+    start(account)
+    stub.answer("StartSession", error("InternalServerError", status=500))
+    with pytest.raises(ServiceUnavailable) as caught:
+        start(account)
+    assert noted == [None, caught.value]
+    account.close()
+
+
+def test_keys_that_the_service_refused_are_no_new_login(aws_files, stub):
+    aws_files.write_keys("AKIAFIRST")
+    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    assert account.renew(afresh=False).ends_at is None
+    stub.answer("StartSession", error("ExpiredTokenException", "too old"))
+    with pytest.raises(CredentialsUnusable):
+        start(account)
+    with pytest.raises(CredentialsUnusable, match="too old"):
+        account.renew(afresh=True)
+    aws_files.write_keys("AKIASECOND")
+    assert account.renew(afresh=True).advice == ""
+    stub.answer("StartSession", GRANT)
+    start(account)
+    assert account.renew(afresh=False).ends_at is None
+    account.close()
+
+
+def test_a_login_that_is_missing_is_said(aws_files, stub):
+    noted = []
+    account = Account(Identity(region=REGION, endpoint_url=stub.url), noted.append)
+    with pytest.raises(CredentialsUnusable, match="Login failed: NoCredentialsError"):
+        account.renew(afresh=False)
+    aws_files.write_keys("AKIAFIRST")
+    account.renew(afresh=False)
+    account.close()
+
+
+def test_the_end_of_a_login_comes_with_what_to_do(keys, stub, monkeypatch):
+    ends = datetime.now(UTC) + timedelta(minutes=20)
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", ends.isoformat())
+    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    outlook = account.renew(afresh=False)
+    assert outlook.ends_at == pytest.approx(ends.timestamp(), abs=1)
+    assert outlook.advice.startswith("start ssmtunneld again with new keys")
+    account.close()
+
+
+def test_a_role_of_the_configuration_is_used(keys, stub, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
+    stub.answer("AssumeRole", error("AccessDenied", "not yours"))
+    role = "arn:aws:iam::111122223333:role/Bastion"
+    identity = Identity(region=REGION, endpoint_url=stub.url, role_arn=role)
+    account = Account(identity)
+    with pytest.raises(AwsError):
+        start(account)
+    assert stub.calls("AssumeRole")[0]["RoleArn"] == role
+    assert stub.calls("StartSession") == []
     account.close()

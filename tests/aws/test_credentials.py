@@ -18,10 +18,9 @@ from botocore.exceptions import (
 
 from ssmtunneld.aws.credentials import (
     PROVIDER_FAILURES,
+    AssumedRole,
     CredentialSource,
     Keys,
-    profile_chain,
-    renewal_advice,
     role_session_name,
 )
 from ssmtunneld.secret import Secret
@@ -344,47 +343,6 @@ def test_an_answer_that_is_no_xml_is_a_providers_failure(aws_files, monkeypatch,
     assert not credentials.renew(credentials.generation)
 
 
-PROFILES = {
-    "default": {"sso_session": "corp"},
-    "prod": {"sso_start_url": "https://x"},
-    "role": {"role_arn": ROLE, "source_profile": "prod"},
-    "mfa": {"role_arn": ROLE, "source_profile": "static", "mfa_serial": MFA},
-    "login": {"login_session": "arn"},
-    "process": {"credential_process": "x"},
-    "static": {},
-    "loop-a": {"source_profile": "loop-b"},
-    "loop-b": {"source_profile": "loop-a"},
-}
-
-
-@pytest.mark.parametrize(
-    ("profile", "method", "advice"),
-    [
-        ("default", "sso", "run: aws sso login"),
-        ("prod", "sso", "run: aws sso login --profile prod"),
-        # The role's own profile could not log in: it has no SSO settings.
-        ("role", "assume-role", "run: aws sso login --profile prod"),
-        ("login", "login", "run: aws login --profile login"),
-        ("mfa", "", "run: aws sts get-caller-identity --profile mfa and enter"),
-        ("process", "", "run the credential_process of profile process"),
-        ("prod", "env", "start ssmtunneld again with new keys"),
-        ("static", "iam-role", "check the role of this instance"),
-        ("static", "container-role", "check the role of this container"),
-        ("static", "assume-role-with-web-identity", "check the web identity token"),
-        ("loop-a", "assume-role", "check that the source profile may still"),
-        ("static", "shared-credentials-file", "write new keys of profile static"),
-        ("missing", "", "write new keys of profile missing"),
-    ],
-)
-def test_the_advice_fits_the_provider(profile, method, advice):
-    assert renewal_advice(PROFILES, profile, method).startswith(advice)
-
-
-def test_a_chain_of_profiles_ends_even_if_it_is_a_loop():
-    assert profile_chain(PROFILES, "role") == ["role", "prod"]
-    assert profile_chain(PROFILES, "loop-a") == ["loop-a", "loop-b"]
-
-
 def test_a_broken_configuration_file_still_gives_advice(aws_files):
     aws_files.config.write_text("[profile prod\n")
     with pytest.raises(BotoCoreError):
@@ -392,3 +350,58 @@ def test_a_broken_configuration_file_still_gives_advice(aws_files):
     assert source("prod").renewal() == (
         "write new keys of profile prod to the AWS credentials file"
     )
+
+
+def test_a_role_of_the_configuration_is_assumed_with_any_credentials(
+    keys, monkeypatch, stub
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
+    stub.answer("AssumeRole", assumed("AKIAROLE"))
+    role = AssumedRole(ROLE, "an-id", "me@host")
+    credentials = CredentialSource(None, REGION, role)
+    assert credentials.keys().access_key == "AKIAROLE"
+    assert credentials.keys().access_key == "AKIAROLE"
+    (asked,) = stub.calls("AssumeRole")
+    assert (asked["RoleArn"], asked["ExternalId"]) == (ROLE, "an-id")
+    assert asked["RoleSessionName"] == "me@host"
+    assert f"Credential={ACCESS_KEY}/" in stub.asked[0].headers["authorization"]
+
+
+def test_a_role_of_the_configuration_has_a_name_that_does_not_change(
+    keys, monkeypatch, stub
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
+    stub.answer("AssumeRole", assumed("AKIAROLE", 5), assumed("AKIALATER"))
+    credentials = CredentialSource(None, REGION, AssumedRole(ROLE))
+    credentials.keys()
+    assert credentials.keys().access_key == "AKIALATER"
+    names = [call["RoleSessionName"] for call in stub.calls("AssumeRole")]
+    assert set(names) == {role_session_name()}
+    assert "ExternalId" not in stub.calls("AssumeRole")[0]
+
+
+def test_nobody_knows_the_end_of_keys_that_were_not_read(aws_files):
+    assert source().ends_at() is None
+
+
+def test_static_keys_have_no_end(aws_files):
+    aws_files.write_keys("AKIAFIRST")
+    credentials = source()
+    credentials.keys()
+    assert credentials.ends_at() is None
+
+
+def test_keys_in_the_environment_may_have_an_end(keys, monkeypatch):
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", ends.isoformat())
+    credentials = source()
+    credentials.keys()
+    assert credentials.ends_at() == pytest.approx(ends.timestamp(), abs=1)
+
+
+def test_a_configuration_that_broke_meanwhile_tells_no_end(aws_files):
+    aws_files.write_keys("AKIAFIRST")
+    credentials = source()
+    credentials.keys()
+    aws_files.config.write_text("[profile prod\n")
+    assert credentials.ends_at() is None

@@ -126,7 +126,10 @@ def test_a_denied_start_names_the_resources_to_allow(target, region, arn):
         answer("AccessDeniedException"), during(target=target, region=region)
     ).advice
     assert advice.startswith(f"allow ssm:StartSession on {arn} and arn:aws")
-    assert advice.endswith(":ssm:*:*:document/AWS-StartPortForwardingSession")
+    assert advice.endswith(
+        ":ssm:*:*:document/AWS-StartPortForwardingSession "
+        "(see docs/iam.md#named-instances)"
+    )
 
 
 def test_a_refusal_that_says_nothing_may_be_a_proxys():
@@ -137,7 +140,7 @@ def test_a_refusal_that_says_nothing_may_be_a_proxys():
 def test_a_document_that_is_an_arn_is_named_as_it_is():
     arn = "arn:aws:ssm:eu-west-1:111122223333:document/Acme"
     error = translate(answer("AccessDeniedException"), during(document=arn))
-    assert error.advice.endswith(f" and {arn}")
+    assert f" and {arn} (see" in error.advice
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,41 @@ def test_a_document_that_is_an_arn_is_named_as_it_is():
 def test_other_denied_operations_name_theirs(operation, resource):
     error = answer("AccessDeniedException", operation=operation)
     advice = translate(error, during(operation)).advice
-    assert advice == f"allow ssm:{operation} on {resource}"
+    assert advice.startswith(f"allow ssm:{operation} on {resource} (see docs/iam.md#")
+
+
+def test_a_denied_operation_is_told_in_the_services_own_words():
+    words = (
+        "User: arn:aws:sts::111122223333:assumed-role/Dev/me is not authorized to "
+        "perform: ecs:DescribeTasks on resource: arn:aws:ecs:eu-west-1:1:task/a/b"
+    )
+    error = answer("AccessDeniedException", words, operation="DescribeTasks")
+    said = translate(error, during("DescribeTasks", service="ecs"))
+    assert words in str(said)
+    assert said.advice == (
+        "allow ecs:DescribeTasks on arn:aws:ecs:eu-west-1:1:task/a/b "
+        "(see docs/iam.md#looking-targets-up)"
+    )
+
+
+def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
+    words = (
+        "User: arn:aws:iam::1:user/me is not authorized to perform: sts:AssumeRole on "
+        "resource: arn:aws:iam::2:role/Bastion"
+    )
+    said = translate(answer("AccessDenied", words, operation="AssumeRole"), during())
+    assert isinstance(said, CredentialsUnusable)
+    assert said.advice == (
+        "allow sts:AssumeRole on arn:aws:iam::2:role/Bastion "
+        "(see docs/iam.md#assuming-a-role)"
+    )
+
+
+def test_a_signature_is_not_shown():
+    words = f"Authorization=AWS4-HMAC-SHA256 Credential=x, Signature={'0a' * 32}"
+    said = translate(answer("IncompleteSignature", words), during())
+    assert "Signature=***" in str(said)
+    assert "0a0a" not in str(said)
 
 
 def test_a_target_without_an_agent_is_to_be_looked_at():

@@ -22,6 +22,7 @@ from ssmtunneld.errors import (
     RequestRejected,
     ServiceUnavailable,
     SessionGone,
+    TargetNotConnected,
     Throttled,
 )
 from ssmtunneld.secret import Secret
@@ -319,6 +320,69 @@ async def test_a_start_that_is_cancelled_in_the_queue_never_happens(
     assert stub.calls("TerminateSession") == []
 
 
+async def test_a_start_is_answered_when_it_returns(control, stub):
+    told = []
+    await control.start(REQUEST, answered=lambda: told.append("granted"))
+    stub.answer("StartSession", error("TargetNotConnected"))
+    with pytest.raises(TargetNotConnected):
+        await control.start(REQUEST, answered=lambda: told.append("refused"))
+    assert told == ["granted", "refused"]
+
+
+async def test_a_start_that_nobody_waits_for_any_more_is_answered_when_it_really_is(
+    control, stub, arrival
+):
+    stub.held = {"StartSession"}
+    answered = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST, answered=answered.set))
+        await arrival()
+        await cancelled(start)
+        await asyncio.sleep(0)
+        assert not answered.is_set()
+        stub.release.set()
+        async with asyncio.timeout(30):
+            await answered.wait()
+
+
+async def test_a_start_that_never_happens_is_answered_too(control, stub, arrival):
+    answered = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        await occupy(control, stub, arrival, tasks)
+        start = tasks.create_task(control.start(REQUEST, answered=answered.set))
+        await asyncio.sleep(0)
+        await cancelled(start)
+        async with asyncio.timeout(30):
+            await answered.wait()
+        stub.release.set()
+    await control.close()
+    told = []
+    with pytest.raises(LocalProtocolError, match="closed"):
+        await control.start(REQUEST, answered=lambda: told.append("closed"))
+    assert told == ["closed"]
+    assert stub.calls("StartSession") == []
+
+
+def test_a_start_may_outlive_its_loop(identity, keys, stub):
+    async def abandon():
+        stub.held = {"StartSession"}
+        control = SsmControl(identity, close_timeout=0)
+        told = []
+        async with asyncio.TaskGroup() as tasks:
+            start = tasks.create_task(
+                control.start(REQUEST, answered=lambda: told.append("too late"))
+            )
+            await asyncio.to_thread(stub.arrived.acquire, timeout=30)
+            await cancelled(start)
+        await control.close()
+        return control, told
+
+    control, told = asyncio.run(abandon())
+    stub.release.set()
+    control._threads.shutdown()
+    assert told == []
+
+
 async def test_a_termination_that_is_cancelled_in_the_queue_still_happens(
     control, stub, arrival
 ):
@@ -447,6 +511,37 @@ async def test_an_answer_without_a_list_is_an_empty_one(control, stub):
     assert await control.describe() == []
 
 
+# Logins.
+
+
+async def test_a_new_login_is_noticed_and_told(aws_files, stub):
+    aws_files.write_keys("AKIAFIRST")
+    control = SsmControl(Identity(region=REGION, endpoint_url=stub.url))
+    healed = asyncio.Event()
+    stub.answer("ResumeSession", error("ExpiredTokenException", "too old"))
+    async with asyncio.TaskGroup() as tasks:
+        attending = tasks.create_task(control.login.attend())
+        with control.login.telling(healed.set):
+            with pytest.raises(AwsError) as caught:
+                await control.resume(SESSION)
+            assert control.login.trouble is caught.value
+            aws_files.write_keys("AKIASECOND")
+            async with asyncio.timeout(60):
+                await healed.wait()
+        attending.cancel()
+    assert control.login.trouble is None
+    await control.close()
+
+
+async def test_other_questions_are_asked_in_a_thread_as_well(control, stub):
+    def look(account):
+        return threading.current_thread().name, account.place
+
+    name, place = await control.ask(look)
+    assert name.startswith("aws")
+    assert place is None
+
+
 # Sharing.
 
 
@@ -459,9 +554,9 @@ async def test_one_identity_has_one_control_and_one_client(stub, keys, arrival):
     async with asyncio.TaskGroup() as tasks:
         grants = [tasks.create_task(control.start(REQUEST)) for _ in range(50)]
     assert {task.result().session_id for task in grants} == {SESSION}
-    client = control._account._connection.client
+    client = control._account._connection.client("ssm")
     await control.resume(SESSION)
-    assert control._account._connection.client is client
+    assert control._account._connection.client("ssm") is client
     threads = [t for t in threading.enumerate() if t.name.startswith("aws")]
     assert len(threads) <= THREADS
     other = registry.get(Identity(region="us-east-1", endpoint_url=stub.url))

@@ -7,6 +7,7 @@ process of its own: botocore finds its caches by the HOME that it was started wi
 import asyncio
 import hashlib
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -121,10 +122,14 @@ async def test_an_expired_login_is_healed_by_a_new_one(service, portal, tmp_path
         "AWS_ACCESS_KEY_ID": "",
         "AWS_SECRET_ACCESS_KEY": "",
     }
-    path = tmp_path / "config.toml"
+    path, news = tmp_path / "config.toml", tmp_path / "news"
+    os.mkfifo(news)
+    hook = ["sh", "-c", f"echo $SSMTUNNELD_STATE: $SSMTUNNELD_ADVICE > {news}"]
     async with destination() as port:
         text = configuration(
-            service.endpoint_url, tunnel("x", port=port, profile="prod")
+            service.endpoint_url,
+            tunnel("x", port=port, profile="prod"),
+            on_state=hook,
         )
         with running(path, text, *JSON, **environ) as program:
             await in_thread(await_line, program, "daemon.ready")
@@ -139,6 +144,9 @@ async def test_an_expired_login_is_healed_by_a_new_one(service, portal, tmp_path
                 assert told["state"] == "needs_login"
                 assert told["advice"] == "run: aws sso login --profile prod"
                 assert told["connections"] == 3
+                wanted = "needs_login: run: aws sso login --profile prod\n"
+                while await in_thread(news.read_text) != wanted:
+                    pass
                 # As the AWS CLI writes it: in place, not at once.
                 whole = token_text("second")
                 file.write_text(whole[:40])

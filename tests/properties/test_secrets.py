@@ -85,7 +85,7 @@ async def test_the_daemon_tells_its_secrets_to_nobody(tmp_path, form):
         async with destination() as port:
             text = configuration(
                 service.endpoint_url,
-                tunnel("good", port=port, ping_interval="1s"),
+                tunnel("good", port=port, ping_interval="1s", max_sessions=1),
                 tunnel("quoted", port=port, endpoint_url=quoting),
             )
             level = ("--log-level", "debug")

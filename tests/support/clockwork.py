@@ -18,15 +18,27 @@ class Stalled(Exception):
     """Every task waits and no timer is set: nothing can ever happen again."""
 
 
+_RESTLESS = 10_000
+"""Rounds without waiting after which the clock goes on by itself, as a real one does:
+the loop calls a timer up to its resolution too early, and whoever then waits for that
+moment again, while others are ready to run, would be called too early for ever."""
+_RESOLUTION = 1e-9
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits by moving the clock; what is ready now is still seen."""
 
     now = 0.0
+    _rounds = 0
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if ready or timeout == 0:
+            self._rounds += 1
+            if self._rounds > _RESTLESS:
+                self.now += _RESOLUTION
             return ready
+        self._rounds = 0
         if timeout is None:
             raise Stalled("every task waits and no timer is set")
         self.now += max(timeout, 0.0)

@@ -1,0 +1,137 @@
+"""What to say when a search finds nothing that is online (blocking, as a search is)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from ssmtunneld.aws.targets import Found, pages, text
+from ssmtunneld.config.targets import GroupTarget, ServiceTarget, TaggedTarget
+from ssmtunneld.errors import AwsError, TargetNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssmtunneld.aws.client import Account
+    from ssmtunneld.config.targets import SearchedTarget
+
+_NAMES: Final = 5000
+"""Names among which to look for similar ones."""
+_SHOWN: Final = 3
+
+
+def explain(account: Account, target: SearchedTarget, found: Found) -> TargetNotFound:
+    """Return why ``found`` is of no use: where, as whom, how many, and what is nearest.
+
+    What more is asked for that may fail: then the explanation is shorter.
+    """
+    where = _where(account, found)
+    offline = found.candidates
+    if not offline:
+        near = _nearest(account, target)
+        advice = f"did you mean {' or '.join(near)}?" if near else _CHECK_IT
+        message = f"{found.searched}: none found {where}"
+        return TargetNotFound(found.operation, "NothingFound", message, advice)
+    shown = ", ".join(f"{c.id} ({c.state})" for c in offline[:_SHOWN])
+    more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
+    message = f"{found.searched}: {len(offline)} found {where}, none online: {shown}"
+    advice = _CHECK_TASK if isinstance(target, ServiceTarget) else _CHECK_AGENT
+    return TargetNotFound(found.operation, "NoneOnline", message + more, advice)
+
+
+_CHECK_IT: Final = "check spelling, region and profile, and that it is running"
+_CHECK_AGENT: Final = (
+    "check that the SSM agent runs there, reaches Systems Manager, and that the "
+    "instance's role has the policy AmazonSSMManagedInstanceCore"
+)
+_CHECK_TASK: Final = (
+    "check that the service has enableExecuteCommand and its task role allows "
+    "ssmmessages, and deploy it again"
+)
+
+
+def _where(account: Account, found: Found) -> str:
+    region = account.place.region if account.place else ""
+    number = found.account
+    if not number:
+        with suppress(AwsError):
+            number = text(account.call_service("sts", "GetCallerIdentity"), "Account")
+    known = {"profile": account.profile, "account": number}
+    whom = ", ".join(f"{what} {name}" for what, name in known.items() if name)
+    return f"in {region} ({whom})" if whom else f"in {region}"
+
+
+def _nearest(account: Account, target: SearchedTarget) -> list[str]:
+    """Return targets that exist and are spelled similarly."""
+    with suppress(AwsError):
+        match target:
+            case TaggedTarget(tags):
+                return [
+                    near
+                    for key, value in tags
+                    for near in _similar_tags(account, key, value)
+                ]
+            case GroupTarget(name):
+                groups = pages(
+                    account,
+                    "autoscaling",
+                    "DescribeAutoScalingGroups",
+                    "AutoScalingGroups",
+                )
+                names = (text(group, "AutoScalingGroupName") for group in groups)
+                return [f"asg:{near}" for near in _similar(name, names)]
+            case ServiceTarget():
+                return _similar_services(account, target)
+            case _:
+                pass
+    return []
+
+
+def _similar_tags(account: Account, key: str, value: str) -> list[str]:
+    reservations = pages(
+        account,
+        "ec2",
+        "DescribeInstances",
+        "Reservations",
+        Filters=[
+            {"Name": "tag-key", "Values": [key]},
+            {"Name": "instance-state-name", "Values": ["pending", "running"]},
+        ],
+    )
+    values = (
+        text(tag, "Value")
+        for reservation in reservations
+        for instance in reservation.get("Instances", ())
+        for tag in instance.get("Tags", ())
+        if text(tag, "Key") == key
+    )
+    kind = "name:" if key == "Name" else f"tag:{key}="
+    return [f"{kind}{near}" for near in _similar(value, values)]
+
+
+def _similar_services(account: Account, target: ServiceTarget) -> list[str]:
+    cluster, service = target.cluster, target.service
+    container = "" if target.container is None else f"/{target.container}"
+    try:
+        arns = pages(account, "ecs", "ListServices", "serviceArns", cluster=cluster)
+        near = _similar(service, map(_last_part, arns))
+        return [f"ecs:{cluster}/{name}{container}" for name in near]
+    except AwsError as error:
+        if error.code != "ClusterNotFoundException":
+            raise
+    arns = pages(account, "ecs", "ListClusters", "clusterArns")
+    near = _similar(cluster, map(_last_part, arns))
+    return [f"ecs:{name}/{service}{container}" for name in near]
+
+
+def _last_part(arn: object) -> str:
+    return str(arn).rpartition("/")[2]
+
+
+def _similar(wanted: str, names: Iterable[str]) -> list[str]:
+    """Return at most three of ``names``, the nearest first, whatever their case."""
+    by_key = {name.casefold(): name for name in islice(names, _NAMES)}
+    near = get_close_matches(wanted.casefold(), by_key, n=_SHOWN)
+    return [by_key[key] for key in near if by_key[key] != wanted]

@@ -1,0 +1,89 @@
+"""What the profiles of the AWS configuration say of logins: whose, how, until when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from botocore.utils import parse_timestamp
+
+Profiles = Mapping[str, Mapping[str, object]]
+"""The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
+
+
+_SSO_CACHE: Final = "~/.aws/sso/cache"
+"""Where the AWS CLI keeps the tokens of IAM Identity Center."""
+
+
+def renewal_advice(profiles: Profiles, profile: str, method: str) -> str:
+    """Return what a human must do so that ``profile`` has valid credentials again.
+
+    Args:
+        profiles: All profiles: a role's credentials come from another one.
+        profile: The one in use.
+        method: Botocore's name of the provider that had credentials last, or empty.
+    """
+    if method == "env":
+        return (
+            "start ssmtunneld again with new keys in its environment, or use a "
+            "profile: its keys are read again by themselves"
+        )
+    for name in profile_chain(profiles, profile):
+        settings = profiles.get(name, {})
+        option = "" if name == "default" else f" --profile {name}"
+        if "sso_session" in settings or "sso_start_url" in settings:
+            return f"run: aws sso login{option}"
+        if "login_session" in settings:
+            return f"run: aws login{option}"
+        if "mfa_serial" in settings:
+            return (
+                f"run: aws sts get-caller-identity{option} and enter the MFA code: "
+                "ssmtunneld uses the session that the AWS CLI keeps"
+            )
+        if "credential_process" in settings:
+            return f"run the credential_process of profile {name} to see what it says"
+    return _ADVICE_BY_METHOD.get(
+        method, f"write new keys of profile {profile} to the AWS credentials file"
+    )
+
+
+_ADVICE_BY_METHOD: Final = {
+    "assume-role-with-web-identity": "check the web identity token",
+    "container-role": "check the role of this container or pod",
+    "iam-role": "check the role of this instance",
+    "assume-role": "check that the source profile may still assume this role",
+}
+
+
+def profile_chain(profiles: Profiles, profile: str) -> list[str]:
+    """Return ``profile`` and the profiles whose credentials it builds on, in order."""
+    chain = [profile]
+    while True:
+        source = profiles.get(chain[-1], {}).get("source_profile")
+        if not isinstance(source, str) or source in chain:
+            return chain
+        chain.append(source)
+
+
+def token_name(profile: Mapping[str, object]) -> str | None:
+    """Return what the SSO token of a profile is named after; None if it has none."""
+    name = profile.get("sso_session") or profile.get("sso_start_url")
+    return name if isinstance(name, str) else None
+
+
+def token_expiry(name: str | None) -> float | None:
+    """Return when an SSO token ends, in Unix seconds; None if it renews itself."""
+    if name is None:
+        return None
+    key = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
+    file = Path(_SSO_CACHE).expanduser() / f"{key}.json"
+    try:
+        token = json.loads(file.read_text(encoding="utf-8"))
+        if token.get("refreshToken"):
+            return None
+        return parse_timestamp(token["expiresAt"]).timestamp()
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
+        return None  # being rewritten, or none: the next use of it says so

@@ -1,0 +1,99 @@
+"""What profiles say of logins: the advice that fits, and until when a token lasts."""
+
+import hashlib
+import json
+
+import pytest
+
+from ssmtunneld.aws.profiles import (
+    profile_chain,
+    renewal_advice,
+    token_expiry,
+    token_name,
+)
+
+PROFILES = {
+    "default": {"sso_session": "corp"},
+    "prod": {"sso_start_url": "https://x"},
+    "role": {"role_arn": "arn", "source_profile": "prod"},
+    "mfa": {"role_arn": "arn", "source_profile": "static", "mfa_serial": "arn"},
+    "login": {"login_session": "arn"},
+    "process": {"credential_process": "x"},
+    "static": {},
+    "loop-a": {"source_profile": "loop-b"},
+    "loop-b": {"source_profile": "loop-a"},
+}
+
+
+@pytest.mark.parametrize(
+    ("profile", "method", "advice"),
+    [
+        ("default", "sso", "run: aws sso login"),
+        ("prod", "sso", "run: aws sso login --profile prod"),
+        # The role's own profile could not log in: it has no SSO settings.
+        ("role", "assume-role", "run: aws sso login --profile prod"),
+        ("login", "login", "run: aws login --profile login"),
+        ("mfa", "", "run: aws sts get-caller-identity --profile mfa and enter"),
+        ("process", "", "run the credential_process of profile process"),
+        ("prod", "env", "start ssmtunneld again with new keys"),
+        ("static", "iam-role", "check the role of this instance"),
+        ("static", "container-role", "check the role of this container"),
+        ("static", "assume-role-with-web-identity", "check the web identity token"),
+        ("loop-a", "assume-role", "check that the source profile may still"),
+        ("static", "shared-credentials-file", "write new keys of profile static"),
+        ("missing", "", "write new keys of profile missing"),
+    ],
+)
+def test_the_advice_fits_the_provider(profile, method, advice):
+    assert renewal_advice(PROFILES, profile, method).startswith(advice)
+
+
+def test_a_chain_of_profiles_ends_even_if_it_is_a_loop():
+    assert profile_chain(PROFILES, "role") == ["role", "prod"]
+    assert profile_chain(PROFILES, "loop-a") == ["loop-a", "loop-b"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [
+        ({"sso_session": "corp", "sso_start_url": "https://x"}, "corp"),
+        ({"sso_start_url": "https://x"}, "https://x"),
+        ({"sso_session": {}}, None),
+        ({}, None),
+    ],
+)
+def test_a_token_is_named_after_its_session_or_its_start(profile, name):
+    assert token_name(profile) == name
+
+
+@pytest.fixture
+def write_token(aws_files, tmp_path):
+    folder = tmp_path / ".aws" / "sso" / "cache"
+    folder.mkdir(parents=True)
+
+    def write(text):
+        name = hashlib.sha1(b"corp").hexdigest()
+        (folder / f"{name}.json").write_text(text)
+
+    return write
+
+
+def test_a_token_ends_when_its_file_says(write_token):
+    write_token(json.dumps({"expiresAt": "2026-01-01T00:00:00Z"}))
+    assert token_expiry("corp") == 1767225600.0
+
+
+def test_a_token_that_renews_itself_has_no_end(write_token):
+    write_token(json.dumps({"expiresAt": "2026-01-01T00:00:00Z", "refreshToken": "r"}))
+    assert token_expiry("corp") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"expiresAt": "soon"}', "1"])
+def test_a_file_that_is_half_written_tells_nothing(write_token, text):
+    write_token(text)
+    assert token_expiry("corp") is None
+
+
+@pytest.mark.parametrize("name", [None, "other"])
+def test_no_token_has_no_end(aws_files, name):
+    assert token_expiry(name) is None
