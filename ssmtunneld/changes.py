@@ -15,6 +15,10 @@ LIVE: Final = frozenset(
         "allow",
         "allow_users",
         "connect_timeout",
+        "db_engine",
+        "db_name",
+        "db_user",
+        "destinations",
         "linger",
         "max_connections",
         "probe",
@@ -22,6 +26,8 @@ LIVE: Final = frozenset(
         "probe_timeout",
         "required",
         "socket_mode",
+        # For the next destination that is asked for.
+        "max_destinations",
         # For the pool's next plan.
         "idle_close",
         "max_session_age",
@@ -43,6 +49,7 @@ SESSIONS: Final = frozenset(
         "external_id",
         "host",
         "keep_alive",
+        "mode",
         "parameters",
         "ping_interval",
         "port",

@@ -127,16 +127,21 @@ class Fleet:
         # All give back before any takes: an address may move from one to another.
         for name in changes.removed:
             self._dismiss(before[name], budget)
-        for name in changes.changed:
+        changed, replaced = _divide(changes.changed, before, wanted)
+        for name in replaced:
+            self._dismiss(before[name], budget)
+        for name in changed:
             before[name].release(wanted[name])
         self._mappings = {
-            name: before[name] if name in before else self._make(tunnel)
+            name: before[name]
+            if name in before and name not in replaced
+            else self._make(tunnel)
             for name, tunnel in wanted.items()
         }
         async with asyncio.TaskGroup() as tasks:
-            for name in changes.added:
+            for name in (*changes.added, *replaced):
                 tasks.create_task(self._add(self._mappings[name]), name=name)
-            for name in changes.changed:
+            for name in changed:
                 change = self._mappings[name].apply(wanted[name])
                 tasks.create_task(change, name=name)
         self._changed.set()
@@ -185,3 +190,16 @@ class Fleet:
                 for mapping in mappings
             ]
         return sum(end.result() for end in ends)
+
+
+def _divide(
+    names: Sequence[str],
+    before: Mapping[str, RunningMapping],
+    after: Mapping[str, Tunnel],
+) -> tuple[list[str], list[str]]:
+    """Return which mappings can change, and which need another in their place.
+
+    One that asks its clients where they want to go has another kind of sessions.
+    """
+    same = [n for n in names if before[n].tunnel.is_dynamic == after[n].is_dynamic]
+    return same, [name for name in names if name not in same]

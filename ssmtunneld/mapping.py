@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -10,9 +10,12 @@ from typing import Final
 from ssmtunneld.backend import Backend
 from ssmtunneld.changes import needs_sessions
 from ssmtunneld.config import Address, Tunnel
+from ssmtunneld.config.destinations import Destination
+from ssmtunneld.destinations import Destinations
 from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.admission import allowed_uids
+from ssmtunneld.listener.dynamic import Entrance, EntranceSettings
 from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import get_log
 from ssmtunneld.ops.history import Reading
@@ -57,8 +60,8 @@ class Mapping:
         self._shared = shared
         self._inherited = tuple(inherited)
         self._tally = Tally()
-        self._backend = Backend(tunnel, shared, log=self.log, tally=self._tally)
-        self._retired: list[Backend] = []
+        self._backend = self._make_backend(tunnel)
+        self._retired: list[Backend | Destinations] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._binding = asyncio.Lock()
         self._stirred = asyncio.Event()
@@ -66,10 +69,11 @@ class Mapping:
         self._resumed = asyncio.Event()
         self._begun = False
         self._switched = asyncio.Event()
+        self._entrance = _make_entrance(tunnel, self._open_stream)
         self.server = Server(
             name=tunnel.name,
             addresses=self._addresses(tunnel),
-            open_stream=self._open_stream,
+            open_stream=self._entrance or self._open_stream,
             settings=_server_settings(tunnel),
             log=self.log,
             share=shared.allowance.join(tunnel.max_connections),
@@ -82,26 +86,33 @@ class Mapping:
             random=shared.random,
         )
 
+    def _make_backend(
+        self, tunnel: Tunnel, *, first: bool = True
+    ) -> Backend | Destinations:
+        make = Destinations if tunnel.is_dynamic else Backend
+        return make(tunnel, self._shared, log=self.log, tally=self._tally, first=first)
+
     @property
     def pool(self) -> Pool:
-        """The sessions that take new connections."""
+        """The sessions that take new connections; where they have one destination."""
+        assert isinstance(self._backend, Backend), "clients name the destination"
         return self._backend.pool
 
     @property
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[Pool | Destinations]:
         """All that have sessions: before a change of settings, and now."""
         return [backend.pool for backend in (*self._retired, self._backend)]
 
     def _addresses(self, tunnel: Tunnel) -> Sequence[Address | socket.socket]:
         return () if self.paused else self._inherited or tunnel.listen
 
-    async def _open_stream(self) -> Duplex:
+    async def _open_stream(self, destination: Destination | None = None) -> Duplex:
         loop = asyncio.get_running_loop()
         timeout = self.tunnel.connect_timeout
         deadline = loop.time() + timeout
         while True:
             try:
-                return await self.pool.open_stream(timeout)
+                return await _open_stream(self._backend.pool, destination, timeout)
             except PoolRetired:
                 # Its successor is there already.
                 timeout = max(0.0, deadline - loop.time())
@@ -109,7 +120,7 @@ class Mapping:
     @property
     def usable(self) -> bool:
         """Whether a session is ready, and its destination too as far as is known."""
-        return self.pool.ready and self.prober.usable
+        return self._backend.pool.ready and self.prober.usable
 
     async def wait_usable(self) -> None:
         """Return once the mapping is ready for connections. Cancelling is safe."""
@@ -118,12 +129,12 @@ class Mapping:
 
     async def _wait_ready(self) -> None:
         # Whichever backend's the session is.
-        while not self.pool.ready:
+        while not self._backend.pool.ready:
             self._switched.clear()
-            await unless(self._switched, self.pool.wait_ready())
+            await unless(self._switched, self._backend.pool.wait_ready())
 
     def _open_probe(self) -> StreamDuplex | None:
-        return self.pool.open_probe()
+        return self._backend.pool.open_probe()
 
     # Life.
 
@@ -174,7 +185,7 @@ class Mapping:
         self._begun = True
         await self._keep(self._backend)
 
-    async def _keep(self, backend: Backend) -> None:
+    async def _keep(self, backend: Backend | Destinations) -> None:
         await backend.run()
         self._retired.remove(backend)
 
@@ -214,6 +225,8 @@ class Mapping:
         before, self.tunnel = self.tunnel, tunnel
         self.server.settings = _server_settings(tunnel)
         self.prober.settings = _probe_settings(tunnel)
+        if self._entrance is not None:
+            self._entrance.settings = _entrance_settings(tunnel)
         self.server.addresses = self._addresses(tunnel)
         await self.bind()
         if needs_sessions(before, tunnel):
@@ -223,23 +236,22 @@ class Mapping:
 
     async def _replace_sessions(self, tunnel: Tunnel) -> None:
         old = self._backend
-        new = Backend(
-            tunnel, self._shared, log=self.log, tally=self._tally, first=False
-        )
+        new = self._make_backend(tunnel, first=False)
         new.resting = self.paused
         if self._tasks is None or not self._begun:
             self._use(new)  # the old one has no sessions
             return
         self._tasks.create_task(self._keep(new), name=f"{tunnel.name} sessions")
         try:
-            if old.pool.ready and tunnel.warm and not self.paused:
+            expected = old.pool.ready and tunnel.warm and not self.paused
+            if expected and isinstance(new, Backend):
                 await _settle(new.pool, min(SWITCH_PATIENCE, tunnel.connect_timeout))
         finally:
             self._use(new)
             self._retired.append(old)
             old.pool.retire()
 
-    def _use(self, backend: Backend) -> None:
+    def _use(self, backend: Backend | Destinations) -> None:
         self._backend = backend
         self._switched.set()
         self.prober.reset()
@@ -296,11 +308,11 @@ class Mapping:
     def status(self, now: float) -> MappingStatus:
         """Return how the mapping is at ``now``, on the loop's clock."""
         tunnel = self.tunnel
-        port = "" if tunnel.port is None else f":{tunnel.port}"
+        backend = self._backend
         subject = Subject(
             name=tunnel.name,
             target=tunnel.target,
-            destination=f"{tunnel.host or 'localhost'}{port}",
+            destination=tunnel.destination,
             required=tunnel.required,
             pool=self._snapshot(),
             login=self._backend.login,
@@ -308,11 +320,15 @@ class Mapping:
             unbound=self.unbound,
             paused=self.paused,
             probe=self.prober.status(now),
+            mode=tunnel.mode,
+            destinations=(
+                backend.listing() if isinstance(backend, Destinations) else ()
+            ),
         )
         return mapping_status(subject, now)
 
     def _snapshot(self) -> PoolSnapshot:
-        snapshot = self.pool.snapshot()
+        snapshot = self._backend.pool.snapshot()
         if not self._retired:
             return snapshot
         older = [m for old in self._retired for m in old.pool.snapshot().members]
@@ -321,7 +337,16 @@ class Mapping:
     def reading(self) -> Reading:
         """Return what the status page plots; asked every second."""
         sent, received = self.server.moved()
-        return Reading(sent, received, self.pool.rtt)
+        return Reading(sent, received, self._backend.pool.rtt)
+
+
+async def _open_stream(
+    pool: Pool | Destinations, destination: Destination | None, timeout: float
+) -> Duplex:
+    if isinstance(pool, Destinations):
+        assert destination is not None, "a dynamic tunnel's server asks its clients"
+        return await pool.open_stream(destination, timeout)
+    return await pool.open_stream(timeout)
 
 
 async def _settle(pool: Pool, patience: float) -> None:
@@ -339,6 +364,19 @@ def _server_settings(tunnel: Tunnel) -> ServerSettings:
         allow_uids=allowed_uids(tunnel.allow_users),
         socket_mode=tunnel.socket_mode,
     )
+
+
+def _make_entrance(
+    tunnel: Tunnel, open_stream: Callable[[Destination], Awaitable[Duplex]]
+) -> Entrance | None:
+    if not tunnel.is_dynamic:
+        return None
+    return Entrance(_entrance_settings(tunnel), open_stream)
+
+
+def _entrance_settings(tunnel: Tunnel) -> EntranceSettings:
+    assert tunnel.mode != "tcp", "another mapping takes its place"
+    return EntranceSettings(tunnel.mode, tunnel.destinations)
 
 
 def _probe_settings(tunnel: Tunnel) -> ProbeSettings | None:

@@ -62,7 +62,7 @@ class Precautions:
         # localhost is two sockets.
         listeners = sum(2 * len(tunnel.listen) for tunnel in tunnels)
         # While a session is being replaced there is its successor, too.
-        sessions = sum(tunnel.max_sessions + 1 for tunnel in tunnels)
+        sessions = sum(tunnel.session_limit + 1 for tunnel in tunnels)
         needed = files_needed(wanted, sessions, listeners)
         limit = allow_files(needed)
         if limit is None or limit >= needed:

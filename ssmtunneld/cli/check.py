@@ -15,6 +15,5 @@ def check(config_path: Path | None) -> None:
     click.echo(f"{config.source}: {len(config.tunnels)} tunnels")
     for tunnel in config.tunnels:
         listen = ", ".join(map(str, tunnel.listen))
-        port = "" if tunnel.port is None else f":{tunnel.port}"
-        host = tunnel.host or "localhost"
-        click.echo(f"  {tunnel.name}: {listen} -> {tunnel.target} -> {host}{port}")
+        way = f"{listen} -> {tunnel.target} -> {tunnel.destination}"
+        click.echo(f"  {tunnel.name}: {way}")

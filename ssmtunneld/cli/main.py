@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "log-level": "Change what the daemon logs.",
     "proxy": "Connect standard input and output to a port: for ssh.",
     "ssh-config": "Print or write what ssh must be told.",
+    "doctor": "Walk a tunnel's way, and say where it is broken.",
     "db-token": "Print an IAM token for a database.",
     "env": "Print the environment for a database's programs.",
     "hosts": "Give tunnels the real names of their hosts in /etc/hosts.",

@@ -15,6 +15,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ssmtunneld.config.destinations import Pattern, parse_pattern
 from ssmtunneld.config.probes import Probe, parse_probe
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.config.users import User, parse_user
@@ -258,6 +259,26 @@ Networks: TypeAlias = Annotated[
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]
+Destinations: TypeAlias = Annotated[
+    tuple[
+        Annotated[
+            Pattern,
+            PlainValidator(parse_pattern),
+            PlainSerializer(str, when_used="json"),
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "examples": ["*.internal.example.com:443", "10.0.0.0/8:*"],
+                }
+            ),
+        ],
+        ...,
+    ],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
+"""Patterns of hosts and ports."""
+
 Users: TypeAlias = Annotated[
     tuple[Annotated[User, PlainValidator(parse_user)], ...],
     BeforeValidator(_as_tuple),

@@ -9,9 +9,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
     Command,
     DataHost,
+    Destinations,
     Document,
     Duration,
     ExistingFile,
@@ -39,6 +41,11 @@ from ssmtunneld.config.values import Address, TcpAddress, names_loopback
 PLAIN_DOCUMENT: Final = "AWS-StartPortForwardingSession"
 REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
 SSH_DOCUMENT: Final = "AWS-StartSSHSession"
+
+FIXED: Final = frozenset({"port", "host", "document", "parameters", "warm", "probe"})
+"""Settings that make sense only where all connections have one destination."""
+DYNAMIC: Final = frozenset({"destinations", "max_destinations"})
+"""Settings that make sense only where clients name it."""
 
 _MIB: Final = 1024 * 1024
 # Four messages of the agent: with less, reading stops and starts for each of them.
@@ -123,6 +130,12 @@ class TunnelDefaults(_Section):
     """Where the agent runs: an id, or what it is found by (docs/targets.md)."""
     target_policy: Literal["first", "newest", "spread"] = "first"
     """Which one of several targets: the oldest, the newest, or all of them in turn."""
+    mode: Literal["tcp", "socks5", "http-connect"] = "tcp"
+    """Whether all connections have one destination, or clients name it, and how."""
+    destinations: Destinations = ()
+    """What clients may name: patterns of host and port."""
+    max_destinations: Annotated[int, Field(ge=1, le=256)] = 16
+    """Destinations in use at once; each of them has its own sessions."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """The destination's port."""
     host: HostName | None = None
@@ -154,7 +167,7 @@ class TunnelDefaults(_Section):
     max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
     """Sessions that this tunnel may have open at once."""
     streams_per_session: Annotated[int, Field(ge=1, le=65535)] = 64
-    """Connections in one session; further ones wait for another, if there may be one."""
+    """Connections in one session; others wait for another one, if there may be one."""
     idle_close: Annotated[Duration, Field(gt=0)] = 300.0
     """When a session beyond the warm ones is closed after its last connection."""
     keep_alive: KeepAlive = 300.0
@@ -193,6 +206,12 @@ class TunnelDefaults(_Section):
     """How long its answer may take."""
     required: bool = True
     """Whether the daemon is ready only when this tunnel is."""
+    db_engine: Literal["postgres", "mysql", "redis"] | None = None
+    """What the destination is, for ssmtunneld env; by its port if left out."""
+    db_user: Text | None = None
+    """The user that ssmtunneld env and db-token speak of."""
+    db_name: Text | None = None
+    """The database that ssmtunneld env speaks of."""
 
 
 class Tunnel(TunnelDefaults):
@@ -212,11 +231,45 @@ class Tunnel(TunnelDefaults):
             return self.document
         return PLAIN_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether clients name the destination."""
+        return self.mode != "tcp"
+
+    @property
+    def destination(self) -> str:
+        """Where connections lead, for people."""
+        if self.is_dynamic:
+            first, *others = map(str, self.destinations)
+            return f"{first} (+{len(others)})" if others else first
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.host or 'localhost'}{port}"
+
+    @property
+    def session_limit(self) -> int:
+        """How many sessions there may be, to all destinations together."""
+        return self.max_sessions * (self.max_destinations if self.is_dynamic else 1)
+
+    def towards(self, destination: Destination) -> Self:
+        """Return the settings of sessions to one of the destinations."""
+        # Agents refuse their own loopback by name; it is where they go without one.
+        host = None if destination.is_loopback else destination.host
+        found = {"host": host, "port": destination.port}
+        return self.model_copy(update={"mode": "tcp", "destinations": (), **found})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_on_demand(cls, data: object) -> object:
+        # Nobody knows beforehand to which destination a session would have to be.
+        if isinstance(data, dict) and data.get("mode", "tcp") != "tcp":
+            return {"warm": 0, **data}
+        return data
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         found = [
             *self._order(),
-            *self._destination(),
+            *(self._dynamic() if self.is_dynamic else self._fixed()),
             *self._exposure(),
             *self._identity(),
         ]
@@ -237,6 +290,20 @@ class Tunnel(TunnelDefaults):
                 "session_buffer",
                 f"should not be below stream_buffer ({self.stream_buffer} bytes)",
             )
+
+    def _fixed(self) -> Iterator[tuple[str, str]]:
+        for key in sorted(DYNAMIC):
+            if getattr(self, key) != TunnelDefaults.model_fields[key].default:
+                yield key, 'has no effect without mode = "socks5" or "http-connect"'
+        yield from self._destination()
+
+    def _dynamic(self) -> Iterator[tuple[str, str]]:
+        if not self.destinations:
+            example = 'such as ["*.internal.example.com:443"]'
+            yield "destinations", f"is required by mode {self.mode}, {example}"
+        for key in sorted(FIXED):
+            if getattr(self, key):
+                yield key, f"has no place in mode {self.mode}: clients say where to go"
 
     def _destination(self) -> Iterator[tuple[str, str]]:
         document = self.session_document

@@ -17,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from ssmtunneld.config.lines import KeyLines, KeyPath
 from ssmtunneld.config.model import (
+    DYNAMIC,
+    FIXED,
     Config,
     Conflicts,
     DaemonSettings,
@@ -163,6 +165,9 @@ class _Reading:
         whole = {**defaults, **expanded, "name": name}
         if "allow" not in own and _is_local(own.get("listen"), self._home):
             whole.pop("allow", None)
+        for key in DYNAMIC if whole.get("mode", "tcp") == "tcp" else FIXED:
+            if key not in own:
+                whole.pop(key, None)
         # With parts left out, what is missing or does not go together proves nothing.
         complete = trusted and len(expanded) == len(own)
         return self._section(Tunnel, whole, path, complete=complete)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from ssmtunneld.errors import TunnelError
+from ssmtunneld.listener.dynamic import Entrance, Visit
 from ssmtunneld.listener.local import LocalDuplex, reset_on_close
 from ssmtunneld.listener.relay import Departure, Ending, Meter, Transfer, relay
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ssmtunneld.duplex import Duplex
+
+_Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Connection:
         return self._result or self._summed(Ending.CANCELLED)
 
     async def join(
-        self, open_stream: Callable[[], Awaitable[Duplex]], linger: float
+        self, opening: Callable[[], Awaitable[Duplex]] | Entrance, linger: float
     ) -> None:
         """Open a stream and relay until the end; called once.
 
@@ -63,27 +67,30 @@ class Connection:
         Cancelling is safe: the connection is reset, and the stream too.
 
         Args:
-            open_stream: Returns a stream, or raises TunnelError if there is none.
+            opening: Returns a stream, or raises TunnelError if there is none; or asks
+                the client where it wants to go.
             linger: See :func:`relay`.
         """
         assert self._socket is not None, "joined twice"
         sock, self._socket = self._socket, None
         local = await LocalDuplex.adopt(sock)
+        visit = _visit(opening)
         try:
-            remote = await _open(open_stream, local)
+            ends = await _open(partial(visit.open, local), local)
         except TunnelError as error:
-            local.abort()
             self._result = self._summed(Ending.REFUSED, error)
+            await visit.refuse(local, error)
             return
         except BaseException:
             local.abort()
             raise
-        if remote is None:
+        if ends is None:
             local.abort()
             self._result = self._summed(Ending.LOCAL_RESET)
             return
+        near, remote = ends
         self._result = await relay(
-            local, remote, linger=linger, meter=self.meter, gone=local.gone
+            near, remote, linger=linger, meter=self.meter, gone=local.gone
         )
 
     def view(self) -> ConnectionView:
@@ -106,9 +113,30 @@ class Connection:
         return Transfer(self.meter.sent, self.meter.received, ending, cause)
 
 
+def _visit(opening: Callable[[], Awaitable[Duplex]] | Entrance) -> Visit | _Plain:
+    return opening.visit() if isinstance(opening, Entrance) else _Plain(opening)
+
+
+class _Plain:
+    """The part of :class:`Visit` where all connections have one destination."""
+
+    __slots__ = ("_open_stream",)
+
+    def __init__(self, open_stream: Callable[[], Awaitable[Duplex]]) -> None:
+        self._open_stream = open_stream
+
+    async def open(self, local: Duplex) -> tuple[Duplex, Duplex]:
+        """Return both ends."""
+        return local, await self._open_stream()
+
+    async def refuse(self, local: LocalDuplex, _error: TunnelError) -> None:
+        """Reset the connection: there is no other way to say it."""
+        local.abort()
+
+
 async def _open(
-    open_stream: Callable[[], Awaitable[Duplex]], local: LocalDuplex
-) -> Duplex | None:
+    opening: Callable[[], Awaitable[_Opened]], local: LocalDuplex
+) -> _Opened | None:
     """Open a stream, or return None if the client leaves before there is one."""
     scope = asyncio.timeout(None)
 
@@ -121,7 +149,7 @@ async def _open(
     try:
         async with scope:
             local.gone.add_done_callback(leave)
-            return await open_stream()
+            return await opening()
     except TimeoutError:
         if scope.expired():
             return None

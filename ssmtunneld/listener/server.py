@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ssmtunneld.listener.allowance import Share
     from ssmtunneld.listener.binding import ListenAddress, Listener
     from ssmtunneld.listener.connection import ConnectionView
+    from ssmtunneld.listener.dynamic import Entrance
     from ssmtunneld.listener.owner import SocketName
     from ssmtunneld.listener.relay import Transfer
     from ssmtunneld.listener.totals import ServerStatistics
@@ -94,7 +95,7 @@ class Server:
         *,
         name: str,
         addresses: Sequence[ListenAddress],
-        open_stream: Callable[[], Awaitable[Duplex]],
+        open_stream: Callable[[], Awaitable[Duplex]] | Entrance,
         settings: ServerSettings,
         log: EventLog,
         observer: ServerObserver | None = None,

@@ -8,6 +8,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ssmtunneld.errors import DestinationRefused, NoSessionReady
+from ssmtunneld.listener.dialect import (
+    DestinationForbidden,
+    Misspoken,
+    TooManyDestinations,
+)
 from ssmtunneld.listener.relay import Ending
 
 if TYPE_CHECKING:
@@ -26,6 +31,12 @@ class Failure(StrEnum):
     """The agent could not connect to the destination."""
     NO_SESSION = "no_session"
     """No session was ready within ``connect_timeout``."""
+    FORBIDDEN = "forbidden"
+    """Its client named a destination that is not one of ``destinations``."""
+    CROWDED = "crowded"
+    """Its client named one more than ``max_destinations``."""
+    HANDSHAKE = "handshake"
+    """Its client did not say in the tunnel's protocol where it wants to go."""
     OTHER = "other"
     """The session was lost meanwhile, or something else."""
 
@@ -134,5 +145,11 @@ def _failure(cause: TunnelError | None) -> Failure:
             return Failure.REFUSED
         case NoSessionReady():
             return Failure.NO_SESSION
+        case DestinationForbidden():
+            return Failure.FORBIDDEN
+        case TooManyDestinations():
+            return Failure.CROWDED
+        case Misspoken():
+            return Failure.HANDSHAKE
         case _:
             return Failure.OTHER

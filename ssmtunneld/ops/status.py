@@ -102,6 +102,24 @@ class SessionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """A destination that clients of a mapping have named, and that is in use."""
+
+    name: str
+    """Host and port, as the client spelled them."""
+    accepted: int
+    """Connections that asked for it since its first one."""
+    connections: int
+    """Connections to it now."""
+    waiting: int
+    """Connections that wait for a session."""
+    sessions: int
+    """Its sessions."""
+    reason: str
+    """Why it has none, and what to do about it; empty if nothing is in the way."""
+
+
+@dataclass(frozen=True, slots=True)
 class MappingStatus:
     """One mapping."""
 
@@ -159,6 +177,10 @@ class MappingStatus:
     """What became of its sessions since the daemon's start."""
     sessions: tuple[SessionStatus, ...]
     """The sessions of this moment."""
+    mode: Literal["tcp", "socks5", "http-connect"]
+    """Whether clients name the destination, and how."""
+    destinations: tuple[DestinationStatus, ...]
+    """Where clients name it: those in use, the most recent one last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +230,10 @@ class Subject:
     """What its probe has found out."""
     login: TunnelError | None = None
     """Why nobody can act as its identity."""
+    mode: Literal["tcp", "socks5", "http-connect"] = "tcp"
+    """Whether clients name the destination."""
+    destinations: tuple[DestinationStatus, ...] = ()
+    """Those that they have named."""
 
 
 def mapping_status(subject: Subject, now: float) -> MappingStatus:
@@ -244,6 +270,8 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         probe=subject.probe,
         counts=pool.counts,
         sessions=tuple(_session_status(m, now) for m in pool.members),
+        mode=subject.mode,
+        destinations=subject.destinations,
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.model import (
     PLAIN_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
@@ -127,6 +128,24 @@ def test_the_document_follows_from_the_host():
         ({"listen": "0.0.0.0:80"}, "allow", "0.0.0.0:80 is open to other machines"),
         ({"listen": [1, "[::]:80"]}, "allow", "[::]:80 is open to other machines"),
         ({"allow": ["10.0.0.0/8"]}, "allow", "has no effect"),
+        ({"destinations": ["*:1"]}, "destinations", "without mode"),
+        ({"max_destinations": 3}, "max_destinations", "without mode"),
+        ({"mode": "socks5", "port": None}, "destinations", "is required by mode"),
+        *[
+            (
+                {"mode": "http-connect", "port": None, "destinations": ["*:1"], **own},
+                key,
+                "has no place in mode http-connect",
+            )
+            for key, own in {
+                "port": {"port": 1},
+                "host": {"host": "db"},
+                "document": {"document": "Custom"},
+                "parameters": {"parameters": {"a": "b"}},
+                "warm": {"warm": 1},
+                "probe": {"probe": "tcp"},
+            }.items()
+        ],
         ({"allow": ["10.0.0.0/8"], "listen": "unix:/x"}, "allow", "has no effect"),
     ],
 )
@@ -214,3 +233,45 @@ def test_what_belongs_to_a_role_needs_one(key):
     assert conflicts(**{key: "something"}) == {key: "has no effect without role_arn"}
     role = "arn:aws:iam::111122223333:role/Bastion"
     assert getattr(tunnel(role_arn=role, **{key: "something"}), key) == "something"
+
+
+def test_a_tunnel_whose_clients_name_the_destination_reads_back_the_same_too():
+    one = tunnel(mode="socks5", destinations=["*.corp.test:443"], port=None)
+    assert one.warm == 0
+    written = one.model_dump(mode="json", exclude_none=True)
+    assert written["destinations"] == ["*.corp.test:443"]
+    assert Tunnel.model_validate(written, context={}) == one
+
+
+def test_sessions_to_a_destination_have_its_settings():
+    one = tunnel(
+        mode="socks5", destinations=["*:*"], port=None, max_sessions=3, linger="7s"
+    )
+    assert one.is_dynamic
+    assert one.session_limit == 3 * 16
+    towards = one.towards(Destination("db", 5432))
+    assert (towards.host, towards.port, towards.warm) == ("db", 5432, 0)
+    assert (towards.linger, towards.max_sessions) == (7, 3)
+    assert not towards.is_dynamic
+    assert towards.session_document == REMOTE_HOST_DOCUMENT
+    itself = one.towards(Destination("localhost", 80))
+    assert (itself.host, itself.session_document) == (None, PLAIN_DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, "localhost:5432"),
+        ({"host": "db"}, "db:5432"),
+        ({"port": None, "document": "Custom"}, "localhost"),
+        ({"port": None, "mode": "socks5", "destinations": ["a:1"]}, "a:1"),
+        (
+            {"port": None, "mode": "socks5", "destinations": ["a:1", "b:2", "c:3"]},
+            "a:1 (+2)",
+        ),
+    ],
+)
+def test_a_tunnel_says_where_it_leads(settings, text):
+    one = tunnel(**{"port": 5432, **settings})
+    assert one.destination == text
+    assert tunnel(port=5432, max_sessions=3).session_limit == 3

@@ -84,6 +84,27 @@ def test_a_tunnel_s_own_networks_must_have_an_effect():
     assert problem.startswith("c.toml:5: tunnels.a.allow: has no effect")
 
 
+def test_what_makes_no_sense_in_a_mode_is_not_inherited():
+    config = parse(
+        f'[defaults]\n{TARGET}port = 1\nwarm = 2\nprobe = "tcp"\n'
+        'destinations = ["a:1"]\nmax_destinations = 3\n'
+        "[tunnels.a]\nlisten = 1\n"
+        '[tunnels.b]\nlisten = 2\nmode = "socks5"\n'
+    )
+    a, b = config.tunnels
+    assert (a.port, a.warm, a.destinations, a.max_destinations) == (1, 2, (), 16)
+    assert (b.port, b.warm, b.probe, b.max_destinations) == (None, 0, None, 3)
+    assert [str(pattern) for pattern in b.destinations] == ["a:1"]
+
+
+def test_a_pattern_that_is_wrong_is_named():
+    (problem,) = problems(
+        f'[tunnels.a]\nlisten = 1\nmode = "socks5"\n{TARGET}'
+        'destinations = ["a:1", "b"]\n'
+    )
+    assert "tunnels.a.destinations[1]: is not a destination" in problem
+
+
 def test_unknown_keys_come_with_the_nearest_valid_one():
     text = (
         'deamon = 1\n[daemon]\nlog_levl = "info"\n'

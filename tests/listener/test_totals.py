@@ -4,9 +4,15 @@ import socket
 
 import pytest
 
+from ssmtunneld.config.destinations import Destination
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
 from ssmtunneld.listener.admission import Rejection
 from ssmtunneld.listener.connection import Connection
+from ssmtunneld.listener.dialect import (
+    DestinationForbidden,
+    Misspoken,
+    TooManyDestinations,
+)
 from ssmtunneld.listener.relay import Ending, Transfer
 from ssmtunneld.listener.totals import Totals
 
@@ -48,6 +54,9 @@ def test_nothing_shrinks_or_jumps_when_it_ends(connection):
     [
         (DestinationRefused("no"), "refused"),
         (NoSessionReady("none"), "no_session"),
+        (DestinationForbidden(Destination("db", 1)), "forbidden"),
+        (TooManyDestinations(Destination("db", 1), 1), "crowded"),
+        (Misspoken("what?"), "handshake"),
         (StreamReset("lost"), "other"),
         (None, "other"),
     ],

@@ -67,6 +67,8 @@ def mapping(name: str = "db", state: str = "ready", **changes: object) -> Mappin
         probe=None,
         counts=Tally().read(),
         sessions=(),
+        mode="tcp",
+        destinations=(),
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 

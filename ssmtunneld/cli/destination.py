@@ -1,0 +1,104 @@
+"""One tunnel of the file, where it leads, and how programs here get to it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ssmtunneld.config import Address, Config, Tunnel
+
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Where programs of this machine connect to."""
+
+    address: str
+    """An IP literal; or the path of a Unix socket, if ``port`` is None."""
+    port: int | None
+
+
+def tunnel_named(config: Config, name: str) -> Tunnel:
+    """Return the tunnel called ``name``.
+
+    Raises:
+        CommandError: There is none.
+    """
+    for tunnel in config.tunnels:
+        if tunnel.name == name:
+            return tunnel
+    known = [tunnel.name for tunnel in config.tunnels]
+    near = difflib.get_close_matches(name, known, 1)
+    raise CommandError(
+        f"there is no tunnel called {name} in {config.source}",
+        f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}",
+        code=EXIT_USAGE,
+    )
+
+
+def remote_host(tunnel: Tunnel) -> str | None:
+    """Return the destination's own name or address; None if it is the target."""
+    return tunnel.host or _parameter(tunnel, "host")
+
+
+def remote_port(tunnel: Tunnel) -> int | None:
+    """Return the destination's own port; None if only its document knows it."""
+    text = _parameter(tunnel, "portNumber") or ""
+    return tunnel.port or (int(text) if text.isdecimal() else None)
+
+
+def local_end(tunnel: Tunnel, config: Path | None) -> Local:
+    """Return where to connect to: a TCP address if there is one, else a Unix socket.
+
+    A running daemon is asked only where the file leaves the port to the system.
+
+    Args:
+        tunnel: The tunnel.
+        config: The file whose daemon to ask.
+
+    Raises:
+        CommandError: The port is known to a daemon only, and none can be asked.
+    """
+    from ssmtunneld.config import TcpAddress
+
+    tcp = [address for address in tunnel.listen if isinstance(address, TcpAddress)]
+    if not tcp:
+        return _local(tunnel.listen[0])
+    fixed = [address for address in tcp if address.port]
+    return _local(fixed[0] if fixed else _ask_for_address(tunnel.name, config))
+
+
+def _ask_for_address(name: str, config: Path | None) -> Address:
+    from ssmtunneld.cli.client import find, select
+    from ssmtunneld.config import TcpAddress, parse_address
+
+    mapping: dict[str, Any] = select(find(config).document, [name])[0]
+    bound = [parse_address(text) for text in mapping["listen"]]
+    tcp = [address for address in bound if isinstance(address, TcpAddress)]
+    if not tcp:
+        raise CommandError(
+            f"{name} listens on no TCP address now", f"see: ssmtunneld status {name}"
+        )
+    return tcp[0]
+
+
+def _local(address: Address) -> Local:
+    from ssmtunneld.config import UnixAddress
+
+    if isinstance(address, UnixAddress):
+        return Local(str(address.path), None)
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return Local(_EVERY_ADDRESS.get(host, host), address.port)
+
+
+def _parameter(tunnel: Tunnel, name: str) -> str | None:
+    values: Sequence[str] = tunnel.parameters.get(name, ())
+    return values[0] if len(values) == 1 else None

@@ -1,0 +1,70 @@
+"""``ssmtunneld env``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ssmtunneld.cli.database import KINDS, TOKEN_VARIABLES, kind_of, variables
+from ssmtunneld.cli.destination import local_end, tunnel_named
+from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import config_option, load, name_argument
+from ssmtunneld.cli.quoting import FORMATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SH: Final = "sh"
+
+
+@click.command()
+@name_argument
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(list(FORMATS)),
+    default=_SH,
+    show_default=True,
+    help="How to write them: for a shell, as JSON, or as a .env file.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="What the destination is. By default the tunnel's db_engine, or what its port "
+    "is known for.",
+)
+@click.option(
+    "--token",
+    is_flag=True,
+    help="Add an IAM token as the password; it is valid for 15 minutes.",
+)
+@config_option
+def env(
+    name: str, style: str, kind: str | None, config_path: Path | None, *, token: bool
+) -> None:
+    """Print the environment in which database programs use a tunnel.
+
+    For PostgreSQL, PGHOST is the database's own name and PGHOSTADDR the tunnel's local
+    address, so that sslmode=verify-full works. There is never a password in a URL.
+
+    \b
+    sh    eval "$(ssmtunneld env orders-db)"
+    fish  ssmtunneld env orders-db --format fish | source
+    """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
+    config = load(config_path)
+    tunnel = tunnel_named(config, name)
+    if tunnel.is_dynamic:
+        raise CommandError(
+            f"{name} has no destination of its own: its clients name it",
+            code=EXIT_USAGE,
+        )
+    kind = kind or kind_of(tunnel)
+    found = variables(kind, tunnel, local_end(tunnel, config.source))
+    if token:
+        from ssmtunneld.cli.db_token import token_for
+
+        if kind not in TOKEN_VARIABLES:
+            raise CommandError(f"{kind} takes no token of RDS", code=EXIT_USAGE)
+        found[TOKEN_VARIABLES[kind]] = token_for(tunnel, None).reveal()
+    click.echo(FORMATS[style](found))

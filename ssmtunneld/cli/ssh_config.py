@@ -1,0 +1,115 @@
+"""``ssmtunneld ssh-config``: what ssh must be told, once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ssmtunneld.cli.manager import program
+from ssmtunneld.cli.neighbours import running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ssmtunneld.config import Tunnel
+    from ssmtunneld.ssh.blocks import Door
+
+_PORT: Final = 22
+
+
+@click.command(name="ssh-config")
+@click.option(
+    "--write", is_flag=True, help="Write it, include it in ~/.ssh/config, show a diff."
+)
+@click.option("--print", "only_print", is_flag=True, help="Only show; the default.")
+@click.option("--profile", metavar="NAME", help="The AWS profile for i-* and mi-*.")
+@click.option("--region", metavar="REGION", help="The AWS region for i-* and mi-*.")
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    metavar="FILE",
+    help="The configuration whose tunnels to port 22 get a name each. By default "
+    "$SSMTUNNELD_CONFIG, then the usual places, and all daemons that run.",
+)
+def ssh_config(
+    config_path: Path | None,
+    profile: str | None,
+    region: str | None,
+    *,
+    write: bool,
+    only_print: bool,
+) -> None:
+    """Print or write the lines that lead `ssh i-...` through Session Manager.
+
+    Each tunnel to a port 22, or with the probe banner:SSH-, gets a name too: `ssh NAME`
+    goes to its local address, and its host key is kept under the target's id, so that
+    ports on localhost never clash.
+    --write puts all of it into ~/.ssh/ssmtunneld.conf, adds one Include line to
+    ~/.ssh/config, and shows what has changed; doing it again changes nothing. With
+    --print it only shows what it would change.
+    """
+    from ssmtunneld.ssh.blocks import render
+
+    options = {"--config": config_path, "--profile": profile, "--region": region}
+    words = [*program(sys.argv[0]), "proxy"]
+    for option, value in options.items():
+        words += [] if value is None else [option, str(value)]
+    text = render(words, _doors(config_path))
+    if write:
+        _write(text, pretend=only_print)
+    else:
+        click.echo(text, nl=False)
+
+
+def _write(text: str, *, pretend: bool) -> None:
+    from ssmtunneld.cli.ssh_files import plan_changes
+
+    # ssh does not look at $HOME, but whoever sets it wants to be taken at their word.
+    changes = plan_changes(Path.home() / ".ssh", text)
+    for change in changes:
+        click.echo(change.diff(), nl=False)
+        if change.needed and not pretend:
+            change.apply()
+    if not any(change.needed for change in changes):
+        click.echo("Nothing to change.", err=True)
+
+
+def _doors(config: Path | None) -> "list[Door]":
+    """Return the tunnels to ssh servers: of daemons that run, then of the file."""
+    from ssmtunneld.ssh.blocks import Door
+
+    found: dict[str, Door] = {}
+    for document in running(config):
+        for mapping in document["mappings"]:
+            host, _, port = mapping["destination"].rpartition(":")
+            if port == str(_PORT) and mapping["listen"]:
+                door = Door(
+                    mapping["name"], mapping["target"], host, mapping["listen"][0]
+                )
+                found.setdefault(door.name, door)
+    for door in _configured(config):
+        found.setdefault(door.name, door)
+    return list(found.values())
+
+
+def _configured(config: Path | None) -> "Iterator[Door]":
+    from ssmtunneld.config import load_config
+    from ssmtunneld.ssh.blocks import Door
+    from ssmtunneld.ssh.settings import find_source
+
+    source = find_source(config, os.environ)
+    if source is None:
+        return
+    for tunnel in load_config(source, os.environ).tunnels:
+        address = str(tunnel.listen[0])
+        # Port 0 is any that is free: only the running daemon knows which.
+        if _leads_to_ssh(tunnel) and not address.endswith(":0"):
+            yield Door(tunnel.name, tunnel.target, tunnel.host or "localhost", address)
+
+
+def _leads_to_ssh(tunnel: "Tunnel") -> bool:
+    return tunnel.port == _PORT or str(tunnel.probe).startswith("banner:SSH")

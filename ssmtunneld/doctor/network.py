@@ -1,0 +1,286 @@
+"""From here to AWS's endpoints: proxies, names, connections, certificates, clocks.
+
+Everything here blocks, for at most ``TIMEOUT`` seconds a step, and is to be called in
+threads. Nothing of ours is sent but a bare GET: no credentials, no token.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import socket
+import ssl
+from contextlib import closing
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from typing_extensions import override
+
+from ssmtunneld.aws.endpoints import data_host, is_loopback_host
+from ssmtunneld.doctor.report import Broken, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ssmtunneld.aws.client import Place
+
+TIMEOUT: Final = 10.0
+"""Seconds for one connection, TLS included."""
+LARGEST_SKEW: Final = 240
+"""Seconds; AWS refuses signatures from 300 on."""
+
+_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+_CHECK_PROXY: Final = "correct HTTPS_PROXY, or name the endpoint in NO_PROXY"
+_CHECK_PORT: Final = (
+    "open HTTPS to it, set HTTPS_PROXY, or name a VPC endpoint in endpoint_url and "
+    "ssmmessages_endpoint"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of the two hosts of AWS that a tunnel talks to."""
+
+    service: str
+    host: str
+    port: int
+    encrypted: bool
+    proxy: SplitResult | None
+    """What stands between, according to the environment."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the way there is one that can be tried here."""
+        return self.proxy is None or self.proxy.scheme == "http"
+
+    @override
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def endpoints(place: Place, *, fips: bool, dual_stack: bool) -> tuple[Endpoint, ...]:
+    """Return where the API and the data channel are, as far as is known beforehand."""
+    data = place.ssmmessages_endpoint
+    if data is None and is_loopback_host(urlsplit(place.ssm_endpoint).hostname or ""):
+        return (_endpoint("ssm", place.ssm_endpoint),)  # an emulator is both
+    if data is None:
+        data = f"wss://{data_host(place.region, fips=fips, dual_stack=dual_stack)}"
+    return _endpoint("ssm", place.ssm_endpoint), _endpoint("ssmmessages", data)
+
+
+def check_proxies(found: Sequence[Endpoint]) -> str:
+    """Ask each proxy for its endpoint; return which there are.
+
+    Raises:
+        Broken: One cannot be reached, or refuses.
+    """
+    lines = []
+    for endpoint in found:
+        proxy = endpoint.proxy
+        if proxy is None:
+            lines.append(f"none for {endpoint.service}")
+            continue
+        name = f"{proxy.scheme}://{proxy.hostname}:{_port(proxy)}"
+        if endpoint.reachable:
+            try:
+                _open(endpoint).close()
+            except OSError as error:
+                text = f"{name} does not lead to {endpoint}: {_words(error)}"
+                raise Broken(text, _CHECK_PROXY) from None
+        lines.append(f"{name} for {endpoint.service}")
+    return ", ".join(lines)
+
+
+def resolve(found: Sequence[Endpoint]) -> str:
+    """Look up the endpoints' names; return their addresses.
+
+    Raises:
+        Broken: One has none.
+        Skipped: Proxies look them up.
+    """
+
+    def look_up(endpoint: Endpoint) -> str:
+        try:
+            answers = socket.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            raise Broken(
+                f"{endpoint.host} has no address: {_words(error)}",
+                "check the region, DNS, and the private DNS of VPC endpoints",
+            ) from None
+        addresses = dict.fromkeys(str(answer[4][0]) for answer in answers)
+        return f"{endpoint.host} is {' '.join(list(addresses)[:4])}"
+
+    return _each_direct(found, look_up, "a proxy looks up the names")
+
+
+def connect(found: Sequence[Endpoint]) -> str:
+    """Connect to the endpoints; return which.
+
+    Raises:
+        Broken: One cannot be reached.
+        Skipped: Proxies connect to them.
+    """
+
+    def reach(endpoint: Endpoint) -> str:
+        try:
+            _open(endpoint).close()
+        except OSError as error:
+            text = f"cannot connect to {endpoint}: {_words(error)}"
+            raise Broken(text, _CHECK_PORT) from None
+        return str(endpoint)
+
+    return _each_direct(found, reach, "a proxy connects")
+
+
+def check_certificates(
+    found: Sequence[Endpoint], context: Callable[[], ssl.SSLContext]
+) -> str:
+    """Shake hands with the endpoints; return what they speak.
+
+    Raises:
+        Broken: One is not trusted, or speaks no TLS.
+        Skipped: None is encrypted, or all are behind proxies that are not looked at.
+    """
+    lines = []
+    trust = _read_trust(context)
+    for endpoint in found:
+        if not (endpoint.encrypted and endpoint.reachable):
+            continue
+        try:
+            with _encrypt(endpoint, trust) as secured:
+                lines.append(f"{endpoint.host} speaks {secured.version()}")
+        except ssl.SSLCertVerificationError as error:
+            raise Broken(
+                f"the certificate of {endpoint} is not trusted: {error.verify_message}",
+                "if a gateway inspects TLS here, name its certificate authority in "
+                "ca_bundle or AWS_CA_BUNDLE",
+            ) from None
+        except OSError as error:
+            text = f"no TLS with {endpoint}: {_words(error)}"
+            raise Broken(text, "something between here and there breaks TLS") from None
+    if not lines:
+        encrypted = any(endpoint.encrypted for endpoint in found)
+        raise Skipped("behind a SOCKS proxy" if encrypted else "http is not encrypted")
+    return ", ".join(lines)
+
+
+def check_clock(
+    endpoint: Endpoint, context: Callable[[], ssl.SSLContext], now: Callable[[], float]
+) -> str:
+    """Compare our clock with that of the API; return how far they are apart.
+
+    Args:
+        endpoint: The API.
+        context: Makes the TLS context, if one is needed.
+        now: The wall clock, in Unix seconds.
+
+    Raises:
+        Broken: So far that signatures are refused.
+        Skipped: It does not tell the time.
+    """
+    try:
+        date = parsedate_to_datetime(_ask_date(endpoint, context) or "").timestamp()
+    except (OSError, http.client.HTTPException, ValueError):
+        raise Skipped(f"{endpoint} does not tell the time") from None
+    skew = round(now() - date)
+    way = "ahead of" if skew > 0 else "behind"
+    if abs(skew) > LARGEST_SKEW:
+        raise Broken(
+            f"this machine's clock is {abs(skew)} s {way} AWS's",
+            "set the clock, and keep it with NTP: AWS refuses signatures from 5 minutes"
+            " on",
+        )
+    # What AWS says has no fractions, and took its time.
+    return f"{abs(skew)} s {way} AWS's" if abs(skew) > 2 else "as AWS's"
+
+
+def _endpoint(service: str, url: str) -> Endpoint:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    encrypted = parts.scheme in {"https", "wss"}
+    proxy = None
+    if not is_loopback_host(host) and not proxy_bypass(host):
+        address = getproxies().get("https" if encrypted else "http")
+        proxy = (
+            urlsplit(address if "://" in address else f"http://{address}")
+            if (address)
+            else None
+        )
+    return Endpoint(service, host, _port(parts), encrypted, proxy)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _PORTS.get(parts.scheme, 1080)
+
+
+def _each_direct(
+    found: Sequence[Endpoint], look: Callable[[Endpoint], str], otherwise: str
+) -> str:
+    direct = [endpoint for endpoint in found if endpoint.proxy is None]
+    if not direct:
+        raise Skipped(otherwise)
+    return ", ".join(map(look, direct))
+
+
+def _open(endpoint: Endpoint) -> socket.socket:
+    """Return a connection to the endpoint, through its proxy if there is one."""
+    proxy = endpoint.proxy
+    if proxy is None:
+        address = (endpoint.host, endpoint.port)
+        return socket.create_connection(address, TIMEOUT)
+    if not endpoint.reachable:
+        raise OSError(f"through a proxy of {proxy.scheme}, which is not looked at")
+    connection = http.client.HTTPConnection(
+        proxy.hostname or "", _port(proxy), timeout=TIMEOUT
+    )
+    connection.set_tunnel(endpoint.host, endpoint.port, _authorization(proxy))
+    connection.connect()
+    opened: socket.socket = connection.sock
+    return opened
+
+
+def _authorization(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
+
+
+def _read_trust(context: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    try:
+        return context()
+    except OSError as error:
+        raise Broken(
+            f"the certificate authorities cannot be read: {_words(error)}",
+            "correct ca_bundle or AWS_CA_BUNDLE: a file in PEM format",
+        ) from None
+
+
+def _encrypt(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
+    opened = _open(endpoint)
+    try:
+        return context.wrap_socket(opened, server_hostname=endpoint.host)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _ask_date(endpoint: Endpoint, context: Callable[[], ssl.SSLContext]) -> str | None:
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
+    with closing(connection):
+        if endpoint.encrypted:
+            connection.sock = _encrypt(endpoint, context())
+        else:
+            connection.sock = _open(endpoint)
+        connection.request("GET", "/", headers={"Connection": "close"})
+        return connection.getresponse().headers["Date"]
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

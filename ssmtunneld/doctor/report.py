@@ -1,0 +1,81 @@
+"""What the doctor finds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ssmtunneld.errors import AwsError
+
+HOPS: Final = (
+    "credentials",
+    "region",
+    "proxy",
+    "dns",
+    "tcp",
+    "tls",
+    "clock",
+    "identity",
+    "target",
+    "agent",
+    "permission",
+    "upgrade",
+    "handshake",
+    "destination",
+    "round trip",
+)
+"""The hops of a tunnel, in the order in which they are looked at."""
+
+
+class Verdict(StrEnum):
+    """How a hop is."""
+
+    OK = "ok"
+    FAIL = "fail"
+    SKIP = "skip"
+    """It was not looked at, or could not be; that alone says nothing bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one hop."""
+
+    hop: str
+    """One of ``HOPS``."""
+    verdict: Verdict
+    text: str
+    """What was found, or why nothing was looked for."""
+    cure: str = ""
+    """What to do about it; empty if nothing is to be done."""
+
+
+class Broken(Exception):
+    """A hop is broken; nothing behind it can be looked at.
+
+    Args:
+        text: What was found.
+        cure: What to do about it.
+        hop: Which one, if another than the one that was looked at.
+    """
+
+    def __init__(self, text: str, cure: str = "", hop: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.cure = cure
+        self.hop = hop
+
+    @classmethod
+    def by(cls, error: AwsError, hop: str = "") -> "Broken":
+        """Return what a refusal of the service means."""
+        return cls(" ".join(str(error).split()), error.advice, hop)
+
+
+class Skipped(Exception):
+    """A hop is not there, or cannot be looked at; the way goes on.
+
+    Args:
+        text: Why.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text

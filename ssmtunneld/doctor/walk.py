@@ -1,0 +1,358 @@
+"""The walk along one tunnel, from the credentials to the destination."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ssmtunneld.aws.control import Control, Grant, SessionRequest
+from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.aws.resolver import Resolver
+from ssmtunneld.aws.ssm import SsmControl
+from ssmtunneld.backend import default_reason, identity_of
+from ssmtunneld.config.model import REMOTE_HOST_DOCUMENT
+from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.doctor import network, session
+from ssmtunneld.doctor.report import HOPS, Broken, Finding, Skipped, Verdict
+from ssmtunneld.errors import (
+    AccessDenied,
+    AwsError,
+    CredentialsUnusable,
+    ServiceUnavailable,
+    TargetNotConnected,
+    Throttled,
+    TunnelError,
+)
+from ssmtunneld.shared import TlsContexts
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from ssmtunneld.aws.client import Account, Place
+    from ssmtunneld.config import Tunnel
+    from ssmtunneld.log import EventLog
+
+REMOTE_HOST_SINCE: Final = (3, 1, 1374, 0)
+"""The agent that AWS documents as the first one for remote hosts."""
+TERMINATE_TIMEOUT: Final = 5.0
+"""Seconds for ending the session that was tried."""
+
+_OPERATION: Final = "Login"
+_VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){3}")
+_CHECK_AGENT: Final = (
+    "check that the target runs, that its SSM agent reaches Systems Manager, and that "
+    "its role has the policy AmazonSSMManagedInstanceCore"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the doctor uses.
+
+    Attributes:
+        wall_clock: The Unix time in seconds.
+        log: Where the layers below say what they do.
+        agent_patience: Seconds for the agent's first words.
+        patience: Seconds for the destination's answer.
+    """
+
+    wall_clock: Callable[[], float]
+    log: EventLog
+    agent_patience: float = 15.0
+    patience: float = 15.0
+
+
+async def examine(
+    tunnel: Tunnel, world: World, tell: Callable[[Finding], None]
+) -> bool:
+    """Walk along ``tunnel``; say whether every hop that was looked at is well.
+
+    A session is started and terminated. Cancelling terminates it as well.
+
+    Args:
+        tunnel: The tunnel.
+        world: What is used.
+        tell: Called with each finding, in the order of ``HOPS``.
+    """
+    control = SsmControl(identity_of(tunnel))
+    try:
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            walk = _Walk(tunnel, world, control, stack, tasks)
+            well = await walk.go(tell)
+            await stack.aclose()
+            return well
+    finally:
+        await control.close()
+
+
+class _Walk:
+    """What was learned so far, and the hop that comes next."""
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        world: World,
+        control: SsmControl,
+        stack: AsyncExitStack,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._tunnel = tunnel
+        self._world = world
+        self._control = control
+        self._stack = stack
+        self._tasks = tasks
+        self._tls = TlsContexts(os.environ.get("AWS_CA_BUNDLE"))
+        self._line = session.Line(lambda: int(world.wall_clock() * 1000))
+        self._place: Place | None = None
+        self._unplaced: AwsError | None = None
+        self._endpoints: tuple[network.Endpoint, ...] = ()
+        self._target = ""
+        self._agent = ""
+        self._grant: Grant | None = None
+
+    async def go(self, tell: Callable[[Finding], None]) -> bool:
+        """Look at every hop until one is broken; say whether none is."""
+        looks: dict[str, Callable[[], Awaitable[str]]] = {
+            "credentials": self._see_credentials,
+            "region": self._see_region,
+            "proxy": self._see_proxy,
+            "dns": self._see_names,
+            "tcp": self._see_connections,
+            "tls": self._see_certificates,
+            "clock": self._see_clock,
+            "identity": self._see_identity,
+            "target": self._see_target,
+            "agent": self._see_agent,
+            "permission": self._see_permission,
+            "upgrade": self._see_upgrade,
+            "handshake": self._see_handshake,
+            "destination": self._see_destination,
+            "round trip": self._see_time,
+        }
+        broken = ""
+        for hop in HOPS:
+            if broken:
+                tell(Finding(hop, Verdict.SKIP, f"not reached, because of {broken}"))
+                continue
+            finding = await _look(hop, looks[hop])
+            tell(finding)
+            if finding.verdict is Verdict.FAIL:
+                broken = finding.hop
+        return not broken
+
+    async def _see_credentials(self) -> str:
+        profile, keys = await self._control.ask(self._load_keys)
+        if self._unplaced is not None:
+            raise Skipped("not looked for without a region")
+        whose = f"profile {profile}" if profile else "the default credentials"
+        return f"key {keys} of {whose}"
+
+    def _load_keys(self, account: Account) -> tuple[str, str]:
+        try:
+            keys, self._place = account.keys(_OPERATION)
+        except CredentialsUnusable as error:
+            raise Broken.by(error) from None
+        except AwsError as error:
+            self._place = account.place
+            if self._place is not None:
+                # A role or a login that needs the network, which is looked at next.
+                raise Skipped(str(error)) from None
+            self._unplaced = error
+            return account.profile, ""
+        if keys is None:
+            raise Broken(
+                "there are no AWS credentials",
+                "log in, set AWS_PROFILE, or name a profile in the configuration",
+            )
+        return account.profile, f"{keys.access_key[:4]}...{keys.access_key[-4:]}"
+
+    async def _see_region(self) -> str:
+        if self._unplaced is not None:
+            raise Broken.by(self._unplaced)
+        place = self._known_place
+        self._endpoints = network.endpoints(
+            place,
+            fips=_is_on("AWS_USE_FIPS_ENDPOINT"),
+            dual_stack=_is_on("AWS_USE_DUALSTACK_ENDPOINT"),
+        )
+        return f"{place.region}, {' and '.join(map(str, self._endpoints))}"
+
+    @property
+    def _known_place(self) -> Place:
+        assert self._place is not None, "asked before the region"
+        return self._place
+
+    def _context(self) -> ssl.SSLContext:
+        bundle = self._tunnel.ca_bundle
+        return self._tls.get(str(bundle) if bundle else None)
+
+    async def _see_proxy(self) -> str:
+        return await asyncio.to_thread(network.check_proxies, self._endpoints)
+
+    async def _see_names(self) -> str:
+        return await asyncio.to_thread(network.resolve, self._endpoints)
+
+    async def _see_connections(self) -> str:
+        return await asyncio.to_thread(network.connect, self._endpoints)
+
+    async def _see_certificates(self) -> str:
+        return await asyncio.to_thread(
+            network.check_certificates, self._endpoints, self._context
+        )
+
+    async def _see_clock(self) -> str:
+        return await asyncio.to_thread(
+            network.check_clock,
+            self._endpoints[0],
+            self._context,
+            self._world.wall_clock,
+        )
+
+    async def _see_identity(self) -> str:
+        try:
+            await self._control.ask(lambda account: account.keys(_OPERATION))
+        except AwsError as error:
+            raise Broken.by(error) from None
+        host = urlsplit(self._known_place.ssm_endpoint).hostname or ""
+        if is_loopback_host(host) and "AWS_ENDPOINT_URL_STS" not in os.environ:
+            raise Skipped("an emulator on this machine has no STS")
+        try:
+            return await self._control.ask(_who)
+        except (ServiceUnavailable, Throttled) as error:
+            raise Skipped(f"STS does not answer: {error}") from None
+        except AwsError as error:
+            raise Broken.by(error) from None
+
+    async def _see_target(self) -> str:
+        try:
+            self._target = await self._find_target()
+            status, self._agent = await self._control.ask(self._ask_for_status)
+        except AccessDenied as error:
+            if self._target:
+                raise Skipped(f"{self._target}; {error}") from None
+            raise Broken.by(error) from None
+        except AwsError as error:
+            raise Broken.by(error) from None
+        if status not in {"Online", "connected"}:
+            where = self._known_place.region
+            text = f"{self._target} is not online in {where} ({status})"
+            raise Broken(text, _CHECK_AGENT)
+        return f"{self._target} is online"
+
+    async def _find_target(self) -> str:
+        wanted = parse_target(self._tunnel.target)
+        if isinstance(wanted, FixedTarget):
+            return wanted.id
+        resolver = Resolver(self._control)
+        found = await resolver.find(wanted)
+        if not found.online:
+            raise await resolver.explain(wanted, found)
+        return found.online[0].id
+
+    def _ask_for_status(self, account: Account) -> tuple[str, str]:
+        """Return what the service says of the target, and its agent's version."""
+        if self._target.startswith("ecs:"):
+            answer = account.call("GetConnectionStatus", Target=self._target)
+            return str(answer.get("Status", "")), ""
+        chosen = [{"Key": "InstanceIds", "Values": [self._target]}]
+        answer = account.call("DescribeInstanceInformation", Filters=chosen)
+        nodes: Any = answer.get("InstanceInformationList") or ()
+        if not nodes:
+            return "Systems Manager does not know it", ""
+        return str(nodes[0].get("PingStatus")), str(nodes[0].get("AgentVersion", ""))
+
+    async def _see_agent(self) -> str:
+        if not _VERSION.fullmatch(self._agent):
+            raise Skipped("its version is not known yet")
+        version = tuple(map(int, self._agent.split(".")))
+        remote = self._tunnel.session_document == REMOTE_HOST_DOCUMENT
+        if remote and version < REMOTE_HOST_SINCE:
+            least = ".".join(map(str, REMOTE_HOST_SINCE))
+            text = f"agent {self._agent} is too old for a remote host"
+            raise Broken(
+                text, f"update the SSM agent of the target to {least} or newer"
+            )
+        return self._agent
+
+    async def _see_permission(self) -> str:
+        tunnel = self._tunnel
+        if tunnel.is_dynamic:
+            raise Skipped("clients name the destination, so none is tried")
+        request = SessionRequest.port_forward(
+            self._target,
+            tunnel.port,
+            tunnel.host,
+            document=tunnel.session_document,
+            parameters=tunnel.parameters,
+            reason=tunnel.reason or default_reason(tunnel.name),
+        )
+        try:
+            grant = await self._control.start(request)
+        except TargetNotConnected as error:
+            raise Broken.by(error, "target") from None
+        except AwsError as error:
+            raise Broken.by(error) from None
+        self._grant = grant
+        self._stack.push_async_callback(_terminate, self._control, grant.session_id)
+        return f"StartSession is allowed ({tunnel.session_document})"
+
+    async def _see_upgrade(self) -> str:
+        grant = self._known_grant
+        link = await session.upgrade(
+            self._control,
+            grant,
+            self._context,
+            self._world.log,
+        )
+        running = self._tasks.create_task(self._line.run(link, grant), name="line")
+        self._stack.callback(running.cancel)
+        return "the data channel is open"
+
+    @property
+    def _known_grant(self) -> Grant:
+        if self._grant is None:
+            raise Skipped("no session was started")
+        return self._grant
+
+    async def _see_handshake(self) -> str:
+        _ = self._known_grant
+        return await self._line.shake_hands(self._world.agent_patience)
+
+    async def _see_destination(self) -> str:
+        _ = self._known_grant
+        return await self._line.reach(self._tunnel, self._world.patience)
+
+    async def _see_time(self) -> str:
+        _ = self._known_grant
+        return self._line.measure()
+
+
+async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(hop, Verdict.OK, await look())
+    except Skipped as skipped:
+        return Finding(hop, Verdict.SKIP, skipped.text)
+    except Broken as broken:
+        return Finding(broken.hop or hop, Verdict.FAIL, broken.text, broken.cure)
+
+
+async def _terminate(control: Control, session_id: str) -> None:
+    try:
+        async with asyncio.timeout(TERMINATE_TIMEOUT):
+            await control.terminate(session_id)
+    except (TunnelError, TimeoutError):
+        return  # the service ends it when it has been idle
+
+
+def _who(account: Account) -> str:
+    return str(account.call_service("sts", "GetCallerIdentity").get("Arn", ""))
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() == "true"

@@ -1,0 +1,1 @@
+"""One connection through a session, for OpenSSH, and what OpenSSH must be told."""

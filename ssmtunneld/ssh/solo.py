@@ -1,0 +1,218 @@
+"""One session for one connection, by itself: no daemon, nothing left at the service."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Final
+
+from ssmtunneld.aws.control import SessionRequest
+from ssmtunneld.backend import default_reason, identity_of
+from ssmtunneld.config import Tunnel
+from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.errors import ChannelClosed, NoSessionReady, TunnelError
+from ssmtunneld.listener.relay import Departure, Transfer, relay
+from ssmtunneld.log import EventLog, get_log
+from ssmtunneld.race import unless
+from ssmtunneld.shared import Shared
+from ssmtunneld.ssh.stdio import Stdio
+from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.streams import StreamDuplex
+from ssmtunneld.transport.websocket import Liveness
+from ssmtunneld.tunnel.aim import Aim, FixedAim, SearchedAim
+from ssmtunneld.tunnel.connect import Connector
+from ssmtunneld.tunnel.plan import Phase
+from ssmtunneld.tunnel.session import Session
+from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
+
+FLUSH_TIMEOUT: Final = 5.0
+"""Seconds for the agent to take what was sent, before the session ends."""
+TICK: Final = 1.0
+"""Seconds between looks whether something is missing that will never come."""
+_SETTLING: Final = 0.02
+
+
+async def carry_alone(tunnel: Tunnel, timeout: float, local: Stdio) -> Transfer | None:
+    """Join ``local`` to a session of its own; returns when nothing of it is left.
+
+    Cancelling is safe: it cuts the connection, and terminates the session.
+
+    Args:
+        tunnel: The settings.
+        timeout: Seconds until the session must be ready.
+        local: Closed on return.
+
+    Returns:
+        What was done; None if the local side left before anything was.
+
+    Raises:
+        TunnelError: There is no session; says why.
+    """
+    shared = Shared(start_rate=1.0, start_burst=1)
+    try:
+        solo = Solo(tunnel, shared, get_log(mapping=tunnel.name))
+        return await solo.carry(local, timeout)
+    finally:
+        await shared.controls.close()
+
+
+class Solo:
+    """One session, and the one stream that it carries.
+
+    Args:
+        tunnel: The settings; those about listeners and pools do not matter.
+        shared: What it uses of the process.
+        log: Where the session says what happens to it.
+    """
+
+    def __init__(self, tunnel: Tunnel, shared: Shared, log: EventLog) -> None:
+        self._tunnel = tunnel
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._over = asyncio.Event()
+        self._failure: TunnelError | None = None
+        self._remote: StreamDuplex | None = None
+        self._session = Session(
+            1,
+            SessionRequest.port_forward(
+                tunnel.target,
+                tunnel.port,
+                document=tunnel.document,
+                reason=tunnel.reason or default_reason(tunnel.name),
+            ),
+            _surroundings(tunnel, shared, log),
+            SessionSettings(
+                keep_alive=tunnel.keep_alive or None,
+                buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
+            ),
+            log=log,
+            changed=self._changed.set,
+            aim=_aim(tunnel, shared, log),
+        )
+
+    async def carry(self, local: Stdio, timeout: float) -> Transfer | None:
+        """Start the session, join ``local`` to its stream, end the session.
+
+        Cancelling is safe: it cuts both, and terminates the session.
+
+        Args:
+            local: Owned from here on: it is closed on return. If it leaves before the
+                session is ready, the attempt ends.
+            timeout: Seconds until the session must be ready.
+
+        Returns:
+            What the relay has done; None if the local side left before it began.
+
+        Raises:
+            TunnelError: There is no session; says why.
+        """
+        failure: TunnelError | None = None
+        transfer: Transfer | None = None
+        async with asyncio.TaskGroup() as tasks:
+            living = tasks.create_task(self._live(), name="session")
+            looking = tasks.create_task(self._look_for_holes(), name="holes")
+            try:
+                remote = await self._open(local.gone, timeout)
+                if remote is not None:
+                    linger = self._tunnel.linger
+                    transfer = await relay(
+                        local, remote, linger=linger, gone=local.gone
+                    )
+                    await self._flush(remote)
+            except TunnelError as error:
+                failure = error  # the task group would put it into a group of one
+            finally:
+                local.abort()
+                if not self._over.is_set():
+                    await self._session.stop()
+                living.cancel()
+                looking.cancel()
+        if failure is not None:
+            raise failure
+        return transfer
+
+    async def _live(self) -> None:
+        try:
+            await self._session.run()
+        except TunnelError as error:
+            self._failure = error
+        finally:
+            self._over.set()
+            self._cut_if_over()
+            self._changed.set()
+
+    async def _look_for_holes(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._session.look_for_hole(self._loop.time())
+
+    async def _open(
+        self, gone: asyncio.Future[Departure], timeout: float
+    ) -> StreamDuplex | None:
+        left = asyncio.Event()
+        gone.add_done_callback(lambda _: left.set())
+        try:
+            async with asyncio.timeout(timeout):
+                await unless(left, self._wait_ready())
+        except TimeoutError:
+            raise self._too_late(timeout) from None
+        if gone.done():
+            return None
+        self._remote = self._session.open_stream()
+        self._cut_if_over()
+        return self._remote
+
+    def _cut_if_over(self) -> None:
+        # A session that ends as soon as it is ready, because the destination refuses,
+        # may have told its streams before there was one.
+        if self._over.is_set() and self._remote is not None:
+            self._remote.fail(self._failure or ChannelClosed())
+
+    async def _wait_ready(self) -> None:
+        while self._session.phase is not Phase.READY:
+            if self._over.is_set():
+                raise self._failure or NoSessionReady("the session has ended")
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _too_late(self, timeout: float) -> TunnelError:
+        trouble = self._session.trouble
+        if trouble is not None:
+            return trouble
+        return NoSessionReady(f"no session within {timeout:g} s")
+
+    async def _flush(self, remote: StreamDuplex) -> None:
+        """Wait until the agent has what the local side sent before it left."""
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                # A stream has no event for it.
+                while remote.unsettled and not self._over.is_set():  # noqa: ASYNC110 - see above
+                    await asyncio.sleep(_SETTLING)
+        except TimeoutError:
+            pass  # what is missing will not arrive any more
+
+
+def _aim(tunnel: Tunnel, shared: Shared, log: EventLog) -> Aim:
+    target = parse_target(tunnel.target)
+    if isinstance(target, FixedTarget):
+        return FixedAim(target.id)
+    resolver = shared.resolver(identity_of(tunnel))
+    return SearchedAim(target, tunnel.target_policy, resolver, log)
+
+
+def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
+    identity = identity_of(tunnel)
+    control = shared.controls.get(identity)
+    connector = Connector(
+        control,
+        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
+        lambda: shared.tls.get(identity.ca_bundle),
+        log,
+    )
+    return Surroundings(
+        control=control,
+        connect=connector.connect,
+        random=shared.random,
+        new_id=partial(shared.entropy.take, 16),
+        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
+        limiter=shared.limiter(identity),
+    )

@@ -1,0 +1,49 @@
+"""``ssmtunneld db-token`` prints a token and nothing else, or says what is missing."""
+
+import pytest
+
+from tests.cli.household import call
+from tests.integration.world import tunnel
+
+HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com"
+
+
+@pytest.fixture
+def token(home, monkeypatch, capsys):
+    """Return a function that asks for a token of the tunnel ``db``."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    path = home / "config.toml"
+
+    def run(*options, **settings):
+        path.write_text(tunnel("db", listen=0, **settings))
+        return call(capsys, "db-token", "db", "-c", path, *options)
+
+    return run
+
+
+def test_only_the_token_goes_to_standard_output(token):
+    code, out, err = token(host=HOST, port=5432, db_user="app")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{HOST}:5432/?Action=connect&DBUser=app&X-Amz-Algorithm=")
+    assert out.count("\n") == 1
+    assert "%2Feu-west-1%2Frds-db%2F" in out
+
+
+def test_another_user_may_be_named(token):
+    _, out, _ = token("--user", "me", host=HOST, port=5432, db_user="app")
+    assert "&DBUser=me&" in out
+
+
+def test_without_a_user_there_is_no_token(token):
+    code, out, err = token(host=HOST, port=5432)
+    assert (code, out) == (2, "")
+    assert err.endswith("set db_user, or say --user USER\n")
+
+
+def test_the_target_itself_is_no_database_of_rds(token):
+    code, out, err = token(port=5432, db_user="app")
+    assert (code, out) == (2, "")
+    assert "give the tunnel a host and a port" in err

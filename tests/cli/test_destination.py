@@ -1,0 +1,86 @@
+"""Where a tunnel leads, and where programs here connect to."""
+
+import pytest
+
+from ssmtunneld.cli.destination import (
+    Local,
+    local_end,
+    remote_host,
+    remote_port,
+    tunnel_named,
+)
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.config import parse_config
+from tests.cli.household import Household, document, mapping, serving
+from tests.integration.world import tunnel
+
+
+def read(*tables):
+    return parse_config("\n".join(tables), "test.toml", {})
+
+
+def only(**settings):
+    return read(tunnel("db", **settings)).tunnels[0]
+
+
+def test_a_name_that_is_nearly_right_is_corrected():
+    config = read(tunnel("orders", listen=1, port=1), tunnel("wiki", listen=2, port=1))
+    assert tunnel_named(config, "wiki") is config.tunnels[1]
+    with pytest.raises(CommandError) as caught:
+        tunnel_named(config, "order")
+    assert (caught.value.code, caught.value.advice) == (2, "did you mean orders?")
+    with pytest.raises(CommandError) as caught:
+        tunnel_named(config, "zzz")
+    assert caught.value.advice == "there are: orders, wiki"
+
+
+def test_a_custom_documents_parameters_say_where_it_leads():
+    own = 'parameters = { host = "db.x", portNumber = ["5432"] }'
+    found = read(tunnel("db", listen=1, document="Ours") + own).tunnels[0]
+    assert (remote_host(found), remote_port(found)) == ("db.x", 5432)
+    unclear = 'parameters = { host = ["a", "b"], portNumber = "x" }'
+    found = read(tunnel("db", listen=1, document="Ours") + unclear).tunnels[0]
+    assert (remote_host(found), remote_port(found)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("listen", "local"),
+    [
+        ("127.0.1.2:1", Local("127.0.1.2", 1)),
+        ("localhost:1", Local("127.0.0.1", 1)),
+        ("[::1]:1", Local("::1", 1)),
+        (["unix:/run/x", "127.0.0.1:0", "127.0.0.1:2"], Local("127.0.0.1", 2)),
+        ("unix:/run/x", Local("/run/x", None)),
+    ],
+)
+def test_a_fixed_address_needs_no_daemon(home, listen, local):
+    assert local_end(only(listen=listen, port=1), None) == local
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"), [("0.0.0.0:1", "127.0.0.1"), ("[::]:1", "::1")]
+)
+def test_every_address_means_loopback_here(listen, host):
+    found = only(listen=listen, port=1, allow=["10.0.0.0/8"])
+    assert local_end(found, None) == Local(host, 1)
+
+
+def test_a_free_port_is_asked_from_the_daemon(home):
+    status = document(mapping("db", listen=["unix:/run/x", "127.0.0.1:34567"]))
+    found = only(listen=["unix:/run/x", 0], port=1)
+    with serving(Household(status)):
+        assert local_end(found, None) == Local("127.0.0.1", 34567)
+
+
+def test_a_daemon_that_does_not_listen_yet_is_said(home):
+    with (
+        serving(Household(document(mapping("db", listen=[])))),
+        pytest.raises(CommandError, match="listens on no TCP address now"),
+    ):
+        local_end(only(listen=0, port=1), None)
+
+
+def test_without_a_daemon_a_free_port_is_not_known(home):
+    with pytest.raises(CommandError) as caught:
+        local_end(only(listen=0, port=1), None)
+    assert caught.value.code == 3

@@ -1,0 +1,111 @@
+"""What a connection is made with: the command line, then the file, then defaults."""
+
+from pathlib import Path
+
+import pytest
+
+from ssmtunneld.errors import ConfigError
+from ssmtunneld.ssh.settings import document_for, find_source, settings_for
+
+TARGET = "i-0123456789abcdef0"
+OTHER = "i-0fffffffffffffff0"
+
+TEXT = f"""
+[defaults]
+profile = "${{WHO}}"
+region = "eu-west-1"
+host = "db.internal"
+
+[tunnels.bastion]
+listen = 2222
+target = "{OTHER}"
+region = "us-east-1"
+role_arn = "arn:aws:iam::111122223333:role/dev"
+port = 5432
+
+[tunnels.broken]
+listen = "what?"
+"""
+
+
+def settings(target=TARGET, port=22, source=None, **given):
+    return settings_for(target, port, given, source, {"WHO": "me", "HOME": "/home/me"})
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_ssh_has_the_document_that_policies_for_ssh_name():
+    assert document_for(22) == "AWS-StartSSHSession"
+    assert document_for(2222) == "AWS-StartPortForwardingSession"
+    assert settings().document == "AWS-StartSSHSession"
+    assert settings(document="Acme-Ssh").document == "Acme-Ssh"
+
+
+def test_without_a_file_the_usual_chain_decides():
+    found = settings(port=443)
+    assert (found.target, found.port, found.host) == (TARGET, 443, None)
+    assert (found.profile, found.region) == (None, None)
+
+
+def test_the_defaults_of_the_file_count_but_not_where_they_lead(source):
+    found = settings(source=source)
+    assert (found.profile, found.region, found.host) == ("me", "eu-west-1", None)
+
+
+def test_the_tunnel_with_the_same_target_counts_more(source):
+    found = settings(OTHER, source=source)
+    assert (found.profile, found.region, found.port) == ("me", "us-east-1", 22)
+    assert found.role_arn == "arn:aws:iam::111122223333:role/dev"
+
+
+def test_another_profile_is_not_mixed_with_that_of_the_file(source):
+    found = settings(OTHER, source=source, profile="prod")
+    assert (found.profile, found.region, found.role_arn) == ("prod", None, None)
+    assert settings(source=source, region="eu-north-1").region == "eu-north-1"
+
+
+def test_what_is_no_target_is_refused():
+    with pytest.raises(ConfigError, match=r"^web-1 is not a target: write i-\.\.\."):
+        settings("web-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe\xff", "is not UTF-8 text"),
+        (b"[[[", "is not TOML"),
+        (b'defaults = 1\ntunnels = {x = 3}\n[a]\n"', "is not TOML"),
+        (b'[defaults]\nregion = "nowhere at all"', "region"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(content, words, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        settings(source=path)
+    assert str(path) in str(caught.value)
+
+
+def test_tables_of_another_kind_are_left_to_the_daemon_to_complain_about(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("defaults = 1\ntunnels = {x = 3}\n")
+    assert settings(source=path).region is None
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path):
+    missing = tmp_path / "missing.toml"
+    assert find_source(missing, {}) == missing
+    with pytest.raises(ConfigError, match=r"missing\.toml: cannot be read"):
+        settings(source=missing)
+
+
+def test_without_any_file_there_is_none(tmp_path, monkeypatch):
+    nowhere = {"XDG_CONFIG_HOME": str(tmp_path)}
+    system = Path("/etc/ssmtunneld/config.toml")
+    if not system.exists():
+        assert find_source(None, nowhere) is None
