@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from ssmtunneld.ops import logs
 from tests.cli.household import call
 from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
     NAME,
@@ -12,6 +15,12 @@ from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
 from tests.integration.world import tunnel
 
 # Click knows that nobody looks, and leaves colours out.
+
+
+@pytest.fixture(autouse=True)
+def _quiet(_logging):
+    """Keep the emulator, which runs in this process, off the standard output."""
+    logs.configure("error", "auto")
 
 
 def write(home, theatre, **settings):  # noqa: F811 - the way of pytest

@@ -1,17 +1,14 @@
 """``ssmtunneld run`` in this very process: what it is told, and how it ends."""
 
 import json
-import logging
 import os
 import signal
 import socket
 
 import pytest
-import structlog
 
 from ssmtunneld.cli.main import main
 from ssmtunneld.instance import claim_instance
-from ssmtunneld.ops import logs
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
 from tests.integration.world import configuration, tunnel
@@ -20,18 +17,6 @@ from tests.integration.world import configuration, tunnel
 @pytest.fixture(autouse=True)
 def _aws(monkeypatch, tmp_path):
     world.use_loopback_aws(monkeypatch, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    """Put back what the command configures for its whole process."""
-    before, root = structlog.get_config(), logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.configure(**before)
-    root.handlers = handlers
-    root.setLevel(level)
-    logs.set_level("info")
 
 
 class Stopper:
