@@ -57,6 +57,7 @@ class MuxPort:
         self._full: set[Stream] = set()
         self._unproven: set[Stream] = set()
         self._uncounted: set[Stream] = set()
+        self._error: SessionError | None = None
         self.traffic = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
@@ -93,6 +94,9 @@ class MuxPort:
         duplex = StreamDuplex(self, stream)
         self._duplexes[stream.stream_id] = duplex
         self._unproven.add(stream)
+        if self._error is not None:
+            # The session is over, and whoever chose it had not heard of that yet.
+            duplex.fail(self._error)
         self._driver.wake_late()
         return duplex
 
@@ -187,7 +191,8 @@ class MuxPort:
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
-        """Break all streams."""
+        """Break all streams, also those that are opened before it is known."""
+        self._error = error
         for duplex in list(self._duplexes.values()):
             duplex.fail(error)
 
@@ -220,7 +225,7 @@ class SinglePort:
         self._buffers = buffers
         self._finished = finished
         self._ends_with = ends_with
-        self._failed = False
+        self._error: SessionError | None = None
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
         self._told = False
@@ -252,6 +257,9 @@ class SinglePort:
         if self._duplex is not None or not counted:
             raise LocalProtocolError("a basic session has one stream")
         self._duplex = StreamDuplex(self, self._stream)
+        if self._error is not None:
+            # The session is over, and whoever chose it had not heard of that yet.
+            self._duplex.fail(self._error)
         return self._duplex
 
     def nop(self) -> None:
@@ -344,9 +352,9 @@ class SinglePort:
 
     def fail(self, error: SessionError) -> None:
         """Break the stream, or end it where the session's end is its end of file."""
-        if self._failed:
+        if self._error is not None:
             return
-        self._failed = True
+        self._error = error
         orderly = isinstance(error, ChannelClosed) and not error.output
         if orderly and self._ends_with and not self._driver.missing:
             self._stream.ended = True

@@ -142,12 +142,15 @@ class Pool:
                 async with self._turn:
                     self._turn.notify_all()
                 if self._retired and not self._members:
-                    return
+                    break
                 try:
                     async with asyncio.timeout_at(wake_at):
                         await self._changed.wait()
                 except TimeoutError:
                     pass
+        # The last sessions have ended only now; somebody may wait for that.
+        async with self._turn:
+            self._turn.notify_all()
 
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
         """Do what the plan says; return when to look again at the latest."""

@@ -404,6 +404,14 @@ async def test_a_lost_session_breaks_all_streams_with_its_reason():
 
 
 @virtual
+async def test_a_stream_that_is_opened_after_the_end_is_broken_too():
+    port = _mux_port()
+    port.fail(LOST)
+    with pytest.raises(StreamReset, match="timed out"):
+        await port.open_stream().receive()
+
+
+@virtual
 async def test_what_arrived_before_a_loss_can_still_be_read():
     port = _mux_port()
     stream = port.open_stream()
@@ -658,6 +666,14 @@ async def test_the_ordinary_end_of_a_single_session_is_the_end_of_its_stream():
     assert await stream.receive() == b""
     with pytest.raises(StreamReset):
         await stream.send(b"x")
+
+
+@virtual
+async def test_a_single_stream_that_is_opened_after_the_end_is_broken_too():
+    port, _ = _single_port()
+    port.fail(LOST)
+    with pytest.raises(StreamReset, match="timed out"):
+        await port.open_stream().receive()
 
 
 @virtual

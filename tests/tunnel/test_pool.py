@@ -302,3 +302,13 @@ async def test_a_connection_beyond_all_that_there_may_be_learns_that():
         await rig.open()
         with pytest.raises(NoSessionReady, match="all are in use"):
             await rig.pool.open_stream(5)
+
+
+@virtual
+async def test_a_retired_pool_tells_when_its_last_session_has_ended():
+    async with living_pool(Policy(warm=2)) as rig:
+        await rig.until_ready(2)
+        rig.pool.retire()
+        async with asyncio.timeout(600):
+            await rig.pool.emptied()
+        assert not rig.control.alive
