@@ -269,5 +269,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert_nothing_left(self.control)
 
 
-PoolMachine.TestCase.settings = settings(stateful_step_count=30)
+# One example is half a second: hours of virtual time, and many sessions.
+PoolMachine.TestCase.settings = settings(
+    stateful_step_count=30, max_examples=settings.default.max_examples // 4
+)
 TestPoolUnderRandomFaults = PoolMachine.TestCase
