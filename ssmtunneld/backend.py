@@ -63,7 +63,7 @@ class Backend:
         self._resting = False
         self._mark = mark(shared.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
-        self._aim = _aim(tunnel, shared, log)
+        self._aim = aim_of(tunnel, shared, log)
         self._login = shared.controls.get(identity_of(tunnel)).login
         self.pool = Pool(
             tunnel.name,
@@ -158,11 +158,8 @@ class Backend:
         self, log: EventLog
     ) -> Callable[[int, Callable[[], None]], Session]:
         tunnel = self._tunnel
-        settings = SessionSettings(
-            keep_alive=tunnel.keep_alive or None,
-            buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
-        )
-        world = _surroundings(tunnel, self._shared, log)
+        settings = settings_of(tunnel)
+        world = surroundings_of(tunnel, self._shared, log)
 
         def make(number: int, changed: Callable[[], None]) -> Session:
             request = _request(self._tunnel, self._mark)
@@ -193,12 +190,21 @@ def identity_of(tunnel: Tunnel) -> Identity:
     )
 
 
-def _aim(tunnel: Tunnel, shared: Shared, log: EventLog) -> Aim:
+def aim_of(tunnel: Tunnel, shared: Shared, log: EventLog) -> Aim:
+    """Return what chooses the target of a tunnel's sessions."""
     target = parse_target(tunnel.target)
     if isinstance(target, FixedTarget):
         return FixedAim(target.id)
     resolver = shared.resolver(identity_of(tunnel))
     return SearchedAim(target, tunnel.target_policy, resolver, log)
+
+
+def settings_of(tunnel: Tunnel) -> SessionSettings:
+    """Return what a tunnel says about each of its sessions."""
+    return SessionSettings(
+        keep_alive=tunnel.keep_alive or None,
+        buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
+    )
 
 
 def mark(instance: str | None, name: str) -> str:
@@ -228,7 +234,8 @@ def _request(tunnel: Tunnel, its_mark: str) -> SessionRequest:
     )
 
 
-def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
+def surroundings_of(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
+    """Return what a tunnel's sessions use of the world."""
     identity = identity_of(tunnel)
     control: Control = shared.controls.get(identity)
     connector = Connector(

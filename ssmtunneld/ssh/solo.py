@@ -1,28 +1,25 @@
 """One session for one connection, by itself: no daemon, nothing left at the service."""
 
 import asyncio
-import time
-from functools import partial
 from typing import Final
 
 from ssmtunneld.aws.control import SessionRequest
-from ssmtunneld.backend import default_reason, identity_of
+from ssmtunneld.backend import (
+    aim_of,
+    default_reason,
+    settings_of,
+    surroundings_of,
+)
 from ssmtunneld.config import Tunnel
-from ssmtunneld.config.targets import FixedTarget, parse_target
-from ssmtunneld.errors import ChannelClosed, NoSessionReady, TunnelError
+from ssmtunneld.errors import NoSessionReady, TunnelError
 from ssmtunneld.listener.relay import Departure, Transfer, relay
 from ssmtunneld.log import EventLog, get_log
 from ssmtunneld.race import unless
 from ssmtunneld.shared import Shared
 from ssmtunneld.ssh.stdio import Stdio
-from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.streams import StreamDuplex
-from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.tunnel.aim import Aim, FixedAim, SearchedAim
-from ssmtunneld.tunnel.connect import Connector
 from ssmtunneld.tunnel.plan import Phase
 from ssmtunneld.tunnel.session import Session
-from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds for the agent to take what was sent, before the session ends."""
@@ -70,7 +67,6 @@ class Solo:
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._failure: TunnelError | None = None
-        self._remote: StreamDuplex | None = None
         self._session = Session(
             1,
             SessionRequest.port_forward(
@@ -79,14 +75,11 @@ class Solo:
                 document=tunnel.document,
                 reason=tunnel.reason or default_reason(tunnel.name),
             ),
-            _surroundings(tunnel, shared, log),
-            SessionSettings(
-                keep_alive=tunnel.keep_alive or None,
-                buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
-            ),
+            surroundings_of(tunnel, shared, log),
+            settings_of(tunnel),
             log=log,
             changed=self._changed.set,
-            aim=_aim(tunnel, shared, log),
+            aim=aim_of(tunnel, shared, log),
         )
 
     async def carry(self, local: Stdio, timeout: float) -> Transfer | None:
@@ -137,7 +130,6 @@ class Solo:
             self._failure = error
         finally:
             self._over.set()
-            self._cut_if_over()
             self._changed.set()
 
     async def _look_for_holes(self) -> None:
@@ -157,15 +149,7 @@ class Solo:
             raise self._too_late(timeout) from None
         if gone.done():
             return None
-        self._remote = self._session.open_stream()
-        self._cut_if_over()
-        return self._remote
-
-    def _cut_if_over(self) -> None:
-        # A session that ends as soon as it is ready, because the destination refuses,
-        # may have told its streams before there was one.
-        if self._over.is_set() and self._remote is not None:
-            self._remote.fail(self._failure or ChannelClosed())
+        return self._session.open_stream()
 
     async def _wait_ready(self) -> None:
         while self._session.phase is not Phase.READY:
@@ -189,30 +173,3 @@ class Solo:
                     await asyncio.sleep(_SETTLING)
         except TimeoutError:
             pass  # what is missing will not arrive any more
-
-
-def _aim(tunnel: Tunnel, shared: Shared, log: EventLog) -> Aim:
-    target = parse_target(tunnel.target)
-    if isinstance(target, FixedTarget):
-        return FixedAim(target.id)
-    resolver = shared.resolver(identity_of(tunnel))
-    return SearchedAim(target, tunnel.target_policy, resolver, log)
-
-
-def _surroundings(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
-    identity = identity_of(tunnel)
-    control = shared.controls.get(identity)
-    connector = Connector(
-        control,
-        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
-        lambda: shared.tls.get(identity.ca_bundle),
-        log,
-    )
-    return Surroundings(
-        control=control,
-        connect=connector.connect,
-        random=shared.random,
-        new_id=partial(shared.entropy.take, 16),
-        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
-        limiter=shared.limiter(identity),
-    )
