@@ -306,6 +306,16 @@ class DataChannel:
         effects, self._effects = self._effects, []
         return effects
 
+    @property
+    def missing(self) -> int:
+        """Messages that others wait for, which arrived before them."""
+        return self._inbound.missing
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was sent is acknowledged, and nothing came too early."""
+        return not (self._outbound.unacked or self._inbound.early)
+
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
         return ChannelStatistics(

@@ -211,8 +211,7 @@ class Driver:
 
         If not, silence does not mean that the far end has nothing to say.
         """
-        known = self._channel.statistics()
-        return self._link is not None and not (known.unacked or known.early)
+        return self._link is not None and self._channel.settled
 
     @property
     def pauses(self) -> Pauses:
@@ -228,7 +227,7 @@ class Driver:
     @property
     def missing(self) -> int:
         """Messages that were sent before others that have arrived."""
-        return self._channel.statistics().missing
+        return self._channel.missing
 
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot of the channel."""

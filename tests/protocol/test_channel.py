@@ -615,6 +615,19 @@ def test_statistics_tell_where_the_channel_stands():
     assert (now.retransmitted, now.duplicates, now.paused) == (0, 0, False)
 
 
+def test_a_channel_is_settled_when_nothing_is_on_its_way_and_nothing_missing():
+    bench = open_bench()
+    assert bench.core.settled
+    bench.send(b"a")
+    assert not bench.core.settled
+    bench.receive(ack(1))
+    assert bench.core.settled
+    bench.receive(output(4, b"early"))
+    assert (bench.core.settled, bench.core.missing) == (False, 2)
+    bench.receive(output(2, b"a"), output(3, b"b"))
+    assert (bench.core.settled, bench.core.missing) == (True, 0)
+
+
 def test_the_same_inputs_give_the_same_bytes():
     def transcript():
         channel = new_channel()
