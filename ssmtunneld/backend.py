@@ -14,13 +14,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ssmtunneld.aws.control import Control, Identity, SessionRequest
+from ssmtunneld.aws.control import Identity, SessionRequest
+from ssmtunneld.aws.instance_connect import KeyPusher
+from ssmtunneld.aws.network import tls_context
 from ssmtunneld.config import Tunnel
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.log import EventLog
 from ssmtunneld.shared import Shared
 from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.transport.websocket import Liveness
 from ssmtunneld.tunnel.aim import Aim, FixedAim, SearchedAim
 from ssmtunneld.tunnel.connect import Connector
@@ -64,7 +67,9 @@ class Backend:
         self._mark = mark(shared.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
         self._aim = aim_of(tunnel, shared, log)
-        self._login = shared.controls.get(identity_of(tunnel)).login
+        control = shared.controls.get(identity_of(tunnel))
+        self._login = control.login
+        self._pusher = KeyPusher(control, log)
         self.pool = Pool(
             tunnel.name,
             self._session_factory(log),
@@ -123,7 +128,38 @@ class Backend:
     @property
     def login(self) -> TunnelError | None:
         """Why nobody can act as the tunnel's identity; None if somebody can."""
-        return self._login.trouble
+        return self._login.trouble_of(self._tunnel.name)
+
+    def stream_at_once(self) -> StreamDuplex | None:
+        """Return a stream if it takes no waiting: not for a session, nor for a key."""
+        return None if self._tunnel.instance_connect else self.pool.stream_at_once()
+
+    async def open_stream(self, timeout: float) -> StreamDuplex:
+        """Return a stream, with the key of whoever connects known where it leads.
+
+        That is, if the tunnel asks for it. What goes wrong with the key is in the log:
+        whoever connects may have another one. Cancelling is safe.
+
+        Args:
+            timeout: Seconds that a session may take.
+
+        Raises:
+            NoSessionReady: There was none in time; says why.
+            PoolRetired: Ask its successor.
+        """
+        stream = await self.pool.open_stream(timeout)
+        try:
+            await self._introduce()
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    async def _introduce(self) -> None:
+        tunnel, user = self._tunnel, self._tunnel.instance_connect_user
+        if tunnel.instance_connect and user is not None:
+            key = tunnel.instance_connect_key
+            await self._pusher.push(self.pool.targets, user, key)
 
     async def _attend_login(self) -> None:
         with self._login.telling(self.pool.retry_now):
@@ -184,9 +220,12 @@ def identity_of(tunnel: Tunnel) -> Identity:
         endpoint_url=tunnel.endpoint_url,
         ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
         ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
+        proxy="" if tunnel.proxy is False else tunnel.proxy,
         role_arn=tunnel.role_arn,
         external_id=tunnel.external_id,
         role_session_name=tunnel.role_session_name,
+        mfa_serial=tunnel.mfa_serial,
+        mapping=tunnel.name,
     )
 
 
@@ -222,27 +261,42 @@ def default_reason(name: str) -> str:
     return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
 
 
+def reason_of(tunnel: Tunnel, its_mark: str = "") -> str:
+    """Return what a tunnel's sessions say of themselves in the audit log.
+
+    Whose they are comes first, then what the configuration adds, as far as that fits.
+
+    Args:
+        tunnel: The tunnel.
+        its_mark: Comes last, whole: see :func:`mark`.
+    """
+    reason = default_reason(tunnel.name)
+    if tunnel.reason is not None:
+        reason = f"{reason}: {tunnel.reason}"
+    return f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip()
+
+
 def _request(tunnel: Tunnel, its_mark: str) -> SessionRequest:
-    reason = tunnel.reason or default_reason(tunnel.name)
     return SessionRequest.port_forward(
         tunnel.target,
         tunnel.port,
         tunnel.host,
         document=tunnel.document,
         parameters=tunnel.parameters,
-        reason=f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip(),
+        reason=reason_of(tunnel, its_mark),
     )
 
 
 def surroundings_of(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundings:
     """Return what a tunnel's sessions use of the world."""
     identity = identity_of(tunnel)
-    control: Control = shared.controls.get(identity)
+    control = shared.controls.get(identity)
     connector = Connector(
         control,
         Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
-        lambda: shared.tls.get(identity.ca_bundle),
+        lambda: tls_context(control.ca_bundle),
         log,
+        identity.proxy,
     )
     return Surroundings(
         control=control,

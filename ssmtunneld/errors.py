@@ -10,6 +10,7 @@
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
         │   ├── LinkUnreachable       no connection could be made
+        │   │   └── LinkUntrusted         its certificate is signed by somebody unknown
         │   ├── LinkLost              closed, reset or cut
         │   ├── LinkRefused           the upgrade was answered with an HTTP error
         │   └── PeerUnresponsive      nothing was heard for too long
@@ -21,6 +22,7 @@
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls
         │   ├── ServiceUnavailable    the service failed, or could not be reached
+        │   │   └── ServiceUntrusted      its certificate is signed by somebody unknown
         │   ├── TargetNotConnected    no agent answers for the target
         │   │   └── TargetNotFound        nothing online matches it
         │   ├── AccessDenied          IAM says no
@@ -38,7 +40,7 @@ makes one sentence of what happened and why, and ``advice`` says what to do abou
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import Enum, auto
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
@@ -54,6 +56,13 @@ class Recovery(Enum):
     """Only a human or a change elsewhere helps: retry slowly, say what to do."""
     STOP = auto()
     """The configuration of this mapping is wrong: retrying cannot help."""
+
+
+NAME_AUTHORITY: Final = (
+    "if a gateway inspects TLS here, name a file with its certificate authority in "
+    "AWS_CA_BUNDLE, or in ca_bundle of the configuration"
+)
+"""What to do about a certificate that is not trusted."""
 
 
 class SsmtunneldError(Exception):
@@ -166,6 +175,21 @@ class LinkUnreachable(LinkError):
     @override
     def __str__(self) -> str:
         return f"cannot reach {self.host}: {self.reason}"
+
+
+class LinkUntrusted(LinkUnreachable):
+    """The certificate of the data channel's host is not trusted.
+
+    Args:
+        host: Where.
+        reason: What is wrong with the certificate, in the words of the TLS library.
+    """
+
+    recovery = Recovery.WAIT
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, f"its certificate is not trusted ({reason})")
+        self.advice = NAME_AUTHORITY
 
 
 class LinkLost(LinkError):
@@ -300,6 +324,13 @@ class Throttled(AwsError):
 
 class ServiceUnavailable(AwsError):
     """The service failed or could not be reached; try again."""
+
+
+class ServiceUntrusted(ServiceUnavailable):
+    """The certificate of the API's endpoint is not trusted."""
+
+    recovery = Recovery.WAIT
+    advice = NAME_AUTHORITY
 
 
 class TargetNotConnected(AwsError):

@@ -1,9 +1,9 @@
 """What all mappings of a process have in common."""
 
-import os
 import secrets
-import ssl
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,29 +13,12 @@ from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.listener.allowance import Allowance
 from ssmtunneld.log import get_log
+from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.tunnel.census import Census
 from ssmtunneld.tunnel.limiter import StartLimiter
 
 if TYPE_CHECKING:
     from ssmtunneld.tunnel.pool import Pool
-
-
-class TlsContexts:
-    """One TLS context per file of trusted certificates, made when first needed.
-
-    A context takes about a megabyte and tens of milliseconds, so mappings share it.
-    """
-
-    def __init__(self, environ_bundle: str | None) -> None:
-        self._environ_bundle = environ_bundle
-        self._contexts: dict[str | None, ssl.SSLContext] = {}
-
-    def get(self, ca_bundle: str | None) -> ssl.SSLContext:
-        """Return the context that trusts ``ca_bundle``, else ``AWS_CA_BUNDLE``."""
-        bundle = ca_bundle or self._environ_bundle
-        if bundle not in self._contexts:
-            self._contexts[bundle] = ssl.create_default_context(cafile=bundle)
-        return self._contexts[bundle]
 
 
 class Shared:
@@ -47,6 +30,7 @@ class Shared:
         instance: Tells the sessions of this configuration from all others, also after
             a restart; ``None`` to leave forgotten sessions alone.
         max_connections: Local connections of all mappings together.
+        named: Whether the mappings stand in a file, by which a human knows them.
 
     Attributes:
         allowance: Divides ``max_connections`` among the mappings.
@@ -61,11 +45,11 @@ class Shared:
         start_burst: int,
         instance: str | None = None,
         max_connections: int = sys.maxsize,
+        named: bool = True,
     ) -> None:
         self.allowance = Allowance(max_connections)
-        self.controls = ControlRegistry()
+        self.controls = ControlRegistry(named=named)
         self.entropy = Entropy()
-        self.tls = TlsContexts(os.environ.get("AWS_CA_BUNDLE"))
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance
@@ -99,7 +83,9 @@ class Shared:
         """Return the identity's census."""
         if identity not in self._censuses:
             control = self.controls.get(identity)
-            self._censuses[identity] = Census(control, get_log())
+            # Of all identities: a reload may have given a mapping another one.
+            settled = self.controls.settled
+            self._censuses[identity] = Census(control, get_log(), settled)
         return self._censuses[identity]
 
     def resolver(self, identity: Identity) -> Resolver:
@@ -107,6 +93,29 @@ class Shared:
         if identity not in self._resolvers:
             self._resolvers[identity] = Resolver(self.controls.get(identity))
         return self._resolvers[identity]
+
+    def identities(
+        self, mappings: Iterable[tuple[str, Identity]]
+    ) -> tuple[IdentityStatus, ...]:
+        """Return who mappings are towards AWS, given each one's name and identity."""
+        found: defaultdict[Identity, list[str]] = defaultdict(list)
+        for name, identity in mappings:
+            found[identity].append(name)
+        return tuple(self._identity(who, tuple(names)) for who, names in found.items())
+
+    def _identity(self, identity: Identity, names: tuple[str, ...]) -> IdentityStatus:
+        control = self.controls.get(identity)
+        outlook = control.login.outlook
+        renewed, failed = control.refreshes
+        return IdentityStatus(
+            name=identity.name,
+            mappings=names,
+            expires_at=None if outlook is None else outlook.expires_at,
+            login_ends_at=None if outlook is None else outlook.ends_at,
+            advice="" if outlook is None else outlook.advice,
+            renewed=renewed,
+            failed=failed,
+        )
 
     def owns(self, session_id: str) -> bool:
         """Whether a session is one of this process's."""

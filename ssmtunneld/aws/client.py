@@ -13,30 +13,28 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
-from botocore.utils import IMDSRegionProvider
 
+from ssmtunneld.aws.chain import new_session
 from ssmtunneld.aws.credentials import (
     PROVIDER_FAILURES,
     AssumedRole,
     CredentialSource,
     Keys,
-    new_session,
+    Refreshes,
 )
-from ssmtunneld.aws.endpoints import is_loopback_host, parse_override
+from ssmtunneld.aws.endpoints import parse_override
 from ssmtunneld.aws.login import Outlook
+from ssmtunneld.aws.metadata import region_of_instance
 from ssmtunneld.aws.refusals import CREDENTIAL_CODES, Circumstances, translate
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSPreparedRequest
     from botocore.client import BaseClient
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
@@ -44,11 +42,6 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.control import Identity
 
 Answer = Mapping[str, object]
-
-# A link that needs longer for a handshake is down; StartSession itself takes 0.3-2 s,
-# and an answer that comes after 20 s has lost its caller.
-_CONNECT_TIMEOUT: Final = 5
-_READ_TIMEOUT: Final = 20
 
 _FAILURES: Final = (
     *PROVIDER_FAILURES,
@@ -64,6 +57,8 @@ class Place:
     region: str
     ssm_endpoint: str
     ssmmessages_endpoint: str | None
+    ca_bundle: str | None = None
+    """The certificates that API and data channel trust; None is the usual ones."""
 
 
 class _Connection:
@@ -71,19 +66,29 @@ class _Connection:
 
     def __init__(self, identity: Identity, session: Session, region: str) -> None:
         self.profile = _profile_name(identity)
-        self.credentials = CredentialSource(identity.profile, region, _role(identity))
+        self.credentials = CredentialSource(
+            identity.profile,
+            region,
+            _role(identity),
+            identity.network,
+            login=identity.login_command,
+        )
         self._identity = identity
         self._session = session
         self._region = region
         self._lock = threading.Lock()
         session.register_component("credential_provider", self.credentials)
-        override = identity.ssmmessages_endpoint or _configured_override()
+        override = identity.ssmmessages_endpoint or _configured_override(session)
+        # True, as new_session() left it, is the usual ones.
+        named = session.get_config_variable("ca_bundle")
+        ca_bundle = named if isinstance(named, str) else None
         ssm = _new_client(session, identity, region, "ssm")
         self._clients = {"ssm": ssm}
         self.place = Place(
             region=ssm.meta.region_name,
             ssm_endpoint=ssm.meta.endpoint_url,
             ssmmessages_endpoint=parse_override(override) if override else None,
+            ca_bundle=ca_bundle,
         )
 
     def client(self, service: str) -> BaseClient:
@@ -138,6 +143,12 @@ class Account:
     def profile(self) -> str:
         """The profile's name; empty for the default."""
         return _profile_name(self._identity)
+
+    @property
+    def refreshes(self) -> Refreshes:
+        """What became of the attempts to get keys."""
+        connection = self._connection
+        return Refreshes() if connection is None else connection.credentials.refreshes
 
     def call(self, operation: str, /, **parameters: object) -> Answer:
         """Call the SSM API, as :meth:`call_service` does.
@@ -208,7 +219,7 @@ class Account:
             if self._refused is None or self._refused[0] != keys:
                 ends_at = credentials.ends_at()
                 advice = "" if ends_at is None else credentials.renewal()
-                return Outlook(ends_at, advice)
+                return Outlook(ends_at, advice, credentials.expires_at)
             refusal = type(self._refused[1])(*self._refused[1].args)
         raise refusal
 
@@ -247,14 +258,11 @@ class Account:
 
 
 def _open(identity: Identity) -> _Connection:
-    _quiet_botocore()
-    session = new_session(identity.profile)
-    region = identity.region or _default_region(session)
+    quiet_botocore()
+    session = new_session(identity.profile, identity.network)
+    region = identity.region or default_region(session)
     if not region:
         raise NoRegionError
-    if identity.ca_bundle and not Path(identity.ca_bundle).is_file():
-        # botocore says so only after it has connected, and without the file's name.
-        raise ValueError(f"ca_bundle {identity.ca_bundle} is no file")
     return _Connection(identity, session, region)
 
 
@@ -262,7 +270,10 @@ def _role(identity: Identity) -> AssumedRole | None:
     if identity.role_arn is None:
         return None
     return AssumedRole(
-        identity.role_arn, identity.external_id, identity.role_session_name
+        identity.role_arn,
+        identity.external_id,
+        identity.role_session_name,
+        identity.mfa_serial,
     )
 
 
@@ -275,17 +286,12 @@ def _new_client(
         service,
         region_name=region,
         endpoint_url=identity.endpoint_url if service == "ssm" else None,
-        verify=identity.ca_bundle,
         config=Config(
-            connect_timeout=_CONNECT_TIMEOUT,
-            read_timeout=_READ_TIMEOUT,
             # Retrying is decided above, where it is known what waits (design D10).
             retries={"total_max_attempts": 1, "mode": "standard"},
-            proxies=_proxies(identity, service),
             user_agent_extra=f"ssmtunneld/{__version__}",
         ),
     )
-    client.meta.events.register(f"before-send.{service}", _close_connection_afterwards)
     return client
 
 
@@ -293,7 +299,8 @@ def _profile_name(identity: Identity) -> str:
     return identity.profile or os.environ.get("AWS_PROFILE", "")
 
 
-def _quiet_botocore() -> None:
+def quiet_botocore() -> None:
+    """Keep botocore's loggers from saying what nobody may read, or twice."""
     levels = {
         "boto3": logging.INFO,
         "botocore": logging.INFO,
@@ -309,36 +316,30 @@ def _quiet_botocore() -> None:
             logger.setLevel(level)
 
 
-def _default_region(session: Session) -> str | None:
+def default_region(session: Session) -> str | None:
+    """Return the region of environment, profile or instance; None if none is known."""
     # In the order that users know from other SDKs; botocore itself knows neither
     # AWS_REGION nor the instance's region (users.md 3.7).
     region: str | None = (
         os.environ.get("AWS_REGION")
         or session.get_config_variable("region")
-        or IMDSRegionProvider(session).provide()
+        or region_of_instance(session)
     )
     return region
 
 
-def _configured_override() -> str | None:
+def _configured_override(session: Session) -> str | None:
     # botocore has no ssmmessages service, so this is read here in its manner.
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    return os.environ.get("AWS_ENDPOINT_URL_SSMMESSAGES")
-
-
-def _proxies(identity: Identity, service: str) -> dict[str, str] | None:
-    """Return no proxies for an emulator on this machine, else the environment's."""
-    endpoint = identity.endpoint_url if service == "ssm" else None
-    variable = "AUTO_SCALING" if service == "autoscaling" else service.upper()
-    endpoint = endpoint or os.environ.get(f"AWS_ENDPOINT_URL_{variable}", "")
-    return {} if is_loopback_host(urlsplit(endpoint).hostname or "") else None
-
-
-def _close_connection_afterwards(request: AWSPreparedRequest, **_: object) -> None:
-    # Calls are rare and most of them follow a broken network. A pooled connection that
-    # died with it would cost each of them the read timeout; a new one costs 2 RTT.
-    request.headers["Connection"] = "close"
+    named = os.environ.get("AWS_ENDPOINT_URL_SSMMESSAGES")
+    if named:
+        return named
+    name = session.get_scoped_config().get("services")
+    services = session.full_config.get("services", {}).get(name, {})
+    settings = services.get("ssmmessages", {})
+    endpoint = settings.get("endpoint_url") if isinstance(settings, dict) else None
+    return endpoint if isinstance(endpoint, str) else None
 
 
 def _attempt(
@@ -368,7 +369,7 @@ def _circumstances(
         service=service,
         renewal=connection.credentials.renewal(),
         profile=connection.profile,
-        target=str(parameters.get("Target", "")),
+        target=str(parameters.get("Target") or parameters.get("InstanceId") or ""),
         document=str(parameters.get("DocumentName", "")),
         session_id=str(parameters.get("SessionId", "")),
         secrets=connection.credentials.known_secrets(),

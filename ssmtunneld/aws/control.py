@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from typing_extensions import override
 
 from ssmtunneld.aws.endpoints import is_loopback_host, without_query
+from ssmtunneld.aws.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,13 +35,40 @@ class Identity:
     ssmmessages_endpoint: str | None = None
     """Instead of the data channel's public one; ``host`` or a URL without a path."""
     ca_bundle: str | None = None
-    """A file of trusted certificates for the SSM API, instead of the default ones."""
+    """A file of trusted certificates, instead of the default ones."""
+    proxy: str | None = None
+    """A proxy's URL, instead of the environment's; empty for none at all."""
     role_arn: str | None = None
     """A role to assume with the profile's credentials; None is the profile itself."""
     external_id: str | None = None
     """What the role's trust policy asks for."""
     role_session_name: str | None = None
     """What the role's sessions are called; None is ``ssmtunneld-USER``."""
+    mfa_serial: str | None = None
+    """The device whose codes the role asks for; None if it asks for none."""
+    mapping: str = field(default="", compare=False)
+    """A mapping that acts as this identity: what a human calls it by."""
+
+    @property
+    def name(self) -> str:
+        """Profile and role, without what is nobody's business: ``prod/Bastion``."""
+        profile = self.profile or "default"
+        role = (self.role_arn or "").rpartition("/")[2]
+        return f"{profile}/{role}" if role else profile
+
+    @property
+    def login_command(self) -> str:
+        """What asks a human for the code that a role needs."""
+        if self.mapping:
+            return f"ssmtunneld login {self.mapping}"
+        if self.mfa_serial is not None:
+            return "ssmtunneld login NAME, of a tunnel with this role"
+        return f"ssmtunneld login --profile {shlex.quote(self.profile or 'default')}"
+
+    @property
+    def network(self) -> Network:
+        """What stands between us and AWS."""
+        return Network(self.ca_bundle, self.proxy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,11 @@ in worker threads; all of it is thread-safe.
 
 from __future__ import annotations
 
-import getpass
-import os
-import re
 import threading
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import botocore.session
-from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
     DeferredRefreshableCredentials,
@@ -32,19 +25,18 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     NoCredentialsError,
-    RefreshWithMFAUnsupportedError,
 )
-from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
-from botocore.utils import JSONFileCache
 
-from ssmtunneld.aws.models import Models
-from ssmtunneld.aws.profiles import (
-    profile_chain,
-    renewal_advice,
-    token_expiry,
-    token_name,
+from ssmtunneld.aws.chain import (
+    PROCESS_TIMEOUT,
+    new_session,
+    profiles_of,
+    provider_session,
+    role_session_name,
 )
+from ssmtunneld.aws.profiles import human_end, renewal_advice
+from ssmtunneld.aws.stored import METHOD, MfaRole
 from ssmtunneld.secret import Secret
 
 if TYPE_CHECKING:
@@ -52,6 +44,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from botocore.credentials import Credentials, ReadOnlyCredentials
+    from botocore.session import Session
+
+    from ssmtunneld.aws.network import Network
 
 PROVIDER_FAILURES: Final = (
     BotoCoreError,
@@ -60,8 +55,18 @@ PROVIDER_FAILURES: Final = (
 )
 """What the methods below raise if credentials cannot be had or refreshed."""
 
-_CLI_CACHE: Final = "~/.aws/cli/cache"
-"""Where the AWS CLI keeps the roles that it assumed."""
+_OTHER_FAILURES: Final = (
+    # A credential_process that is missing, prints no JSON, or other JSON; a cache file
+    # that is being rewritten; keys that have ended when they come. botocore lets these
+    # through as they are.
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +85,14 @@ class Keys:
         return (self.secret_key, self.session_token)
 
 
-def new_session(profile: str | None) -> botocore.session.Session:
-    """Return a botocore session that shares the service models with all others.
+@dataclass(frozen=True, slots=True)
+class Refreshes:
+    """How often keys were got, and how often not."""
 
-    They are most of a client: with models of its own each further identity takes
-    12 MiB and 130 ms, with these 0.5 MiB and 35 ms.
-
-    Raises:
-        BotoCoreError: There is no such profile, or the configuration is broken.
-    """
-    session = botocore.session.Session(profile=profile)
-    models = _models(session.get_config_variable("data_path"))
-    session.register_component("data_loader", models)
-    return session
-
-
-@cache
-def _models(data_path: str | None) -> Models:
-    paths = create_loader(data_path).search_paths
-    return Models(extra_search_paths=paths, include_default_search_paths=False)
+    renewed: int = 0
+    """Times that there were other keys than before; the first ones count."""
+    failed: int = 0
+    """Attempts that got none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +103,15 @@ class AssumedRole:
     external_id: str | None = None
     session_name: str | None = None
     """None is ``ssmtunneld-USER``."""
+    mfa_serial: str | None = None
+    """The device whose codes the role asks for; None if it asks for none."""
+
+    @property
+    def with_code(self) -> MfaRole | None:
+        """The role as ``ssmtunneld login`` assumes it; None if it needs no code."""
+        if self.mfa_serial is None:
+            return None
+        return MfaRole(self.arn, self.mfa_serial, self.external_id, self.session_name)
 
 
 class CredentialSource:
@@ -122,19 +125,33 @@ class CredentialSource:
         profile: As in ``Identity``.
         region: Where STS is asked for roles.
         role: To be assumed with the credentials of the profile, whatever they are.
+        network: The way to STS and IAM Identity Center.
+        login: The command that asks for an MFA code.
+        process_timeout: Seconds that a ``credential_process`` may take.
     """
 
     def __init__(
-        self, profile: str | None, region: str, role: AssumedRole | None = None
+        self,
+        profile: str | None,
+        region: str,
+        role: AssumedRole | None = None,
+        network: Network | None = None,
+        *,
+        login: str = "ssmtunneld login",
+        process_timeout: float = PROCESS_TIMEOUT,
     ) -> None:
         self._profile = profile
         self._region = region
         self._role = role
+        self._network = network
+        self._login = login
+        self._process_timeout = process_timeout
         self._lock = threading.Lock()
         self._loaded: Credentials | None = None
         self._handed_out: ReadOnlyCredentials | None = None
         self._generation = 0
         self._method = ""
+        self._refreshes = Refreshes()
 
     @property
     def generation(self) -> int:
@@ -151,6 +168,16 @@ class CredentialSource:
         """The keys that were used last."""
         return self._handed_out
 
+    @property
+    def refreshes(self) -> Refreshes:
+        """What became of all attempts to get other keys."""
+        return self._refreshes
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the keys end, in Unix seconds; None if that is not known."""
+        return None if self._loaded is None else expiry_of(self._loaded)
+
     def load_credentials(self) -> Self:
         """Return what a botocore session is to use as its credentials."""
         return self
@@ -163,16 +190,21 @@ class CredentialSource:
             PROVIDER_FAILURES: One has, but they cannot be refreshed.
         """
         try:
-            self._handed_out = self._load().get_frozen_credentials()
+            found = read_keys(self._load)
         except PROVIDER_FAILURES:
+            self._count(failed=1)
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            # A credential_process that is missing or prints no JSON, a cache file that
-            # is being rewritten: botocore lets these through as they are.
-            reason = f"{type(error).__name__}: {error}"
-        else:
-            return self._handed_out
-        raise CredentialRetrievalError(provider="the AWS profile", error_msg=reason)
+        if found != self._handed_out:
+            self._handed_out = found
+            self._count(renewed=1)
+        return found
+
+    def _count(self, *, renewed: int = 0, failed: int = 0) -> None:
+        with self._lock:
+            before = self._refreshes
+            self._refreshes = Refreshes(
+                before.renewed + renewed, before.failed + failed
+            )
 
     def get_deferred_property(self, name: str) -> Callable[[], object]:
         """Return a function that looks up ``name``, as botocore's endpoints want it."""
@@ -217,13 +249,13 @@ class CredentialSource:
 
     def renewal(self) -> str:
         """Say how a human makes these credentials valid again."""
+        if self._mfa_role is not None:
+            return f"run: {self._login}"
         try:
-            session = new_session(self._profile)
-            profiles = session.full_config.get("profiles", {})
-            name = session.get_config_variable("profile") or "default"
+            profiles, name = profiles_of(new_session(self._profile))
         except BotoCoreError:
             profiles, name = {}, self._profile or "default"
-        return renewal_advice(profiles, name, self._method)
+        return renewal_advice(profiles, name, self._method, self._login)
 
     def ends_at(self) -> float | None:
         """Return when a human must act, in Unix seconds; None if nobody can know.
@@ -233,30 +265,51 @@ class CredentialSource:
         loaded = self._loaded
         if loaded is None:
             return None
+        if self._mfa_role is not None or self._method == "env":
+            return expiry_of(loaded)
         try:
-            session = new_session(self._profile)
-            profiles = session.full_config.get("profiles", {})
-            name = session.get_config_variable("profile") or "default"
-            chain = [profiles.get(link, {}) for link in profile_chain(profiles, name)]
+            return human_end(*profiles_of(new_session(self._profile)))
         except BotoCoreError:
             return None
-        if self._method == "env" or any("mfa_serial" in link for link in chain):
-            return expiry_of(loaded)
-        tokens = (token_expiry(token_name(link)) for link in chain)
-        return next((at for at in tokens if at is not None), None)
+
+    @property
+    def _mfa_role(self) -> MfaRole | None:
+        return None if self._role is None else self._role.with_code
 
     def _load(self) -> Credentials:
         with self._lock:
             if self._loaded is None:
-                session = _provider_session(self._profile, self._region)
-                loaded = session.get_credentials()
-                if loaded is None:
-                    raise NoCredentialsError
-                self._method = loaded.method or ""
-                if self._role is not None:
-                    loaded = _assume(session, loaded, self._role)
-                self._loaded = loaded
+                self._loaded = self._load_anew()
             return self._loaded
+
+    def _load_anew(self) -> Credentials:
+        if self._mfa_role is not None:
+            # Begun by a human with the profile's credentials, which nobody needs now.
+            self._method = METHOD
+            return self._mfa_role.session()
+        session = provider_session(
+            self._profile, self._region, self._network, self._process_timeout
+        )
+        loaded = session.get_credentials()
+        if loaded is None:
+            raise NoCredentialsError
+        self._method = loaded.method or ""
+        return loaded if self._role is None else _assume(session, loaded, self._role)
+
+
+def read_keys(load: Callable[[], Credentials]) -> ReadOnlyCredentials:
+    """Return the keys of the credentials that ``load`` returns.
+
+    Raises:
+        PROVIDER_FAILURES: There are none, or they cannot be refreshed.
+    """
+    try:
+        return load().get_frozen_credentials()
+    except PROVIDER_FAILURES:
+        raise
+    except _OTHER_FAILURES as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise CredentialRetrievalError(provider="the AWS profile", error_msg=reason)
 
 
 def expiry_of(credentials: Credentials) -> float | None:
@@ -266,52 +319,7 @@ def expiry_of(credentials: Credentials) -> float | None:
     return expiry.timestamp() if isinstance(expiry, datetime) else None
 
 
-class _CliCache:
-    """The roles that the AWS CLI assumed: read there, never written."""
-
-    def __init__(self) -> None:
-        self._own: dict[str, Any] = {}
-        self._shared = JSONFileCache(str(Path(_CLI_CACHE).expanduser()))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._own or key in self._shared
-
-    def __getitem__(self, key: str) -> object:
-        return self._own[key] if key in self._own else self._shared[key]
-
-    def __setitem__(self, key: str, value: object) -> None:
-        self._own[key] = value
-
-
-def _provider_session(profile: str | None, region: str) -> botocore.session.Session:
-    """Return a botocore session that never asks on a terminal and never hangs."""
-    session = new_session(profile)
-    session.set_config_variable("region", region)
-    session.set_default_client_config(
-        # botocore's defaults are 60 s, four times; a tunnel is waiting.
-        Config(
-            connect_timeout=5,
-            read_timeout=20,
-            retries={"total_max_attempts": 2, "mode": "standard"},
-        )
-    )
-    provider = session.get_component("credential_provider").get_provider("assume-role")
-    # There is no public way to replace the prompt, which is getpass on the terminal.
-    replacements: dict[str, object] = {"_prompter": _refuse_to_prompt}
-    profiles = session.full_config.setdefault("profiles", {})
-    name = session.get_config_variable("profile") or "default"
-    chain = profile_chain(profiles, name)
-    _name_role_sessions(profiles, chain)
-    if any("mfa_serial" in profiles.get(link, {}) for link in chain):
-        # The code was asked for by the AWS CLI; its session serves us as well.
-        replacements["cache"] = _CliCache()
-    vars(provider).update(replacements)
-    return session
-
-
-def _assume(
-    session: botocore.session.Session, source: Credentials, role: AssumedRole
-) -> Credentials:
+def _assume(session: Session, source: Credentials, role: AssumedRole) -> Credentials:
     """Return credentials of ``role`` that are fetched with those of ``source``."""
     arguments = {"RoleSessionName": role.session_name or role_session_name()}
     if role.external_id is not None:
@@ -319,36 +327,7 @@ def _assume(
     fetcher = AssumeRoleCredentialFetcher(
         session.create_client, source, role.arn, extra_args=arguments
     )
-    return DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-
-
-def _name_role_sessions(
-    profiles: dict[str, dict[str, object]], chain: list[str]
-) -> None:
-    """Give roles that are assumed for ``chain`` a session name that does not change.
-
-    Policies let callers resume and end only the sessions that carry their own name
-    (protocol 1.4), and botocore would invent one at each new start of its providers.
-    """
-    if "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ:
-        profiles.setdefault(chain[0], {})
-    for settings in (profiles[link] for link in chain if link in profiles):
-        # Where the AWS CLI's session is used, its name is part of the cache's key.
-        if "mfa_serial" not in settings:
-            settings.setdefault("role_session_name", role_session_name())
-
-
-def role_session_name() -> str:
-    """Return the name that CloudTrail and session ids show for assumed roles."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "ssmtunneld"
-    return f"ssmtunneld-{re.sub(r'[^A-Za-z0-9_+=,.@-]', '-', user)}"[:64]
-
-
-def _refuse_to_prompt(_prompt: str) -> str:
-    raise RefreshWithMFAUnsupportedError
+    return DeferredRefreshableCredentials(fetcher.fetch_credentials, METHOD)
 
 
 def _keys(frozen: ReadOnlyCredentials) -> Keys:

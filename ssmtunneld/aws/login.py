@@ -33,6 +33,9 @@ NOTICE: Final = 900.0
 _MOST_FILES: Final = 1000
 """Files of a cache that are looked at; it grows by one for each role and start URL."""
 
+_LOGIN: Final = "run: ssmtunneld login "
+"""Advice that ends with the name of a mapping: any of those that share an identity."""
+
 Stamps: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 _CACHES: Final = ("sso/cache", "login/cache", "cli/cache")
@@ -83,6 +86,8 @@ class Outlook:
     """When a human must act, in Unix seconds; None if nobody can know."""
     advice: str
     """What to do then."""
+    expires_at: float | None = None
+    """When the keys themselves end, in Unix seconds; None if they do not say."""
 
 
 class Login:
@@ -115,6 +120,16 @@ class Login:
         self._listeners: list[Callable[[], None]] = []
         self.trouble: CredentialsUnusable | None = None
         """Why nobody can act as this identity; None while that is not known."""
+        self.outlook: Outlook | None = None
+        """What was last known of valid keys; None before that."""
+
+    def trouble_of(self, mapping: str) -> CredentialsUnusable | None:
+        """Return :attr:`trouble`, with the advice that fits one of its mappings."""
+        trouble = self.trouble
+        if trouble is None or not trouble.advice.startswith(_LOGIN):
+            return trouble
+        facts = (trouble.operation, trouble.code, trouble.message)
+        return type(trouble)(*facts, f"{_LOGIN}{mapping}")
 
     def note(self, outcome: TunnelError | None) -> None:
         """Learn from a call: None if it succeeded."""
@@ -183,6 +198,7 @@ class Login:
         except AwsError:
             pass  # the network's trouble says nothing of the login
         else:
+            self.outlook = outlook
             self._recover()
             self._announce(outlook)
 

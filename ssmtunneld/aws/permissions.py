@@ -26,7 +26,14 @@ _SECTIONS: Final = {
     "autoscaling:DescribeAutoScalingGroups": "looking-targets-up",
     "ecs:ListTasks": "looking-targets-up",
     "ecs:DescribeTasks": "looking-targets-up",
+    "ssm:GetConnectionStatus": "looking-targets-up",
+    "ecs:ListServices": "looking-targets-up",
+    "ecs:ListClusters": "looking-targets-up",
     "sts:AssumeRole": "assuming-a-role",
+    "redshift:GetClusterCredentials": "passwords-for-databases",
+    "redshift:GetClusterCredentialsWithIAM": "passwords-for-databases",
+    "redshift-serverless:GetCredentials": "passwords-for-databases",
+    "ec2-instance-connect:SendSSHPublicKey": "keys-for-ssh",
 }
 
 
@@ -71,6 +78,8 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
         return f"{_target_arn(arn, region, target)} and {document}"
     if action in _OWN_SESSIONS:
         return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
+    if action == "ec2-instance-connect:SendSSHPublicKey":
+        return _target_arn(arn, region, target)
     return "*"
 
 

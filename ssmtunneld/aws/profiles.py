@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from botocore.utils import parse_timestamp
+
+from ssmtunneld.aws.stored import MfaRole
 
 Profiles = Mapping[str, Mapping[str, object]]
 """The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
@@ -18,13 +22,16 @@ _SSO_CACHE: Final = "~/.aws/sso/cache"
 """Where the AWS CLI keeps the tokens of IAM Identity Center."""
 
 
-def renewal_advice(profiles: Profiles, profile: str, method: str) -> str:
+def renewal_advice(
+    profiles: Profiles, profile: str, method: str, login: str = "ssmtunneld login"
+) -> str:
     """Return what a human must do so that ``profile`` has valid credentials again.
 
     Args:
         profiles: All profiles: a role's credentials come from another one.
         profile: The one in use.
         method: Botocore's name of the provider that had credentials last, or empty.
+        login: The command that asks for an MFA code.
     """
     if method == "env":
         return (
@@ -33,16 +40,10 @@ def renewal_advice(profiles: Profiles, profile: str, method: str) -> str:
         )
     for name in profile_chain(profiles, profile):
         settings = profiles.get(name, {})
-        option = "" if name == "default" else f" --profile {name}"
-        if "sso_session" in settings or "sso_start_url" in settings:
-            return f"run: aws sso login{option}"
-        if "login_session" in settings:
-            return f"run: aws login{option}"
-        if "mfa_serial" in settings:
-            return (
-                f"run: aws sts get-caller-identity{option} and enter the MFA code: "
-                "ssmtunneld uses the session that the AWS CLI keeps"
-            )
+        if command := _login_command(settings, name):
+            return f"run: {shlex.join(command)}"
+        if MfaRole.of(settings) is not None:
+            return f"run: {login}"
         if "credential_process" in settings:
             return f"run the credential_process of profile {name} to see what it says"
     return _ADVICE_BY_METHOD.get(
@@ -56,6 +57,50 @@ _ADVICE_BY_METHOD: Final = {
     "iam-role": "check the role of this instance",
     "assume-role": "check that the source profile may still assume this role",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a human must do so that a profile has credentials."""
+
+    command: tuple[str, ...]
+    """A command of the AWS CLI that opens a browser; empty for none."""
+    profile: str
+    """Whose login that is; empty for nobody's."""
+    code: bool
+    """Whether a role asks for an MFA code."""
+
+
+def needs_of(profiles: Profiles, profile: str) -> Needs:
+    """Return what a login takes, of a profile and those that it builds on."""
+    chain = profile_chain(profiles, profile)
+    code = any(MfaRole.of(profiles.get(name, {})) is not None for name in chain)
+    for name in chain:
+        if command := _login_command(profiles.get(name, {}), name):
+            return Needs(command, name, code)
+    return Needs((), "", code)
+
+
+def _login_command(settings: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """Return the AWS CLI's command that logs a profile itself in; empty for none."""
+    option = () if name == "default" else ("--profile", name)
+    if "sso_session" in settings or "sso_start_url" in settings:
+        return ("aws", "sso", "login", *option)
+    return ("aws", "login", *option) if "login_session" in settings else ()
+
+
+def human_end(profiles: Profiles, profile: str) -> float | None:
+    """Return when a human must log in again, in Unix seconds; None if nobody knows."""
+    ends = []
+    for name in profile_chain(profiles, profile):
+        settings = profiles.get(name, {})
+        role = MfaRole.of(settings)
+        ends.append(
+            token_expiry(token_name(settings)) if role is None else role.ends_at()
+        )
+        if role is not None:
+            break  # what is behind it is needed for the next login only
+    return min((at for at in ends if at is not None), default=None)
 
 
 def profile_chain(profiles: Profiles, profile: str) -> list[str]:

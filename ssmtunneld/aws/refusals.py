@@ -14,11 +14,13 @@ from botocore.exceptions import ClientError
 
 from ssmtunneld.aws.permissions import advise
 from ssmtunneld.errors import (
+    NAME_AUTHORITY,
     AccessDenied,
     AwsError,
     CredentialsUnusable,
     RequestRejected,
     ServiceUnavailable,
+    ServiceUntrusted,
     SessionGone,
     TargetNotConnected,
     Throttled,
@@ -61,6 +63,7 @@ _BY_CODE: Final[Mapping[str, type[AwsError]]] = {
         (
             "AccessDenied",
             "AccessDeniedException",
+            "AuthException",  # of EC2 Instance Connect
             "ForbiddenException",
             "NotAuthorized",
             "OptInRequired",
@@ -184,6 +187,8 @@ def translate(error: Exception, during: Circumstances) -> TunnelError:
     text = str(error)
     if "ResponseParserError" in names:
         text = text.partition("\n")[0]  # the rest is the answer: STS answers with keys
+    if "SSLError" in names and "CERTIFICATE_VERIFY_FAILED" in text:
+        kind = ServiceUntrusted
     message = _presentable(text, during.secrets)
     advice = _advice_for_exception(names, during)
     if not advice and kind is CredentialsUnusable:
@@ -294,16 +299,16 @@ def _advice_for_exception(names: list[str], during: Circumstances) -> str:
         "ParamValidationError": (
             "check target, host, port, document and parameters of this mapping"
         ),
-        "ProxyConnectionError": "check HTTPS_PROXY and NO_PROXY",
-        "SSLError": (
-            "if a gateway inspects TLS here, name its certificate authority in "
-            "ca_bundle or AWS_CA_BUNDLE"
-        ),
+        "ProxyConnectionError": "check HTTPS_PROXY and NO_PROXY, or proxy",
+        "SSLError": NAME_AUTHORITY,
         "EndpointConnectionError": f"check network and DNS{where}",
         "ConnectTimeoutError": (
             "check that HTTPS to this endpoint is open, or set HTTPS_PROXY"
         ),
-        "ValueError": "correct endpoint_url, ssmmessages_endpoint or ca_bundle",
+        "ValueError": (
+            "correct endpoint_url, ssmmessages_endpoint, ca_bundle or proxy, or their "
+            "variables"
+        ),
     }
     return next((advice[name] for name in names if name in advice), "")
 

@@ -11,6 +11,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
@@ -24,6 +25,7 @@ from ssmtunneld.aws.endpoints import (
     without_query,
 )
 from ssmtunneld.aws.login import Login, Stamps, take_stamps, watched_paths
+from ssmtunneld.aws.sessions import pages, read_session
 from ssmtunneld.aws.signing import is_presigned, upgrade_headers
 from ssmtunneld.errors import (
     AwsError,
@@ -49,9 +51,6 @@ T = TypeVar("T")
 # Enough that 50 mappings resume within seconds of a network's return (0.3 s a call);
 # few enough that they do not all throttle each other.
 _THREADS: Final = 8
-
-# Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
-_PAGE_LIMIT: Final = 50
 
 
 def _tell_nobody() -> None:
@@ -86,6 +85,8 @@ class SsmControl(Control):
         self._opening = threading.Lock()
         self._account: Account | None = None
         self._cleanups: set[Future[None]] = set()
+        self._starting: set[Future[Grant]] = set()
+        self._started = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.login = Login(
             self._renew,
@@ -95,11 +96,20 @@ class SsmControl(Control):
         )
         """Whether this identity can log in."""
 
+    @property
+    def refreshes(self) -> tuple[int, int]:
+        """How often keys were got since the start, and how often not."""
+        if self._account is None:
+            return 0, 0
+        found = self._account.refreshes
+        return found.renewed, found.failed
+
     @override
     async def start(
         self, request: SessionRequest, *, answered: Callable[[], None] | None = None
     ) -> Grant:
         call = self._submit_start(request, answered or _tell_nobody)
+        self._starting.add(call)
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
@@ -108,6 +118,19 @@ class SsmControl(Control):
             if not call.cancel():
                 self._clean_up(self._discard, call)
             raise
+        finally:
+            self._starting.discard(call)
+            self._started.set()
+
+    async def settled(self) -> None:
+        """Return when every ``start`` that is under way now has told its caller.
+
+        By then whoever asked for a session knows its id. Cancelling is safe.
+        """
+        awaited = set(self._starting)
+        while awaited & self._starting:
+            self._started.clear()
+            await self._started.wait()
 
     @override
     async def resume(self, session_id: str) -> Grant:
@@ -179,6 +202,12 @@ class SsmControl(Control):
             "session's token is not sent there",
             "if it is yours, set ssmmessages_endpoint to its host",
         )
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """What its TLS connections trust; known after the first call."""
+        place = None if self._account is None else self._account.place
+        return self._identity.ca_bundle if place is None else place.ca_bundle
 
     @override
     async def close(self) -> None:
@@ -314,32 +343,35 @@ class SsmControl(Control):
             self._terminate_unattended(call.result().session_id)
 
     def _describe(self, filters: list[dict[str, str]]) -> list[ActiveSession]:
-        query: dict[str, object] = {"State": "Active", "MaxResults": 200}
+        query: dict[str, object] = {"State": "Active"}
         if filters:
             query["Filters"] = filters
-        found: list[ActiveSession] = []
-        for _ in range(_PAGE_LIMIT):
-            answer = self._open().call("DescribeSessions", **query)
-            sessions = answer.get("Sessions")
-            if isinstance(sessions, list):
-                found.extend(_active_session(session) for session in sessions)
-            query["NextToken"] = _text(answer, "NextToken")
-            if not query["NextToken"]:
-                break
-        return found
+        listed = pages(self._open().call, query)
+        return [read_session(session) for page, _ in listed for session in page]
 
 
 class ControlRegistry:
-    """One control for each identity, shared by all mappings that have it."""
+    """One control for each identity, shared by all mappings that have it.
 
-    def __init__(self) -> None:
+    Args:
+        named: Whether a human knows the mappings by their names: they stand in a file.
+    """
+
+    def __init__(self, *, named: bool = True) -> None:
+        self._named = named
         self._controls: dict[Identity, SsmControl] = {}
 
     def get(self, identity: Identity) -> SsmControl:
         """Return the control for ``identity``; it is closed with the registry."""
         if identity not in self._controls:
-            self._controls[identity] = SsmControl(identity)
+            named = identity if self._named else replace(identity, mapping="")
+            self._controls[identity] = SsmControl(named)
         return self._controls[identity]
+
+    async def settled(self) -> None:
+        """Return when every ``start`` of this moment has told its caller."""
+        for control in list(self._controls.values()):
+            await control.settled()
 
     async def close(self) -> None:
         """Close every control, at the same time and within a bounded time."""
@@ -352,18 +384,3 @@ class ControlRegistry:
 def _text(answer: Answer, name: str) -> str:
     value = answer.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _active_session(answer: Answer) -> ActiveSession:
-    started = answer.get("StartDate")
-    minutes = _text(answer, "MaxSessionDuration")
-    return ActiveSession(
-        session_id=_text(answer, "SessionId"),
-        target=_text(answer, "Target"),
-        owner=_text(answer, "Owner"),
-        reason=_text(answer, "Reason"),
-        status=_text(answer, "Status"),
-        document=_text(answer, "DocumentName"),
-        started_at=started.timestamp() if isinstance(started, datetime) else 0.0,
-        max_duration=int(minutes) * 60.0 if minutes.isdecimal() else None,
-    )

@@ -21,6 +21,7 @@ from ssmtunneld.config.targets import parse_target
 from ssmtunneld.config.users import User, parse_user
 from ssmtunneld.config.values import (
     Address,
+    check_proxy,
     expand_home,
     format_duration,
     format_keep_alive,
@@ -80,6 +81,12 @@ def _check_session_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", name):
         raise ValueError("is not a session name: 2 to 64 of a-z A-Z 0-9 _ + = , . @ -")
     return name
+
+
+def _check_mfa_serial(serial: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+=/:,.@-]{9,256}", serial):
+        raise ValueError("is not a device: write arn:aws:iam::111122223333:mfa/NAME")
+    return serial
 
 
 def _check_document(document: str) -> str:
@@ -349,6 +356,7 @@ Target: TypeAlias = Annotated[
 """A target as ``config/targets.py`` reads it; several tags are joined by commas."""
 Role: TypeAlias = Annotated[str, AfterValidator(_check_role)]
 SessionName: TypeAlias = Annotated[str, AfterValidator(_check_session_name)]
+MfaSerial: TypeAlias = Annotated[str, AfterValidator(_check_mfa_serial)]
 Document: TypeAlias = Annotated[str, AfterValidator(_check_document)]
 Region: TypeAlias = Annotated[str, AfterValidator(_check_region)]
 HostName: TypeAlias = Annotated[str, AfterValidator(_check_host)]
@@ -367,6 +375,17 @@ Command: TypeAlias = Annotated[
 """A program and its arguments, or nothing."""
 Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
 DataHost: TypeAlias = Annotated[str, AfterValidator(_check_data_host)]
+ProxyUrl: TypeAlias = Annotated[
+    str | Literal[False],
+    AfterValidator(check_proxy),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"const": False}],
+            "examples": ["http://proxy.example.com:3128"],
+        }
+    ),
+]
+"""A proxy, or False for none."""
 ExistingFile: TypeAlias = Annotated[
     Path, PlainValidator(_read_file), WithJsonSchema({"type": "string"})
 ]

@@ -22,11 +22,13 @@ from ssmtunneld.config.fields import (
     HttpListen,
     KeepAlive,
     Listen,
+    MfaSerial,
     Mode,
     Name,
     Networks,
     Parameters,
     ProbeText,
+    ProxyUrl,
     Region,
     Role,
     SessionName,
@@ -36,13 +38,15 @@ from ssmtunneld.config.fields import (
     Url,
     Users,
 )
+from ssmtunneld.config.targets import INSTANCE, may_be_instance, parse_target
+from ssmtunneld.config.users import InstanceUser
 from ssmtunneld.config.values import Address, TcpAddress, names_loopback
 
 PLAIN_DOCUMENT: Final = "AWS-StartPortForwardingSession"
 REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
 SSH_DOCUMENT: Final = "AWS-StartSSHSession"
 
-FIXED: Final = frozenset({"port", "host", "document", "parameters", "warm", "probe"})
+FIXED: Final = INSTANCE | {"port", "host", "document", "parameters", "warm", "probe"}
 """Settings that make sense only where all connections have one destination."""
 DYNAMIC: Final = frozenset({"destinations", "max_destinations"})
 """Settings that make sense only where clients name it."""
@@ -154,6 +158,8 @@ class TunnelDefaults(_Section):
     """What the role's trust policy asks for as sts:ExternalId."""
     role_session_name: SessionName | None = None
     """What the role's sessions are called; ssmtunneld-USER if left out."""
+    mfa_serial: MfaSerial | None = None
+    """The device whose codes the role asks for: see ssmtunneld login."""
     region: Region | None = None
     """The AWS region; by default the profile's."""
     endpoint_url: Url | None = None
@@ -162,6 +168,8 @@ class TunnelDefaults(_Section):
     """The data channel's host, where it is not the one that the service names."""
     ca_bundle: ExistingFile | None = None
     """Certificate authorities to trust instead of the system's, as a PEM file."""
+    proxy: ProxyUrl | None = None
+    """A proxy, instead of those of the environment; false for none."""
     warm: Annotated[int, Field(ge=0, le=1000)] = 1
     """Sessions kept ready; 0 starts one for the first connection."""
     max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -206,6 +214,12 @@ class TunnelDefaults(_Section):
     """How long its answer may take."""
     required: bool = True
     """Whether the daemon is ready only when this tunnel is."""
+    instance_connect: bool = False
+    """Whether a key is pushed by EC2 Instance Connect when somebody connects."""
+    instance_connect_user: InstanceUser | None = None
+    """The user of the instance who may log in with it."""
+    instance_connect_key: ExistingFile | None = None
+    """The public key; ~/.ssh/id_ed25519.pub or id_rsa.pub if left out."""
     db_engine: Literal["postgres", "mysql", "redis"] | None = None
     """What the destination is, for ssmtunneld env; by its port if left out."""
     db_user: Text | None = None
@@ -272,6 +286,7 @@ class Tunnel(TunnelDefaults):
             *(self._dynamic() if self.is_dynamic else self._fixed()),
             *self._exposure(),
             *self._identity(),
+            *self._instance_connect(),
         ]
         if found:
             raise Conflicts(found)
@@ -332,9 +347,21 @@ class Tunnel(TunnelDefaults):
             )
 
     def _identity(self) -> Iterator[tuple[str, str]]:
-        for key in ("external_id", "role_session_name"):
+        for key in ("external_id", "role_session_name", "mfa_serial"):
             if getattr(self, key) is not None and self.role_arn is None:
                 yield key, "has no effect without role_arn"
+
+    def _instance_connect(self) -> Iterator[tuple[str, str]]:
+        if not self.instance_connect:
+            for key in sorted(INSTANCE):
+                if getattr(self, key):
+                    yield key, "has no effect without instance_connect = true"
+        elif self.instance_connect_user is None:
+            yield "instance_connect_user", "is required: who logs in, such as ec2-user"
+        elif self.host is not None:
+            yield "instance_connect", "is for the target itself: leave out host"
+        elif not may_be_instance(parse_target(self.target)):
+            yield "instance_connect", f"is only for EC2 instances, not {self.target}"
 
     def _exposure(self) -> Iterator[tuple[str, str]]:
         exposed = _exposed(self.listen)

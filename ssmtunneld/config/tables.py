@@ -25,6 +25,7 @@ from ssmtunneld.config.model import (
     Tunnel,
     TunnelDefaults,
 )
+from ssmtunneld.config.targets import INSTANCE
 from ssmtunneld.config.values import (
     Address,
     UnixAddress,
@@ -47,6 +48,7 @@ _EXPANDED: Final = (
     "region",
     "host",
     "endpoint_url",
+    "proxy",
 )
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
 _SECRET_KEY: Final = re.compile(
@@ -165,7 +167,8 @@ class _Reading:
         whole = {**defaults, **expanded, "name": name}
         if "allow" not in own and _is_local(own.get("listen"), self._home):
             whole.pop("allow", None)
-        for key in DYNAMIC if whole.get("mode", "tcp") == "tcp" else FIXED:
+        useless = DYNAMIC if whole.get("mode", "tcp") == "tcp" else FIXED
+        for key in useless | (INSTANCE if "host" in own else frozenset()):
             if key not in own:
                 whole.pop(key, None)
         # With parts left out, what is missing or does not go together proves nothing.

@@ -34,6 +34,12 @@ FORMS: Final = (
 """What to write, for messages."""
 
 
+INSTANCE: Final = frozenset(
+    {"instance_connect", "instance_connect_user", "instance_connect_key"}
+)
+"""Settings that make sense only where the target is an EC2 instance, and the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class FixedTarget:
     """An id that StartSession takes as it is."""
@@ -124,6 +130,13 @@ def parse_target(text: str) -> Target:
     if read is None or not rest or not rest.isprintable() or rest != rest.strip():
         raise ValueError(f"is not a target: write {FORMS}")
     return read(rest)
+
+
+def may_be_instance(target: Target) -> bool:
+    """Whether ``target`` may be an EC2 instance; what is searched by a tag may be."""
+    if isinstance(target, FixedTarget):
+        return target.id.startswith("i-")
+    return not isinstance(target, ServiceTarget)
 
 
 def _tags(text: str) -> TaggedTarget:

@@ -1,8 +1,11 @@
-"""Users of this machine, as a configuration names them."""
+"""Users, as a configuration names them: of this machine, and of an instance."""
 
 import pwd
+import re
 from difflib import get_close_matches
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator
 
 EVERYBODY: Final = "*"
 """Stands for all users."""
@@ -10,6 +13,11 @@ EVERYBODY: Final = "*"
 User: TypeAlias = int | Literal["*"]
 """A user id, or all users."""
 
+# The service's model of InstanceOSUser.
+_INSTANCE_USER: Final = re.compile(
+    r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?"
+    r"|(?=.{2,32}$)[0-9]+[A-Za-z@._-][A-Za-z0-9@._-]*[A-Za-z0-9$_-]?"
+)
 # The last one means "no user" to the kernel: (uid_t)-1.
 _MOST: Final = 2**32 - 2
 
@@ -43,3 +51,17 @@ def _why_nobody(name: str) -> str:
     near = get_close_matches(name, names, n=1)
     guess = f" (did you mean {near[0]}?)" if near else ""
     return f"names no user of this machine{guess}"
+
+
+def check_instance_user(name: str) -> str:
+    """Return ``name``, which EC2 Instance Connect takes for a user of an instance.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not _INSTANCE_USER.fullmatch(name):
+        raise ValueError('is not a user of an instance: write it like "ec2-user"')
+    return name
+
+
+InstanceUser: TypeAlias = Annotated[str, AfterValidator(check_instance_user)]

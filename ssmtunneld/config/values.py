@@ -38,6 +38,9 @@ _VARIABLE: Final = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}
 _TCP: Final = re.compile(
     r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[^:]*)"
 )
+_PROXY: Final = re.compile(
+    r"(?:https?|socks5h?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+)
 _MODE: Final = re.compile(r"(?:0o)?0?(?P<bits>[0-7]{3})")
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -361,3 +364,21 @@ def expand_home(text: str, home: Path | None) -> Path:
     if home is None:
         raise ValueError("starts with ~, but HOME is not set")
     return home / text[2:]
+
+
+def check_proxy(text: str | Literal[False]) -> str | Literal[False]:
+    """Return a proxy's URL as it is, or False for none.
+
+    Raises:
+        ValueError: It is no proxy, or has a password. The text shows nothing of it.
+    """
+    if text is False:
+        return text
+    if "@" in text:
+        raise ValueError("has no place for a password: name that proxy in HTTPS_PROXY")
+    if not _PROXY.fullmatch(text):
+        raise ValueError(
+            'is not a proxy: write "http://host:port" or "socks5h://host:port", '
+            "or false for none"
+        )
+    return text

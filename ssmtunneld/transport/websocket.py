@@ -26,6 +26,7 @@ from ssmtunneld.errors import (
     LinkLost,
     LinkRefused,
     LinkUnreachable,
+    LinkUntrusted,
     PeerUnresponsive,
 )
 
@@ -74,21 +75,29 @@ async def dial(
     *,
     liveness: Liveness,
     ssl_context: ssl.SSLContext | None = None,
-    direct: bool = False,
+    proxy: str | None = None,
 ) -> WebSocketLink:
     """Open a websocket to ``url``, which is used byte for byte.
 
     Cancelling is safe: a half-open connection is dropped.
 
+    Args:
+        url: Where the data channel is.
+        headers: To be sent with the upgrade.
+        liveness: Timeouts.
+        ssl_context: What to trust.
+        proxy: The URL of an HTTP or SOCKS proxy, with its password.
+
     Raises:
         LinkRefused: The service answered the upgrade with an HTTP error. Redirects are
             errors too: the token must not follow one.
+        LinkUntrusted: The certificate is not trusted.
         LinkUnreachable: There is no connection; says why.
-
-    ``direct`` leaves out the proxies that the environment names.
     """
     host = url.partition("://")[2].partition("/")[0]
     options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
+    if ssl_context is not None and proxy is not None and proxy.startswith("https:"):
+        options["proxy_ssl"] = ssl_context
     try:
         connection = await _Connect(
             url,
@@ -103,7 +112,7 @@ async def dial(
             max_queue=None,
             write_limit=WRITE_BUFFER,
             logger=_QUIET,
-            proxy=None if direct else True,
+            proxy=proxy,
             **options,
         )
     except exceptions.InvalidStatus as error:
@@ -111,23 +120,22 @@ async def dial(
     except TimeoutError:
         reason = f"no connection within {liveness.open_timeout:.0f} s"
         raise LinkUnreachable(host, reason) from None
-    except (OSError, ImportError, exceptions.WebSocketException) as error:
-        # ImportError: a SOCKS proxy is configured and the extra for it not installed.
+    except ssl.SSLCertVerificationError as error:
+        raise LinkUntrusted(host, error.verify_message) from None
+    except (OSError, exceptions.WebSocketException) as error:
         raise LinkUnreachable(host, _explain(error)) from None
     assert isinstance(connection, _Connection)
     return WebSocketLink(connection, liveness)
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate is not trusted ({error.verify_message}); "
-            "set AWS_CA_BUNDLE if a proxy here inspects TLS"
-        )
     if isinstance(error, exceptions.InvalidProxy):
         # Its own words repeat the proxy's address, and that may hold a password.
-        return f"the proxy that the environment names cannot be used: {error.msg}"
-    return str(error) or type(error).__name__
+        return f"the proxy cannot be used: {error.msg}"
+    # A SOCKS proxy's own words are only in the cause.
+    because = error.__cause__ if isinstance(error, exceptions.ProxyError) else None
+    reason = str(error) or type(error).__name__
+    return f"{reason}: {because}" if because is not None else reason
 
 
 class _Connect(connect):

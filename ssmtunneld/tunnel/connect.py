@@ -1,12 +1,12 @@
 """From a grant to an open websocket: signature, refusal, fallback (design D1)."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from ssmtunneld.aws.control import Control, Grant
-from ssmtunneld.aws.endpoints import is_loopback_host
-from ssmtunneld.errors import AwsError, LinkRefused
+from ssmtunneld.aws.proxies import proxy_for
+from ssmtunneld.errors import AwsError, LinkRefused, LinkUnreachable, LinkUntrusted
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.websocket import Liveness, dial
@@ -22,6 +22,7 @@ class Connector:
         liveness: Timeouts of the websocket.
         tls: Returns the context for ``wss``; called when one is needed first.
         log: Where a fallback is noted.
+        proxy: What the configuration says of proxies, as ``proxy_for`` has it.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Connector:
         liveness: Liveness,
         tls: Callable[[], ssl.SSLContext],
         log: EventLog,
+        proxy: str | None = None,
     ) -> None:
         self._control = control
         self._liveness = liveness
         self._tls = tls
         self._log = log
+        self._proxy = proxy
 
     async def connect(self, grant: Grant) -> Link:
         """Return an open link for ``grant``. Cancelling is safe.
@@ -54,28 +57,37 @@ class Connector:
         except AwsError as error:
             self._log.warning("link.unsigned", reason=str(error), advice=error.advice)
             headers = {}
-        parts = urlsplit(grant.stream_url)
-        context = self._tls() if parts.scheme == "wss" else None
-        # No proxy leads back to this machine; the API's client does the same.
-        direct = is_loopback_host(parts.hostname or "")
         try:
-            return await dial(
-                grant.stream_url,
-                headers,
-                liveness=self._liveness,
-                ssl_context=context,
-                direct=direct,
-            )
+            return await self._dial(grant.stream_url, headers)
         except LinkRefused as error:
             if error.status != _FORBIDDEN or not headers:
                 raise
             self._log.warning(
                 "link.signature_refused", reason=str(error), advice=error.advice
             )
-        return await dial(
-            grant.stream_url,
-            {},
-            liveness=self._liveness,
-            ssl_context=context,
-            direct=direct,
-        )
+        return await self._dial(grant.stream_url, {})
+
+    async def _dial(self, url: str, headers: Mapping[str, str]) -> Link:
+        parts = urlsplit(url)
+        try:
+            context = self._tls() if parts.scheme == "wss" else None
+            proxy = proxy_for(url, self._proxy)
+        except (OSError, ValueError) as error:
+            # A file of certificates that changed, or an environment that makes no
+            # sense; the API's client has stumbled over it before.
+            raise LinkUnreachable(parts.hostname or "", str(error)) from None
+        try:
+            return await dial(
+                url,
+                headers,
+                liveness=self._liveness,
+                ssl_context=context,
+                proxy=None if proxy is None else proxy.url.reveal(),
+            )
+        except LinkUnreachable as error:
+            if proxy is None or isinstance(error, LinkUntrusted):
+                raise
+            reason = f"through {proxy}: {error.reason}"
+            unreachable = LinkUnreachable(error.host, reason)
+        unreachable.advice = "check HTTPS_PROXY and NO_PROXY, or proxy"
+        raise unreachable

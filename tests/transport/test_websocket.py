@@ -18,7 +18,13 @@ from websockets.asyncio.server import serve
 from websockets.frames import Opcode
 from websockets.http11 import Response
 
-from ssmtunneld.errors import LinkLost, LinkRefused, LinkUnreachable, PeerUnresponsive
+from ssmtunneld.errors import (
+    LinkLost,
+    LinkRefused,
+    LinkUnreachable,
+    LinkUntrusted,
+    PeerUnresponsive,
+)
 from ssmtunneld.transport.websocket import (
     MAX_MESSAGE,
     PING_PAYLOAD,
@@ -257,7 +263,7 @@ async def test_cancelling_drops_a_half_open_connection():
 # Proxies and certificates.
 
 
-async def test_the_environments_http_proxy_is_used(monkeypatch):
+async def test_an_http_proxy_is_asked_for_the_host():
     asked = []
 
     async def proxy(reader, writer):
@@ -269,46 +275,61 @@ async def test_the_environments_http_proxy_is_used(monkeypatch):
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
         with pytest.raises(LinkUnreachable, match="407"):
-            await dial("ws://service.example:80/", {}, liveness=CALM)
+            await dial("ws://service.example:80/", {}, liveness=CALM, proxy=url)
     assert asked == [b"service.example:80"]
 
 
-async def test_without_proxies_the_environment_does_not_matter(monkeypatch):
+async def test_the_environment_does_not_matter(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with serving() as service:
-        link = await dial(service.url, {}, liveness=CALM, direct=True)
+        link = await dial(service.url, {}, liveness=CALM)
         link.abort()
 
 
-async def test_a_proxy_that_cannot_be_one_is_explained_without_its_password(
-    monkeypatch,
-):
-    monkeypatch.setenv("https_proxy", "ftp://user:canary@127.0.0.1:1")
-    with pytest.raises(LinkUnreachable, match=r"proxy .* cannot be used") as caught:
-        await dial("wss://service.example/", {}, liveness=CALM)
+async def test_a_proxy_that_cannot_be_one_is_explained_without_its_password():
+    url = "ftp://user:canary@127.0.0.1:1"
+    with pytest.raises(LinkUnreachable, match=r"proxy cannot be used") as caught:
+        await dial("wss://service.example/", {}, liveness=CALM, proxy=url)
     assert "canary" not in f"{caught.value} {caught.value!r}"
 
 
-async def test_a_socks_proxy_that_cannot_be_used_is_no_link(monkeypatch):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        monkeypatch.setenv("socks_proxy", f"socks5h://127.0.0.1:{port}")
-        with pytest.raises(LinkUnreachable, match="proxy"):
-            await dial("wss://service.example/", {}, liveness=CALM)
+async def test_a_socks_proxy_that_cannot_be_used_is_no_link():
+    async def refuse(reader, writer):
+        await reader.readexactly(3)
+        writer.write(b"\x05\xff")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        url = f"socks5h://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(LinkUnreachable, match=r"SOCKS proxy: \S"):
+            await dial("wss://service.example/", {}, liveness=CALM, proxy=url)
 
 
-async def test_a_socks_proxy_needs_an_extra_package(monkeypatch):
-    async def without_it(*args, **kwargs):
-        raise ImportError("connecting through a SOCKS proxy requires python-socks")
+async def test_a_proxy_may_be_encrypted_itself(certificate):
+    context, chain = certificate
+    trust = ssl.create_default_context(cafile=str(chain))
+    asked = []
 
-    monkeypatch.setattr("websockets.asyncio.client.connect_socks_proxy", without_it)
-    monkeypatch.setenv("socks_proxy", "socks5h://127.0.0.1:1")
-    with pytest.raises(LinkUnreachable, match="requires python-socks"):
-        await dial("wss://service.example/", {}, liveness=CALM)
+    async def proxy(reader, writer):
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(LinkUnreachable, match="502"):
+            await dial(
+                "wss://service.example/",
+                {},
+                liveness=CALM,
+                ssl_context=trust,
+                proxy=url,
+            )
+    assert asked[0].startswith(b"CONNECT service.example:443 ")
 
 
 @pytest.fixture
@@ -346,8 +367,9 @@ def certificate(tmp_path):
 async def test_a_certificate_that_nobody_signed_is_explained(certificate):
     context, _ = certificate
     async with serving(ssl=context) as service:
-        with pytest.raises(LinkUnreachable, match=r"not trusted .*AWS_CA_BUNDLE"):
+        with pytest.raises(LinkUntrusted, match="certificate is not trusted") as caught:
             await dial(service.url, {}, liveness=CALM)
+    assert "AWS_CA_BUNDLE" in caught.value.advice
 
 
 async def test_a_certificate_of_our_own_authority_is_accepted(certificate):

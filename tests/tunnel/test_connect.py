@@ -74,19 +74,24 @@ async def open_door() -> AsyncIterator[Door]:
 class Desk:
     """A connector and what it uses."""
 
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, headers: Mapping[str, str] | None = None, proxy: str | None = None
+    ) -> None:
         self.signer = Signer(
             {"Authorization": "signed"} if headers is None else headers
         )
         self.journal = Journal()
         self.contexts = 0
+        self.broken = False
         liveness = Liveness(open_timeout=5.0)
         self.connector = Connector(
-            self.signer, liveness, self._context, self.journal.log
+            self.signer, liveness, self._context, self.journal.log, proxy
         )
 
     def _context(self) -> ssl.SSLContext:
         self.contexts += 1
+        if self.broken:
+            raise ssl.SSLError("no certificate or crl found")
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -161,3 +166,38 @@ async def test_wss_uses_the_context_that_was_given():
         with pytest.raises(LinkUnreachable):
             await desk.connector.connect(door.grant("wss"))
         assert desk.contexts == 1
+
+
+async def test_a_file_of_certificates_that_broke_meanwhile_is_no_link():
+    desk = Desk()
+    desk.broken = True
+    async with open_door() as door:
+        with pytest.raises(LinkUnreachable, match="no certificate or crl found"):
+            await desk.connector.connect(door.grant("wss"))
+
+
+ELSEWHERE = Grant("s-1", Secret("token"), "ws://service.example/v1/data-channel/s-1")
+
+
+async def test_a_proxy_that_does_not_lead_there_is_named():
+    async with open_door() as door:  # it does not know CONNECT
+        proxy = f"http://127.0.0.1:{door.port}"
+        with pytest.raises(LinkUnreachable, match=f"through {proxy}: ") as caught:
+            await Desk(proxy=proxy).connector.connect(ELSEWHERE)
+    assert caught.value.host == "service.example"
+    assert "HTTPS_PROXY" in caught.value.advice
+
+
+async def test_a_proxy_that_makes_no_sense_is_said_without_its_password(monkeypatch):
+    monkeypatch.setenv("http_proxy", "ftp://me:canary@proxy.example")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(LinkUnreachable, match="is no proxy") as caught:
+        await Desk().connector.connect(ELSEWHERE)
+    assert "canary" not in str(caught.value)
+
+
+async def test_this_machine_is_not_looked_for_behind_a_proxy():
+    async with open_door() as door:
+        link = await Desk(proxy="http://127.0.0.1:1").connector.connect(door.grant())
+        link.abort()

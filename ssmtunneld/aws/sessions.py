@@ -1,0 +1,215 @@
+"""Sessions as the account knows them: active and past ones, and whoever started them.
+
+``Ledger`` is for commands: it blocks, and is to be called where no loop runs, or in a
+thread. The rest reads answers, for ``ssm.py`` as well.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from ssmtunneld.aws.control import ActiveSession
+from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.errors import SessionGone, Throttled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ssmtunneld.aws.client import Account, Answer
+
+# Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
+_PAGE_LIMIT: Final = 50
+_PAGE_SIZE: Final = 200
+
+_RETRY_DELAYS: Final = (1.0, 2.0, 4.0)
+"""Seconds to wait after the first, second and third answer that it was too often: a
+list of many pages may use up what the account has per second, but not for long."""
+
+_STS_VARIABLES: Final = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A session in the list: one that lives, or one of the last 30 days."""
+
+    session: ActiveSession
+    ended_at: float = 0.0
+    """Unix time in seconds; 0 if it lives, or if the service did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which sessions are wanted."""
+
+    limit: int
+    """At most so many."""
+    past: bool = False
+    """Those that have ended, instead of those that live."""
+    owner: str | None = None
+    """Only those of this ARN."""
+    target: str | None = None
+    """Only those to this target."""
+    session_id: str | None = None
+    """Only this one."""
+
+    def parameters(self) -> dict[str, object]:
+        """Return what DescribeSessions is asked."""
+        chosen = {
+            "Owner": self.owner,
+            "Target": self.target,
+            "SessionId": self.session_id,
+        }
+        asked: dict[str, object] = {"State": "History" if self.past else "Active"}
+        filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
+        return asked | ({"Filters": filters} if filters else {})
+
+
+class Ledger:
+    """The sessions of the account and region of one identity.
+
+    Args:
+        account: Who asks, and where; closed by ``close``.
+        pause: Waits for so many seconds, after the service has said: too often.
+    """
+
+    def __init__(self, account: Account, pause: Callable[[float], None]) -> None:
+        self._account = account
+        self._pause = pause
+        self._caller: str | None = None
+
+    @property
+    def region(self) -> str:
+        """Where the sessions are; empty before the first answer."""
+        place = self._account.place
+        return "" if place is None else place.region
+
+    def caller(self) -> str:
+        """Return the identity's ARN; empty where there is no STS: at an emulator.
+
+        Raises:
+            AwsError: It cannot be had.
+        """
+        if self._caller is None:
+            self._caller = self._ask_sts()
+        return self._caller
+
+    def search(
+        self, query: Query, keep: Callable[[ActiveSession], bool]
+    ) -> tuple[list[Entry], bool]:
+        """Return the sessions that match, and whether there may be more of them.
+
+        Args:
+            query: What the service is asked for.
+            keep: Which of them are wanted.
+
+        Raises:
+            AwsError: The service said no, or could not be asked.
+        """
+        found: list[Entry] = []
+        for page, is_last in pages(self._call, query.parameters()):
+            found += [e for e in map(read_entry, page) if keep(e.session)]
+            if len(found) > query.limit:
+                break
+            if is_last:
+                return found, False
+        return found[: query.limit], True
+
+    def find(self, session_id: str) -> ActiveSession | None:
+        """Return the session that lives and has this id; None if there is none.
+
+        Raises:
+            AwsError: The service said no, or could not be asked.
+        """
+        query = Query(limit=1, session_id=session_id)
+        found, _ = self.search(query, lambda session: session.session_id == session_id)
+        return found[0].session if found else None
+
+    def terminate(self, session_id: str) -> bool:
+        """End a session; say whether there was anything to end.
+
+        Raises:
+            AwsError: The service said no, or could not be asked.
+        """
+        try:
+            self._call("TerminateSession", SessionId=session_id)
+        except SessionGone:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections; idempotent."""
+        self._account.close()
+
+    def _ask_sts(self) -> str:
+        _, place = self._account.keys("GetCallerIdentity")
+        host = urlsplit(place.ssm_endpoint).hostname or ""
+        # The service would be asked about an emulator's keys, which it does not know.
+        if is_loopback_host(host) and not any(map(os.environ.get, _STS_VARIABLES)):
+            return ""
+        return _text(self._account.call_service("sts", "GetCallerIdentity"), "Arn")
+
+    def _call(self, operation: str, /, **parameters: object) -> Answer:
+        for delay in _RETRY_DELAYS:
+            try:
+                return self._account.call(operation, **parameters)
+            except Throttled:
+                self._pause(delay)
+        return self._account.call(operation, **parameters)
+
+
+def pages(
+    call: Callable[..., Answer], query: dict[str, object]
+) -> Iterator[tuple[list[Answer], bool]]:
+    """Yield what DescribeSessions answers, page by page, and whether one is the last.
+
+    It ends after 50 pages even if there are more.
+
+    Args:
+        call: Makes a call.
+        query: What is asked.
+
+    Raises:
+        AwsError: ``call`` did.
+    """
+    asked = {"MaxResults": _PAGE_SIZE, **query}
+    for _ in range(_PAGE_LIMIT):
+        answer = call("DescribeSessions", **asked)
+        listed = answer.get("Sessions")
+        asked["NextToken"] = _text(answer, "NextToken")
+        yield listed if isinstance(listed, list) else [], not asked["NextToken"]
+        if not asked["NextToken"]:
+            return
+
+
+def read_entry(answer: Answer) -> Entry:
+    """Return a session in an answer, with its end."""
+    return Entry(read_session(answer), _moment(answer, "EndDate"))
+
+
+def read_session(answer: Answer) -> ActiveSession:
+    """Return a session in an answer; what is missing is empty."""
+    minutes = _text(answer, "MaxSessionDuration")
+    return ActiveSession(
+        session_id=_text(answer, "SessionId"),
+        target=_text(answer, "Target"),
+        owner=_text(answer, "Owner"),
+        reason=_text(answer, "Reason"),
+        status=_text(answer, "Status"),
+        document=_text(answer, "DocumentName"),
+        started_at=_moment(answer, "StartDate"),
+        max_duration=int(minutes) * 60.0 if minutes.isdecimal() else None,
+    )
+
+
+def _text(answer: Answer, name: str) -> str:
+    value = answer.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _moment(answer: Answer, name: str) -> float:
+    value = answer.get(name)
+    return value.timestamp() if isinstance(value, datetime) else 0.0

@@ -1,0 +1,139 @@
+"""Sessions of roles that ask for an MFA code, as the AWS CLI keeps them on disk.
+
+Only a human can begin one, with ``ssmtunneld login`` (``mfa.py``) or any command of the
+AWS CLI. Both keep it in the same file, named after what the role was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import RefreshWithMFAUnsupportedError
+from botocore.utils import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+METHOD: Final = "assume-role"
+"""What botocore calls the provider of such credentials."""
+
+_CACHE: Final = "~/.aws/cli/cache"
+_RENEWAL: Final = 900
+"""Seconds before its end from which another session is looked for at each use."""
+_MARGIN: Final = 30
+"""Seconds before its end at which a session is over: calls take a moment. botocore
+itself gives sessions up 10 minutes early, but it takes for granted that it can get
+others, and the shortest ones last 15 minutes."""
+
+
+def cache_folder() -> Path:
+    """Return where the AWS CLI keeps the roles that it assumed."""
+    return Path(_CACHE).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class MfaRole:
+    """A role that is assumed with a code."""
+
+    arn: str
+    serial: str
+    """The device that shows the codes."""
+    external_id: str | None = None
+    session_name: str | None = None
+    duration: int | None = None
+    """Seconds that a session is asked to last; None leaves it to the service."""
+
+    @classmethod
+    def of(cls, profile: Mapping[str, object]) -> MfaRole | None:
+        """Return the role of a profile; None if it has none, or one without a code."""
+        arn, serial = _text(profile, "role_arn"), _text(profile, "mfa_serial")
+        # As in botocore, a profile with a web identity is none of these.
+        if arn is None or serial is None or "web_identity_token_file" in profile:
+            return None
+        duration = None
+        with suppress(ValueError):
+            duration = int(_text(profile, "duration_seconds") or "")
+        return cls(
+            arn,
+            serial,
+            _text(profile, "external_id"),
+            _text(profile, "role_session_name"),
+            duration,
+        )
+
+    def arguments(self) -> dict[str, object]:
+        """Return what AssumeRole is asked for, beside the role and the code."""
+        found: dict[str, object | None] = {
+            "SerialNumber": self.serial,
+            "ExternalId": self.external_id,
+            "RoleSessionName": self.session_name,
+            "DurationSeconds": self.duration,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def key(self) -> str:
+        """What the AWS CLI names the session's file after."""
+        asked = json.dumps({**self.arguments(), "RoleArn": self.arn}, sort_keys=True)
+        return hashlib.sha1(asked.encode(), usedforsecurity=False).hexdigest()
+
+    def ends_at(self) -> float | None:
+        """Return when the stored session ends, in Unix seconds; None without one."""
+        found = self._stored()
+        return (
+            None if found is None else parse_timestamp(found["expiry_time"]).timestamp()
+        )
+
+    def session(
+        self, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> RefreshableCredentials:
+        """Return the stored session; from its last minutes on, a newer one if there is.
+
+        Raises:
+            RefreshWithMFAUnsupportedError: There is none that is valid.
+        """
+
+        def read() -> dict[str, str]:
+            found = self._stored()
+            if found is None:
+                raise RefreshWithMFAUnsupportedError
+            if parse_timestamp(found["expiry_time"]) < now() + timedelta(
+                seconds=_MARGIN
+            ):
+                raise RefreshWithMFAUnsupportedError
+            return found
+
+        return RefreshableCredentials.create_from_metadata(
+            read(),
+            refresh_using=read,
+            method=METHOD,
+            advisory_timeout=_RENEWAL,
+            mandatory_timeout=_MARGIN,
+        )
+
+    def _stored(self) -> dict[str, str] | None:
+        file = cache_folder() / f"{self.key}.json"
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))["Credentials"]
+            found = {
+                "access_key": str(stored["AccessKeyId"]),
+                "secret_key": str(stored["SecretAccessKey"]),
+                "token": str(stored["SessionToken"]),
+                "expiry_time": str(stored["Expiration"]),
+            }
+            parse_timestamp(found["expiry_time"]).timestamp()
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+            return None  # being rewritten, or none
+        return found
+
+
+def _text(profile: Mapping[str, object], name: str) -> str | None:
+    value = profile.get(name)
+    return value if isinstance(value, str) else None
