@@ -1,6 +1,7 @@
 """``ssmtunneld status``."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,20 @@ def status(
 
 
 def _print(document: dict[str, Any], mappings: list[dict[str, Any]]) -> None:
-    from ssmtunneld.cli.table import headline, open_console, status_table
+    from ssmtunneld.cli.table import (
+        headline,
+        login_notices,
+        open_console,
+        status_table,
+    )
 
     console = open_console()
     with console.capture() as drawn:
         console.print(headline(document), soft_wrap=True)
         if mappings:
             console.print(status_table(mappings, console.width))
+        for line in login_notices(document, mappings, time.time_ns() / 1e9):
+            console.print(line, soft_wrap=True)
     # Cells are filled up with spaces, which would only be in the way of copying.
     for line in drawn.get().splitlines():
         click.echo(line.rstrip())

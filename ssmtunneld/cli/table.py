@@ -19,6 +19,8 @@ from ssmtunneld.cli.wording import counted, duration, printable, size
 
 UNLIMITED: Final = 100_000
 """Columns where nobody looks: a pipe or a file gets whole lines."""
+LOGIN_NOTICE: Final = 900.0
+"""Seconds before its end that a login is mentioned; as long as the log does."""
 GAP: Final = 2
 """Spaces between columns."""
 
@@ -91,6 +93,31 @@ def headline(document: _Mapping) -> str:
         f"up {duration(document['uptime'])}, {printable(document['config'])}: "
         f"{ready} of {counted(len(mappings), 'tunnel')} ready{ending}"
     )
+
+
+def login_notices(
+    document: _Mapping, mappings: Sequence[_Mapping], now: float
+) -> list[str]:
+    """Return a line for each login of these mappings that ends soon.
+
+    Args:
+        document: The whole one.
+        mappings: Those that are shown.
+        now: Unix seconds.
+    """
+    # Those that need a login already have their own lines.
+    names = {m["name"] for m in mappings if m["state"] != "needs_login"}
+    lines = []
+    for identity in document.get("identities", ()):  # older daemons have none
+        ends_at = identity["login_ends_at"]
+        if ends_at is None or not names.intersection(identity["mappings"]):
+            continue
+        if now < ends_at < now + LOGIN_NOTICE:
+            minutes = max(1, round((ends_at - now) / 60))
+            advice = printable(identity["advice"])
+            who = printable(identity["name"])
+            lines.append(f"login of {who} ends in {minutes} min -> {advice}")
+    return lines
 
 
 def status_table(mappings: Sequence[_Mapping], width: int) -> Group:

@@ -1,7 +1,8 @@
 """What Prometheus scrapes: made from a status document when somebody asks.
 
-Labels are bounded: names of mappings, and words that the source knows. No metric names
-an instance, a session, a client or a host (docs/metrics.md lists all of them).
+Labels are bounded: names of mappings, profiles and roles that the configuration has,
+and words that the source knows. No metric names an instance, a session, a client or a
+host (docs/metrics.md lists all of them).
 """
 
 import platform
@@ -23,6 +24,7 @@ from typing_extensions import override
 from ssmtunneld.listener.admission import Rejection
 from ssmtunneld.listener.relay import Ending
 from ssmtunneld.listener.totals import Failure
+from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.status import DaemonStatus, MappingState, MappingStatus
 from ssmtunneld.tunnel.tally import Distribution, Reason
 from ssmtunneld.version import __version__
@@ -189,6 +191,21 @@ _HISTOGRAMS: Final[
     ),
 )
 
+_Expiry = Callable[[IdentityStatus], float | None]
+
+_EXPIRIES: Final[tuple[tuple[str, str, _Expiry], ...]] = (
+    (
+        "credentials_expiry_timestamp_seconds",
+        "When the keys end that AWS is called with.",
+        lambda identity: identity.expires_at,
+    ),
+    (
+        "login_expiry_timestamp_seconds",
+        "When a human must log in again.",
+        lambda identity: identity.login_ends_at,
+    ),
+)
+
 
 def _filled(
     names: Iterable[str], counts: Mapping[str, int] | Mapping[Reason, int]
@@ -222,6 +239,7 @@ class _StatusCollector(Collector):
         yield self._phases()
         yield from self._labelled()
         yield from self._histograms()
+        yield from self._credentials()
 
     def _plain(
         self,
@@ -264,6 +282,23 @@ class _StatusCollector(Collector):
                     family.add_metric([mapping.name, word], value)
             yield family
 
+    def _credentials(self) -> Iterator[Metric]:
+        identities = _by_name(self._status.identities)
+        for name, text, read in _EXPIRIES:
+            expiry = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=["identity"])
+            for label, same in identities.items():
+                ends = [at for at in map(read, same) if at is not None]
+                if ends:
+                    expiry.add_metric([label], min(ends))
+            yield expiry
+        name, text = f"{NAMESPACE}_credentials_refreshes", "Attempts to get AWS keys."
+        labels = ["identity", "outcome"]
+        family = CounterMetricFamily(name, text, labels=labels)
+        for label, same in identities.items():
+            family.add_metric([label, "renewed"], sum(i.renewed for i in same))
+            family.add_metric([label, "failed"], sum(i.failed for i in same))
+        yield family
+
     def _histograms(self) -> Iterator[Metric]:
         for name, text, read in _HISTOGRAMS:
             full = f"{NAMESPACE}_{name}"
@@ -274,6 +309,14 @@ class _StatusCollector(Collector):
                 buckets = list(zip(bounds, found.counts, strict=True))
                 family.add_metric([mapping.name], buckets, found.total)
             yield family
+
+
+def _by_name(identities: Iterable[IdentityStatus]) -> dict[str, list[IdentityStatus]]:
+    """Return identities by their names: one name for several regions is usual."""
+    found: dict[str, list[IdentityStatus]] = {}
+    for identity in identities:
+        found.setdefault(identity.name, []).append(identity)
+    return found
 
 
 class Metrics:

@@ -4,14 +4,17 @@ from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 
+from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.probe import ProbeStatus
-from ssmtunneld.ops.status import DaemonStatus, MappingStatus, SessionStatus
+from ssmtunneld.ops.session import SessionStatus
+from ssmtunneld.ops.status import DaemonStatus, MappingStatus
 from ssmtunneld.tunnel.tally import Counts, Distribution
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DESCRIBED: Final = (
     DaemonStatus,
     MappingStatus,
+    IdentityStatus,
     ProbeStatus,
     SessionStatus,
     Counts,

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, TypeVar
 
 from ssmtunneld.errors import Recovery, TunnelError
 from ssmtunneld.listener.server import Server
+from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.probe import ProbeStatus
-from ssmtunneld.tunnel.member import MemberSnapshot
+from ssmtunneld.ops.session import SessionStatus, session_status
 from ssmtunneld.tunnel.outlook import PoolSnapshot
 from ssmtunneld.tunnel.plan import Phase
 from ssmtunneld.tunnel.tally import Counts
@@ -27,11 +28,6 @@ that replaces websockets must not make readiness flap; the pool starts another s
 after five seconds, which takes one or two."""
 
 _Kind = TypeVar("_Kind", bound=Enum)
-_PHASES: Final[Mapping[Phase, Literal["starting", "ready", "resuming"]]] = {
-    Phase.STARTING: "starting",
-    Phase.READY: "ready",
-    Phase.RESUMING: "resuming",
-}
 
 
 class MappingState(StrEnum):
@@ -59,46 +55,6 @@ class MappingState(StrEnum):
     """A local address cannot be had."""
     PAUSED = "paused"
     """An operator wants no connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """One session."""
-
-    number: int
-    """Counted from 1 within its mapping, since the daemon's start."""
-    session_id: str | None
-    """The service's name of it, once it has one."""
-    phase: Literal["starting", "ready", "resuming"]
-    """Where it stands."""
-    retiring: bool
-    """It takes no new connections and ends after its last one."""
-    age: float
-    """Seconds since its start."""
-    streams: int
-    """Connections that it carries."""
-    rate: float
-    """Bytes per second, both ways, lately."""
-    stalled: bool
-    """Nothing moves although something should."""
-    agent: str | None
-    """The agent's version, once it is known."""
-    mode: Literal["mux", "basic"] | None
-    """Whether it carries many connections or one, once that is known."""
-    rtt: float | None
-    """The smoothed round-trip time to the agent, in seconds."""
-    unacknowledged: int
-    """Messages that wait for an acknowledgement."""
-    unacknowledged_bytes: int
-    """Bytes of them."""
-    window: int
-    """Messages that may wait at a time."""
-    paused: bool
-    """The agent has asked to pause publication."""
-    retransmitted: int
-    """Messages sent again."""
-    duplicates: int
-    """Messages that arrived again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +157,8 @@ class DaemonStatus:
     """Whether it is on its way to its end, and accepts nothing new."""
     mappings: tuple[MappingStatus, ...]
     """In the order of the file."""
+    identities: tuple[IdentityStatus, ...]
+    """Who they are towards AWS."""
 
     @property
     def ready(self) -> bool:
@@ -269,7 +227,7 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         rejections=_by_value(counts.rejections),
         probe=subject.probe,
         counts=pool.counts,
-        sessions=tuple(_session_status(m, now) for m in pool.members),
+        sessions=tuple(session_status(m, now) for m in pool.members),
         mode=subject.mode,
         destinations=subject.destinations,
     )
@@ -355,36 +313,13 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def _session_status(member: MemberSnapshot, now: float) -> SessionStatus:
-    view, channel = member.view, member.channel
-    terms = member.terms
-    return SessionStatus(
-        number=view.number,
-        session_id=member.session_id,
-        phase=_PHASES[view.phase],
-        retiring=view.retiring,
-        age=round(now - member.created, 1),
-        streams=view.streams,
-        rate=round(view.traffic),
-        stalled=view.stalled,
-        agent=terms.agent_version if terms else None,
-        mode=None if terms is None else "mux" if terms.mux else "basic",
-        rtt=channel.rtt,
-        unacknowledged=channel.unacked,
-        unacknowledged_bytes=channel.unacked_bytes,
-        window=channel.window,
-        paused=channel.paused,
-        retransmitted=channel.retransmitted,
-        duplicates=channel.duplicates,
-    )
-
-
 def daemon_status(
     *,
     pid: int,
     config: str,
     uptime: float,
     mappings: tuple[MappingStatus, ...],
+    identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
 ) -> DaemonStatus:
     """Return the whole document."""
@@ -396,4 +331,5 @@ def daemon_status(
         uptime=round(uptime, 1),
         draining=draining,
         mappings=mappings,
+        identities=identities,
     )

@@ -1,5 +1,6 @@
 """The botocore client of one identity: settings, renewals, and what it keeps quiet."""
 
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +9,8 @@ import pytest
 from ssmtunneld import __version__
 from ssmtunneld.aws.client import Account
 from ssmtunneld.aws.control import Identity
+from ssmtunneld.aws.credentials import Refreshes
+from ssmtunneld.aws.stored import MfaRole, cache_folder
 from ssmtunneld.errors import (
     AwsError,
     CredentialsUnusable,
@@ -17,6 +20,8 @@ from ssmtunneld.errors import (
 )
 from tests.aws.conftest import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN
 from tests.aws.stub import GRANT, REGION, SESSION, TOKEN, Reply, error
+from tests.support.authority import Authority
+from tests.support.forward_proxy import ForwardProxy
 
 TARGET = "i-0182d91e85d69cf00"
 
@@ -227,6 +232,54 @@ def test_a_services_section_is_honoured(open_account, aws_files, stub):
     assert start(account)["SessionId"] == SESSION
 
 
+SERVICES = (
+    "[default]\nservices = local\n{}"
+    "[services local]\nssmmessages =\n  endpoint_url = https://private.example\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        (SERVICES.format(""), "wss://private.example"),
+        (SERVICES.format("ignore_configured_endpoint_urls = true\n"), None),
+        ("[default]\nservices = none\n", None),
+        ("[default]\nservices = odd\n[services odd]\nssmmessages = x\n", None),
+    ],
+)
+def test_a_services_section_may_name_the_data_channels_endpoint(
+    open_account, keys, aws_files, stub, text, endpoint
+):
+    aws_files.config.write_text(text)
+    account = open_account(region=REGION, endpoint_url=stub.url)
+    start(account)
+    assert account.place.ssmmessages_endpoint == endpoint
+
+
+def test_those_that_give_credentials_are_asked_on_the_same_way(open_account, keys):
+    with ForwardProxy({}) as proxy:
+        account = open_account(
+            region=REGION,
+            role_arn="arn:aws:iam::123456789012:role/ops",
+            proxy=proxy.url(),
+        )
+        with pytest.raises(ServiceUnavailable, match="does not lead there"):
+            start(account)
+    assert set(proxy.asked) == {f"sts.{REGION}.amazonaws.com:443"}
+
+
+def test_the_certificates_are_known_for_the_data_channel(
+    open_account, keys, aws_files, stub, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "")
+    bundle = str(Authority(tmp_path, "private").bundle)
+    for settings, expected in (({}, None), ({"ca_bundle": bundle}, bundle)):
+        account = open_account(region=REGION, endpoint_url=stub.url, **settings)
+        start(account)
+        assert account.place.ca_bundle == expected
+
+
 def test_configured_endpoints_win_over_variables(open_account, keys, stub, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSMMESSAGES", "https://other.example")
@@ -435,6 +488,31 @@ def test_the_end_of_a_login_comes_with_what_to_do(keys, stub, monkeypatch):
     outlook = account.renew(afresh=False)
     assert outlook.ends_at == pytest.approx(ends.timestamp(), abs=1)
     assert outlook.advice.startswith("start ssmtunneld again with new keys")
+    account.close()
+
+
+def test_the_end_of_an_mfa_session_comes_with_the_login_command(aws_files, stub):
+    role = MfaRole("arn:aws:iam::111122223333:role/Bastion", "GAHT12345678")
+    ends = datetime.now(UTC) + timedelta(minutes=10)
+    keys = dict.fromkeys(("AccessKeyId", "SecretAccessKey", "SessionToken"), "x")
+    session = {"Credentials": {**keys, "Expiration": ends.isoformat()}}
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / f"{role.key}.json").write_text(json.dumps(session))
+    identity = Identity(
+        region=REGION,
+        endpoint_url=stub.url,
+        role_arn=role.arn,
+        mfa_serial=role.serial,
+        mapping="db",
+    )
+    account = Account(identity)
+    assert account.refreshes == Refreshes()
+    outlook = account.renew(afresh=False)
+    assert outlook.ends_at == outlook.expires_at
+    assert outlook.ends_at == pytest.approx(ends.timestamp(), abs=1)
+    assert outlook.advice == "run: ssmtunneld login db"
+    start(account)
+    assert account.refreshes == Refreshes(renewed=1)
     account.close()
 
 

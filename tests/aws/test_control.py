@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssmtunneld.aws.control import Grant, SessionRequest
+from ssmtunneld.aws.control import Grant, Identity, SessionRequest
 from ssmtunneld.secret import Secret
 from tests.aws.stub import CELL, SESSION, STREAM, TOKEN
 
@@ -79,3 +79,34 @@ def test_a_grant_shows_neither_its_token_nor_its_cell():
         assert "canary" not in text
         assert "cell-number" not in text
         assert SESSION in text
+
+
+ROLE = "arn:aws:iam::111122223333:role/team/Bastion"
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "command"),
+    [
+        (Identity(), "default", "ssmtunneld login --profile default"),
+        (Identity(profile="a b"), "a b", "ssmtunneld login --profile 'a b'"),
+        (Identity(profile="prod", mapping="db"), "prod", "ssmtunneld login db"),
+        (
+            Identity(role_arn=ROLE, mfa_serial="GAHT12345678"),
+            "default/Bastion",
+            "ssmtunneld login NAME, of a tunnel with this role",
+        ),
+        (
+            Identity(role_arn=ROLE, mapping="db"),
+            "default/Bastion",
+            "ssmtunneld login db",
+        ),
+    ],
+)
+def test_an_identity_has_a_name_and_a_way_to_log_in(identity, name, command):
+    assert (identity.name, identity.login_command) == (name, command)
+
+
+def test_mappings_of_one_identity_are_one_identity():
+    one, other = Identity(profile="x", mapping="a"), Identity(profile="x", mapping="b")
+    assert one == other
+    assert hash(one) == hash(other)

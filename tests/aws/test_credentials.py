@@ -16,12 +16,13 @@ from botocore.exceptions import (
     SSOError,
 )
 
+from ssmtunneld.aws.chain import role_session_name
 from ssmtunneld.aws.credentials import (
     PROVIDER_FAILURES,
     AssumedRole,
     CredentialSource,
     Keys,
-    role_session_name,
+    Refreshes,
 )
 from ssmtunneld.secret import Secret
 from tests.aws.conftest import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN
@@ -299,7 +300,7 @@ def test_no_terminal_is_asked_for_an_mfa_code(aws_files, monkeypatch, stub):
     role(aws_files, monkeypatch, stub, f"mfa_serial = {MFA}")
     with pytest.raises(RefreshWithMFAUnsupportedError):
         source("prod").keys()
-    assert "aws sts get-caller-identity --profile prod" in source("prod").renewal()
+    assert source("prod").renewal() == "run: ssmtunneld login"
 
 
 def test_the_session_of_the_aws_cli_serves_where_mfa_is_needed(
@@ -397,6 +398,47 @@ def test_keys_in_the_environment_may_have_an_end(keys, monkeypatch):
     credentials = source()
     credentials.keys()
     assert credentials.ends_at() == pytest.approx(ends.timestamp(), abs=1)
+
+
+def test_a_role_of_the_configuration_may_need_a_code(aws_files):
+    role = AssumedRole(ROLE, mfa_serial=MFA)
+    credentials = CredentialSource(None, REGION, role, login="ssmtunneld login db")
+    with pytest.raises(RefreshWithMFAUnsupportedError):
+        credentials.keys()
+    assert credentials.renewal() == "run: ssmtunneld login db"
+    assert credentials.refreshes == Refreshes(renewed=0, failed=1)
+    write_cli_cache(aws_files, mfa_session("AKIAMFA"))
+    # Begun with the profile's keys, of which there are none; nobody needs them now.
+    assert credentials.keys().access_key == "AKIAMFA"
+    assert credentials.refreshes == Refreshes(renewed=1, failed=1)
+    hour = (datetime.now(UTC) + timedelta(hours=1)).timestamp()
+    assert credentials.ends_at() == pytest.approx(hour, abs=60)
+    assert credentials.expires_at == credentials.ends_at()
+
+
+def test_a_human_must_act_when_the_session_of_a_profile_ends(aws_files):
+    aws_files.write_keys("AKIASOURCE", profile="base")
+    aws_files.config.write_text(
+        f"[profile prod]\nrole_arn = {ROLE}\nsource_profile = base\n"
+        f"mfa_serial = {MFA}\n"
+    )
+    write_cli_cache(aws_files, mfa_session("AKIAMFA"))
+    credentials = source("prod")
+    assert (credentials.ends_at(), credentials.expires_at) == (None, None)
+    credentials.keys()
+    hour = (datetime.now(UTC) + timedelta(hours=1)).timestamp()
+    assert credentials.ends_at() == pytest.approx(hour, abs=60)
+
+
+def test_refreshes_are_counted(aws_files):
+    aws_files.write_keys("AKIAFIRST")
+    credentials = source()
+    credentials.keys()
+    credentials.keys()
+    assert credentials.refreshes == Refreshes(renewed=1)
+    aws_files.write_keys("AKIASECOND")
+    assert credentials.renew(credentials.generation)
+    assert credentials.refreshes == Refreshes(renewed=2)
 
 
 def test_a_configuration_that_broke_meanwhile_tells_no_end(aws_files):

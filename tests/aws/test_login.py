@@ -245,3 +245,31 @@ def test_a_change_of_a_file_is_seen(tmp_path, name):
 def test_a_file_that_vanishes_meanwhile_does_no_harm(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert len(take_stamps((tmp_path,))) == 1
+
+
+@virtual
+async def test_each_mapping_is_told_of_itself():
+    code = CredentialsUnusable("A", "B", "c", "run: ssmtunneld login first")
+    async with attended(Human()) as login:
+        assert login.trouble_of("db") is None
+        login.note(EXPIRED)
+        assert login.trouble_of("db") is EXPIRED
+        login.note(code)
+        found = login.trouble_of("db")
+        assert found.advice == "run: ssmtunneld login db"
+        assert (str(found), found.code) == (str(code), "B")
+        assert login.trouble is code
+
+
+@virtual
+async def test_what_is_known_of_keys_is_kept():
+    human = Human()
+    human.outcome = Outlook(9000.0, "run: x", 8000.0)
+    async with attended(human) as login:
+        assert login.outlook is None
+        login.note(None)
+        await elapse(RENEWAL + 1)
+        assert login.outlook is human.outcome
+        human.outcome = EXPIRED
+        await elapse(RENEWAL + 1)
+        assert login.outlook == Outlook(9000.0, "run: x", 8000.0)

@@ -6,17 +6,24 @@ import json
 import pytest
 
 from ssmtunneld.aws.profiles import (
+    Needs,
+    human_end,
+    needs_of,
     profile_chain,
     renewal_advice,
     token_expiry,
     token_name,
 )
+from ssmtunneld.aws.stored import MfaRole, cache_folder
 
 PROFILES = {
     "default": {"sso_session": "corp"},
     "prod": {"sso_start_url": "https://x"},
     "role": {"role_arn": "arn", "source_profile": "prod"},
     "mfa": {"role_arn": "arn", "source_profile": "static", "mfa_serial": "arn"},
+    "behind": {"role_arn": "arn", "source_profile": "mfa"},
+    "no-role": {"mfa_serial": "arn"},
+    "a b": {"sso_session": "corp"},
     "login": {"login_session": "arn"},
     "process": {"credential_process": "x"},
     "static": {},
@@ -33,7 +40,10 @@ PROFILES = {
         # The role's own profile could not log in: it has no SSO settings.
         ("role", "assume-role", "run: aws sso login --profile prod"),
         ("login", "login", "run: aws login --profile login"),
-        ("mfa", "", "run: aws sts get-caller-identity --profile mfa and enter"),
+        ("mfa", "", "run: ssmtunneld login db"),
+        ("behind", "assume-role", "run: ssmtunneld login db"),
+        ("no-role", "", "write new keys of profile no-role"),
+        ("a b", "", "run: aws sso login --profile 'a b'"),
         ("process", "", "run the credential_process of profile process"),
         ("prod", "env", "start ssmtunneld again with new keys"),
         ("static", "iam-role", "check the role of this instance"),
@@ -45,7 +55,8 @@ PROFILES = {
     ],
 )
 def test_the_advice_fits_the_provider(profile, method, advice):
-    assert renewal_advice(PROFILES, profile, method).startswith(advice)
+    found = renewal_advice(PROFILES, profile, method, "ssmtunneld login db")
+    assert found.startswith(advice)
 
 
 def test_a_chain_of_profiles_ends_even_if_it_is_a_loop():
@@ -64,6 +75,14 @@ def test_a_chain_of_profiles_ends_even_if_it_is_a_loop():
 )
 def test_a_token_is_named_after_its_session_or_its_start(profile, name):
     assert token_name(profile) == name
+
+
+def test_a_login_takes_the_first_command_and_any_code():
+    login = ("aws", "sso", "login", "--profile", "prod")
+    assert needs_of(PROFILES, "role") == Needs(login, "prod", code=False)
+    assert needs_of(PROFILES, "default").command == ("aws", "sso", "login")
+    assert needs_of(PROFILES, "behind") == Needs((), "", code=True)
+    assert needs_of(PROFILES, "static") == Needs((), "", code=False)
 
 
 @pytest.fixture
@@ -92,6 +111,27 @@ def test_a_token_that_renews_itself_has_no_end(write_token):
 def test_a_file_that_is_half_written_tells_nothing(write_token, text):
     write_token(text)
     assert token_expiry("corp") is None
+
+
+def test_a_human_must_act_at_the_first_end_of_the_chain(write_token):
+    write_token(json.dumps({"expiresAt": "2026-01-01T00:00:00Z"}))
+    assert human_end({"prod": {"sso_session": "corp"}}, "prod") == 1767225600.0
+    assert human_end(PROFILES, "static") is None
+
+
+def test_what_is_behind_a_session_of_a_role_may_end(write_token):
+    write_token(json.dumps({"expiresAt": "2026-01-01T00:00:00Z"}))
+    profiles = {
+        "mfa": {"role_arn": "arn", "mfa_serial": "arn", "source_profile": "sso"},
+        "sso": {"sso_session": "corp"},
+    }
+    assert human_end(profiles, "mfa") is None
+    role = MfaRole("arn", "arn")
+    cache_folder().mkdir(parents=True)
+    keys = dict.fromkeys(("AccessKeyId", "SecretAccessKey", "SessionToken"), "x")
+    session = {"Credentials": {**keys, "Expiration": "2026-06-01T00:00:00Z"}}
+    (cache_folder() / f"{role.key}.json").write_text(json.dumps(session))
+    assert human_end(profiles, "mfa") == 1780272000.0
 
 
 @pytest.mark.parametrize("name", [None, "other"])

@@ -13,6 +13,7 @@ from ssmtunneld.errors import (
     Recovery,
     RequestRejected,
     ServiceUnavailable,
+    ServiceUntrusted,
     SessionGone,
     TargetNotConnected,
     Throttled,
@@ -345,3 +346,19 @@ def test_a_proxys_password_is_struck_out():
     )
     message = translate(error, during()).message
     assert message.endswith('"http://***@proxy.example:3128"')
+
+
+def test_a_certificate_that_is_not_trusted_names_the_variable_to_set():
+    why = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed"
+    error = translate(
+        botocore_errors.SSLError(endpoint_url="https://ssm.example", error=why),
+        during(),
+    )
+    assert type(error) is ServiceUntrusted
+    assert error.recovery is Recovery.WAIT
+    assert "AWS_CA_BUNDLE, or in ca_bundle" in error.advice
+    error = translate(
+        botocore_errors.SSLError(endpoint_url="https://ssm.example", error="EOF"),
+        during(),
+    )
+    assert type(error) is ServiceUnavailable

@@ -320,6 +320,52 @@ async def test_a_start_that_is_cancelled_in_the_queue_never_happens(
     assert stub.calls("TerminateSession") == []
 
 
+async def test_settled_waits_for_the_callers_of_now_to_know_their_sessions(
+    identity, keys, stub, arrival
+):
+    registry = ControlRegistry()
+    control = registry.get(identity)
+    await registry.settled()
+    known = []
+
+    async def start():
+        known.append((await control.start(REQUEST)).session_id)
+
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(start())
+        for _ in range(3):
+            await arrival()
+        settled = tasks.create_task(registry.settled())
+        await asyncio.sleep(0)
+        assert not settled.done()
+        stub.held = set()
+        stub.release.set()
+        await settled
+        assert known == [SESSION] * 3
+    await registry.close()
+
+
+async def test_settled_does_not_wait_for_what_begins_later_nor_for_what_was_given_up(
+    control, stub, arrival
+):
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        given_up = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        settled = tasks.create_task(control.settled())
+        await asyncio.sleep(0)
+        assert not settled.done()
+        later = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        await cancelled(given_up)
+        async with asyncio.timeout(30):
+            await settled
+        assert not later.done()
+        stub.release.set()
+
+
 async def test_a_start_is_answered_when_it_returns(control, stub):
     told = []
     await control.start(REQUEST, answered=lambda: told.append("granted"))

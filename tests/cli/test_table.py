@@ -3,7 +3,13 @@
 import pytest
 from rich.console import Console
 
-from ssmtunneld.cli.table import UNLIMITED, headline, open_console, status_table
+from ssmtunneld.cli.table import (
+    UNLIMITED,
+    headline,
+    login_notices,
+    open_console,
+    status_table,
+)
 from tests.cli.household import document, mapping, waiting
 
 LONG_HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com:5432"
@@ -147,3 +153,39 @@ def test_a_terminal_is_coloured_unless_that_is_unwanted(
     if no_color is not None:
         monkeypatch.setenv("NO_COLOR", no_color)
     assert (open_console().color_system is not None) is coloured
+
+
+def identity(**changes):
+    usual = {
+        "name": "prod",
+        "mappings": ["db"],
+        "login_ends_at": 1720.0,
+        "advice": "run: ssmtunneld login db",
+    }
+    return {**usual, **changes}
+
+
+def test_a_login_that_ends_soon_is_mentioned():
+    told = document(mapping(), identities=[identity()])
+    assert login_notices(told, told["mappings"], 1000.0) == [
+        "login of prod ends in 12 min -> run: ssmtunneld login db"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("who", "state", "now"),
+    [
+        (identity(), "ready", 500.0),  # there is time enough
+        (identity(), "ready", 1800.0),  # it is over: the state says so
+        (identity(), "needs_login", 1000.0),
+        (identity(mappings=["other"]), "ready", 1000.0),
+        (identity(login_ends_at=None), "ready", 1000.0),
+    ],
+)
+def test_other_logins_are_not(who, state, now):
+    told = document(mapping(state=state), identities=[who])
+    assert login_notices(told, told["mappings"], now) == []
+
+
+def test_an_older_daemon_knows_nothing_of_logins():
+    assert login_notices(document(mapping()), [mapping()], 0.0) == []

@@ -27,6 +27,7 @@ def test_the_example_is_a_configuration():
 
 def test_the_example_with_everything_in_force_is_one_too(tmp_path):
     (tmp_path / "corporate-ca.pem").touch()
+    (tmp_path / "me.pub").touch()
     parse_config(everything(), tmp_path / "config.toml", {})
 
 

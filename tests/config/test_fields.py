@@ -77,6 +77,15 @@ def test_a_role_is_an_arn():
     assert "write arn:aws:iam::" in complaint("role_arn", "Bastion")
 
 
+@pytest.mark.parametrize(
+    "serial", ["arn:aws:iam::111122223333:mfa/me@home", "GAHT12345678"]
+)
+def test_a_device_is_an_arn_or_a_number(serial):
+    role = {"role_arn": "arn:aws:iam::111122223333:role/Bastion"}
+    assert read(mfa_serial=serial, **role).mfa_serial == serial
+    assert "is not a device" in complaint("mfa_serial", "my phone")
+
+
 def test_a_role_session_name_is_what_sts_takes():
     role = {"role_arn": "arn:aws:iam::111122223333:role/Bastion"}
     assert read(role_session_name="me@host", **role).role_session_name == "me@host"
@@ -281,3 +290,34 @@ def test_numbers_have_bounds_and_their_own_types(key, value):
 )
 def test_the_daemon_s_settings_have_bounds_too(key, value):
     assert complaint(key, value, DaemonSettings)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://proxy.example.com:3128",
+        "https://10.0.0.1:443",
+        "socks5://[fd00::1]:1080",
+        "socks5h://localhost:1080",
+        False,
+    ],
+)
+def test_a_proxy_or_none(written):
+    assert read(proxy=written).proxy == written
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("http://me:canary@proxy.example.com:3128", "HTTPS_PROXY"),
+        ("proxy.example.com:3128", "is not a proxy"),
+        ("http://canary.example.com", "is not a proxy"),
+        ("http://canary.example.com:80/", "is not a proxy"),
+        ("ftp://canary.example.com:21", "is not a proxy"),
+        ("", "is not a proxy"),
+    ],
+)
+def test_what_is_no_proxy_is_refused_without_being_quoted(written, words):
+    message = complaint("proxy", written)
+    assert words in message
+    assert "canary" not in message

@@ -228,7 +228,7 @@ def test_names_for_no_http_listener_are_a_mistake():
     assert found == {"http_hosts": "has no effect without http_listen"}
 
 
-@pytest.mark.parametrize("key", ["external_id", "role_session_name"])
+@pytest.mark.parametrize("key", ["external_id", "role_session_name", "mfa_serial"])
 def test_what_belongs_to_a_role_needs_one(key):
     assert conflicts(**{key: "something"}) == {key: "has no effect without role_arn"}
     role = "arn:aws:iam::111122223333:role/Bastion"
@@ -275,3 +275,41 @@ def test_a_tunnel_says_where_it_leads(settings, text):
     one = tunnel(**{"port": 5432, **settings})
     assert one.destination == text
     assert tunnel(port=5432, max_sessions=3).session_limit == 3
+
+
+ENTRY = {"instance_connect": True, "instance_connect_user": "ubuntu", "port": 22}
+
+
+def test_a_key_is_pushed_to_the_target_itself_if_it_may_be_an_instance():
+    for target in ("i-0182d91e", "name:web", "asg:web", "ip:10.0.0.5"):
+        assert tunnel(target=target, **ENTRY).instance_connect
+    for target in ("mi-0123456789abcdef0", "ecs:prod/api"):
+        wrong = f"is only for EC2 instances, not {target}"
+        assert conflicts(target=target, **ENTRY) == {"instance_connect": wrong}
+    wrong = "is for the target itself: leave out host"
+    assert conflicts(host="db", **ENTRY) == {"instance_connect": wrong}
+
+
+def test_a_key_needs_a_user_and_a_user_a_key(tmp_path):
+    assert conflicts(instance_connect=True) == {
+        "instance_connect_user": "is required: who logs in, such as ec2-user"
+    }
+    key = tmp_path / "key.pub"
+    key.touch()
+    found = conflicts(instance_connect_user="me", instance_connect_key=str(key))
+    assert found == dict.fromkeys(
+        ("instance_connect_user", "instance_connect_key"),
+        "has no effect without instance_connect = true",
+    )
+
+
+@pytest.mark.parametrize("user", ["a b", "-x", "", "a" * 33, "a/b", "123"])
+def test_nobody_has_such_a_name(user):
+    with pytest.raises(ValidationError, match="is not a user of an instance"):
+        tunnel(**{**ENTRY, "instance_connect_user": user})
+
+
+@pytest.mark.parametrize("user", ["ubuntu", "ec2-user", "me@corp.example", "1a"])
+def test_somebody_has_such_a_name(user):
+    settings = tunnel(**{**ENTRY, "instance_connect_user": user})
+    assert settings.instance_connect_user == user

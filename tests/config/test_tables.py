@@ -353,3 +353,24 @@ def test_any_file_gives_a_configuration_or_problems_with_lines(tables):
         assert problem.startswith("c.toml:")
         assert SECRET not in problem
         assert "\n" not in problem
+
+
+def test_a_default_key_for_ssh_is_for_tunnels_that_end_at_the_instance():
+    text = """
+[defaults]
+target = "i-0182d91e85d69cf00"
+instance_connect = true
+instance_connect_user = "ubuntu"
+
+[tunnels.ssh]
+listen = 2222
+port = 22
+
+[tunnels.db]
+listen = 5432
+host = "db.internal"
+port = 5432
+"""
+    ssh, db = parse_config(text, Path("c.toml"), {}).tunnels
+    assert (ssh.instance_connect, ssh.instance_connect_user) == (True, "ubuntu")
+    assert (db.instance_connect, db.instance_connect_user) == (False, None)

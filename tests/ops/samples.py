@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from ssmtunneld.ops.identity import IdentityStatus
+from ssmtunneld.ops.session import SessionStatus
 from ssmtunneld.ops.status import (
     DaemonStatus,
     MappingState,
     MappingStatus,
-    SessionStatus,
     daemon_status,
 )
 from ssmtunneld.tunnel.tally import Tally
@@ -73,8 +74,31 @@ def mapping(name: str = "db", state: str = "ready", **changes: object) -> Mappin
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 
 
-def daemon(*mappings: MappingStatus, draining: bool = False) -> DaemonStatus:
+def identity(name: str = "prod", **changes: object) -> IdentityStatus:
+    """Return an identity whose keys renew themselves."""
+    usual = IdentityStatus(
+        name=name,
+        mappings=("db",),
+        expires_at=None,
+        login_ends_at=None,
+        advice="",
+        renewed=1,
+        failed=0,
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
+
+
+def daemon(
+    *mappings: MappingStatus,
+    draining: bool = False,
+    identities: tuple[IdentityStatus, ...] = (),
+) -> DaemonStatus:
     """Return a daemon with these mappings."""
     return daemon_status(
-        pid=7, config="/c.toml", uptime=60.0, mappings=mappings, draining=draining
+        pid=7,
+        config="/c.toml",
+        uptime=60.0,
+        mappings=mappings,
+        identities=identities,
+        draining=draining,
     )

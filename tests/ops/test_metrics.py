@@ -11,7 +11,7 @@ from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.ops.status import MappingState
 from ssmtunneld.tunnel.tally import Reason, Tally
 from ssmtunneld.version import __version__
-from tests.ops.samples import daemon, mapping, session
+from tests.ops.samples import daemon, identity, mapping, session
 from tests.support.promtool import check_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -169,8 +169,35 @@ def test_promtool_has_nothing_to_complain_of():
     check_metrics(scrape(BUSY, mapping("lazy", "idle"))[0])
 
 
+WHO = identity(expires_at=2e9, login_ends_at=1.9e9, renewed=3, failed=2)
+
+
+def test_credentials_have_an_end_and_a_history():
+    found = samples(BUSY, identities=(WHO,))
+    assert found["credentials_expiry_timestamp_seconds", "prod"] == 2e9
+    assert found["login_expiry_timestamp_seconds", "prod"] == 1.9e9
+    assert found["credentials_refreshes_total", "prod", "renewed"] == 3
+    assert found["credentials_refreshes_total", "prod", "failed"] == 2
+
+
+def test_one_login_in_two_regions_is_one_series():
+    again = identity(expires_at=1.8e9, renewed=4)
+    text, _ = scrape(BUSY, identities=(WHO, again))
+    found = samples(BUSY, identities=(WHO, again))
+    assert text.count("credentials_expiry_timestamp_seconds{") == 1
+    assert found["credentials_expiry_timestamp_seconds", "prod"] == 1.8e9
+    assert found["login_expiry_timestamp_seconds", "prod"] == 1.9e9
+    assert found["credentials_refreshes_total", "prod", "renewed"] == 7
+
+
+def test_keys_without_an_end_have_no_time():
+    found = samples(BUSY, identities=(identity(),))
+    assert ("credentials_expiry_timestamp_seconds", "prod") not in found
+    assert found["credentials_refreshes_total", "prod", "failed"] == 0
+
+
 def test_the_manual_lists_every_metric_with_its_type_and_labels():
-    text, _ = scrape(BUSY)
+    text, _ = scrape(BUSY, identities=(WHO,))
     exposed = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("process_"):
