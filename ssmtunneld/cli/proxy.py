@@ -1,8 +1,12 @@
 """``ssmtunneld proxy``: what ssh runs as its ProxyCommand."""
 
 import asyncio
+import getpass
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,8 +19,10 @@ from ssmtunneld.cli.options import seconds
 from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
+    from ssmtunneld.config import Tunnel
     from ssmtunneld.listener.relay import Transfer
     from ssmtunneld.signals import Signals
+    from ssmtunneld.ssh.introduction import Introduction
     from ssmtunneld.ssh.stdio import Stdio
 
 EXIT_FAILED: Final = 255
@@ -51,6 +57,17 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     "--no-daemon", is_flag=True, help="Start a session even if a daemon runs."
 )
 @click.option(
+    "--instance-connect",
+    is_flag=True,
+    help="Make a key for this login, in the file that ssh-config --instance-connect "
+    "names, and let the instance accept it for a minute.",
+)
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Who may log in with it: ssh's %r. By default your own name, as in ssh.",
+)
+@click.option(
     "--timeout",
     type=seconds,
     default="30s",
@@ -73,6 +90,8 @@ def proxy(
     log_level: str,
     *,
     no_daemon: bool,
+    instance_connect: bool,
+    user: str | None,
     **given: str | None,
 ) -> None:
     """Connect standard input and output to PORT of HOST: a ProxyCommand for ssh.
@@ -84,15 +103,22 @@ def proxy(
     """
     from ssmtunneld.signals import Signals
 
+    if user is not None and not instance_connect:
+        raise click.UsageError("--user has no effect without --instance-connect")
+    call = _Call(host, port, given, config_path, timeout)
     # Before what takes long: ssh sends SIGHUP when it has had enough.
-    with Signals() as signals:
+    with Signals() as signals, ExitStack() as stack:
         try:
+            introduction = None
+            if instance_connect:
+                introduction = _introduce(user, host)
+                stack.callback(introduction.end)
             carry = None
-            if not no_daemon and _suits_daemon(host, given):
-                carry = _through_daemon(host, port, config_path)
+            if not no_daemon and _suits_daemon(call, introduction):
+                carry = _through_daemon(call, introduction)
             if carry is None:
                 _configure_log(log_level)
-                carry = _alone(host, port, given, config_path, timeout)
+                carry = _alone(call, introduction)
             transfer = asyncio.run(_serve(carry, signals))
             _check(transfer)
         except SsmtunneldError as error:
@@ -101,26 +127,64 @@ def proxy(
         raise click.exceptions.Exit(EXIT_FAILED)  # ssh has gone: nobody to tell
 
 
-def _suits_daemon(host: str, given: Mapping[str, str | None]) -> bool:
-    """Whether a daemon's tunnel to ``host`` is what was asked for.
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What was asked for."""
 
-    Ids are the same in every profile; names are not.
+    host: str
+    port: int
+    given: Mapping[str, str | None]
+    config: Path | None
+    timeout: float
+
+    def settings(self) -> "Tunnel":
+        from ssmtunneld.ssh.settings import find_source, settings_for
+
+        source = find_source(self.config, os.environ)
+        return settings_for(self.host, self.port, self.given, source, os.environ)
+
+
+def _introduce(user: str | None, host: str) -> "Introduction":
+    from ssmtunneld.cli.ssh_files import keys_directory
+    from ssmtunneld.ssh.introduction import Introduction
+
+    return Introduction(keys_directory(), user or getpass.getuser(), host)
+
+
+def _suits_daemon(call: _Call, introduction: "Introduction | None") -> bool:
+    """Whether a daemon's tunnel to the host is what was asked for.
+
+    Ids are the same in every profile; names are not, and they do not say which instance
+    is to know a key.
     """
-    if given["document"] is not None:
+    if call.given["document"] is not None:
         return False
-    named = given["profile"] is not None or given["region"] is not None
-    return not named or host.startswith(("i-", "mi-"))
+    named = call.given["profile"] is not None or call.given["region"] is not None
+    particular = named or introduction is not None
+    return not particular or call.host.startswith(("i-", "mi-"))
 
 
-def _through_daemon(host: str, port: int, config: Path | None) -> _Carry | None:
+def _through_daemon(call: _Call, introduction: "Introduction | None") -> _Carry | None:
     from ssmtunneld.ssh.warm import carry, connect, find_listener
 
-    for document in running(config):
-        address = find_listener(document["mappings"], host, port)
+    for document in running(call.config):
+        address = find_listener(document["mappings"], call.host, call.port)
         sock = None if address is None else connect(address)
-        if sock is not None:
+        if sock is None:
+            continue
+        if introduction is None:
             return partial(carry, sock)
+        return partial(_introduce_and_carry, introduction, call, sock)
     return None
+
+
+async def _introduce_and_carry(
+    introduction: "Introduction", call: _Call, sock: socket.socket, local: "Stdio"
+) -> "Transfer | None":
+    from ssmtunneld.ssh.warm import carry
+
+    await introduction.make_alone(call.settings)
+    return await carry(sock, local)
 
 
 def _configure_log(level: str) -> None:
@@ -129,19 +193,13 @@ def _configure_log(level: str) -> None:
     logs.configure(level, "auto")
 
 
-def _alone(
-    host: str,
-    port: int,
-    given: Mapping[str, str | None],
-    config: Path | None,
-    timeout: float,
-) -> _Carry:
-    from ssmtunneld.ssh.settings import find_source, settings_for
+def _alone(call: _Call, introduction: "Introduction | None") -> _Carry:
     from ssmtunneld.ssh.solo import carry_alone
 
-    source = find_source(config, os.environ)
-    tunnel = settings_for(host, port, given, source, os.environ)
-    return partial(carry_alone, tunnel, timeout)
+    tunnel = call.settings()
+    if introduction is None:
+        return partial(carry_alone, tunnel, call.timeout)
+    return partial(carry_alone, tunnel, call.timeout, prepare=introduction.make)
 
 
 async def _serve(carry: _Carry, signals: "Signals") -> "Transfer | None":

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,12 @@ _PORT: Final = 22
 @click.option("--profile", metavar="NAME", help="The AWS profile for i-* and mi-*.")
 @click.option("--region", metavar="REGION", help="The AWS region for i-* and mi-*.")
 @click.option(
+    "--instance-connect",
+    is_flag=True,
+    help="Log in to i-* with a key that is made for each login, and that the instance "
+    "accepts for a minute (EC2 Instance Connect).",
+)
+@click.option(
     "-c",
     "--config",
     "config_path",
@@ -42,6 +49,7 @@ def ssh_config(
     *,
     write: bool,
     only_print: bool,
+    instance_connect: bool,
 ) -> None:
     """Print or write the lines that lead `ssh i-...` through Session Manager.
 
@@ -52,13 +60,15 @@ def ssh_config(
     ~/.ssh/config, and shows what has changed; doing it again changes nothing. With
     --print it only shows what it would change.
     """
+    from ssmtunneld.cli.ssh_files import keys_directory
     from ssmtunneld.ssh.blocks import render
 
     options = {"--config": config_path, "--profile": profile, "--region": region}
     words = [*program(sys.argv[0]), "proxy"]
     for option, value in options.items():
         words += [] if value is None else [option, str(value)]
-    text = render(words, _doors(config_path))
+    keys = keys_directory() if instance_connect else None
+    text = render(words, _doors(config_path), keys)
     if write:
         _write(text, pretend=only_print)
     else:
@@ -92,7 +102,15 @@ def _doors(config: Path | None) -> "list[Door]":
                 )
                 found.setdefault(door.name, door)
     for door in _configured(config):
-        found.setdefault(door.name, door)
+        known = found.get(door.name)
+        if known is None and not door.address.endswith(":0"):
+            found[door.name] = door
+        elif known is not None and (known.target, known.host) == (
+            door.target,
+            door.host,
+        ):
+            # The daemon knows where it listens, the file whose key it pushes.
+            found[door.name] = replace(door, address=known.address)
     return list(found.values())
 
 
@@ -105,10 +123,16 @@ def _configured(config: Path | None) -> "Iterator[Door]":
     if source is None:
         return
     for tunnel in load_config(source, os.environ).tunnels:
-        address = str(tunnel.listen[0])
-        # Port 0 is any that is free: only the running daemon knows which.
-        if _leads_to_ssh(tunnel) and not address.endswith(":0"):
-            yield Door(tunnel.name, tunnel.target, tunnel.host or "localhost", address)
+        if _leads_to_ssh(tunnel):
+            yield Door(
+                tunnel.name,
+                tunnel.target,
+                tunnel.host or "localhost",
+                str(tunnel.listen[0]),
+                tunnel.port or _PORT,
+                tunnel.instance_connect_user,
+                tunnel.instance_connect_key,
+            )
 
 
 def _leads_to_ssh(tunnel: "Tunnel") -> bool:

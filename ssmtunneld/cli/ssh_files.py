@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.instance import state_directory
 
 OURS: Final = "ssmtunneld.conf"
 INCLUDE: Final = f"Include {OURS}\n"
@@ -67,6 +68,11 @@ class Change:
                 raise
         except OSError as error:
             raise CommandError(f"cannot write {self.path}: {error.strerror}") from None
+
+
+def keys_directory() -> Path:
+    """Return where the keys of single logins are (``proxy --instance-connect``)."""
+    return state_directory() / "ssh"
 
 
 def plan_changes(folder: Path, text: str) -> list[Change]:

@@ -4,8 +4,10 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from ssmtunneld.ssh.keys import NAME as KEY
 from ssmtunneld.ssh.warm import split_address
 
 HEADER: Final = """\
@@ -13,6 +15,7 @@ HEADER: Final = """\
 # Settings of your own, such as User, belong into ~/.ssh/config.
 """
 
+_SSH: Final = 22
 # What has a meaning of its own in known_hosts or ssh_config.
 _NOT_IN_ALIASES: Final = re.compile(r"[^A-Za-z0-9:._/=+-]")
 
@@ -28,30 +31,62 @@ class Door:
     """The destination; ``localhost`` is the target itself."""
     address: str
     """Where it listens: ``127.0.0.1:2222`` or ``unix:/path``."""
+    port: int = _SSH
+    """The destination's."""
+    user: str | None = None
+    """Who logs in there, if the tunnel pushes a key."""
+    key: Path | None = None
+    """That public key, if it is not one that ssh has by default."""
 
     @property
     def alias(self) -> str:
-        """What known_hosts calls it.
+        """What known_hosts calls it: what it would be called without a tunnel.
 
         All tunnels are on localhost, so ports and addresses say nothing of the host.
         """
         own = self.host == "localhost"
         alias = self.target if own else f"{self.host}-via-{self.target}"
-        return _NOT_IN_ALIASES.sub("-", alias)
+        alias = _NOT_IN_ALIASES.sub("-", alias)
+        return alias if self.port == _SSH else f"[{alias}]:{self.port}"
 
 
-def render(program: Sequence[str], doors: Iterable[Door]) -> str:
+def render(
+    program: Sequence[str], doors: Iterable[Door], keys: Path | None = None
+) -> str:
     """Return the whole file.
 
     Args:
-        program: The words that start ``ssmtunneld`` from anywhere, its options last.
+        program: The words that start ``ssmtunneld proxy`` from anywhere, its options
+            last.
         doors: A block is made for each.
+        keys: Where ``proxy --instance-connect`` keeps its keys; None to log in to
+            instances with keys that are there already.
     """
     # ssh expands percent signs, and then a shell reads the line.
     command = shlex.join(program).replace("%", "%%")
-    blocks = [HEADER, f"Host i-* mi-*\n    ProxyCommand {command} %h %p\n"]
+    plain = f"ProxyCommand {command} %h %p"
+    if keys is None:
+        blocks = [HEADER, _join("Host i-* mi-*", plain)]
+    else:
+        instance = _join(
+            "Host i-*",
+            f"ProxyCommand {command} --instance-connect --user '%r' %h %p",
+            f"IdentityFile {_quote(keys, f'/%r@%h/{KEY}')}",
+            "IdentitiesOnly yes",
+        )
+        blocks = [HEADER, instance, _join("Host mi-*", plain)]
     blocks += [_block(command, door) for door in doors]
     return "\n".join(blocks)
+
+
+def _join(*lines: str) -> str:
+    return "\n    ".join(lines) + "\n"
+
+
+def _quote(path: Path, tokens: str = "") -> str:
+    """Return a path, and what follows it, as ssh_config spells it."""
+    text = str(path).replace("%", "%%") + tokens
+    return f'"{text}"' if " " in text else text
 
 
 def _block(command: str, door: Door) -> str:
@@ -63,4 +98,8 @@ def _block(command: str, door: Door) -> str:
         host, port = split_address(door.address)
         lines += [f"HostName {host}", f"Port {port}"]
     lines += [f"HostKeyAlias {door.alias}", "CheckHostIP no"]
-    return "\n    ".join(lines) + "\n"
+    if door.user is not None:
+        lines.append(f"User {door.user}")
+    if door.key is not None:
+        lines.append(f"IdentityFile {_quote(door.key.with_suffix(''))}")
+    return _join(*lines)

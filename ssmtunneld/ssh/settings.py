@@ -20,7 +20,13 @@ SSH_PORT: Final = 22
 NAME: Final = "proxy"
 """What the sessions' reasons call it."""
 
-_PROFILE: Final = ("region", "role_arn", "external_id", "role_session_name")
+_PROFILE: Final = (
+    "region",
+    "role_arn",
+    "external_id",
+    "role_session_name",
+    "mfa_serial",
+)
 """What a profile has of its own: not to be mixed with that of another one."""
 _KEPT: Final = (
     "profile",
@@ -28,6 +34,7 @@ _KEPT: Final = (
     "endpoint_url",
     "ssmmessages_endpoint",
     "ca_bundle",
+    "proxy",
     "target_policy",
     "keep_alive",
     "linger",

@@ -1,12 +1,15 @@
 """One session for one connection, by itself: no daemon, nothing left at the service."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias
 
 from ssmtunneld.aws.control import SessionRequest
+from ssmtunneld.aws.resolver import Asking
 from ssmtunneld.backend import (
     aim_of,
-    default_reason,
+    identity_of,
+    reason_of,
     settings_of,
     surroundings_of,
 )
@@ -27,8 +30,17 @@ TICK: Final = 1.0
 """Seconds between looks whether something is missing that will never come."""
 _SETTLING: Final = 0.02
 
+Prepare: TypeAlias = Callable[[Asking, str], Coroutine[Any, Any, None]]
+"""What must be done, with these credentials, before bytes flow to this target."""
 
-async def carry_alone(tunnel: Tunnel, timeout: float, local: Stdio) -> Transfer | None:
+
+async def _do_nothing(_asking: Asking, _target: str) -> None:
+    """Prepare nothing."""
+
+
+async def carry_alone(
+    tunnel: Tunnel, timeout: float, local: Stdio, prepare: Prepare = _do_nothing
+) -> Transfer | None:
     """Join ``local`` to a session of its own; returns when nothing of it is left.
 
     Cancelling is safe: it cuts the connection, and terminates the session.
@@ -37,16 +49,17 @@ async def carry_alone(tunnel: Tunnel, timeout: float, local: Stdio) -> Transfer 
         tunnel: The settings.
         timeout: Seconds until the session must be ready.
         local: Closed on return.
+        prepare: What to do once the session is ready, before it is used.
 
     Returns:
         What was done; None if the local side left before anything was.
 
     Raises:
-        TunnelError: There is no session; says why.
+        TunnelError: There is no session; says why. Or ``prepare`` has failed.
     """
-    shared = Shared(start_rate=1.0, start_burst=1)
+    shared = Shared(start_rate=1.0, start_burst=1, named=False)
     try:
-        solo = Solo(tunnel, shared, get_log(mapping=tunnel.name))
+        solo = Solo(tunnel, shared, get_log(mapping=tunnel.name), prepare)
         return await solo.carry(local, timeout)
     finally:
         await shared.controls.close()
@@ -59,10 +72,19 @@ class Solo:
         tunnel: The settings; those about listeners and pools do not matter.
         shared: What it uses of the process.
         log: Where the session says what happens to it.
+        prepare: What to do once the session is ready, before it is used.
     """
 
-    def __init__(self, tunnel: Tunnel, shared: Shared, log: EventLog) -> None:
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        shared: Shared,
+        log: EventLog,
+        prepare: Prepare = _do_nothing,
+    ) -> None:
         self._tunnel = tunnel
+        self._prepare = prepare
+        self._asking = shared.controls.get(identity_of(tunnel))
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
@@ -73,7 +95,7 @@ class Solo:
                 tunnel.target,
                 tunnel.port,
                 document=tunnel.document,
-                reason=tunnel.reason or default_reason(tunnel.name),
+                reason=reason_of(tunnel),
             ),
             surroundings_of(tunnel, shared, log),
             settings_of(tunnel),
@@ -144,12 +166,18 @@ class Solo:
         gone.add_done_callback(lambda _: left.set())
         try:
             async with asyncio.timeout(timeout):
-                await unless(left, self._wait_ready())
+                await unless(left, self._get_ready())
         except TimeoutError:
             raise self._too_late(timeout) from None
         if gone.done():
             return None
         return self._session.open_stream()
+
+    async def _get_ready(self) -> None:
+        await self._wait_ready()
+        assert self._session.target is not None, "ready without a target"
+        await self._prepare(self._asking, self._session.target)
+        await self._wait_ready()  # it may have lost its link meanwhile
 
     async def _wait_ready(self) -> None:
         while self._session.phase is not Phase.READY:

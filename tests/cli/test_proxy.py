@@ -7,6 +7,8 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 
 import pytest
 from aiohttp import web
@@ -161,6 +163,94 @@ def test_a_refused_port_is_one_line_and_255(home, emulator):
         _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, len(err.splitlines())) == (255, 1)
     assert b"could not connect" in err
+
+
+def accepted(emulator, user):
+    """Return the keys that an sshd would be given."""
+    url = f"{emulator.endpoint_url}/_emulator/keys/{TARGET}/{user}"
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
+
+
+KEY = ["--instance-connect", "--user", "me"]
+
+
+def wait_until_there_is_no_key(home):
+    """Return once every key is deleted, which may be after the end of the process."""
+    (folder,) = home.rglob("ssh")
+    deadline = time.perf_counter() + PATIENCE
+    while any(folder.iterdir()):
+        assert time.perf_counter() < deadline
+
+
+def test_the_instance_knows_the_key_before_the_first_byte(home, emulator):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        with start(*KEY, "--log-level", "debug", TARGET, port) as process:
+            process.stdin.write(b"words")
+            process.stdin.flush()
+            far, _ = server.accept()
+            far.settimeout(PATIENCE)
+            with far:
+                assert far.recv(100) == b"words"
+                (key,) = home.rglob("key")
+                public = key.with_suffix(".pub").read_bytes()
+                assert accepted(emulator, "me").split() == public.split()[:2]
+                secret = key.read_bytes().split(b"-----")[2].split()
+            assert process.wait(PATIENCE) == 0
+            said = process.stderr.read()
+    assert not any(line in said for line in secret)
+    wait_until_there_is_no_key(home)
+
+
+def test_beside_a_daemon_the_key_is_pushed_as_well(home, emulator, greeter):
+    with serving(through(greeter)), start(*KEY, TARGET, 22) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+    assert accepted(emulator, "me").startswith(b"ssh-ed25519 ")
+    assert emulator.sessions() == []
+    wait_until_there_is_no_key(home)
+
+
+def test_a_name_does_not_say_which_instance_a_daemon_would_take(home, emulator):
+    place = {"target": "name:web", "destination": "localhost:22"}
+    there = Household(document(mapping(listen=["127.0.0.1:1"], **place)))
+    # Alone, it looks for the instance, where nobody answers.
+    closed = {**os.environ, "AWS_ENDPOINT_URL_EC2": "http://127.0.0.1:9"}
+    argv = [sys.executable, "-m", "ssmtunneld", "proxy", *KEY, "name:web", "22"]
+    with serving(there):
+        result = subprocess.run(
+            argv, env=closed, capture_output=True, check=False, timeout=PATIENCE
+        )
+    assert result.returncode == 255
+    assert b"DescribeInstances" in result.stderr
+
+
+def test_a_refused_key_is_one_line_and_255(home, emulator, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", "http://127.0.0.1:9")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        start(*KEY, TARGET, server.getsockname()[1]) as process,
+    ):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, len(err.splitlines())) == (255, 1)
+    assert b"SendSSHPublicKey failed: EndpointConnectionError" in err
+    wait_until_there_is_no_key(home)
+
+
+def test_only_instances_take_keys_this_way(home, capsys):
+    code, _, err = call(capsys, "proxy", *KEY, "mi-0123456789abcdef0", 22)
+    assert code == 255
+    assert "is no EC2 instance: only they take keys this way" in err
+
+
+def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
+    code, _, err = call(capsys, "proxy", "--user", "me", TARGET, 22)
+    assert code == 2
+    assert "--user has no effect without --instance-connect" in err
 
 
 def test_nothing_heavy_is_imported_beside_a_daemon(home):

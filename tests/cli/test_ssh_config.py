@@ -54,7 +54,7 @@ def test_tunnels_of_the_file_that_lead_to_ssh_have_names(home, capsys):
     (home / "c.toml").write_text(CONFIG)
     out = call(capsys, "ssh-config", "-c", home / "c.toml")[1]
     assert names(out) == ["i-*", "web", "other"]
-    assert f"HostKeyAlias 10.0.0.5-via-{TARGET}\n" in out
+    assert f"HostKeyAlias [10.0.0.5-via-{TARGET}]:2022\n" in out
 
 
 def test_tunnels_of_a_daemon_come_with_their_real_ports(home, capsys):
@@ -96,3 +96,49 @@ def test_a_file_with_mistakes_is_refused(home, capsys, text):
     code, out, err = call(capsys, "ssh-config", "-c", home / "c.toml")
     assert (code, out) == (2, "")
     assert "c.toml" in err
+
+
+def test_instances_may_get_a_key_for_each_login(home, capsys):
+    out = call(capsys, "ssh-config", "--instance-connect", "--profile", "prod")[1]
+    assert names(out) == ["i-*", "mi-*"]
+    wanted = "proxy --profile prod --instance-connect --user '%r' %h %p\n"
+    assert wanted in out
+    (line,) = [line for line in out.splitlines() if "IdentityFile" in line]
+    assert line.endswith("/ssh/%r@%h/key")
+
+
+PUSHING = f"""
+[tunnels.web]
+listen = "127.0.0.1:0"
+target = "{TARGET}"
+port = 22
+instance_connect = true
+instance_connect_user = "ubuntu"
+"""
+
+
+def test_the_daemon_knows_the_port_and_the_file_the_user(home, capsys):
+    (home / "config" / "ssmtunneld").mkdir(parents=True)
+    (home / "config" / "ssmtunneld" / "config.toml").write_text(PUSHING)
+    door = {"target": TARGET, "destination": "localhost:22"}
+    listening = {"listen": ["127.0.0.1:40123"]}
+    with serving(Household(document(mapping("web", **door, **listening)))):
+        out = call(capsys, "ssh-config")[1]
+    assert "Port 40123\n" in out
+    assert "User ubuntu\n" in out
+
+
+def test_another_tunnel_of_the_same_name_is_left_alone(home, capsys):
+    (home / "config" / "ssmtunneld").mkdir(parents=True)
+    (home / "config" / "ssmtunneld" / "config.toml").write_text(PUSHING)
+    door = {"target": "i-0fffffffffffffff0", "destination": "localhost:22"}
+    listening = {"listen": ["127.0.0.1:40123"]}
+    with serving(Household(document(mapping("web", **door, **listening)))):
+        out = call(capsys, "ssh-config")[1]
+    assert "HostKeyAlias i-0fffffffffffffff0\n" in out
+    assert "User" not in out.replace("such as User", "")
+
+
+def test_a_port_that_only_the_daemon_knows_needs_the_daemon(home, capsys):
+    (home / "c.toml").write_text(PUSHING)
+    assert names(call(capsys, "ssh-config", "-c", home / "c.toml")[1]) == ["i-*"]

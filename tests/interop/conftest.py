@@ -115,6 +115,7 @@ def daemon(emulator, tmp_path_factory):
             *_command("run", "--config", path),
             env=environment(
                 AWS_ENDPOINT_URL_SSM=emulator.endpoint,
+                AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=emulator.endpoint,
                 AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
                 AWS_SECRET_ACCESS_KEY="emulator-secret",
                 AWS_REGION="eu-west-1",

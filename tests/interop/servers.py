@@ -34,7 +34,7 @@ class Sshd:
         """Return what ssh, scp and sftp need to reach it through local ``port``."""
         known = self.folder / f"known_hosts_{port}"
         host_key = (self.folder / "host_key.pub").read_text().strip()
-        known.write_text(f"[127.0.0.1]:{port} {host_key}\n")
+        known.write_text(f"[localhost]:{port} {host_key}\n")
         options = (
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
@@ -50,16 +50,21 @@ class Sshd:
 
     @property
     def destination(self):
-        return f"{getpass.getuser()}@127.0.0.1"
+        return f"{getpass.getuser()}@localhost"
 
 
 @contextmanager
-def sshd(folder):
-    """Run sshd as the current user with keys of its own."""
+def sshd(folder, authorized=None):
+    """Run sshd as the current user with keys of its own.
+
+    ``authorized`` are lines of its configuration that say who may log in, instead of
+    whoever has the user's key.
+    """
     for name in ("host_key", "user_key"):
         key = folder / name
         run(find("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    authorized = authorized or f"AuthorizedKeysFile {folder}/authorized_keys"
     port = free_port()
     configuration = folder / "sshd_config"
     configuration.write_text(
@@ -67,7 +72,7 @@ def sshd(folder):
         Port {port}
         ListenAddress 127.0.0.1
         HostKey {folder}/host_key
-        AuthorizedKeysFile {folder}/authorized_keys
+        {authorized}
         PidFile none
         UsePAM no
         StrictModes no

@@ -121,8 +121,13 @@ def large_file(tmp_path_factory):
     return path
 
 
+def terminations(emulator):
+    """Return how often TerminateSession was called."""
+    return emulator.program.log().count("operation=TerminateSession")
+
+
 def test_a_command_runs_by_instance_id_and_nothing_is_left(by_id, environ, emulator):
-    before = len(our_sessions(emulator))
+    before, called = len(our_sessions(emulator)), terminations(emulator)
     argv = [find("ssh"), *by_id, f"{getpass.getuser()}@{TARGET}"]
     assert run(*argv, "echo", "hello", env=environ) == "hello\n"
     result = subprocess.run(
@@ -138,6 +143,8 @@ def test_a_command_runs_by_instance_id_and_nothing_is_left(by_id, environ, emula
     assert sha256(run(*argv, "cat", data=data, text=False, env=environ)) == sha256(data)
     wait_until_over(emulator)
     assert len(our_sessions(emulator)) == before + 3
+    # The agent was told by a flag in the session itself.
+    assert terminations(emulator) == called
 
 
 def test_10_mib_travel_each_way_by_instance_id(
@@ -152,8 +159,10 @@ def test_the_document_for_ssh_serves_as_well(
 ):
     command = f"{shlex.join(PROGRAM)} proxy --document AWS-StartSSHSession %h %p"
     options = [*by_id, "-o", f"ProxyCommand={command}"]
+    called = terminations(emulator)
     there_and_back(options, environ, large_file, tmp_path)
     wait_until_over(emulator)
+    assert terminations(emulator) == called
     assert our_sessions(emulator)[-1]["document"] == "AWS-StartSSHSession"
 
 
@@ -213,8 +222,8 @@ def test_a_running_daemon_carries_it_through_its_warm_sessions(
 
 
 def test_a_tunnel_is_reached_by_its_name_with_the_host_key_of_its_target(
-    words, written, beside_daemon, environ
+    sshd, words, written, beside_daemon, environ
 ):
-    options = words(written("--config", beside_daemon), TARGET)
+    options = words(written("--config", beside_daemon), f"[{TARGET}]:{sshd.port}")
     argv = [find("ssh"), *options, f"{getpass.getuser()}@bastion", "echo by name"]
     assert run(*argv, env=environ) == "by name\n"

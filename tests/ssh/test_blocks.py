@@ -1,5 +1,7 @@
 """What ssh is told."""
 
+from pathlib import Path
+
 from ssmtunneld.ssh.blocks import HEADER, Door, render
 
 TARGET = "i-0123456789abcdef0"
@@ -39,3 +41,40 @@ def test_a_unix_socket_is_reached_through_the_proxy():
 def test_two_hosts_behind_one_target_have_two_aliases():
     assert Door("a", TARGET, "10.0.0.5", "").alias == f"10.0.0.5-via-{TARGET}"
     assert Door("a", "tag:a=b,tag:c=d e", "localhost", "").alias == "tag:a=b-tag:c=d-e"
+
+
+def test_another_port_of_the_same_target_has_another_host_key():
+    door = Door("a", TARGET, "localhost", "127.0.0.1:2223", 2022)
+    # As ssh itself calls what it reaches by `ssh -p 2022 i-...`.
+    assert door.alias == f"[{TARGET}]:2022"
+    assert Door("a", TARGET, "10.0.0.5", "", 2022).alias == (
+        f"[10.0.0.5-via-{TARGET}]:2022"
+    )
+
+
+def test_a_key_for_each_login_is_where_the_proxy_puts_it():
+    text = render(["s", "proxy"], [], Path("/home/me/state/ssh"))
+    assert (
+        text
+        == f"""{HEADER}
+Host i-*
+    ProxyCommand s proxy --instance-connect --user '%r' %h %p
+    IdentityFile /home/me/state/ssh/%r@%h/key
+    IdentitiesOnly yes
+
+Host mi-*
+    ProxyCommand s proxy %h %p
+"""
+    )
+
+
+def test_a_path_with_blanks_and_percent_signs_is_one_word():
+    text = render(["s", "proxy"], [], Path("/home/my 100%"))
+    assert '    IdentityFile "/home/my 100%%/%r@%h/key"\n' in text
+
+
+def test_a_tunnel_that_pushes_a_key_says_whose_and_which():
+    key = Path("/home/me/.ssh/work.pub")
+    door = Door("a", TARGET, "localhost", "127.0.0.1:1", user="ubuntu", key=key)
+    text = render(["s", "proxy"], [door])
+    assert "    User ubuntu\n    IdentityFile /home/me/.ssh/work\n" in text
