@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ssmtunneld.emulator.callers import Caller, asks_who, caller_of, who
 from ssmtunneld.emulator.documents import BUILT_IN, Document, ParameterRefused
 from ssmtunneld.emulator.faults import FaultPlan
 from ssmtunneld.emulator.registry import Registry
@@ -17,6 +18,7 @@ from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
 
 Body = dict[str, Any]
+Operation = Callable[[Body], Awaitable[Body]]
 
 _PREFIX: Final = "AmazonSSM."
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
@@ -27,6 +29,10 @@ _TARGET: Final = re.compile(
 _DOCUMENT_NAME: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")
 _DEFAULT_DOCUMENT: Final = "SSM-SessionManagerRunShell"
 _LARGEST_PAGE: Final = 200
+_MOST_FILTERS: Final = 6
+_LONGEST_FILTER: Final = 400
+# The service's model: one line, of 1 to 256 characters.
+_REASON: Final = re.compile(r".{1,256}")
 
 _MESSAGES: Final = {
     "AccessDeniedException": "User is not authorized to perform this operation",
@@ -85,8 +91,7 @@ class ControlPlane:
             name: Document.parse(name, content)
             for name, content in {**BUILT_IN, **settings.documents}.items()
         }
-        self._operations: Mapping[str, Callable[[Body], Awaitable[Body]]] = {
-            "StartSession": self._start_session,
+        self._operations: dict[str, Operation] = {
             "ResumeSession": self._resume_session,
             "TerminateSession": self._terminate_session,
             "DescribeSessions": self._describe_sessions,
@@ -94,12 +99,19 @@ class ControlPlane:
             "DescribeInstanceInformation": self._describe_instance_information,
         }
 
+    def offer(self, operations: Mapping[str, Operation]) -> None:
+        """Answer further calls, by their whole names in ``X-Amz-Target``."""
+        self._operations.update(operations)
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer one call; the aiohttp handler."""
         name = request.headers.get("X-Amz-Target", "").removeprefix(_PREFIX)
+        raw = await request.read()
+        caller = caller_of(request.headers, self._settings)
+        if not name and asks_who(raw):
+            return web.Response(text=who(caller), content_type="text/xml")
         try:
-            operation = self._operations.get(name, _unknown)
-            answer, status = await operation(_parse(await request.read())), 200
+            answer, status = await self._answer(name, _parse(raw), caller), 200
         except ApiError as error:
             answer = {"__type": error.code, "Message": error.message}
             status = error.status
@@ -108,8 +120,13 @@ class ControlPlane:
             body=json.dumps(answer).encode(), status=status, content_type=_CONTENT_TYPE
         )
 
-    async def _start_session(self, body: Body) -> Body:
-        request = self._check_start(body)
+    async def _answer(self, name: str, body: Body, caller: Caller) -> Body:
+        if name == "StartSession":
+            return await self._start_session(body, caller)
+        return await self._operations.get(name, _unknown)(body)
+
+    async def _start_session(self, body: Body, caller: Caller) -> Body:
+        request = self._check_start(body, caller)
         if self._plan.knobs.start_delay:
             await asyncio.sleep(self._plan.knobs.start_delay)
         empty = self._fail("start")
@@ -151,8 +168,8 @@ class ControlPlane:
             for session in self._registry
             if session.over is (state == "History")
         ]
-        for item in _list(body, "Filters"):
-            found = [entry for entry in found if _matches(entry, item)]
+        for key, value in _session_filters(body):
+            found = [entry for entry in found if _matches(entry, key, value)]
         found.reverse()  # the newest first
         return _page(found, body, "Sessions")
 
@@ -190,10 +207,12 @@ class ControlPlane:
             raise ApiError(_BY_STATUS.get(status, "ServiceException"), "", status)
         raise ApiError(_ALIASES.get(code, code))
 
-    def _check_start(self, body: Body) -> StartRequest:
+    def _check_start(self, body: Body, caller: Caller) -> StartRequest:
         target = _text(body, "Target", 1, 400)
         name = body.get("DocumentName", _DEFAULT_DOCUMENT)
         reason = _text(body, "Reason", 1, 256) if "Reason" in body else ""
+        if reason and not _REASON.fullmatch(reason):
+            raise ApiError("ValidationException", "Reason must be one line")
         if not isinstance(name, str) or not _DOCUMENT_NAME.fullmatch(name):
             raise ApiError("ValidationException", "DocumentName is malformed")
         document = self._documents.get(name)
@@ -205,7 +224,9 @@ class ControlPlane:
             raise ApiError("InvalidParameters", str(refused)) from None
         if not _TARGET.fullmatch(target):
             raise ApiError("TargetNotConnected", f"{target} is not connected.")
-        return StartRequest(target, name, properties, reason)
+        return StartRequest(
+            target, name, properties, reason, owner=caller.arn, caller=caller.name
+        )
 
     def _grant(self, session: Session, *, empty: bool) -> Body:
         url = f"{self._stream_url()}{session.id}?role=publish_subscribe"
@@ -222,11 +243,12 @@ class ControlPlane:
             "Status": session.status.value,
             "StartDate": session.started.timestamp(),
             "DocumentName": session.request.document,
-            "Owner": self._settings.owner,
-            "Reason": session.request.reason,
+            "Owner": session.request.owner or self._settings.owner,
             "Details": "",
             "AccessType": "Standard",
         }
+        if session.request.reason:
+            entry["Reason"] = session.request.reason
         if session.ended is not None:
             entry["EndDate"] = session.ended.timestamp()
         if self._settings.max_duration is not None:
@@ -295,25 +317,35 @@ def _all_text(values: Iterable[object]) -> bool:
     return all(isinstance(value, str) and value for value in values)
 
 
-def _matches(entry: Body, item: Body) -> bool:
-    value = item.get("value", "")
-    match item.get("key"):
-        case "Owner":
-            return bool(entry["Owner"] == value)
-        case "Target":
-            return bool(entry["Target"] == value)
-        case "Status":
-            return bool(entry["Status"] == value)
-        case "SessionId":
-            return bool(entry["SessionId"] == value)
-        case "AccessType":
-            return bool(entry["AccessType"] == value)
+_SESSION_KEYS: Final = frozenset(
+    {"Owner", "Target", "Status", "SessionId", "AccessType"}
+)
+_INVOKED_KEYS: Final = frozenset({"InvokedAfter", "InvokedBefore"})
+
+
+def _session_filters(body: Body) -> list[tuple[str, str]]:
+    filters = _list(body, "Filters")
+    if len(filters) > _MOST_FILTERS:
+        raise ApiError("ValidationException", f"more than {_MOST_FILTERS} filters")
+    found = []
+    for item in filters:
+        key, value = item.get("key"), _text(item, "value", 1, _LONGEST_FILTER)
+        if key not in _SESSION_KEYS | _INVOKED_KEYS:
+            raise ApiError("InvalidFilterKey", "the filter's key is unknown")
+        if key in _INVOKED_KEYS:
+            _moment(value)
+        found.append((key, value))
+    return found
+
+
+def _matches(entry: Body, key: str, value: str) -> bool:
+    match key:
         case "InvokedAfter":
             return bool(entry["StartDate"] >= _moment(value))
         case "InvokedBefore":
             return bool(entry["StartDate"] < _moment(value))
         case _:
-            raise ApiError("InvalidFilterKey", "the filter's key is unknown")
+            return bool(entry[key] == value)
 
 
 _NODE_KEYS: Final = {
@@ -350,11 +382,13 @@ def _moment(text: str) -> float:
 
 
 def _page(found: list[Body], body: Body, key: str) -> Body:
-    size = body.get("MaxResults") or _LARGEST_PAGE
+    size = body.get("MaxResults", _LARGEST_PAGE)
     token = body.get("NextToken") or "0"
-    if not isinstance(size, int) or not (isinstance(token, str) and token.isdecimal()):
-        raise ApiError("ValidationException", "MaxResults or NextToken is malformed")
-    start, end = int(token), int(token) + max(1, min(size, _LARGEST_PAGE))
+    if not isinstance(size, int) or not 1 <= size <= _LARGEST_PAGE:
+        raise ApiError("ValidationException", "MaxResults is malformed")
+    if not (isinstance(token, str) and re.fullmatch("[0-9]{1,9}", token)):
+        raise ApiError("InvalidNextToken", "NextToken is not one of ours")
+    start, end = int(token), int(token) + size
     answer: Body = {key: found[start:end]}
     if end < len(found):
         answer["NextToken"] = str(end)

@@ -15,6 +15,7 @@ from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.signature import SignatureRefused, verify_signature
+from ssmtunneld.emulator.versions import compare_versions
 from ssmtunneld.errors import RemoteProtocolError
 from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.payloads import OpenDataChannel
@@ -28,6 +29,8 @@ _READ_SIZE: Final = 8192
 """Bytes of one read: about 25 acknowledgements, or 7 full messages."""
 _POLICY: Final = 1008
 _UNSUPPORTED: Final = 1003
+_NEW_URL_SINCE: Final = "1.2.835.0"
+"""Official clients before this resume with their first URL for ever (protocol 1.6)."""
 _CLOSE_TIMEOUT: Final = 2.0
 """Seconds that a client has to answer our close frame."""
 
@@ -80,7 +83,7 @@ class Gateway:
             writer_limit=0,
         )
         await websocket.prepare(request)
-        if await self._opens(websocket, session):
+        if await self._opens(websocket, session, request):
             assert request.transport is not None
             link = ClientLink(websocket, request.transport, session, self._plan)
             await link.run()
@@ -101,20 +104,19 @@ class Gateway:
         if session is None or session.over:
             return None, 404
         # Byte for byte: a client that re-encodes its URL must be found out.
-        if query.split("&") != [
-            "role=publish_subscribe",
-            f"cell-number={session.cell_number}",
-        ]:
+        if _cell_number(query) not in (session.cell_number, session.first_cell_number):
             return None, 400
         return session, 0
 
-    async def _opens(self, websocket: web.WebSocketResponse, session: Session) -> bool:
+    async def _opens(
+        self, websocket: web.WebSocketResponse, session: Session, request: web.Request
+    ) -> bool:
         try:
             message = await websocket.receive(self._settings.opener_timeout)
             while message.type is WSMsgType.PING:
                 await websocket.pong(message.data)
                 message = await websocket.receive(self._settings.opener_timeout)
-            _check_opener(message, session)
+            _check_opener(message, session, _cell_number(request.raw_path))
         except (RemoteProtocolError, TimeoutError) as error:
             # The codes of the real service are not known (protocol 2.2).
             self._log.info("emulator.opener_refused", reason=str(error))
@@ -123,12 +125,23 @@ class Gateway:
         return True
 
 
-def _check_opener(message: WSMessage, session: Session) -> None:
+def _cell_number(url: str) -> str:
+    _, _, query = url.rpartition("?")
+    role, _, cell = query.partition("&cell-number=")
+    return cell if role == "role=publish_subscribe" else ""
+
+
+def _check_opener(message: WSMessage, session: Session, cell_number: str) -> None:
     if message.type is not WSMsgType.TEXT:
         raise RemoteProtocolError("the first message is not text")
     opener = OpenDataChannel.parse(message.data)
     if opener.token != session.token or session.over:
         raise RemoteProtocolError("the token is stale or wrong")
+    if (
+        cell_number != session.cell_number
+        and compare_versions(opener.client_version, _NEW_URL_SINCE) >= 0
+    ):
+        raise RemoteProtocolError("the cell number is stale")
     if len(opener.request_id) < 16:
         raise RemoteProtocolError("RequestId is too short")
 

@@ -7,11 +7,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from ssmtunneld.emulator.admin import Admin
+from ssmtunneld.emulator.admin import PATH, Admin
 from ssmtunneld.emulator.agent_port import is_loopback
 from ssmtunneld.emulator.control import ControlPlane
 from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
+from ssmtunneld.emulator.instance_connect import InstanceConnect
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
@@ -50,6 +51,8 @@ class Emulator:
         control = ControlPlane(
             self.sessions, self.settings, self.faults, self._stream_url, self._log
         )
+        keys = InstanceConnect(self.settings, f"{PATH}/keys")
+        control.offer(keys.operations)
         gateway = Gateway(self.sessions, self.settings, self.faults, self._log)
         application = web.Application(client_max_size=1024 * 1024)
         application.add_routes(
@@ -57,6 +60,7 @@ class Emulator:
                 web.post("/", control.serve),
                 web.get(PATH_PREFIX + "{id}", gateway.serve),
                 *self.admin.routes(),
+                *keys.routes(),
             ]
         )
         self._runner = web.AppRunner(
@@ -137,7 +141,8 @@ class Emulator:
             await self._runner.cleanup()
 
     def _stream_url(self) -> str:
-        return f"ws{self._secure}://{self._authority}{PATH_PREFIX}"
+        own = f"ws{self._secure}://{self._authority}"
+        return (self.settings.stream_endpoint or own) + PATH_PREFIX
 
     @property
     def _secure(self) -> str:

@@ -5,7 +5,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.emulator.agent import Agent
@@ -48,6 +48,10 @@ class StartRequest:
     document: str
     properties: Mapping[str, str]
     reason: str = ""
+    owner: str = ""
+    """The caller's ARN; empty for the emulator's own ``owner``."""
+    caller: str = ""
+    """What the id begins with; empty for the emulator's own ``caller``."""
 
 
 class Link(Protocol):
@@ -81,8 +85,11 @@ class Session:
         random: Random,
         log: EventLog,
     ) -> None:
-        tail = "".join(random.choices(_BASE36, k=26))
-        self.id = f"{settings.caller}-{tail}"
+        # Nobody's unless a seed was asked for: official clients make a socket of this
+        # name in /tmp, and one that was killed leaves it there for the next emulator.
+        source = random if plan.seed else SystemRandom()
+        tail = "".join(source.choices(_BASE36, k=26))
+        self.id = f"{request.caller or settings.caller}-{tail}"
         self.request = request
         self.started: datetime = settings.wall_clock()
         self.ended: datetime | None = None
@@ -114,6 +121,8 @@ class Session:
         )
         self._ids = message_ids(random)
         self.rotate()
+        self.first_cell_number = self.cell_number
+        """Which official clients before 1.2.835.0 keep (protocol 1.6)."""
 
     def rotate(self) -> None:
         """Make a new token and cell number; the old ones are stale from now on."""

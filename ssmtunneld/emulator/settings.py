@@ -60,6 +60,9 @@ class EmulatorSettings:
     """Listen on, and dial, addresses that are not loopback."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    stream_endpoint: str | None = None
+    """What StreamUrl begins with, such as ``wss://ssmmessages.eu-west-1.amazonaws.com``
+    for clients that come through a proxy; None is the emulator's own address."""
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
     """How long a websocket may take to send its first message."""
@@ -83,4 +86,7 @@ class EmulatorSettings:
     owner: str = "arn:aws:sts::123456789012:assumed-role/emulator/dev@example.com"
     caller: str = "dev@example.com"
     """What session ids begin with."""
+    identities: Mapping[str, str] = field(default_factory=dict)
+    """Other callers: their ARNs by access key. Whoever has another key, or none, is
+    ``owner``."""
     wall_clock: Callable[[], datetime] = _wall_clock

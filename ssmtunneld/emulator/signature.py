@@ -44,6 +44,7 @@ def verify_signature(
         raw_path: Path and query as they came.
         headers: The request's, looked up without regard to case.
         settings: The key; without a secret only form, service and date are checked.
+            Other identities have other keys, and the same secret.
 
     Raises:
         SignatureRefused: Something is missing or wrong.
@@ -57,7 +58,7 @@ def verify_signature(
         raise SignatureRefused("host and x-amz-date must be signed")
     if settings.secret_key is None:
         return
-    if claim.key != settings.access_key:
+    if claim.key not in {settings.access_key, *settings.identities}:
         raise SignatureRefused("the access key is unknown")
     expected = _sign(claim, stamp, raw_path, headers, settings.secret_key.reveal())
     if not hmac.compare_digest(expected, claim.signature):

@@ -383,15 +383,64 @@ async def test_sessions_are_filtered_and_paged_the_newest_first(emulate):
         {"State": "Active", "Filters": [{"key": "Colour", "value": "red"}]},
         {"State": "Active", "Filters": [{"key": "InvokedAfter", "value": "noon"}]},
         {"State": "Active", "Filters": "x"},
+        {"State": "Active", "Filters": [{"key": "Target", "value": ""}]},
+        {"State": "Active", "Filters": [{"key": "Target", "value": "x" * 401}]},
+        {"State": "Active", "Filters": [{"key": "Target", "value": "x"}] * 7},
         {"State": "Active", "NextToken": "x"},
         {"State": "Active", "MaxResults": "x"},
+        {"State": "Active", "MaxResults": 0},
+        {"State": "Active", "MaxResults": 201},
     ],
 )
 async def test_describe_sessions_checks_what_it_is_given(emulate, body):
     emulator = await emulate()
-    await start(emulator.endpoint_url, 80)
     error = await refusal(emulator.endpoint_url, "DescribeSessions", **body)
     assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"Filters": [{"key": "Colour", "value": "red"}]}, "InvalidFilterKey"),
+        ({"NextToken": "somebody else's"}, "InvalidNextToken"),
+    ],
+)
+async def test_describe_sessions_has_errors_of_its_own(emulate, body, code):
+    emulator = await emulate()
+    error = await refusal(
+        emulator.endpoint_url, "DescribeSessions", State="Active", **body
+    )
+    assert error.code == code
+
+
+async def test_a_reason_is_kept_whole_and_is_one_line(emulate):
+    emulator = await emulate()
+    url = emulator.endpoint_url
+    reason = "ü" * 250 + " [a/b]"
+    request = {"Target": INSTANCE, "DocumentName": FORWARDING}
+    await call(url, "StartSession", **request, Reason=reason)
+    error = await refusal(url, "StartSession", **request, Reason="two\nlines")
+    assert error.code == "ValidationException"
+    (session,) = (await described(url))["Sessions"]
+    assert session["Reason"] == reason
+    assert "OutputUrl" not in session
+
+
+async def test_past_sessions_have_an_end_and_are_filtered_and_paged_as_well(emulate):
+    emulator = await emulate()
+    url = emulator.endpoint_url
+    ids = [(await start(url, 80))["SessionId"] for _ in range(3)]
+    for session_id in ids[:2]:
+        emulator.close_session(session_id)
+    await eventually(lambda: all(emulator.sessions.get(i).ended for i in ids[:2]))
+    first = await described(url, state="History", MaxResults=1)
+    rest = await described(url, state="History", NextToken=first["NextToken"])
+    past = first["Sessions"] + rest["Sessions"]
+    assert [s["SessionId"] for s in past] == ids[1::-1]
+    assert all(s["EndDate"] >= s["StartDate"] for s in past)
+    assert {s["Status"] for s in past} == {"Terminated"}
+    one = await described(url, ("SessionId", ids[0]), state="History")
+    assert [s["SessionId"] for s in one["Sessions"]] == ids[:1]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]"])

@@ -45,13 +45,14 @@ async def refused(grant, headers=None):
     return caught.value.response.status_code
 
 
-def opener(token, request_id=None):
+def opener(token, request_id=None, **version):
     return json.dumps(
         {
             "MessageSchemaVersion": "1.0",
             "RequestId": request_id or str(uuid.uuid4()),
             "TokenValue": token,
             "ClientId": "c",
+            **version,
         }
     )
 
@@ -163,18 +164,39 @@ async def test_the_url_must_come_back_byte_for_byte(emulate, old, new):
     assert await refused({"StreamUrl": head + query + tail.replace(old, new)}) == 400
 
 
+async def _resumed(emulator, grant):
+    session = grant["SessionId"]
+    new = await call(emulator.endpoint_url, "ResumeSession", SessionId=session)
+    assert new["TokenValue"] != grant["TokenValue"]
+    assert new["StreamUrl"] != grant["StreamUrl"]
+    return new
+
+
 async def test_resume_rotates_token_and_cell_and_the_old_ones_are_stale(emulate):
     emulator = await emulate()
     old = await start(emulator.endpoint_url, 80)
-    new = await call(emulator.endpoint_url, "ResumeSession", SessionId=old["SessionId"])
-    assert new["TokenValue"] != old["TokenValue"]
-    assert new["StreamUrl"] != old["StreamUrl"]
-    assert await refused(old) == 400
+    middle = await _resumed(emulator, old)
+    new = await _resumed(emulator, middle)
+    assert await refused(middle) == 400
+    modern = opener(new["TokenValue"], ClientVersion="1.2.835.0")
+    assert await opened(old, modern) == (1008, "the cell number is stale")
     mixed = {"StreamUrl": new["StreamUrl"]}
     assert (await opened(mixed, opener(old["TokenValue"])))[0] == 1008
     client = Client(new)
     async with client.on_link():
         await client.until_ready()
+
+
+@pytest.mark.parametrize("version", [{}, {"ClientVersion": "1.2.764.0"}])
+async def test_official_clients_before_1_2_835_may_keep_their_first_url(
+    emulate, version
+):
+    emulator = await emulate()
+    old = await start(emulator.endpoint_url, 80)
+    new = await _resumed(emulator, await _resumed(emulator, old))
+    async with connect(old["StreamUrl"], compression=None) as link:
+        await link.send(opener(new["TokenValue"], **version))
+        assert await link.recv(), "the handshake of the agent"
 
 
 async def test_a_token_may_be_used_again_until_it_is_rotated(emulate):

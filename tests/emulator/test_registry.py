@@ -41,6 +41,11 @@ async def test_a_seed_repeats_ids_but_not_between_sessions(emulate):
     assert ids[0][0] != ids[0][1]
 
 
+async def test_without_a_seed_no_two_emulators_have_the_same_ids(emulate):
+    grants = [await start((await emulate()).endpoint_url, 80) for _ in range(2)]
+    assert grants[0]["SessionId"] != grants[1]["SessionId"]
+
+
 async def test_targets_are_listed_once(emulate):
     emulator = await emulate()
     for _ in range(2):

@@ -68,6 +68,14 @@ async def test_tls_covers_api_and_websocket(emulate, certificate):
     assert emulator._stream_url().startswith("wss://127.0.0.1:")
 
 
+async def test_sessions_may_have_the_public_name_of_the_data_channel(emulate):
+    name = "wss://ssmmessages.eu-west-1.amazonaws.com"
+    emulator = await emulate(stream_endpoint=name)
+    grant = await start(emulator.endpoint_url, 80)
+    begin = f"{name}/v1/data-channel/{grant['SessionId']}?role=publish_subscribe&"
+    assert grant["StreamUrl"].startswith(begin)
+
+
 async def test_a_taken_port_is_named():
     async with Emulator() as emulator:
         port = int(emulator.endpoint_url.rpartition(":")[2])

@@ -1,0 +1,210 @@
+"""Whom to ask for sessions, and what they say: one question for each identity."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ssmtunneld.aws.client import Account
+from ssmtunneld.aws.control import Identity
+from ssmtunneld.aws.sessions import Ledger, Query
+from ssmtunneld.backend import identity_of
+from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.neighbours import running
+from ssmtunneld.cli.options import load
+from ssmtunneld.cli.session_list import Found
+from ssmtunneld.cli.session_origin import is_of, mapping_in
+from ssmtunneld.config import find_config
+from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.errors import AwsError, ConfigError
+from ssmtunneld.instance import instance_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from ssmtunneld.aws.control import ActiveSession
+    from ssmtunneld.aws.sessions import Entry
+    from ssmtunneld.config import Config
+
+_THREADS: Final = 8
+"""Identities that are asked at the same time."""
+
+Inquiries = dict[Identity, dict[str | None, list[str]]]
+"""The tunnels of each identity, by the target that they name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sessions are listed.
+
+    Attributes:
+        past: Those that have ended, instead of those that live.
+        all_owners: Everybody's.
+        limit: At most so many.
+    """
+
+    past: bool
+    all_owners: bool
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose sessions, and where: a configuration's, or one identity's.
+
+    Attributes:
+        config: The configuration; None for the identity below.
+        profile: A profile; None is the environment's.
+        region: Where; None is the environment's.
+    """
+
+    config: Config | None
+    profile: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config_path: Path | None,
+        profile: str | None,
+        region: str | None,
+        names: Sequence[str] = (),
+    ) -> Place:
+        """Return the place that the options of a command mean.
+
+        Raises:
+            ConfigError: A configuration is needed and cannot be used.
+            click.UsageError: The options contradict each other.
+        """
+        if not (profile or region):
+            return cls(_config(config_path, needed=bool(names)))
+        if names:
+            raise click.UsageError(
+                "tunnels have their identities from the configuration: "
+                "--profile and --region do not go with names"
+            )
+        return cls(None, profile, region)
+
+    def inquiries(self, names: Sequence[str] = ()) -> Inquiries:
+        """Return whom to ask, and about which targets: about all without ``names``.
+
+        Raises:
+            CommandError: There is no tunnel of such a name.
+        """
+        config = self.config
+        if config is None:
+            return {Identity(profile=self.profile, region=self.region): {None: []}}
+        found: Inquiries = {}
+        for tunnel in [tunnel_named(config, name) for name in names] or config.tunnels:
+            targets = found.setdefault(identity_of(tunnel), {})
+            # What is looked up may be another instance by now.
+            parsed = parse_target(tunnel.target) if names else None
+            target = parsed.id if isinstance(parsed, FixedTarget) else None
+            targets.setdefault(target, []).append(tunnel.name)
+        return found
+
+    def keeper(
+        self, names: Sequence[str], *, anybodys: bool
+    ) -> Callable[[ActiveSession], bool]:
+        """Return what says whether a session is one of these tunnels'.
+
+        Args:
+            names: The tunnels.
+            anybodys: Whether tunnels of these names count on other machines too, and
+                of other users and configurations.
+        """
+        assert self.config is not None, "tunnels have a configuration"
+        if anybodys:
+            return lambda session: mapping_in(session.reason) in names
+        instance = instance_name(self.config.source)
+        return lambda session: any(is_of(session.reason, instance, n) for n in names)
+
+
+def open_ledger(identity: Identity, stack: ExitStack) -> Ledger:
+    """Return the ledger of ``identity``; ``stack`` closes it."""
+    ledger = Ledger(Account(identity), time.sleep)
+    stack.callback(ledger.close)
+    return ledger
+
+
+def ask_all(
+    place: Place, names: Sequence[str], wanted: Wanted
+) -> tuple[list[Found], list[AwsError]]:
+    """Return what each identity was told, and why others were told nothing.
+
+    Raises:
+        CommandError: There is no tunnel of such a name.
+    """
+
+    def ask(
+        identity: Identity, targets: Mapping[str | None, list[str]]
+    ) -> Found | AwsError:
+        keepers = {
+            target: place.keeper(its_names, anybodys=wanted.all_owners)
+            if names
+            else _keep_all
+            for target, its_names in targets.items()
+        }
+        with ExitStack() as stack:
+            try:
+                return _ask(open_ledger(identity, stack), keepers, wanted)
+            except AwsError as error:
+                return error
+
+    inquiries = place.inquiries(names)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="ask") as threads:
+        told = list(threads.map(ask, inquiries.keys(), inquiries.values()))
+    failures = [each for each in told if isinstance(each, AwsError)]
+    return [each for each in told if isinstance(each, Found)], failures
+
+
+def held_by_daemons(config_path: Path | None) -> dict[str, str] | None:
+    """Return tunnels by the ids of sessions that daemons hold; None without daemons."""
+    documents = running(config_path)
+    if not documents:
+        return None
+    return {
+        str(session["session_id"]): str(mapping["name"])
+        for document in documents
+        for mapping in document.get("mappings", ())
+        for session in mapping.get("sessions", ())
+        if session.get("session_id")
+    }
+
+
+def _config(config_path: Path | None, *, needed: bool) -> Config | None:
+    """Return the configuration; None if none is named, needed or there."""
+    try:
+        source = find_config(config_path, os.environ)
+    except ConfigError:
+        if needed:
+            raise
+        return None
+    return load(source)
+
+
+def _keep_all(_session: ActiveSession) -> bool:
+    return True
+
+
+def _ask(
+    ledger: Ledger,
+    keepers: Mapping[str | None, Callable[[ActiveSession], bool]],
+    wanted: Wanted,
+) -> Found:
+    owner = None if wanted.all_owners else ledger.caller() or None
+    entries: list[Entry] = []
+    more = False
+    for target, keep in keepers.items():
+        query = Query(wanted.limit, past=wanted.past, owner=owner, target=target)
+        some, rest = ledger.search(query, keep)
+        entries += some
+        more = more or rest
+    return Found(entries, more, ledger.region, owner)
