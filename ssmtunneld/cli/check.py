@@ -1,19 +1,147 @@
 """``ssmtunneld check``."""
 
-from pathlib import Path
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssmtunneld.cli.options import config_option, load
+from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.exits import EXIT_FAILED, EXIT_USAGE
+from ssmtunneld.cli.options import config_option, load, names_argument, timeout_option
+from ssmtunneld.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ssmtunneld.config import Config, Tunnel
+    from ssmtunneld.doctor.rounds import Outcome
 
 
 @click.command()
+@names_argument
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Also try the tunnels, as doctor does; one line for each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@timeout_option("60s", "With --live, the time for all tunnels together")
 @config_option
-def check(config_path: Path | None) -> None:
-    """Check a configuration file and list its tunnels; exit with 2 if it is wrong."""
-    config = load(config_path)
-    click.echo(f"{config.source}: {len(config.tunnels)} tunnels")
-    for tunnel in config.tunnels:
-        listen = ", ".join(map(str, tunnel.listen))
-        way = f"{listen} -> {tunnel.target} -> {tunnel.destination}"
-        click.echo(f"  {tunnel.name}: {way}")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    config_path: Path | None,
+    timeout: float,
+    *,
+    live: bool,
+    as_json: bool,
+) -> None:
+    """Check a configuration file and list its tunnels; exit with 2 if it is wrong.
+
+    With NAMEs, only these tunnels. With --live, each of them is tried from the
+    credentials to its destination, a few at a time, and the exit code is 1 if one is
+    broken; the daemon need not run. A session is started and terminated for each.
+    """
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        _print_document({"ok": False, "problems": error.problems, "tunnels": {}})
+        ctx.exit(EXIT_USAGE)
+    chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
+    if not as_json:
+        click.echo(f"{config.source}: {len(chosen)} tunnels")
+    if live:
+        ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
+    if as_json:
+        _print_document(_document(config, {t.name: _way(t) for t in chosen}))
+        return
+    for tunnel in chosen:
+        way = _way(tunnel)
+        listen = ", ".join(way["listen"])
+        click.echo(
+            f"  {tunnel.name}: {listen} -> {way['target']} -> {tunnel.destination}"
+        )
+
+
+def _try_all(
+    config: Config, tunnels: Sequence[Tunnel], timeout: float, *, as_json: bool
+) -> int:
+    """Walk along ``tunnels``, print what comes of it, and return the exit code."""
+    from ssmtunneld.cli.walking import new_world, run
+    from ssmtunneld.doctor.rounds import examine_all
+
+    world = new_world()
+    found: dict[str, Outcome] = {}
+    tell = _in_order([tunnel.name for tunnel in tunnels], found, silent=as_json)
+
+    async def rounds() -> None:
+        await examine_all(tunnels, world, tell, timeout=timeout)
+        if as_json:  # before threads that still wait for the network are waited for
+            results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
+            _print_document(_document(config, results))
+
+    run(rounds())
+    return EXIT_FAILED if any(o.broken for o in found.values()) else 0
+
+
+def _in_order(
+    names: Sequence[str], found: dict[str, Outcome], *, silent: bool
+) -> Callable[[Outcome], None]:
+    """Return what keeps outcomes, and prints each once those before it are known."""
+    waiting = list(names)
+
+    def tell(outcome: Outcome) -> None:
+        found[outcome.tunnel] = outcome
+        while not silent and waiting and waiting[0] in found:
+            _print(found[waiting.pop(0)])
+
+    return tell
+
+
+def _print(outcome: Outcome) -> None:
+    from ssmtunneld.cli.walking import say
+
+    verdict, words = "ok", [finding.told for finding in outcome.warnings]
+    if outcome.broken is not None:
+        verdict, words = "fail", [outcome.broken.told]
+    elif words:
+        verdict = "warn"
+    tail = f": {'; '.join(words)}" if words else ""
+    say(verdict, f"{outcome.tunnel}{tail}")
+
+
+def _way(tunnel: Tunnel) -> dict[str, Any]:
+    return {
+        "listen": [str(address) for address in tunnel.listen],
+        "target": str(tunnel.target),
+        "destination": tunnel.destination,
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "ok": outcome.broken is None,
+        "broken": asdict(outcome.broken) if outcome.broken else None,
+        "warnings": [asdict(finding) for finding in outcome.warnings],
+    }
+
+
+def _document(config: Config, tunnels: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "ok": all(tunnel.get("ok", True) for tunnel in tunnels.values()),
+        "config": str(config.source),
+        "problems": [],
+        "tunnels": tunnels,
+    }
+
+
+def _print_document(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2))

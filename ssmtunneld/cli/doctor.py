@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_FAILED
 from ssmtunneld.cli.options import config_option, load, names_argument
+from ssmtunneld.cli.walking import new_world, run, say
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
     from ssmtunneld.config import Tunnel
     from ssmtunneld.doctor.report import Finding
-
-_COLOURS: Final = {"ok": "green", "fail": "red", "skip": "yellow"}
 
 
 @click.command()
@@ -46,34 +42,32 @@ def doctor(
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
-    from ssmtunneld.ops import logs
 
-    def say(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         if not as_json:
             _print(finding)
 
     try:
         config = load(config_path)
     except ConfigError as error:
-        broken = Finding("config", Verdict.FAIL, "; ".join(error.problems))
-        say(broken)
+        said = "; ".join(error.problems)
+        broken = Finding("config", Verdict.FAIL, said, "correct the file")
+        report(broken)
         _finish(ctx, [broken], {}, well=False, as_json=as_json)
     chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
-    logs.configure("error", "auto")
     parsed = Finding("config", Verdict.OK, f"{config.source}, {len(chosen)} tunnels")
-    say(parsed)
-    found, well = _examine(chosen, say, heading=not as_json)
+    report(parsed)
+    found, well = _examine(chosen, report, heading=not as_json)
     _finish(ctx, [parsed], found, well=well, as_json=as_json)
 
 
 def _examine(
-    tunnels: Sequence[Tunnel], say: Callable[[Finding], None], *, heading: bool
+    tunnels: Sequence[Tunnel], report: Callable[[Finding], None], *, heading: bool
 ) -> tuple[dict[str, list[Finding]], bool]:
     """Return what was found of each tunnel, and whether all are well."""
-    from ssmtunneld.doctor.walk import World, examine
-    from ssmtunneld.log import get_log
+    from ssmtunneld.doctor.walk import examine
 
-    world = World(wall_clock=lambda: time.time_ns() / 1e9, log=get_log())
+    world = new_world()
     found: dict[str, list[Finding]] = {}
     well = True
     for tunnel in tunnels:
@@ -83,9 +77,9 @@ def _examine(
 
         def tell(finding: Finding, kept: list[Finding] = findings) -> None:
             kept.append(finding)
-            say(finding)
+            report(finding)
 
-        well = asyncio.run(examine(tunnel, world, tell)) and well
+        well = run(examine(tunnel, world, tell)) and well
     return found, well
 
 
@@ -111,11 +105,4 @@ def _finish(
 
 
 def _print(finding: Finding) -> None:
-    mark = click.style(f"[{finding.verdict}]", fg=_COLOURS[finding.verdict])
-    # Padded by hand: the colour's bytes would count.
-    space = " " * (6 - len(finding.verdict))
-    # None: in colour on a terminal only.
-    color = False if os.environ.get("NO_COLOR") else None
-    click.echo(f"  {mark}{space}{finding.hop}: {finding.text}", color=color)
-    if finding.cure:
-        click.echo(f"          cure: {finding.cure}")
+    say(finding.verdict, f"{finding.hop}: {finding.text}", finding.cure)

@@ -37,7 +37,7 @@ _SH: Final = "sh"
 @click.option(
     "--token",
     is_flag=True,
-    help="Add an IAM token as the password; it is valid for 15 minutes.",
+    help="Add a password by IAM, valid for 15 minutes, and for Redshift its user.",
 )
 @config_option
 def env(
@@ -60,11 +60,15 @@ def env(
             code=EXIT_USAGE,
         )
     kind = kind or kind_of(tunnel)
-    found = variables(kind, tunnel, local_end(tunnel, config.source))
+    password: dict[str, str] = {}
+    local = local_end(tunnel, config.source)
     if token:
-        from ssmtunneld.cli.db_token import token_for
+        from ssmtunneld.cli.db_token import login_for
 
         if kind not in TOKEN_VARIABLES:
-            raise CommandError(f"{kind} takes no token of RDS", code=EXIT_USAGE)
-        found[TOKEN_VARIABLES[kind]] = token_for(tunnel, None).reveal()
+            raise CommandError(f"{kind} takes no password by IAM", code=EXIT_USAGE)
+        login = login_for(tunnel, None)
+        password[TOKEN_VARIABLES[kind]] = login.password.reveal()
+        tunnel = tunnel.model_copy(update={"db_user": login.user})
+    found = variables(kind, tunnel, local) | password
     click.echo(FORMATS[style](found))

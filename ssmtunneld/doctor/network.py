@@ -6,7 +6,6 @@ threads. Nothing of ours is sent but a bare GET: no credentials, no token.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import socket
 import ssl
@@ -14,18 +13,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import SplitResult, urlsplit
 
 from typing_extensions import override
 
 from ssmtunneld.aws.endpoints import data_host, is_loopback_host
+from ssmtunneld.aws.proxies import proxy_for
 from ssmtunneld.doctor.report import Broken, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ssmtunneld.aws.client import Place
+    from ssmtunneld.aws.proxies import Proxy
 
 TIMEOUT: Final = 10.0
 """Seconds for one connection, TLS included."""
@@ -48,8 +48,8 @@ class Endpoint:
     host: str
     port: int
     encrypted: bool
-    proxy: SplitResult | None
-    """What stands between, according to the environment."""
+    proxy: Proxy | None
+    """What stands between, according to configuration and environment."""
 
     @property
     def reachable(self) -> bool:
@@ -62,14 +62,30 @@ class Endpoint:
         return f"{host}:{self.port}"
 
 
-def endpoints(place: Place, *, fips: bool, dual_stack: bool) -> tuple[Endpoint, ...]:
-    """Return where the API and the data channel are, as far as is known beforehand."""
+def endpoints(
+    place: Place, *, fips: bool, dual_stack: bool, proxy: str | None = None
+) -> tuple[Endpoint, ...]:
+    """Return where the API and the data channel are, as far as is known beforehand.
+
+    Args:
+        place: Where the identity's sessions live.
+        fips: Whether FIPS endpoints are asked for.
+        dual_stack: Whether those are that have IPv6 addresses.
+        proxy: What the configuration says of proxies.
+
+    Raises:
+        Broken: What is configured as a proxy is none.
+    """
     data = place.ssmmessages_endpoint
     if data is None and is_loopback_host(urlsplit(place.ssm_endpoint).hostname or ""):
-        return (_endpoint("ssm", place.ssm_endpoint),)  # an emulator is both
+        # An emulator is both.
+        return (_endpoint("ssm", place.ssm_endpoint, proxy),)
     if data is None:
         data = f"wss://{data_host(place.region, fips=fips, dual_stack=dual_stack)}"
-    return _endpoint("ssm", place.ssm_endpoint), _endpoint("ssmmessages", data)
+    return (
+        _endpoint("ssm", place.ssm_endpoint, proxy),
+        _endpoint("ssmmessages", data, proxy),
+    )
 
 
 def check_proxies(found: Sequence[Endpoint]) -> str:
@@ -84,14 +100,13 @@ def check_proxies(found: Sequence[Endpoint]) -> str:
         if proxy is None:
             lines.append(f"none for {endpoint.service}")
             continue
-        name = f"{proxy.scheme}://{proxy.hostname}:{_port(proxy)}"
         if endpoint.reachable:
             try:
                 _open(endpoint).close()
             except OSError as error:
-                text = f"{name} does not lead to {endpoint}: {_words(error)}"
+                text = f"{proxy} does not lead to {endpoint}: {_words(error)}"
                 raise Broken(text, _CHECK_PROXY) from None
-        lines.append(f"{name} for {endpoint.service}")
+        lines.append(f"{proxy} for {endpoint.service}")
     return ", ".join(lines)
 
 
@@ -200,23 +215,18 @@ def check_clock(
     return f"{abs(skew)} s {way} AWS's" if abs(skew) > 2 else "as AWS's"
 
 
-def _endpoint(service: str, url: str) -> Endpoint:
+def _endpoint(service: str, url: str, chosen: str | None) -> Endpoint:
     parts = urlsplit(url)
-    host = parts.hostname or ""
     encrypted = parts.scheme in {"https", "wss"}
-    proxy = None
-    if not is_loopback_host(host) and not proxy_bypass(host):
-        address = getproxies().get("https" if encrypted else "http")
-        proxy = (
-            urlsplit(address if "://" in address else f"http://{address}")
-            if (address)
-            else None
-        )
-    return Endpoint(service, host, _port(parts), encrypted, proxy)
+    try:
+        proxy = proxy_for(url, chosen)
+    except ValueError as error:
+        raise Broken(str(error), _CHECK_PROXY, "proxy") from None
+    return Endpoint(service, parts.hostname or "", _port(parts), encrypted, proxy)
 
 
 def _port(parts: SplitResult) -> int:
-    return parts.port or _PORTS.get(parts.scheme, 1080)
+    return parts.port or _PORTS[parts.scheme]
 
 
 def _each_direct(
@@ -236,20 +246,11 @@ def _open(endpoint: Endpoint) -> socket.socket:
         return socket.create_connection(address, TIMEOUT)
     if not endpoint.reachable:
         raise OSError(f"through a proxy of {proxy.scheme}, which is not looked at")
-    connection = http.client.HTTPConnection(
-        proxy.hostname or "", _port(proxy), timeout=TIMEOUT
-    )
-    connection.set_tunnel(endpoint.host, endpoint.port, _authorization(proxy))
+    connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=TIMEOUT)
+    connection.set_tunnel(endpoint.host, endpoint.port, proxy.headers)
     connection.connect()
     opened: socket.socket = connection.sock
     return opened
-
-
-def _authorization(proxy: SplitResult) -> dict[str, str]:
-    if proxy.username is None:
-        return {}
-    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
 
 
 def _read_trust(context: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

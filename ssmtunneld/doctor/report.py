@@ -22,6 +22,7 @@ HOPS: Final = (
     "handshake",
     "destination",
     "round trip",
+    "throughput",
 )
 """The hops of a tunnel, in the order in which they are looked at."""
 
@@ -30,6 +31,8 @@ class Verdict(StrEnum):
     """How a hop is."""
 
     OK = "ok"
+    WARN = "warn"
+    """It works, but worse than it should."""
     FAIL = "fail"
     SKIP = "skip"
     """It was not looked at, or could not be; that alone says nothing bad."""
@@ -46,6 +49,11 @@ class Finding:
     """What was found, or why nothing was looked for."""
     cure: str = ""
     """What to do about it; empty if nothing is to be done."""
+
+    @property
+    def told(self) -> str:
+        """Hop, finding and cure, in one line."""
+        return f"{self.hop}: {self.text}{f'; {self.cure}' if self.cure else ''}"
 
 
 class Broken(Exception):
@@ -67,6 +75,20 @@ class Broken(Exception):
     def by(cls, error: AwsError, hop: str = "") -> "Broken":
         """Return what a refusal of the service means."""
         return cls(" ".join(str(error).split()), error.advice, hop)
+
+
+class Doubtful(Exception):
+    """A hop works badly; the way goes on.
+
+    Args:
+        text: What was found.
+        cure: What to do about it.
+    """
+
+    def __init__(self, text: str, cure: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.cure = cure
 
 
 class Skipped(Exception):

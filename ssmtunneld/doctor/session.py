@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ssmtunneld.config.probes import Probe
-from ssmtunneld.doctor.report import Broken, Skipped
+from ssmtunneld.doctor.filling import FillingPort
+from ssmtunneld.doctor.report import Broken, Doubtful, Skipped
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import LinkError, SessionError, StreamError, TunnelError
 from ssmtunneld.ops.dialogue import converse
 from ssmtunneld.protocol.channel import DataChannel
+from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
 from ssmtunneld.transport.websocket import Liveness
@@ -27,7 +30,21 @@ if TYPE_CHECKING:
     from ssmtunneld.protocol.handshake import Terms
     from ssmtunneld.transport.link import Link
 
+THROUGHPUT_MESSAGES: Final = 128
+"""Of 1024 bytes: as much as takes an agent at its own pace 0.14 s, and a network that
+is just good enough 1.3 s."""
+
+_ROUND_TRIPS: Final = 3
+_SILENT: Final = "the agent acknowledged nothing within {:g} s"
 _RESTART_AGENT: Final = "restart or update the SSM agent of the target"
+_COME_CLOSER: Final = (
+    "use a target in a region that is nearer, or look for what slows the network down "
+    "between here, the region and the target: VPN, proxy, Wi-Fi"
+)
+_CHECK_NETWORK: Final = (
+    "look for what loses or delays packets: VPN and its MTU, proxy, Wi-Fi, a target "
+    "whose processor is busy"
+)
 _CHECK_DESTINATION: Final = (
     "check that the destination is up and reachable from the target: its security "
     "group, its port, its name there"
@@ -39,6 +56,7 @@ async def upgrade(
     grant: Grant,
     tls: Callable[[], ssl.SSLContext],
     log: EventLog,
+    proxy: str | None = None,
 ) -> Link:
     """Return an open websocket for ``grant``.
 
@@ -48,7 +66,8 @@ async def upgrade(
         Broken: There is none; says why.
     """
     try:
-        return await Connector(control, Liveness(), tls, log).connect(grant)
+        connector = Connector(control, Liveness(), tls, log, proxy)
+        return await connector.connect(grant)
     except TunnelError as error:
         advice = error.advice or (
             "check that websockets to this host get through, and any proxy between"
@@ -73,7 +92,7 @@ class Line:
         self._driver = Driver(self._channel, self._opened)
         self._changed = asyncio.Event()
         self._terms: Terms | None = None
-        self._port: MuxPort | SinglePort | None = None
+        self._port: FillingPort | SinglePort | None = None
         self._failure: TunnelError | None = None
 
     async def run(self, link: Link, grant: Grant) -> None:
@@ -131,21 +150,85 @@ class Line:
             raise Broken(reason, _CHECK_DESTINATION)
         return f"it answers ({probe})"
 
-    def measure(self) -> str:
-        """Return the time to the agent and back.
+    async def time_round_trip(self, patience: float, slow: float) -> str:
+        """Return the time that a message takes to the agent and back, smoothed.
+
+        Cancelling is safe.
+
+        Args:
+            patience: Seconds to wait for an answer.
+            slow: Seconds from which on it is too long for comfort.
 
         Raises:
-            Skipped: Nothing was acknowledged yet.
+            Broken: The agent does not acknowledge what it is sent.
+            Doubtful: It takes too long.
+            Skipped: Nothing can be measured with an old agent.
         """
+        if isinstance(self._port, FillingPort):
+            try:
+                async with asyncio.timeout(patience):
+                    for _ in range(_ROUND_TRIPS):
+                        await self._fill(self._port, 1)
+            except TimeoutError:
+                raise Broken(_SILENT.format(patience), _RESTART_AGENT) from None
         rtt = self._channel.statistics().rtt
         if rtt is None:
-            raise Skipped("nothing was measured")
-        return f"{rtt * 1000:.0f} ms to the agent and back"
+            raise Skipped("nothing was sent yet that an agent as old as this answers")
+        text = f"{rtt * 1000:.0f} ms to the agent and back"
+        if rtt > slow:
+            raise Doubtful(text, _COME_CLOSER)
+        return text
 
-    def _opened(self, terms: Terms) -> MuxPort | SinglePort:
+    async def measure_throughput(self, patience: float, slow: float) -> str:
+        """Return how fast the agent takes what has no destination.
+
+        Cancelling is safe. The other way it cannot be measured: nobody sends.
+
+        Args:
+            patience: Seconds for all of it.
+            slow: Bytes a second below which something is wrong.
+
+        Raises:
+            Broken: The session ended meanwhile, or the agent acknowledges nothing.
+            Doubtful: It is slower than that.
+            Skipped: Nothing can be measured with an old agent.
+        """
+        if not isinstance(self._port, FillingPort):
+            raise Skipped("an agent as old as this takes nothing but the connection's")
+        loop = asyncio.get_running_loop()
+        before, began = self._channel.statistics(), loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._fill(self._port, THROUGHPUT_MESSAGES)
+        after, took = self._channel.statistics(), loop.time() - began
+        if after.acknowledged == before.acknowledged:
+            raise Broken(_SILENT.format(patience), _RESTART_AGENT)
+        arrived = (after.acknowledged - before.acknowledged) * MAX_PAYLOAD
+        rate = arrived / max(took, 1e-9)
+        again = after.retransmitted - before.retransmitted
+        text = f"{rate / 1000:.0f} kB/s to the agent"
+        if again:
+            text += f", {again} of {THROUGHPUT_MESSAGES} messages sent more than once"
+        if rate < slow:
+            raise Doubtful(text, _CHECK_NETWORK)
+        return text
+
+    async def _fill(self, port: FillingPort, messages: int) -> None:
+        """Send so many messages that mean nothing, and wait for their acknowledgement.
+
+        Raises:
+            Broken: The session or its link has ended.
+        """
+        port.fill(messages)
+        while port.left or self._channel.statistics().unacked:
+            if self._failure is not None:
+                raise Broken(str(self._failure), self._failure.advice or _CHECK_NETWORK)
+            await port.turn()
+
+    def _opened(self, terms: Terms) -> FillingPort | SinglePort:
         self._terms = terms
         self._port = (
-            MuxPort(self._driver, Buffers())
+            FillingPort(self._driver, Buffers())
             if terms.mux
             else SinglePort(self._driver, Buffers(), lambda: None, ends_with=False)
         )

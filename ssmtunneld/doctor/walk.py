@@ -12,13 +12,21 @@ from urllib.parse import urlsplit
 
 from ssmtunneld.aws.control import Control, Grant, SessionRequest
 from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.aws.network import tls_context
 from ssmtunneld.aws.resolver import Resolver
 from ssmtunneld.aws.ssm import SsmControl
-from ssmtunneld.backend import default_reason, identity_of
+from ssmtunneld.backend import identity_of, reason_of
 from ssmtunneld.config.model import REMOTE_HOST_DOCUMENT
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.doctor import network, session
-from ssmtunneld.doctor.report import HOPS, Broken, Finding, Skipped, Verdict
+from ssmtunneld.doctor.report import (
+    HOPS,
+    Broken,
+    Doubtful,
+    Finding,
+    Skipped,
+    Verdict,
+)
 from ssmtunneld.errors import (
     AccessDenied,
     AwsError,
@@ -28,7 +36,6 @@ from ssmtunneld.errors import (
     Throttled,
     TunnelError,
 )
-from ssmtunneld.shared import TlsContexts
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +47,10 @@ if TYPE_CHECKING:
 
 REMOTE_HOST_SINCE: Final = (3, 1, 1374, 0)
 """The agent that AWS documents as the first one for remote hosts."""
+SLOW_ROUND_TRIP: Final = 0.5
+"""Seconds: more than to the other side of the earth and back, by way of a region."""
+SLOW_RATE: Final = 100_000
+"""Bytes a second: a tenth of what an agent sends at its own pace."""
 TERMINATE_TIMEOUT: Final = 5.0
 """Seconds for ending the session that was tried."""
 
@@ -58,8 +69,8 @@ class World:
     Attributes:
         wall_clock: The Unix time in seconds.
         log: Where the layers below say what they do.
-        agent_patience: Seconds for the agent's first words.
-        patience: Seconds for the destination's answer.
+        agent_patience: Seconds for the agent's first words, and for an answer of its.
+        patience: Seconds for the destination's answer, and for the throughput.
     """
 
     wall_clock: Callable[[], float]
@@ -107,7 +118,6 @@ class _Walk:
         self._control = control
         self._stack = stack
         self._tasks = tasks
-        self._tls = TlsContexts(os.environ.get("AWS_CA_BUNDLE"))
         self._line = session.Line(lambda: int(world.wall_clock() * 1000))
         self._place: Place | None = None
         self._unplaced: AwsError | None = None
@@ -134,6 +144,7 @@ class _Walk:
             "handshake": self._see_handshake,
             "destination": self._see_destination,
             "round trip": self._see_time,
+            "throughput": self._see_throughput,
         }
         broken = ""
         for hop in HOPS:
@@ -180,6 +191,7 @@ class _Walk:
             place,
             fips=_is_on("AWS_USE_FIPS_ENDPOINT"),
             dual_stack=_is_on("AWS_USE_DUALSTACK_ENDPOINT"),
+            proxy=identity_of(self._tunnel).proxy,
         )
         return f"{place.region}, {' and '.join(map(str, self._endpoints))}"
 
@@ -189,8 +201,7 @@ class _Walk:
         return self._place
 
     def _context(self) -> ssl.SSLContext:
-        bundle = self._tunnel.ca_bundle
-        return self._tls.get(str(bundle) if bundle else None)
+        return tls_context(self._control.ca_bundle)
 
     async def _see_proxy(self) -> str:
         return await asyncio.to_thread(network.check_proxies, self._endpoints)
@@ -290,7 +301,7 @@ class _Walk:
             tunnel.host,
             document=tunnel.session_document,
             parameters=tunnel.parameters,
-            reason=tunnel.reason or default_reason(tunnel.name),
+            reason=reason_of(tunnel),
         )
         try:
             grant = await self._control.start(request)
@@ -309,6 +320,7 @@ class _Walk:
             grant,
             self._context,
             self._world.log,
+            identity_of(self._tunnel).proxy,
         )
         running = self._tasks.create_task(self._line.run(link, grant), name="line")
         self._stack.callback(running.cancel)
@@ -330,7 +342,13 @@ class _Walk:
 
     async def _see_time(self) -> str:
         _ = self._known_grant
-        return self._line.measure()
+        return await self._line.time_round_trip(
+            self._world.agent_patience, SLOW_ROUND_TRIP
+        )
+
+    async def _see_throughput(self) -> str:
+        _ = self._known_grant
+        return await self._line.measure_throughput(self._world.patience, SLOW_RATE)
 
 
 async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
@@ -338,6 +356,8 @@ async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
         return Finding(hop, Verdict.OK, await look())
     except Skipped as skipped:
         return Finding(hop, Verdict.SKIP, skipped.text)
+    except Doubtful as doubtful:
+        return Finding(hop, Verdict.WARN, doubtful.text, doubtful.cure)
     except Broken as broken:
         return Finding(broken.hop or hop, Verdict.FAIL, broken.text, broken.cure)
 

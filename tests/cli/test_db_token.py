@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.aws.conftest import stub  # noqa: F401 - this is a fixture
+from tests.aws.stub import error
 from tests.cli.household import call
 from tests.integration.world import tunnel
 
@@ -47,3 +49,35 @@ def test_the_target_itself_is_no_database_of_rds(token):
     code, out, err = token(port=5432, db_user="app")
     assert (code, out) == (2, "")
     assert "give the tunnel a host and a port" in err
+
+
+@pytest.fixture
+def serverless(stub, monkeypatch):  # noqa: F811 - the way of pytest
+    """Answer for Redshift Serverless; return the host of a workgroup there."""
+    answer = {"dbUser": "IAMR:Developer", "dbPassword": "a-password"}
+    stub.answer("GetCredentials", answer)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS", stub.url)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return "sales.123456789012.eu-west-1.redshift-serverless.amazonaws.com"
+
+
+def test_redshifts_user_is_named_beside_the_password(token, serverless):
+    code, out, err = token(host=serverless, port=5439)
+    assert (code, out) == (0, "a-password\n")
+    assert err == "ssmtunneld: the user is IAMR:Developer\n"
+
+
+def test_nobody_chooses_the_user_where_redshift_is_serverless(token, serverless):
+    code, out, err = token("--user", "me", host=serverless, port=5439)
+    assert (code, out) == (2, "")
+    assert "leave --user out" in err
+
+
+def test_what_redshift_refuses_is_told_with_the_policys_place(token, serverless, stub):  # noqa: F811 - the way of pytest
+    said = "User: arn:aws:iam::1:user/a is not authorized to perform: "
+    said += "redshift-serverless:GetCredentials on resource: arn:aws:r:::workgroup/x"
+    stub.answer("GetCredentials", error("AccessDeniedException", said))
+    code, out, err = token(host=serverless, port=5439)
+    assert (code, out) == (4, "")
+    assert "allow redshift-serverless:GetCredentials on arn:aws:r:::workgroup/x" in err
+    assert "docs/iam.md#passwords-for-databases" in err

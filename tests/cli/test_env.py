@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.aws.conftest import stub  # noqa: F401 - this is a fixture
 from tests.cli.household import Household, call, document, mapping, serving
 from tests.integration.world import tunnel
 
@@ -62,7 +63,7 @@ def test_a_token_is_the_password_and_in_no_url(env, kind, variable):
 def test_redis_takes_no_token(env):
     code, out, err = env("--token", listen=1, host=HOST, port=6379, db_user="app")
     assert (code, out) == (2, "")
-    assert "redis takes no token of RDS" in err
+    assert "redis takes no password by IAM" in err
 
 
 def test_a_free_port_comes_from_the_daemon_of_the_file(env):
@@ -78,3 +79,18 @@ def test_a_tunnel_whose_clients_name_the_destination_has_no_environment(env):
     code, out, err = env(listen=1080, **settings)
     assert (code, out) == (2, "")
     assert "has no destination of its own" in err
+
+
+def test_redshifts_own_user_is_in_the_environment_and_the_url(env, stub, monkeypatch):  # noqa: F811 - the way of pytest
+    answer = {"dbUser": "IAMR:Developer", "dbPassword": "a-password"}
+    stub.answer("GetCredentials", answer)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_SERVERLESS", stub.url)
+    monkeypatch.setenv("NO_PROXY", "*")
+    host = "sales.123456789012.eu-west-1.redshift-serverless.amazonaws.com"
+    options = ("--token", "--format", "json")
+    code, out, _ = env(*options, listen=5433, host=host, port=5439, db_name="dev")
+    found = json.loads(out)
+    assert (code, found["PGUSER"]) == (0, "IAMR:Developer")
+    assert found["PGPASSWORD"] == "a-password"
+    assert f"//IAMR%3ADeveloper@{host}:5433/dev?" in found["DATABASE_URL"]
+    assert stub.calls("GetCredentials")[0]["dbName"] == "dev"

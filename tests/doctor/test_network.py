@@ -129,6 +129,18 @@ def test_a_proxy_that_refuses_is_named(environment):
             network.check_proxies(found)
 
 
+def test_a_proxy_that_is_none_is_broken(environment):
+    environment.setenv("HTTPS_PROXY", "ftp://me:canary@proxy.example")
+    with pytest.raises(Broken, match=r"ftp://proxy\.example is no proxy"):
+        endpoints("https://ssm.example.internal")
+
+
+def test_a_proxy_of_the_configuration_wins(environment):
+    environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    ssm, _ = endpoints("https://ssm.example.internal", proxy="socks5h://127.0.0.1:8")
+    assert network.check_proxies([ssm]) == "socks5h://127.0.0.1:8 for ssm"
+
+
 def test_no_proxy_is_respected(environment):
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", "example.internal")

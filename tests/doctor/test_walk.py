@@ -18,6 +18,7 @@ def test_a_healthy_tunnel_is_walked_to_its_end(theatre):
     assert skipped == {"tls", "identity"}
     assert found.of("target").text == f"{TARGET} is online"
     assert found.of("round trip").text.endswith("ms to the agent and back")
+    assert found.of("throughput").text.endswith(" kB/s to the agent")
     assert not any(finding.cure for finding in found)
 
 
@@ -66,6 +67,16 @@ def test_a_proxy_that_is_not_there_is_named(theatre, monkeypatch, closed_port):
     assert f"http://127.0.0.1:{closed_port} does not lead to ssm.ex" in finding.text
     assert "HTTPS_PROXY" in finding.cure
     assert "secret" not in finding.text
+
+
+def test_what_is_configured_as_a_proxy_and_is_none_is_named(theatre, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://user:secret@127.0.0.1:70")
+    monkeypatch.setenv("NO_PROXY", "")
+    found = theatre.examine(endpoint_url="https://ssm.example.internal")
+    assert found.broken == ["proxy"]
+    finding = next(f for f in found if f.verdict == "fail")
+    assert "secret" not in finding.text
+    assert "HTTPS_PROXY" in finding.cure
 
 
 def test_a_name_without_an_address_is_named(theatre):
@@ -259,7 +270,7 @@ def test_where_clients_name_the_destination_no_session_is_tried(theatre):
     settings = {"mode": "socks5", "destinations": ["*.x:443"], "listen": 0}
     found = theatre.examine(host=None, port=None, **settings)
     assert found.broken == []
-    assert [f.verdict for f in found][-5:] == ["skip"] * 5
+    assert [f.verdict for f in found][-6:] == ["skip"] * 6
     assert theatre.aws.sessions() == []
 
 
