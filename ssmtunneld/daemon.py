@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
+from ssmtunneld.backend import identity_of
 from ssmtunneld.changes import Changes
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.errors import SsmtunneldError
@@ -57,7 +58,8 @@ class Daemon:
         when_ready: Called when ``ready`` is set.
 
     Attributes:
-        ready: Set once every mapping that is required could take connections.
+        ready: Set once every mapping that is required could take connections, and
+            whoever asks the daemon for its status gets an answer.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self.ready = asyncio.Event()
+        self._usable = asyncio.Event()
+        self._control_opened = asyncio.Event()
         manager = manager or ServiceManager.none()
         settings = config.daemon
         self._shared = Shared(
@@ -92,7 +96,7 @@ class Daemon:
         self._reloader.watch_file(enabled=settings.watch_config)
         self._hook = StateHook(self.survey, os.environ, self._log)
         self._hook.command = settings.on_state
-        self._front = Front(self, FrontSettings.of(settings), self.ready, self._log)
+        self._front = Front(self, FrontSettings.of(settings), self._usable, self._log)
         self._started = asyncio.get_running_loop().time()
 
     @property
@@ -120,7 +124,12 @@ class Daemon:
             SsmtunneldError: No mapping at all can listen, or far too few files can be
                 opened.
         """
-        self._log.info("daemon.started", version=__version__, mappings=len(self._fleet))
+        self._log.info(
+            "daemon.started",
+            version=__version__,
+            mappings=len(self._fleet),
+            loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        )
         try:
             self._take_precautions(strict=True)
             if not await self._fleet.bind():
@@ -156,13 +165,19 @@ class Daemon:
             "http": self._front.run(),
             "hook": self._hook.run(),
         }
-        if self._instance is not None:
+        if self._instance is None:
+            self._control_opened.set()
+        else:
             path = control_socket(self._instance)
             parts["control"] = self._serve_control(path)
         return parts
 
     async def _announce(self) -> None:
         await self._fleet.wait_ready()
+        self._usable.set()
+        # Whoever is told that we are ready may ask us the next moment.
+        await self._control_opened.wait()
+        await self._front.opened.wait()
         self.ready.set()
         self._herald.ready()
         self._log.info("daemon.ready")
@@ -281,14 +296,16 @@ class Daemon:
         # Sessions first: this library takes as long to import as one takes to start.
         with suppress(TimeoutError):
             async with asyncio.timeout(CONTROL_DELAY):
-                await self.ready.wait()
+                await self._usable.wait()
         control = await asyncio.to_thread(_import_control)
         try:
             async with control.serve_control(path, control.make_app(self)):
                 self._log.info("control.bound", path=str(path))
+                self._control_opened.set()
                 await asyncio.Event().wait()
         except OSError as error:
             self._log.warning("control.failed", path=str(path), reason=str(error))
+            self._control_opened.set()
 
     # Observation.
 
@@ -317,6 +334,9 @@ class Daemon:
             uptime=now - self._started,
             draining=self._stop.is_set(),
             mappings=tuple(mappings),
+            identities=self._shared.identities(
+                (m.tunnel.name, identity_of(m.tunnel)) for m in self._fleet
+            ),
         )
 
     def status(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from ssmtunneld.config import parse_config
 from ssmtunneld.daemon import Daemon
 from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.instance import control_socket
 from ssmtunneld.ops.systemd import Notifier, ServiceManager
 from tests.integration import world
 from tests.integration.world import configuration, emulator, running, statuses, tunnel
@@ -42,6 +43,59 @@ async def test_a_mapping_that_is_not_required_does_not_delay_readiness(events):
             assert events.find("session.ready", mapping="on-demand") == []
     assert [line["event"] for line in events.lines][-1] == "daemon.stopped"
     assert statuses(service) == ["Terminated"]
+
+
+def answers(path):
+    """Whether a Unix socket at ``path`` takes connections."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
+
+
+async def test_whoever_hears_that_it_is_ready_gets_an_answer(events, tmp_path):
+    path, page = control_socket("0" * 12), tmp_path / "page"
+    path.parent.mkdir(parents=True)
+    found = []
+
+    def look():
+        found.append((answers(path), answers(page)))
+
+    async with emulator() as service:
+        text = configuration(
+            service.endpoint_url, tunnel("x", port=1), http_listen=f"unix:{page}"
+        )
+        async with running(text, instance="0" * 12, when_ready=look):
+            assert found == [(True, True)]
+    names = [line["event"] for line in events.lines]
+    for before in ("session.ready", "control.bound", "http.bound"):
+        assert names.index(before) < names.index("daemon.ready"), before
+
+
+async def test_it_is_ready_also_where_nobody_can_ask_it(events):
+    path = control_socket("0" * 12)
+    path.mkdir(parents=True)  # where a socket should be
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        async with emulator() as service:
+            text = configuration(
+                service.endpoint_url, tunnel("x", port=1), http_listen=taken
+            )
+            async with running(text, instance="0" * 12):
+                assert events.find("control.failed")
+                assert events.find("http.failed")
+                assert len(events.find("daemon.ready")) == 1
+
+
+async def test_whoever_asks_is_answered_also_while_it_is_not_ready(events, tmp_path):
+    path = control_socket("0" * 12)
+    path.parent.mkdir(parents=True)
+    async with emulator(faults=("offline=i-01234567",)) as service:
+        text = configuration(
+            service.endpoint_url, tunnel("dead", target="i-01234567", port=1)
+        )
+        async with running(text, instance="0" * 12, ready=False) as daemon:
+            await events.wait_for("control.bound")
+            assert answers(path)
+            assert not daemon.ready.is_set()
 
 
 async def test_a_mapping_that_is_required_does(events):

@@ -8,6 +8,7 @@ goes, so that a probe gets its answer even while somebody holds on to all the ot
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from ssmtunneld.errors import AddressInUse
@@ -47,6 +48,7 @@ class Doorway:
         enter: Makes the protocol of a connection.
         present: Returns the connections of this moment, oldest first.
         log: Where to say what cannot be.
+        opened: Called once, when it listens on every address that can be had now.
         rebind_interval: Seconds between attempts to listen.
     """
 
@@ -58,6 +60,7 @@ class Doorway:
         enter: Callable[[], asyncio.Protocol],
         present: Callable[[], Sequence[Conversation]],
         log: EventLog,
+        opened: Callable[[], None] = lambda: None,
         rebind_interval: float = REBIND_INTERVAL,
     ) -> None:
         self._addresses = addresses
@@ -65,6 +68,8 @@ class Doorway:
         self._enter = enter
         self._present = present
         self._log = log
+        self._opened = opened
+        self._untried = len(addresses)
         self._rebind_interval = rebind_interval
         self._since: dict[Conversation, float] = {}
         self.bound: tuple[str, ...] = ()
@@ -84,21 +89,33 @@ class Doorway:
                 tasks.create_task(self._accept(listener), name=f"http {listener.name}")
 
     async def _bind(self, address: ListenAddress) -> list[Listener]:
-        said = False
-        while True:
-            try:
-                return await bind([address], socket_mode=SOCKET_MODE)
-            except (AddressInUse, OSError) as error:
-                # Once, however often it is tried.
-                if not said:
-                    advice = error.advice if isinstance(error, AddressInUse) else ""
-                    self._log.warning("http.failed", reason=str(error), advice=advice)
-                said = True
+        listeners: list[Listener] = []
+        try:
+            listeners = await self._listen(address)
+        except (AddressInUse, OSError) as error:
+            # Once, however often it is tried.
+            advice = error.advice if isinstance(error, AddressInUse) else ""
+            self._log.warning("http.failed", reason=str(error), advice=advice)
+        self._note_attempt()
+        while not listeners:
             await asyncio.sleep(self._rebind_interval)
+            with suppress(AddressInUse, OSError):
+                listeners = await self._listen(address)
+        return listeners
+
+    async def _listen(self, address: ListenAddress) -> list[Listener]:
+        listeners = await bind([address], socket_mode=SOCKET_MODE)
+        for listener in listeners:
+            self.bound = (*self.bound, listener.name)
+            self._log.info("http.bound", address=listener.name)
+        return listeners
+
+    def _note_attempt(self) -> None:
+        self._untried -= 1
+        if not self._untried:
+            self._opened()
 
     async def _accept(self, listener: Listener) -> None:
-        self.bound = (*self.bound, listener.name)
-        self._log.info("http.bound", address=listener.name)
         loop = asyncio.get_running_loop()
         try:
             while True:

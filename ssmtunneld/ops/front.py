@@ -39,22 +39,26 @@ class Front:
     Args:
         subject: The daemon.
         settings: Where, and to whom.
-        ready: Set when the daemon is ready.
+        usable: Set when the daemon's tunnels are.
         log: Where to say what was bound.
+
+    Attributes:
+        opened: Set once it listens, as far as it could at once, or need not.
     """
 
     def __init__(
         self,
         subject: "Subject",
         settings: FrontSettings,
-        ready: asyncio.Event,
+        usable: asyncio.Event,
         log: EventLog,
     ) -> None:
         self._subject = subject
         self._settings = settings
-        self._ready = ready
+        self._usable = usable
         self._log = log
         self._changed = asyncio.Event()
+        self.opened = asyncio.Event()
 
     @property
     def settings(self) -> FrontSettings:
@@ -71,7 +75,7 @@ class Front:
         """Serve until cancelled, or idle where there is nowhere to listen."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DELAY):
-                await self._ready.wait()
+                await self._usable.wait()
         while True:
             self._changed.clear()
             async with asyncio.TaskGroup() as tasks:
@@ -82,10 +86,13 @@ class Front:
     async def _serve(self) -> None:
         settings = self._settings
         if not settings.listen:
+            self.opened.set()
             return
         web = await asyncio.to_thread(_import_web)
         admission = web.Admission(settings.allow, frozenset(settings.hosts))
-        await web.serve_web(self._subject, settings.listen, admission, self._log)
+        await web.serve_web(
+            self._subject, settings.listen, admission, self._log, self.opened.set
+        )
 
 
 def _import_web() -> "ModuleType":

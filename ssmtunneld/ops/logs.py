@@ -5,6 +5,8 @@ our own level is: at DEBUG they print requests, responses and frames, tokens inc
 
 A fault that repeats must not fill a disk: of each kind of warning and error a tunnel
 writes a few at once and then one now and then, which says how many were left out.
+
+A log that cannot be written does not end the process; see ``ops/outlet.py``.
 """
 
 import json
@@ -13,11 +15,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Final, TextIO
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from typing_extensions import override
 
+from ssmtunneld.ops.outlet import Outlet
 from ssmtunneld.ops.recent import Recent
 
 LEVELS: Final[Mapping[str, int]] = {
@@ -66,24 +71,33 @@ def configure(
     journal's level prefixes and no time stamp under systemd. ``clock_ns`` paces the
     lines of a fault that repeats.
     """
-    stream = stream or sys.stderr
+    stream = stream or sys.stderr or _nowhere()
     environ = os.environ if environ is None else environ
     set_level(level)
+    renderers = _renderers(form, stream, environ)
+    outlet = Outlet(stream, lambda lost: _notice_of_loss(lost, renderers))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             _Restraint(clock_ns),
             recent,
             _drop_unimportant,
-            *_renderers(form, stream, environ),
+            *renderers,
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        # It only ever writes and flushes.
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", outlet)),
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [_Bridge(logging.WARNING)]
     root.setLevel(logging.WARNING)
+
+
+@cache
+def _nowhere() -> TextIO:
+    """Return what to write to in a process that was started without standard error."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _renderers(
@@ -97,6 +111,16 @@ def _renderers(
     colors = stream.isatty() and not environ.get("NO_COLOR")
     console = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time")
     return [stamp, _without_controls, console]
+
+
+def _notice_of_loss(lost: int, renderers: list[structlog.typing.Processor]) -> str:
+    """Return the line for what nobody could read, as ``renderers`` form lines."""
+    # Around the levels and the restraint: it comes once, and it must not get lost too.
+    texts = structlog.wrap_logger(
+        structlog.ReturnLogger(),
+        processors=[structlog.processors.add_log_level, *renderers],
+    )
+    return str(texts.warning("log.resumed", lost=lost))
 
 
 def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:

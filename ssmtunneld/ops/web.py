@@ -276,10 +276,12 @@ async def serve_web(
     addresses: Sequence[ListenAddress],
     admission: Admission,
     log: EventLog,
+    opened: Callable[[], None] = lambda: None,
 ) -> None:
     """Show ``subject`` on ``addresses`` until cancelled.
 
-    An address that cannot be had is said in the log and tried again.
+    An address that cannot be had is said in the log and tried again. ``opened`` is
+    called once it listens on all others.
     """
     history = History(subject.readings)
     runner = web.AppRunner(
@@ -300,6 +302,7 @@ async def serve_web(
         enter=server,
         present=lambda: server.connections,
         log=log,
+        opened=opened,
     )
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -7,7 +7,7 @@ where that is not permitted, nothing is lost but these two comforts.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ssmtunneld.aws.control import ActiveSession, Control
@@ -25,11 +25,16 @@ class Census:
     Args:
         control: Whom to ask.
         log: Where to say, once, that it is not permitted.
+        settled: Returns when every session of this process that has been asked for is
+            known by its id, or was refused. Those asked for meanwhile do not matter.
     """
 
-    def __init__(self, control: Control, log: EventLog) -> None:
+    def __init__(
+        self, control: Control, log: EventLog, settled: Callable[[], Awaitable[None]]
+    ) -> None:
         self._control = control
         self._log = log
+        self._settled = settled
         self._permitted = True
         self._answers: dict[str, tuple[float, list[ActiveSession]]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -68,17 +73,22 @@ class Census:
             The maximum age of a session in seconds, if the service tells it.
         """
         limit: float | None = None
-        for session in await self.sessions(target):
+        sessions = await self.sessions(target)
+        # The service lists a session from when it grants it, and its answer may still
+        # be on the way to us. No clock can tell: theirs is not ours.
+        await self._settled()
+        for session in sessions:
             if ours(session.session_id):
                 limit = session.max_duration
             elif mark and session.reason.endswith(mark):
-                self._log.warning("session.orphaned", session_id=session.session_id)
-                try:
-                    await self._control.terminate(session.session_id)
-                except AwsError as error:
-                    self._log.warning(
-                        "session.abandoned",
-                        session_id=session.session_id,
-                        reason=str(error),
-                    )
+                await self._terminate(session.session_id)
         return limit
+
+    async def _terminate(self, session_id: str) -> None:
+        self._log.warning("session.orphaned", session_id=session_id)
+        try:
+            await self._control.terminate(session_id)
+        except AwsError as error:
+            self._log.warning(
+                "session.abandoned", session_id=session_id, reason=str(error)
+            )

@@ -13,12 +13,13 @@ import threading
 
 from tests.integration.world import PATIENCE
 
-# The first of a session to open a terminal gets it as its own: Ctrl-C works then.
-_OWN_TERMINAL = """
+OWN_TERMINAL = """
 import os, sys
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
+"""What turns into Python with its arguments. The first of a session to open a terminal
+gets it as its own: Ctrl-C works then, and SIGHUP comes when it is closed."""
 
 
 class Terminal:
@@ -29,7 +30,7 @@ class Terminal:
         size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(child, termios.TIOCSWINSZ, size)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _OWN_TERMINAL, *map(str, arguments)],
+            [sys.executable, "-c", OWN_TERMINAL, *map(str, arguments)],
             stdin=child,
             stdout=child,
             stderr=child,

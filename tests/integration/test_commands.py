@@ -69,7 +69,7 @@ def daemon(service, path, *tunnels, **settings):
         await_line(program, "control.bound")
         await_line(program, "daemon.ready")
         yield program
-        # Politely: a destination would wait for connections of sessions left behind.
+        # Politely: it leaves no sessions for the next one to end.
         program.stop()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import signal
 import sys
 
@@ -10,12 +11,14 @@ import pytest
 
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.processes import await_line, await_port, lines_of, running
+from tests.integration.terminal import OWN_TERMINAL
 from tests.integration.traffic import all_go_on, talking
 from tests.integration.world import (
     ask,
     configuration,
     connection,
     destination,
+    echo,
     echoes,
     tunnel,
 )
@@ -100,6 +103,65 @@ async def await_text(path, text):
             pass
 
 
+async def test_a_transfer_outlives_the_terminal_that_the_log_went_to(service, tmp_path):
+    controller, terminal = pty.openpty()
+    path = tmp_path / "config.toml"
+    async with destination() as port:
+        path.write_text(
+            configuration(
+                service.endpoint_url, tunnel("x", port=port), drain_timeout=60
+            )
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", OWN_TERMINAL),
+            *("-m", "ssmtunneld", "run", "--config", str(path), *JSON),
+            env={**os.environ, **service.environment},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        try:
+            seen = await in_thread(read_until, controller, b'"daemon.ready"')
+            local = int(re.search(r'"127\.0\.0\.1:(\d+)"', seen)[1])
+            async with connection(local) as line:
+                assert await ask(*line, b"a transfer") == b"a transfer"
+                # The kernel says SIGHUP to whom it belonged to, and EIO to every line.
+                os.close(controller)
+                await until_refused(local)
+                data = b"goes on" * 99_999
+                assert await ask(*line, data) == data
+            async with asyncio.timeout(60):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+def read_until(descriptor, words):
+    """Return what a terminal shows, as soon as ``words`` are in it."""
+    seen = b""
+    while words not in seen:
+        seen += os.read(descriptor, 65536)
+    return seen.decode()
+
+
+async def until_refused(port):
+    """Return when nobody listens on ``port`` any more."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                async with connection(port):
+                    pass
+            except ConnectionResetError:
+                pass  # it was in the backlog
+            except ConnectionRefusedError:
+                return
+
+
 async def test_a_second_signal_ends_the_daemon_at_once(service, tmp_path):
     async with destination() as port:
         text = configuration(
@@ -161,6 +223,27 @@ async def test_a_daemon_ends_what_the_killed_one_before_it_left(service, tmp_pat
         assert orphaned == left
         assert await in_thread(program.stop) == 0
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def test_a_destination_is_not_kept_by_a_daemon_that_was_killed(service, tmp_path):
+    """Of these tests, not of the daemon: the agent keeps what nobody has ended."""
+    path = tmp_path / "config.toml"
+    cut = asyncio.Event()
+
+    async def serve(reader, writer):
+        await echo(reader, writer)
+        cut.set()
+
+    async with asyncio.timeout(120):
+        async with destination(serve) as port:
+            text = configuration(service.endpoint_url, tunnel("x", port=port))
+            with running(path, text, *JSON, **service.environment) as program:
+                await in_thread(await_line, program, "daemon.ready")
+                async with connection(await_port(program, "x")) as line:
+                    assert await ask(*line, b"hello") == b"hello"
+                    await in_thread(program.kill)
+            assert not cut.is_set()
+        await cut.wait()
 
 
 async def test_fifty_busy_connections_finish_within_the_drain_budget(service, tmp_path):

@@ -164,10 +164,30 @@ def statuses(service):
 
 @asynccontextmanager
 async def destination(serve=None):
-    """Serve on a free loopback port, by default an echo, and yield the port."""
-    server = await asyncio.start_server(serve or echo, "127.0.0.1", 0)
-    async with server:
+    """Serve on a free loopback port, by default an echo, and yield the port.
+
+    Its end cuts what is left: the agent keeps the connections of a session that nobody
+    has terminated, and would for twenty minutes.
+    """
+    serve = serve or echo
+    present = set()
+
+    async def attend(reader, writer):
+        present.add(writer)
+        try:
+            await serve(reader, writer)
+        finally:
+            present.discard(writer)
+
+    server = await asyncio.start_server(attend, "127.0.0.1", 0)
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in present:
+            writer.transport.abort()
+        # Since Python 3.12 this waits for connections.
+        await server.wait_closed()
 
 
 async def echo(reader, writer):

@@ -42,12 +42,14 @@ class House:
 
     def __init__(self, *addresses, admit=lambda _: True):
         self.present = []
+        self.opened = []
         self.doorway = Doorway(
             addresses,
             admit=admit,
             enter=lambda: Conversation(self.present),
             present=lambda: list(self.present),
             log=get_log(),
+            opened=lambda: self.opened.append(self.doorway.bound),
             rebind_interval=0.01,
         )
 
@@ -160,6 +162,7 @@ async def test_a_taken_address_is_said_once_and_had_in_the_end(events):
         house = House(TcpAddress("127.0.0.1", port))
         async with house.open():
             line = await events.wait_for("http.failed")
+            assert len(house.opened) == 1  # nobody need wait for it
             # Some attempts later there is still only one line.
             for _ in range(3):
                 with pytest.raises(AddressInUse):
@@ -170,6 +173,15 @@ async def test_a_taken_address_is_said_once_and_had_in_the_end(events):
     assert str(port) in line["reason"]
     assert line["advice"]
     assert len(events.find("http.failed")) == 1
+    assert len(house.opened) == 1
+
+
+async def test_it_says_once_that_all_addresses_are_open(events):
+    house = House(ANY, ANY, ANY)
+    async with house.open():
+        await events.wait_for("http.bound", count=3)
+        (bound,) = house.opened
+        assert len(bound) == 3
 
 
 async def test_running_out_of_files_is_a_pause(events, monkeypatch):

@@ -36,8 +36,9 @@ async def running(chosen, *, ready=True):
 
 async def test_it_listens_where_the_settings_say(events):
     chosen = settings(http_listen="127.0.0.1:0", http_hosts=["tunnels.example.com"])
-    async with running(chosen):
+    async with running(chosen) as front:
         bound = (await events.wait_for("http.bound"))["address"]
+        await front.opened.wait()
         assert (await ask(bound, "/livez", host="Tunnels.example.com"))[0] == 200
         assert (await ask(bound, "/livez", host="example.com"))[0] == 421
 
@@ -48,13 +49,14 @@ async def test_it_does_not_wait_for_ever_for_a_daemon_that_is_never_ready(events
         assert (await ask(bound, "/livez"))[0] == 200
 
 
-async def test_it_follows_its_settings(events):
+async def test_it_follows_its_settings(events, tmp_path):
     async with running(settings()) as front:
+        await front.opened.wait()  # there is nothing to open
         front.settings = settings(http_listen="127.0.0.1:0")
         first = (await events.wait_for("http.bound"))["address"]
         assert (await ask(first, "/livez"))[0] == 200
         front.settings = settings(http_listen="127.0.0.1:0")  # as before
-        front.settings = settings(http_listen="[::1]:0")
+        front.settings = settings(http_listen=f"unix:{tmp_path / 'second'}")
         second = (await events.wait_for("http.bound", count=2))["address"]
         assert (await ask(second, "/livez"))[0] == 200
         with pytest.raises(ConnectionRefusedError):

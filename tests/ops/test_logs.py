@@ -1,5 +1,6 @@
 """How lines look, which of them are written, and that nobody can forge one."""
 
+import errno
 import io
 import json
 import logging
@@ -383,3 +384,67 @@ def test_what_is_held_back_is_not_remembered_either():
 
     paced(say)
     assert len(logs.recent.since()) == logs.BURST
+
+
+# A stream that takes nothing.
+
+
+class Moody(io.StringIO):
+    broken = False
+
+    def write(self, text):
+        if self.broken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("form", "environ", "pattern"),
+    [
+        ("text", {}, rf"{STAMP} \[warning  \] log\.resumed +lost=4"),
+        ("json", {}, rf'{{"time": "{STAMP}", "level": "warning", .*"lost": 4}}'),
+        ("auto", JOURNAL, r"<4>log\.resumed lost=4"),
+    ],
+)
+def test_lines_that_could_not_be_written_end_nothing_and_are_counted(
+    form, environ, pattern
+):
+    stream = Moody()
+
+    def say():
+        get_log().info("a.before")
+        stream.broken = True
+        for _ in range(3):
+            get_log().error("a.lost")
+        logging.getLogger("library").warning("is not written either")
+        # What is not to be written cannot be lost.
+        get_log().debug("a.detail")
+        stream.broken = False
+        get_log().info("a.after")
+
+    written(form, say, level="info", stream=stream, environ=environ)
+    before, notice, after = stream.getvalue().splitlines()
+    assert "a.before" in before
+    assert re.fullmatch(pattern, notice)
+    assert "a.after" in after
+
+
+def test_what_was_lost_is_told_even_where_only_errors_are_written():
+    stream = Moody()
+
+    def say():
+        stream.broken = True
+        get_log().error("a.lost")
+        stream.broken = False
+        get_log().error("a.after")
+
+    lines = written("auto", say, level="error", stream=stream, environ=JOURNAL)
+    assert lines.splitlines() == ["<4>log.resumed lost=1", "<3>a.after"]
+
+
+def test_a_process_without_standard_error_says_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.configure("info", "auto")
+    get_log().info("a.b")
+    logs._nowhere().close()
+    logs._nowhere.cache_clear()

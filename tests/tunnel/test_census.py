@@ -26,7 +26,13 @@ class Bureau:
     def __init__(self) -> None:
         self.control = FakeControl()
         self.journal = Journal()
-        self.census = Census(self.control, self.journal.log)
+        self.asked_for: list[int] = []
+        self.settles_after = 0.0
+        self.census = Census(self.control, self.journal.log, self.settle)
+
+    async def settle(self) -> None:
+        self.asked_for.append(self.control.count(DESCRIBE))
+        await elapse(self.settles_after)
 
     async def terminate_orphans(self, ours: str = "") -> float | None:
         return await self.census.terminate_orphans(TARGET, MARK, ours.__eq__)
@@ -54,6 +60,21 @@ async def test_our_own_session_tells_how_old_it_may_become_and_lives_on():
     bureau.control.others = [other(1, f"ssmtunneld {MARK}", 3600.0)]
     assert await bureau.terminate_orphans("other-1") == 3600
     assert bureau.control.count(TERMINATE) == 0
+
+
+@virtual
+async def test_a_session_whose_answer_is_on_its_way_is_none_of_those_forgotten():
+    bureau = Bureau()
+    bureau.control.others = [other(1, MARK), other(2, MARK)]
+    known: set[str] = set()
+    # The service has granted the second one; we hear of it after it was listed.
+    loop = asyncio.get_running_loop()
+    loop.call_later(bureau.control.service.api_time + 5, known.add, "other-2")
+    bureau.settles_after = 10.0
+    await bureau.census.terminate_orphans(TARGET, MARK, known.__contains__)
+    assert [s.session_id for s in bureau.control.others] == ["other-2"]
+    # Asked for before the list, it might have been granted between the two.
+    assert bureau.asked_for == [1]
 
 
 @virtual
