@@ -5,6 +5,7 @@ The daemon is the real one, in a process of its own.
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -28,6 +29,33 @@ def test_a_wrong_file_ends_the_start_with_its_line_and_key(tmp_path):
         lines = program.log().splitlines()
     problem = "tunnels.db.prot: unknown key (did you mean port?)"
     assert lines == [f"ssmtunneld: {path}:5: {problem}"]
+
+
+def test_a_daemon_that_can_listen_nowhere_ends_with_1_and_says_who_does(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        text = configuration(f"http://{NOWHERE}", tunnel("db", listen=taken, port=1))
+        options = (tmp_path / "config.toml", text, "--log-level", "error")
+        with running(*options) as program:
+            assert program.process.wait(30) == 1
+            why, end = program.log().splitlines()
+    assert f"cannot listen on {taken}: Address already in use" in why
+    assert "choose another" in why
+    assert end == "ssmtunneld: no mapping can listen on its addresses"
+
+
+# A person's log has one line for each event, too.
+_TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] [a-z_]+\.[a-z_]+( |$)")
+
+
+async def test_a_trouble_has_one_line_in_the_log_for_people_as_well(services, tmp_path):
+    _, denying = services
+    text = configuration(denying.endpoint_url, tunnel("denied", port=1))
+    with running(tmp_path / "config.toml", text, **denying.environment) as program:
+        await asyncio.to_thread(program.wait_for, r"session\.ended.*AccessDenied")
+        assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
+    wrong = [line for line in program.log().splitlines() if not _TEXT_LINE.match(line)]
+    assert wrong == []
 
 
 # What is wrong with each mapping: its settings, then what its one line must say: what

@@ -3,7 +3,8 @@
 import socket
 import struct
 import threading
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from time import perf_counter
 
 import pytest
 
@@ -107,13 +108,46 @@ def test_a_client_that_resets_ends_the_connection_of_the_destination(
         assert _read_all(far) == b""
 
 
+@contextmanager
+def _talking(near, far):
+    """Keep a connection busy, both ways at once; yield its count of rounds."""
+    over, rounds, failures = threading.Event(), [], []
+
+    def talk():
+        try:
+            while not over.is_set():
+                _there_and_back(near, far)
+                rounds.append(True)
+        except (OSError, AssertionError) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield rounds
+    finally:
+        over.set()
+        thread.join()
+        assert failures == []
+
+
 def test_a_refused_destination_resets_the_client_and_nobody_else(ports, destination):
-    with _joined(ports["one"], destination) as (near, far):
-        _there_and_back(near, far)
+    with ExitStack() as stack:
+        # All of them share the one session of this mapping.
+        pairs = [
+            stack.enter_context(_joined(ports["one"], destination)) for _ in range(4)
+        ]
         destination.refuse_from_now()
-        for _ in range(3):
+        talks = [stack.enter_context(_talking(*pair)) for pair in pairs]
+        before = [len(rounds) for rounds in talks]
+        for _ in range(20):
             _expect_reset(ports["one"])
-            _there_and_back(near, far)
+        # No matter how slow the machine: each went on beside refusals.
+        for rounds, count in zip(talks, before, strict=True):
+            deadline = perf_counter() + TIMEOUT
+            while len(rounds) < count + 2 and perf_counter() < deadline:
+                _expect_reset(ports["one"])
+            assert len(rounds) >= count + 2
 
 
 def test_a_mapping_that_leads_nowhere_leaves_the_others_alone(ports, destination):

@@ -28,6 +28,7 @@ from tests.integration.world import (
     port_of,
     tunnel,
 )
+from tests.interop.programs import free_port
 from tests.support.canary import (
     PAYLOAD,
     SECRET_KEY,
@@ -97,6 +98,45 @@ async def test_the_daemon_tells_its_secrets_to_nobody(tmp_path, form):
     assert leaks(program.log(), *CREDENTIALS, *tokens, PAYLOAD) == []
     assert leaks(arguments, *CREDENTIALS, *tokens) == []
     assert "Traceback" not in program.log()
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+async def test_the_other_levels_tell_no_secrets_either(tmp_path, level):
+    local = free_port()
+    with EmulatorThread(SETTINGS) as service, quoting_service() as quoting:
+        async with destination() as port:
+            text = configuration(
+                service.endpoint_url,
+                tunnel("quoted", port=port, endpoint_url=quoting),
+                tunnel("good", listen=local, port=port, max_sessions=1),
+            )
+            options = (tmp_path / "config.toml", text, "--log-level", level)
+            with processes.running(*options) as program:
+                await _until(lambda: _websockets(service) == 1)
+                tokens = _tokens(service)
+                assert await echoes(local, PAYLOAD)
+                service.set_faults("upgrade-error=403*2")
+                service.cut_websockets()
+                await _until(lambda: _websockets(service) == 2)
+                assert await echoes(local, PAYLOAD)
+                tokens |= _tokens(service)
+                arguments = _process_list(program)
+                assert await asyncio.to_thread(program.stop) == 0
+    assert len(tokens) >= 2
+    # Nothing that could be looked through would prove nothing.
+    assert ("SignatureDoesNotMatch" in program.log()) is (level != "error")
+    assert leaks(program.log(), *CREDENTIALS, *tokens, PAYLOAD) == []
+    assert leaks(arguments, *CREDENTIALS, *tokens) == []
+
+
+def _websockets(service):
+    return sum(s["websockets"] for s in service.sessions() if s["ready"])
+
+
+async def _until(condition):
+    async with asyncio.timeout(world.PATIENCE):
+        while not await asyncio.to_thread(condition):
+            pass
 
 
 async def _provoke(program, service):
