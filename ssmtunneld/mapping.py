@@ -15,6 +15,7 @@ from ssmtunneld.destinations import Destinations
 from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.admission import allowed_uids
+from ssmtunneld.listener.connection import Source
 from ssmtunneld.listener.dynamic import Entrance, EntranceSettings
 from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import get_log
@@ -73,7 +74,7 @@ class Mapping:
         self.server = Server(
             name=tunnel.name,
             addresses=self._addresses(tunnel),
-            open_stream=self._entrance or self._open_stream,
+            opening=self._entrance or Source(self._stream_at_once, self._open_stream),
             settings=_server_settings(tunnel),
             log=self.log,
             share=shared.allowance.join(tunnel.max_connections),
@@ -112,10 +113,14 @@ class Mapping:
         deadline = loop.time() + timeout
         while True:
             try:
-                return await _open_stream(self._backend.pool, destination, timeout)
+                return await _open_stream(self._backend, destination, timeout)
             except PoolRetired:
                 # Its successor is there already.
                 timeout = max(0.0, deadline - loop.time())
+
+    def _stream_at_once(self) -> Duplex | None:
+        backend = self._backend
+        return backend.stream_at_once() if isinstance(backend, Backend) else None
 
     @property
     def usable(self) -> bool:
@@ -341,12 +346,12 @@ class Mapping:
 
 
 async def _open_stream(
-    pool: Pool | Destinations, destination: Destination | None, timeout: float
+    backend: Backend | Destinations, destination: Destination | None, timeout: float
 ) -> Duplex:
-    if isinstance(pool, Destinations):
+    if isinstance(backend, Destinations):
         assert destination is not None, "a dynamic tunnel's server asks its clients"
-        return await pool.open_stream(destination, timeout)
-    return await pool.open_stream(timeout)
+        return await backend.open_stream(destination, timeout)
+    return await backend.open_stream(timeout)
 
 
 async def _settle(pool: Pool, patience: float) -> None:

@@ -42,7 +42,7 @@ class Listener:
         name: ``127.0.0.1:5432``, ``[::1]:5432`` or ``unix:/path``.
     """
 
-    __slots__ = ("_file", "_path", "name", "socket")
+    __slots__ = ("_file", "_path", "_waiter", "_watched", "name", "socket")
 
     def __init__(self, sock: socket.socket, path: Path | None = None) -> None:
         sock.settimeout(0)
@@ -50,17 +50,37 @@ class Listener:
         self.name = name_of(sock, sock.getsockname())
         self._path = path
         self._file = None if path is None else _identity(path)
+        self._watched = False
+        self._waiter: asyncio.Future[None] | None = None
 
     async def readable(self) -> None:
-        """Return when a connection waits; cancelling is safe and loses none."""
+        """Return when a connection may wait; cancelling is safe and loses none.
+
+        To be awaited by one task at a time.
+        """
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self.socket, _wake, waiter)
+        assert self._waiter is None, "two tasks accept"
+        self._waiter = loop.create_future()
+        if not self._watched:
+            self._watched = True
+            loop.add_reader(self.socket, self._on_readable)
         try:
-            await waiter
+            await self._waiter
         finally:
-            if self.socket.fileno() != -1:
-                loop.remove_reader(self.socket)
+            self._waiter = None
+
+    def _on_readable(self) -> None:
+        # Watched from one connection to the next, because to begin and end that each
+        # time costs as much as accepting; but not while nobody accepts.
+        if self._waiter is None:
+            self._unwatch()
+        elif not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self.socket)
 
     @property
     def closed(self) -> bool:
@@ -93,7 +113,7 @@ class Listener:
         """Stop listening; remove our Unix socket if it is still ours. Idempotent."""
         if self.socket.fileno() == -1:
             return
-        asyncio.get_running_loop().remove_reader(self.socket)
+        self._unwatch()
         self.socket.close()
         # Somebody may have replaced it, for example our own successor.
         if self._path is not None and _identity(self._path) == self._file is not None:
@@ -296,7 +316,21 @@ async def _explain_tcp(
     if error.errno == errno.EADDRINUSE:
         hosts = _LOCALHOST if address.host == "localhost" else (address.host,)
         holder = await asyncio.to_thread(tcp_holder, hosts, address.port)
-    return AddressInUse(str(address), error.strerror or str(error), holder)
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRNOTAVAIL or error.errno in _NO_IPV6:
+        reason = "no interface of this machine has it"
+        if ":" in address.host and not _has_ipv6():
+            reason += ", and IPv6 is off"
+    return AddressInUse(str(address), reason, holder)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 async def _explain_unix(
@@ -310,8 +344,3 @@ async def _explain_unix(
     if error.errno == errno.EADDRINUSE:
         holder = await asyncio.to_thread(unix_holder, address.path)
     return AddressInUse(str(address), error.strerror or str(error), holder)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

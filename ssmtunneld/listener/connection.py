@@ -6,11 +6,11 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ssmtunneld.errors import TunnelError
+from ssmtunneld.errors import StreamError, TunnelError
 from ssmtunneld.listener.dynamic import Entrance, Visit
-from ssmtunneld.listener.local import LocalDuplex, reset_on_close
+from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset_on_close
 from ssmtunneld.listener.relay import Departure, Ending, Meter, Transfer, relay
 
 if TYPE_CHECKING:
@@ -30,6 +30,23 @@ class ConnectionView:
     since: float
     sent: int
     received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where streams come from that all have the same destination.
+
+    Attributes:
+        at_once: Returns a stream if there is one without waiting; asked first.
+        open_stream: Returns a stream, or raises TunnelError if there is none.
+    """
+
+    at_once: Callable[[], Duplex | None]
+    open_stream: Callable[[], Awaitable[Duplex]]
+
+
+Opening: TypeAlias = "Callable[[], Awaitable[Duplex]] | Source | Entrance"
+"""How a connection gets a stream; an entrance asks its client for the destination."""
 
 
 class Connection:
@@ -56,9 +73,7 @@ class Connection:
         """How it ended; until then, how it ends if it is cut now."""
         return self._result or self._summed(Ending.CANCELLED)
 
-    async def join(
-        self, opening: Callable[[], Awaitable[Duplex]] | Entrance, linger: float
-    ) -> None:
+    async def join(self, opening: Opening, linger: float) -> None:
         """Open a stream and relay until the end; called once.
 
         Nothing but a bounded buffer is read from the client before there is a stream. A
@@ -73,6 +88,10 @@ class Connection:
         """
         assert self._socket is not None, "joined twice"
         sock, self._socket = self._socket, None
+        stream = opening.at_once() if isinstance(opening, Source) else None
+        if stream is not None:
+            self._result = await self._join_at_once(sock, stream, linger)
+            return
         local = await LocalDuplex.adopt(sock)
         visit = _visit(opening)
         try:
@@ -91,6 +110,34 @@ class Connection:
         near, remote = ends
         self._result = await relay(
             near, remote, linger=linger, meter=self.meter, gone=local.gone
+        )
+
+    async def _join_at_once(
+        self, sock: socket.socket, stream: Duplex, linger: float
+    ) -> Transfer:
+        """Send what came with the connect, and only then see to the rest.
+
+        A transport and two tasks take as long as a message needs to the network.
+        """
+        try:
+            try:
+                early = sock.recv(RECEIVE_MARK)
+            except BlockingIOError:
+                pass  # nothing yet, as of most servers' clients
+            except OSError:
+                _reset(sock, stream)
+                return self._summed(Ending.LOCAL_RESET)
+            else:
+                self.meter.sent += len(early)
+                with suppress(StreamError):  # the relay meets it too
+                    await stream.send(early)
+                await asyncio.sleep(0)  # here it goes
+            local = await LocalDuplex.adopt(sock)
+        except BaseException:
+            _reset(sock, stream)
+            raise
+        return await relay(
+            local, stream, linger=linger, meter=self.meter, gone=local.gone
         )
 
     def view(self) -> ConnectionView:
@@ -113,8 +160,16 @@ class Connection:
         return Transfer(self.meter.sent, self.meter.received, ending, cause)
 
 
-def _visit(opening: Callable[[], Awaitable[Duplex]] | Entrance) -> Visit | _Plain:
-    return opening.visit() if isinstance(opening, Entrance) else _Plain(opening)
+def _reset(sock: socket.socket, stream: Duplex) -> None:
+    stream.abort()
+    reset_on_close(sock)
+    sock.close()
+
+
+def _visit(opening: Opening) -> Visit | _Plain:
+    if isinstance(opening, Entrance):
+        return opening.visit()
+    return _Plain(opening.open_stream if isinstance(opening, Source) else opening)
 
 
 class _Plain:

@@ -289,7 +289,8 @@ class LocalDuplex(asyncio.Protocol):
             await self._change()
 
     async def _part(self, transport: asyncio.Transport) -> None:
-        await self.send_eof()
+        if not self.gone.done():  # else nobody is there to be told
+            await self.send_eof()
         if self._inbound is not _Inbound.ENDED and self._lost is None:
             if self._inbound is _Inbound.PAUSED:
                 transport.resume_reading()

@@ -141,8 +141,9 @@ class _Joint:
         "_local_ended",
         "_loop",
         "_meter",
-        "_pumps",
+        "_pump",
         "_remote",
+        "_scope",
         "_stirred",
         "_timer",
     )
@@ -162,7 +163,8 @@ class _Joint:
         self._meter = meter
         self._half_close = half_close
         self._loop = asyncio.get_running_loop()
-        self._pumps: list[asyncio.Task[None]] = []
+        self._pump: asyncio.Task[None] | None = None
+        self._scope: asyncio.Timeout | None = None
         self._ending: Ending | None = None
         # Once one direction has stopped: what it comes to if the other stays silent.
         self._expected: Ending | None = None
@@ -176,12 +178,12 @@ class _Joint:
         """Pump until the ending is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._pumps = [
-                    tasks.create_task(self._upward(), name="relay upward"),
-                    tasks.create_task(self._downward(), name="relay downward"),
-                ]
+                self._pump = tasks.create_task(self._downward(), name="relay downward")
                 if gone is not None:
                     gone.add_done_callback(self._on_gone)
+                # Not a task of its own: what the client sent with its connect is on its
+                # way before anything else has had a turn.
+                await self._run_upward()
         finally:
             if gone is not None:
                 gone.remove_done_callback(self._on_gone)
@@ -198,7 +200,7 @@ class _Joint:
             # slowly must not keep the stream, nor a stalled session the client.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._close_remote(), name="close remote")
-                tasks.create_task(self._local.aclose(), name="close local")
+                await self._local.aclose()
         else:
             self._local.abort()
             self._remote.abort()
@@ -209,6 +211,19 @@ class _Joint:
         return Transfer(
             self._meter.sent, self._meter.received, self._ending, self._cause
         )
+
+    async def _run_upward(self) -> None:
+        if self._ending is not None:
+            return
+        self._scope = asyncio.timeout(None)
+        try:
+            async with self._scope:
+                await self._upward()
+        except TimeoutError:
+            if not self._scope.expired():
+                raise
+        finally:
+            self._scope = None
 
     async def _upward(self) -> None:
         # Backpressure is in the order of the awaits: nothing is read until the last
@@ -332,8 +347,10 @@ class _Joint:
             return
         self._ending = ending
         self._cause = cause
-        for pump in self._pumps:
-            pump.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+        if self._scope is not None:
+            self._scope.reschedule(self._loop.time())
 
     async def _close_remote(self) -> None:
         try:

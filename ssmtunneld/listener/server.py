@@ -20,15 +20,13 @@ from ssmtunneld.listener.relay import Ending
 from ssmtunneld.listener.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from ssmtunneld.duplex import Duplex
     from ssmtunneld.listener.admission import Rejection, Verdict
     from ssmtunneld.listener.allowance import Share
     from ssmtunneld.listener.binding import ListenAddress, Listener
-    from ssmtunneld.listener.connection import ConnectionView
-    from ssmtunneld.listener.dynamic import Entrance
+    from ssmtunneld.listener.connection import ConnectionView, Opening
     from ssmtunneld.listener.owner import SocketName
     from ssmtunneld.listener.relay import Transfer
     from ssmtunneld.listener.totals import ServerStatistics
@@ -95,7 +93,7 @@ class Server:
         *,
         name: str,
         addresses: Sequence[ListenAddress],
-        open_stream: Callable[[], Awaitable[Duplex]] | Entrance,
+        opening: Opening,
         settings: ServerSettings,
         log: EventLog,
         observer: ServerObserver | None = None,
@@ -106,7 +104,7 @@ class Server:
         self._settings = settings
         self._doors = Doors(addresses, self._accept, self._take_waiting)
         self._closed = asyncio.Event()
-        self._open_stream = open_stream
+        self._opening = opening
         self._log = log
         self._observer = observer
         self._bursts = Bursts(log)
@@ -351,7 +349,7 @@ class Server:
 
     async def _run(self, connection: Connection) -> None:
         try:
-            await connection.join(self._open_stream, self._settings.linger)
+            await connection.join(self._opening, self._settings.linger)
         except Exception as error:  # noqa: BLE001 - see below
             # A defect of ours met by one connection. Passed on, it would end all others
             # of the mapping; so it goes where asyncio sends what a callback raises. The

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 from ssmtunneld.errors import (
     LinkError,
-    LinkLost,
     RemoteProtocolError,
     SessionError,
 )
@@ -29,6 +28,7 @@ from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
 from ssmtunneld.secret import Secret
 from ssmtunneld.transport.link import Link
+from ssmtunneld.transport.outbox import Outbox
 from ssmtunneld.transport.repair import SCAN_INTERVAL, Repair
 
 BURST: Final = 16
@@ -37,12 +37,6 @@ session moves."""
 PATIENCE: Final = 4
 """Turns of the loop for which a stream's beginning waits for its first data, some 20 us
 altogether: the relay needs two to read what a client has sent with its connect."""
-CHOKE_SIZE: Final = 256 << 10
-"""Bytes that may be queued behind a congested network before the link is read no more:
-the acknowledgements of some 900 messages, a second of a download."""
-CHOKE_TIMEOUT: Final = 30.0
-"""Seconds for which the network may take nothing of what must be sent. While the link
-is not read, nothing else would notice that its peer has died."""
 
 
 class Pauses(NamedTuple):
@@ -103,14 +97,13 @@ class Driver:
         self._port: Port | None = None
         self._link: Link | None = None
         self._ended: asyncio.Future[None] | None = None
-        self._woken = False
+        self._woken = self._late = False
         self._timer: asyncio.Handle | None = None
         # uvloop's handles do not all know their time: a deadline that is due is queued
         # like any callback.
         self._timer_at = 0.0
+        self._outbox = Outbox(self._send, self._end)
         self._reading = True
-        self._choked = 0
-        self._choke_timer: asyncio.TimerHandle | None = None
         self.delivered = 0
         """Messages that were delivered in order."""
         self._input_at = self._loop.time()
@@ -143,8 +136,8 @@ class Driver:
             self._link = None
             self._channel.detach()
             link.abort()
+            self._outbox.reset()
             self._cancel_timer()
-            self._unchoke()
 
     # What the session and the port ask for.
 
@@ -157,20 +150,26 @@ class Driver:
             self._woken = True
             self._loop.call_soon(self._on_wake)
 
-    def wake_late(self, turns: int = PATIENCE) -> None:
+    def wake_late(self) -> None:
         """Send what the port has a few turns later, or with what is woken for before.
 
         A stream's beginning and its first data, which is usually on its way from the
         client, then share a message (design D3): that is one less to send, and one
         acknowledgement less to wait for.
         """
-        if turns and not self._woken:
-            self._loop.call_soon(self.wake_late, turns - 1)
+        self._late = True
+        self._loop.call_soon(self._on_late, PATIENCE - 1)
+
+    def _on_late(self, turns: int) -> None:
+        if not self._late:
+            return  # sent meanwhile
+        if turns:
+            self._loop.call_soon(self._on_late, turns - 1)
         else:
             self.wake()
 
     def _on_wake(self) -> None:
-        self._woken = False
+        self._woken = self._late = False
         self._settle()
 
     def send_flag(self, flag: Flag) -> None:
@@ -192,7 +191,7 @@ class Driver:
         """Stop or start reading the link, as the port's congestion demands."""
         if self._link is None or self._port is None:
             return
-        if self._port.congested or self._choked > CHOKE_SIZE:
+        if self._port.congested or self._outbox.choked:
             if self._reading:
                 self._reading = False
                 self._link.pause()
@@ -244,13 +243,13 @@ class Driver:
                 self._channel.receive(message, now)
         except RemoteProtocolError as error:
             self._channel.close(error)
-        self._settle()
+        self._settle(patient=self._port is not None)
         arrived = self.delivered - before
         self._repair.on_arrival(now, arrived, early=self.missing > 0)
 
     def on_writable(self) -> None:
         """Go on sending."""
-        self._unchoke()
+        self._outbox.unchoke()
         self._settle()
 
     def on_lost(self, error: LinkError) -> None:
@@ -287,40 +286,31 @@ class Driver:
 
     # Carrying out.
 
-    def _settle(self) -> None:
-        """Carry out what the channel asks for, then send what there is room for."""
-        outgoing: list[bytes] = []
-        self._carry_out(outgoing)
+    def _settle(self, *, patient: bool = False) -> None:
+        """Carry out what the channel asks for, then send what there is room for.
+
+        Args:
+            patient: Whether mere answers may wait for something to go with.
+        """
+        self._carry_out()
         link = self._link
         if link is None:
             return
+        answers = len(self._outbox)
         if self._port is not None and not link.congested:
             self._pull(self._port)
-            self._carry_out(outgoing)
-        if outgoing:
-            self._send(link, outgoing)
+            self._carry_out()
+        if patient and answers == len(self._outbox):
+            self._outbox.hold()
+        else:
+            self._outbox.send(link)
         self._arm_timer()
         self.reading_changed()
 
-    def _send(self, link: Link, messages: list[bytes]) -> None:
-        """Send, and be choked by what the network does not take.
-
-        Acknowledgements answer what arrives, so the way to have less of them is to read
-        less: behind a narrow uplink they would pile up for as long as a download takes.
-        """
-        if link.congested:
-            self._choked += sum(map(len, messages))
-            if self._choke_timer is None:
-                self._choke_timer = self._loop.call_later(
-                    CHOKE_TIMEOUT, self._end, LinkLost("it took nothing from us")
-                )
-        link.send(messages)
-
-    def _unchoke(self) -> None:
-        self._choked = 0
-        if self._choke_timer is not None:
-            self._choke_timer.cancel()
-            self._choke_timer = None
+    def _send(self) -> None:
+        if self._link is not None:
+            self._outbox.send(self._link)
+            self.reading_changed()
 
     def _pull(self, port: Port) -> None:
         channel = self._channel
@@ -340,22 +330,22 @@ class Driver:
         self._longest_pause = max(self._longest_pause, now - self._input_at)
         self._input_at = now
 
-    def _carry_out(self, outgoing: list[bytes]) -> None:
+    def _carry_out(self) -> None:
         while effects := self._channel.drain():
             try:
-                self._carry_out_each(effects, outgoing)
+                self._carry_out_each(effects)
             except RemoteProtocolError as error:
                 # The rest of these effects is dropped with the session, and with them
                 # a Closed that may be among them: so what it asks for is done here.
                 self._channel.close(error)
                 self._channel.drain()
-                self._close(error, outgoing)
+                self._close(error)
 
-    def _carry_out_each(self, effects: list[Effect], outgoing: list[bytes]) -> None:
+    def _carry_out_each(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Transmit(data):
-                    outgoing.append(data)
+                    self._outbox.add(data)
                 case Deliver(payload):
                     self.delivered += 1
                     self._opened_port.receive(payload)
@@ -363,20 +353,18 @@ class Driver:
                     assert self._link is not None, "attached without a link"
                     self._link.send_text(text)
                 case Opened() | DialFailed() | Closed():
-                    self._take_fact(effect, outgoing)
+                    self._take_fact(effect)
                 case _:
                     assert_never(effect)
 
-    def _take_fact(
-        self, fact: Opened | DialFailed | Closed, outgoing: list[bytes]
-    ) -> None:
+    def _take_fact(self, fact: Opened | DialFailed | Closed) -> None:
         match fact:
             case Opened(terms):
                 self._port = self._open_port(terms)
             case DialFailed():
                 self._opened_port.dial_failed()
             case Closed(error):
-                self._close(error, outgoing)
+                self._close(error)
             case _:
                 assert_never(fact)
 
@@ -385,11 +373,9 @@ class Driver:
         assert self._port is not None, "data before the channel was open"
         return self._port
 
-    def _close(self, error: SessionError, outgoing: list[bytes]) -> None:
-        if self._link is not None and outgoing:
-            # A refusal's answer, or the last acknowledgements, are worth sending.
-            self._link.send(outgoing)
-            outgoing.clear()
+    def _close(self, error: SessionError) -> None:
+        # A refusal's answer, or the last acknowledgements, are worth sending.
+        self._send()
         if self._port is not None:
             self._port.fail(error)
         self._end(error)

@@ -1,8 +1,12 @@
 """When to try again: exponential, capped, with full jitter."""
 
 from random import Random
+from typing import Final
 
 from ssmtunneld.errors import Recovery
+
+DEMAND_INTERVAL: Final = 2.0
+"""Seconds between attempts, at most, while a local connection waits."""
 
 
 class Backoff:
@@ -43,13 +47,54 @@ class Backoff:
         self._failures = 0
 
 
-def backoffs(random: Random) -> dict[Recovery, Backoff]:
-    """Return how long to wait after a session's end, by what follows from it."""
-    return {
-        Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
-        Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
-        Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
-        # A wrong request stays wrong; but whoever mends a document or a policy at AWS
-        # should not have to restart anything.
-        Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
-    }
+class Retries:
+    """When another may be started after the end of a session.
+
+    Each thing that may follow from an end has waits of its own.
+
+    Args:
+        random: Where the jitter comes from.
+    """
+
+    __slots__ = ("_backoffs", "_last_start", "_not_before")
+
+    def __init__(self, random: Random) -> None:
+        self._not_before = self._last_start = float("-inf")
+        self._backoffs = {
+            Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
+            Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
+            Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
+            # A wrong request stays wrong; but whoever mends a document or a policy at
+            # AWS should not have to restart anything.
+            Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
+        }
+
+    def note_start(self, now: float) -> None:
+        """Note that a session is started."""
+        self._last_start = now
+
+    def next_start(self, *, wanted: bool) -> float:
+        """Return the time of the next attempt; ``wanted`` if a connection waits."""
+        if wanted:
+            return min(self._not_before, self._last_start + DEMAND_INTERVAL)
+        return self._not_before
+
+    def note_end(self, recovery: Recovery, now: float) -> float:
+        """Count an end; return the seconds until something is tried again."""
+        delay = self._backoffs[recovery].next()
+        self._not_before = max(self._not_before, now + delay)
+        return delay
+
+    def reset(self) -> None:
+        """Begin with short waits again: something worked."""
+        for backoff in self._backoffs.values():
+            backoff.reset()
+
+    def retry_at(self, now: float) -> None:
+        """Wait no longer than until ``now``, and begin with short waits again."""
+        self.reset()
+        self._not_before = now
+
+    def left(self, now: float) -> float | None:
+        """Return the seconds that are left to wait; ``None`` if none are."""
+        return self._not_before - now if self._not_before > now else None

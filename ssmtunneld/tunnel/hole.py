@@ -52,6 +52,9 @@ class Hole:
 
     def examine(self, now: float, driver: Driver, port: MuxPort | SinglePort) -> None:
         """Look at a session whose link is up, and do what follows from that."""
+        if not driver.missing:
+            self._delivered = -1  # as it is nearly always: nothing to look closer at
+            return
         match self.look(now, driver.statistics(), driver.delivered):
             case Finding.SUSPECT:
                 port.nop()

@@ -67,30 +67,67 @@ class Member:
             and bool(session.terms.properties.get("host"))
         )
 
-    def view(self, limit: float | None) -> SessionView:
-        """Return what policy may know; ``limit`` is a session's greatest age."""
-        session, gauge = self.session, self.gauge
-        return SessionView(
-            number=session.number,
-            phase=session.phase,
-            since=session.since,
-            # What was sent last is to arrive before the session is closed for good.
-            streams=session.streams or int(self._is_done and session.undelivered),
-            bulk=gauge.bulk,
-            # The gauge looks once a second; these two are so at once.
-            stalled=gauge.stalled
-            or session.reading_stopped
-            or session.behind >= GAP_TIME,
-            exhausted=session.exhausted,
-            retiring=self.retiring,
-            idle_since=max(gauge.idle_since, session.since),
-            expires_at=None if limit is None else session.created + limit,
-            traffic=gauge.rate,
+    # A candidate for the next stream.
+
+    @property
+    def number(self) -> int:
+        """The session's."""
+        return self.session.number
+
+    @property
+    def phase(self) -> Phase:
+        """The session's."""
+        return self.session.phase
+
+    @property
+    def streams(self) -> int:
+        """Streams that need the session still."""
+        session = self.session
+        if session.streams:
+            return session.streams
+        # What was sent last is to arrive before the session is closed for good.
+        return int((self.retiring or session.exhausted) and session.undelivered)
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it moves much data."""
+        return self.gauge.bulk
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it does not move."""
+        session = self.session
+        # The gauge looks once a second; the others are so at once.
+        return (
+            self.gauge.stalled or session.reading_stopped or session.behind >= GAP_TIME
         )
 
     @property
-    def _is_done(self) -> bool:
-        return self.retiring or self.session.exhausted
+    def exhausted(self) -> bool:
+        """Whether it can open no further stream."""
+        return self.session.exhausted
+
+    @property
+    def traffic(self) -> float:
+        """Recent bytes per second."""
+        return self.gauge.rate
+
+    def view(self, limit: float | None) -> SessionView:
+        """Return what policy may know; ``limit`` is a session's greatest age."""
+        session = self.session
+        return SessionView(
+            number=self.number,
+            phase=self.phase,
+            since=session.since,
+            streams=self.streams,
+            bulk=self.bulk,
+            stalled=self.stalled,
+            exhausted=self.exhausted,
+            retiring=self.retiring,
+            idle_since=max(self.gauge.idle_since, session.since),
+            expires_at=None if limit is None else session.created + limit,
+            traffic=self.traffic,
+        )
 
     def snapshot(self, limit: float | None) -> MemberSnapshot:
         """Return what there is to see."""

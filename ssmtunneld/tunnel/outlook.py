@@ -6,7 +6,7 @@ from typing import Final
 
 from ssmtunneld.errors import NoSessionReady, TunnelError
 from ssmtunneld.tunnel.member import Member, MemberSnapshot
-from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.tunnel.plan import Phase, Policy
 from ssmtunneld.tunnel.tally import Counts
 
 BASIC_IDLE: Final = 60.0
@@ -82,6 +82,21 @@ def no_session(
     if trouble is not None:
         error.advice = trouble.advice
     return error
+
+
+def find_trouble(
+    members: Iterable[Member], last: TunnelError | None
+) -> TunnelError | None:
+    """Return what stands in the way of a session; ``None`` while one is ready.
+
+    Args:
+        members: The pool's.
+        last: Why the last one ended, or could not be started.
+    """
+    sessions = [member.session for member in members]
+    if any(session.phase is Phase.READY for session in sessions):
+        return None
+    return next(filter(None, [last, *(s.trouble for s in sessions)]), None)
 
 
 def busiest_rtt(members: Iterable[Member]) -> float | None:

@@ -7,7 +7,7 @@ pool carries them out, and asks again when something has changed or at ``next_ch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 
 class Phase(Enum):
@@ -41,6 +41,54 @@ class Policy:
     """How long before its end a session is replaced."""
     resume_patience: float = 5.0
     """How long a session may take to resume before another takes its place."""
+
+
+class Candidate(Protocol):
+    """The part of a :class:`SessionView` that :func:`choose` looks at.
+
+    A protocol, because this is asked of the pool's members themselves for every local
+    connection, and to make views of them takes longer than to choose.
+    """
+
+    @property
+    def number(self) -> int:
+        """Its number within the pool."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """How many it carries."""
+        ...
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it moves much data."""
+        ...
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it does not move."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it can open no further stream."""
+        ...
+
+    @property
+    def retiring(self) -> bool:
+        """Whether it takes no new streams."""
+        ...
+
+    @property
+    def traffic(self) -> float:
+        """Recent bytes per second."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +285,7 @@ def _spare(session: SessionView, policy: Policy) -> bool:
 
 
 def choose(
-    sessions: Iterable[SessionView], policy: Policy, *, may_wait: bool
+    sessions: Iterable[Candidate], policy: Policy, *, may_wait: bool
 ) -> int | None:
     """Return the number of the session that takes the next stream (design D6).
 

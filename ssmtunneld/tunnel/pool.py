@@ -9,7 +9,7 @@ from typing import Final, assert_never
 from ssmtunneld.errors import ChannelClosed, TunnelError
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
-from ssmtunneld.tunnel.backoff import backoffs
+from ssmtunneld.tunnel.backoff import Retries
 from ssmtunneld.tunnel.lifespan import Lifespan
 from ssmtunneld.tunnel.member import Member, find_stuck
 from ssmtunneld.tunnel.outlook import (
@@ -17,6 +17,7 @@ from ssmtunneld.tunnel.outlook import (
     PoolSnapshot,
     adapted,
     busiest_rtt,
+    find_trouble,
     no_session,
 )
 from ssmtunneld.tunnel.patience import may_wait
@@ -39,8 +40,9 @@ TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
-DEMAND_INTERVAL: Final = 2.0
-"""Seconds between attempts, at most, while a local connection waits."""
+SETTLING: Final = 0.02
+"""Seconds after a stream was opened in which its first bytes go before the plans that
+follow from it, and those of streams that are opened together are made together."""
 
 
 class Pool:
@@ -76,21 +78,19 @@ class Pool:
         self._lifespan = lifespan or Lifespan()
         self._respects_idle = respects_idle
         self._tally = tally or Tally()
-        self._dormant = False
-        self._basic = False
+        self._dormant = self._basic = False
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._alive = 0
-        self._retired = False
+        self._retired = self._stopping = False
         self._waiting = 0
         self._changed = asyncio.Event()
+        self._settling: asyncio.TimerHandle | None = None
         self._turn = asyncio.Condition()
-        self._stopping = False
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
-        self._backoffs = backoffs(random)
-        self._not_before = self._last_start = float("-inf")
+        self._retries = Retries(random)
 
     # Supervision.
 
@@ -215,13 +215,11 @@ class Pool:
     def _may_start_at(self, now: float) -> float:
         if self._stopping or self._retired:
             return now + TICK
-        if self._waiting:
-            return min(self._not_before, self._last_start + DEMAND_INTERVAL)
-        return self._not_before
+        return self._retries.next_start(wanted=self._waiting > 0)
 
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
         number = self._tally.next_number()
-        self._last_start = now
+        self._retries.note_start(now)
         member = Member(self._make_session(number, self._changed.set), now)
         self._members[number] = member
         name = f"{self._name} session {number}"
@@ -255,10 +253,8 @@ class Pool:
             self._lifespan.note_end(now - session.created, session.pauses)
         self._trouble = error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
-            self._reset_backoffs()
-        backoff = self._backoffs[error.recovery]
-        delay = backoff.next()
-        self._not_before = max(self._not_before, now + delay)
+            self._retries.reset()
+        delay = self._retries.note_end(error.recovery, now)
         self._log.warning(
             "session.ended",
             session=session.number,
@@ -267,10 +263,6 @@ class Pool:
             streams=session.streams,
             retry_in=round(delay, 1),
         )
-
-    def _reset_backoffs(self) -> None:
-        for backoff in self._backoffs.values():
-            backoff.reset()
 
     async def _stop(self, member: Member) -> None:
         await member.session.stop()
@@ -306,8 +298,7 @@ class Pool:
 
     def retry_now(self) -> None:
         """Try again at once whatever failed: the network or a login is another one."""
-        self._reset_backoffs()
-        self._not_before = self._loop.time()
+        self._retries.retry_at(self._loop.time())
         for member in self._members.values():
             member.session.retry_now()
         self._changed.set()
@@ -321,6 +312,13 @@ class Pool:
 
     # Streams.
 
+    def stream_at_once(self) -> StreamDuplex | None:
+        """Return a stream if that takes no waiting."""
+        stream = None if self._retired else self._try_open(0.0)
+        if stream is not None:
+            self._tally.opening.observe(0.0)
+        return stream
+
     async def open_stream(self, timeout: float) -> StreamDuplex:
         """Return a stream on the best session. Cancelling is safe.
 
@@ -328,9 +326,8 @@ class Pool:
             NoSessionReady: There was none within ``timeout`` seconds; says why.
             PoolRetired: Ask its successor.
         """
-        stream = self._try_open(0.0)
+        stream = self.stream_at_once()
         if stream is not None:
-            self._tally.opening.observe(0.0)
             return stream
         asked_at = self._loop.time()
         self._waiting += 1
@@ -356,23 +353,27 @@ class Pool:
     @property
     def trouble(self) -> TunnelError | None:
         """What stands in the way of a session; ``None`` while one is ready."""
-        sessions = [member.session for member in self._members.values()]
-        if any(session.phase is Phase.READY for session in sessions):
-            return None
-        troubles = [self._trouble, *(session.trouble for session in sessions)]
-        return next(filter(None, troubles), None)
+        return find_trouble(self._members.values(), self._trouble)
 
     def _try_open(self, waited: float) -> StreamDuplex | None:
         if self._retired:
             raise PoolRetired("the tunnel's settings have changed meanwhile")
-        views = self._views()
-        patient = may_wait(views, self._policy.max_sessions, waited)
-        number = choose(views, self._policy_now(), may_wait=patient)
+        policy = self._policy_now()
+        number = choose(self._members.values(), policy, may_wait=True)
         if number is None:
-            return None
+            views = self._views()
+            patient = may_wait(views, self._policy.max_sessions, waited)
+            number = choose(views, policy, may_wait=patient)
+            if number is None:
+                return None
         stream = self._members[number].session.open_stream()
-        self._changed.set()
+        if self._settling is None:
+            self._settling = self._loop.call_later(SETTLING, self._on_settled)
         return stream
+
+    def _on_settled(self) -> None:
+        self._settling = None
+        self._changed.set()
 
     def open_probe(self) -> StreamDuplex | None:
         """Return a stream that does not count as use, if there is a session for it."""
@@ -387,14 +388,13 @@ class Pool:
 
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
-        delay = self._not_before - self._loop.time()
         limit = self._lifespan.limit
         return PoolSnapshot(
             name=self._name,
             members=tuple(m.snapshot(limit) for m in self._members.values()),
             waiting=self._waiting,
             trouble=self.trouble,
-            retry_in=delay if delay > 0 else None,
+            retry_in=self._retries.left(self._loop.time()),
             warm=self._policy_now().warm,
             counts=self._tally.read(),
         )

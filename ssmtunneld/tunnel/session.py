@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
@@ -101,9 +102,8 @@ class Session:
         self._port: MuxPort | SinglePort | None = None
         self._nops = Nops(settings.keep_alive, self._say_farewell)
         self._hole = Hole(self.since)
-        self._over = asyncio.Event()
+        self._over, self._retry = asyncio.Event(), asyncio.Event()
         self._stopping = self._given_up = False
-        self._retry = asyncio.Event()
         self._reported = ""
         self._backoff = Backoff(world.random, base=0.2, cap=10.0)
 
@@ -233,11 +233,9 @@ class Session:
 
     async def _pause(self, seconds: float) -> None:
         self._retry.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._retry.wait()
-        except TimeoutError:
-            pass
 
     def check(self) -> None:
         """Make sure that the link is alive, or lose it."""
@@ -250,11 +248,17 @@ class Session:
         self.check()
 
     async def _terminate(self, session_id: str) -> None:
+        limit = asyncio.timeout(TERMINATE_TIMEOUT)
         try:
-            async with asyncio.timeout(TERMINATE_TIMEOUT):
-                await self._world.control.terminate(session_id)
-        except (TunnelError, TimeoutError) as error:
-            self._log.warning("session.abandoned", reason=str(error) or "timed out")
+            with suppress(TimeoutError):
+                async with limit:
+                    await self._world.control.terminate(session_id)
+        except TunnelError as error:
+            self._log.warning("session.abandoned", reason=str(error))
+        finally:
+            # Until Python 3.11.3 a task that is being cancelled gets no TimeoutError.
+            if limit.expired():
+                self._log.warning("session.abandoned", reason="timed out")
 
     async def stop(self) -> None:
         """Ask the agent to end the session; return when it has, or after two seconds.
@@ -269,11 +273,9 @@ class Session:
         terms = self.terms
         if self.phase is Phase.READY and terms and terms.understands_terminate:
             self._say_farewell()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_TIMEOUT):
                     await self._over.wait()
-            except TimeoutError:
-                pass
 
     def cut(self, why: str) -> None:
         """Reset all streams, because nothing will come of them; then stop it."""

@@ -104,15 +104,16 @@ def watch(mapping):
     and without it one lost session would excuse every reset connection.
     """
     carried = {}
-    pool, open_stream = mapping.pool, mapping.server._open_stream
+    pool, try_open = mapping.pool, mapping.pool._try_open
 
-    async def watched():
-        stream = await open_stream()
-        port = int(asyncio.current_task().get_name().rpartition(":")[2])
-        for member in pool._members.values():
-            if member.session._port is stream._port:
-                carried[port] = member.session.session_id
+    def watched(waited):
+        stream = try_open(waited)
+        if stream is not None:
+            port = int(asyncio.current_task().get_name().rpartition(":")[2])
+            for member in pool._members.values():
+                if member.session._port is stream._port:
+                    carried[port] = member.session.session_id
         return stream
 
-    mapping.server._open_stream = watched
+    pool._try_open = watched
     return carried

@@ -83,6 +83,27 @@ async def test_waiting_can_be_cancelled_and_begun_again(listeners):
     listener.socket.accept()[0].close()
 
 
+async def test_a_connection_that_nobody_takes_does_not_keep_the_loop_busy(
+    listeners, monkeypatch
+):
+    [listener] = await listeners(TcpAddress("127.0.0.1", 0))
+    calls = 0
+    told = Listener._on_readable
+
+    def count(listener):
+        nonlocal calls
+        calls += 1
+        told(listener)
+
+    monkeypatch.setattr(Listener, "_on_readable", count)
+    with socket.create_connection(listener.socket.getsockname()):
+        await listener.readable()
+        await turns(50)
+        assert calls <= 3
+        await listener.readable()  # it is still there, and seen again
+    listener.socket.accept()[0].close()
+
+
 async def test_closing_while_somebody_waits_frees_the_address_at_once(listeners):
     [listener] = await listeners(TcpAddress("127.0.0.1", 0))
     address = TcpAddress(*listener.socket.getsockname())
@@ -127,9 +148,21 @@ async def test_if_one_address_fails_none_stays_bound(tmp_path):
 
 
 async def test_an_address_that_this_machine_does_not_have_is_explained():
-    with pytest.raises(AddressInUse, match=r"192\.0\.2\.1:0: .*assign") as caught:
+    with pytest.raises(AddressInUse, match=r"192\.0\.2\.1:0: no interface") as caught:
         await bind_all(TcpAddress("192.0.2.1", 0))
     assert caught.value.holder == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "is_said"), [("2001:db8::1", True), ("192.0.2.1", False)]
+)
+async def test_whoever_wants_ipv6_where_it_is_off_learns_that(
+    host, is_said, monkeypatch
+):
+    monkeypatch.setattr(binding, "_has_ipv6", lambda: False)
+    with pytest.raises(AddressInUse) as caught:
+        await bind_all(TcpAddress(host, 0))
+    assert ("IPv6 is off" in str(caught.value)) is is_said
 
 
 async def test_a_name_is_no_address():

@@ -3,10 +3,10 @@ import socket
 
 import pytest
 
-from ssmtunneld.errors import NoSessionReady
-from ssmtunneld.listener.connection import Connection, _open
+from ssmtunneld.errors import NoSessionReady, StreamReset
+from ssmtunneld.listener.connection import Connection, Source, _open
 from ssmtunneld.listener.local import LocalDuplex
-from ssmtunneld.listener.relay import Departure, Ending
+from ssmtunneld.listener.relay import Departure, Ending, Transfer
 from tests.support.conformance import receive_all
 from tests.support.memory import memory_pair
 from tests.support.sockets import read_all, reset, socket_pair
@@ -63,6 +63,110 @@ async def test_a_stream_is_opened_and_joined(ends):
     assert connection.transfer.ending is Ending.COMPLETED
     assert (connection.transfer.sent, connection.transfer.received) == (8, 6)
     assert (connection.meter.sent, connection.meter.received) == (8, 6)
+
+
+def at_once(stream):
+    """A source that has ``stream`` without waiting."""
+
+    async def nobody_waits():
+        raise AssertionError
+
+    return Source(lambda: stream, nobody_waits)
+
+
+async def test_what_came_with_the_connect_is_sent_before_anything_else(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    client.send(b"question")
+    await turns(3)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(at_once(stream), LINGER))
+        await asyncio.sleep(0)
+        assert connection.meter.sent == len(b"question")
+        assert await server.receive() == b"question"
+        client.send(b", and another")
+        assert await server.receive() == b", and another"
+        await server.send(b"answer")
+        await server.send_eof()
+        assert await read_all(client) == b"answer"
+        client.close()
+    assert connection.transfer == Transfer(21, 6, Ending.COMPLETED)
+
+
+async def test_a_client_that_waits_to_be_spoken_to_is_joined_at_once_too(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(at_once(stream), LINGER))
+        await server.send(b"SSH-2.0-OpenSSH")
+        await server.send_eof()
+        assert await read_all(client) == b"SSH-2.0-OpenSSH"
+        client.close()
+    assert connection.transfer == Transfer(0, 15, Ending.COMPLETED)
+
+
+async def test_a_client_that_has_reset_already_gets_no_stream(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    reset(client)
+    await connection.join(at_once(stream), LINGER)
+    assert connection.transfer.ending is Ending.LOCAL_RESET
+    with pytest.raises(StreamReset):
+        await server.receive()
+
+
+async def test_a_client_that_said_all_it_had_to_say_at_once_is_answered(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    client.send(b"question")
+    client.shutdown(socket.SHUT_WR)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(at_once(stream), LINGER))
+        assert await server.receive() == b"question"
+        await server.send(b"answer")
+        await server.send_eof()
+        assert await read_all(client) == b"answer"
+    assert connection.transfer.ending is Ending.COMPLETED
+
+
+async def test_a_stream_that_breaks_before_the_first_byte_resets_the_client(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    client.send(b"question")
+    server.abort()
+    await connection.join(at_once(stream), LINGER)
+    assert connection.transfer.ending is Ending.REMOTE_RESET
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)
+
+
+async def test_a_cut_before_the_first_byte_resets_both_ends(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    client.send(b"question")
+    async with asyncio.TaskGroup() as tasks:
+        joining = tasks.create_task(connection.join(at_once(stream), LINGER))
+        await asyncio.sleep(0)
+        joining.cancel()
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)
+    with pytest.raises(StreamReset):
+        await receive_all(server)
+    assert connection.transfer.ending is Ending.CANCELLED
+
+
+async def test_where_no_stream_is_ready_one_is_waited_for(ends):
+    connection, client = ends
+    opening = Opening()
+    client.send(b"question")
+    async with asyncio.TaskGroup() as tasks:
+        source = Source(lambda: None, opening)
+        tasks.create_task(connection.join(source, LINGER))
+        await until(lambda: opening.waiting)
+        opening.may_go_on.set()
+        await until(lambda: hasattr(opening, "server"))
+        assert await opening.server.receive() == b"question"
+        client.close()
 
 
 async def test_a_refusal_resets_the_client(ends):

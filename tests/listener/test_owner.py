@@ -34,6 +34,7 @@ def pair(request):
 @pytest.fixture
 def _no_diagnosis(monkeypatch):
     monkeypatch.setattr(owner, "_NETLINK_SOCK_DIAG", 31)  # no such protocol
+    monkeypatch.setattr(owner, "_idle", [])
 
 
 @pytest.fixture
@@ -179,6 +180,24 @@ def test_a_sandbox_without_diagnosis_is_slow_and_no_error(pair):
 def test_a_sandbox_that_hides_everything_leaves_the_user_unknown(pair):
     assert owner.sight() is Sight.HIDDEN
     assert owner.find_peer(*names(pair[0])) == Peer(Presence.UNKNOWN)
+
+
+def test_the_kernel_is_asked_through_one_socket(pair, monkeypatch):
+    idle = []
+    monkeypatch.setattr(owner, "_idle", idle)
+    for _ in range(3):
+        assert owner.find_peer(*names(pair[0])) == OURS
+    (kernel,) = idle
+    os.close(kernel)
+
+
+def test_a_socket_that_failed_is_asked_no_more(pair, monkeypatch):
+    assert owner.sight() is Sight.CLEAR
+    broken = os.open(os.devnull, os.O_RDONLY)  # so the question fails
+    monkeypatch.setattr(owner, "_idle", [broken])
+    assert owner.find_peer(*names(pair[0])).presence is not Presence.HELD
+    assert owner.find_peer(*names(pair[0])) == OURS
+    os.close(owner._idle.pop())
 
 
 def test_being_out_of_files_lets_nobody_in(pair, monkeypatch):

@@ -55,7 +55,7 @@ class Scene:
         self.server = Server(
             name="db",
             addresses=addresses,
-            open_stream=self._open_stream,
+            opening=self._open_stream,
             settings=replace(SETTINGS, **settings),
             log=log,
             observer=self.observed,
@@ -342,7 +342,7 @@ async def test_without_an_observer_nobody_is_told(log):
     server = Server(
         name="db",
         addresses=[ANY_PORT],
-        open_stream=None,  # type: ignore[arg-type]  # it is not called
+        opening=None,  # type: ignore[arg-type]  # it is not called
         settings=replace(SETTINGS, allow=(ip_network("192.0.2.0/24"),)),
         log=log,
     )

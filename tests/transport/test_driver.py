@@ -20,11 +20,15 @@ from ssmtunneld.protocol.states import State
 from ssmtunneld.secret import Secret
 from ssmtunneld.transport.driver import (
     BURST,
-    CHOKE_SIZE,
-    CHOKE_TIMEOUT,
     PATIENCE,
     Driver,
     Pauses,
+)
+from ssmtunneld.transport.outbox import (
+    ACK_BATCH,
+    ACK_DELAY,
+    CHOKE_SIZE,
+    CHOKE_TIMEOUT,
 )
 from ssmtunneld.transport.repair import SCAN_INTERVAL
 from tests.support.bench import (
@@ -192,8 +196,46 @@ async def test_what_arrives_together_is_acknowledged_in_one_write():
     async with stage.open():
         stage.link.arrive(output(2, b"a"), output(3, b"b"))
         assert stage.port.received == [b"a", b"b"]
+        await asyncio.sleep(ACK_DELAY)
         assert len(stage.link.writes) == 1
         assert stage.link.sent() == [Acked(2), Acked(3)]
+
+
+@virtual
+async def test_what_is_sent_meanwhile_goes_with_the_acknowledgements():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(output(2, b"question"))
+        assert stage.link.writes == []  # the local side has its turn first
+        stage.port.queue.append(b"answer")
+        stage.driver.wake()
+        await turns()
+        assert len(stage.link.writes) == 1
+        assert stage.link.sent() == [Acked(2), Sent(1, b"answer")]
+        await asyncio.sleep(10 * ACK_DELAY)
+        assert stage.link.sent() == []
+
+
+@virtual
+async def test_many_acknowledgements_do_not_wait():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(*(output(2 + n, b"x") for n in range(ACK_BATCH)))
+        assert stage.link.sent() == [Acked(2 + n) for n in range(ACK_BATCH)]
+
+
+@virtual
+async def test_acknowledgements_that_wait_are_not_for_the_next_websocket():
+    stage = Stage()
+    async with stage.open():
+        stage.link.arrive(output(2, b"a"))
+    async with stage.running():
+        await asyncio.sleep(1)
+        assert stage.link.sent() == []
+        stage.link.arrive(output(2, b"a"))  # again: that is how the agent finds out
+        await asyncio.sleep(ACK_DELAY)
+        assert stage.link.sent() == [Acked(2)]
+        assert stage.port.received == [b"a"]
 
 
 @virtual
@@ -372,6 +414,7 @@ async def test_a_congested_link_still_gets_acknowledgements():
     async with stage.open():
         stage.link.congested = True
         stage.link.arrive(output(2, b"x"))
+        await asyncio.sleep(ACK_DELAY)
         assert stage.link.sent() == [Acked(2)]
 
 
@@ -403,7 +446,7 @@ async def test_a_link_that_takes_no_acknowledgements_is_read_no_more_until_it_do
             sequence += 1
         assert stage.driver.stalled
         size = sum(len(data) for write in stage.link.writes for data in write)
-        assert CHOKE_SIZE < size < CHOKE_SIZE + 1024
+        assert CHOKE_SIZE < size < CHOKE_SIZE + ACK_BATCH * 1024
         stage.link.relieve()
         assert stage.link.reading
         assert not stage.driver.stalled
@@ -767,8 +810,8 @@ async def test_a_port_that_sends_a_flag_after_its_last_payload():
         stage.port.on_round = terminate
         stage.port.queue.append(b"last")
         stage.link.arrive(output(2, b"bye"))
-        data, flagged, acked = stage.link.sent()
-        assert (data, acked) == (Sent(1, b"last"), Acked(2))
+        acked, data, flagged = stage.link.sent()
+        assert (acked, data) == (Acked(2), Sent(1, b"last"))
         assert flagged.payload_type == PayloadType.FLAG
 
 

@@ -3,7 +3,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.tunnel.backoff import Backoff
+from ssmtunneld.errors import Recovery
+from ssmtunneld.tunnel.backoff import DEMAND_INTERVAL, Backoff, Retries
 
 
 class Highest(Random):
@@ -44,3 +45,36 @@ def test_every_wait_is_between_nothing_and_its_bound(seed, base, cap, count):
 def test_those_that_failed_together_do_not_come_back_together():
     waits = {Backoff(Random(seed), base=8.0, cap=60.0).next() for seed in range(20)}
     assert len(waits) == 20
+
+
+def test_each_kind_of_end_has_waits_of_its_own():
+    retries = Retries(Highest())
+    assert [retries.note_end(Recovery.RESTART, 0.0) for _ in range(3)] == [0.5, 1, 2]
+    assert retries.note_end(Recovery.WAIT, 0.0) == 4.0
+    assert retries.note_end(Recovery.RESTART, 0.0) == 4.0
+    assert retries.note_end(Recovery.STOP, 0.0) == 60.0
+
+
+def test_a_short_wait_does_not_cut_a_long_one():
+    retries = Retries(Highest())
+    retries.note_end(Recovery.STOP, 100.0)
+    retries.note_end(Recovery.RESTART, 100.0)
+    assert retries.next_start(wanted=False) == 160.0
+    assert retries.left(100.0) == 60.0
+    assert retries.left(160.0) is None
+
+
+def test_whoever_waits_sees_an_attempt_every_two_seconds():
+    retries = Retries(Highest())
+    retries.note_start(100.0)
+    retries.note_end(Recovery.STOP, 100.5)
+    assert retries.next_start(wanted=True) == 100.0 + DEMAND_INTERVAL
+
+
+def test_another_network_or_login_is_tried_at_once():
+    retries = Retries(Highest())
+    for _ in range(3):
+        retries.note_end(Recovery.RESTART, 0.0)
+    retries.retry_at(0.5)
+    assert retries.next_start(wanted=False) == 0.5
+    assert retries.note_end(Recovery.RESTART, 0.5) == 0.5

@@ -11,6 +11,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.tunnel.patience import GROWTH_PATIENCE
 from ssmtunneld.tunnel.plan import Phase, Policy
+from ssmtunneld.tunnel.pool import SETTLING
 from tests.support.clockwork import virtual
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import (
@@ -62,6 +63,30 @@ async def test_the_first_stream_needs_nothing_from_the_service():
         assert now() == asked_at
         await check_alive(stream)
         assert len(rig.control.calls) == calls
+
+
+@virtual
+async def test_a_stream_is_had_at_once_where_a_session_is_ready():
+    async with living_pool(LONE) as rig:
+        assert rig.pool.stream_at_once() is None
+        await rig.until_ready()
+        stream = rig.pool.stream_at_once()
+        await check_alive(stream)
+        rig.pool.retire()
+        assert rig.pool.stream_at_once() is None  # its successor's, if anybody's
+
+
+@virtual
+async def test_connections_that_come_together_are_planned_for_once():
+    """And their first bytes go before that."""
+    async with living_pool(Policy(max_sessions=4)) as rig:
+        await rig.until_ready()
+        for _ in range(3):
+            assert rig.pool.stream_at_once() is not None
+        await asyncio.sleep(SETTLING / 2)
+        assert rig.starts_until_now() == 1
+        await asyncio.sleep(SETTLING)
+        assert rig.starts_until_now() == 2
 
 
 @virtual
