@@ -95,7 +95,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         },
         max_sessions=max_sessions,
     )
-    shared = Shared(start_rate=2.0, start_burst=4)
+    shared = Shared(start_rate=2.0, start_burst=4, named=False)
     mapping = RunningMapping(tunnel, shared)
     failure: Exception | None = None
     try:

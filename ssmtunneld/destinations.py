@@ -95,7 +95,7 @@ class Destinations:
     @property
     def login(self) -> TunnelError | None:
         """Why nobody can act as the tunnel's identity; None if somebody can."""
-        return self._login.trouble
+        return self._login.trouble_of(self._tunnel.name)
 
     def _places(self) -> Iterator["_Place"]:
         yield from self._leaving

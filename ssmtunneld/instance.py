@@ -18,8 +18,18 @@ from platformdirs import user_state_path
 
 def instance_name(source: Path) -> str:
     """Return the name of the daemon that runs the configuration in ``source``."""
-    identity = f"{os.getuid()}@{socket.gethostname()}:{source.resolve()}"
+    identity = f"{os.getuid()}@{_machine()}:{source.resolve()}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+def _machine() -> str:
+    """Return what no other machine is called, as far as can be."""
+    name = socket.gethostname()
+    try:
+        # Many are called the same, and reach the same targets.
+        return f"{name} {Path('/etc/machine-id').read_text().strip()}"
+    except OSError:
+        return name
 
 
 def state_directory() -> Path:

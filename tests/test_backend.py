@@ -65,7 +65,7 @@ def test_a_mark_tells_the_daemon_and_the_tunnel():
 
 
 @pytest.mark.parametrize("length", [10, 256])
-async def test_a_reason_of_ones_own_leaves_room_for_the_mark(length):
+async def test_a_reason_of_ones_own_comes_between_who_it_is_and_the_mark(length):
     async with world.logging(), emulator() as service:
         text = world.configuration(
             service.endpoint_url, tunnel("db", port=1, reason="r" * length)
@@ -75,7 +75,8 @@ async def test_a_reason_of_ones_own_leaves_room_for_the_mark(length):
         (session,) = service.sessions
     own, _, end = session.request.reason.rpartition(" ")
     assert end == "[0123456789ab/db]"
-    assert own == "r" * min(length, backend.REASON_LIMIT - len(end) - 1)
+    whole = f"{default_reason('db')}: {'r' * length}"
+    assert own == whole[: backend.REASON_LIMIT - len(end) - 1]
 
 
 async def test_the_age_that_the_service_allows_is_learned_from_it():

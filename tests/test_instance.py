@@ -1,6 +1,7 @@
 """One name for each configuration, and one daemon at a time that may use it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +105,20 @@ def _is_open(descriptor):
     except OSError:
         return False
     return True
+
+
+def test_machines_of_the_same_name_are_told_apart(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    read, names = Path.read_text, set()
+    for text in ("one\n", "two\n", None):
+
+        def told(self, text=text):
+            if self != Path("/etc/machine-id"):
+                return read(self)
+            if text is None:
+                raise FileNotFoundError
+            return text
+
+        monkeypatch.setattr(Path, "read_text", told)
+        names.add(instance_name(path))
+    assert len(names) == 3

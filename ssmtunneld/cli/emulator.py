@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from ssmtunneld.emulator.settings import EmulatorSettings
 
 
+def _identities(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    from ssmtunneld.emulator.callers import is_identity
+
+    found = dict(_pair("--identity", text) for text in texts)
+    for arn in found.values():
+        if not is_identity(arn):
+            raise click.BadParameter(f"{arn!r} is no ARN", param_hint="--identity")
+    return found
+
+
 @click.command(name="emulator")
 @click.option(
     "--listen",
@@ -61,6 +73,15 @@ if TYPE_CHECKING:
     help="A target for which no agent answers; repeatable.",
 )
 @click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    callback=_identities,
+    metavar="ACCESS_KEY=ARN",
+    help="Another caller, who owns the sessions that are started with this access key; "
+    "repeatable.",
+)
+@click.option(
     "--document",
     "documents",
     multiple=True,
@@ -71,6 +92,12 @@ if TYPE_CHECKING:
     "--tls-cert", "tls_certificate", type=click.Path(exists=True, path_type=Path)
 )
 @click.option("--tls-key", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--stream-endpoint",
+    metavar="URL",
+    help="What StreamUrl begins with instead of this address, such as "
+    "wss://ssmmessages.eu-west-1.amazonaws.com.",
+)
 @click.option(
     "--allow-remote",
     is_flag=True,

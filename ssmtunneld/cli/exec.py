@@ -89,7 +89,14 @@ def _daemon(
                 _check_hope(select(daemon.document, names))
             return daemon
 
-        yield await_ready(look, names, patience)
+        try:
+            daemon = await_ready(look, names, patience)
+        except NotRunning:
+            raise CommandError(
+                f"the daemon is still starting after {patience.timeout:g} s",
+                "give it more with --timeout",
+            ) from None
+        yield daemon
 
 
 def _source(config: Path | None) -> Path:

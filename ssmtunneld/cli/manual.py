@@ -162,7 +162,7 @@ def _pieces(command: click.Command) -> Iterator[str]:
     for param in command.params:
         if isinstance(param, click.Argument):
             yield _escape(_value_name(param))
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and not command.invoke_without_command:
         yield "COMMAND [...]"
 
 

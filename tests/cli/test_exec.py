@@ -89,6 +89,14 @@ def test_without_a_daemon_there_is_one_as_long_as_the_command_runs(
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
 
 
+def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, capfd):
+    path = home / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
+    code, _, err = call(capfd, "exec", "-c", path, "--timeout", "10ms", "echo", "never")
+    assert code == 1
+    assert "the daemon is still starting after 0.01 s; give it more with" in err
+
+
 def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
     path = home / "config.toml"
     wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This")
