@@ -85,7 +85,8 @@ def echoes_beside_bulk(port: int, count: int) -> list[float]:
 
         def drain() -> None:
             bulk.sendall(b"get %d\n" % (1 << 40))
-            while not stop.is_set() and bulk.recv(BUFFER):
+            room = bytearray(BUFFER)  # a new one each time would hold up the echoes
+            while not stop.is_set() and bulk.recv_into(room):
                 pass
 
         drainer = threading.Thread(target=drain)

@@ -297,6 +297,7 @@ def surroundings_of(tunnel: Tunnel, shared: Shared, log: EventLog) -> Surroundin
         lambda: tls_context(control.ca_bundle),
         log,
         identity.proxy,
+        shared.courtesy,
     )
     return Surroundings(
         control=control,

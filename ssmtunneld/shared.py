@@ -14,6 +14,7 @@ from ssmtunneld.entropy import Entropy
 from ssmtunneld.listener.allowance import Allowance
 from ssmtunneld.log import get_log
 from ssmtunneld.ops.identity import IdentityStatus
+from ssmtunneld.transport.courtesy import Courtesy
 from ssmtunneld.tunnel.census import Census
 from ssmtunneld.tunnel.limiter import StartLimiter
 
@@ -34,6 +35,7 @@ class Shared:
 
     Attributes:
         allowance: Divides ``max_connections`` among the mappings.
+        courtesy: Lets busy sessions wait for others.
         entropy: Where the ids of messages come from.
         pools: All that have sessions at the moment, or may have.
     """
@@ -49,6 +51,7 @@ class Shared:
     ) -> None:
         self.allowance = Allowance(max_connections)
         self.controls = ControlRegistry(named=named)
+        self.courtesy = Courtesy()
         self.entropy = Entropy()
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret

@@ -1,9 +1,11 @@
 """The emulator as one object: API, websocket and admin path on one port."""
 
 import asyncio
+import socket
 import ssl
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -18,6 +20,12 @@ from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
 from ssmtunneld.log import get_log
+
+_BACKLOG: Final = 1024
+_SEGMENT: Final = 16 << 10
+"""Bytes of one TCP segment. Loopback's own are four times as large, and so are the
+bursts in which a full connection goes on: nobody else's message gets through one. On a
+real network they are 1,448 bytes."""
 
 
 class Emulator:
@@ -43,6 +51,7 @@ class Emulator:
             self.faults.knobs.bye_every = self.settings.bye_after
         self._log = get_log(component="emulator")
         self._tasks = asyncio.TaskGroup()
+        self._server: asyncio.Server | None = None
         self._port = 0
         self.sessions = Registry(self.settings, self.faults, self._tasks, self._log)
         """Every session, for looking at."""
@@ -75,19 +84,24 @@ class Emulator:
         """
         await self._tasks.__aenter__()
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner,
-            self.settings.host,
-            self.settings.port,
-            ssl_context=_tls(self.settings),
-        )
+        handler = self._runner.server
+        assert handler is not None, "the runner has been set up"
         try:
-            await site.start()
+            self._server = await asyncio.get_running_loop().create_server(
+                handler,
+                self.settings.host,
+                self.settings.port,
+                ssl=_tls(self.settings),
+                backlog=_BACKLOG,
+            )
         except OSError as error:
             await self._stop()
             address = f"{self.settings.host}:{self.settings.port}"
             raise AddressInUse(address, error.strerror or str(error)) from None
-        self._port = self._runner.addresses[0][1]
+        for sock in self._server.sockets:
+            with suppress(OSError):  # not every system lets it be chosen
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+        self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -138,6 +152,8 @@ class Emulator:
         try:
             await self._tasks.__aexit__(kind, cancelled, None)
         finally:
+            if self._server is not None:
+                self._server.close()
             await self._runner.cleanup()
 
     def _stream_url(self) -> str:

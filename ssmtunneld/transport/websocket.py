@@ -29,6 +29,8 @@ from ssmtunneld.errors import (
     LinkUntrusted,
     PeerUnresponsive,
 )
+from ssmtunneld.transport.courtesy import Courtesy
+from ssmtunneld.transport.intake import Intake
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +43,6 @@ MAX_MESSAGE: Final = 4 << 20
 WRITE_BUFFER: Final = 64 << 10
 """Bytes queued locally before the link is congested. Little, because a keystroke that
 is ready later waits behind them."""
-TURNS_OF_OTHERS: Final = 4
-"""Turns of the loop between two reads of a busy socket: as many as an exchange on
-another session needs from its local socket to the network. Each costs 3 us; with one,
-an echo beside a download takes twice as long."""
 PING_PAYLOAD: Final = b"keepalive"
 """What the official peers send (protocol 2.4)."""
 
@@ -76,6 +74,7 @@ async def dial(
     liveness: Liveness,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = None,
+    courtesy: Courtesy | None = None,
 ) -> WebSocketLink:
     """Open a websocket to ``url``, which is used byte for byte.
 
@@ -87,6 +86,7 @@ async def dial(
         liveness: Timeouts.
         ssl_context: What to trust.
         proxy: The URL of an HTTP or SOCKS proxy, with its password.
+        courtesy: Shared with the links that should have their turns.
 
     Raises:
         LinkRefused: The service answered the upgrade with an HTTP error. Redirects are
@@ -125,7 +125,7 @@ async def dial(
     except (OSError, exceptions.WebSocketException) as error:
         raise LinkUnreachable(host, _explain(error)) from None
     assert isinstance(connection, _Connection)
-    return WebSocketLink(connection, liveness)
+    return WebSocketLink(connection, liveness, courtesy or Courtesy())
 
 
 def _explain(error: BaseException) -> str:
@@ -161,15 +161,15 @@ class _Connection(ClientConnection):
         super().data_received(data)
         link = self.link
         if link is not None:
-            link.on_heard()
+            link.on_heard(len(data))
             link.flush()
             if self.protocol.state is not State.OPEN:
                 # A close frame came, or nonsense, which the library answers with one.
                 # It would then wait for the peer to hang up, who need not do so.
                 link.lose(self.close_error())
-            elif len(data) >= reading.SIZE:
+            else:
                 # libuv would read on up to 32 times.
-                link.yield_turn()
+                link.yield_turn(len(data))
 
     @override
     def process_event(self, event: Any) -> None:
@@ -227,7 +227,9 @@ def _frame(data: bytes, mask: bytes) -> bytes:
 class WebSocketLink:
     """One open websocket to the service; implements :class:`Link`."""
 
-    def __init__(self, connection: _Connection, liveness: Liveness) -> None:
+    def __init__(
+        self, connection: _Connection, liveness: Liveness, courtesy: Courtesy
+    ) -> None:
         self._connection = connection
         self._liveness = liveness
         self._entropy = Entropy()
@@ -235,9 +237,7 @@ class WebSocketLink:
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
         self._check_ends: float | None = None
-        self._reading = True
-        self._yielding = False
-        self._transport_reads = True
+        self._intake = Intake(connection.transport, courtesy)
 
     @property
     def congested(self) -> bool:
@@ -283,45 +283,19 @@ class WebSocketLink:
         # The library would write each frame by itself.
         connection = self._connection
         waiting = connection.protocol.data_to_send()
-        connection.transport.write(b"".join([*waiting, *framed]))
+        data = b"".join([*waiting, *framed])
+        self._intake.note(len(data), connection.loop.time())
+        connection.transport.write(data)
 
     def pause(self) -> None:
         """Stop reading from the network; the dead-peer timer rests meanwhile."""
-        if self._reading:
-            self._reading = False
-            self._set_transport_reading()
+        self._intake.set_wanted(wanted=False)
 
     def resume(self) -> None:
         """Read again."""
-        if not self._reading:
-            self._reading = True
+        if not self._intake.wanted:
             self._connection.heard = self._connection.loop.time()
-            self._set_transport_reading()
-
-    def yield_turn(self) -> None:
-        """Read on only when others have had their turns."""
-        if not self._yielding:
-            self._yielding = True
-            self._set_transport_reading()
-            self._connection.loop.call_soon(self._take_turn, TURNS_OF_OTHERS)
-
-    def _take_turn(self, others: int) -> None:
-        if others:
-            self._connection.loop.call_soon(self._take_turn, others - 1)
-            return
-        self._yielding = False
-        self._set_transport_reading()
-
-    def _set_transport_reading(self) -> None:
-        wanted = self._reading and not self._yielding
-        transport = self._connection.transport
-        if wanted == self._transport_reads or transport.is_closing():
-            return
-        self._transport_reads = wanted
-        if wanted:
-            transport.resume_reading()
-        else:
-            transport.pause_reading()
+            self._intake.set_wanted(wanted=True)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -356,7 +330,7 @@ class WebSocketLink:
     def _watch(self) -> None:
         connection = self._connection
         now = connection.loop.time()
-        if not self._reading:
+        if not self._intake.wanted:
             # We do not listen, so silence says nothing; resume() starts it anew.
             connection.heard = now
             self._check_ends = None
@@ -375,15 +349,24 @@ class WebSocketLink:
 
     def check(self, timeout: float) -> None:
         """Ping now; any frame within ``timeout`` seconds says that the peer lives."""
-        if self._receiver is not None and self._check_ends is None and self._reading:
+        if (
+            self._receiver is not None
+            and self._check_ends is None
+            and self._intake.wanted
+        ):
             self._check_ends = self._connection.loop.time() + timeout
             self._ping()
             self._stop_watching()
             self._watch()
 
-    def on_heard(self) -> None:
-        """Note a sign of life."""
+    def on_heard(self, size: int) -> None:
+        """Note a sign of life, of ``size`` bytes."""
         self._check_ends = None
+        self._intake.note(size, self._connection.heard)
+
+    def yield_turn(self, size: int) -> None:
+        """After a read of ``size`` bytes, let others have their turns."""
+        self._intake.yield_turn(size, self._connection.heard)
 
     def _ping(self) -> None:
         if self._usable:

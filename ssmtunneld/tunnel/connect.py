@@ -8,6 +8,7 @@ from ssmtunneld.aws.control import Control, Grant
 from ssmtunneld.aws.proxies import proxy_for
 from ssmtunneld.errors import AwsError, LinkRefused, LinkUnreachable, LinkUntrusted
 from ssmtunneld.log import EventLog
+from ssmtunneld.transport.courtesy import Courtesy
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.websocket import Liveness, dial
 
@@ -23,6 +24,7 @@ class Connector:
         tls: Returns the context for ``wss``; called when one is needed first.
         log: Where a fallback is noted.
         proxy: What the configuration says of proxies, as ``proxy_for`` has it.
+        courtesy: Shared with other mappings' sessions, which should have their turns.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Connector:
         tls: Callable[[], ssl.SSLContext],
         log: EventLog,
         proxy: str | None = None,
+        courtesy: Courtesy | None = None,
     ) -> None:
         self._control = control
         self._liveness = liveness
         self._tls = tls
         self._log = log
         self._proxy = proxy
+        self._courtesy = courtesy
 
     async def connect(self, grant: Grant) -> Link:
         """Return an open link for ``grant``. Cancelling is safe.
@@ -83,6 +87,7 @@ class Connector:
                 liveness=self._liveness,
                 ssl_context=context,
                 proxy=None if proxy is None else proxy.url.reveal(),
+                courtesy=self._courtesy,
             )
         except LinkUnreachable as error:
             if proxy is None or isinstance(error, LinkUntrusted):

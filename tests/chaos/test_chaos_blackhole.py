@@ -12,6 +12,7 @@ from ssmtunneld.config import Tunnel
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.errors import PeerUnresponsive
 from ssmtunneld.transport import websocket
+from ssmtunneld.transport.courtesy import Courtesy
 from tests.chaos.client import Client, Errand, Outcome, rest
 from tests.chaos.destination import Destination
 from tests.chaos.household import household, until
@@ -81,12 +82,13 @@ async def _listen_to_silence(liveness, heard_for):
     assert isinstance(connection, ClientConnection)
     connection.protocol.state = State.OPEN
     connection.connection_made(_Nowhere())
-    link, receiver = websocket.WebSocketLink(connection, liveness), _Receiver()
+    link = websocket.WebSocketLink(connection, liveness, Courtesy())
+    receiver = _Receiver()
     link.start(receiver)
     while (now := loop.time()) < heard_for:
         await rest(min(0.4, heard_for - now))
         connection.heard = loop.time()
-        link.on_heard()
+        link.on_heard(100)
     silent_since = loop.time()
     error = await receiver.lost
     assert isinstance(error, PeerUnresponsive)

@@ -1,0 +1,72 @@
+"""Links that move much, and how long they wait for those that move little."""
+
+from ssmtunneld.transport.courtesy import MEMORY, MUCH, WINDOW, Courtesy, Traffic
+
+START = 100.0
+
+
+def two_links():
+    courtesy = Courtesy()
+    return Traffic(courtesy), Traffic(courtesy)
+
+
+def download(link, start, seconds, step=0.001):
+    """Move as much as a busy link does; return the time of the last message."""
+    for count in range(round(seconds / step)):
+        link.note(MUCH // 8, start + count * step)
+    return start + seconds
+
+
+def test_a_busy_link_waits_while_another_moves_little():
+    bulk, keys = two_links()
+    now = download(bulk, START, 0.2)
+    assert not bulk.should_wait(now)
+    keys.note(300, now)
+    assert bulk.should_wait(now)
+    assert bulk.should_wait(now + MEMORY / 2)
+    assert not bulk.should_wait(now + MEMORY)
+
+
+def test_who_moves_little_waits_for_nobody():
+    bulk, keys = two_links()
+    now = download(bulk, START, 0.2)
+    keys.note(300, now)
+    assert not keys.should_wait(now)
+
+
+def test_a_lone_download_does_not_wait_for_its_own_beginning():
+    bulk, _ = two_links()
+    bulk.note(300, START)
+    now = download(bulk, START, 0.01)
+    assert not bulk.should_wait(now)
+
+
+def test_two_downloads_do_not_wait_for_each_other():
+    first, second = two_links()
+    now = START
+    for _ in range(100):
+        now += 0.002
+        first.note(MUCH // 8, now)
+        second.note(MUCH // 8, now)
+    assert not first.should_wait(now + MEMORY)
+    assert not second.should_wait(now + MEMORY)
+
+
+def test_an_agents_full_rate_is_little():
+    """Nothing that the real agent sends makes others wait, or has to."""
+    first, second = two_links()
+    now = START
+    for _ in range(700):
+        now += 0.0014
+        first.note(1144, now)
+        second.note(1144, now)
+        assert not first.should_wait(now)
+        assert not second.should_wait(now)
+
+
+def test_a_link_that_was_busy_is_so_no_more_after_a_rest():
+    bulk, keys = two_links()
+    now = download(bulk, START, 0.2) + 2 * WINDOW
+    bulk.note(300, now)
+    keys.note(300, now)
+    assert not bulk.should_wait(now)

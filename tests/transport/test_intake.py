@@ -1,0 +1,87 @@
+"""When a transport is read: not while it is full, and in turns with others."""
+
+import asyncio
+
+import pytest
+
+from ssmtunneld.reading import SIZE
+from ssmtunneld.transport.courtesy import MUCH, PAUSE, Courtesy, Traffic
+from ssmtunneld.transport.intake import TURNS_OF_OTHERS, Intake
+from tests.support.clockwork import virtual
+from tests.support.turns import turns
+
+
+class Transport(asyncio.Transport):
+    """Tells whether it reads; refuses to be told twice, as uvloop's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = True
+        self.closing = False
+
+    def pause_reading(self):
+        assert self.reads
+        self.reads = False
+
+    def resume_reading(self):
+        assert not self.reads
+        self.reads = True
+
+    def is_closing(self):
+        return self.closing
+
+
+@virtual
+async def test_others_have_their_turns_between_two_reads():
+    transport = Transport()
+    intake = Intake(transport, Courtesy())
+    intake.yield_turn(SIZE - 1, 0.0)
+    assert transport.reads  # the network has no more at the moment
+    intake.yield_turn(SIZE, 0.0)
+    intake.yield_turn(SIZE, 0.0)
+    for _ in range(TURNS_OF_OTHERS):
+        assert not transport.reads
+        await asyncio.sleep(0)
+    await turns(2)
+    assert transport.reads
+
+
+@virtual
+async def test_a_busy_one_waits_longer_while_another_moves_little():
+    courtesy, transport = Courtesy(), Transport()
+    intake = Intake(transport, courtesy)
+    now = asyncio.get_running_loop().time()
+    intake.note(MUCH, now)
+    Traffic(courtesy).note(300, now)
+    intake.yield_turn(300, now)
+    await asyncio.sleep(PAUSE / 2)
+    assert not transport.reads
+    await asyncio.sleep(PAUSE)
+    assert transport.reads
+
+
+@virtual
+async def test_a_turn_does_not_read_what_nobody_takes():
+    transport = Transport()
+    intake = Intake(transport, Courtesy())
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=False)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert not transport.reads
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=True)
+    assert not transport.reads
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@virtual
+async def test_a_transport_that_is_closing_is_let_alone(wanted):
+    transport = Transport()
+    intake = Intake(transport, Courtesy())
+    transport.closing = True
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=wanted)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads
