@@ -172,6 +172,7 @@ async def test_a_socket_that_cannot_be_made_costs_only_the_status(events):
 
 
 async def test_the_command_shows_a_line_for_each_tunnel(events, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     name = instance_name(Path("test.toml"))
     control_socket(name).parent.mkdir(parents=True)
     async with destination() as port, emulator(faults=(f"offline={OFFLINE}",)) as aws:
