@@ -14,6 +14,7 @@ from ssmtunneld.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.secret import Secret
+from tests.support.turns import turns
 
 TARGET = "i-0123456789abcdef0"
 ACCESS_KEY = "AKIAEMULATOR00000000"
@@ -184,8 +185,10 @@ async def destination(serve=None):
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await turns(3)  # of those that were accepted a moment ago
         for writer in present:
             writer.transport.abort()
+        await turns(1)
         # Since Python 3.12 this waits for connections.
         await server.wait_closed()
 
