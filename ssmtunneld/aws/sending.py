@@ -73,8 +73,10 @@ class Sender:
         """
         url = str(request.url)
         proxy = proxy_for(url, self._proxy)
+        schemes = {url.partition(":")[0], "" if proxy is None else proxy.scheme}
         try:
-            trust = tls_context(self._ca_bundle)
+            # The usual authorities take 5 MB of memory: not where nothing needs them.
+            trust = tls_context(self._ca_bundle) if "https" in schemes else None
         except OSError as error:
             text = f"{self._ca_bundle} holds no certificates: {error}"
             raise ValueError(text) from None
@@ -112,7 +114,7 @@ def _text(headers: HTTPHeaders) -> dict[str, str]:
     }
 
 
-def _manager(proxy: Proxy | None, trust: ssl.SSLContext) -> PoolManager:
+def _manager(proxy: Proxy | None, trust: ssl.SSLContext | None) -> PoolManager:
     timeout = Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT)
     if proxy is not None and not proxy.is_socks:
         return ProxyManager(

@@ -46,6 +46,13 @@ def test_an_answer_is_botocores(asked):
     assert (seen.headers["x-text"], seen.headers["x-bytes"]) == ("text", "bytes")
 
 
+def test_authorities_are_read_only_where_something_needs_them(asked, tmp_path):
+    missing = str(tmp_path / "missing.pem")
+    assert send(asked.url, ca_bundle=missing).text == "answered"
+    with pytest.raises(ValueError, match=r"missing\.pem holds no certificates"):
+        send(asked.url.replace("http:", "https:"), ca_bundle=missing)
+
+
 def test_a_redirect_is_an_answer(stub):
     stub.answer("Ask", Reply(307, "elsewhere"))
     assert send(stub.url).status_code == 307
