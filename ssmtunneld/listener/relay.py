@@ -213,8 +213,6 @@ class _Joint:
         )
 
     async def _run_upward(self) -> None:
-        if self._ending is not None:
-            return
         self._scope = asyncio.timeout(None)
         try:
             async with self._scope:

@@ -10,8 +10,9 @@ from ssmtunneld.transport.link import Link
 ACK_DELAY: Final = 0.001
 """Seconds for which acknowledgements wait for something else to be sent with them. What
 arrived is with the local client before they go: where a write wakes a process that
-sleeps, it takes longer than everything else that an answer needs here. An agent repeats
-what is not acknowledged after 200 ms at the earliest (protocol 4.5)."""
+sleeps, it takes longer than everything else that an answer needs here. The agent allows
+10 ms at least on top of the round trip that it measures, and looks every 100 ms only
+(protocol 4.5)."""
 ACK_BATCH: Final = 8
 """Acknowledgements that wait no longer: a bulk transfer is its own company."""
 CHOKE_SIZE: Final = 256 << 10

@@ -130,7 +130,7 @@ def test_a_deny_beats_what_is_allowed_and_what_is_strange_is_an_error():
     assert start(policy)
     assert not start([*policy, deny])
     strange = {**deny, "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(ValueError, match="IpAddress"):
         start([strange], **{"aws:SourceIp": "10.0.0.1"})
 
 

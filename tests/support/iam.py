@@ -66,7 +66,7 @@ def _holds(operator, key, wanted, context):
                 and all(map(_like, pattern.split(":", 5), parts))
                 for pattern in wanted
             )
-    raise NotImplementedError(operator)
+    raise ValueError(operator)
 
 
 def _substitute(pattern, context):
