@@ -18,6 +18,7 @@ from ssmtunneld.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.farewell import close_server
 from ssmtunneld.process import stop_on_signals
 
 _SSH_PORT: Final = 22
@@ -136,8 +137,11 @@ async def _destination(
 ) -> AsyncIterator[int]:
     """Serve on a free loopback port, and yield it."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
+    try:
         yield int(server.sockets[0].getsockname()[1])
+    finally:
+        await close_server(server)
+        await server.wait_closed()
 
 
 async def _serve_page(

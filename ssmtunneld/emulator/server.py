@@ -19,6 +19,7 @@ from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
+from ssmtunneld.farewell import close_server
 from ssmtunneld.log import get_log
 
 _BACKLOG: Final = 1024
@@ -153,7 +154,7 @@ class Emulator:
             await self._tasks.__aexit__(kind, cancelled, None)
         finally:
             if self._server is not None:
-                self._server.close()
+                await close_server(self._server)
             await self._runner.cleanup()
 
     def _stream_url(self) -> str:

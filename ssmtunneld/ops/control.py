@@ -15,6 +15,7 @@ Every answer is JSON and names the protocol's version in a header
 what to do, and, for a configuration, one line for each problem.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownMapping
+from ssmtunneld.farewell import close_server
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.ops import logs
 from ssmtunneld.ops.dialect import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
@@ -222,15 +224,21 @@ async def serve_control(path: Path, app: web.Application) -> AsyncIterator[None]
         app, access_log=None, handle_signals=False, shutdown_timeout=PATIENCE
     )
     await runner.setup()
+    handler = runner.server
+    assert handler is not None, "set up, and without a server"
     try:
         _remove(path)
         # The mode is right from the first moment: nothing can connect before chmod.
         before = os.umask(0o177)
         try:
-            await web.UnixSite(runner, path).start()
+            loop = asyncio.get_running_loop()
+            server = await loop.create_unix_server(handler, path)
         finally:
             os.umask(before)
-        yield
+        try:
+            yield
+        finally:
+            await close_server(server)
     finally:
         await runner.cleanup()
         _remove(path)

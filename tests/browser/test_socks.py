@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ssmtunneld.farewell import close_server
 from tests.integration.world import (
     configuration,
     emulator,
@@ -84,8 +85,10 @@ async def sites(tls=None):
             writer.transport.abort()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1], asked
+    finally:
+        await close_server(server)
     for writer in serving.values():
         writer.transport.abort()
     if serving:

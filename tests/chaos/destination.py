@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from contextlib import asynccontextmanager
 
+from ssmtunneld.farewell import close_server
 from tests.chaos.pattern import Checker, Corrupted, Pattern
 
 HEADER = struct.Struct(">4sQII?")
@@ -51,7 +52,7 @@ class Destination:
         try:
             yield self
         finally:
-            server.close()
+            await close_server(server)
             await server.wait_closed()
 
     async def _serve(self, reader, writer):

@@ -13,6 +13,7 @@ from ssmtunneld.emulator.settings import (
     Pace,
 )
 from ssmtunneld.emulator.versions import AgentTraits
+from ssmtunneld.listener.owner import sight
 from ssmtunneld.tunnel.plan import Phase
 from tests.chaos.accounting import Judge, Report, captured_log, open_sockets, threads
 from tests.chaos.adversary import Adversary
@@ -103,7 +104,10 @@ def run_world(seed, directory, scale=None):
     """
     world = World(seed, scale or Scale())
     factory = uvloop.new_event_loop if seed % 2 else asyncio.new_event_loop
-    factory().close()  # uvloop's first loop leaves a pipe of the process behind
+    # What the first use in a process leaves behind: uvloop a pipe, and the question
+    # after users of this machine a socket to the kernel.
+    factory().close()
+    sight()
     sockets, before = open_sockets(), threads()
     with (
         captured_log() as events,

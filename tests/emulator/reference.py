@@ -16,6 +16,7 @@ import aiohttp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from ssmtunneld.farewell import close_server
 from ssmtunneld.protocol.message import (
     ACK_FLAGS,
     Message,
@@ -316,9 +317,7 @@ async def destination(serve, host="127.0.0.1"):
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
-            server.close()
-            for _ in range(3):  # for connections that were only just accepted
-                await asyncio.sleep(0)
+            await close_server(server)
             for writer in writers:
                 writer.transport.abort()
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ssmtunneld.emulator.settings import Pace
+from ssmtunneld.farewell import close_server
 from tests.integration.processes import await_port, lines_of, running
 from tests.integration.world import configuration, emulator, statuses, tunnel
 
@@ -72,8 +73,11 @@ async def exchange():
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        await close_server(server)
+        await server.wait_closed()
 
 
 async def converse(port, number):

@@ -13,6 +13,7 @@ from ssmtunneld.config import parse_config
 from ssmtunneld.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.farewell import close_server
 from ssmtunneld.secret import Secret
 from tests.support.turns import turns
 
@@ -184,8 +185,7 @@ async def destination(serve=None):
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
-        await turns(3)  # of those that were accepted a moment ago
+        await close_server(server)
         for writer in present:
             writer.transport.abort()
         await turns(1)

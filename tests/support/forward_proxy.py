@@ -9,6 +9,8 @@ import base64
 import contextlib
 import threading
 
+from ssmtunneld.farewell import close_server
+
 _CHUNK = 65536
 
 
@@ -70,7 +72,7 @@ class ForwardProxy:
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()
-        server.close()
+        await close_server(server)
         for task in self._guests:
             task.cancel()
         await asyncio.gather(*self._guests, return_exceptions=True)
