@@ -27,6 +27,9 @@ _SEGMENT: Final = 16 << 10
 """Bytes of one TCP segment. Loopback's own are four times as large, and so are the
 bursts in which a full connection goes on: nobody else's message gets through one. On a
 real network they are 1,448 bytes."""
+_SEND_BUFFER: Final = 16 << 10
+"""Bytes that the kernel takes of us before they are on their way. Left alone it takes
+megabytes and asks for more when a third of them is gone, which is another burst."""
 
 
 class Emulator:
@@ -102,6 +105,7 @@ class Emulator:
         for sock in self._server.sockets:
             with suppress(OSError):  # not every system lets it be chosen
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._port = self._server.sockets[0].getsockname()[1]
         return self
 

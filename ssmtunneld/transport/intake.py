@@ -35,7 +35,7 @@ class Intake:
         self._apply()
 
     def note(self, size: int, now: float) -> None:
-        """Count bytes that were read or written at ``now``, in seconds."""
+        """Count a read or a write of ``size`` bytes at ``now``, in seconds."""
         self._traffic.note(size, now)
 
     def yield_turn(self, size: int, now: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 
 import aiohttp
@@ -131,3 +132,11 @@ async def test_the_emulator_survives_a_client_that_vanishes(emulate):
         async with connected(emulator.endpoint_url, port) as client:
             await client.open(3, b"x")
             await client.until(lambda: client.streams[3] == b"x")
+
+
+async def test_the_kernel_takes_little_ahead():
+    """Megabytes at once would be a burst that holds up all other sessions."""
+    async with Emulator() as emulator:
+        (sock,) = emulator._server.sockets
+        ahead = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert 0 < ahead <= 32 << 10

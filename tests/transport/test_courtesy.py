@@ -64,6 +64,20 @@ def test_an_agents_full_rate_is_little():
         assert not second.should_wait(now)
 
 
+def test_a_conversation_without_a_pause_is_little():
+    """One of 5,000 turns a second moves more bytes than an agent can."""
+    bulk, keys = two_links()
+    now = download(bulk, START, 0.2)
+    for turn in range(1000):
+        now += 0.0002
+        keys.note(450, now)  # a keystroke, and the echo's acknowledgement
+        keys.note(450, now)
+        if turn % 10 == 0:
+            bulk.note(MUCH // 8, now)
+        assert bulk.should_wait(now)
+        assert not keys.should_wait(now)
+
+
 def test_a_link_that_was_busy_is_so_no_more_after_a_rest():
     bulk, keys = two_links()
     now = download(bulk, START, 0.2) + 2 * WINDOW

@@ -51,7 +51,7 @@ async def test_a_busy_one_waits_longer_while_another_moves_little():
     courtesy, transport = Courtesy(), Transport()
     intake = Intake(transport, courtesy)
     now = asyncio.get_running_loop().time()
-    intake.note(MUCH, now)
+    intake.note(2 * MUCH, now)
     Traffic(courtesy).note(300, now)
     intake.yield_turn(300, now)
     await asyncio.sleep(PAUSE / 2)
