@@ -20,15 +20,19 @@ class SmallReads(asyncio.BufferedProtocol):
     Args:
         protocol: Whose ``data_received`` is called.
         size: Bytes that it gets at most at a time.
+
+    Attributes:
+        limit: Bytes of the next read; ``size`` at most, and at first.
     """
 
     def __init__(self, protocol: asyncio.Protocol, size: int = SIZE) -> None:
+        self.limit = size
         self._protocol = protocol
         self._buffer = memoryview(bytearray(size))
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._buffer[: self.limit]
 
     @override
     def buffer_updated(self, nbytes: int) -> None:

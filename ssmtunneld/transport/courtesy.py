@@ -3,7 +3,7 @@
 Sessions share one processor. A download that the network brings as fast as it is taken
 keeps it busy, and with it, on a small machine, everything else that a keystroke on
 another session needs on its way. So while there is such another session, the busy one
-reads less often: still some ten times as fast as the agent sends (protocol 6.8).
+reads less, and less often: still five times as fast as the agent sends (protocol 6.8).
 """
 
 from typing import Final
@@ -19,9 +19,12 @@ KiB of them within ``WINDOW``; if they made it busy, nobody would wait for it.""
 MEMORY: Final = 0.02
 """Seconds for which traffic of another link is reason to wait."""
 PAUSE: Final = 0.002
-"""Seconds between two reads of a busy link, as long as it has reason to wait: 6 MB/s.
-An echo beside a download then takes 0.5 ms in the median and 1.6 in one of a hundred,
-instead of 1.3 and more than 4; alone, 0.5 and 0.7."""
+"""Seconds between two reads of a busy link, as long as it has reason to wait.
+An echo beside a download then takes 0.5 ms in the median and 1.4 in one of a hundred,
+instead of 1.3 and more than 4; alone, 0.5 and 0.8."""
+SIP: Final = 8 << 10
+"""Bytes of such a read. With ``PAUSE`` they make 4 MB/s; twice as many, and one echo in
+a hundred takes 1.8 ms, because the peer's next burst is twice as long."""
 
 
 class Courtesy:

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Final
 
-from ssmtunneld.reading import SIZE
-from ssmtunneld.transport.courtesy import PAUSE, Courtesy, Traffic
+from ssmtunneld.reading import SIZE, SmallReads
+from ssmtunneld.transport.courtesy import PAUSE, SIP, Courtesy, Traffic
 
 TURNS_OF_OTHERS: Final = 4
 """Turns of the loop between two reads of a busy socket: as many as an exchange on
@@ -17,11 +17,15 @@ class Intake:
 
     Args:
         transport: What is read; reads at the moment.
+        reads: What the transport reads into.
         courtesy: Shared with others that should have their turns.
     """
 
-    def __init__(self, transport: asyncio.Transport, courtesy: Courtesy) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, reads: SmallReads, courtesy: Courtesy
+    ) -> None:
         self._transport = transport
+        self._reads = reads
         self._loop = asyncio.get_running_loop()
         self._traffic = Traffic(courtesy)
         self._yielding = False
@@ -46,6 +50,7 @@ class Intake:
             now: The time, in seconds.
         """
         waits = self._traffic.should_wait(now)
+        self._reads.limit = SIP if waits else SIZE
         if self._yielding or not (waits or size >= SIZE):
             return
         self._yielding = True

@@ -20,7 +20,6 @@ from websockets import exceptions, frames
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
-from ssmtunneld import reading
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import (
     LinkError,
@@ -30,6 +29,7 @@ from ssmtunneld.errors import (
     LinkUntrusted,
     PeerUnresponsive,
 )
+from ssmtunneld.reading import SmallReads
 from ssmtunneld.transport.courtesy import Courtesy
 from ssmtunneld.transport.intake import Intake
 
@@ -242,7 +242,8 @@ class WebSocketLink:
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
         self._check_ends: float | None = None
-        self._intake = Intake(connection.transport, courtesy)
+        self._reads = SmallReads(connection)
+        self._intake = Intake(connection.transport, self._reads, courtesy)
         sock = connection.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
@@ -256,7 +257,7 @@ class WebSocketLink:
         connection = self._connection
         self._receiver = receiver
         connection.link = self
-        connection.transport.set_protocol(reading.SmallReads(connection))
+        connection.transport.set_protocol(self._reads)
         connection.heard = connection.loop.time()
         self._next_ping = connection.heard + self._liveness.ping_interval
         self._watch()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ssmtunneld.reading import SIZE
-from ssmtunneld.transport.courtesy import MUCH, PAUSE, Courtesy, Traffic
+from ssmtunneld.reading import SIZE, SmallReads
+from ssmtunneld.transport.courtesy import MEMORY, MUCH, PAUSE, SIP, Courtesy, Traffic
 from ssmtunneld.transport.intake import TURNS_OF_OTHERS, Intake
 from tests.support.clockwork import virtual
 from tests.support.turns import turns
@@ -31,10 +31,14 @@ class Transport(asyncio.Transport):
         return self.closing
 
 
+def small_reads():
+    return SmallReads(asyncio.Protocol())
+
+
 @virtual
 async def test_others_have_their_turns_between_two_reads():
     transport = Transport()
-    intake = Intake(transport, Courtesy())
+    intake = Intake(transport, small_reads(), Courtesy())
     intake.yield_turn(SIZE - 1, 0.0)
     assert transport.reads  # the network has no more at the moment
     intake.yield_turn(SIZE, 0.0)
@@ -49,21 +53,26 @@ async def test_others_have_their_turns_between_two_reads():
 @virtual
 async def test_a_busy_one_waits_longer_while_another_moves_little():
     courtesy, transport = Courtesy(), Transport()
-    intake = Intake(transport, courtesy)
+    reads = small_reads()
+    intake = Intake(transport, reads, courtesy)
     now = asyncio.get_running_loop().time()
     intake.note(2 * MUCH, now)
     Traffic(courtesy).note(300, now)
     intake.yield_turn(300, now)
     await asyncio.sleep(PAUSE / 2)
     assert not transport.reads
+    assert len(reads.get_buffer(-1)) == SIP
     await asyncio.sleep(PAUSE)
     assert transport.reads
+    intake.yield_turn(300, asyncio.get_running_loop().time() + MEMORY)
+    assert transport.reads
+    assert len(reads.get_buffer(-1)) == SIZE
 
 
 @virtual
 async def test_a_turn_does_not_read_what_nobody_takes():
     transport = Transport()
-    intake = Intake(transport, Courtesy())
+    intake = Intake(transport, small_reads(), Courtesy())
     intake.yield_turn(SIZE, 0.0)
     intake.set_wanted(wanted=False)
     await turns(TURNS_OF_OTHERS + 2)
@@ -79,7 +88,7 @@ async def test_a_turn_does_not_read_what_nobody_takes():
 @virtual
 async def test_a_transport_that_is_closing_is_let_alone(wanted):
     transport = Transport()
-    intake = Intake(transport, Courtesy())
+    intake = Intake(transport, small_reads(), Courtesy())
     transport.closing = True
     intake.yield_turn(SIZE, 0.0)
     intake.set_wanted(wanted=wanted)
