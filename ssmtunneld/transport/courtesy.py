@@ -25,6 +25,9 @@ instead of 1.3 and more than 4; alone, 0.5 and 0.8."""
 SIP: Final = 8 << 10
 """Bytes of such a read. With ``PAUSE`` they make 4 MB/s; twice as many, and one echo in
 a hundred takes 1.8 ms, because the peer's next burst is twice as long."""
+SIP_OF_ANSWERS: Final = 2 << 10
+"""Bytes of such a read on a link that sends more than it reads. Seven acknowledgements,
+each of which lets another message go."""
 
 
 class Courtesy:
@@ -53,20 +56,36 @@ class Traffic:
         courtesy: Shared by all links that should wait for each other.
     """
 
-    __slots__ = ("_busy", "_courtesy", "_moved", "_until")
+    __slots__ = ("_busy", "_courtesy", "_gained", "_moved", "_until")
 
     def __init__(self, courtesy: Courtesy) -> None:
         self._courtesy = courtesy
         self._moved = 0
+        self._gained = 0  # bytes read without those written, the recent ones more
         self._until = float("-inf")
         self._busy = False
 
-    def note(self, size: int, now: float) -> None:
-        """Count a read or a write of ``size`` bytes at ``now``, in seconds."""
+    @property
+    def sip(self) -> int:
+        """Bytes to read at a time as long as it waits."""
+        return SIP if self._gained >= 0 else SIP_OF_ANSWERS
+
+    def note_read(self, size: int, now: float) -> None:
+        """Count a read of ``size`` bytes at ``now``, in seconds."""
+        self._note(size, now)
+        self._gained += size
+
+    def note_written(self, size: int, now: float) -> None:
+        """Count a write of ``size`` bytes at ``now``, in seconds."""
+        self._note(size, now)
+        self._gained -= size
+
+    def _note(self, size: int, now: float) -> None:
         if now >= self._until:
             self._busy = self._moved >= MUCH and now < self._until + WINDOW
             self._until = now + WINDOW
             self._moved = 0
+            self._gained >>= 1
         self._moved += max(0, size - FREE)
         if self._moved >= MUCH:
             self._busy = True

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from ssmtunneld.reading import SIZE, SmallReads
-from ssmtunneld.transport.courtesy import PAUSE, SIP, Courtesy, Traffic
+from ssmtunneld.transport.courtesy import PAUSE, Courtesy, Traffic
 
 TURNS_OF_OTHERS: Final = 4
 """Turns of the loop between two reads of a busy socket: as many as an exchange on
@@ -38,9 +38,13 @@ class Intake:
         self.wanted = wanted
         self._apply()
 
-    def note(self, size: int, now: float) -> None:
-        """Count a read or a write of ``size`` bytes at ``now``, in seconds."""
-        self._traffic.note(size, now)
+    def note_read(self, size: int, now: float) -> None:
+        """Count a read of ``size`` bytes at ``now``, in seconds."""
+        self._traffic.note_read(size, now)
+
+    def note_written(self, size: int, now: float) -> None:
+        """Count a write of ``size`` bytes at ``now``, in seconds."""
+        self._traffic.note_written(size, now)
 
     def yield_turn(self, size: int, now: float) -> None:
         """After a read, let others have their turns if they would wait otherwise.
@@ -50,7 +54,7 @@ class Intake:
             now: The time, in seconds.
         """
         waits = self._traffic.should_wait(now)
-        self._reads.limit = SIP if waits else SIZE
+        self._reads.limit = self._traffic.sip if waits else SIZE
         if self._yielding or not (waits or size >= SIZE):
             return
         self._yielding = True

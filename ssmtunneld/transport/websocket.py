@@ -292,7 +292,7 @@ class WebSocketLink:
         connection = self._connection
         waiting = connection.protocol.data_to_send()
         data = b"".join([*waiting, *framed])
-        self._intake.note(len(data), connection.loop.time())
+        self._intake.note_written(len(data), connection.loop.time())
         connection.transport.write(data)
 
     def pause(self) -> None:
@@ -370,7 +370,7 @@ class WebSocketLink:
     def on_heard(self, size: int) -> None:
         """Note a sign of life, of ``size`` bytes."""
         self._check_ends = None
-        self._intake.note(size, self._connection.heard)
+        self._intake.note_read(size, self._connection.heard)
 
     def yield_turn(self, size: int) -> None:
         """After a read of ``size`` bytes, let others have their turns."""

@@ -56,8 +56,8 @@ async def test_a_busy_one_waits_longer_while_another_moves_little():
     reads = small_reads()
     intake = Intake(transport, reads, courtesy)
     now = asyncio.get_running_loop().time()
-    intake.note(2 * MUCH, now)
-    Traffic(courtesy).note(300, now)
+    intake.note_read(2 * MUCH, now)
+    Traffic(courtesy).note_read(300, now)
     intake.yield_turn(300, now)
     await asyncio.sleep(PAUSE / 2)
     assert not transport.reads
