@@ -17,6 +17,8 @@ Figures = dict[str, list[float]]
 DIRECTIONS = {"down": clients.download, "up": clients.upload}
 ONE_SESSION = "max_sessions = 1"
 BULK = 24 * MIB
+SETTLING = 1.0
+"""Seconds."""
 
 
 def throughput(runs: int) -> Figures:
@@ -47,7 +49,7 @@ def throughput(runs: int) -> Figures:
 
 
 def latency(runs: int) -> Figures:
-    """Round trips, idle and beside a download, and the time to the first byte."""
+    """Round trips, idle and beside a transfer, and the time to the first byte."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
         target = stack.enter_context(processes.destination())
@@ -56,13 +58,16 @@ def latency(runs: int) -> Figures:
         port = ports[0]
         for _ in range(runs + 1):
             idle = clients.echoes(port, 500)
-            busy = clients.echoes_beside_bulk(port, 500)
             warm = clients.first_bytes(port, 200)
             floor = asyncio.run(_exchanges(endpoint, target, 200))
+            down = clients.echoes_beside_bulk(port, 500)
+            up = clients.echoes_beside_bulk(port, 500, up=True)
+            time.sleep(SETTLING)  # what is left of them is no part of the next run
             for part in (0.5, 0.99):
                 name = f"p{round(part * 100)} ms"
                 figures[f"echo idle {name}"].append(_ms(idle, part))
-                figures[f"echo beside bulk {name}"].append(_ms(busy, part))
+                figures[f"echo beside download {name}"].append(_ms(down, part))
+                figures[f"echo beside upload {name}"].append(_ms(up, part))
             figures["first byte warm ms"].append(_ms(warm, 0.5))
             figures["first byte on open websocket ms"].append(_ms(floor, 0.5))
     return _without_first(figures)

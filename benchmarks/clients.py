@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 BUFFER = 1 << 18
 GROWTH = 2.5
 """Seconds in which a pool notices a bulk transfer and adds a session."""
+_ENDLESS = 1 << 40
 
 
 def connect(port: int) -> socket.socket:
@@ -74,23 +75,17 @@ def echoes(port: int, count: int) -> list[float]:
         return sorted(echo(client) for _ in range(count))
 
 
-def echoes_beside_bulk(port: int, count: int) -> list[float]:
-    """Return the seconds of ``count`` echoes beside a download that does not end.
+def echoes_beside_bulk(port: int, count: int, *, up: bool = False) -> list[float]:
+    """Return the seconds of ``count`` echoes beside a bulk transfer, sorted.
 
-    The download is under way when the other connection comes, as in life; the pool has
-    had time to add a session by then.
+    The transfer has no end, and is a download unless ``up``. It is under way when the
+    other connection comes, as in life; the pool has had time to add a session by then.
     """
+    move = _fill if up else _drain
     stop = threading.Event()
     with connect(port) as bulk:
-
-        def drain() -> None:
-            bulk.sendall(b"get %d\n" % (1 << 40))
-            room = bytearray(BUFFER)  # a new one each time would hold up the echoes
-            while not stop.is_set() and bulk.recv_into(room):
-                pass
-
-        drainer = threading.Thread(target=drain)
-        drainer.start()
+        mover = threading.Thread(target=move, args=(bulk, stop))
+        mover.start()
         try:
             time.sleep(GROWTH)
             with connect(port) as client:
@@ -98,7 +93,21 @@ def echoes_beside_bulk(port: int, count: int) -> list[float]:
                 return sorted(echo(client) for _ in range(count))
         finally:
             stop.set()
-            drainer.join()
+            mover.join()
+
+
+def _drain(client: socket.socket, stop: threading.Event) -> None:
+    client.sendall(b"get %d\n" % _ENDLESS)
+    room = bytearray(BUFFER)  # a new one each time would hold up the echoes
+    while not stop.is_set() and client.recv_into(room):
+        pass
+
+
+def _fill(client: socket.socket, stop: threading.Event) -> None:
+    client.sendall(b"put %d\n" % _ENDLESS)
+    piece = bytes(BUFFER)
+    while not stop.is_set():
+        client.sendall(piece)
 
 
 def first_bytes(port: int, count: int) -> list[float]:

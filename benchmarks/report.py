@@ -71,6 +71,14 @@ def _speed(direction: str) -> list[Promise]:
     ]
 
 
+def _patience(bulk: str) -> Promise:
+    return Promise(
+        f"echo p99: beside {bulk} / idle",
+        _ratio(f"echo beside {bulk} p99 ms", "echo idle p99 ms"),
+        3.0,
+    )
+
+
 PROMISES = [
     _cost("down"),
     _cost("up"),
@@ -81,11 +89,8 @@ PROMISES = [
         _ratio("first byte warm ms", "first byte on open websocket ms"),
         1.5,
     ),
-    Promise(
-        "echo p99: beside bulk / idle",
-        _ratio("echo beside bulk p99 ms", "echo idle p99 ms"),
-        3.0,
-    ),
+    _patience("download"),
+    _patience("upload"),
     Promise("memory of 50 mappings, MiB", lambda m: m["memory 50 mappings MiB"], 90.0),
     Promise(
         "memory of 500 mappings, MiB", lambda m: m["memory 500 mappings MiB"], 150.0
