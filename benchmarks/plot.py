@@ -1,6 +1,9 @@
 """Cost against load, as an SVG that needs nothing but a browser."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from benchmarks.cases import CONNECTIONS, MAPPINGS, TRANSFERS
 
 Medians = dict[str, float]
 
@@ -19,33 +22,32 @@ class Chart:
 
 def charts(found: Medians) -> list[Chart]:
     """Return the charts that the figures allow."""
-    loads = (1, 8, 64)
 
-    def series(pattern: str) -> list[tuple[float, float]]:
+    def series(pattern: str, loads: Sequence[int]) -> list[tuple[float, float]]:
         names = [(load, pattern.format(load)) for load in loads]
         return [(load, found[name]) for load, name in names if name in found]
+
+    def both(
+        pattern: str, loads: Sequence[int]
+    ) -> dict[str, list[tuple[float, float]]]:
+        return {way: series(f"daemon {way} {pattern}", loads) for way in ("down", "up")}
 
     candidates = [
         Chart(
             "CPU per message by connections",
             "us",
-            {d: series(f"daemon {d} x{{}} CPU us/message") for d in ("down", "up")},
+            both("x{} CPU us/message", CONNECTIONS),
         ),
+        Chart("throughput by connections", "MB/s", both("x{} MB/s", CONNECTIONS)),
         Chart(
-            "throughput by connections",
-            "MB/s",
-            {d: series(f"daemon {d} x{{}} MB/s") for d in ("down", "up")},
+            "CPU per message by messages",
+            "us",
+            both("of {} messages CPU us/message", TRANSFERS),
         ),
         Chart(
             "memory by mappings",
             "MiB",
-            {
-                "RSS": [
-                    (n, found[f"memory {n} mappings MiB"])
-                    for n in (1, 50, 500)
-                    if f"memory {n} mappings MiB" in found
-                ]
-            },
+            {"RSS": series("memory {} mappings MiB", MAPPINGS)},
         ),
     ]
     return [c for c in candidates if any(c.lines.values())]
@@ -89,23 +91,33 @@ def _chart(chart: Chart) -> str:
             f'<text x="{x:.0f}" y="{y + 16:.0f}" text-anchor="middle">{load:g}</text>'
         )
     for colour, (name, line) in zip(COLOURS, chart.lines.items(), strict=False):
-        parts.append(_line(name, colour, [(at(*p), p[1]) for p in line]))
+        others = [other for other in chart.lines.values() if other is not line]
+        parts.append(
+            _line(name, colour, [(at(*p), p[1], _is_below(p, others)) for p in line])
+        )
     return "".join(parts)
 
 
+def _is_below(
+    point: tuple[float, float], others: list[list[tuple[float, float]]]
+) -> bool:
+    """Whether another line is above the point: its label then goes below it."""
+    return any(x == point[0] and y > point[1] for line in others for x, y in line)
+
+
 def _line(
-    name: str, colour: str, points: list[tuple[tuple[float, float], float]]
+    name: str, colour: str, points: list[tuple[tuple[float, float], float, bool]]
 ) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for (x, y), _ in points)
+    path = " ".join(f"{x:.1f},{y:.1f}" for (x, y), *_ in points)
     labels = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>'
-        f'<text x="{x:.1f}" y="{y - 6:.1f}" text-anchor="middle" fill="{colour}">'
-        f"{cost:.1f}</text>"
-        for (x, y), cost in points
+        f'<text x="{x:.1f}" y="{y + 15 if below else y - 6:.1f}" '
+        f'text-anchor="middle" fill="{colour}">{cost:.1f}</text>'
+        for (x, y), cost, below in points
     )
-    (end_x, end_y), _ = points[-1]
+    (end_x, end_y), _, below = points[-1]
     return (
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-        f'{labels}<text x="{end_x + 8:.0f}" y="{end_y + 4:.0f}" fill="{colour}">'
-        f"{name}</text>"
+        f'{labels}<text x="{end_x + 16:.0f}" y="{end_y + (12 if below else 0):.0f}" '
+        f'fill="{colour}">{name}</text>'
     )
