@@ -6,8 +6,10 @@ from contextlib import suppress
 
 import pytest
 import uvloop
+from aiohttp import web
 
 from ssmtunneld.farewell import close_server
+from ssmtunneld.ops.control import serve_control
 from tests.integration.world import emulator
 from tests.support.turns import turns
 
@@ -50,6 +52,19 @@ def test_whoever_was_accepted_can_be_told_to_go(name):
         outcomes = [runner.run(come_and_close(number)) for number in TURNS]
     assert outcomes[0] == 0  # nobody had accepted it
     assert outcomes[-1] == 1
+
+
+@pytest.mark.parametrize("number", TURNS)
+async def test_the_control_socket_forgets_nobody(number, tmp_path):
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX) as client:
+        async with serve_control(path, web.Application()):
+            client.connect(str(path))
+            await turns(number)
+        client.setblocking(False)
+        await turns(3)
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 @pytest.mark.parametrize("number", TURNS)
