@@ -245,7 +245,8 @@ class WebSocketLink:
         self._reads = SmallReads(connection)
         self._intake = Intake(connection.transport, self._reads, courtesy)
         sock = connection.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if sock is not None:  # a transport need not have one
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     @property
     def congested(self) -> bool:
