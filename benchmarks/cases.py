@@ -29,8 +29,7 @@ def throughput(runs: int) -> Figures:
     """Throughput and processor time, of the daemon and of both floors, in turn."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         ports, daemon = stack.enter_context(
             processes.daemon(endpoint, target, settings=ONE_SESSION)
         )
@@ -56,8 +55,7 @@ def messages(runs: int) -> Figures:
     """Processor time for each message of one transfer, by the number of messages."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         ports, daemon = stack.enter_context(processes.daemon(endpoint, target))
         for _ in range(runs + 1):
             for direction, move in DIRECTIONS.items():
@@ -74,8 +72,7 @@ def latency(runs: int) -> Figures:
     """Round trips, idle and beside a transfer, and the time to the first byte."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         ports, _ = stack.enter_context(processes.daemon(endpoint, target))
         port = ports[0]
         for _ in range(runs + 1):
@@ -126,8 +123,7 @@ def connections(runs: int) -> Figures:
     """Connections opened per second, one after the other, and a cold first byte."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         ports, _ = stack.enter_context(processes.daemon(endpoint, target))
         for _ in range(runs + 1):
             begun = time.perf_counter()
@@ -148,8 +144,7 @@ def memory(runs: int) -> Figures:
     figures: Figures = defaultdict(list)
     idle = 500
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         for _ in range(runs):
             for count in MAPPINGS:
                 with processes.daemon(endpoint, target, mappings=count) as (ports, it):
@@ -174,8 +169,7 @@ def starting(runs: int) -> Figures:
     """Time until ready, and how long small commands take."""
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         for _ in range(runs + 1):
             with processes.daemon(endpoint, target) as (_, running):
                 figures["start to ready s"].append(running.started_in)
@@ -196,8 +190,7 @@ def idling(runs: int) -> Figures:
     figures: Figures = defaultdict(list)
     watched = 10.0
     with ExitStack() as stack:
-        target = stack.enter_context(processes.destination())
-        endpoint = stack.enter_context(processes.emulator("--pace", "none"))
+        target, endpoint = stack.enter_context(processes.far_side())
         _, running = stack.enter_context(
             processes.daemon(endpoint, target, mappings=50)
         )

@@ -110,6 +110,13 @@ def emulator(*options: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def far_side() -> Iterator[tuple[int, str]]:
+    """Run a destination and an emulator without pacing; yield port and URL."""
+    with destination() as target, emulator("--pace", "none") as endpoint:
+        yield target, endpoint
+
+
+@contextlib.contextmanager
 def floor(kind: str, target: int, endpoint: str) -> Iterator[tuple[int, Running]]:
     """Run a floor (``relay`` or ``minimal``) towards ``target``; yield its port."""
     (port,) = free_ports(1)
