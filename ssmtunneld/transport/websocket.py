@@ -9,7 +9,6 @@ over in one call, and everything that they cause is written in one go.
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import struct
 from dataclasses import dataclass
@@ -44,10 +43,6 @@ MAX_MESSAGE: Final = 4 << 20
 WRITE_BUFFER: Final = 64 << 10
 """Bytes queued locally before the link is congested. Little, because a keystroke that
 is ready later waits behind them."""
-RECEIVE_BUFFER: Final = 256 << 10
-"""Bytes that the kernel keeps for us: what the agent sends in 300 ms at most (protocol
-6.8). Left alone the kernel takes megabytes, and lets a peer go on only when a sixteenth
-of them is free: for milliseconds nobody else gets through its burst."""
 PING_PAYLOAD: Final = b"keepalive"
 """What the official peers send (protocol 2.4)."""
 
@@ -242,11 +237,12 @@ class WebSocketLink:
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
         self._check_ends: float | None = None
+        # The kernel chooses its own receive buffer. Where SO_RCVBUF bounds it, data
+        # that comes while nobody reads is dropped in the end instead of held back, and
+        # the peer repeats it later and later: a client that paused for a minute waits
+        # for up to another one.
         self._reads = SmallReads(connection)
         self._intake = Intake(connection.transport, self._reads, courtesy)
-        sock = connection.transport.get_extra_info("socket")
-        if sock is not None:  # a transport need not have one
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     @property
     def congested(self) -> bool:
