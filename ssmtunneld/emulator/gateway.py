@@ -1,7 +1,6 @@
 """The websocket endpoint: what the client sees of the message gateway service."""
 
 import asyncio
-import socket
 import struct
 from contextlib import suppress
 from typing import Final
@@ -12,7 +11,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from ssmtunneld.emulator.faults import FaultPlan
 from ssmtunneld.emulator.lane import give_way
 from ssmtunneld.emulator.registry import Registry
-from ssmtunneld.emulator.session import Session
+from ssmtunneld.emulator.session import Session, reset
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.signature import SignatureRefused, verify_signature
 from ssmtunneld.emulator.versions import compare_versions
@@ -82,11 +81,14 @@ class Gateway:
             max_msg_size=0,
             writer_limit=0,
         )
-        await websocket.prepare(request)
-        if await self._opens(websocket, session, request):
-            assert request.transport is not None
-            link = ClientLink(websocket, request.transport, session, self._plan)
-            await link.run()
+        transport = request.transport
+        if transport is None:
+            return websocket  # gone already
+        with session.greeting(transport):
+            await websocket.prepare(request)
+            opened = await self._opens(websocket, session, request)
+        if opened:
+            await ClientLink(websocket, transport, session, self._plan).run()
         return websocket
 
     def _admit(self, request: web.Request) -> tuple[Session | None, int]:
@@ -198,13 +200,7 @@ class ClientLink:
 
     def cut(self) -> None:
         """Reset the TCP connection; what was not sent yet is lost."""
-        # Zero linger makes the kernel send a reset instead of an orderly end. uvloop's
-        # socket of a transport that is closed raises ValueError.
-        with suppress(OSError, ValueError):
-            self._transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-        self._transport.abort()
+        reset(self._transport)
         self._end(_Ended())
 
     def _end(self, ended: _Ended) -> None:

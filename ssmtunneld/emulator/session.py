@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random, SystemRandom
@@ -66,6 +69,17 @@ class Link(Protocol):
         ...
 
 
+def reset(transport: asyncio.Transport) -> None:
+    """Reset a TCP connection; what was not sent yet is lost."""
+    # Zero linger makes the kernel send a reset instead of an orderly end. uvloop's
+    # socket of a transport that is closed raises ValueError.
+    with suppress(OSError, ValueError):
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+    transport.abort()
+
+
 class Session:
     """A session: its token, its agent, its client's websocket and its clocks.
 
@@ -104,6 +118,7 @@ class Session:
         self._log = log.bind(session=self.id)
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
+        self._newcomers: set[asyncio.Transport] = set()
         self._last_input = self._loop.time()
         self._ending: asyncio.Future[None] = self._loop.create_future()
         seeds = (Random(random.randbytes(16)) for _ in range(2))  # noqa: S311 - chance is wanted, secrecy is not
@@ -165,6 +180,18 @@ class Session:
             self.output = output
             self._close()
 
+    @contextmanager
+    def greeting(self, transport: asyncio.Transport) -> Iterator[None]:
+        """Know of a websocket that has not sent its first message: it can be cut too.
+
+        A client takes itself for connected as soon as its upgrade is answered.
+        """
+        self._newcomers.add(transport)
+        try:
+            yield
+        finally:
+            self._newcomers.discard(transport)
+
     def attach(self, link: Link) -> None:
         """Take a client's websocket; one that is open already is closed."""
         if self._link is not None:
@@ -203,12 +230,18 @@ class Session:
                 self.end("The agent was restarted.")
             case Action.CLOSE:
                 self.end()
-            case Action.CUT if self._link is not None:
-                self._link.cut()
+            case Action.CUT:
+                self._cut()
             case Action.BYE if self._link is not None:
                 self._link.bye("Bye")
             case _:
-                pass  # there is no websocket to cut or close
+                pass  # there is no websocket to close
+
+    def _cut(self) -> None:
+        for transport in self._newcomers:
+            reset(transport)
+        if self._link is not None:
+            self._link.cut()
 
     def _publish(self, action: Action, direction: Direction | None) -> None:
         if direction is not Direction.UP:

@@ -250,6 +250,33 @@ async def test_a_cut_loses_the_connection_without_a_close_frame(emulate):
         assert client.close_code == 1006
 
 
+async def test_a_cut_reaches_who_has_not_sent_the_first_message(emulate):
+    """Such a client takes itself for connected: nobody else would tell it."""
+    emulator = await emulate()
+    grant = await start(emulator.endpoint_url, 80)
+    async with connect(grant["StreamUrl"], compression=None) as link:
+        emulator.cut_websockets()
+        with pytest.raises(ConnectionClosed):
+            await link.recv()
+        assert link.close_code == 1006
+    client = Client(grant)
+    async with client.on_link():
+        await client.until_ready()
+
+
+async def test_who_leaves_a_black_hole_is_forgotten(emulate, caplog):
+    emulator = await emulate("blackhole")
+    grant = await start(emulator.endpoint_url, 80)
+    with pytest.raises(TimeoutError):
+        async with connect(grant["StreamUrl"], open_timeout=0.1):
+            pass
+    emulator.faults.clear()
+    client = Client(grant)
+    async with client.on_link():
+        await client.until_ready()
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("spec", "code", "reason"),
     [
