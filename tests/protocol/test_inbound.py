@@ -24,6 +24,26 @@ def test_the_next_message_is_taken_and_ready_at_once():
     assert inbound.early == 0
 
 
+def test_the_next_message_may_be_handled_without_being_kept():
+    inbound = Inbound()
+    assert not inbound.take_next(_message(1))
+    assert inbound.take_next(_message(0))
+    assert (inbound.expected, inbound.early, inbound.missing) == (1, 0, 0)
+    assert not inbound.take_next(_message(0))
+    assert inbound.accept(_message(0))  # a repeat
+    assert inbound.duplicates == 1
+
+
+def test_what_others_wait_for_is_handled_with_them():
+    inbound = Inbound()
+    inbound.accept(_message(1))
+    assert not inbound.take_next(_message(0))
+    assert inbound.accept(_message(0))
+    assert _ready(inbound) == [0, 1]
+    inbound.accept(_message(4))
+    assert inbound.missing == 2
+
+
 def test_an_early_message_waits_for_those_before_it():
     inbound = Inbound()
     assert inbound.accept(_message(2))
