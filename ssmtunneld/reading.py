@@ -22,7 +22,7 @@ class SmallReads(asyncio.BufferedProtocol):
         size: Bytes that it gets at most at a time.
 
     Attributes:
-        limit: Bytes of the next read; ``size`` at most, and at first.
+        limit: Bytes of the next read; ``size`` at first.
     """
 
     def __init__(self, protocol: asyncio.Protocol, size: int = SIZE) -> None:
@@ -32,6 +32,8 @@ class SmallReads(asyncio.BufferedProtocol):
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
+        if self.limit > len(self._buffer):
+            self._buffer = memoryview(bytearray(self.limit))
         return self._buffer[: self.limit]
 
     @override

@@ -12,10 +12,17 @@ class Recorder(asyncio.Protocol):
     def __init__(self):
         self.pieces = []
         self.events = []
+        self.arrived = asyncio.Event()
         self.lost = asyncio.get_running_loop().create_future()
 
     def data_received(self, data):
         self.pieces.append(data)
+        self.arrived.set()
+
+    async def until(self, size):
+        while sum(map(len, self.pieces)) < size:
+            self.arrived.clear()
+            await self.arrived.wait()
 
     def eof_received(self):
         self.events.append("eof")
@@ -61,6 +68,17 @@ async def test_a_piece_stays_what_it_was_when_the_next_one_comes(connection):
     theirs.close()
     await recorder.lost
     assert recorder.pieces == [b"a" * 100, b"b" * 100]
+
+
+async def test_the_size_of_the_next_read_may_be_changed(connection):
+    transport, recorder, theirs = connection
+    reads = transport.get_protocol()
+    for limit in (200, 50):
+        reads.limit = limit
+        theirs.send(bytes(limit + 1))
+        await recorder.until(limit + 1)
+        assert max(map(len, recorder.pieces)) == limit
+        recorder.pieces.clear()
 
 
 async def test_the_protocol_is_told_when_to_stop_writing_and_to_go_on(connection):

@@ -50,6 +50,13 @@ class Link(Protocol):
         """Read again."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Read again after so many seconds, or when something is sent.
+
+        Advice: what comes at a pace is then taken together.
+        """
+        ...
+
     def check(self, timeout: float) -> None:
         """Ask for a sign of life; without one in ``timeout`` seconds, be lost."""
         ...

@@ -1,35 +1,36 @@
 """A link over a websocket (protocol 2; design D1, D4).
 
-Built on the connection class of the websockets library, which brings the upgrade, TLS
-and proxies. Its own receive queue is bypassed by the hook that the library documents
-for this (``create_connection``): all messages of one read from the network are handed
-over in one call, and everything that they cause is written in one go.
+All messages of one read from the network are handed over in one call, and everything
+that they cause is written in one go.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from typing_extensions import override
-from websockets import exceptions, frames
-from websockets.asyncio.client import ClientConnection, connect
+from websockets import exceptions
 from websockets.protocol import State
 
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import (
     LinkError,
-    LinkLost,
     LinkRefused,
     LinkUnreachable,
     LinkUntrusted,
     PeerUnresponsive,
 )
 from ssmtunneld.reading import SmallReads
+from ssmtunneld.transport.connection import (
+    MAX_MESSAGE,
+    Connect,
+    Connection,
+    explain,
+)
 from ssmtunneld.transport.courtesy import Courtesy
+from ssmtunneld.transport.frames import encode_frame
 from ssmtunneld.transport.intake import Intake
 
 if TYPE_CHECKING:
@@ -38,19 +39,11 @@ if TYPE_CHECKING:
 
     from ssmtunneld.transport.link import Receiver
 
-MAX_MESSAGE: Final = 4 << 20
-"""Bytes. The service sends 1144; peers have no limit at all (protocol 2.1, trap 25)."""
 WRITE_BUFFER: Final = 64 << 10
 """Bytes queued locally before the link is congested. Little, because a keystroke that
 is ready later waits behind them."""
 PING_PAYLOAD: Final = b"keepalive"
 """What the official peers send (protocol 2.4)."""
-
-# The fastest of the library's two: one in C, where it could be compiled.
-_apply_mask: Final = frames.apply_mask  # type: ignore[attr-defined] # not in __all__
-_SMALL: Final = struct.Struct(">BB")
-_MEDIUM: Final = struct.Struct(">BBH")
-_LARGE: Final = struct.Struct(">BBQ")
 
 # The library logs every frame at DEBUG, and the first one holds the token.
 _QUIET = logging.getLogger("ssmtunneld.websocket")
@@ -99,9 +92,9 @@ async def dial(
     if ssl_context is not None and proxy is not None and proxy.startswith("https:"):
         options["proxy_ssl"] = ssl_context
     try:
-        connection = await _Connect(
+        connection = await Connect(
             url,
-            create_connection=_Connection,
+            create_connection=Connection,
             additional_headers=dict(headers),
             user_agent_header=None,
             compression=None,
@@ -123,112 +116,16 @@ async def dial(
     except ssl.SSLCertVerificationError as error:
         raise LinkUntrusted(host, error.verify_message) from None
     except (OSError, exceptions.WebSocketException) as error:
-        raise LinkUnreachable(host, _explain(error)) from None
-    assert isinstance(connection, _Connection)
+        raise LinkUnreachable(host, explain(error)) from None
+    assert isinstance(connection, Connection)
     return WebSocketLink(connection, liveness, courtesy or Courtesy())
-
-
-def _explain(error: BaseException) -> str:
-    if isinstance(error, exceptions.InvalidProxy):
-        # Its own words repeat the proxy's address, and that may hold a password.
-        return f"the proxy cannot be used: {error.msg}"
-    # A SOCKS proxy's own words are only in the cause.
-    because = error.__cause__ if isinstance(error, exceptions.ProxyError) else None
-    reason = str(error) or type(error).__name__
-    return f"{reason}: {because}" if because is not None else reason
-
-
-class _Connect(connect):
-    @override
-    def process_redirect(self, exc: Exception) -> Exception:
-        return exc
-
-
-class _Connection(ClientConnection):
-    """The library's connection, with its events handed to a link."""
-
-    link: WebSocketLink | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.arrived: list[bytes] = []
-        self.heard = self.loop.time()
-        self._fragments: list[bytes] = []
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self.heard = self.loop.time()
-        super().data_received(data)
-        link = self.link
-        if link is not None:
-            link.on_heard(len(data))
-            link.flush()
-            if self.protocol.state is not State.OPEN:
-                # A close frame came, or nonsense, which the library answers with one.
-                # It would then wait for the peer to hang up, who need not do so.
-                link.lose(self.close_error())
-            else:
-                # libuv would read on up to 32 times.
-                link.yield_turn(len(data))
-
-    @override
-    def process_event(self, event: Any) -> None:
-        if self.response is None or not isinstance(event, frames.Frame):
-            super().process_event(event)
-        elif event.opcode in frames.DATA_OPCODES:
-            self._collect(event)
-
-    def _collect(self, frame: frames.Frame) -> None:
-        if frame.fin and not self._fragments:
-            self.arrived.append(bytes(frame.data))
-            return
-        self._fragments.append(bytes(frame.data))
-        if frame.fin:
-            self.arrived.append(b"".join(self._fragments))
-            self._fragments.clear()
-
-    def close_error(self) -> LinkLost:
-        """Say how the connection ended."""
-        received = self.protocol.close_rcvd
-        if received is not None:
-            return LinkLost(received.reason or "closed by the service", received.code)
-        sent = self.protocol.close_sent
-        if sent is not None:
-            return LinkLost(f"the service broke the protocol: {sent.reason}")
-        if self.connection_exc is not None:
-            return LinkLost(_explain(self.connection_exc))
-        return LinkLost("the connection was cut")
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.link is not None:
-            self.link.lose(self.close_error())
-
-    @override
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.link is not None:
-            self.link.on_writable()
-
-
-def _frame(data: bytes, mask: bytes) -> bytes:
-    """Return a masked, unfragmented binary frame (RFC 6455 section 5.2)."""
-    size = len(data)
-    if size < 126:
-        head = _SMALL.pack(0x82, 0x80 | size)
-    elif size < 65536:
-        head = _MEDIUM.pack(0x82, 0xFE, size)
-    else:
-        head = _LARGE.pack(0x82, 0xFF, size)
-    return b"".join((head, mask, _apply_mask(data, mask)))
 
 
 class WebSocketLink:
     """One open websocket to the service; implements :class:`Link`."""
 
     def __init__(
-        self, connection: _Connection, liveness: Liveness, courtesy: Courtesy
+        self, connection: Connection, liveness: Liveness, courtesy: Courtesy
     ) -> None:
         self._connection = connection
         self._liveness = liveness
@@ -274,7 +171,7 @@ class WebSocketLink:
             return
         # Framed here: that is half the cost of the library's way, a tenth of an upload.
         take = self._entropy.take
-        self._write(_frame(message, take(4)) for message in messages)
+        self._write(encode_frame(message, take(4)) for message in messages)
 
     @property
     def _usable(self) -> bool:
@@ -289,6 +186,7 @@ class WebSocketLink:
         connection = self._connection
         waiting = connection.protocol.data_to_send()
         data = b"".join([*waiting, *framed])
+        self._intake.end_rest()
         self._intake.note_written(len(data), connection.loop.time())
         connection.transport.write(data)
 
@@ -301,6 +199,10 @@ class WebSocketLink:
         if not self._intake.wanted:
             self._connection.heard = self._connection.loop.time()
             self._intake.set_wanted(wanted=True)
+
+    def rest(self, seconds: float) -> None:
+        """Read again after so many seconds, or when something is sent."""
+        self._intake.rest(seconds)
 
     def abort(self) -> None:
         """Drop the connection at once."""

@@ -12,6 +12,7 @@ from ssmtunneld.config import Tunnel
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.errors import PeerUnresponsive
 from ssmtunneld.transport import websocket
+from ssmtunneld.transport.connection import Connection
 from ssmtunneld.transport.courtesy import Courtesy
 from tests.chaos.client import Client, Errand, Outcome, rest
 from tests.chaos.destination import Destination
@@ -78,7 +79,7 @@ def test_silence_is_noticed_in_time_whenever_it_begins(own, limit, heard_for):
 async def _listen_to_silence(liveness, heard_for):
     """Let a peer speak for a while; return how long its silence went unnoticed."""
     loop = asyncio.get_running_loop()
-    connection = websocket._Connection(ClientProtocol(parse_uri("ws://127.0.0.1/")))
+    connection = Connection(ClientProtocol(parse_uri("ws://127.0.0.1/")))
     assert isinstance(connection, ClientConnection)
     connection.protocol.state = State.OPEN
     connection.connection_made(_Nowhere())

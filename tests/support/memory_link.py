@@ -20,6 +20,7 @@ class MemoryLink:
         self.reading = True
         self.aborted = False
         self.checks: list[float] = []
+        self.rests: list[float] = []
         self.texts: list[str] = []
         self.writes: list[list[bytes]] = []
         self._receiver: Receiver | None = None
@@ -45,6 +46,10 @@ class MemoryLink:
         """Note binary messages."""
         if not self.aborted:
             self.writes.append(list(messages))
+
+    def rest(self, seconds: float) -> None:
+        """Note it and read on: nothing is saved by waiting."""
+        self.rests.append(seconds)
 
     def pause(self) -> None:
         """Deliver nothing until ``resume``."""

@@ -30,6 +30,7 @@ from ssmtunneld.transport.outbox import (
     CHOKE_SIZE,
     CHOKE_TIMEOUT,
 )
+from ssmtunneld.transport.pace import DOUBT, LONGEST
 from ssmtunneld.transport.repair import SCAN_INTERVAL
 from tests.support.bench import (
     Acked,
@@ -222,6 +223,37 @@ async def test_many_acknowledgements_do_not_wait():
     async with stage.open():
         stage.link.arrive(*(output(2 + n, b"x") for n in range(ACK_BATCH)))
         assert stage.link.sent() == [Acked(2 + n) for n in range(ACK_BATCH)]
+
+
+@virtual
+async def test_a_download_that_lasts_is_read_less_often_and_acknowledged_at_once():
+    stage = Stage()
+    async with stage.open():
+        for number in range(2, 2000):  # one each millisecond
+            await asyncio.sleep(0.001)
+            stage.link.arrive(output(number, b"x" * 1024))
+            if number == 2 + round(DOUBT / 2 / 0.001):
+                assert not stage.link.rests
+        assert stage.link.rests[-1] == LONGEST
+        stage.link.sent()
+        stage.link.arrive(output(2000, b"x"))
+        assert stage.link.sent() == [Acked(2000)]
+
+
+@virtual
+async def test_what_is_sent_meanwhile_makes_it_be_read_as_ever():
+    stage = Stage()
+    async with stage.open():
+        for number in range(2, 1000):
+            await asyncio.sleep(0.001)
+            if number == 900:
+                assert stage.link.rests
+                stage.port.queue.append(b"question")
+                stage.driver.wake()
+                await turns()
+                stage.link.rests.clear()
+            stage.link.arrive(output(number, b"x" * 1024))
+        assert not stage.link.rests
 
 
 @virtual

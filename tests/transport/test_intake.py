@@ -6,7 +6,7 @@ import pytest
 
 from ssmtunneld.reading import SIZE, SmallReads
 from ssmtunneld.transport.courtesy import MEMORY, MUCH, PAUSE, SIP, Courtesy, Traffic
-from ssmtunneld.transport.intake import TURNS_OF_OTHERS, Intake
+from ssmtunneld.transport.intake import LUMP, TURNS_OF_OTHERS, Intake
 from tests.support.clockwork import virtual
 from tests.support.turns import turns
 
@@ -67,6 +67,48 @@ async def test_a_busy_one_waits_longer_while_another_moves_little():
     intake.yield_turn(300, asyncio.get_running_loop().time() + MEMORY)
     assert transport.reads
     assert len(reads.get_buffer(-1)) == SIZE
+
+
+@virtual
+async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
+    transport, reads = Transport(), small_reads()
+    intake = Intake(transport, reads, Courtesy())
+    intake.rest(0.02)
+    assert transport.reads
+    intake.yield_turn(300, 0.0)
+    await asyncio.sleep(0.019)
+    assert not transport.reads
+    assert len(reads.get_buffer(-1)) == LUMP
+    await asyncio.sleep(0.002)
+    assert transport.reads
+    intake.yield_turn(300, 0.0)
+    assert transport.reads  # one rest, unless it is asked for again
+    assert len(reads.get_buffer(-1)) == SIZE
+
+
+@virtual
+async def test_a_rest_ends_when_it_is_told():
+    transport = Transport()
+    intake = Intake(transport, small_reads(), Courtesy())
+    intake.end_rest()  # without effect
+    intake.rest(0.02)
+    intake.yield_turn(300, 0.0)
+    intake.end_rest()
+    assert transport.reads
+    intake.rest(0.02)
+    intake.yield_turn(300, 0.0)
+    await asyncio.sleep(0.015)
+    assert not transport.reads  # the timer of the first rest has nothing to say
+
+
+@virtual
+async def test_who_has_more_to_be_read_does_not_rest():
+    transport = Transport()
+    intake = Intake(transport, small_reads(), Courtesy())
+    intake.rest(0.02)
+    intake.yield_turn(SIZE, 0.0)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads
 
 
 @virtual
