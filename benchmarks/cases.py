@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from benchmarks import clients, floors, processes
@@ -16,13 +17,17 @@ Figures = dict[str, list[float]]
 
 DIRECTIONS = {"down": clients.download, "up": clients.upload}
 ONE_SESSION = "max_sessions = 1"
-BULK = 24 * MIB
+BULK = 64 * MIB
 CONNECTIONS = (1, 8, 64)
 MAPPINGS = (1, 50, 500)
 TRANSFERS = (8_000, 32_000, 128_000)
 """Messages. Fewer take so little that the clock of processor time does not see it."""
 SETTLING = 1.0
 """Seconds."""
+
+
+def _cpu_of(running: processes.Running) -> Callable[[], float]:
+    return lambda: running.cpu
 
 
 def throughput(runs: int) -> Figures:
@@ -42,12 +47,13 @@ def throughput(runs: int) -> Figures:
             for direction, move in DIRECTIONS.items():
                 for name, (port, running) in contenders.items():
                     for count in CONNECTIONS if name == "daemon" else (1,):
-                        before = running.cpu
-                        seconds = clients.transfer(port, move, count, BULK)
-                        cost = (running.cpu - before) / (BULK / MESSAGE)
+                        seconds, cost = clients.transfer(
+                            port, move, count, BULK, _cpu_of(running)
+                        )
                         case = f"{name} {direction} x{count}"
                         figures[f"{case} MB/s"].append(BULK / seconds / 1e6)
-                        figures[f"{case} CPU us/message"].append(cost * 1e6)
+                        cost_each = cost / (BULK / MESSAGE)
+                        figures[f"{case} CPU us/message"].append(cost_each * 1e6)
     return _without_first(figures)
 
 
@@ -60,11 +66,11 @@ def messages(runs: int) -> Figures:
         for _ in range(runs + 1):
             for direction, move in DIRECTIONS.items():
                 for count in TRANSFERS:
-                    before = daemon.cpu
-                    clients.transfer(ports[0], move, 1, count * MESSAGE)
-                    cost = (daemon.cpu - before) / count
+                    _, cost = clients.transfer(
+                        ports[0], move, 1, count * MESSAGE, _cpu_of(daemon)
+                    )
                     case = f"daemon {direction} of {count} messages"
-                    figures[f"{case} CPU us/message"].append(cost * 1e6)
+                    figures[f"{case} CPU us/message"].append(cost / count * 1e6)
     return _without_first(figures)
 
 

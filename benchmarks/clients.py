@@ -52,17 +52,26 @@ def _read(client: socket.socket, count: int) -> None:
 
 
 def transfer(
-    port: int, move: Callable[[socket.socket, int], None], connections: int, total: int
-) -> float:
-    """Return the seconds in which ``connections`` together move ``total`` bytes."""
+    port: int,
+    move: Callable[[socket.socket, int], None],
+    connections: int,
+    total: int,
+    cost: Callable[[], float] = lambda: 0.0,
+) -> tuple[float, float]:
+    """Let ``connections`` together move ``total`` bytes.
+
+    Returns:
+        The seconds that it takes, and by how much ``cost`` grows in them. Opening the
+        connections and closing them is in neither.
+    """
     clients = [connect(port) for _ in range(connections)]
     try:
         for client in clients:
             echo(client)
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), cost()
         with ThreadPoolExecutor(connections) as pool:
             list(pool.map(lambda c: move(c, total // connections), clients))
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, cost() - before
     finally:
         for client in clients:
             client.close()
