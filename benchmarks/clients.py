@@ -44,11 +44,12 @@ def upload(client: socket.socket, count: int) -> None:
 
 
 def _read(client: socket.socket, count: int) -> None:
+    room = bytearray(min(count, BUFFER))
     while count > 0:
-        piece = client.recv(min(count, BUFFER))
-        if not piece:
+        arrived = client.recv_into(room, min(count, BUFFER))
+        if not arrived:
             raise ConnectionError(f"{count} bytes are missing")
-        count -= len(piece)
+        count -= arrived
 
 
 def transfer(

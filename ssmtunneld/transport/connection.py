@@ -82,6 +82,7 @@ class Connection(ClientConnection):
         self._fragments: list[bytes] = []
         self._head = Head()
         self._frames: FrameReader | None = None
+        self._lost_to: Exception | None = None
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -149,12 +150,14 @@ class Connection(ClientConnection):
         sent = self.protocol.close_sent
         if sent is not None:
             return LinkLost(f"the service broke the protocol: {sent.reason}")
-        if self.connection_exc is not None:
-            return LinkLost(explain(self.connection_exc))
+        if self._lost_to is not None:
+            return LinkLost(explain(self._lost_to))
         return LinkLost("the connection was cut")
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        # The library keeps it too, by a name that changed from one release to another.
+        self._lost_to = exc
         super().connection_lost(exc)
         if self.link is not None:
             self.link.lose(self.close_error())
