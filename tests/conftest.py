@@ -1,8 +1,13 @@
-"""What every test shares: how hard hypothesis tries, and nothing else."""
+"""What every test shares: how hard hypothesis tries, and a log of its own."""
 
+import logging
 import os
 
+import pytest
+import structlog
 from hypothesis import settings
+
+from ssmtunneld.ops import logs
 
 # A deadline would make a slow machine look like a defect.
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -11,3 +16,15 @@ settings.register_profile("nightly", max_examples=5000, deadline=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
+
+
+@pytest.fixture(autouse=True)
+def _logging():
+    """Put back what a command configures for its whole process."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.configure(**before)
+    root.handlers = handlers
+    root.setLevel(level)
+    logs.set_level("info")

@@ -234,7 +234,8 @@ class _Bridge(logging.Handler):
         log = structlog.get_logger("ssmtunneld")
         facts: dict[str, object] = {"library": record.name}
         if record.exc_info and record.exc_info[0] is not None:
-            facts["exception"] = record.exc_info[0].__name__
+            # Not "exception": the library would give that a line of its own, and warn.
+            facts["caught"] = record.exc_info[0].__name__
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):

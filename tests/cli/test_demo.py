@@ -1,29 +1,18 @@
 """``ssmtunneld demo`` as a command; what it shows is in ``tests/test_demo.py``."""
 
-import logging
 import os
 import signal
 
 import click
 import pytest
-import structlog
 
 from ssmtunneld.cli.main import main
-from ssmtunneld.ops import logs
 from tests.integration import world
 
 
 @pytest.fixture(autouse=True)
-def _logging(monkeypatch, tmp_path):
-    """Put back what the command configures for its whole process."""
+def _loopback(monkeypatch, tmp_path):
     world.use_loopback_aws(monkeypatch, tmp_path)
-    before, root = structlog.get_config(), logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.configure(**before)
-    root.handlers = handlers
-    root.setLevel(level)
-    logs.set_level("info")
 
 
 def test_it_shows_what_to_type_and_ends_on_ctrl_c(monkeypatch, capsys):

@@ -18,7 +18,7 @@ _ROW = re.compile(r"\| `(?P<event>[a-z]+\.[a-z_]+)`¹? \| (?P<level>[a-z, ]+) \|
 
 # What is logged by a call whose method or facts are chosen at run time.
 COMPUTED = {
-    "library.said": ({"warning", "error"}, {"library", "message", "exception"}),
+    "library.said": ({"warning", "error"}, {"library", "message", "caught"}),
 }
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-import structlog
 
 from ssmtunneld.log import get_log
 from ssmtunneld.ops import logs
@@ -22,17 +21,6 @@ JOURNAL = {"JOURNAL_STREAM": "8:12345"}
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-@pytest.fixture(autouse=True)
-def _restored():
-    before, root = structlog.get_config(), logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    structlog.configure(**before)
-    root.handlers = handlers
-    root.setLevel(level)
-    logs.set_level("info")
 
 
 def written(form, do=None, *, level="debug", stream=None, environ=None):
@@ -194,15 +182,27 @@ def test_an_exception_is_told_by_its_type_and_without_its_words():
 
     text = written("json", fail)
     found = json.loads(text)
-    assert found["exception"] == "ValueError"
+    assert found["caught"] == "ValueError"
     assert found["message"] == "it failed"
     assert "a token" not in text
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("environ", [{}, {"JOURNAL_STREAM": "1:2"}])
+def test_an_exception_does_not_take_a_line_of_its_own(environ):
+    def fail():
+        try:
+            int("a token")
+        except ValueError:
+            logging.getLogger("asyncio").exception("it failed")
+
+    (line,) = written("text", fail, environ=environ).splitlines()
+    assert "caught=ValueError" in line
+
+
 def test_an_exception_that_is_none_is_not_told():
     found = json.loads(written("json", library(40, "x", exc_info=True)))
-    assert "exception" not in found
+    assert "caught" not in found
 
 
 @pytest.mark.parametrize(
