@@ -138,7 +138,7 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
     async with emulator(faults=(fault,)) as service:
         with pytest.raises(kind) as caught:
             async with open_tunnel(
-                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=0.5
+                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=3
             ):
                 pytest.fail("a tunnel without a session")
         assert caught.value.advice.startswith(advice)
@@ -147,9 +147,9 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
 
 async def test_a_session_that_takes_too_long_is_given_up_and_ended(events):
     async with emulator(faults=("handshake-stall",)) as service:
-        with pytest.raises(NoSessionReady, match=r"no session within 0\.3 s"):
+        with pytest.raises(NoSessionReady, match="no session within 2 s"):
             async with open_tunnel(
-                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=0.3
+                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=2
             ):
                 pytest.fail("a tunnel without a session")
         assert set(statuses(service)) == {"Terminated"}

@@ -421,7 +421,7 @@ async def test_keepalive_depends_on_both_versions(
     emulate, agent, client_version, kept_alive
 ):
     emulator = await emulate(
-        agent_version=agent, keepalive_interval=0.02, keepalive_timeout=0.1
+        agent_version=agent, keepalive_interval=0.02, keepalive_timeout=1
     )
     async with connected(emulator.endpoint_url, 80, version=client_version) as client:
         if not kept_alive:

@@ -55,7 +55,7 @@ async def test_the_websocket_is_closed_after_channel_closed(emulate):
 
 
 async def test_an_idle_session_ends(emulate):
-    emulator = await emulate(idle_timeout=0.2)
+    emulator = await emulate(idle_timeout=1)
     async with connected(emulator.endpoint_url, 80) as client:
         await client.until(lambda: client.closed)
         assert "timed out" in client.closed[1]["Output"]

@@ -723,7 +723,7 @@ async def test_a_link_pings_as_long_as_it_lives():
 
 
 async def test_pongs_alone_keep_a_link_alive():
-    liveness = Liveness(ping_interval=0.05, dead_peer_timeout=0.5)
+    liveness = Liveness(ping_interval=0.1, dead_peer_timeout=1.0)
     async with (
         serving() as service,
         linked(service, liveness=liveness) as (_, receiver, service_end),
