@@ -10,8 +10,6 @@ TURNS_OF_OTHERS: Final = 4
 """Turns of the loop between two reads of a busy socket: as many as an exchange on
 another session needs from its local socket to the network. Each costs 3 us; with one,
 an echo beside a download takes twice as long."""
-
-
 LUMP: Final = 64 << 10
 """Bytes of a read after a rest: all that came meanwhile, at the agent's pace."""
 
