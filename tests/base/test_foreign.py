@@ -1,0 +1,43 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmtunneld.base.foreign import MESSAGE_LIMIT, clean
+
+ANYTHING = st.text(st.characters(exclude_categories=()), max_size=2000)
+
+
+@given(ANYTHING | st.binary(max_size=2000))
+def test_whatever_comes_is_one_short_printable_line(words):
+    found = clean(words)
+    assert len(found) <= MESSAGE_LIMIT
+    assert found.isprintable()
+    assert found == found.strip()
+    found.encode("utf-8")
+
+
+@given(ANYTHING)
+def test_cleaning_twice_changes_nothing(words):
+    assert clean(clean(words)) == clean(words)
+
+
+def test_plain_words_stay_as_they_are():
+    assert clean("Unable to connect: é, 漢字") == "Unable to connect: é, 漢字"
+
+
+def test_a_terminal_gets_no_orders():
+    assert clean("a\x1b[31mred\x1b[0m b\x1b]0;title\x07c") == "a red b c"
+    assert clean("up\x9b2Jdown") == "up down"
+
+
+def test_lines_surrogates_and_directions_become_spaces():
+    assert clean("a\r\nb\ud800c\u202ed\u2066e\x00f") == "a b c d e f"
+
+
+def test_what_is_cut_off_is_marked():
+    assert clean("x" * 5000) == "x" * (MESSAGE_LIMIT - 1) + "…"
+    assert clean("x" + "\n" * 5_000_000 + "y") == "x…"
+    assert clean("abcdef", 3) == "ab…"
+
+
+def test_bytes_are_read_as_utf_8_as_far_as_they_are():
+    assert clean(b"ok \xff\xfe \xc3\xa9") == "ok �� é"
