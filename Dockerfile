@@ -6,8 +6,7 @@ ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim-bookworm AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
-COPY man man
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY ssmtunneld ssmtunneld
 RUN python -m venv /opt/ssmtunneld \
  && /opt/ssmtunneld/bin/python -m pip install --no-cache-dir . \

@@ -3,7 +3,9 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test fast interop fuzz core lint format units demo clean
+MAN ?= build/man
+
+.PHONY: test fast interop fuzz core lint format units commands man demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -36,6 +38,12 @@ format:
 
 units:           ## systemd/, from the templates of `ssmtunneld service install`
 	$(BIN)/python -m tests.packaging.units
+
+commands:        ## the tables of docs/commands.md, from the commands
+	$(BIN)/python -m tests.cli.reference
+
+man:             ## the manual pages, into build/man or $(MAN)
+	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)
 
 demo:
 	$(BIN)/ssmtunneld demo

@@ -148,6 +148,8 @@ class Daemon:
             ]
             await self._stop.wait()
             await unless(self._force, self._say_farewell())
+            if self._force.is_set() and (cut := self._open_connections()):
+                self._log.warning("connections.cut", count=cut)
             for task in running:
                 task.cancel()
 
@@ -186,11 +188,20 @@ class Daemon:
     async def _say_farewell(self) -> None:
         budget = self.settings.drain_timeout
         self._fleet.stop_accepting()
-        self._log.info("daemon.draining", budget=budget)
+        left = self._open_connections()
+        self._log.info(
+            "daemon.draining",
+            connections=left,
+            budget=budget,
+            advice="a second signal (Ctrl-C) resets them at once" if left else "",
+        )
         self._herald.ending()
         cut = await self._fleet.end(budget)
         if cut:
             self._log.warning("connections.cut", count=cut)
+
+    def _open_connections(self) -> int:
+        return sum(mapping.connections for mapping in self.snapshot().mappings)
 
     def _give_up(self) -> NoReturn:
         raise SsmtunneldError("no mapping can listen on its addresses")
@@ -356,7 +367,8 @@ class Daemon:
         found = self.snapshot().mappings
         ready = sum(m.state is MappingState.READY for m in found)
         troubles = [m for m in found if m.reason]
-        sentence = f"{len(found)} tunnels, {ready} ready"
+        plural = "s" * (len(found) != 1)
+        sentence = f"{len(found)} tunnel{plural}, {ready} ready"
         if troubles:
             first = troubles[0]
             sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()

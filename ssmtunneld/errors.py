@@ -226,8 +226,7 @@ class LinkRefused(LinkError):
         if status in {401, 403}:
             self.advice = (
                 "allow ssmmessages:OpenDataChannel on "
-                "arn:aws:ssm:*:*:session/${aws:userid}-* in the caller's IAM policy "
-                "(see docs/iam.md#the-callers-own-sessions)"
+                "arn:aws:ssm:*:*:session/${aws:userid}-* in the caller's IAM policy"
             )
 
     @override

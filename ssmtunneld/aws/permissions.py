@@ -5,8 +5,8 @@ from typing import Final
 
 from ssmtunneld.aws.endpoints import partition_of
 
-DOCUMENT: Final = "docs/iam.md"
-"""Where the policies are, in this project."""
+DOCUMENT: Final = "ssmtunneld's IAM documentation"
+"""What advice calls ``docs/iam.md``, which whoever reads it does not have as a file."""
 
 # AWS's words: "User: arn is not authorized to perform: ssm:StartSession on resource:
 # arn because no identity-based policy allows the ssm:StartSession action".
@@ -19,21 +19,21 @@ _OWN_SESSIONS: Final = frozenset(
     {"ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"}
 )
 _SECTIONS: Final = {
-    **dict.fromkeys(_OWN_SESSIONS, "the-callers-own-sessions"),
-    "ssm:StartSession": "named-instances",
-    "ssm:DescribeInstanceInformation": "looking-targets-up",
-    "ec2:DescribeInstances": "looking-targets-up",
-    "autoscaling:DescribeAutoScalingGroups": "looking-targets-up",
-    "ecs:ListTasks": "looking-targets-up",
-    "ecs:DescribeTasks": "looking-targets-up",
-    "ssm:GetConnectionStatus": "looking-targets-up",
-    "ecs:ListServices": "looking-targets-up",
-    "ecs:ListClusters": "looking-targets-up",
-    "sts:AssumeRole": "assuming-a-role",
-    "redshift:GetClusterCredentials": "passwords-for-databases",
-    "redshift:GetClusterCredentialsWithIAM": "passwords-for-databases",
-    "redshift-serverless:GetCredentials": "passwords-for-databases",
-    "ec2-instance-connect:SendSSHPublicKey": "keys-for-ssh",
+    **dict.fromkeys(_OWN_SESSIONS, "The caller's own sessions"),
+    "ssm:StartSession": "Named instances",
+    "ssm:DescribeInstanceInformation": "Looking targets up",
+    "ec2:DescribeInstances": "Looking targets up",
+    "autoscaling:DescribeAutoScalingGroups": "Looking targets up",
+    "ecs:ListTasks": "Looking targets up",
+    "ecs:DescribeTasks": "Looking targets up",
+    "ssm:GetConnectionStatus": "Looking targets up",
+    "ecs:ListServices": "Looking targets up",
+    "ecs:ListClusters": "Looking targets up",
+    "sts:AssumeRole": "Assuming a role",
+    "redshift:GetClusterCredentials": "Passwords for databases",
+    "redshift:GetClusterCredentialsWithIAM": "Passwords for databases",
+    "redshift-serverless:GetCredentials": "Passwords for databases",
+    "ec2-instance-connect:SendSSHPublicKey": "Keys for ssh",
 }
 
 
@@ -60,8 +60,8 @@ def advise(
     action = reported[1] if reported else f"{service}:{operation}"
     resource = (reported[2] or "").rstrip(".,;") if reported else ""
     resource = resource or _resources(action, region, target, document)
-    anchor = _SECTIONS.get(action, "what-the-caller-needs")
-    see = f"(see {DOCUMENT}#{anchor})"
+    title = _SECTIONS.get(action, "What the caller needs")
+    see = f"(see {DOCUMENT}: {title})"
     denied = _EXPLICIT.search(message)
     if denied:
         policy = (denied[1] or "policy").strip()

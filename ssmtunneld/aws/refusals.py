@@ -7,6 +7,7 @@ their signatures and session tokens, and their texts may quote them.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -278,15 +279,16 @@ def _advice_for_target(during: Circumstances) -> str:
 
 def _advice_for_exception(names: list[str], during: Circumstances) -> str:
     profile = during.profile or "default"
+    quoted = shlex.quote(profile)  # it is to be pasted into a shell
     where = f" and that region {during.region} exists" if during.region else ""
     advice = {
         "NoCredentialsError": (
             f"log in or give keys to profile {profile} (aws configure sso --profile "
-            f"{profile}), or start ssmtunneld where credentials are to be had"
+            f"{quoted}), or start ssmtunneld where credentials are to be had"
         ),
         "PartialCredentialsError": f"complete the keys of profile {profile}",
         "ProfileNotFound": (
-            f"correct the name, or create it: aws configure sso --profile {profile}"
+            f"correct the name, or create it: aws configure sso --profile {quoted}"
         ),
         "ConfigParseError": "correct the AWS configuration file",
         "MissingDependencyException": "install it: pip install 'botocore[crt]'",

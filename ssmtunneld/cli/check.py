@@ -9,7 +9,13 @@ import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_FAILED, EXIT_USAGE
-from ssmtunneld.cli.options import config_option, load, names_argument, timeout_option
+from ssmtunneld.cli.options import (
+    config_option,
+    load_in_use,
+    names_argument,
+    timeout_option,
+)
+from ssmtunneld.cli.wording import counted
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,10 +31,10 @@ if TYPE_CHECKING:
 @click.option(
     "--live",
     is_flag=True,
-    help="Also try the tunnels, as doctor does; one line for each.",
+    help="Also test the tunnels, as doctor does, with one line for each.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@timeout_option("60s", "With --live, the time for all tunnels together")
+@timeout_option("60s", "With --live, the limit for all tunnels together")
 @config_option
 @click.pass_context
 def check(
@@ -40,14 +46,15 @@ def check(
     live: bool,
     as_json: bool,
 ) -> None:
-    """Check a configuration file and list its tunnels; exit with 2 if it is wrong.
+    """Check a configuration file, and optionally its tunnels.
 
-    With NAMEs, only these tunnels. With --live, each of them is tried from the
-    credentials to its destination, a few at a time, and the exit code is 1 if one is
-    broken; the daemon need not run. A session is started and terminated for each.
+    Lists the tunnels, or only those called NAME; exits with 2 if the file is invalid.
+    --live tests each tunnel from the credentials to its destination, a few at a time,
+    and exits with 1 if one is broken. It starts and terminates a session for each
+    tunnel, and needs no running daemon.
     """
     try:
-        config = load(config_path)
+        config = load_in_use(config_path)
     except ConfigError as error:
         if not as_json:
             raise
@@ -55,7 +62,7 @@ def check(
         ctx.exit(EXIT_USAGE)
     chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
     if not as_json:
-        click.echo(f"{config.source}: {len(chosen)} tunnels")
+        click.echo(f"{config.source}: {counted(len(chosen), 'tunnel')}")
     if live:
         ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
     if as_json:

@@ -51,7 +51,7 @@ class NotRunning(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a daemon said to one request."""
+    """A daemon's answer to one request."""
 
     code: int
     protocol: int
@@ -130,11 +130,16 @@ def find(config: Path | None) -> Daemon:
     if not found:
         raise NotRunning(config)
     if len(found) > 1:
-        configs = ", ".join(str(daemon.document["config"]) for daemon in found)
-        raise CommandError(
-            "several daemons run", f"name one with -c: {configs}", code=EXIT_USAGE
-        )
+        raise ambiguous([str(daemon.document["config"]) for daemon in found])
     return found[0]
+
+
+def ambiguous(configs: Sequence[str]) -> CommandError:
+    """Return the error for several daemons of which none is named."""
+    listed = ", ".join(configs)
+    return CommandError(
+        "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
+    )
 
 
 def _system_sockets() -> list[Path]:

@@ -10,15 +10,17 @@ _SHELLS = ["bash", "zsh", "fish"]
 @click.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete our commands, options and tunnels.
+    """Print a shell completion script.
+
+    It completes commands, options and the tunnels of the running daemon.
 
     \b
     bash  echo 'source <(ssmtunneld completion bash)' >> ~/.bashrc
     zsh   echo 'source <(ssmtunneld completion zsh)' >> ~/.zshrc
     fish  ssmtunneld completion fish > ~/.config/fish/completions/ssmtunneld.fish
 
-    It takes effect in the next shell. Names of tunnels come from the daemon that runs.
-    bash must be 4.4 or newer; zsh needs compinit before that line.
+    It takes effect in the next shell. bash must be 4.4 or newer; zsh needs compinit
+    before that line.
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
     from click.shell_completion import get_completion_class
 

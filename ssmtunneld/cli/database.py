@@ -1,4 +1,4 @@
-"""What the usual database programs want to find in their environment."""
+"""Environment variables that the usual database programs read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MYSQL: Final = "mysql"
 REDIS: Final = "redis"
 KINDS: Final = (POSTGRES, MYSQL, REDIS)
 TOKEN_VARIABLES: Final = {POSTGRES: "PGPASSWORD", MYSQL: "MYSQL_PWD"}
-"""Where each kind looks for a password."""
+"""The variable in which programs of each kind look for a password."""
 
 _KNOWN_PORTS: Final = {
     5432: POSTGRES,
@@ -33,16 +33,16 @@ _PG_SOCKET: Final = ".s.PGSQL."
 
 
 def kind_of(tunnel: Tunnel) -> str:
-    """Return what the destination is: the tunnel's ``db_engine``, or by its port.
+    """Return the kind of database: the tunnel's ``db_engine``, or by its port.
 
     Raises:
-        CommandError: Neither says it.
+        CommandError: Neither is known.
     """
     kind = tunnel.db_engine or _KNOWN_PORTS.get(remote_port(tunnel) or 0)
     if kind is None:
         raise CommandError(
-            f"what is {tunnel.name}? It has no db_engine, and no well-known port",
-            f"say --kind {'|'.join(KINDS)}",
+            f"{tunnel.name}: unknown kind of database: no db_engine, no known port",
+            f"pass --kind {'|'.join(KINDS)}, or set db_engine",
             code=EXIT_USAGE,
         )
     return kind
@@ -106,7 +106,7 @@ def _postgres_socket(name: str, path: str) -> tuple[str, str]:
     if not (file.name.startswith(_PG_SOCKET) and port.isdecimal()):
         raise CommandError(
             f"{name} listens on {path} only, which PostgreSQL's programs cannot open",
-            "call the socket .s.PGSQL.5432, or add a TCP address to listen",
+            "name the socket .s.PGSQL.5432, or add a TCP address to listen",
         )
     return str(file.parent), port
 

@@ -9,7 +9,7 @@ import click
 
 from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_option, load, name_argument
+from ssmtunneld.cli.options import config_option, load_in_use, name_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 @click.option(
     "--user",
     metavar="USER",
-    help="The database's user. By default the tunnel's db_user.",
+    help="Database user. By default the tunnel's db_user.",
 )
 @config_option
 def db_token(name: str, user: str | None, config_path: Path | None) -> None:
-    """Print a database user's password by IAM; it is valid for 15 minutes.
+    """Print an IAM password for a database user.
 
-    For RDS and Aurora it is a token that is signed for the tunnel's destination with
-    the tunnel's identity, as the AWS SDKs do. For Redshift it comes from the service,
-    and so does the user, who is named on standard error. The daemon need not run.
-    Nothing but the password goes to standard output.
+    It is valid for 15 minutes, and nothing else goes to standard output. For RDS and
+    Aurora it is a token, signed for the tunnel's destination with the tunnel's
+    identity. For Redshift it comes from the service, and so does the user, who is named
+    on standard error. No daemon needs to run.
     """
-    tunnel = tunnel_named(load(config_path), name)
+    tunnel = tunnel_named(load_in_use(config_path), name)
     login = login_for(tunnel, user)
     if login.made_up:
         click.echo(f"ssmtunneld: the user is {login.user}", err=True)
@@ -44,26 +44,26 @@ def db_token(name: str, user: str | None, config_path: Path | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLogin:
-    """Who logs in, and with what."""
+    """A user and a password for a database."""
 
     user: str
     password: Secret
     made_up: bool
-    """Whether AWS said who, so that nobody else can know it."""
+    """Whether AWS chose the user, who must therefore be told."""
 
 
 def login_for(tunnel: Tunnel, user: str | None) -> DatabaseLogin:
-    """Return how ``user``, or the tunnel's ``db_user``, logs in at its destination.
+    """Return the login of ``user``, or of the tunnel's ``db_user``, at its destination.
 
     Raises:
         CommandError: The destination or the user is not known.
-        AwsError: Nobody can sign it, or AWS refuses.
+        AwsError: There are no credentials, or AWS refuses.
     """
     host, port = remote_host(tunnel), remote_port(tunnel)
     if host is None or port is None:
         raise CommandError(
-            f"{tunnel.name} names no database: a token is signed for host and port",
-            "give the tunnel a host and a port",
+            f"{tunnel.name} has no database host and port to sign a token for",
+            "set host and port of the tunnel",
             code=EXIT_USAGE,
         )
     from ssmtunneld.aws.redshift import warehouse_of
@@ -74,8 +74,8 @@ def login_for(tunnel: Tunnel, user: str | None) -> DatabaseLogin:
     user = user or tunnel.db_user
     if user is None:
         raise CommandError(
-            f"whose token? {tunnel.name} has no db_user",
-            "set db_user, or say --user USER",
+            f"no user: {tunnel.name} has no db_user",
+            "set db_user, or pass --user USER",
             code=EXIT_USAGE,
         )
     from ssmtunneld.aws.dbauth import sign_database_token
@@ -93,8 +93,8 @@ def _ask_redshift(
 
     if warehouse.serverless and user is not None:
         raise CommandError(
-            f"{tunnel.name} is serverless: AWS says who the user is",
-            "leave --user out",
+            f"{tunnel.name} is Redshift Serverless, where AWS chooses the user",
+            "omit --user",
             code=EXIT_USAGE,
         )
     user = user or tunnel.db_user

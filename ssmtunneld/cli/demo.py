@@ -9,12 +9,13 @@ import click
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="warning",
     show_default=True,
+    help="Minimum severity to log.",
 )
 def demo(log_level: str) -> None:
-    """Try it without AWS: emulator, destinations and daemon in one process.
+    """Try ssmtunneld without AWS: emulator, destinations and daemon.
 
-    Everything listens on free loopback ports. It prints the configuration and what to
-    type next, and ends on Ctrl-C.
+    All run in one process, on free loopback ports. Prints the configuration and
+    commands to try, and ends on Ctrl-C.
     """
     import asyncio
 

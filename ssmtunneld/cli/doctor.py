@@ -10,8 +10,9 @@ import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_FAILED
-from ssmtunneld.cli.options import config_option, load, names_argument
+from ssmtunneld.cli.options import config_option, load_in_use, names_argument
 from ssmtunneld.cli.walking import new_world, run, say
+from ssmtunneld.cli.wording import counted
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ def doctor(
     *,
     as_json: bool,
 ) -> None:
-    """Walk the way of tunnels, hop by hop; exit with 1 if one is broken.
+    """Diagnose tunnels hop by hop.
 
-    With NAMEs, only these tunnels. The first hop that is broken is named, with what was
-    found and what to do about it; those behind it are skipped. The daemon need not run.
-    A session is started and terminated for each tunnel.
+    Tests all tunnels, or only those called NAME, from the credentials to the
+    destination, and exits with 1 if one is broken. The first broken hop is shown with
+    its cause and what to do; the hops behind it are skipped. Starts and terminates a
+    session for each tunnel, and needs no running daemon.
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
@@ -48,14 +50,16 @@ def doctor(
             _print(finding)
 
     try:
-        config = load(config_path)
+        config = load_in_use(config_path)
     except ConfigError as error:
         said = "; ".join(error.problems)
         broken = Finding("config", Verdict.FAIL, said, "correct the file")
         report(broken)
         _finish(ctx, [broken], {}, well=False, as_json=as_json)
     chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
-    parsed = Finding("config", Verdict.OK, f"{config.source}, {len(chosen)} tunnels")
+    parsed = Finding(
+        "config", Verdict.OK, f"{config.source}, {counted(len(chosen), 'tunnel')}"
+    )
     report(parsed)
     found, well = _examine(chosen, report, heading=not as_json)
     _finish(ctx, [parsed], found, well=well, as_json=as_json)
@@ -64,7 +68,7 @@ def doctor(
 def _examine(
     tunnels: Sequence[Tunnel], report: Callable[[Finding], None], *, heading: bool
 ) -> tuple[dict[str, list[Finding]], bool]:
-    """Return what was found of each tunnel, and whether all are well."""
+    """Return the findings of each tunnel, and whether all tunnels work."""
     from ssmtunneld.doctor.walk import examine
 
     world = new_world()

@@ -13,11 +13,11 @@ from ssmtunneld.cli.wording import counted
 @name_argument
 @daemon_option
 def drain(name: str, config_path: Path | None) -> None:
-    """End the connections of tunnel NAME, politely, and wait for that.
+    """Stop accepting new connections, and wait for open ones to end.
 
-    It takes no new ones. Those that are there have the daemon's drain_timeout to
-    finish; then they are reset, which ends this command with 1. Ctrl-C ends only the
-    waiting. `ssmtunneld resume NAME` undoes it.
+    Open connections of tunnel NAME have the daemon's drain_timeout to finish; then they
+    are reset, and this command exits with 1. Ctrl-C ends only the waiting.
+    `ssmtunneld resume NAME` undoes it.
     """
     daemon = find(config_path)
     (mapping,) = select(daemon.document, [name])

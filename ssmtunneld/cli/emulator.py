@@ -29,20 +29,20 @@ def _identities(
     default="127.0.0.1:0",
     show_default=True,
     metavar="HOST:PORT",
-    help="Where to listen; port 0 takes a free one.",
+    help="Address to listen on; port 0 takes a free one.",
 )
 @click.option(
     "--pace",
     type=click.Choice(["real", "none"]),
     default="real",
     show_default=True,
-    help="How fast the agent sends: 1024 bytes each 1.1 ms, or unlimited.",
+    help="Speed of the agent: 1024 bytes each 1.1 ms, or unlimited.",
 )
 @click.option(
     "--agent-version",
     default="3.3.987.0",
     show_default=True,
-    help="Which agent to play; old ones lack mux, remote hosts and more.",
+    help="Agent version to emulate; old ones lack mux, remote hosts and more.",
 )
 @click.option(
     "--require-signature",
@@ -55,22 +55,30 @@ def _identities(
     "faults",
     multiple=True,
     metavar="SPEC",
-    help="What goes wrong, such as drop=0.02 or up:delay=20ms; repeatable.",
+    help="Fault to inject, such as drop=0.02 or up:delay=20ms; repeatable.",
 )
-@click.option("--idle-timeout", default="20m", show_default=True, metavar="DURATION")
-@click.option("--max-duration", default=None, metavar="DURATION")
+@click.option(
+    "--idle-timeout",
+    default="20m",
+    show_default=True,
+    metavar="DURATION",
+    help="Time without client input after which a session ends.",
+)
+@click.option(
+    "--max-duration", metavar="DURATION", help="Time after which every session ends."
+)
 @click.option(
     "--host-alias",
     "host_aliases",
     multiple=True,
     metavar="NAME=ADDRESS",
-    help="What the agent resolves a remote host's name to; repeatable.",
+    help="Address that the agent resolves a remote host to; repeatable.",
 )
 @click.option(
     "--offline",
     multiple=True,
     metavar="TARGET",
-    help="A target for which no agent answers; repeatable.",
+    help="Target whose agent is offline; repeatable.",
 )
 @click.option(
     "--identity",
@@ -89,13 +97,22 @@ def _identities(
     help="A custom session document of type Port, as JSON; repeatable.",
 )
 @click.option(
-    "--tls-cert", "tls_certificate", type=click.Path(exists=True, path_type=Path)
+    "--tls-cert",
+    "tls_certificate",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="Certificate chain for TLS, as PEM.",
 )
-@click.option("--tls-key", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="Its private key, as PEM.",
+)
 @click.option(
     "--stream-endpoint",
     metavar="URL",
-    help="What StreamUrl begins with instead of this address, such as "
+    help="Start of StreamUrl instead of this address, such as "
     "wss://ssmmessages.eu-west-1.amazonaws.com.",
 )
 @click.option(
@@ -108,12 +125,13 @@ def _identities(
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="What is written to standard error.",
+    help="Minimum severity to log on standard error.",
 )
 def emulator(**options: Any) -> None:
-    """Serve the Session Manager API and data channel on loopback.
+    """Emulate the AWS side of Session Manager on loopback.
 
-    Point a client at it with AWS_ENDPOINT_URL_SSM. Runs until SIGTERM or SIGINT.
+    Serves the API and the data channel. Point a client at it with AWS_ENDPOINT_URL_SSM.
+    Runs until SIGTERM or SIGINT.
     """
     import asyncio
 

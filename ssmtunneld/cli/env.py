@@ -9,7 +9,7 @@ import click
 from ssmtunneld.cli.database import KINDS, TOKEN_VARIABLES, kind_of, variables
 from ssmtunneld.cli.destination import local_end, tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_option, load, name_argument
+from ssmtunneld.cli.options import config_option, load_in_use, name_argument
 from ssmtunneld.cli.quoting import FORMATS
 
 if TYPE_CHECKING:
@@ -26,37 +26,38 @@ _SH: Final = "sh"
     type=click.Choice(list(FORMATS)),
     default=_SH,
     show_default=True,
-    help="How to write them: for a shell, as JSON, or as a .env file.",
+    help="Output format: for a shell, JSON, or a .env file.",
 )
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
-    help="What the destination is. By default the tunnel's db_engine, or what its port "
-    "is known for.",
+    help="Kind of database. By default the tunnel's db_engine, or what its port is "
+    "known for.",
 )
 @click.option(
     "--token",
     is_flag=True,
-    help="Add a password by IAM, valid for 15 minutes, and for Redshift its user.",
+    help="Add an IAM password, valid for 15 minutes, and for Redshift its user.",
 )
 @config_option
 def env(
     name: str, style: str, kind: str | None, config_path: Path | None, *, token: bool
 ) -> None:
-    """Print the environment in which database programs use a tunnel.
+    """Print environment variables for database programs.
 
-    For PostgreSQL, PGHOST is the database's own name and PGHOSTADDR the tunnel's local
-    address, so that sslmode=verify-full works. There is never a password in a URL.
+    With them psql, mysql, redis-cli and others connect through tunnel NAME. For
+    PostgreSQL, PGHOST is the database's own name and PGHOSTADDR the tunnel's local
+    address, so that sslmode=verify-full works. URLs never contain a password.
 
     \b
     sh    eval "$(ssmtunneld env orders-db)"
     fish  ssmtunneld env orders-db --format fish | source
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
-    config = load(config_path)
+    config = load_in_use(config_path)
     tunnel = tunnel_named(config, name)
     if tunnel.is_dynamic:
         raise CommandError(
-            f"{name} has no destination of its own: its clients name it",
+            f"{name} has no fixed destination: its clients choose one",
             code=EXIT_USAGE,
         )
     kind = kind or kind_of(tunnel)
@@ -66,7 +67,9 @@ def env(
         from ssmtunneld.cli.db_token import login_for
 
         if kind not in TOKEN_VARIABLES:
-            raise CommandError(f"{kind} takes no password by IAM", code=EXIT_USAGE)
+            raise CommandError(
+                f"{kind} does not support IAM passwords", code=EXIT_USAGE
+            )
         login = login_for(tunnel, None)
         password[TOKEN_VARIABLES[kind]] = login.password.reveal()
         tunnel = tunnel.model_copy(update={"db_user": login.user})

@@ -31,9 +31,9 @@ _PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
     multiple=True,
     metavar="NAME",
     shell_complete=complete_names,
-    help="A tunnel that must be ready; repeatable. By default all required ones.",
+    help="Tunnel to wait for; repeatable. By default all required tunnels.",
 )
-@timeout_option("60s", "How long to wait for the tunnels")
+@timeout_option("60s", "Limit for waiting")
 @daemon_option
 @click.argument("command", metavar="CMD [ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def execute(
@@ -42,15 +42,17 @@ def execute(
     config_path: Path | None,
     command: tuple[str, ...],
 ) -> None:
-    """Run CMD once tunnels are ready, and end as it ends.
+    """Run a command once tunnels are ready.
 
-    Where no daemon runs for the configuration, one is started for as long as CMD runs.
-    For each tunnel CMD finds SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT in its
-    environment, or SSMTUNNELD_<NAME>_SOCKET for a Unix socket; NAME is in capitals,
-    with _ for -. Signals are passed on. Options that come after CMD are its own.
+    Exits as CMD exits. If no daemon runs for the configuration, one is started and runs
+    as long as CMD. CMD gets SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each
+    tunnel in its environment, or SSMTUNNELD_<NAME>_SOCKET for a Unix socket; NAME is in
+    capitals, with _ for -. Signals are passed on. Options after CMD belong to CMD.
     """
     if not command:
-        raise click.UsageError("which command? ssmtunneld exec -- CMD [ARGS]...")
+        raise click.UsageError(
+            "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
+        )
     with ended_by_signals(), _daemon(config_path, names, Patience(timeout)) as daemon:
         variables = addresses(select(daemon.document, names))
         code = run_program(command, {**os.environ, **variables})
@@ -80,8 +82,8 @@ def _daemon(
                 if ended is None:
                     raise
                 raise CommandError(
-                    f"the daemon has ended with {ended}",
-                    "see what it said",
+                    f"the daemon has exited with {ended}",
+                    "see its messages above",
                     code=max(ended, EXIT_FAILED),
                 ) from None
             # Another one may have come first; its file may still be corrected.
@@ -94,7 +96,7 @@ def _daemon(
         except NotRunning:
             raise CommandError(
                 f"the daemon is still starting after {patience.timeout:g} s",
-                "give it more with --timeout",
+                "allow more with --timeout",
             ) from None
         yield daemon
 
@@ -110,7 +112,7 @@ def _check_hope(mappings: Sequence[dict[str, Any]]) -> None:
     failed = [mapping for mapping in mappings if mapping["state"] == "failed"]
     if failed:
         raise CommandError(
-            "some tunnels cannot get ready: " + ", ".join(m["name"] for m in failed),
+            "some tunnels cannot become ready: " + ", ".join(m["name"] for m in failed),
             "correct the configuration",
             problems=[describe(mapping) for mapping in failed],
         )

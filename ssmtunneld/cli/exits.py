@@ -1,6 +1,10 @@
-"""How a command ends when it cannot do what it was asked for (design section 6)."""
+"""Exit codes and their meanings, and the error of a command that fails.
 
-from collections.abc import Sequence
+The one source: the help of the program, its manual page and ``docs/commands.md`` are
+made from here (design section 6).
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ssmtunneld.errors import SsmtunneldError
@@ -12,6 +16,19 @@ EXIT_NOT_RUNNING: Final = 3
 EXIT_REFUSED: Final = 4
 """AWS refused."""
 EXIT_INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as in shells."""
+
+MEANINGS: Final[Mapping[int, str]] = {
+    0: "success",
+    EXIT_FAILED: "failure: not ready in time, connections reset by a drain, or no "
+    "answer from the daemon",
+    EXIT_USAGE: "wrong usage, unknown tunnel, several daemons and none named, or an "
+    "invalid configuration",
+    EXIT_NOT_RUNNING: "no daemon is running",
+    EXIT_REFUSED: "AWS refused",
+    EXIT_INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""Every code that commands end with of their own; ``exec`` and ``proxy`` add others."""
 
 
 class CommandError(SsmtunneldError):

@@ -11,7 +11,7 @@ import click
 
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exits import CommandError
-from ssmtunneld.cli.options import config_option, load
+from ssmtunneld.cli.options import config_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,34 +20,35 @@ HOSTS_FILE: Final = Path("/etc/hosts")
 
 
 @click.command()
-@click.option("--write", is_flag=True, help="Change the file, instead of only showing.")
-@click.option("--remove", is_flag=True, help="Take the block out again.")
+@click.option(
+    "--write", is_flag=True, help="Write the file, instead of only showing the change."
+)
+@click.option("--remove", is_flag=True, help="Remove the block.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
     default=HOSTS_FILE,
     show_default=True,
-    help="The hosts file.",
+    help="Hosts file.",
 )
 @config_option
 def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) -> None:
-    """Give tunnels with a loopback address of their own the real name of their host.
+    """Map tunnels' host names to loopback addresses in /etc/hosts.
 
-    Shows what would change in the hosts file; --write changes it, within a marked
-    block. A tunnel takes part if it has a host, and listens on an address such as
-    127.0.1.2 that no other host has.
+    Shows the change; --write applies it, within a marked block. A tunnel takes part if
+    it has a host, and listens on an address such as 127.0.1.2 that no other host has.
     """
     wanted: dict[str, str] = {}
     source = None
     if not remove:
-        config = load(config_path)
+        config = load_in_use(config_path)
         source = config.source.resolve()
         wanted, without = hosts_block.entries(config.tunnels)
         _tell_without(without)
     before = hosts_block.read(file)
     after = hosts_block.merge(before, wanted, file)
     if before == after:
-        click.echo(f"{file} is as it should be", err=True)
+        click.echo(f"{file} is up to date", err=True)
         return
     difference = hosts_block.difference(before, after, file)
     # Bytes that are no UTF-8 come out as they went in.
@@ -78,4 +79,4 @@ def _write(file: Path, text: str, *, remove: bool, source: Path | None) -> None:
             f"cannot write {file}: {error.strerror}",
             f"run: sudo {shlex.join(words)}" if denied else "",
         ) from None
-    click.echo(f"{file} is written", err=True)
+    click.echo(f"{file} has been written", err=True)

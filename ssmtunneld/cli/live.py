@@ -156,8 +156,8 @@ class Watch:
             Column("STATE", 0, lambda m: [m["state"]], style=state_style),
             _plot_column("", 3, plotted(up), "cyan"),
             _rate_column("UP", 1, rate(up)),
-            _plot_column(" ", 4, plotted(down), "green"),
-            _rate_column("DOWN", 2, rate(down)),
+            _plot_column(" ", 3, plotted(down), "green"),
+            _rate_column("DOWN", 1, rate(down)),
             Column("RTT", 5, lambda m: [milliseconds(_rtt(m))], right=True),
             Column("CONNS", 6, connections, right=True),
         )

@@ -15,7 +15,7 @@ import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import complete_names, config_option, load
+from ssmtunneld.cli.options import complete_names, config_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,22 +34,23 @@ _INSTALL: Final = (
 @click.option(
     "--profile",
     metavar="PROFILE",
-    help="Log in as a profile of ~/.aws/config, instead of as a tunnel.",
+    help="Log in with a profile of ~/.aws/config, instead of a tunnel's.",
 )
 @click.option(
     "--code-stdin",
     is_flag=True,
-    help="Read the MFA code from standard input, instead of asking on the terminal.",
+    help="Read the MFA code from standard input, not from the terminal.",
 )
 @config_option
 def login(
     name: str | None, profile: str | None, config_path: Path | None, *, code_stdin: bool
 ) -> None:
-    """Log in as whoever a tunnel is towards AWS; the daemon notices by itself.
+    """Log in to AWS with a tunnel's identity.
 
-    For IAM Identity Center and "aws login" this runs the AWS CLI, which opens a
-    browser. For a role that asks for an MFA code it asks for the code, and keeps the
-    role's session where the AWS CLI keeps it. To be run as the daemon's user.
+    For IAM Identity Center and "aws login" it runs the AWS CLI, which opens a browser.
+    For a role that requires an MFA code it asks for the code, and caches the role's
+    session where the AWS CLI does. The daemon notices by itself. Run it as the daemon's
+    user.
     """
     identity = _identity(name, profile, config_path)
     # Importing botocore takes longer than finding out that there is no such tunnel.
@@ -64,8 +65,8 @@ def login(
     if not needs.code:
         if not needs.command:
             raise CommandError(
-                f"there is nothing to log in to as {identity.name}: its credentials "
-                "are keys, or renew themselves",
+                f"{identity.name} needs no login: its credentials are keys, or renew "
+                "themselves",
                 "see: ssmtunneld doctor",
             )
         _run(needs.command)
@@ -81,12 +82,12 @@ def _identity(
     name: str | None, profile: str | None, config_path: Path | None
 ) -> Identity:
     if (name is None) == (profile is None):
-        raise click.UsageError("say either the NAME of a tunnel or --profile PROFILE")
+        raise click.UsageError("pass either the NAME of a tunnel or --profile PROFILE")
     if name is None:
         from ssmtunneld.aws.control import Identity
 
         return Identity(profile=profile)
-    tunnel = tunnel_named(load(config_path), name)
+    tunnel = tunnel_named(load_in_use(config_path), name)
     from ssmtunneld.backend import identity_of
 
     return identity_of(tunnel)
@@ -133,7 +134,7 @@ def _checked(read: Callable[[], str]) -> str:
         code = ""
     # What STS says of anything else would have it on the screen, and in a log perhaps.
     if not re.fullmatch(r"[0-9]{6}", code):
-        raise CommandError("that is no MFA code: it has 6 digits", code=EXIT_USAGE)
+        raise CommandError("invalid MFA code: it must have 6 digits", code=EXIT_USAGE)
     return code
 
 

@@ -1,8 +1,7 @@
 """The command group: what commands there are, and how they end.
 
-Exit codes (design section 6): 0 fine, 1 failed, 2 usage or configuration, 3 not
-running, 4 AWS refused (``exits.py``). Errors are one line each on standard error: what
-happened, why, and what to do.
+Errors are one line each on standard error: what happened, why, and what to do. Exit
+codes are in ``exits.py``.
 """
 
 import importlib
@@ -18,8 +17,10 @@ from ssmtunneld.cli.exits import (
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     EXIT_USAGE,
+    MEANINGS,
     CommandError,
 )
+from ssmtunneld.cli.usage import SuggestingGroup, describe_usage
 from ssmtunneld.errors import AwsError, ConfigError, SsmtunneldError
 from ssmtunneld.version import __version__
 
@@ -27,43 +28,50 @@ PROGRAM: Final = "ssmtunneld"
 COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 """Set by a shell that wants completions instead of a command (``completion.py``)."""
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "run": "Run the daemon in the foreground.",
-    "status": "Show how the daemon and its tunnels are.",
+    "status": "Show the state of the daemon and its tunnels.",
     "wait": "Wait until tunnels are ready.",
-    "exec": "Run a command while tunnels are ready.",
-    "reload": "Let the daemon read its configuration again.",
-    "drain": "End a tunnel's connections, politely.",
-    "pause": "Let a tunnel take no connections.",
-    "resume": "Let a paused tunnel take connections again.",
-    "log-level": "Change what the daemon logs.",
-    "proxy": "Connect standard input and output to a port: for ssh.",
-    "ssh-config": "Print or write what ssh must be told.",
-    "sessions": "List the sessions that AWS knows, and end some.",
-    "doctor": "Walk a tunnel's way, and say where it is broken.",
-    "login": "Log in as whoever a tunnel is towards AWS.",
-    "db-token": "Print an IAM token for a database.",
-    "env": "Print the environment for a database's programs.",
-    "hosts": "Give tunnels the real names of their hosts in /etc/hosts.",
-    "service": "Install the daemon as a service of systemd or launchd.",
-    "check": "Check a configuration file.",
-    "demo": "Try it without AWS: emulator, destinations and daemon in one.",
-    "emulator": "Serve the AWS side of Session Manager on loopback.",
+    "exec": "Run a command once tunnels are ready.",
+    "reload": "Reload the configuration file.",
+    "drain": "Stop accepting new connections, and wait for open ones to end.",
+    "pause": "Stop accepting new connections.",
+    "resume": "Accept connections again, after a pause or a drain.",
+    "log-level": "Change the log level of the running daemon.",
+    "proxy": "Connect standard input and output to a port, as ssh's ProxyCommand.",
+    "ssh-config": "Print or write the ssh configuration for Session Manager.",
+    "sessions": "List the sessions that AWS knows, or terminate some.",
+    "doctor": "Diagnose tunnels hop by hop.",
+    "login": "Log in to AWS with a tunnel's identity.",
+    "db-token": "Print an IAM password for a database user.",
+    "env": "Print environment variables for database programs.",
+    "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
+    "service": "Install the daemon as a systemd or launchd service.",
+    "check": "Check a configuration file, and optionally its tunnels.",
+    "demo": "Try ssmtunneld without AWS: emulator, destinations and daemon.",
+    "emulator": "Emulate the AWS side of Session Manager on loopback.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
-    "completion": "Print what makes a shell complete our commands.",
+    "completion": "Print a shell completion script.",
+    "version": "Print the version.",
+    "help": "Show the help of ssmtunneld or of a command.",
 }
+"""Each command and its summary, which is also the first line of its own help.
+
+They stand here because the list of commands must not import them all. The manual and
+``docs/commands.md`` are made from them.
+"""
 
 
-class _LazyGroup(click.Group):
-    """Imports a command's module only when the command is used or asked for help."""
+class _LazyGroup(SuggestingGroup):
+    """Imports a command's module only when the command is used, or for its help."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
         module = importlib.import_module(f"ssmtunneld.cli.{name}")
@@ -78,11 +86,15 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ssmtunneld")
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Exit codes: {'; '.join(f'{c} {words}' for c, words in MEANINGS.items())}.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Warm port-forwarding tunnels through AWS Session Manager."""
 
@@ -117,10 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(args=None if arguments is None else list(arguments), **options)
     except SsmtunneldError as error:
         for line in describe(error):
-            click.echo(f"ssmtunneld: {line}", err=True)
+            click.echo(f"{PROGRAM}: {line}", err=True)
         sys.exit(exit_code(error))
     except click.ClickException as error:
-        error.show()
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 has it
+            error.show()
+        else:
+            click.echo(describe_usage(error), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)

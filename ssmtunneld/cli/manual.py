@@ -1,11 +1,10 @@
 """The manual pages, made from the commands: ``python -m ssmtunneld.cli.manual FOLDER``.
 
 One page for the program and one for each command, in man(7)'s macros, which groff and
-mandoc both read. They are committed in ``man/``, and a test says when that folder is
-out of date: the same commands give the same bytes.
+mandoc both read. ``hatch_build.py`` puts them into a wheel, and ``make man`` into a
+folder. The same commands give the same bytes.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,25 +12,17 @@ from typing import Final
 
 import click
 
+from ssmtunneld.cli.exits import MEANINGS
 from ssmtunneld.cli.main import PROGRAM, cli
 from ssmtunneld.version import __version__
 
-FOLDER: Final = Path(__file__).parents[2] / "man"
 DATE: Final = "2026-11-22"
 """What stands at the foot of the pages; goes with the release that they describe."""
 
-_EXITS: Final = (
-    ("0", "Fine."),
-    ("1", "Failed."),
-    ("2", "Wrong usage, no such tunnel, or a configuration that cannot be used."),
-    ("3", "No daemon runs."),
-    ("4", "AWS refused."),
-)
 _FILES: Final = (
     (
         "~/.config/ssmtunneld/config.toml",
-        "The user's configuration; another place if XDG_CONFIG_HOME says so, or on "
-        "macOS.",
+        "The user's configuration; elsewhere if XDG_CONFIG_HOME is set, and on macOS.",
     ),
     ("/etc/ssmtunneld/config.toml", "The machine's configuration."),
     (
@@ -41,18 +32,18 @@ _FILES: Final = (
 )
 _ENVIRONMENT: Final = (
     ("SSMTUNNELD_CONFIG", "The configuration file, where --config does not name it."),
-    ("NO_COLOR", "If it is not empty, nothing is coloured."),
-    ("COLUMNS", "How wide tables are where that cannot be asked."),
+    ("NO_COLOR", "If not empty, output has no colours."),
+    ("COLUMNS", "The width of tables where there is no terminal."),
 )
 _PROGRAM_TEXT: Final = (
     "A daemon keeps sessions of AWS Systems Manager open, and forwards local ports and "
     "Unix sockets through them. The configuration file says which; the commands below "
-    "start the daemon, ask it, and try it without AWS."
+    "start the daemon, query it, and try it without AWS."
 )
 
 
 def pages() -> dict[str, str]:
-    """Return what every file in ``man/`` should hold, by its name."""
+    """Return the text of every page, by the name of its file."""
     context = click.Context(cli, info_name=PROGRAM)
     commands = {
         name: command
@@ -76,7 +67,7 @@ def _command_pages(title: str, command: click.Command) -> dict[str, str]:
 
 def _program_page(commands: dict[str, click.Command]) -> str:
     listed = [
-        (_bold(f"{PROGRAM}-{name}") + "(1)", _escape(_summary(command)))
+        (_bold(f"{PROGRAM}-{name}") + "(1)", _escape(summary(command)))
         for name, command in commands.items()
     ]
     return _page(
@@ -87,7 +78,13 @@ def _program_page(commands: dict[str, click.Command]) -> str:
             ("DESCRIPTION", [_escape(_PROGRAM_TEXT)]),
             ("COMMANDS", _definitions(listed)),
             ("OPTIONS", _options(cli)),
-            ("EXIT STATUS", _plain_definitions(_EXITS)),
+            (
+                "EXIT STATUS",
+                _plain_definitions(
+                    (str(code), f"{words[0].upper()}{words[1:]}.")
+                    for code, words in MEANINGS.items()
+                ),
+            ),
             ("ENVIRONMENT", _plain_definitions(_ENVIRONMENT)),
             ("FILES", _plain_definitions(_FILES)),
         ],
@@ -98,7 +95,7 @@ def _command_page(title: str, command: click.Command) -> str:
     synopsis = " ".join([_bold(title), *_pieces(command)])
     return _page(
         title,
-        _summary(command).rstrip("."),
+        summary(command).rstrip("."),
         [
             ("SYNOPSIS", [synopsis]),
             ("DESCRIPTION", _paragraphs(command.help or "")),
@@ -127,10 +124,9 @@ def _page(
     return "\n".join(lines) + "\n"
 
 
-def _summary(command: click.Command) -> str:
-    """Return the first sentence of a command's help."""
-    first = " ".join((command.help or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=[.;:]) ", first, maxsplit=1)[0].rstrip(";:.") + "."
+def summary(command: click.Command) -> str:
+    """Return the first line of a command's help: one sentence."""
+    return (command.help or "").partition("\n")[0]
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -225,7 +221,7 @@ def _italic(text: str) -> str:
     return f"\\fI{_escape(text)}\\fR"
 
 
-def write(folder: Path = FOLDER) -> None:
+def write(folder: Path) -> None:
     """Put the pages into ``folder``, and take away those of commands that are gone."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = pages()
@@ -237,4 +233,4 @@ def write(folder: Path = FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    write(*map(Path, sys.argv[1:2]))
+    write(Path(sys.argv[1]))

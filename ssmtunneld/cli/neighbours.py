@@ -1,4 +1,4 @@
-"""The daemons that run beside a command, for commands that can do without them."""
+"""The daemons that run beside a command that also works without one."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from ssmtunneld.cli.exits import CommandError
 from ssmtunneld.instance import control_sockets
 
 PATIENCE: Final = 2.0
-"""Seconds for a daemon to say what it has; without an answer we go alone."""
+"""Seconds for a daemon to answer; without an answer a command works alone."""
 
 
 def running(config: Path | None) -> list[dict[str, Any]]:
@@ -29,6 +29,27 @@ def running(config: Path | None) -> list[dict[str, Any]]:
         return found
     source = str(config.resolve())
     return [document for document in found if document.get("config") == source]
+
+
+def config_in_use(config: Path | None) -> Path:
+    """Return the configuration file that a command is about.
+
+    As ``status`` finds a daemon: the file that is named, by option or
+    $SSMTUNNELD_CONFIG; else that of the daemon that runs; else, because no daemon needs
+    to run, the one in the usual places.
+
+    Raises:
+        CommandError: Several daemons run, and none is named.
+        ConfigError: There is no file.
+    """
+    from ssmtunneld.config import find_config
+
+    if config is None and not os.environ.get(client.VARIABLE):
+        sources = sorted({str(document["config"]) for document in running(None)})
+        if len(sources) > 1:
+            raise client.ambiguous(sources)
+        config = next(map(Path, sources), None)
+    return find_config(config, os.environ)
 
 
 def _ask(path: Path) -> dict[str, Any] | None:

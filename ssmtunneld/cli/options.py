@@ -27,7 +27,7 @@ def config_option(command: _Command) -> _Command:
         "config_path",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The configuration file. By default $SSMTUNNELD_CONFIG, then the user's "
+        help="Configuration file. By default $SSMTUNNELD_CONFIG, then the user's "
         "configuration directory, then /etc/ssmtunneld/config.toml.",
     )(command)
 
@@ -40,7 +40,7 @@ def daemon_option(command: _Command) -> _Command:
         "config_path",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The configuration of the daemon to ask, where several run. By default "
+        help="Configuration file of the daemon to ask, if several run. By default "
         "$SSMTUNNELD_CONFIG.",
     )(command)
 
@@ -74,11 +74,11 @@ def seconds(text: str) -> float:
     """Return the seconds in ``60``, ``60s``, ``1.5m``; a type for click.
 
     Raises:
-        click.BadParameter: It is no duration.
+        click.BadParameter: It is not a duration.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f"{text!r} is no duration, such as 60s or 2m")
+        raise click.BadParameter(f"{text!r} is not a duration such as 60s or 2m")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
@@ -107,8 +107,21 @@ def complete_names(
     ]
 
 
+def load_in_use(config_path: Path | None) -> "Config":
+    """Find and parse the configuration of the daemon that runs, or else the usual one.
+
+    Raises:
+        CommandError: Several daemons run, and none is named.
+        ConfigError: There is none, or it cannot be used.
+    """
+    from ssmtunneld.cli.neighbours import config_in_use
+    from ssmtunneld.config import load_config
+
+    return load_config(config_in_use(config_path), os.environ)
+
+
 def load(config_path: Path | None) -> "Config":
-    """Find and parse the configuration.
+    """Find and parse the configuration, whatever daemons run.
 
     Raises:
         ConfigError: There is none, or it cannot be used.

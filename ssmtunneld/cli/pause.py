@@ -12,11 +12,11 @@ from ssmtunneld.cli.options import daemon_option, name_argument
 @name_argument
 @daemon_option
 def pause(name: str, config_path: Path | None) -> None:
-    """Let tunnel NAME take no connections, until `ssmtunneld resume NAME`.
+    """Stop accepting new connections.
 
-    Whoever connects is refused, or waits if systemd holds the socket. Connections that
-    are there go on (`ssmtunneld drain` ends them); sessions that none of them needs are
-    given up.
+    New connections to tunnel NAME are refused, or wait if systemd holds the socket,
+    until `ssmtunneld resume NAME`. Open connections continue (`ssmtunneld drain` ends
+    them); sessions without connections are terminated.
     """
     daemon = find(config_path)
     select(daemon.document, [name])

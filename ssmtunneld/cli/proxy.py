@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ssmtunneld.cli.endpoints import is_same_endpoint
 from ssmtunneld.cli.exits import CommandError
 from ssmtunneld.cli.neighbours import running
 from ssmtunneld.cli.options import seconds
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from ssmtunneld.ssh.stdio import Stdio
 
 EXIT_FAILED: Final = 255
-"""What ssh itself ends with when a connection fails."""
+"""Exit code of ssh itself when a connection fails."""
 GRACE: Final = 2.0
-"""Seconds that are left, after a signal, for what was sent before it."""
+"""Seconds after a signal to deliver what was sent before it."""
 
 _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
 
@@ -36,12 +37,12 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
 @click.command()
 @click.argument("host", metavar="HOST")
 @click.argument("port", metavar="PORT", type=click.IntRange(1, 65535))
-@click.option("--profile", metavar="NAME", help="The AWS profile.")
-@click.option("--region", metavar="REGION", help="The AWS region.")
+@click.option("--profile", metavar="NAME", help="AWS profile.")
+@click.option("--region", metavar="REGION", help="AWS region.")
 @click.option(
     "--document",
     metavar="NAME",
-    help="The session document. By default AWS-StartSSHSession for port 22, and "
+    help="Session document. By default AWS-StartSSHSession for port 22, and "
     "AWS-StartPortForwardingSession for others.",
 )
 @click.option(
@@ -50,8 +51,8 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     "config_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The configuration: its daemon is asked, and its profile, region and "
-    "endpoints are used. By default $SSMTUNNELD_CONFIG, then the usual places.",
+    help="Configuration file, whose daemon, profile, region and endpoints are used. By "
+    "default $SSMTUNNELD_CONFIG, then the usual places.",
 )
 @click.option(
     "--no-daemon", is_flag=True, help="Start a session even if a daemon runs."
@@ -59,13 +60,13 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
 @click.option(
     "--instance-connect",
     is_flag=True,
-    help="Make a key for this login, in the file that ssh-config --instance-connect "
-    "names, and let the instance accept it for a minute.",
+    help="Create a key for this login, in the file that ssh-config --instance-connect "
+    "names, and have the instance accept it for a minute.",
 )
 @click.option(
     "--user",
     metavar="NAME",
-    help="Who may log in with it: ssh's %r. By default your own name, as in ssh.",
+    help="User who may log in with that key: ssh's %r. By default your own name.",
 )
 @click.option(
     "--timeout",
@@ -73,14 +74,14 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     default="30s",
     show_default=True,
     metavar="DURATION",
-    help="How long a session may take to start: seconds, or a number with ms, s, m, h.",
+    help="Limit for starting a session: seconds, or a number with ms, s, m or h.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="error",
     show_default=True,
-    help="What is told on standard error, beside the reason of a failure.",
+    help="Minimum severity to log on standard error.",
 )
 def proxy(
     host: str,
@@ -94,17 +95,18 @@ def proxy(
     user: str | None,
     **given: str | None,
 ) -> None:
-    """Connect standard input and output to PORT of HOST: a ProxyCommand for ssh.
+    """Connect standard input and output to a port, as ssh's ProxyCommand.
 
-    HOST is i-..., mi-..., or whatever a tunnel's target may be, such as name:web-1.
-    Where a daemon runs that has a tunnel to the same place, the connection goes through
-    its warm sessions. Otherwise one session is started, and ended with the connection.
-    Ends with 0 when the connection has ended in order, and with 255 otherwise.
+    HOST is i-..., mi-..., or any other target of a tunnel, such as name:web-1. If a
+    running daemon has a tunnel to the same port of the same target, the connection uses
+    its warm sessions, unless AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL leads elsewhere
+    than that tunnel's endpoint_url. Otherwise a session is started, and terminated with
+    the connection. Exits with 0 after an orderly end, and with 255 otherwise.
     """
     from ssmtunneld.signals import Signals
 
     if user is not None and not instance_connect:
-        raise click.UsageError("--user has no effect without --instance-connect")
+        raise click.UsageError("--user needs --instance-connect")
     call = _Call(host, port, given, config_path, timeout)
     # Before what takes long: ssh sends SIGHUP when it has had enough.
     with Signals() as signals, ExitStack() as stack:
@@ -129,7 +131,7 @@ def proxy(
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What was asked for."""
+    """The connection that was asked for."""
 
     host: str
     port: int
@@ -138,9 +140,19 @@ class _Call:
     timeout: float
 
     def settings(self) -> "Tunnel":
-        from ssmtunneld.ssh.settings import find_source, settings_for
+        return self._settings_in(self.source())
 
-        source = find_source(self.config, os.environ)
+    def source(self) -> Path | None:
+        from ssmtunneld.ssh.settings import find_source
+
+        return find_source(self.config, os.environ)
+
+    def endpoint_in(self, source: Path | None) -> str | None:
+        return self._settings_in(source).endpoint_url
+
+    def _settings_in(self, source: Path | None) -> "Tunnel":
+        from ssmtunneld.ssh.settings import settings_for
+
         return settings_for(self.host, self.port, self.given, source, os.environ)
 
 
@@ -169,13 +181,19 @@ def _through_daemon(call: _Call, introduction: "Introduction | None") -> _Carry 
 
     for document in running(call.config):
         address = find_listener(document["mappings"], call.host, call.port)
-        sock = None if address is None else connect(address)
+        if address is None or not _is_same_place(call, document):
+            continue
+        sock = connect(address)
         if sock is None:
             continue
         if introduction is None:
             return partial(carry, sock)
         return partial(_introduce_and_carry, introduction, call, sock)
     return None
+
+
+def _is_same_place(call: _Call, document: dict[str, Any]) -> bool:
+    return is_same_endpoint(document, os.environ, call.source(), call.endpoint_in)
 
 
 async def _introduce_and_carry(

@@ -1,4 +1,4 @@
-"""Waiting until tunnels are ready: what ``wait`` and ``exec`` have in common."""
+"""Waiting until tunnels are ready, for ``wait`` and ``exec``."""
 
 import threading
 import time
@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import click
+
 from ssmtunneld.cli.client import Daemon, NotRunning, select
 from ssmtunneld.cli.exits import CommandError
 from ssmtunneld.cli.wording import printable
 
 POLL_INTERVAL: Final = 0.2
 """Seconds between looks at a daemon: 2 ms of its time each."""
+QUIET: Final = 2.0
+"""Seconds of waiting in silence; then it is said what is awaited, on standard error."""
 
 
 def _clock() -> float:
@@ -22,19 +26,25 @@ def _pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+def _tell(line: str) -> None:
+    click.echo(f"ssmtunneld: {line}", err=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, and on which clock.
+    """The limit of a wait, its clock, and where its progress is told.
 
     Attributes:
         timeout: Seconds.
         clock: Returns seconds.
         pause: Waits for so many seconds.
+        tell: Gets a line whenever something else is awaited, after `QUIET` seconds.
     """
 
     timeout: float
     clock: Callable[[], float] = _clock
     pause: Callable[[float], None] = _pause
+    tell: Callable[[str], None] = _tell
 
 
 def await_ready(
@@ -46,13 +56,14 @@ def await_ready(
         look: Finds the daemon; asked again and again. What it raises ends the waiting,
             but for `NotRunning`.
         names: The tunnels; none for all that are required.
-        patience: How long.
+        patience: The limit.
 
     Raises:
         NotRunning: There was no daemon in all that time.
         CommandError: They are not ready in time, or one of them does not exist.
     """
     deadline = patience.clock() + patience.timeout
+    told = ""
     while True:
         daemon, absence = _look(look)
         missing = [] if daemon is None else not_ready(daemon.document, names)
@@ -61,7 +72,16 @@ def await_ready(
         left = deadline - patience.clock()
         if left <= 0:
             raise absence or _too_late(missing, patience.timeout)
+        if patience.timeout - left >= QUIET and (awaited := _awaited(missing)) != told:
+            told = awaited
+            patience.tell(f"waiting up to {patience.timeout:g} s for {told}")
         patience.pause(min(POLL_INTERVAL, left))
+
+
+def _awaited(missing: Sequence[dict[str, Any]]) -> str:
+    """Return what is awaited: states without reasons, which change all the time."""
+    names = [f"{mapping['name']} ({mapping['state']})" for mapping in missing]
+    return ", ".join(names) or "a daemon"
 
 
 def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, NotRunning | None]:
@@ -74,7 +94,7 @@ def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, NotRunning | None]
 
 
 def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return those of the tunnels that would not take a connection now.
+    """Return the tunnels that would not serve a connection now.
 
     One that opens its sessions on demand is ready while it is idle.
 
@@ -84,17 +104,21 @@ def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, 
     return [
         mapping
         for mapping in select(document, names)
-        if (names or mapping["required"]) and not _is_ready(mapping)
+        if (names or mapping["required"]) and not is_usable(mapping)
     ]
 
 
-def _is_ready(mapping: dict[str, Any]) -> bool:
+def is_usable(mapping: dict[str, Any]) -> bool:
+    """Say whether a tunnel would serve a connection now.
+
+    Older daemons tell only its state.
+    """
     usable = mapping.get("usable")
     return mapping["state"] in {"ready", "idle"} if usable is None else bool(usable)
 
 
 def describe(mapping: dict[str, Any]) -> str:
-    """Return in one line why a tunnel is not ready, and what to do."""
+    """Return one line: the reason why a tunnel is not ready, and what to do."""
     words = printable(mapping["reason"]).rstrip(".")
     reason = f": {words}" if words else ""
     advice = f"; {printable(mapping['advice'])}" if mapping["advice"] else ""

@@ -12,13 +12,13 @@ from ssmtunneld.cli.wording import counted
 
 @click.command()
 @daemon_option
-@click.option("--json", "as_json", is_flag=True, help="Print what changed as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 def reload(config_path: Path | None, *, as_json: bool) -> None:
-    """Let the daemon read its configuration file again.
+    """Reload the configuration file.
 
-    Only tunnels whose settings have changed are touched; connections of others do not
-    notice, and those of tunnels that are gone may finish. A file with a mistake is
-    refused as a whole, with 2: the daemon goes on as before.
+    Only tunnels whose settings changed are touched; connections of others continue, and
+    connections of removed tunnels get drain_timeout to finish. An invalid file is
+    refused as a whole, with exit code 2, and the daemon runs on as before.
     """
     daemon = find(config_path)
     changes = daemon.ask("POST", "/reload", timeout=RELOAD_TIMEOUT)

@@ -12,7 +12,7 @@ from ssmtunneld.cli.options import daemon_option, name_argument
 @name_argument
 @daemon_option
 def resume(name: str, config_path: Path | None) -> None:
-    """Let tunnel NAME take connections again, after a pause or a drain."""
+    """Accept connections again, after a pause or a drain."""
     daemon = find(config_path)
     select(daemon.document, [name])
     daemon.ask("POST", f"/mappings/{name}/resume")

@@ -12,20 +12,21 @@ from ssmtunneld.cli.options import config_option, load
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Overrides the file's.",
+    help="Minimum severity to log, instead of the file's.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "text", "json"]),
-    help="Overrides the file's.",
+    help="Format of log lines, instead of the file's.",
 )
 def run(
     config_path: Path | None, log_level: str | None, log_format: str | None
 ) -> None:
-    """Run the daemon in the foreground, until SIGTERM or SIGINT.
+    """Run the daemon in the foreground.
 
-    The first signal lets connections finish, within drain_timeout; a second one ends
-    them. SIGHUP reads the configuration again. Service managers start this command.
+    It ends on SIGTERM or SIGINT (Ctrl-C): the first signal lets open connections
+    finish, within drain_timeout; a second one resets them. SIGHUP reloads the
+    configuration. Service managers start this command.
     """
     from ssmtunneld.signals import Signals
 

@@ -6,11 +6,13 @@ import click
 
 
 @click.command()
-@click.option("--status", "of_status", is_flag=True, help="Of the status document.")
+@click.option(
+    "--status", "of_status", is_flag=True, help="Schema of the status document instead."
+)
 def schema(*, of_status: bool) -> None:
-    """Print the JSON Schema of the configuration file, for editors.
+    """Print the JSON Schema of the configuration, for editors.
 
-    With --status, that of what `status --json` prints, for programs.
+    --status prints the schema of `ssmtunneld status --json` instead, for programs.
     """
     if of_status:
         from ssmtunneld.ops.schema import status_schema

@@ -17,20 +17,21 @@ from ssmtunneld.cli.launchctl import Launchd
 from ssmtunneld.cli.manager import Manager, Place, Step, run, said
 from ssmtunneld.cli.options import config_option, load
 from ssmtunneld.cli.systemctl import Systemd
+from ssmtunneld.cli.usage import SuggestingGroup
 from ssmtunneld.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _MODE: Final = 0o644
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 @click.pass_context
 def service(context: click.Context) -> None:
-    """Install the daemon as a service of systemd or launchd.
+    """Install the daemon as a systemd or launchd service.
 
-    Without an option it is a service of your own: it starts when you log in, and has
-    your AWS profiles and logins. With --system (Linux) it is the machine's, with a user
-    of its own and hardened.
+    By default it is a user service: it starts when you log in, and uses your AWS
+    profiles and logins. With --system (Linux) it is a hardened service of the machine,
+    with a user of its own.
     """
     context.obj = context.obj or Place.here()
 
@@ -39,7 +40,7 @@ def _scope_option(command: _Command) -> _Command:
     return click.option(
         "--system/--user",
         "system",
-        help="A service of the machine, or your own, which is the default.",
+        help="A service of the machine, or of your user, which is the default.",
     )(command)
 
 
@@ -67,9 +68,9 @@ def install(
     only_print: bool,
     yes: bool,
 ) -> None:
-    """Write the unit; start the service now, and at every login or boot.
+    """Install and start the service, now and at every login or boot.
 
-    Done again it changes nothing, and after an upgrade it renews the unit. A unit that
+    Repeating it changes nothing; after an upgrade it renews the unit. A unit that
     differs is shown, and replaced only if you agree.
     """
     manager = manager_for(place, system=system)
@@ -94,7 +95,7 @@ def install(
 @_change_options
 @click.pass_obj
 def uninstall(place: Place, *, system: bool, only_print: bool, yes: bool) -> None:
-    """Stop the service, let it start no more, and remove its unit.
+    """Stop, disable and remove the service.
 
     Only a unit that `service install` wrote is removed. The configuration and the log
     stay where they are.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,11 +15,10 @@ from ssmtunneld.aws.control import Identity
 from ssmtunneld.aws.sessions import Ledger, Query
 from ssmtunneld.backend import identity_of
 from ssmtunneld.cli.destination import tunnel_named
-from ssmtunneld.cli.neighbours import running
+from ssmtunneld.cli.neighbours import config_in_use, running
 from ssmtunneld.cli.options import load
 from ssmtunneld.cli.session_list import Found
 from ssmtunneld.cli.session_origin import is_of, mapping_in
-from ssmtunneld.config import find_config
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.errors import AwsError, ConfigError
 from ssmtunneld.instance import instance_name
@@ -182,7 +180,7 @@ def held_by_daemons(config_path: Path | None) -> dict[str, str] | None:
 def _config(config_path: Path | None, *, needed: bool) -> Config | None:
     """Return the configuration; None if none is named, needed or there."""
     try:
-        source = find_config(config_path, os.environ)
+        source = config_in_use(config_path)
     except ConfigError:
         if needed:
             raise

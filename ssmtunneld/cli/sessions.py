@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ssmtunneld.cli.exits import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import complete_names, config_option
+from ssmtunneld.cli.usage import SuggestingGroup
 from ssmtunneld.cli.wording import printable
 from ssmtunneld.errors import AccessDenied, AwsError
 
@@ -32,7 +33,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _TERMINATE: Final = "terminate"
 
 
-class _Sessions(click.Group):
+class _Sessions(SuggestingGroup):
     """Lists, unless its first word is that of a command.
 
     Like any command it takes options behind names, and a tunnel may have any name.
@@ -57,12 +58,14 @@ class _Sessions(click.Group):
 
 def _identity_options(command: _Command) -> _Command:
     command = click.option(
-        "--region", metavar="REGION", help="Where, instead of the configuration."
+        "--region",
+        metavar="REGION",
+        help="Region to ask, instead of the configuration's.",
     )(command)
     return click.option(
         "--profile",
         metavar="PROFILE",
-        help="Whose sessions, instead of those of the configuration's identities.",
+        help="Profile to ask with, instead of the configuration's identities.",
     )(command)
 
 
@@ -79,15 +82,19 @@ def _complete(
 
 @click.group(cls=_Sessions, invoke_without_command=True, subcommand_metavar="")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete)
-@click.option("--history", is_flag=True, help="Those that ended in the last 30 days.")
-@click.option("--all-owners", is_flag=True, help="Everybody's, not only one's own.")
+@click.option(
+    "--history", is_flag=True, help="List sessions that ended in the last 30 days."
+)
+@click.option(
+    "--all-owners", is_flag=True, help="List everybody's sessions, not only your own."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="At most so many: the newest.",
+    help="Maximum number to list, newest first.",
 )
 @_identity_options
 @config_option
@@ -100,14 +107,14 @@ def sessions(
     as_json: bool,
     **wanted: Any,
 ) -> None:
-    """List the sessions that AWS knows; end some with `sessions terminate ID`.
+    """List the sessions that AWS knows, or terminate some.
 
-    Active sessions of the identities in the configuration, or else of the environment's
-    identity: those of the daemon, and those that were started elsewhere. With NAMEs,
-    only those of these tunnels; with --all-owners too, of anybody's tunnels of these
-    names. HELD are the sessions of a daemon that runs here.
+    Lists active sessions of the identities in the configuration, or of the
+    environment's identity without one, wherever they were started. With NAMEs, only
+    sessions of these tunnels; with --all-owners too, of anybody's tunnels of these
+    names. HELD marks sessions of a daemon on this machine.
 
-    `sessions terminate ID...` ends sessions; `sessions terminate --help` says how.
+    `sessions terminate ID...` ends sessions: see `sessions terminate --help`.
 
     Needs ssm:DescribeSessions.
     """
@@ -126,7 +133,7 @@ def sessions(
 
 @sessions.command(_TERMINATE)
 @click.argument("session_ids", nargs=-1, required=True, metavar="ID...")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @_identity_options
 @config_option
 def terminate(
@@ -137,9 +144,9 @@ def terminate(
     region: str | None,
     yes: bool,
 ) -> None:
-    """End sessions; their connections are reset.
+    """Terminate sessions; their connections are reset.
 
-    Asks before it ends a session that is somebody else's, or that a daemon here holds,
+    Asks before it ends a session of somebody else, or one that a daemon here holds,
     which then starts another one. Without a terminal, --yes must be given for these.
 
     Needs ssm:TerminateSession, and ssm:DescribeSessions to know whose a session is.
@@ -182,10 +189,10 @@ def _show(
             len(lines),
         )
     if not options.all_owners and any(some.owner is None for some in found):
-        words = "there is no STS here that says who you are: these are everybody's"
+        words = "STS does not tell who you are here: these are everybody's sessions"
         click.echo(words, err=True)
     if more:
-        click.echo("there are more: --limit says how many are shown", err=True)
+        click.echo("there are more: raise --limit", err=True)
 
 
 def _draw(make: Callable[[int], Any], count: int) -> None:
@@ -226,7 +233,7 @@ def _locate(
     if not found:
         raise CommandError(
             f"there is no active session {printable(session_id)}",
-            "ssmtunneld sessions lists those that there are",
+            "list them: ssmtunneld sessions",
         )
     if len(found) == 1:
         return found[0]
@@ -250,7 +257,7 @@ def _doubts(
     """Yield why somebody should be asked before a session is ended."""
     shown = printable(session_id)
     if session is None:
-        yield f"{shown}: ssm:DescribeSessions is denied, so nobody knows whose it is"
+        yield f"{shown}: ssm:DescribeSessions is denied, so its owner is unknown"
     elif not _is_own(ledger, session):
         reason = f" ({printable(session.reason)})" if session.reason else ""
         yield f"{shown} belongs to {printable(session.owner)}{reason}"
@@ -263,14 +270,14 @@ def _confirm(doubts: Sequence[str]) -> None:
         return
     if not sys.stdin.isatty():
         raise CommandError(
-            "nothing was terminated, and there is no terminal to ask at",
-            "say --yes if you mean it",
+            "nothing was terminated: there is no terminal to confirm on",
+            "pass --yes to confirm",
             code=EXIT_USAGE,
             problems=doubts,
         )
     for doubt in doubts:
         click.echo(doubt, err=True)
-    if not click.confirm("Terminate nevertheless?", err=True):
+    if not click.confirm("Terminate anyway?", err=True):
         raise CommandError("nothing was terminated")
 
 
@@ -282,7 +289,7 @@ def _end(ledgers: Mapping[str, Ledger]) -> None:
         except AwsError as error:
             failures.append(error)
         else:
-            words = "terminated" if was_there else "was over already"
+            words = "terminated" if was_there else "had already ended"
             click.echo(f"{printable(session_id)}: {words}")
     if len(failures) == 1:
         raise failures[0]

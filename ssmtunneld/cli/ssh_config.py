@@ -1,4 +1,4 @@
-"""``ssmtunneld ssh-config``: what ssh must be told, once."""
+"""``ssmtunneld ssh-config``: the lines that ssh needs, written once."""
 
 import os
 import sys
@@ -22,16 +22,20 @@ _PORT: Final = 22
 
 @click.command(name="ssh-config")
 @click.option(
-    "--write", is_flag=True, help="Write it, include it in ~/.ssh/config, show a diff."
+    "--write",
+    is_flag=True,
+    help="Write the file, include it in ~/.ssh/config, show a diff.",
 )
-@click.option("--print", "only_print", is_flag=True, help="Only show; the default.")
-@click.option("--profile", metavar="NAME", help="The AWS profile for i-* and mi-*.")
-@click.option("--region", metavar="REGION", help="The AWS region for i-* and mi-*.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Only show, which is the default."
+)
+@click.option("--profile", metavar="NAME", help="AWS profile for i-* and mi-*.")
+@click.option("--region", metavar="REGION", help="AWS region for i-* and mi-*.")
 @click.option(
     "--instance-connect",
     is_flag=True,
-    help="Log in to i-* with a key that is made for each login, and that the instance "
-    "accepts for a minute (EC2 Instance Connect).",
+    help="Log in to i-* with a new key for each login, which the instance accepts for "
+    "a minute (EC2 Instance Connect).",
 )
 @click.option(
     "-c",
@@ -39,8 +43,8 @@ _PORT: Final = 22
     "config_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
     metavar="FILE",
-    help="The configuration whose tunnels to port 22 get a name each. By default "
-    "$SSMTUNNELD_CONFIG, then the usual places, and all daemons that run.",
+    help="Configuration file whose tunnels to port 22 get a name each. By default "
+    "$SSMTUNNELD_CONFIG, then the usual places, and all running daemons.",
 )
 def ssh_config(
     config_path: Path | None,
@@ -51,14 +55,14 @@ def ssh_config(
     only_print: bool,
     instance_connect: bool,
 ) -> None:
-    """Print or write the lines that lead `ssh i-...` through Session Manager.
+    """Print or write the ssh configuration for Session Manager.
 
-    Each tunnel to a port 22, or with the probe banner:SSH-, gets a name too: `ssh NAME`
-    goes to its local address, and its host key is kept under the target's id, so that
-    ports on localhost never clash.
-    --write puts all of it into ~/.ssh/ssmtunneld.conf, adds one Include line to
-    ~/.ssh/config, and shows what has changed; doing it again changes nothing. With
-    --print it only shows what it would change.
+    With it, `ssh i-...` goes through Session Manager. Each tunnel to a port 22, or with
+    the probe banner:SSH-, gets a name too: `ssh NAME` connects to its local address,
+    and its host key is stored under the target's id, so that ports on localhost never
+    clash. --write puts all of it into ~/.ssh/ssmtunneld.conf, adds one Include line to
+    ~/.ssh/config, and shows the changes; repeating it changes nothing. With --print it
+    only shows what it would change.
     """
     from ssmtunneld.cli.ssh_files import keys_directory
     from ssmtunneld.ssh.blocks import render

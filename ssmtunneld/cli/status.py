@@ -14,21 +14,21 @@ from ssmtunneld.cli.options import daemon_option, names_argument
 @click.command()
 @names_argument
 @daemon_option
-@click.option("--json", "as_json", is_flag=True, help="Print the whole document.")
 @click.option(
-    "--watch", is_flag=True, help="Show it live, with throughput, until Ctrl-C."
+    "--json", "as_json", is_flag=True, help="Print the status document as JSON."
 )
+@click.option("--watch", is_flag=True, help="Show live, with throughput, until Ctrl-C.")
 def status(
     names: tuple[str, ...], config_path: Path | None, *, as_json: bool, watch: bool
 ) -> None:
-    """Show how the daemon and its tunnels are; exit with 3 if none runs.
+    """Show the state of the daemon and its tunnels.
 
-    With NAMEs, only these tunnels. A tunnel that is not ready has its reason, and what
-    to do about it, below it. Columns that do not fit the terminal are left out; a pipe
-    gets all of them.
+    Shows all tunnels, or only those called NAME; exits with 3 if no daemon runs. A
+    tunnel that is not ready has the reason and what to do below it. Columns that do not
+    fit the terminal are left out; a pipe gets all of them.
     """
     if as_json and watch:
-        raise click.UsageError("--json and --watch do not go together")
+        raise click.UsageError("--json and --watch exclude each other; choose one")
     document = find(config_path).document
     mappings = select(document, names)
     if watch:

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ssmtunneld.cli.readiness import is_usable
 from ssmtunneld.cli.wording import counted, duration, printable, size
 
 UNLIMITED: Final = 100_000
@@ -47,7 +48,8 @@ class Column:
 
     Attributes:
         heading: What stands above it.
-        rank: Who goes first when there is no room: the highest.
+        rank: Columns with the highest rank are left out first where there is no room,
+            and those of the same rank together.
         lines: What a row shows, line by line.
         right: Whether it is flush right.
         style: Its style in a row.
@@ -86,12 +88,13 @@ def state_style(mapping: _Mapping) -> str:
 def headline(document: _Mapping) -> str:
     """Return one sentence about a daemon."""
     mappings = document["mappings"]
-    ready = sum(m["state"] == "ready" for m in mappings)
+    # As the status page counts: an idle tunnel serves whoever connects.
+    usable = sum(is_usable(m) for m in mappings)
     ending = ", draining" if document.get("draining") else ""
     return (
         f"ssmtunneld {document['program']}, pid {document['pid']}, "
         f"up {duration(document['uptime'])}, {printable(document['config'])}: "
-        f"{ready} of {counted(len(mappings), 'tunnel')} ready{ending}"
+        f"{usable} of {counted(len(mappings), 'tunnel')} usable{ending}"
     )
 
 
@@ -128,7 +131,7 @@ def status_table(mappings: Sequence[_Mapping], width: int) -> Group:
 def draw(mappings: Sequence[_Mapping], columns: Sequence[Column], width: int) -> Group:
     """Return a table with a row for each mapping and, below it, what troubles it.
 
-    Columns are left out, those with the highest rank first, until the rest fits. What
+    A rank whose columns do not fit is left out, and the next one may still fit. What
     has rank 0 always stays; its widest column folds if even that is too wide.
     """
     widths = _fit(_widths(mappings, columns), columns, width)
@@ -155,10 +158,11 @@ def _fit(
     """Return the widths of the columns that stay."""
     kept: dict[str, int] = {}
     room = width + GAP
-    for column in sorted(columns, key=lambda column: column.rank):
-        needed = widths[column.heading] + GAP
-        if column.rank == 0 or needed <= room:
-            kept[column.heading] = widths[column.heading]
+    for rank in sorted({column.rank for column in columns}):
+        same = [column.heading for column in columns if column.rank == rank]
+        needed = sum(widths[heading] + GAP for heading in same)
+        if rank == 0 or needed <= room:
+            kept |= {heading: widths[heading] for heading in same}
             room -= needed
     while room < 0:
         widest = max(kept, key=lambda heading: kept[heading])
@@ -221,5 +225,5 @@ _COLUMNS: Final = (
     Column("SESSIONS", 6, lambda m: [str(len(m["sessions"]))], right=True),
     Column("CONNS", 1, connections, right=True),
     Column("UP", 4, lambda m: [size(m["sent"])], right=True),
-    Column("DOWN", 5, lambda m: [size(m["received"])], right=True),
+    Column("DOWN", 4, lambda m: [size(m["received"])], right=True),
 )

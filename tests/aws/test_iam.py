@@ -226,5 +226,7 @@ def test_an_action_that_is_missing_is_named(cloud, ssm, user, target, action):
     with pytest.raises(AccessDenied) as caught:
         look(target)
     assert "user/dev" in str(caught.value)
-    said = f"allow {action} on * (see docs/iam.md#looking-targets-up)"
+    said = (
+        f"allow {action} on * (see ssmtunneld's IAM documentation: Looking targets up)"
+    )
     assert caught.value.advice == said

@@ -90,7 +90,7 @@ def test_a_refusal_names_the_action_and_the_policy(account, stub, code, said, re
         push_key(account, INSTANCE, "ubuntu", KEY)
     assert caught.value.advice == (
         f"allow ec2-instance-connect:SendSSHPublicKey on {resource} "
-        "(see docs/iam.md#keys-for-ssh)"
+        "(see ssmtunneld's IAM documentation: Keys for ssh)"
     )
 
 

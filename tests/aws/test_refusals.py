@@ -129,7 +129,7 @@ def test_a_denied_start_names_the_resources_to_allow(target, region, arn):
     assert advice.startswith(f"allow ssm:StartSession on {arn} and arn:aws")
     assert advice.endswith(
         ":ssm:*:*:document/AWS-StartPortForwardingSession "
-        "(see docs/iam.md#named-instances)"
+        "(see ssmtunneld's IAM documentation: Named instances)"
     )
 
 
@@ -155,7 +155,9 @@ def test_a_document_that_is_an_arn_is_named_as_it_is():
 def test_other_denied_operations_name_theirs(operation, resource):
     error = answer("AccessDeniedException", operation=operation)
     advice = translate(error, during(operation)).advice
-    assert advice.startswith(f"allow ssm:{operation} on {resource} (see docs/iam.md#")
+    assert advice.startswith(
+        f"allow ssm:{operation} on {resource} (see ssmtunneld's IAM documentation: "
+    )
 
 
 def test_a_denied_operation_is_told_in_the_services_own_words():
@@ -168,7 +170,7 @@ def test_a_denied_operation_is_told_in_the_services_own_words():
     assert words in str(said)
     assert said.advice == (
         "allow ecs:DescribeTasks on arn:aws:ecs:eu-west-1:1:task/a/b "
-        "(see docs/iam.md#looking-targets-up)"
+        "(see ssmtunneld's IAM documentation: Looking targets up)"
     )
 
 
@@ -181,7 +183,7 @@ def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
     assert isinstance(said, CredentialsUnusable)
     assert said.advice == (
         "allow sts:AssumeRole on arn:aws:iam::2:role/Bastion "
-        "(see docs/iam.md#assuming-a-role)"
+        "(see ssmtunneld's IAM documentation: Assuming a role)"
     )
 
 

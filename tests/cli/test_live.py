@@ -56,7 +56,7 @@ def test_rates_plots_and_round_trips_are_shown_for_each_tunnel():
     watch.observe(moved(8192, 0), 1.0)
     watch.observe(moved(8192, 4096), 2.0)
     head, columns, row = drawn(watch, 2.0)
-    assert head.endswith("1 of 1 tunnel ready. Ctrl-C ends")
+    assert head.endswith("1 of 1 tunnel usable. Ctrl-C ends")
     assert columns.split() == ["NAME", "STATE", "UP", "DOWN", "RTT", "CONNS"]
     assert row.split() == [
         *("db", "ready", "█▁", "0", "B/s", "▁▅", "4.0", "KiB/s"),
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_has_fewer_columns_and_a_poor_one_plain_plots():
     watch = Watch((), encoding="ascii")
     watch.observe(moved(0, 0), 0.0)
     watch.observe(moved(9999, 0), 1.0)
-    *_, columns, row = drawn(watch, 1.0, width=40)
+    *_, columns, row = drawn(watch, 1.0, width=54)
     assert columns.split() == ["NAME", "STATE", "UP", "DOWN"]
     assert "#" in row
 

@@ -10,6 +10,7 @@ import pytest
 
 from ssmtunneld import __version__
 from ssmtunneld.cli import main as program
+from ssmtunneld.cli.exits import MEANINGS
 from ssmtunneld.cli.main import cli, describe, exit_code, main
 from ssmtunneld.errors import (
     AccessDenied,
@@ -31,40 +32,87 @@ def call(capsys, *arguments):
 def test_help_lists_every_command_with_what_it_does(capsys, option):
     code, out, err = call(capsys, option)
     assert (code, err) == (0, "")
-    for name, words in program._COMMANDS.items():
+    for name, words in program.COMMANDS.items():
         assert f"  {name}" in out
         assert words.split(".")[0][:30] in out
 
 
-@pytest.mark.parametrize("command", list(program._COMMANDS))
+@pytest.mark.parametrize("command", list(program.COMMANDS))
 def test_every_command_exists_and_has_help(capsys, command):
     code, out, err = call(capsys, command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("Usage: ")
-    first = cli.get_command(click.Context(cli), command).help.splitlines()[0]
-    assert first.rstrip(".").split(";")[0][:25] in out
+    help_text = cli.get_command(click.Context(cli), command).help
+    assert help_text.splitlines()[0] == program.COMMANDS[command]
+    assert program.COMMANDS[command].split(":")[0][:30] in out
 
 
 def test_shells_are_offered_every_command():
-    assert cli.list_commands(click.Context(cli)) == list(program._COMMANDS)
+    assert cli.list_commands(click.Context(cli)) == list(program.COMMANDS)
 
 
-def test_the_version_is_the_packages(capsys):
-    assert call(capsys, "--version") == (0, f"ssmtunneld, version {__version__}\n", "")
+def test_help_names_every_exit_code(capsys):
+    out = " ".join(call(capsys, "--help")[1].split())
+    for code, words in MEANINGS.items():
+        assert f"{code} {words}" in out
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_the_packages(capsys, option):
+    assert call(capsys, option) == (0, f"ssmtunneld, version {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "line"),
     [
-        (["rnu"], "No such command 'rnu'"),
-        (["run", "--log-level", "loud"], "'loud' is not one of"),
-        (["check", "--colour"], "--colour"),
+        (["statsu"], "ssmtunneld: no such command statsu; did you mean status?"),
+        (["xyzzy"], "ssmtunneld: no such command xyzzy; see: ssmtunneld --help"),
+        (
+            ["--verison"],
+            "ssmtunneld: no such option --verison; did you mean --version?",
+        ),
+        (
+            ["service", "instal"],
+            "ssmtunneld service: no such command instal; did you mean install?",
+        ),
+        (
+            ["check", "--liv"],
+            "ssmtunneld check: no such option --liv; did you mean --live?",
+        ),
+        (
+            ["check", "--colour"],
+            "ssmtunneld check: no such option --colour; see: ssmtunneld check --help",
+        ),
+        (
+            ["run", "--log-level", "loud"],
+            "ssmtunneld run: invalid value for '--log-level': 'loud' is not one of "
+            "'debug', 'info', 'warning', 'error'; see: ssmtunneld run --help",
+        ),
+        (
+            ["drain"],
+            "ssmtunneld drain: missing argument 'NAME'; "
+            "usage: ssmtunneld drain [OPTIONS] NAME",
+        ),
+        (
+            ["resume", "a", "b"],
+            "ssmtunneld resume: got unexpected extra argument (b); "
+            "usage: ssmtunneld resume [OPTIONS] NAME",
+        ),
+        (
+            ["status", "--json", "--watch"],
+            "ssmtunneld status: --json and --watch exclude each other; choose one",
+        ),
+        (
+            ["login"],
+            "ssmtunneld login: pass either the NAME of a tunnel or --profile PROFILE; "
+            "see: ssmtunneld login --help",
+        ),
     ],
 )
-def test_wrong_usage_is_said_and_ends_with_2(capsys, arguments, words):
-    code, out, err = call(capsys, *arguments)
-    assert (code, out) == (2, "")
-    assert words in err
+def test_wrong_usage_is_one_line_with_what_to_do_and_ends_with_2(
+    capsys, arguments, line
+):
+    assert call(capsys, *arguments) == (2, "", f"{line}\n")
 
 
 def test_without_a_command_there_is_help(capsys):

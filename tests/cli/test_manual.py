@@ -1,5 +1,7 @@
 """The manual pages: as the commands say, and without a warning."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,21 +12,45 @@ import click
 import pytest
 
 from ssmtunneld.cli import main as program
-from ssmtunneld.cli.manual import FOLDER, pages, write
+from ssmtunneld.cli.exits import MEANINGS
+from ssmtunneld.cli.manual import pages, write
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_committed_pages_are_what_the_commands_say():
-    committed = {path.name: path.read_text() for path in FOLDER.iterdir()}
-    assert sorted(committed) == sorted(pages())
-    stale = [name for name, text in pages().items() if committed[name] != text]
-    assert stale == [], "run: python -m ssmtunneld.cli.manual"
+_PROBE = """
+import json, sys
+before = set(sys.modules)
+from ssmtunneld.cli.manual import pages
+pages()
+found = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(found - sys.stdlib_module_names - {"ssmtunneld"})))
+"""
+
+
+def test_a_build_has_every_library_that_making_the_pages_imports():
+    result = subprocess.run(
+        [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True
+    )
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    required = settings["build-system"]["requires"]
+    names = {re.split("[>=]", text)[0].replace("-", "_") for text in required}
+    assert set(json.loads(result.stdout)) == names - {"hatchling"}
+    # The same versions as those that users get.
+    assert set(required) - {"hatchling>=1.27"} <= set(
+        settings["project"]["dependencies"]
+    )
+
+
+def test_the_exit_codes_are_on_the_programs_page():
+    page = pages()["ssmtunneld.1"].replace("\\-", "-")
+    for code, words in MEANINGS.items():
+        assert f"\\fB{code}\\fR\n{words[0].upper()}{words[1:]}.\n" in page
 
 
 def test_every_command_has_a_page_that_the_programs_page_names():
     found = pages()
-    for name in program._COMMANDS:
+    for name in program.COMMANDS:
         assert f"ssmtunneld-{name}.1" in found
         escaped = name.replace("-", "\\-")
         assert f"\\fBssmtunneld\\-{escaped}\\fR(1)" in found["ssmtunneld.1"]
@@ -32,7 +58,7 @@ def test_every_command_has_a_page_that_the_programs_page_names():
 
 def test_every_option_is_on_its_page():
     context = click.Context(program.cli)
-    for name in program._COMMANDS:
+    for name in program.COMMANDS:
         text = pages()[f"ssmtunneld-{name}.1"].replace("\\-", "-")
         for option in program.cli.get_command(context, name).params:
             if isinstance(option, click.Option):
@@ -65,7 +91,8 @@ def test_requests_and_quotes_in_a_help_are_only_text(monkeypatch):
     )
     @click.argument("what", type=click.Choice(["a", "b"]))
     def odd(**_):
-        """.Begins as a request does. And more.
+        """.Begins as a request does.
+        And more.
 
         \b
         .a  kept
@@ -112,9 +139,3 @@ def test_it_is_a_program_that_writes_them(tmp_path):
     command = [sys.executable, "-m", "ssmtunneld.cli.manual", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == pages()
-
-
-def test_the_wheel_brings_them_to_where_man_looks():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["shared-data"] == {"man": "share/man/man1"}

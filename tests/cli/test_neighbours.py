@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from ssmtunneld.cli.neighbours import running
+import pytest
+
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.neighbours import config_in_use, running
+from ssmtunneld.errors import ConfigError
 from ssmtunneld.instance import control_socket
 from tests.cli.household import Household, document, serving, serving_app
 from tests.cli.test_proxy import refusing
@@ -33,3 +37,33 @@ def test_those_that_do_not_answer_or_refuse_are_left_out(home):
     dead.touch()
     with serving_app(refusing()):
         assert running(None) == []
+
+
+def test_the_file_of_the_daemon_that_runs_is_the_one_in_use(home, monkeypatch):
+    usual = home / "config" / "ssmtunneld" / "config.toml"
+    usual.parent.mkdir(parents=True)
+    usual.touch()
+    own, named = home / "own.toml", home / "named.toml"
+    assert config_in_use(None) == usual
+    with serving(Household(document(config=str(own))), own):
+        assert config_in_use(None) == own
+        assert config_in_use(named) == named
+        monkeypatch.setenv("SSMTUNNELD_CONFIG", str(named))
+        assert config_in_use(None) == named
+
+
+def test_several_daemons_need_a_name_as_for_status(home):
+    one, two = home / "one.toml", home / "two.toml"
+    with (
+        serving(Household(document(config=str(one))), one),
+        serving(Household(document(config=str(two))), two),
+        pytest.raises(CommandError, match="several daemons run") as caught,
+    ):
+        config_in_use(None)
+    assert caught.value.advice == f"name one with -c: {one}, {two}"
+    assert caught.value.code == 2
+
+
+def test_without_a_daemon_and_a_file_there_is_none(home):
+    with pytest.raises(ConfigError, match="looked for"):
+        config_in_use(None)

@@ -20,11 +20,16 @@ class Clock:
     def __init__(self):
         self.now = 100.0
 
+        self.told = []
+
     def pause(self, seconds):
         self.now += seconds
 
+    def tell(self, line):
+        self.told.append((round(self.now - 100, 1), line))
+
     def patience(self, timeout):
-        return Patience(timeout, lambda: self.now, self.pause)
+        return Patience(timeout, lambda: self.now, self.pause, self.tell)
 
 
 @pytest.fixture
@@ -98,6 +103,24 @@ def test_a_tunnel_that_does_not_exist_ends_the_waiting_at_once(clock):
     with pytest.raises(CommandError) as caught:
         await_ready(looks(READY), ["dbx"], clock.patience(60))
     assert (caught.value.code, clock.now) == (2, 100)
+
+
+def test_after_a_while_it_says_what_it_waits_for_and_when_that_changes(clock):
+    worse = document(waiting("db"), waiting("web"))
+    seen = [*[None] * 12, *[LATE] * 3, *[worse] * 9, READY]
+    await_ready(looks(*seen), [], clock.patience(60))
+    assert clock.told == [
+        (2.0, "waiting up to 60 s for a daemon"),
+        (2.4, "waiting up to 60 s for db (starting)"),
+        (3.0, "waiting up to 60 s for db (waiting), web (waiting)"),
+    ]
+
+
+def test_a_short_wait_is_silent(clock, capsys):
+    await_ready(looks(LATE, READY), [], clock.patience(60))
+    assert clock.told == []
+    Patience(1).tell("words")
+    assert capsys.readouterr() == ("", "ssmtunneld: words\n")
 
 
 def test_without_names_only_required_tunnels_count():

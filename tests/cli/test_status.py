@@ -65,7 +65,7 @@ def test_a_daemon_without_tunnels_has_a_headline_only(home, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--json", "--watch"), "do not go together"),
+        (("--json", "--watch"), "exclude each other"),
         (("--watch",), "--watch needs a terminal"),
     ],
 )

@@ -103,13 +103,25 @@ def test_without_tunnels_there_are_only_headings():
     assert len(drawn([], 80)) == 1
 
 
-def test_the_headline_tells_the_daemon_and_how_many_are_ready():
+def test_the_headline_tells_the_daemon_and_how_many_are_usable():
     assert headline(document(mapping(), waiting())) == (
-        "ssmtunneld 1.0, pid 7, up 1m 1s, /etc/c.toml: 1 of 2 tunnels ready"
+        "ssmtunneld 1.0, pid 7, up 1m 1s, /etc/c.toml: 1 of 2 tunnels usable"
     )
     assert headline(document(mapping(), draining=True)).endswith(
-        "1 of 1 tunnel ready, draining"
+        "1 of 1 tunnel usable, draining"
     )
+
+
+def test_an_idle_tunnel_counts_as_usable():
+    idle = mapping(state="idle", sessions=[])
+    assert headline(document(idle, waiting())).endswith("1 of 2 tunnels usable")
+
+
+@pytest.mark.parametrize("width", range(50, 130, 5))
+def test_up_is_never_shown_without_down(width):
+    wide = mapping("orders-db", destination=LONG_HOST, sent=10**9, received=1)
+    head = drawn([wide], width)[0].split()
+    assert ("UP" in head) == ("DOWN" in head)
 
 
 @pytest.mark.parametrize(

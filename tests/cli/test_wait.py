@@ -2,7 +2,15 @@
 
 import pytest
 
-from tests.cli.household import call, document, mapping, waiting
+from tests.cli.household import (
+    Household,
+    call,
+    document,
+    mapping,
+    serving,
+    waiting,
+)
+from tests.integration.world import tunnel
 
 LATE = mapping(state="starting", usable=False)
 
@@ -28,6 +36,32 @@ def test_it_ends_with_3_if_no_daemon_comes(home, capsys):
     code, _, err = call(capsys, "wait", "--timeout", "10ms")
     assert code == 3
     assert "no daemon runs" in err
+
+
+def test_a_file_that_does_not_exist_is_not_waited_for(home, capsys, monkeypatch):
+    missing = home / "nosuch.toml"
+    code, out, err = call(capsys, "wait", "-c", missing)
+    assert (code, out) == (2, "")
+    assert err == f"ssmtunneld: {missing}: cannot be read: No such file or directory\n"
+    monkeypatch.setenv("SSMTUNNELD_CONFIG", str(missing))
+    assert call(capsys, "wait") == (2, "", err)
+
+
+def test_a_tunnel_that_the_file_lacks_is_not_waited_for(home, capsys):
+    file = home / "c.toml"
+    file.write_text(tunnel("db", port=1))
+    code, _, err = call(capsys, "wait", "-c", file, "dbx")
+    assert code == 2
+    assert "there is no tunnel called dbx" in err
+    assert "did you mean db?" in err
+    # One that it has may still come.
+    assert call(capsys, "wait", "-c", file, "db", "--timeout", "10ms")[0] == 3
+
+
+def test_a_daemon_that_runs_knows_better_than_its_file(home, capsys):
+    missing = home / "gone.toml"
+    with serving(Household(document(mapping())), missing):
+        assert call(capsys, "wait", "-c", missing) == (0, "", "")
 
 
 @pytest.mark.parametrize("options", [("dbx",), ("--timeout", "soon")])

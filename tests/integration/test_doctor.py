@@ -183,7 +183,7 @@ def break_agent(ward, stack):
 
 def break_permission(ward, stack):
     ward.faults = ["start-error=AccessDenied"]
-    return "AccessDenied", "docs/iam.md#named-instances"
+    return "AccessDenied", "ssmtunneld's IAM documentation: Named instances"
 
 
 def break_upgrade(ward, stack):

@@ -80,7 +80,7 @@ def checkpoint(tmp_path):
         yield begin
 
 
-ALLOW = "allow {action} on {resource} (see docs/iam.md#{anchor})"
+ALLOW = "allow {action} on {resource} (see ssmtunneld's IAM documentation: {section})"
 TARGET_ARN = f"arn:aws:ec2:eu-west-1:111122223333:instance/{INSTANCE}"
 SAID = "is not authorized to perform: ssm:StartSession on resource: "
 
@@ -125,7 +125,7 @@ def test_check_live_names_action_resource_and_policy(checkpoint):
     assert (code, broken["hop"]) == (1, "permission")
     assert SAID + TARGET_ARN in broken["text"]
     assert broken["cure"] == ALLOW.format(
-        action="ssm:StartSession", resource=TARGET_ARN, anchor="named-instances"
+        action="ssm:StartSession", resource=TARGET_ARN, section="Named instances"
     )
 
 
@@ -149,9 +149,11 @@ def test_status_of_a_daemon_names_them_too_and_it_heals(checkpoint):
         assert mapping["usable"] is False
         assert SAID + TARGET_ARN in mapping["reason"]
         assert mapping["advice"] == ALLOW.format(
-            action="ssm:StartSession", resource=TARGET_ARN, anchor="named-instances"
+            action="ssm:StartSession", resource=TARGET_ARN, section="Named instances"
         )
-        assert "docs/iam.md#named-instances" in place.ask("status")[1]
+        assert (
+            "ssmtunneld's IAM documentation: Named instances" in place.ask("status")[1]
+        )
         place.guard.statements = policy
         code, _ = place.ask("wait", "--timeout", "90s")
         assert code == 0, program.log()

@@ -330,7 +330,8 @@ function showOverview(status) {
   showTraffic(total, all);
   const words = status.draining ? ", draining" : status.ready ? "" : ", not ready";
   say(byId("daemon"), `${status.program}${words}, up ${duration(status.uptime)}, pid ${status.pid}, ${status.config}`);
-  showAttention(status.mappings.filter((m) => !m.usable));
+  // A start that goes as it should needs nobody; one in trouble has a reason.
+  showAttention(status.mappings.filter((m) => !m.usable && (m.state !== "starting" || m.reason)));
 }
 
 function showAttention(troubled) {

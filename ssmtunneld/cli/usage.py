@@ -1,0 +1,68 @@
+"""Wrong usage, told in one line: what is wrong, and what to type instead."""
+
+import difflib
+from collections.abc import Iterable
+
+import click
+from typing_extensions import override
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the most similar of ``known``; empty if none is similar."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1)), "")
+
+
+class SuggestingGroup(click.Group):
+    """A group that names the command that was probably meant."""
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that ``args`` begin with, and what is left for it.
+
+        Raises:
+            click.UsageError: There is no such command.
+        """
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            if name.startswith("-"):
+                self.parse_args(ctx, args)  # raises what is wrong with the option
+            near = nearest(name, self.list_commands(ctx))
+            hint = f"did you mean {near}?" if near else _help_of(ctx)
+            raise click.UsageError(f"no such command {name}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def describe_usage(error: click.ClickException) -> str:
+    """Return one line: the command, what is wrong with its use, and what to do."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    message = _message(error)
+    if ctx is None:
+        return f"ssmtunneld: {message}"
+    return f"{ctx.command_path}: {message}{_advice(error, ctx, message)}"
+
+
+def _message(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        # click's own text differs from version to version.
+        return f"no such option {error.option_name}"
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+def _advice(error: click.ClickException, ctx: click.Context, message: str) -> str:
+    if isinstance(error, click.NoSuchOption):
+        spellings = {s for p in ctx.command.get_params(ctx) for s in p.opts}
+        near = nearest(error.option_name, spellings)
+        return f"; did you mean {near}?" if near else f"; {_help_of(ctx)}"
+    if ";" in message or "?" in message:
+        return ""  # it says already what to do
+    if isinstance(error, click.MissingParameter) or "extra argument" in message:
+        usage = " ".join(ctx.get_usage().split())
+        return f"; {usage[:1].lower()}{usage[1:]}"
+    return f"; {_help_of(ctx)}"
+
+
+def _help_of(ctx: click.Context) -> str:
+    return f"see: {ctx.command_path} --help"

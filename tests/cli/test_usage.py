@@ -1,0 +1,47 @@
+"""Wrong usage in one line (``test_main.py`` tries it from the command line)."""
+
+import click
+import pytest
+
+from ssmtunneld.cli.usage import SuggestingGroup, describe_usage, nearest
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("statsu", "status"), ("strat", "start"), ("xyzzy", ""), ("", "")],
+)
+def test_the_nearest_word_is_a_similar_one_or_none(word, near):
+    assert nearest(word, ["status", "start", "stop"]) == near
+
+
+def test_an_error_without_a_command_has_the_programs_name():
+    assert describe_usage(click.ClickException("It broke.")) == "ssmtunneld: it broke"
+    assert describe_usage(click.UsageError("No.")) == "ssmtunneld: no"
+
+
+def test_what_says_already_what_to_do_gets_no_other_advice():
+    context = click.Context(click.Command("x"), info_name="x")
+    told = describe_usage(click.UsageError("wrong; do it right", context))
+    assert told == "x: wrong; do it right"
+
+
+def test_several_lines_become_one():
+    context = click.Context(click.Command("x"), info_name="x")
+    told = describe_usage(click.UsageError("one\n  two.", context))
+    assert told == "x: one two; see: x --help"
+
+
+def test_a_group_still_takes_what_it_has():
+    group = SuggestingGroup("g", commands={"go": click.Command("go")})
+    context = click.Context(group, info_name="g")
+    assert group.resolve_command(context, ["go", "on"])[::2] == ("go", ["on"])
+    with pytest.raises(click.UsageError, match="no such command goo; did you mean go"):
+        group.resolve_command(context, ["goo"])
+    with pytest.raises(click.NoSuchOption):
+        group.resolve_command(context, ["--og"])
+
+
+def test_completion_of_an_unknown_command_is_no_error():
+    group = SuggestingGroup("g", commands={"go": click.Command("go")})
+    context = click.Context(group, info_name="g", resilient_parsing=True)
+    assert group.resolve_command(context, ["og"])[:2] == (None, None)
