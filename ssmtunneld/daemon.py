@@ -27,7 +27,6 @@ from ssmtunneld.ops.history import Reading
 from ssmtunneld.ops.hook import StateHook
 from ssmtunneld.ops.status import (
     DaemonStatus,
-    MappingState,
     MappingStatus,
     daemon_status,
 )
@@ -365,10 +364,10 @@ class Daemon:
 
     def _sentence(self) -> str:
         found = self.snapshot().mappings
-        ready = sum(m.state is MappingState.READY for m in found)
+        usable = sum(m.usable for m in found)
         troubles = [m for m in found if m.reason]
         plural = "s" * (len(found) != 1)
-        sentence = f"{len(found)} tunnel{plural}, {ready} ready"
+        sentence = f"{len(found)} tunnel{plural}, {usable} usable"
         if troubles:
             first = troubles[0]
             sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()

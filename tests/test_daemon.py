@@ -174,11 +174,11 @@ async def test_the_service_manager_is_told_how_we_are(events, tmp_path):
                 tasks.create_task(daemon.run(), name="daemon")
                 await next_datagram(heard, "WATCHDOG=1")
                 trouble = await next_datagram(heard, "AccessDenied")
-                assert trouble.startswith("STATUS=1 tunnels, 0 ready; x: StartSession")
+                assert trouble.startswith("STATUS=1 tunnel, 0 usable; x: StartSession")
                 assert "allow ssm:StartSession" in trouble
                 daemon._on_network("network")
                 ready = await next_datagram(heard, "READY=1")
-                assert ready == "READY=1\nSTATUS=1 tunnels, 1 ready"
+                assert ready == "READY=1\nSTATUS=1 tunnel, 1 usable"
                 await next_datagram(heard, "WATCHDOG=1")
                 daemon.stop()
                 stopping = await next_datagram(heard, "STOPPING=1")

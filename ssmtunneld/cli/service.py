@@ -128,7 +128,7 @@ def uninstall(place: Place, *, system: bool, only_print: bool, yes: bool) -> Non
 @_scope_option
 @click.pass_obj
 def status(place: Place, *, system: bool) -> None:
-    """Tell whether the service is installed, enabled and active; exit with 3 if not."""
+    """Show the state of the service; exit with 3 if it is not active."""
     manager = manager_for(place, system=system)
     present = _read(manager.path)
     if present is None:

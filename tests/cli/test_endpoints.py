@@ -85,13 +85,9 @@ def test_a_daemon_is_only_used_for_the_same_place(environ, own, theirs, expected
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
 def test_a_daemon_with_the_same_variable_is_at_the_same_place():
     here = {"AWS_ENDPOINT_URL_SSM": HERE}
-    sleeper = [
-        sys.executable,
-        "-c",
-        "import sys; print(1, flush=True); sys.stdin.read()",
-    ]
+    code = "import sys; print(1, flush=True); sys.stdin.read()"
     with subprocess.Popen(
-        sleeper,
+        [sys.executable, "-c", code],
         env={**os.environ, **here},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -81,11 +81,18 @@ def test_alone_it_starts_a_session_and_ends_with_0(home, emulator, greeter):
     assert len(emulator.state()["sessions"]) == 1
 
 
-def through(port, **changes):
+def through(port, destination=22, **changes):
     """Return an operator with a tunnel that listens on ``port``."""
-    place = {"target": TARGET, "destination": "localhost:22"}
-    there = mapping(listen=[f"127.0.0.1:{port}"], **place, **changes)
-    return Household(document(there))
+    place = {"target": TARGET, "destination": f"localhost:{destination}"}
+    there = mapping(listen=[f"127.0.0.1:{port}"], **place)
+    return Household(document(there, **changes))
+
+
+def file_with(home, endpoint):
+    """Return the file of a daemon whose tunnels lead to ``endpoint``."""
+    file = home / "daemon.toml"
+    file.write_text(f'[defaults]\nregion = "eu-west-1"\nendpoint_url = "{endpoint}"\n')
+    return str(file)
 
 
 def test_beside_a_daemon_it_takes_its_tunnel(home, greeter):
@@ -204,8 +211,27 @@ def test_the_instance_knows_the_key_before_the_first_byte(home, emulator):
     wait_until_there_is_no_key(home)
 
 
+def test_a_daemon_at_another_endpoint_is_not_taken(home, emulator, greeter):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        elsewhere = through(
+            nobody.getsockname()[1],
+            greeter,
+            config=file_with(home, "http://127.0.0.1:9"),
+        )
+        with serving(elsewhere), start(TARGET, greeter) as process:
+            process.stdin.write(b"words")
+            process.stdin.flush()
+            assert process.stdout.read() == b"hello words"
+            assert process.wait(PATIENCE) == 0
+    assert len(emulator.state()["sessions"]) == 1
+
+
 def test_beside_a_daemon_the_key_is_pushed_as_well(home, emulator, greeter):
-    with serving(through(greeter)), start(*KEY, TARGET, 22) as process:
+    config = file_with(home, emulator.endpoint_url)
+    with (
+        serving(through(greeter, config=config)),
+        start(*KEY, TARGET, 22) as process,
+    ):
         process.stdin.write(b"words")
         process.stdin.flush()
         assert process.stdout.read() == b"hello words"
@@ -250,7 +276,7 @@ def test_only_instances_take_keys_this_way(home, capsys):
 def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
     code, _, err = call(capsys, "proxy", "--user", "me", TARGET, 22)
     assert code == 2
-    assert "--user has no effect without --instance-connect" in err
+    assert "--user needs --instance-connect" in err
 
 
 def test_nothing_heavy_is_imported_beside_a_daemon(home):

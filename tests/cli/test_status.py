@@ -20,7 +20,7 @@ def test_it_shows_every_tunnel_below_a_headline(operator, capsys):
     code, out, err = call(capsys, "status")
     assert (code, err) == (0, "")
     head, columns, db, dead, reason, advice, web = out.splitlines()
-    assert head.endswith("/etc/c.toml: 2 of 3 tunnels ready")
+    assert head.endswith("/etc/c.toml: 2 of 3 tunnels usable")
     assert columns.startswith("NAME  STATE    LISTEN")
     assert [line.split()[:2] for line in (db, dead, web)] == [
         ["db", "ready"],

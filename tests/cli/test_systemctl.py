@@ -31,7 +31,7 @@ def test_an_active_service_says_since_when_and_what_it_says_itself(machine):
         ActiveState="active",
         ActiveEnterTimestamp="Sun 2026-11-22 16:41:28 UTC",
         MainPID=7,
-        StatusText="2 tunnels, 2 ready; a=b",
+        StatusText="2 tunnels, 2 usable; a=b",
         NRestarts=3,
         NeedDaemonReload="yes",
     )
@@ -39,7 +39,7 @@ def test_an_active_service_says_since_when_and_what_it_says_itself(machine):
     assert found.lines == {
         "enabled": "yes: it starts at login, and ends with the last logout",
         "active": "yes, since Sun 2026-11-22 16:41:28 UTC, pid 7",
-        "says": "2 tunnels, 2 ready; a=b",
+        "says": "2 tunnels, 2 usable; a=b",
         "restarts": "3 after a failure",
         "note": "the unit has changed; ssmtunneld service install takes it up",
     }

@@ -258,11 +258,15 @@ async def test_asked_twice_the_daemon_does_not_wait_for_anybody(events):
         ):
             assert await ask(reader, writer, b"hello") == b"hello"
             daemon.stop()
-            await events.wait_for("daemon.draining")
+            # Who pressed Ctrl-C is told what is waited for, and how to end it.
+            draining = await events.wait_for("daemon.draining")
+            assert (draining["connections"], draining["budget"]) == (1, 300)
+            assert "second signal" in draining["advice"]
             daemon.stop()
             await events.wait_for("daemon.stopped")
             with pytest.raises(ConnectionResetError):
                 await reader.read()
+        assert [line["count"] for line in events.find("connections.cut")] == [1]
         assert set(statuses(service)) == {"Terminated"}
 
 

@@ -187,7 +187,7 @@ async def test_the_command_shows_a_line_for_each_tunnel(events, capsys, monkeypa
             code, out, err = await command(capsys)
             assert (code, err) == (0, "")
             head, _, good, dead, why, cure = out.splitlines()
-            assert "1 of 2 tunnels ready" in head
+            assert "1 of 2 tunnels usable" in head
             assert good.split()[:2] == ["good", "ready"]
             assert dead.split()[:2] == ["dead", "waiting"]
             assert "TargetNotConnected" in why

@@ -114,7 +114,7 @@ async def test_a_service_is_ready_lives_and_says_when_it_stops(tmp_path, manager
         environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}
         async with service(text, tmp_path, **environ) as process:
             assert await manager.wait_for("READY=") == "READY=1"
-            assert manager.message["STATUS"] == "1 tunnels, 1 ready"
+            assert manager.message["STATUS"] == "1 tunnel, 1 usable"
             for _ in range(3):
                 await manager.wait_for("WATCHDOG=1")
             process.terminate()
@@ -164,13 +164,13 @@ async def test_a_reload_is_told_from_its_begin_to_its_end(tmp_path, manager):
             assert int(manager.message["MONOTONIC_USEC"]) >= before
             await manager.wait_for("READY=1")
             status = manager.message["STATUS"]
-            assert "1 tunnels, 1 ready; the changed configuration is refused" in status
+            assert "1 tunnel, 1 usable; the changed configuration is refused" in status
             assert "is not TOML" in status
             (tmp_path / "service.toml").write_text(text)
             process.send_signal(signal.SIGHUP)
             await manager.wait_for("RELOADING=1")
             await manager.wait_for("READY=1")
-            assert manager.message["STATUS"] == "1 tunnels, 1 ready"
+            assert manager.message["STATUS"] == "1 tunnel, 1 usable"
 
 
 async def test_a_drain_asks_for_the_time_that_it_takes(tmp_path, manager):
@@ -199,7 +199,7 @@ async def test_what_a_tunnel_waits_for_stands_in_the_status(tmp_path, manager):
         text = configuration(aws.endpoint_url, tunnel("echo", port=1))
         environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}
         async with service(text, tmp_path, **environ):
-            line = await manager.wait_for("STATUS=1 tunnels, 0 ready; echo: Start")
+            line = await manager.wait_for("STATUS=1 tunnel, 0 usable; echo: Start")
     assert "check that i-0123456789abcdef0 runs" in line
 
 
