@@ -182,8 +182,8 @@ def _unknown(name: str, known: Sequence[str]) -> CommandError:
     near = difflib.get_close_matches(name, known, 1)
     listed = ", ".join(known) or "none"
     return CommandError(
-        f"there is no tunnel called {name}",
-        f"did you mean {near[0]}?" if near else f"there are: {listed}",
+        f"no tunnel is called {name}",
+        f"did you mean {near[0]}?" if near else f"the tunnels are: {listed}",
         code=EXIT_USAGE,
     )
 
@@ -216,13 +216,13 @@ def request(
         ) from None
     except TimeoutError:
         raise CommandError(
-            f"the daemon behind {path} has not answered within {timeout:g} s",
+            f"no answer from the daemon behind {path} within {timeout:g} s",
             "see its log, or ask again: ssmtunneld status",
         ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise CommandError(
-            f"the daemon behind {path} has hung up: {reason}",
+            f"the daemon behind {path} closed the connection: {reason}",
             "see its log, or ask again: ssmtunneld status",
         ) from None
     finally:
@@ -259,7 +259,7 @@ def _document(text: bytes, code: int) -> dict[str, Any]:
     if isinstance(document, dict):
         return document
     if code < 400:
-        raise CommandError("the daemon's answer cannot be understood", "see its log")
+        raise CommandError("the daemon's answer is not JSON", "see its log")
     # Older daemons, and the library below ours, refuse in plain words.
     words = " ".join(text.decode(errors="replace").split())
     return {"error": words or f"the daemon answered with HTTP {code}"}

@@ -38,8 +38,8 @@ def tunnel_named(config: Config, name: str) -> Tunnel:
     known = [tunnel.name for tunnel in config.tunnels]
     near = difflib.get_close_matches(name, known, 1)
     raise CommandError(
-        f"there is no tunnel called {name} in {config.source}",
-        f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}",
+        f"no tunnel is called {name} in {config.source}",
+        f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",
         code=EXIT_USAGE,
     )
 
@@ -85,7 +85,8 @@ def _ask_for_address(name: str, config: Path | None) -> Address:
     tcp = [address for address in bound if isinstance(address, TcpAddress)]
     if not tcp:
         raise CommandError(
-            f"{name} listens on no TCP address now", f"see: ssmtunneld status {name}"
+            f"{name} does not listen on a TCP address now",
+            f"see: ssmtunneld status {name}",
         )
     return tcp[0]
 

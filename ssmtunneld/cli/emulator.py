@@ -19,7 +19,7 @@ def _identities(
     found = dict(_pair("--identity", text) for text in texts)
     for arn in found.values():
         if not is_identity(arn):
-            raise click.BadParameter(f"{arn!r} is no ARN", param_hint="--identity")
+            raise click.BadParameter(f"{arn!r} is not an ARN", param_hint="--identity")
     return found
 
 

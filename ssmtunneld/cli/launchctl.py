@@ -55,7 +55,7 @@ class Launchd:
         if result.returncode:
             raise CommandError(
                 f"launchd does not answer: {said(result)}",
-                "log in at the screen as this user: agents belong to such a login",
+                "log in graphically as this user: launch agents need such a login",
             )
 
     def begin(self, *, changed: bool) -> list[Step]:

@@ -110,14 +110,16 @@ def _run(command: Sequence[str]) -> None:
         [program, *command[1:]], check=False
     ).returncode
     if code:
-        raise CommandError(f"{text} failed with exit code {code}", "see what it said")
+        raise CommandError(
+            f"{text} failed with exit code {code}", "see its messages above"
+        )
 
 
 def _ask(device: str) -> str:
     if not sys.stdin.isatty():
         raise CommandError(
-            "there is no terminal to ask for the MFA code on",
-            "say --code-stdin and write the code there",
+            "no terminal to ask for the MFA code",
+            "pass --code-stdin and write the code to standard input",
             code=EXIT_USAGE,
         )
     return _checked(lambda: getpass.getpass(f"MFA code of {device}: "))

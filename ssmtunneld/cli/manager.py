@@ -171,8 +171,8 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         )
     except OSError as error:
         raise CommandError(
-            f"there is no {command[0]} here ({error.strerror})",
-            "let a supervisor of yours start `ssmtunneld run`, which stays in the "
+            f"{command[0]} cannot be run: {error.strerror}",
+            "have another supervisor start `ssmtunneld run`, which stays in the "
             "foreground",
         ) from None
     except subprocess.TimeoutExpired:

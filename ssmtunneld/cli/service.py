@@ -85,7 +85,7 @@ def install(
     manager.probe()
     changed = _write(manager.path, text, yes=yes)
     _take(manager.begin(changed=changed))
-    click.echo(f"See how it is: ssmtunneld service status{' --system' * system}")
+    click.echo(f"Check its state: ssmtunneld service status{' --system' * system}")
     for hint in manager.hints():
         click.echo(f"Hint: {hint}")
 
@@ -133,7 +133,7 @@ def status(place: Place, *, system: bool) -> None:
     present = _read(manager.path)
     if present is None:
         flag = " --system" * system
-        click.echo(f"installed  no; to do so: ssmtunneld service install{flag}")
+        click.echo(f"installed  no; to install: ssmtunneld service install{flag}")
         sys.exit(EXIT_NOT_RUNNING)
     state = manager.state()
     ours = "" if units.is_ours(present) else " (not written by service install)"
@@ -154,14 +154,14 @@ def manager_for(place: Place, *, system: bool) -> Manager:
         return Systemd(place, system=system)
     if place.platform != "darwin":
         raise CommandError(
-            f"no service manager is known for {place.platform}",
-            "let a supervisor of yours start `ssmtunneld run`, which stays in the "
+            f"no supported service manager on {place.platform}",
+            "have another supervisor start `ssmtunneld run`, which stays in the "
             "foreground",
         )
     if system:
         raise CommandError(
-            "on macOS a service of the machine would run as root",
-            "install one of your own: ssmtunneld service install",
+            "on macOS a system service would run as root",
+            "install a user service: ssmtunneld service install",
         )
     return Launchd(place)
 
@@ -203,7 +203,7 @@ def _write(path: Path, text: str, *, yes: bool) -> bool:
     """
     present = _read(path)
     if present == text:
-        click.echo(f"{path} is as it should be")
+        click.echo(f"{path} is up to date")
         return False
     if present is not None:
         for line in _difference(path, present, text):
@@ -216,7 +216,7 @@ def _write(path: Path, text: str, *, yes: bool) -> bool:
     except OSError as error:
         raise CommandError(
             f"{path} cannot be written: {error.strerror}",
-            "with --system it takes root: sudo ssmtunneld service install --system",
+            "--system needs root: sudo ssmtunneld service install --system",
         ) from None
     click.echo(f"Wrote {path}")
     return True
@@ -261,7 +261,7 @@ def _ask(question: str) -> None:
         click.Abort: They do not agree.
     """
     if not sys.stdin.isatty():
-        raise CommandError("there is nobody here to ask", "say --yes to agree")
+        raise CommandError("no terminal to confirm on", "pass --yes to confirm")
     click.confirm(question, abort=True)
 
 

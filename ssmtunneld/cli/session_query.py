@@ -85,8 +85,8 @@ class Place:
             return cls(_config(config_path, needed=bool(names)))
         if names:
             raise click.UsageError(
-                "tunnels have their identities from the configuration: "
-                "--profile and --region do not go with names"
+                "--profile and --region exclude names of tunnels, which have identities "
+                "of their own; omit one or the other"
             )
         return cls(None, profile, region)
 

@@ -128,7 +128,7 @@ def sessions(
         raise failures[0]
     if found:
         _show(found, config_path, options, as_json=as_json)
-    _fail(failures, "identities could not be asked")
+    _fail(failures, "of the identities could not be asked")
 
 
 @sessions.command(_TERMINATE)
@@ -293,7 +293,7 @@ def _end(ledgers: Mapping[str, Ledger]) -> None:
             click.echo(f"{printable(session_id)}: {words}")
     if len(failures) == 1:
         raise failures[0]
-    _fail(failures, "sessions could not be terminated")
+    _fail(failures, "of the sessions could not be terminated")
 
 
 def _fail(failures: Sequence[AwsError], what: str) -> None:

@@ -87,7 +87,7 @@ def plan_changes(folder: Path, text: str) -> list[Change]:
     """
     ours = folder / OURS
     if ours.is_symlink():
-        raise CommandError(f"{ours} is a link, and should be a file", "remove it")
+        raise CommandError(f"{ours} is a link instead of a file", "remove it")
     own = Change(ours, _read(ours), text, _PRIVATE)
     # Many keep this one elsewhere and link to it: the file is replaced, not the link.
     config = folder / "config"

@@ -174,7 +174,7 @@ def test_a_daemon_that_has_gone_meanwhile_does_not_run(home):
 def test_a_daemon_that_does_not_answer_is_not_mistaken_for_none(home):
     path, over = home / "x.sock", threading.Event()
     with answering(path, b"", wait=over):
-        with pytest.raises(CommandError, match=r"not answered within 0.01 s") as caught:
+        with pytest.raises(CommandError, match=r"no answer .* within 0.01 s") as caught:
             request(path, "GET", "/status", timeout=0.01)
         over.set()
     assert "ssmtunneld status" in caught.value.advice
@@ -183,7 +183,10 @@ def test_a_daemon_that_does_not_answer_is_not_mistaken_for_none(home):
 @pytest.mark.parametrize("words", [b"", b"no HTTP at all\r\n\r\n"])
 def test_a_daemon_that_hangs_up_is_said_to(home, words):
     path = home / "x.sock"
-    with answering(path, words), pytest.raises(CommandError, match=r"has hung up: ."):
+    with (
+        answering(path, words),
+        pytest.raises(CommandError, match=r"closed the connection: ."),
+    ):
         request(path, "GET", "/status")
 
 
@@ -192,7 +195,7 @@ def test_an_answer_that_is_no_document_is_not_taken_for_one(home, body):
     path = home / "x.sock"
     with (
         answering(path, b"HTTP/1.1 200 OK\r\n\r\n" + body),
-        pytest.raises(CommandError, match="cannot be understood"),
+        pytest.raises(CommandError, match="answer is not JSON"),
     ):
         request(path, "GET", "/status")
 
@@ -221,15 +224,15 @@ def test_tunnels_are_selected_in_the_files_order():
 
 @pytest.mark.parametrize(
     ("names", "advice"),
-    [(["orders-db"], "did you mean orders?"), (["x"], "there are: web, orders")],
+    [(["orders-db"], "did you mean orders?"), (["x"], "the tunnels are: web, orders")],
 )
 def test_a_tunnel_that_does_not_exist_is_a_usage_error_that_helps(names, advice):
-    with pytest.raises(CommandError, match="there is no tunnel called") as caught:
+    with pytest.raises(CommandError, match="no tunnel is called") as caught:
         select(document(mapping("web"), mapping("orders")), names)
     assert (caught.value.advice, caught.value.code) == (advice, 2)
     with pytest.raises(CommandError) as caught:
         select(document(), names)
-    assert caught.value.advice == "there are: none"
+    assert caught.value.advice == "the tunnels are: none"
 
 
 def test_a_daemon_is_a_value():

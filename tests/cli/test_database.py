@@ -29,7 +29,7 @@ def test_the_configuration_knows_better_than_the_port():
 def test_another_port_says_nothing():
     with pytest.raises(CommandError) as caught:
         kind_of(only(listen=1, port=8080))
-    assert caught.value.advice == "say --kind postgres|mysql|redis"
+    assert caught.value.advice == "pass --kind postgres|mysql|redis, or set db_engine"
 
 
 def test_postgres_gets_the_real_name_and_the_tunnels_address():

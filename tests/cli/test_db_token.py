@@ -42,13 +42,13 @@ def test_another_user_may_be_named(token):
 def test_without_a_user_there_is_no_token(token):
     code, out, err = token(host=HOST, port=5432)
     assert (code, out) == (2, "")
-    assert err.endswith("set db_user, or say --user USER\n")
+    assert err.endswith("set db_user, or pass --user USER\n")
 
 
 def test_the_target_itself_is_no_database_of_rds(token):
     code, out, err = token(port=5432, db_user="app")
     assert (code, out) == (2, "")
-    assert "give the tunnel a host and a port" in err
+    assert "set host and port of the tunnel" in err
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_redshifts_user_is_named_beside_the_password(token, serverless):
 def test_nobody_chooses_the_user_where_redshift_is_serverless(token, serverless):
     code, out, err = token("--user", "me", host=serverless, port=5439)
     assert (code, out) == (2, "")
-    assert "leave --user out" in err
+    assert "omit --user" in err
 
 
 def test_what_redshift_refuses_is_told_with_the_policys_place(token, serverless, stub):  # noqa: F811 - the way of pytest

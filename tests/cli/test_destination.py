@@ -31,7 +31,7 @@ def test_a_name_that_is_nearly_right_is_corrected():
     assert (caught.value.code, caught.value.advice) == (2, "did you mean orders?")
     with pytest.raises(CommandError) as caught:
         tunnel_named(config, "zzz")
-    assert caught.value.advice == "there are: orders, wiki"
+    assert caught.value.advice == "the tunnels are: orders, wiki"
 
 
 def test_a_custom_documents_parameters_say_where_it_leads():
@@ -75,7 +75,7 @@ def test_a_free_port_is_asked_from_the_daemon(home):
 def test_a_daemon_that_does_not_listen_yet_is_said(home):
     with (
         serving(Household(document(mapping("db", listen=[])))),
-        pytest.raises(CommandError, match="listens on no TCP address now"),
+        pytest.raises(CommandError, match="does not listen on a TCP address now"),
     ):
         local_end(only(listen=0, port=1), None)
 

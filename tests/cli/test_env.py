@@ -63,7 +63,7 @@ def test_a_token_is_the_password_and_in_no_url(env, kind, variable):
 def test_redis_takes_no_token(env):
     code, out, err = env("--token", listen=1, host=HOST, port=6379, db_user="app")
     assert (code, out) == (2, "")
-    assert "redis takes no password by IAM" in err
+    assert "redis does not support IAM passwords" in err
 
 
 def test_a_free_port_comes_from_the_daemon_of_the_file(env):
@@ -78,7 +78,7 @@ def test_a_tunnel_whose_clients_name_the_destination_has_no_environment(env):
     settings = {"mode": "socks5", "destinations": ["*.x:443"]}
     code, out, err = env(listen=1080, **settings)
     assert (code, out) == (2, "")
-    assert "has no destination of its own" in err
+    assert "has no fixed destination" in err
 
 
 def test_redshifts_own_user_is_in_the_environment_and_the_url(env, stub, monkeypatch):  # noqa: F811 - the way of pytest

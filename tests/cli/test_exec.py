@@ -42,8 +42,8 @@ def test_the_command_is_not_run_if_they_are_not_ready_in_time(operator, capfd):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ((), 2, "which command?"),
-        (("-t", "x", "true"), 2, "there is no tunnel called x"),
+        ((), 2, "no command; usage:"),
+        (("-t", "x", "true"), 2, "no tunnel is called x"),
         (("--tunel", "x", "true"), 2, "--tunel"),
         (("/nowhere/at-all",), 127, "/nowhere/at-all cannot be run: No such file"),
     ],
@@ -66,7 +66,9 @@ def test_a_file_with_mistakes_ends_it_with_2_and_what_is_wrong(home, capfd):
     code, out, err = call(capfd, "exec", "-c", path, "echo", "never")
     assert (code, out) == (2, "")
     assert f"ssmtunneld: {path}:" in err
-    assert err.endswith("ssmtunneld: the daemon has ended with 2; see what it said\n")
+    assert err.endswith(
+        "ssmtunneld: the daemon has exited with 2; see its messages above\n"
+    )
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, 
     path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
     code, _, err = call(capfd, "exec", "-c", path, "--timeout", "10ms", "echo", "never")
     assert code == 1
-    assert "the daemon is still starting after 0.01 s; give it more with" in err
+    assert "the daemon is still starting after 0.01 s; allow more with" in err
 
 
 def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
@@ -105,7 +107,7 @@ def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
     code, out, err = call(capfd, "exec", "-c", path, "--timeout", "10m", *never)
     assert code == 1
     assert "never" not in out
-    assert "some tunnels cannot get ready: wrong; correct the configuration" in err
+    assert "some tunnels cannot become ready: wrong; correct the configuration" in err
 
 
 @pytest.mark.parametrize(

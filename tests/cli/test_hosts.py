@@ -44,7 +44,7 @@ def test_writing_twice_changes_nothing_the_second_time(hosts):
     assert written.startswith(BEFORE)
     assert "127.0.1.2\tdb.x\n" in written
     code, out, err = hosts("--write")
-    assert (code, out, err[-1]) == (0, [], f"{hosts.file} is as it should be")
+    assert (code, out, err[-1]) == (0, [], f"{hosts.file} is up to date")
     assert hosts.file.read_text() == written
 
 

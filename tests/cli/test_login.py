@@ -105,7 +105,7 @@ def test_without_a_terminal_it_says_how_to_give_a_code(person):
     person.types(CODE)
     code, _, err = person.logs_in("db", "-c", person.config)
     assert code == 2
-    assert "there is no terminal" in err
+    assert "no terminal to ask" in err
     assert "--code-stdin" in err
     assert person.sts.asked == []
 
@@ -132,7 +132,7 @@ def test_what_is_no_code_is_not_sent_or_repeated(person, typed):
     person.types(f"{typed}\n")
     code, out, err = person.logs_in("db", "--code-stdin", "-c", person.config)
     assert (code, out) == (2, "")
-    assert err == "ssmtunneld: that is no MFA code: it has 6 digits\n"
+    assert err == "ssmtunneld: invalid MFA code: it must have 6 digits\n"
     assert person.sts.asked == []
 
 
@@ -143,7 +143,7 @@ def test_the_end_of_a_terminal_is_no_code(person, monkeypatch):
     monkeypatch.setattr("sys.stdin", Keyboard())
     monkeypatch.setattr("getpass.getpass", end)
     code, _, err = person.logs_in("db", "-c", person.config)
-    assert (code, "no MFA code" in err) == (2, True)
+    assert (code, "invalid MFA code" in err) == (2, True)
 
 
 def test_a_refused_code_ends_it_with_what_to_do(person):
@@ -221,7 +221,7 @@ def test_a_browser_comes_before_the_code_where_both_are_needed(person):
 def test_keys_need_no_login(person):
     code, _, err = person.logs_in("--profile", "base")
     assert code == 1
-    assert "there is nothing to log in to as base" in err
+    assert "base needs no login" in err
 
 
 @pytest.mark.parametrize("arguments", [(), ("db", "--profile", "prod")])
@@ -234,7 +234,7 @@ def test_it_wants_one_name(person, arguments):
 def test_a_tunnel_that_does_not_exist_ends_it_with_2(person):
     code, _, err = person.logs_in("bd", "-c", person.config)
     assert code == 2
-    assert "there are: db" in err
+    assert "the tunnels are: db" in err
 
 
 def test_a_profile_that_does_not_exist_ends_it_with_4(person):

@@ -48,7 +48,7 @@ def test_this_place_is_this_process():
 
 
 def test_a_command_that_is_not_there_says_what_else_helps():
-    with pytest.raises(CommandError, match="there is no nosuchctl here") as caught:
+    with pytest.raises(CommandError, match="nosuchctl cannot be run") as caught:
         run(("nosuchctl", "start"))
     assert "ssmtunneld run" in caught.value.advice
 

@@ -74,7 +74,7 @@ def test_an_identity_can_be_named_instead_of_the_configurations(home):
 
 @pytest.mark.parametrize("options", [("prod", None), (None, "eu-north-1")])
 def test_tunnels_have_the_identities_that_they_have(home, options):
-    with pytest.raises(click.UsageError, match="do not go with names"):
+    with pytest.raises(click.UsageError, match="exclude names of tunnels"):
         Place.of(None, *options, ["db"])
 
 
@@ -119,7 +119,7 @@ def test_a_target_that_is_looked_up_may_be_any():
 
 
 def test_an_unknown_tunnel_is_named():
-    with pytest.raises(CommandError, match="no tunnel called b"):
+    with pytest.raises(CommandError, match="no tunnel is called b"):
         place(tunnel("a", port=1)).inquiries(["b"])
 
 

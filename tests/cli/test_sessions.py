@@ -137,7 +137,7 @@ def test_options_may_stand_behind_names_and_a_limit_is_said(service, capsys):
         start(service)
     code, out, err = call(capsys, "sessions", "--limit", "2")
     assert (code, len(out.splitlines())) == (0, 4)
-    assert err == "there are more: --limit says how many are shown\n"
+    assert err == "there are more: raise --limit\n"
     code, out, err = call(capsys, "sessions", "--json", "--limit=2")
     assert json.loads(out)["truncated"] is True
 
@@ -177,7 +177,7 @@ def test_several_refusals_are_all_told(service, home, capsys):
     assert (code, out) == (4, "")
     assert "(nobody-a)" in err
     assert "(nobody-b)" in err
-    assert err.endswith("ssmtunneld: 2 identities could not be asked\n")
+    assert err.endswith("ssmtunneld: 2 of the identities could not be asked\n")
 
 
 def test_without_sts_it_is_said_that_these_are_everybodys(service, capsys, monkeypatch):
@@ -185,12 +185,12 @@ def test_without_sts_it_is_said_that_these_are_everybodys(service, capsys, monke
     start(service, BOBS_KEY)
     code, out, err = call(capsys, "sessions")
     assert (code, out.startswith("1 active session of everybody")) == (0, True)
-    assert err == "there is no STS here that says who you are: these are everybody's\n"
+    assert err == "STS does not tell who you are here: these are everybody's sessions\n"
 
 
 def test_names_and_an_identity_contradict_each_other(home, capsys):
     code, _, err = call(capsys, "sessions", "db", "--profile", "x")
-    assert (code, "do not go with names" in err) == (2, True)
+    assert (code, "exclude names of tunnels" in err) == (2, True)
 
 
 def test_ones_own_session_is_terminated_without_a_question(service, capsys):
@@ -204,7 +204,10 @@ def test_what_is_not_there_is_not_terminated_nor_is_the_rest(service, capsys):
     one = start(service)
     code, out, err = call(capsys, "sessions", "terminate", one, "nobody\x1b")
     assert (code, out) == (1, "")
-    assert "there is no active session nobody\\u001b; ssmtunneld sessions" in err
+    assert (
+        "there is no active session nobody\\u001b; list them: ssmtunneld sessions"
+        in err
+    )
     assert alive(service) == {one}
 
 
@@ -213,7 +216,7 @@ def test_somebody_elses_session_needs_yes_where_nobody_can_be_asked(service, cap
     code, out, err = call(capsys, "sessions", "terminate", bobs)
     assert (code, out) == (2, "")
     assert f"{bobs} belongs to {BOB} (INC-123)" in err
-    assert "there is no terminal to ask at; say --yes" in err
+    assert "there is no terminal to confirm on; pass --yes" in err
     assert alive(service) == {bobs}
     assert call(capsys, "sessions", "terminate", "--yes", bobs)[0] == 0
     assert alive(service) == set()
@@ -226,15 +229,17 @@ def test_at_a_terminal_one_is_asked(service, capsys, answer_with, word, code):
     found, _, err = call(capsys, "sessions", "terminate", bobs)
     assert found == code
     assert err.startswith(f"{bobs} belongs to {BOB}\n")
-    assert "Terminate nevertheless? [y/N]" in err
+    assert "Terminate anyway? [y/N]" in err
     assert ("nothing was terminated" in err) is (code == 1)
     assert (bobs in alive(service)) is (code == 1)
 
 
-def test_what_a_daemon_holds_needs_yes(service, operator, capsys):
+def test_what_a_daemon_holds_needs_yes(service, home, operator, capsys):
     mine = start(service)
     held = mapping("db", sessions=[{"session_id": mine}])
-    operator.documents = [document(held)]
+    file = home / "daemon.toml"
+    file.write_text(tunnel("db", port=1))
+    operator.documents = [document(held, config=str(file))]
     code, _, err = call(capsys, "sessions", "terminate", mine)
     assert code == 2
     assert f"{mine} is held by the running daemon, for tunnel db" in err
@@ -246,7 +251,7 @@ def test_who_may_not_list_may_still_terminate(service, capsys):
     mine = start(service)
     service.add_faults("describe-error=AccessDenied")
     code, _, err = call(capsys, "sessions", "terminate", mine)
-    assert (code, "nobody knows whose it is" in err) == (2, True)
+    assert (code, "its owner is unknown" in err) == (2, True)
     assert call(capsys, "sessions", "terminate", mine, "-y")[0] == 0
     assert alive(service) == set()
 
@@ -280,14 +285,14 @@ def test_each_of_several_sessions_is_tried(service, capsys):
     service.add_faults("terminate-error=AccessDenied*2")
     code, out, err = call(capsys, "sessions", "terminate", *ids)
     assert (code, out) == (4, f"{ids[2]}: terminated\n")
-    assert err.endswith("ssmtunneld: 2 sessions could not be terminated\n")
+    assert err.endswith("ssmtunneld: 2 of the sessions could not be terminated\n")
 
 
 def test_a_session_that_ends_meanwhile_was_over(service, capsys):
     mine = start(service)
     service.add_faults("terminate-error=DoesNotExistException")
     found = call(capsys, "sessions", "terminate", mine)
-    assert found == (0, f"{mine}: was over already\n", "")
+    assert found == (0, f"{mine}: had already ended\n", "")
 
 
 def test_an_identity_that_cannot_look_is_not_the_last_word(service, home, capsys):
@@ -310,7 +315,7 @@ def test_the_owner_among_several_identities_ends_a_session(service, home, capsys
 
 def test_an_id_is_needed(home, capsys):
     code, _, err = call(capsys, "sessions", "terminate")
-    assert (code, "Missing argument" in err) == (2, True)
+    assert (code, "missing argument" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_document_is_the_daemons_own(operator, capsys):
 def test_a_tunnel_that_does_not_exist_ends_it_with_2(operator, capsys):
     code, out, err = call(capsys, "status", "wed")
     assert (code, out) == (2, "")
-    assert err == "ssmtunneld: there is no tunnel called wed; did you mean web?\n"
+    assert err == "ssmtunneld: no tunnel is called wed; did you mean web?\n"
 
 
 def test_without_a_daemon_it_ends_with_3(home, capsys):

@@ -52,7 +52,7 @@ def test_a_tunnel_that_the_file_lacks_is_not_waited_for(home, capsys):
     file.write_text(tunnel("db", port=1))
     code, _, err = call(capsys, "wait", "-c", file, "dbx")
     assert code == 2
-    assert "there is no tunnel called dbx" in err
+    assert "no tunnel is called dbx" in err
     assert "did you mean db?" in err
     # One that it has may still come.
     assert call(capsys, "wait", "-c", file, "db", "--timeout", "10ms")[0] == 3

@@ -69,7 +69,7 @@ def test_it_says_where_it_listens_and_ends_in_order(number):
         (["--max-duration", "1d"], "is not a duration"),
         (["--host-alias", "db"], "is not NAME=VALUE"),
         (["--identity", "AKIABOB"], "is not NAME=VALUE"),
-        (["--identity", "AKIABOB=bob"], "is no ARN"),
+        (["--identity", "AKIABOB=bob"], "is not an ARN"),
         (["--document", "X=/nonexistent.json"], "No such file"),
         (["--document", "X=/dev/null"], "Expecting value"),
         (["--pace", "fast"], "is not one of"),

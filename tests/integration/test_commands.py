@@ -308,7 +308,7 @@ async def test_exec_does_not_wait_for_what_cannot_get_ready(service, tmp_path):
         service, "exec", "-c", path, "--timeout", "10m", "echo", "never"
     )
     assert (code, out) == (1, "")
-    assert "ssmtunneld: some tunnels cannot get ready: wrong" in err
+    assert "ssmtunneld: some tunnels cannot become ready: wrong" in err
     assert "Nobody-Wrote-This" in err
 
 

@@ -162,7 +162,7 @@ async def test_at_a_terminal_one_is_asked_before_somebody_elses_session_ends(ser
 
     def converse(word, code):
         terminal = Terminal(*PROGRAM, "terminate", bobs, columns=80, env=environ())
-        terminal.wait_for(r"Terminate nevertheless\?")
+        terminal.wait_for(r"Terminate anyway\?")
         terminal.type(f"{word}\n")
         assert terminal.close() == code
         return [session["id"] for session in listed("--all-owners")]
