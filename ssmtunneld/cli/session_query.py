@@ -85,8 +85,8 @@ class Place:
             return cls(_config(config_path, needed=bool(names)))
         if names:
             raise click.UsageError(
-                "--profile and --region exclude names of tunnels, which have identities "
-                "of their own; omit one or the other"
+                "--profile and --region exclude names of tunnels, whose identities are "
+                "their own; omit one or the other"
             )
         return cls(None, profile, region)
 

@@ -312,6 +312,16 @@ def test_without_a_region_the_advice_does_not_mention_one():
     assert translate(error, during(region="")).advice == "check network and DNS"
 
 
+def test_a_profile_in_advice_can_be_pasted_into_a_shell():
+    odd = during(profile="my prod; x")
+    for error in (
+        botocore_errors.NoCredentialsError(),
+        botocore_errors.ProfileNotFound(profile="my prod; x"),
+    ):
+        advice = translate(error, odd).advice
+        assert "aws configure sso --profile 'my prod; x'" in advice
+
+
 def test_without_a_profile_the_advice_speaks_of_the_default_one():
     refusal = translate(botocore_errors.NoCredentialsError(), during(profile=""))
     assert "profile default" in refusal.advice

@@ -1,7 +1,15 @@
 """docs/commands.md: its tables are those that the commands make."""
 
+import re
+
+import pytest
+
+from ssmtunneld.cli.main import COMMANDS
 from tests.cli import reference
 from tests.cli.reference import DOCUMENT, renewed
+
+ROOT = DOCUMENT.parents[1]
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_tables_of_the_document_are_what_the_commands_say():
@@ -14,3 +22,12 @@ def test_the_tables_of_the_document_are_what_the_commands_say():
 def test_a_table_that_is_out_of_date_is_replaced():
     stale = DOCUMENT.read_text("utf-8").replace("| 3 | no daemon", "| 3 | nothing")
     assert renewed(stale) == DOCUMENT.read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_every_command_that_a_document_names_exists(path):
+    text = path.read_text("utf-8")
+    named = re.findall(
+        r"(?:`|^|\$ |\(|&& )ssmtunneld ([a-z][a-z-]+)", text, re.MULTILINE
+    )
+    assert set(named) <= set(COMMANDS)
