@@ -188,12 +188,15 @@ class Daemon:
         budget = self.settings.drain_timeout
         self._fleet.stop_accepting()
         left = self._open_connections()
-        self._log.info(
-            "daemon.draining",
-            connections=left,
-            budget=budget,
-            advice="a second signal (Ctrl-C) resets them at once" if left else "",
-        )
+        if left:
+            self._log.info(
+                "daemon.draining",
+                connections=left,
+                budget=budget,
+                advice="a second signal (Ctrl-C) resets them at once",
+            )
+        else:
+            self._log.info("daemon.draining", connections=0, budget=budget)
         self._herald.ending()
         cut = await self._fleet.end(budget)
         if cut:

@@ -32,7 +32,7 @@ RELOAD_TIMEOUT: Final = 60.0
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
 
 SYSTEM_PLACES: Final = (Path("/run"), Path("/var/lib"))
-"""Where system services keep their sockets, in folders of their own (``systemd/``)."""
+"""Folders in which system services have a folder for their sockets (``systemd/``)."""
 
 _USAGE_CODES: Final = frozenset({400, 404, 422})
 

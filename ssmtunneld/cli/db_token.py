@@ -49,7 +49,7 @@ class DatabaseLogin:
     user: str
     password: Secret
     made_up: bool
-    """Whether AWS chose the user, who must therefore be told."""
+    """True if AWS chose the user, who must therefore be told."""
 
 
 def login_for(tunnel: Tunnel, user: str | None) -> DatabaseLogin:

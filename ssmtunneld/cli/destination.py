@@ -1,4 +1,4 @@
-"""One tunnel of the file, where it leads, and how programs here get to it."""
+"""One tunnel of the file: its destination, and its local address for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - co
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Where programs of this machine connect to."""
+    """An address that programs of this machine connect to."""
 
     address: str
     """An IP literal; or the path of a Unix socket, if ``port`` is None."""

@@ -1,4 +1,4 @@
-"""Whether a daemon's tunnel leads to the same AWS endpoint as a command would.
+"""Comparison of a daemon's AWS endpoint with that of a command.
 
 ``AWS_ENDPOINT_URL_SSM`` and ``AWS_ENDPOINT_URL`` say where AWS answers, for an emulator
 or a private endpoint. A command with another one than the daemon means another place,
@@ -13,7 +13,7 @@ from typing import Any, Final
 from ssmtunneld.errors import ConfigError
 
 VARIABLES: Final = ("AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL")
-"""Those that botocore reads, in this order."""
+"""Variables that botocore reads, in this order."""
 IGNORED: Final = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 _PROCESSES: Final = Path("/proc")

@@ -108,7 +108,7 @@ def _source(config: Path | None) -> Path:
 
 
 def _check_hope(mappings: Sequence[dict[str, Any]]) -> None:
-    """Raise what waiting cannot mend: nobody will correct the file meanwhile."""
+    """Raise an error for failures that waiting cannot mend."""
     failed = [mapping for mapping in mappings if mapping["state"] == "failed"]
     if failed:
         raise CommandError(
@@ -144,7 +144,7 @@ def _companion(source: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def addresses(mappings: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return the variables that say where tunnels listen.
+    """Return the variables with the addresses of tunnels.
 
     Raises:
         CommandError: Two names differ only in what a variable cannot show.

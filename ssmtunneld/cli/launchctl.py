@@ -34,7 +34,7 @@ class Launchd:
 
     @property
     def logs(self) -> str:
-        """What follows the log file."""
+        """The command that follows the log file."""
         return shlex.join(["tail", "-F", str(self._log)])
 
     def text(self, program: Sequence[str], config: Path) -> str:

@@ -1,7 +1,7 @@
-"""``ssmtunneld status --watch``: the tunnels as they are, once a second.
+"""``ssmtunneld status --watch``: the state of the tunnels, once a second.
 
-What a daemon tells are totals; throughput is the difference between two documents. The
-view outlives the daemon: it says that it has gone, and goes on with the next one.
+A daemon reports totals; throughput is the difference between two documents. The view
+outlives the daemon: it says that the daemon is gone, and continues with the next one.
 """
 
 import signal
@@ -39,7 +39,7 @@ HISTORY: Final = 60
 _SHORTEST_PLOT: Final = 8
 _LONGEST_PLOT: Final = 40
 _FIXED_COLUMNS: Final = 70
-"""What names, states, rates, round-trip times and gaps usually take."""
+"""Usual width of names, states, rates, round-trip times and gaps."""
 _QUIET: Final = 4096.0
 """Bytes per second that fill a plot at least: what is less looks small."""
 
@@ -47,7 +47,7 @@ _Mapping = dict[str, Any]
 
 
 class Flow:
-    """What moves through one tunnel."""
+    """The traffic of one tunnel, as rates."""
 
     def __init__(self) -> None:
         self.up: deque[float] = deque(maxlen=HISTORY)
@@ -69,7 +69,7 @@ class Flow:
 
 
 class Watch:
-    """Everything seen so far, and how to draw it.
+    """The documents seen so far, as a view that can be drawn.
 
     Args:
         names: The tunnels to show; none for all.

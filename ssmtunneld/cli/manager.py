@@ -19,14 +19,14 @@ from ssmtunneld.cli.exits import CommandError
 HIDDEN: Final = tuple(
     map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108 - named, not used
 )
-"""What ProtectHome=yes and PrivateTmp=yes hide."""
+"""Folders that ProtectHome=yes and PrivateTmp=yes hide."""
 _PATIENCE: Final = 120.0
 """Seconds for one command of a service manager; stopping waits for the drain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where this runs, and what; tests bring their own."""
+    """The machine and the program of a service; tests bring their own."""
 
     platform: str
     """As ``sys.platform`` says it."""
@@ -38,9 +38,9 @@ class Place:
     software: tuple[Path, ...] = ()
     """Folders that the program needs."""
     system_folder: Path = Path("/etc/systemd/system")
-    """Where an administrator's units are."""
+    """Folder of an administrator's units."""
     hidden: tuple[Path, ...] = HIDDEN
-    """What the unit of the machine's service does not see."""
+    """Folders that the unit of the machine's service cannot see."""
 
     @classmethod
     def here(cls) -> Self:
@@ -75,17 +75,17 @@ class Step:
 
     command: tuple[str, ...]
     why: str
-    """What it does, as the beginning of a sentence."""
+    """Its purpose, as the beginning of a sentence."""
     may_fail: bool = False
-    """Whether a refusal means only that there was nothing to do."""
+    """True if a refusal means only that there was nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How the service is."""
+    """The state of a service."""
 
     lines: dict[str, str]
-    """What is shown: a word of two, and its explanation."""
+    """Lines to show: a word or two, and its explanation."""
     active: bool
 
 

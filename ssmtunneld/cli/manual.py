@@ -17,7 +17,7 @@ from ssmtunneld.cli.main import PROGRAM, cli
 from ssmtunneld.version import __version__
 
 DATE: Final = "2026-11-22"
-"""What stands at the foot of the pages; goes with the release that they describe."""
+"""Date at the foot of the pages: that of the release that they describe."""
 
 _FILES: Final = (
     (

@@ -46,13 +46,13 @@ def daemon_option(command: _Command) -> _Command:
 
 
 def name_argument(command: _Command) -> _Command:
-    """Add ``NAME``, one tunnel that a daemon has, passed as ``name``."""
+    """Add ``NAME``, one of the daemon's tunnels, passed as ``name``."""
     argument = click.argument("name", metavar="NAME", shell_complete=complete_names)
     return argument(command)
 
 
 def names_argument(command: _Command) -> _Command:
-    """Add ``[NAME]...``, tunnels that a daemon has, passed as ``names``."""
+    """Add ``[NAME]...``, some of the daemon's tunnels, passed as ``names``."""
     return click.argument(
         "names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names
     )(command)

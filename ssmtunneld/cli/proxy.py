@@ -164,7 +164,7 @@ def _introduce(user: str | None, host: str) -> "Introduction":
 
 
 def _suits_daemon(call: _Call, introduction: "Introduction | None") -> bool:
-    """Whether a daemon's tunnel to the host is what was asked for.
+    """Return true if a daemon's tunnel to the host is what was asked for.
 
     Ids are the same in every profile; names are not, and they do not say which instance
     is to know a key.

@@ -1,4 +1,4 @@
-"""Variables in the languages of shells and files, safe whatever their values are."""
+"""Variables in the syntax of shells and files, safe for any value."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./?&\[\]-]*")
-"""What no reader of .env files takes for anything else."""
+"""Values that every reader of .env files takes literally."""
 
 _ESCAPED: Final = str.maketrans(
     {"\\": r"\\", '"': r"\"", "$": r"\$", "`": r"\`", "\n": r"\n", "\r": r"\r"}

@@ -36,7 +36,7 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one identity was told.
+    """The sessions that one identity sees.
 
     Attributes:
         entries: The sessions.
@@ -53,7 +53,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A session, and what is known of it here.
+    """A session, with what this machine knows of it.
 
     Attributes:
         entry: What the service says.

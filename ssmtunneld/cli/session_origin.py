@@ -1,4 +1,4 @@
-"""What a session's reason says of where it comes from (``backend.py`` writes it)."""
+"""The origin of a session, read from its reason (``backend.py`` writes it)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom to ask for sessions, and what they say: one question for each identity."""
+"""Queries for sessions: one for each identity."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Inquiries = dict[Identity, dict[str | None, list[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which sessions are listed.
+    """Options that choose the sessions to list.
 
     Attributes:
         past: Those that have ended, instead of those that live.
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose sessions, and where: a configuration's, or one identity's.
+    """A configuration's identities, or a single one, with their region.
 
     Attributes:
         config: The configuration; None for the identity below.
@@ -91,7 +91,7 @@ class Place:
         return cls(None, profile, region)
 
     def inquiries(self, names: Sequence[str] = ()) -> Inquiries:
-        """Return whom to ask, and about which targets: about all without ``names``.
+        """Return the identities to ask, and about which targets; all without ``names``.
 
         Raises:
             CommandError: There is no tunnel of such a name.
@@ -111,7 +111,7 @@ class Place:
     def keeper(
         self, names: Sequence[str], *, anybodys: bool
     ) -> Callable[[ActiveSession], bool]:
-        """Return what says whether a session is one of these tunnels'.
+        """Return a predicate for sessions of these tunnels.
 
         Args:
             names: The tunnels.
@@ -135,7 +135,7 @@ def open_ledger(identity: Identity, stack: ExitStack) -> Ledger:
 def ask_all(
     place: Place, names: Sequence[str], wanted: Wanted
 ) -> tuple[list[Found], list[AwsError]]:
-    """Return what each identity was told, and why others were told nothing.
+    """Return the answer to each identity, and the errors of those that failed.
 
     Raises:
         CommandError: There is no tunnel of such a name.

@@ -34,7 +34,7 @@ class Change:
 
     @property
     def needed(self) -> bool:
-        """Whether there is anything to do."""
+        """True if the file must change."""
         return self.before != self.after
 
     def diff(self) -> str:
@@ -103,7 +103,7 @@ def _read(path: Path) -> str | None:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise CommandError(f"{path} is no file", "look what it is")
+            raise CommandError(f"{path} is not a regular file", "move it away")
         if found.st_uid != os.geteuid():
             raise CommandError(f"{path} belongs to another user", "see to that first")
         with path.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Running another program as if it were us: its signals, its terminal, its end."""
+"""Running another program in our place: its signals, its terminal, its exit code."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ def run_program(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 class _Program:
-    """Whoever gets our signals, once it has started."""
+    """The program that gets our signals, once it has started."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +102,7 @@ def _forwarding() -> Iterator[_Program]:
 
 
 def _in_front() -> bool:
-    """Whether a terminal has us, and so our program, in its foreground."""
+    """Return true if we, and so our program, are in a terminal's foreground."""
     with suppress(OSError):
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
         try:

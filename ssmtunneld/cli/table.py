@@ -1,4 +1,4 @@
-"""Mappings as a table that fits a terminal: what has no room is left out, not cut.
+"""Tunnels as a table that fits a terminal: what has no room is left out, not cut.
 
 rich is imported here, and this module only by those who draw.
 """

@@ -1,4 +1,4 @@
-"""What a service manager is told about the daemon: the text of its unit files.
+"""Unit files: what service managers are told about the daemon.
 
 The templates lie in ``templates/`` and are part of the installed package. ``systemd/``
 of the source tree shows what they become at the usual places; a test compares.
@@ -20,7 +20,7 @@ _DROP_IN: Final = (
     "Settings of your own belong into a drop-in: systemctl {scope}edit ssmtunneld"
 )
 LABEL: Final = "io.github.ssmtunneld"
-"""What launchd calls the agent."""
+"""Name of the agent for launchd."""
 
 _ESCAPED: Final = {'"': '\\"', "\\": "\\\\", "%": "%%"}
 
@@ -84,7 +84,7 @@ def agent(arguments: Sequence[str], log: str, *, head: str = "") -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Whether ``service install`` wrote the unit file with this content."""
+    """Return true if ``service install`` wrote the unit file with this content."""
     return MARK in text[:_MARK_WITHIN]
 
 

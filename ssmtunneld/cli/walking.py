@@ -1,4 +1,4 @@
-"""What the commands that walk along tunnels share: ``doctor`` and ``check --live``."""
+"""Shared by the commands that diagnose tunnels: ``doctor`` and ``check --live``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def say(verdict: str, text: str, cure: str = "") -> None:
 
 
 def new_world() -> World:
-    """Return what a walk uses, and let the layers below be heard only in need."""
+    """Return the surroundings of a diagnosis, and log only errors meanwhile."""
     import time
 
     from ssmtunneld.doctor.walk import World

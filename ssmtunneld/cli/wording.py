@@ -1,4 +1,4 @@
-"""Numbers and other people's words, for a terminal."""
+"""Numbers and foreign text, for a terminal."""
 
 import json
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def sparkline(values: Sequence[float], most: float, encoding: str = "utf-8") -> str:
-    """Return one character for each of ``values``, as high as it is beside ``most``.
+    """Return one character for each of ``values``, as high as its share of ``most``.
 
     Nothing at all is the lowest character, and something is always higher.
     """

@@ -86,7 +86,9 @@ def test_without_a_daemon_there_is_one_as_long_as_the_command_runs(
     path = home / "config.toml"
     path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
     code, out, err = call(capfd, "exec", "-c", path, "sh", "-c", "echo up; exit 4")
-    assert (code, err) == (4, "")
+    # On a slow machine it says what it waits for.
+    said = [line for line in err.splitlines() if "waiting up to" not in line]
+    assert (code, said) == (4, [])
     assert "up" in out.splitlines()  # among what the emulator says
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
 

@@ -113,7 +113,7 @@ def test_a_link_in_the_place_of_our_file_is_refused(folder, tmp_path):
 
 def test_what_is_no_file_or_no_text_is_refused(folder):
     (folder / "config").mkdir(parents=True)
-    with pytest.raises(CommandError, match="is no file"):
+    with pytest.raises(CommandError, match="is not a regular file"):
         plan_changes(folder, TEXT)
     (folder / "config").rmdir()
     (folder / "config").write_bytes(b"\xff")
