@@ -10,7 +10,7 @@ import click
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_FAILED, EXIT_USAGE
 from ssmtunneld.cli.options import (
-    config_option,
+    config_in_use_option,
     load_in_use,
     names_argument,
     timeout_option,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @timeout_option("60s", "With --live, the limit for all tunnels together")
-@config_option
+@config_in_use_option
 @click.pass_context
 def check(
     ctx: click.Context,

@@ -9,7 +9,7 @@ import click
 
 from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_option, load_in_use, name_argument
+from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     metavar="USER",
     help="Database user. By default the tunnel's db_user.",
 )
-@config_option
+@config_in_use_option
 def db_token(name: str, user: str | None, config_path: Path | None) -> None:
     """Print an IAM password for a database user.
 

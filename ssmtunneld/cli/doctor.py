@@ -10,7 +10,7 @@ import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_FAILED
-from ssmtunneld.cli.options import config_option, load_in_use, names_argument
+from ssmtunneld.cli.options import config_in_use_option, load_in_use, names_argument
 from ssmtunneld.cli.walking import new_world, run, say
 from ssmtunneld.cli.wording import counted
 from ssmtunneld.errors import ConfigError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @names_argument
-@config_option
+@config_in_use_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def doctor(

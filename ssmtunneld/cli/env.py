@@ -9,7 +9,7 @@ import click
 from ssmtunneld.cli.database import KINDS, TOKEN_VARIABLES, kind_of, variables
 from ssmtunneld.cli.destination import local_end, tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_option, load_in_use, name_argument
+from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
 from ssmtunneld.cli.quoting import FORMATS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _SH: Final = "sh"
     is_flag=True,
     help="Add an IAM password, valid for 15 minutes, and for Redshift its user.",
 )
-@config_option
+@config_in_use_option
 def env(
     name: str, style: str, kind: str | None, config_path: Path | None, *, token: bool
 ) -> None:

@@ -11,7 +11,7 @@ import click
 
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exits import CommandError
-from ssmtunneld.cli.options import config_option, load_in_use
+from ssmtunneld.cli.options import config_in_use_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ HOSTS_FILE: Final = Path("/etc/hosts")
     show_default=True,
     help="Hosts file.",
 )
-@config_option
+@config_in_use_option
 def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) -> None:
     """Map tunnels' host names to loopback addresses in /etc/hosts.
 

@@ -15,7 +15,7 @@ import click
 
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import complete_names, config_option, load_in_use
+from ssmtunneld.cli.options import complete_names, config_in_use_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ _INSTALL: Final = (
     is_flag=True,
     help="Read the MFA code from standard input, not from the terminal.",
 )
-@config_option
+@config_in_use_option
 def login(
     name: str | None, profile: str | None, config_path: Path | None, *, code_stdin: bool
 ) -> None:

@@ -20,29 +20,37 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 
 
 def config_option(command: _Command) -> _Command:
-    """Add ``--config FILE``, passed as ``config_path``."""
-    return click.option(
-        "-c",
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Configuration file. By default $SSMTUNNELD_CONFIG, then the user's "
-        "configuration directory, then /etc/ssmtunneld/config.toml.",
+    """Add ``--config FILE`` for a command that starts a daemon, as ``config_path``."""
+    return _file_option(
+        "By default $SSMTUNNELD_CONFIG, then the user's configuration directory, then "
+        "/etc/ssmtunneld/config.toml."
+    )(command)
+
+
+def config_in_use_option(command: _Command) -> _Command:
+    """Add ``--config FILE`` for a command that uses `load_in_use`."""
+    return _file_option(
+        "By default $SSMTUNNELD_CONFIG, then the running daemon's file, then the usual "
+        "places."
     )(command)
 
 
 def daemon_option(command: _Command) -> _Command:
     """Add ``--config FILE`` for a command that asks a daemon, as ``config_path``."""
+    return _file_option(
+        "It selects the daemon, if several run. By default $SSMTUNNELD_CONFIG."
+    )(command)
+
+
+def _file_option(explanation: str) -> Callable[[_Command], _Command]:
     return click.option(
         "-c",
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Configuration file of the daemon to ask, if several run. By default "
-        "$SSMTUNNELD_CONFIG.",
-    )(command)
+        help=f"Configuration file. {explanation}",
+    )
 
 
 def name_argument(command: _Command) -> _Command:

@@ -12,7 +12,7 @@ import click
 from typing_extensions import override
 
 from ssmtunneld.cli.exits import EXIT_REFUSED, EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import complete_names, config_option
+from ssmtunneld.cli.options import complete_names, config_in_use_option
 from ssmtunneld.cli.usage import SuggestingGroup
 from ssmtunneld.cli.wording import printable
 from ssmtunneld.errors import AccessDenied, AwsError
@@ -97,7 +97,7 @@ def _complete(
     help="Maximum number to list, newest first.",
 )
 @_identity_options
-@config_option
+@config_in_use_option
 def sessions(
     names: tuple[str, ...],
     config_path: Path | None,
@@ -135,7 +135,7 @@ def sessions(
 @click.argument("session_ids", nargs=-1, required=True, metavar="ID...")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @_identity_options
-@config_option
+@config_in_use_option
 def terminate(
     session_ids: tuple[str, ...],
     config_path: Path | None,

@@ -160,6 +160,20 @@ async def test_changes_are_shown_and_announced(browser, events):
         assert page.complaints == []
 
 
+async def test_a_start_without_trouble_needs_nobodys_attention(browser, events):
+    subject = household()
+    async with serving(subject, events) as address, browser.page() as page:
+        await page.open(address)
+        await page.until(f"{SHOWN} === 4")
+        subject.change("orders-db", state="starting", usable=False, reason="")
+        await page.until(f"{STATES}[0] === 'orders-db starting'")
+        assert await page.evaluate(text_of("#tile-usable")) == "1 of 4"
+        needs = await page.evaluate(text_of("#attention-list"))
+        assert needs.split() == ["billing-db", "(waiting)", "wiki", "(unbound)"]
+        subject.change("orders-db", state="starting", usable=False, reason="throttled")
+        await page.until(f"{text_of('#attention-list')}.includes('orders-db')")
+
+
 async def test_a_lost_daemon_is_said_and_found_again(browser, events):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
