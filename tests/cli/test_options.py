@@ -4,9 +4,9 @@ import click
 import pytest
 
 from ssmtunneld.cli import status as status_module
-from ssmtunneld.cli.options import complete_names, load, seconds
+from ssmtunneld.cli.options import complete_names, load, load_in_use, seconds
 from ssmtunneld.errors import ConfigError
-from tests.cli.household import document, mapping, waiting
+from tests.cli.household import Household, call, document, mapping, serving, waiting
 from tests.integration.world import tunnel
 
 
@@ -38,6 +38,20 @@ def test_without_any_file_the_places_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("SSMTUNNELD_CONFIG", raising=False)
     with pytest.raises(ConfigError, match=r"looked for --config, \$SSMTUNNELD_CONFIG"):
         load(None)
+
+
+def test_the_running_daemons_file_comes_before_the_usual_places(home, capsys):
+    file = home / "daemon.toml"
+    file.write_text(tunnel("db", port=1))
+    with pytest.raises(ConfigError):
+        load_in_use(None)
+    with serving(Household(document(mapping(), config=str(file))), file):
+        assert load_in_use(None).source == file
+        with pytest.raises(ConfigError):
+            load(None)  # for who starts a daemon
+        assert call(capsys, "check")[1].startswith(f"{file}: 1 tunnel\n")
+        assert "127.0.0.1" in call(capsys, "env", "db", "--kind", "redis")[1]
+        assert call(capsys, "hosts")[0] == 0
 
 
 @pytest.mark.parametrize(
