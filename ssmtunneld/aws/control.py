@@ -10,14 +10,12 @@ from typing_extensions import override
 
 from ssmtunneld.aws.endpoints import is_loopback_host, without_query
 from ssmtunneld.aws.network import Network
+from ssmtunneld.config.session_documents import PORT_DOCUMENT, REMOTE_HOST_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ssmtunneld.secret import Secret
-
-PORT_DOCUMENT: Final = "AWS-StartPortForwardingSession"
-REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
 
 _REASON_LIMIT: Final = 256  # StartSession's model (protocol 1.1)
 

@@ -16,16 +16,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ssmtunneld.config.lines import KeyLines, KeyPath
+from ssmtunneld.config.metadata import expanding_keys
 from ssmtunneld.config.model import (
     DYNAMIC,
     FIXED,
+    INSTANCE,
     Config,
     Conflicts,
     DaemonSettings,
     Tunnel,
     TunnelDefaults,
 )
-from ssmtunneld.config.targets import INSTANCE
 from ssmtunneld.config.values import (
     Address,
     UnixAddress,
@@ -40,16 +41,7 @@ _Ip: TypeAlias = IPv4Address | IPv6Address
 _Section = TypeVar("_Section", bound=BaseModel)
 
 _TOP_LEVEL: Final = ("daemon", "defaults", "tunnels")
-_EXPANDED: Final = (
-    "target",
-    "profile",
-    "role_arn",
-    "external_id",
-    "region",
-    "host",
-    "endpoint_url",
-    "proxy",
-)
+_EXPANDED: Final = expanding_keys(TunnelDefaults)
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
 _SECRET_KEY: Final = re.compile(
     "secret|access_?key|token|passw(?:or)?d|credential", re.IGNORECASE

@@ -34,12 +34,6 @@ FORMS: Final = (
 """What to write, for messages."""
 
 
-INSTANCE: Final = frozenset(
-    {"instance_connect", "instance_connect_user", "instance_connect_key"}
-)
-"""Settings that make sense only where the target is an EC2 instance, and the end."""
-
-
 @dataclass(frozen=True, slots=True)
 class FixedTarget:
     """An id that StartSession takes as it is."""

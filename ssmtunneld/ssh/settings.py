@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.config import Tunnel, find_config
-from ssmtunneld.config.model import PLAIN_DOCUMENT, SSH_DOCUMENT
+from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.tables import read_tables
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import ConfigError
@@ -51,7 +51,7 @@ def document_for(port: int) -> str:
     For ssh the one that IAM policies for ssh name; it carries one connection, which is
     what ssh needs.
     """
-    return SSH_DOCUMENT if port == SSH_PORT else PLAIN_DOCUMENT
+    return SSH_DOCUMENT if port == SSH_PORT else PORT_DOCUMENT
 
 
 def find_source(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:

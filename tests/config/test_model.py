@@ -5,14 +5,16 @@ from pydantic import ValidationError
 
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.model import (
-    PLAIN_DOCUMENT,
-    REMOTE_HOST_DOCUMENT,
-    SSH_DOCUMENT,
     Config,
     Conflicts,
     DaemonSettings,
     Tunnel,
     TunnelDefaults,
+)
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
 )
 
 BASE = {"name": "db", "listen": [5432], "target": "i-0182d91e", "port": 5432}
@@ -84,7 +86,7 @@ def test_what_is_written_as_json_reads_back_the_same():
 
 
 def test_the_document_follows_from_the_host():
-    assert tunnel().session_document == PLAIN_DOCUMENT
+    assert tunnel().session_document == PORT_DOCUMENT
     assert tunnel(host="db.example.com").session_document == REMOTE_HOST_DOCUMENT
     assert tunnel(document="Custom", host="db").session_document == "Custom"
 
@@ -103,13 +105,13 @@ def test_the_document_follows_from_the_host():
             "session_buffer",
             "stream_buffer (1048576 bytes)",
         ),
-        ({"port": None}, "port", f"is required by {PLAIN_DOCUMENT}"),
+        ({"port": None}, "port", f"is required by {PORT_DOCUMENT}"),
         (
             {"port": None, "host": "db"},
             "port",
             f"is required by {REMOTE_HOST_DOCUMENT}",
         ),
-        ({"document": PLAIN_DOCUMENT, "host": "db"}, "host", "has no place in"),
+        ({"document": PORT_DOCUMENT, "host": "db"}, "host", "has no place in"),
         ({"document": SSH_DOCUMENT, "host": "db"}, "host", "has no place in"),
         ({"document": REMOTE_HOST_DOCUMENT}, "host", "is required by"),
         ({"host": "127.0.0.1"}, "host", "own loopback"),
@@ -255,7 +257,7 @@ def test_sessions_to_a_destination_have_its_settings():
     assert not towards.is_dynamic
     assert towards.session_document == REMOTE_HOST_DOCUMENT
     itself = one.towards(Destination("localhost", 80))
-    assert (itself.host, itself.session_document) == (None, PLAIN_DOCUMENT)
+    assert (itself.host, itself.session_document) == (None, PORT_DOCUMENT)
 
 
 @pytest.mark.parametrize(
