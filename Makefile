@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test fast interop fuzz core lint format units demo clean
+.PHONY: test fast interop fuzz core lint format units reference demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -36,6 +36,9 @@ format:
 
 units:           ## systemd/, from the templates of `ssmtunneld service install`
 	$(BIN)/python -m tests.packaging.units
+
+reference:       ## the tables in docs/configuration.md, from ssmtunneld/config
+	$(BIN)/python -m tests.packaging.reference
 
 demo:
 	$(BIN)/ssmtunneld demo

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from ssmtunneld.aws.control import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.aws.network import tls_context
 from ssmtunneld.config import Tunnel
+from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.log import EventLog
@@ -34,9 +34,6 @@ from ssmtunneld.tunnel.session import Session
 from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
 from ssmtunneld.tunnel.tally import Tally
 from ssmtunneld.version import __version__
-
-REASON_LIMIT: Final = 256
-"""Characters of a session's reason (protocol 1.1)."""
 
 
 class Backend:

@@ -41,6 +41,8 @@ SMALLEST_BUFFER_BYTES: Final = 4096
 # A bound against slips of the pen ("8GiB"), far above what any tunnel needs.
 LARGEST_BUFFER_BYTES: Final = 2**30
 
+REASON_LIMIT: Final = 256
+"""Characters of a session's reason, in StartSession's model (protocol 1.1)."""
 NAME_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 _DOCUMENT: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")  # protocol 1.2
 _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-[0-9]{1,2}")

@@ -33,11 +33,11 @@ class Reload(Enum):
 class Only(Enum):
     """The tunnels that a setting is for; without one of these, all."""
 
-    FIXED = 'mode = "tcp"'
+    FIXED = '`mode = "tcp"`'
     """All connections have one destination."""
-    DYNAMIC = 'mode = "socks5" or "http-connect"'
+    DYNAMIC = '`mode = "socks5"` and `"http-connect"`'
     """Clients name the destination."""
-    INSTANCE = "targets that are EC2 instances, without host"
+    INSTANCE = "EC2 instances, without `host`"
     """The destination is the target itself, and the target an EC2 instance."""
 
 

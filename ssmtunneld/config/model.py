@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
+    REASON_LIMIT,
     Buffer,
     Command,
     Connections,
@@ -171,7 +172,9 @@ class TunnelDefaults(_Section):
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
     """Further parameters of a custom document. `port` and `host` are passed as
     `portNumber` and `host`."""
-    reason: Annotated[Annotated[Text, Field(max_length=256)] | None, Reload.LIVE] = None
+    reason: Annotated[
+        Annotated[Text, Field(max_length=REASON_LIMIT)] | None, Reload.LIVE
+    ] = None
     """Text for the session history of Systems Manager, after version, user, machine and
     tunnel; 256 characters altogether. A change is for the sessions that are started
     from then on."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, Literal, TypeAlias, cast, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from typing_extensions import override
 
@@ -51,7 +51,7 @@ def parse_probe(value: object) -> Probe | None:
         return value
     kind, colon, detail = value.partition(":") if isinstance(value, str) else ("",) * 3
     if kind in _PLAIN and not colon:
-        return Probe(cast("Kind", kind))
+        return Probe(kind)
     if kind == "banner":
         if not 0 < len(detail.encode()) <= LONGEST_BANNER:
             raise ValueError(

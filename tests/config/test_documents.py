@@ -1,18 +1,19 @@
 """The example and the manual say the same as the code."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from ssmtunneld.config import load_config, parse_config
+from ssmtunneld.config.metadata import Reload
 from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.probes import EXAMPLES as PROBES
+from ssmtunneld.config.probes import parse_probe
+from tests.packaging import reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text()
-MANUAL = (ROOT / "docs" / "configuration.md").read_text()
+MANUAL = reference.MANUAL.read_text()
 
 
 def everything():
@@ -48,30 +49,28 @@ def test_what_the_example_has_in_comments_is_the_default():
                 assert getattr(read, key) == expected
 
 
-def rows(heading):
-    """The first two columns of the tables under a heading of the second level."""
-    section = MANUAL.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", section, re.MULTILINE))
+def test_the_manual_s_tables_are_those_of_the_source():
+    # After a change of a setting: make reference
+    assert reference.rewritten(MANUAL) == MANUAL
 
 
-@pytest.mark.parametrize(
-    ("heading", "model", "usual"),
-    [
-        ("`[daemon]`", DaemonSettings, DaemonSettings()),
-        ("`[tunnels.NAME]`", Tunnel, TunnelDefaults()),
-    ],
-)
-def test_the_manual_has_every_setting_with_its_default(heading, model, usual):
-    written = usual.model_dump(mode="json")
-    expected = {}
-    for key in model.model_fields.keys() - {"name"}:
-        if model.model_fields[key].is_required():
-            expected[key] = "required"
-        elif written[key] is None:
-            expected[key] = "none"
-        else:
-            expected[key] = f"`{json.dumps(written[key])}`"
-    assert rows(heading) == expected
+def test_the_manual_has_every_setting_once():
+    listed = reference.listed(MANUAL)
+    assert sorted(listed["[daemon]"]) == sorted(DaemonSettings.model_fields)
+    expected = sorted(Tunnel.model_fields.keys() - {"name"})
+    assert sorted(listed["[tunnels.NAME]"]) == expected
+
+
+def test_the_manual_explains_every_effect_of_a_change():
+    section = MANUAL.split("| reload | what happens |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
+    assert rows == [effect.value for effect in Reload]
+
+
+def test_the_manual_explains_every_kind_of_probe():
+    section = MANUAL.split("\n## Probes\n")[1].split("\n## ")[0]
+    assert re.findall(r'^\| `"([^"`]+)"` \|', section, re.MULTILINE) == [*PROBES]
+    assert [str(parse_probe(text)) for text in PROBES] == [*PROBES]
 
 
 def test_the_manual_s_first_example_is_a_configuration():

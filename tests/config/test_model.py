@@ -16,6 +16,10 @@ from ssmtunneld.config.session_documents import (
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
 )
+from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.websocket import Liveness
+from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.tunnel.surroundings import SessionSettings
 
 BASE = {"name": "db", "listen": [5432], "target": "i-0182d91e", "port": 5432}
 
@@ -56,6 +60,17 @@ def test_a_tunnel_needs_little_and_the_rest_has_the_documented_defaults():
         2.0,
         4,
     )
+
+
+def test_the_defaults_of_components_are_those_of_the_file():
+    usual = TunnelDefaults()
+    pool, buffers, liveness = Policy(), Buffers(), Liveness()
+    assert (pool.warm, pool.max_sessions) == (usual.warm, usual.max_sessions)
+    assert pool.streams_per_session == usual.streams_per_session
+    assert pool.idle_close == usual.idle_close
+    assert buffers == Buffers(usual.stream_buffer, usual.session_buffer)
+    assert liveness == Liveness(usual.ping_interval, usual.dead_peer_timeout)
+    assert SessionSettings().keep_alive == usual.keep_alive
 
 
 def test_defaults_satisfy_their_own_bounds():
