@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from ssmtunneld import __version__, backend
+from ssmtunneld import __version__
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.backend import default_reason, identity_of, mark
 from ssmtunneld.config import parse_config

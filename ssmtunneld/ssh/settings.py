@@ -5,12 +5,12 @@ and endpoints counts all the same: of the tunnel with the same target, else
 ``[defaults]``. The rest of the file may have mistakes.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.config import Tunnel, find_config
+from ssmtunneld.config.load import parse_toml, read_file
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.tables import read_tables
 from ssmtunneld.config.targets import parse_target
@@ -85,9 +85,9 @@ def settings_for(
         parse_target(target)
     except ValueError as error:
         raise ConfigError([f"{target} {error}"]) from None
-    text = "" if source is None else _read(source)
+    text = "" if source is None else read_file(source)
     named = {key: value for key, value in given.items() if value is not None}
-    kept = _kept(_parse(text, source), target)
+    kept = _kept(parse_toml(text, source or Path(NAME)), target)
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
     own = {
@@ -101,22 +101,6 @@ def settings_for(
     tables = {"tunnels": {NAME: own}}
     config = read_tables(tables, text, source or Path(NAME), environ)
     return config.tunnels[0]
-
-
-def _read(source: Path) -> str:
-    try:
-        return source.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError([f"{source}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{source}: is not UTF-8 text"]) from None
-
-
-def _parse(text: str, source: Path | None) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:
-        raise ConfigError([f"{source}: is not TOML: {error}"]) from None
 
 
 def _kept(data: Mapping[str, Any], target: str) -> dict[str, Any]:
