@@ -108,10 +108,10 @@ class DaemonSettings(_Section):
     http_listen: Annotated[HttpListen, Reload.LISTENERS] = ()
     """Where [health](status.md#health), [metrics](metrics.md) and the
     [status page](status.md#the-page) are served; off without it."""
-    http_allow: Annotated[Networks, Reload.LIVE] = ()
+    http_allow: Annotated[Networks, Reload.LISTENERS] = ()
     """Networks that may ask there, besides this machine itself. Required where an
     address is not loopback, refused where all are."""
-    http_hosts: Annotated[HostNames, Reload.LIVE] = ()
+    http_hosts: Annotated[HostNames, Reload.LISTENERS] = ()
     """Names of the HTTP listener in requests, besides `localhost` and its addresses.
     See [status.md](status.md#who-may-ask)."""
     max_connections: Annotated[Connections, Reload.LIVE] = 10_000

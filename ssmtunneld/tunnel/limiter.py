@@ -90,7 +90,13 @@ class StartLimiter:
 
     def adjust(self, rate: float, burst: int) -> None:
         """Apply another rate and burst from the next call on."""
-        self._interval = 1 / rate
+        # What calls have used up counts in calls, not in seconds of the rate before, or
+        # after a slow rate a fast one would not begin for as long as the slow one said.
+        interval, now = 1 / rate, asyncio.get_running_loop().time()
+        if self._arrival > now:
+            used = (self._arrival - now) / self._interval
+            self._arrival = now + used * interval
+        self._interval = interval
         self._burst = burst
         self._changed.set()
 

@@ -163,6 +163,29 @@ def test_another_rate_and_burst_apply_to_whoever_waits_already():
     assert run_virtual(main()) == pytest.approx([0, 10, 21, 31])
 
 
+def test_a_faster_rate_does_not_wait_for_what_the_slow_one_owes():
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=0.001, burst=1)
+        caller = Caller(limiter)
+        asyncio.get_running_loop().call_later(10, limiter.adjust, 1.0, 1)
+        await caller.make(*[Plan(0, 0, 0)] * 3)
+        return caller.granted
+
+    # At 10 s, 0.99 calls are still owed: 990 s at the rate before, 0.99 s at this one.
+    assert run_virtual(main()) == pytest.approx([0, 10.99, 11.99])
+
+
+def test_a_slower_rate_keeps_what_is_owed_in_calls():
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=1.0, burst=1)
+        caller = Caller(limiter)
+        asyncio.get_running_loop().call_later(0.5, limiter.adjust, 0.1, 1)
+        await caller.make(*[Plan(0, 0, 0)] * 2)
+        return caller.granted
+
+    assert run_virtual(main()) == pytest.approx([0, 5.5])
+
+
 latencies = st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 30))
 plans = st.builds(
     Plan,
