@@ -330,7 +330,7 @@ ProbeText: TypeAlias = Annotated[
     ),
     Kind("[probe](#probes), or `false`"),
 ]
-"""What a probe says, or None; ``"http:/health"`` or ``false`` in a file."""
+"""A probe, or None; ``"http:/health"`` or ``false`` in a file."""
 
 Parameters: TypeAlias = Annotated[
     # Limits of the service's model (protocol 1.1).

@@ -27,7 +27,7 @@ _SCALAR: Final = re.compile(r"[^,\]}#\n]*")
 
 
 class KeyLines:
-    """Answers where a key path of one text was written."""
+    """Finds the lines of key paths in one text."""
 
     def __init__(self, text: str) -> None:
         self._found = _Scanner(text).scan()

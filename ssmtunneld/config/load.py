@@ -59,7 +59,7 @@ def find_config(
     looking; then come the user's configuration directory and ``system_wide``.
 
     Raises:
-        ConfigError: None is named and none exists; says where they were looked for.
+        ConfigError: None is named and none exists; lists the places.
     """
     if explicit is not None:
         return explicit
@@ -80,7 +80,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
 
     Args:
         path: The file; TOML in UTF-8.
-        environ: Where ``${NAME}`` and ``~`` are looked up.
+        environ: Environment for ``${NAME}`` and ``~``.
 
     Raises:
         ConfigError: The file cannot be read, or has problems.
@@ -132,7 +132,7 @@ def parse_config(text: str, source: str | Path, environ: Mapping[str, str]) -> C
         text: TOML.
         source: The file it came from: named in errors, and relative paths start from
             its directory. It need not exist.
-        environ: Where ``${NAME}`` and ``~`` are looked up.
+        environ: Environment for ``${NAME}`` and ``~``.
 
     Raises:
         ConfigError: Lists every problem that was found, in the order of the lines.

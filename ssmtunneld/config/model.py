@@ -1,6 +1,8 @@
-"""What a configuration is: frozen types with units, and what must hold among them.
+"""A configuration as frozen types with units, and the rules between its settings.
 
-An attribute's docstring is also its description in the JSON schema.
+All that is known of a setting stands with its field: type, default, marks of
+``metadata`` (effect of a change, variables, scope), and a docstring. The JSON schema
+and the tables in ``docs/configuration.md`` are made from that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -318,12 +320,12 @@ class Tunnel(TunnelDefaults):
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether clients name the destination."""
+        """True if clients name the destination."""
         return self.mode != "tcp"
 
     @property
     def destination(self) -> str:
-        """Where connections lead, for people."""
+        """The destination of connections, for people."""
         if self.is_dynamic:
             first, *others = map(str, self.destinations)
             return f"{first} (+{len(others)})" if others else first
@@ -332,7 +334,7 @@ class Tunnel(TunnelDefaults):
 
     @property
     def session_limit(self) -> int:
-        """How many sessions there may be, to all destinations together."""
+        """Maximum number of sessions, to all destinations together."""
         return self.max_sessions * (self.max_destinations if self.is_dynamic else 1)
 
     def towards(self, destination: Destination) -> Self:
@@ -389,14 +391,17 @@ class Tunnel(TunnelDefaults):
             yield "destinations", f"is required by mode {self.mode}, {example}"
         for key in sorted(FIXED):
             if getattr(self, key):
-                yield key, f"has no place in mode {self.mode}: clients say where to go"
+                yield (
+                    key,
+                    f"cannot be used in mode {self.mode}: clients name the destination",
+                )
 
     def _destination(self) -> Iterator[tuple[str, str]]:
         document = self.session_document
         if document in {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT} and self.port is None:
             yield "port", f"is required by {document}"
         if document in {PORT_DOCUMENT, SSH_DOCUMENT} and self.host is not None:
-            yield "host", f"has no place in {document}: leave out host, or document"
+            yield "host", f"cannot be used with {document}: remove host or document"
         if document == REMOTE_HOST_DOCUMENT:
             yield from self._remote_host()
         if document in {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT}:
@@ -405,7 +410,7 @@ class Tunnel(TunnelDefaults):
             return
         for key, parameter in (("port", "portNumber"), ("host", "host")):
             if getattr(self, key) is not None and parameter in self.parameters:
-                yield key, f"says the same as parameters.{parameter}: keep one of them"
+                yield key, f"duplicates parameters.{parameter}: remove one of them"
 
     def _remote_host(self) -> Iterator[tuple[str, str]]:
         if self.host is None:
@@ -428,7 +433,10 @@ class Tunnel(TunnelDefaults):
                 if getattr(self, key):
                     yield key, "has no effect without instance_connect = true"
         elif self.instance_connect_user is None:
-            yield "instance_connect_user", "is required: who logs in, such as ec2-user"
+            yield (
+                "instance_connect_user",
+                "is required: the user to log in as, such as ec2-user",
+            )
         elif self.host is not None:
             yield "instance_connect", "is for the target itself: leave out host"
         elif not may_be_instance(parse_target(self.target)):

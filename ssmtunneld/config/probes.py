@@ -1,4 +1,4 @@
-"""What a tunnel's probe says to its destination, from the text a person writes."""
+"""Probes of a tunnel's destination, from the text that a person writes."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _SPELLINGS: Final = ", ".join([*(f'"{text}"' for text in EXAMPLES), "or false"])
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How to find out whether a destination is alive.
+    """A way to check that a destination is alive.
 
     Attributes:
         kind: The protocol to speak.
@@ -43,7 +43,7 @@ def parse_probe(value: object) -> Probe | None:
     """Return the probe that ``value`` spells, None for ``false``.
 
     Raises:
-        ValueError: It spells none.
+        ValueError: The value is not a probe.
     """
     if value is None or value is False:
         return None

@@ -18,8 +18,8 @@ def json_schema() -> dict[str, Any]:
 
     ``x-reload`` says what a change of a setting needs: see ``metadata.Reload``.
 
-    It accepts every file that ``load_config`` accepts. What it cannot say, such as how
-    two settings relate, only ``load_config`` checks.
+    It accepts every file that ``load_config`` accepts. Relations between settings,
+    which it cannot express, only ``load_config`` checks.
     """
     daemon = _table(DaemonSettings)
     defaults = _table(TunnelDefaults)

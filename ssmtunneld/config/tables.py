@@ -261,7 +261,7 @@ def _translate(detail: ErrorDetails, where: KeyPath) -> Iterator[tuple[KeyPath, 
 
 
 def _trim(location: tuple[int | str, ...], table: _Table) -> KeyPath:
-    """Return a location as the file has it: no index into what is no list there."""
+    """Return a location as the file has it: no index where it has no list."""
     path: KeyPath = ()
     value: Any = table
     for part in location:

@@ -1,18 +1,24 @@
 """The example and the manual say the same as the code."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
+from ssmtunneld.cli.database import KINDS
 from ssmtunneld.config import load_config, parse_config
-from ssmtunneld.config.metadata import Reload
+from ssmtunneld.config.load import DEEPEST, LARGEST_FILE
+from ssmtunneld.config.metadata import Reload, settings_of
 from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
 from ssmtunneld.config.probes import EXAMPLES as PROBES
 from ssmtunneld.config.probes import parse_probe
+from ssmtunneld.config.tables import PROBLEM_LIMIT
+from ssmtunneld.config.values import LONGEST_DURATION, SOCKET_PATH_LIMIT
 from tests.packaging import reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text()
+SECURITY = (ROOT / "docs" / "security.md").read_text()
 MANUAL = reference.MANUAL.read_text()
 
 
@@ -71,6 +77,35 @@ def test_the_manual_explains_every_kind_of_probe():
     section = MANUAL.split("\n## Probes\n")[1].split("\n## ")[0]
     assert re.findall(r'^\| `"([^"`]+)"` \|', section, re.MULTILINE) == [*PROBES]
     assert [str(parse_probe(text)) for text in PROBES] == [*PROBES]
+
+
+def test_the_limits_in_the_docs_are_those_of_the_source():
+    rows = re.findall(r"^\| ([0-9]+(?: MiB)?) \| ", SECURITY, re.MULTILINE)
+    assert {f"{LARGEST_FILE >> 20} MiB", str(DEEPEST), str(PROBLEM_LIMIT)} <= {*rows}
+    longest = int(LONGEST_DURATION // 86400)
+    assert f"or a number of seconds; at most {longest} days" in MANUAL
+    ours = {"linux": "Linux", "darwin": "macOS"}[sys.platform]
+    assert re.search(rf"\b{SOCKET_PATH_LIMIT - 1} (bytes )?on {ours}", MANUAL)
+
+
+def choices(model, key):
+    """Return the values that a setting may have."""
+    (kind,) = [setting.kind for setting in settings_of(model) if setting.key == key]
+    return tuple(re.findall(r'`"([^"`]+)"`', kind))
+
+
+def test_the_choices_of_commands_are_those_of_the_file():
+    sources = [path.read_text() for path in ROOT.glob("ssmtunneld/cli/**/*.py")]
+    for key in ("log_level", "log_format"):
+        values = choices(DaemonSettings, key)
+        listed = [
+            tuple(re.findall(r'"(\w+)"', line))
+            for source in sources
+            for line in re.findall(rf'click\.Choice\(\["{values[0]}".*\]\)', source)
+        ]
+        assert listed
+        assert set(listed) == {values}
+    assert tuple(KINDS) == choices(Tunnel, "db_engine")
 
 
 def test_the_manual_s_first_example_is_a_configuration():

@@ -126,8 +126,8 @@ def test_the_document_follows_from_the_host():
             "port",
             f"is required by {REMOTE_HOST_DOCUMENT}",
         ),
-        ({"document": PORT_DOCUMENT, "host": "db"}, "host", "has no place in"),
-        ({"document": SSH_DOCUMENT, "host": "db"}, "host", "has no place in"),
+        ({"document": PORT_DOCUMENT, "host": "db"}, "host", "cannot be used with"),
+        ({"document": SSH_DOCUMENT, "host": "db"}, "host", "cannot be used with"),
         ({"document": REMOTE_HOST_DOCUMENT}, "host", "is required by"),
         ({"host": "127.0.0.1"}, "host", "own loopback"),
         ({"host": "localhost"}, "host", "own loopback"),
@@ -135,12 +135,12 @@ def test_the_document_follows_from_the_host():
         (
             {"document": "Custom", "parameters": {"portNumber": "1"}},
             "port",
-            "says the same as parameters.portNumber",
+            "duplicates parameters.portNumber",
         ),
         (
             {"document": "Custom", "host": "db", "parameters": {"host": "x"}},
             "host",
-            "says the same as parameters.host",
+            "duplicates parameters.host",
         ),
         ({"listen": "0.0.0.0:80"}, "allow", "0.0.0.0:80 is open to other machines"),
         ({"listen": [1, "[::]:80"]}, "allow", "[::]:80 is open to other machines"),
@@ -152,7 +152,7 @@ def test_the_document_follows_from_the_host():
             (
                 {"mode": "http-connect", "port": None, "destinations": ["*:1"], **own},
                 key,
-                "has no place in mode http-connect",
+                "cannot be used in mode http-connect",
             )
             for key, own in {
                 "port": {"port": 1},
@@ -309,7 +309,7 @@ def test_a_key_is_pushed_to_the_target_itself_if_it_may_be_an_instance():
 
 def test_a_key_needs_a_user_and_a_user_a_key(tmp_path):
     assert conflicts(instance_connect=True) == {
-        "instance_connect_user": "is required: who logs in, such as ec2-user"
+        "instance_connect_user": "is required: the user to log in as, such as ec2-user"
     }
     key = tmp_path / "key.pub"
     key.touch()
