@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from ssmtunneld.config import Tunnel, find_config
 from ssmtunneld.config.load import parse_toml, read_file
+from ssmtunneld.config.metadata import Reload, reload_of
+from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.tables import read_tables
 from ssmtunneld.config.targets import parse_target
@@ -29,20 +31,16 @@ _PROFILE: Final = (
 )
 """What a profile has of its own: not to be mixed with that of another one."""
 _KEPT: Final = (
-    "profile",
-    *_PROFILE,
-    "endpoint_url",
-    "ssmmessages_endpoint",
-    "ca_bundle",
-    "proxy",
-    "target_policy",
-    "keep_alive",
+    *(
+        key
+        for key in TunnelDefaults.model_fields
+        if reload_of(TunnelDefaults, key) is Reload.SESSIONS
+        and key not in FIXED | {"target", "mode"}
+    ),
     "linger",
-    "ping_interval",
-    "dead_peer_timeout",
-    "stream_buffer",
-    "session_buffer",
 )
+"""Settings that count for a connection whose target and port are named elsewhere: what
+decides about sessions, and the end of a connection."""
 
 
 def document_for(port: int) -> str:
