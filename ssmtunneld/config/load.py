@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import platformdirs
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.model import Config
 from ssmtunneld.config.tables import read_tables
 from ssmtunneld.config.values import format_size
@@ -181,7 +182,7 @@ def _too_deep(source: Path) -> ConfigError:
 
 def _not_toml(message: str, text: str, source: Path) -> ConfigError:
     line, column = _position(message, text)
-    what = _POSITION.sub("", message)
+    what = clean(_POSITION.sub("", message))
     problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
     hint = _hint(text.split("\n")[line - 1])
     return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])

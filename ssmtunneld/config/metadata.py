@@ -16,7 +16,6 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -183,15 +182,13 @@ _PLAIN: Final = {
 
 
 def _bounds(kind: Kind, marks: Sequence[object]) -> str:
-    text = ""
-    for mark in marks:
-        match mark:
-            case Gt(gt=bound):
-                text += f" above {kind.spell(bound)}"
-            case Ge(ge=bound):
-                text += f" from {kind.spell(bound)}"
-            case Le(le=bound):
-                text += f" to {kind.spell(bound)}"
-            case _:
-                pass
-    return text
+    found = (
+        (word, getattr(mark, name, None)) for mark in marks for name, word in _BOUNDS
+    )
+    return "".join(
+        f" {word} {kind.spell(bound)}" for word, bound in found if bound is not None
+    )
+
+
+# Names in annotated-types, which pydantic keeps the bounds of a field in.
+_BOUNDS: Final = (("gt", "above"), ("ge", "from"), ("le", "to"))
