@@ -17,6 +17,7 @@ from ssmtunneld.errors import (
     SessionError,
     SessionGone,
     TargetNotConnected,
+    Throttled,
     TunnelError,
 )
 from ssmtunneld.log import EventLog
@@ -31,7 +32,7 @@ from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.aim import Aim, FixedAim
 from ssmtunneld.tunnel.backoff import Backoff
 from ssmtunneld.tunnel.hole import Hole
-from ssmtunneld.tunnel.limiter import Place
+from ssmtunneld.tunnel.limiter import Place, Urgency
 from ssmtunneld.tunnel.nops import Nops
 from ssmtunneld.tunnel.plan import Phase
 from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
@@ -42,6 +43,9 @@ TERMINATE_TIMEOUT: Final = 5.0
 """Seconds for the API call that ends a session; then it is left to idle out."""
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds for the agent to end a session that was told to (protocol appendix A)."""
+HELD_UP_TIME: Final = 0.1
+"""Seconds beyond a round trip without an acknowledgement, after which a session is no
+choice for a new connection."""
 CHECK_TIMEOUT: Final = 5.0
 """Seconds for a sign of life after a sleep or a change of network (design D4)."""
 SAME_TOKEN_ATTEMPTS: Final = 3
@@ -84,6 +88,10 @@ class Session:
         """Seconds from its start until it took connections."""
         self.resumes = 0
         """How often a lost websocket was replaced."""
+        self.queued = False
+        """Whether it waits for its turn to be started."""
+        self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
+        """Who waits for it; asked for as long as it waits for its start."""
         self._request = request
         self._aim = aim or FixedAim(request.target)
         self._world = world
@@ -118,7 +126,7 @@ class Session:
         """
         try:
             self.target = await self._aim.choose()
-            place = await self._world.limiter.place()
+            place = await self._wait_for_turn()
             # Whoever waited for its turn to start has not aged by that.
             self.since = self.created = self._loop.time()
             grant = await self._start(replace(self._request, target=self.target), place)
@@ -129,12 +137,39 @@ class Session:
         finally:
             self._over.set()
 
-    async def _start(self, request: SessionRequest, place: Place) -> Grant:
+    async def _wait_for_turn(self) -> Place:
+        self.queued = True
         try:
-            return await self._world.control.start(request, answered=place.free)
+            return await self._world.limiter.place(self._ask_urgency)
+        finally:
+            self.queued = False
+
+    async def _start(self, request: SessionRequest, place: Place) -> Grant:
+        limiter = self._world.limiter
+        try:
+            grant = await self._world.control.start(request, answered=place.free)
+        except Throttled:
+            limiter.note_throttled()
+            raise
         except TargetNotConnected:
             self._aim.avoid(request.target)
             raise
+        limiter.note_served()
+        return grant
+
+    def _ask_urgency(self) -> Urgency:
+        return self.urgency()
+
+    @property
+    def starts_ahead(self) -> int | None:
+        """How many others are started before it; None if it is not waiting for that."""
+        if not self.queued:
+            return None
+        return self._world.limiter.ahead_of(self._ask_urgency)
+
+    def reconsider_urgency(self) -> None:
+        """Take its turn again: somebody waits for it who did not before."""
+        self._world.limiter.reconsider()
 
     async def _live_and_terminate(self, grant: Grant) -> None:
         ended_there = False
@@ -383,6 +418,21 @@ class Session:
         """End the session if what is missing in it will never come."""
         if self.phase is Phase.READY and self._port is not None:
             self._hole.examine(now, self._driver, self._port)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the agent has been silent for longer than it takes to answer.
+
+        What was sent to it has not been acknowledged for a round trip and
+        ``HELD_UP_TIME``: it does not get rid of something, and whatever is sent to it
+        now waits behind that.
+        """
+        return self.silent_for >= HELD_UP_TIME
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds beyond a round trip for which nothing new was acknowledged."""
+        return self._driver.silent_for
 
     @property
     def behind(self) -> float:
