@@ -140,11 +140,13 @@ class StartLimiter:
         "_calls",
         "_interval",
         "_looked_at",
+        "_loop",
         "_order",
         "_paused_until",
         "_throttled",
         "_tickets",
         "_timer",
+        "urgent",
     )
 
     def __init__(self, rate: float, burst: int) -> None:
@@ -154,6 +156,9 @@ class StartLimiter:
         self._calls = 0
         self._tickets: list[_Ticket] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.urgent = 0
+        """Calls that were granted because somebody waited for them."""
         self._order: dict[Callable[[], Urgency], int] = {}
         self._looked_at = float("-inf")
         self._throttled = 0
@@ -182,6 +187,7 @@ class StartLimiter:
         Args:
             urgency: Asked again whenever a place may be free; see :meth:`reconsider`.
         """
+        self._loop = asyncio.get_running_loop()
         ticket = _Ticket(urgency, asyncio.get_running_loop().create_future())
         self._tickets.append(ticket)
         self._grant()
@@ -205,21 +211,30 @@ class StartLimiter:
 
         As it was at most ``LOOK_AGAIN`` seconds ago: everybody asks at once.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         if now >= self._looked_at + LOOK_AGAIN:
             self._looked_at = now
             self._order = {t.urgency: n for n, t in enumerate(self._in_order())}
         place = self._order.get(urgency)
         return None if place is None else place + self._calls
 
-    @property
-    def throttled(self) -> bool:
-        """Whether calls pause because AWS throttled one."""
-        return asyncio.get_running_loop().time() < self._paused_until
+    def reason_for(self, urgency: Callable[[], Urgency]) -> str:
+        """Return why a call is not made yet, as a clause; empty if it is next."""
+        now = self._now()
+        ahead = self.ahead_of(urgency)
+        if ahead is None:
+            return ""
+        if now < self._paused_until:
+            pause = self._paused_until - now
+            return f"AWS throttles the account's calls: the next one in {pause:.0f} s"
+        if not ahead:
+            return ""
+        starts = "1 start" if ahead == 1 else f"{ahead} starts"
+        return f"behind {starts} (start_rate = {self.rate:g})"
 
     def note_throttled(self) -> None:
         """Note that AWS throttled a call: the whole account slows down."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._throttled, 10))
         self._throttled += 1
         self._allowed = max(1.0, self._allowed_now(now) / 2)
@@ -228,6 +243,10 @@ class StartLimiter:
     def note_served(self) -> None:
         """Note that AWS answered a call: the next pause is a short one again."""
         self._throttled = 0
+
+    def _now(self) -> float:
+        assert self._loop is not None, "nothing was asked for yet"
+        return self._loop.time()
 
     def _allowed_now(self, now: float) -> float:
         recovered = max(0.0, now - self._allowed_at) / RECOVERY
@@ -246,13 +265,15 @@ class StartLimiter:
         loop = asyncio.get_running_loop()
         for ticket in self._in_order():
             now = loop.time()
-            free_at = self._free_at(ticket.urgency())
+            urgency = ticket.urgency()
+            free_at = self._free_at(urgency)
             if free_at is None:
                 return
             if free_at > now:
                 self._timer = loop.call_at(free_at, self._on_timer)
                 return
             self._calls += 1
+            self.urgent += urgency.waits
             ticket.granted.set_result(Place(self._note_answer))
 
     def _on_timer(self) -> None:
@@ -275,7 +296,7 @@ class StartLimiter:
         return max(arrival, earliest)
 
     def _note_answer(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._calls -= 1
         self._arrival = max(self._arrival, now) + self._interval
         self._grant()

@@ -20,6 +20,7 @@ from ssmtunneld.tunnel.outlook import (
     adapted,
     busiest_rtt,
     find_trouble,
+    first_start_reason,
     no_session,
 )
 from ssmtunneld.tunnel.patience import may_wait
@@ -42,6 +43,8 @@ TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
+UNSENT_TICK: Final = 0.1
+"""Seconds between looks at streams that cannot leave their sessions."""
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
@@ -94,6 +97,8 @@ class Pool:
         self._members: dict[int, Member] = {}
         self._alive = 0
         self._retired = self._stopping = False
+        self._unsent = 0
+        """Streams that wait in sessions that cannot send."""
         self._waiters: deque[_Waiter] = deque()
         self._changed = asyncio.Event()
         self._settling: asyncio.TimerHandle | None = None
@@ -154,6 +159,7 @@ class Pool:
                 self._changed.clear()
                 now = self._loop.time()
                 self._learn(now)
+                self._move_unsent()
                 wake_at = self._carry_out(tasks, now)
                 self._serve_waiters(now)
                 async with self._turn:
@@ -174,7 +180,9 @@ class Pool:
         views = self._views()
         policy = self._policy_now()
         wake_at = next_change(views, policy, now)
-        for action in plan(views, policy, waiting=len(self._waiters), now=now):
+        # A stream that cannot leave its session waits for another one, too.
+        waiting = len(self._waiters) + self._unsent
+        for action in plan(views, policy, waiting=waiting, now=now):
             match action:
                 case Start():
                     start_at = self._may_start_at(now)
@@ -189,8 +197,8 @@ class Pool:
                     tasks.create_task(self._stop(member), name=f"{self._name} stop")
                 case _:
                     assert_never(action)
-        if any(v.streams or v.stalled for v in views) or self._waiters:
-            tick = now + TICK
+        if any(v.streams or v.stalled for v in views) or waiting:
+            tick = now + (UNSENT_TICK if self._unsent else TICK)
             wake_at = min(tick, wake_at or tick)
         return wake_at
 
@@ -209,6 +217,9 @@ class Pool:
                 self._ready.set()
             if session.terms is not None:
                 self._basic = not session.terms.mux
+            if member.is_abandoned() and not member.retiring:
+                self._retire(member, "nothing moves in it, and nobody uses it")
+                session.cut("nothing moved in it, and nobody used it")
             if member.is_stale(now):
                 self._retire(member, "the destination was refused repeatedly")
         stuck = find_stuck(self._members.values(), self._policy.max_sessions, now)
@@ -366,7 +377,10 @@ class Pool:
         except TimeoutError:
             _give_back(waiter)
             raise no_session(
-                timeout, self.trouble, in_use=self._ready.is_set()
+                timeout,
+                self.trouble,
+                in_use=self._ready.is_set(),
+                start_reason=first_start_reason(self._members.values()),
             ) from None
         except asyncio.CancelledError:
             _give_back(waiter)
@@ -375,6 +389,25 @@ class Pool:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             self._changed.set()
+
+    def _move_unsent(self) -> None:
+        """Move streams that cannot leave their session to one that can send.
+
+        The agent has not heard of them, so nothing is lost or repeated.
+        """
+        self._unsent = 0
+        for member in list(self._members.values()):
+            for stream in member.session.unsent:
+                others = (
+                    m
+                    for m in self._members.values()
+                    if m is not member and m.session.takes_over and not m.stalled
+                )
+                number = choose(others, self._policy_now(), may_wait=True)
+                if number is None:
+                    self._unsent += 1
+                else:
+                    member.session.hand_over(stream, self._members[number].session)
 
     def _serve_waiters(self, now: float) -> None:
         """Give streams to those that wait, first come, first served (design D20)."""
@@ -444,6 +477,7 @@ class Pool:
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
             warm=self._policy_now().warm,
+            start_reason=first_start_reason(self._members.values()),
             counts=self._tally.read(),
         )
 

@@ -1,7 +1,7 @@
 """One SSM session, from its grant to its termination."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -27,7 +27,7 @@ from ssmtunneld.protocol.message import Flag
 from ssmtunneld.smux.session import MuxStatistics
 from ssmtunneld.transport.driver import Driver, Pauses
 from ssmtunneld.transport.link import Link
-from ssmtunneld.transport.ports import MuxPort, SinglePort
+from ssmtunneld.transport.ports import MuxPort, Pending, SinglePort
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.aim import Aim, FixedAim
 from ssmtunneld.tunnel.backoff import Backoff
@@ -161,11 +161,11 @@ class Session:
         return self.urgency()
 
     @property
-    def starts_ahead(self) -> int | None:
-        """How many others are started before it; None if it is not waiting for that."""
+    def start_reason(self) -> str:
+        """Why it has not been started yet, as a clause; empty if that is not so."""
         if not self.queued:
-            return None
-        return self._world.limiter.ahead_of(self._ask_urgency)
+            return ""
+        return self._world.limiter.reason_for(self._ask_urgency)
 
     def reconsider_urgency(self) -> None:
         """Take its turn again: somebody waits for it who did not before."""
@@ -371,6 +371,34 @@ class Session:
         """Return a new stream to the destination; the session must be ready."""
         assert self._port is not None, "open_stream() before the session is ready"
         return self._port.open_stream(counted=counted)
+
+    @property
+    def unsent(self) -> Sequence[StreamDuplex]:
+        """Streams of which nothing has left, while nothing can leave."""
+        waits = self._port is not None and (self.held_up or not self._channel.room)
+        return self._port.unsent if waits and self._port is not None else ()
+
+    def hand_over(self, stream: StreamDuplex, other: "Session") -> None:
+        """Move a stream of which nothing has left to ``other``, which is ready."""
+        port = self._port
+        assert isinstance(port, MuxPort), "the stream of a basic session never waits"
+        other.take_over(stream, port.withdraw(stream))
+
+    def take_over(self, stream: StreamDuplex, pending: Pending) -> None:
+        """Go on with a stream of another session, of which nothing has left."""
+        port = self._port
+        assert isinstance(port, MuxPort), "a basic session takes no stream of another"
+        port.adopt(stream, pending)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it can go on with streams of another session."""
+        return isinstance(self._port, MuxPort)
+
+    @property
+    def attended(self) -> int:
+        """Streams that somebody here still holds."""
+        return 0 if self._port is None or self._given_up else self._port.attended
 
     @property
     def streams(self) -> int:
