@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 
 MAN ?= build/man
 
-.PHONY: test fast interop fuzz core lint format units commands man demo clean
+.PHONY: test fast interop fuzz core lint format units reference man demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -39,7 +39,8 @@ format:
 units:           ## systemd/, from the templates of `ssmtunneld service install`
 	$(BIN)/python -m tests.packaging.units
 
-commands:        ## the tables of docs/commands.md, from the commands
+reference:       ## the tables in docs/, from ssmtunneld/config and the commands
+	$(BIN)/python -m tests.packaging.reference
 	$(BIN)/python -m tests.cli.reference
 
 man:             ## the manual pages, into build/man or $(MAN)

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from ssmtunneld.aws.control import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.aws.network import tls_context
 from ssmtunneld.config import Tunnel
+from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.log import EventLog
@@ -28,15 +28,13 @@ from ssmtunneld.transport.websocket import Liveness
 from ssmtunneld.tunnel.aim import Aim, FixedAim, SearchedAim
 from ssmtunneld.tunnel.connect import Connector
 from ssmtunneld.tunnel.lifespan import Lifespan
+from ssmtunneld.tunnel.limiter import Urgency
 from ssmtunneld.tunnel.plan import Policy
 from ssmtunneld.tunnel.pool import Pool
 from ssmtunneld.tunnel.session import Session
 from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
 from ssmtunneld.tunnel.tally import Tally
 from ssmtunneld.version import __version__
-
-REASON_LIMIT: Final = 256
-"""Characters of a session's reason (protocol 1.1)."""
 
 
 class Backend:
@@ -80,6 +78,7 @@ class Backend:
             respects_idle=tunnel.keep_alive is False,
             tally=tally,
         )
+        self.pool.first_urgency = urgency_of(tunnel)
         if isinstance(self._aim, SearchedAim):
             self._aim.count_by(lambda: self.pool.targets)
 
@@ -92,6 +91,7 @@ class Backend:
     def tunnel(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
         self._lifespan.configure(tunnel.max_session_age)
+        self.pool.first_urgency = urgency_of(tunnel)
         self.pool.policy = self._policy()
 
     @property
@@ -210,6 +210,11 @@ class Backend:
             )
 
         return make
+
+
+def urgency_of(tunnel: Tunnel) -> Urgency:
+    """Return how urgent a tunnel's first session is while nobody waits for it."""
+    return Urgency.REQUIRED if tunnel.required else Urgency.FIRST
 
 
 def identity_of(tunnel: Tunnel) -> Identity:

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from ssmtunneld.backend import identity_of
-from ssmtunneld.changes import Changes
 from ssmtunneld.config import Config, DaemonSettings
+from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.fleet import Fleet
 from ssmtunneld.herald import Herald

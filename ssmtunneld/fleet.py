@@ -7,8 +7,8 @@ import asyncio
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
-from ssmtunneld.changes import Changes
 from ssmtunneld.config import Tunnel
+from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import UnknownMapping
 from ssmtunneld.log import get_log
 from ssmtunneld.mapping import Mapping as RunningMapping

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from ssmtunneld.backend import Backend
-from ssmtunneld.changes import needs_sessions
 from ssmtunneld.config import Address, Tunnel
 from ssmtunneld.config.destinations import Destination
+from ssmtunneld.config.reload import needs_sessions
 from ssmtunneld.destinations import Destinations
 from ssmtunneld.duplex import Duplex
 from ssmtunneld.errors import AddressInUse

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ssmtunneld.changes import Changes
 from ssmtunneld.config import Config, load_config
+from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import ConfigError, SsmtunneldError
 from ssmtunneld.herald import Herald
 from ssmtunneld.log import get_log

@@ -6,10 +6,11 @@ import socket
 
 import pytest
 
-from ssmtunneld import __version__, backend
+from ssmtunneld import __version__
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.backend import default_reason, identity_of, mark
 from ssmtunneld.config import parse_config
+from ssmtunneld.config.fields import REASON_LIMIT
 from tests.integration import world
 from tests.integration.world import emulator, tunnel
 
@@ -76,7 +77,7 @@ async def test_a_reason_of_ones_own_comes_between_who_it_is_and_the_mark(length)
     own, _, end = session.request.reason.rpartition(" ")
     assert end == "[0123456789ab/db]"
     whole = f"{default_reason('db')}: {'r' * length}"
-    assert own == whole[: backend.REASON_LIMIT - len(end) - 1]
+    assert own == whole[: REASON_LIMIT - len(end) - 1]
 
 
 async def test_the_age_that_the_service_allows_is_learned_from_it():

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ssmtunneld.changes import Changes
 from ssmtunneld.config import parse_config
+from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import UnknownMapping
 from ssmtunneld.fleet import Fleet
 from ssmtunneld.shared import Shared

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ssmtunneld import watch
-from ssmtunneld.changes import Changes
+from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import ConfigError, SsmtunneldError
 from ssmtunneld.herald import Herald
 from ssmtunneld.ops.systemd import ServiceManager

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
 from ssmtunneld.aws.endpoints import is_loopback_host, without_query
 from ssmtunneld.aws.network import Network
+from ssmtunneld.config.fields import REASON_LIMIT
+from ssmtunneld.config.session_documents import PORT_DOCUMENT, REMOTE_HOST_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ssmtunneld.secret import Secret
-
-PORT_DOCUMENT: Final = "AWS-StartPortForwardingSession"
-REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
-
-_REASON_LIMIT: Final = 256  # StartSession's model (protocol 1.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,7 @@ class SessionRequest:
             given["localPortNumber"] = ("0",)
         for name, value in (parameters or {}).items():
             given[name] = (value,) if isinstance(value, str) else tuple(value)
-        return cls(target, document, given, reason[:_REASON_LIMIT])
+        return cls(target, document, given, reason[:REASON_LIMIT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,19 @@ def check(
     except ConfigError as error:
         if not as_json:
             raise
-        _print_document({"ok": False, "problems": error.problems, "tunnels": {}})
+        refusal = {"ok": False, "problems": error.problems}
+        _print_document({**refusal, "warnings": [], "tunnels": {}})
         ctx.exit(EXIT_USAGE)
     chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
     if not as_json:
         click.echo(f"{config.source}: {counted(len(chosen), 'tunnel')}")
+        for line in _warnings(chosen):
+            click.echo(f"warning: {line}", err=True)
     if live:
         ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
     if as_json:
-        _print_document(_document(config, {t.name: _way(t) for t in chosen}))
+        found = {tunnel.name: _way(tunnel) for tunnel in chosen}
+        _print_document(_document(config, found, _warnings(chosen)))
         return
     for tunnel in chosen:
         way = _way(tunnel)
@@ -91,7 +95,7 @@ def _try_all(
         await examine_all(tunnels, world, tell, timeout=timeout)
         if as_json:  # before threads that still wait for the network are waited for
             results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
-            _print_document(_document(config, results))
+            _print_document(_document(config, results, _warnings(tunnels)))
 
     run(rounds())
     return EXIT_FAILED if any(o.broken for o in found.values()) else 0
@@ -141,11 +145,20 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _document(config: Config, tunnels: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _warnings(tunnels: Sequence[Tunnel]) -> list[str]:
+    from ssmtunneld.cli.config_warnings import find_warnings
+
+    return find_warnings(tunnels)
+
+
+def _document(
+    config: Config, tunnels: dict[str, dict[str, Any]], warnings: Sequence[str]
+) -> dict[str, Any]:
     return {
         "ok": all(tunnel.get("ok", True) for tunnel in tunnels.values()),
         "config": str(config.source),
         "problems": [],
+        "warnings": list(warnings),
         "tunnels": tunnels,
     }
 

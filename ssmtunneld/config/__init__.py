@@ -1,8 +1,9 @@
 """The configuration file, as frozen types.
 
-``load_config`` gives a ``Config`` or one ``ConfigError`` with a line per problem.
-Nothing below the daemon sees a ``Config``: each component takes the few values that it
-needs.
+In: a TOML file and an environment. Out: a ``Config``, or one ``ConfigError`` with a
+line per problem; the differences of two configurations; the JSON schema. Reads only
+that file and the user database, and imports only ``base`` and ``errors``. Nothing below
+the daemon sees a ``Config``: each component takes the few values that it needs.
 """
 
 from ssmtunneld.config.load import find_config, load_config, parse_config

@@ -31,7 +31,7 @@ _Network: TypeAlias = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where one connection is to lead; names are resolved by the target.
+    """Host and port that one connection leads to; the target resolves names.
 
     Attributes:
         host: A name in small letters, or an IP address in its usual spelling.
@@ -43,10 +43,10 @@ class Destination:
 
     @classmethod
     def of(cls, host: str, port: int) -> Destination:
-        """Return the destination that a client means.
+        """Return the destination for a client's host and port.
 
         Raises:
-            ValueError: It is no host, or no port; says why without repeating it.
+            ValueError: The host or the port is invalid; the reason does not repeat it.
         """
         if not 1 <= port <= _HIGHEST_PORT:
             raise ValueError("names no port between 1 and 65535")
@@ -65,7 +65,7 @@ class Destination:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on the target itself."""
+        """True for the target's own loopback."""
         return names_loopback(self.host)
 
     @override
@@ -89,7 +89,7 @@ class Pattern:
     last: int
 
     def allows(self, destination: Destination) -> bool:
-        """Whether ``destination`` is one of them.
+        """Return True if ``destination`` matches.
 
         A network takes addresses only and a name takes names only, whatever they
         resolve to; nobody but the target knows. ``*`` alone takes both.
@@ -120,10 +120,10 @@ class Pattern:
 
 
 def parse_pattern(value: object) -> Pattern:
-    """Return what ``"*.example.com:443"`` allows.
+    """Return the pattern that ``"*.example.com:443"`` spells.
 
     Raises:
-        ValueError: It is no pattern; the message says why.
+        ValueError: The value is not a pattern; gives the reason.
     """
     if isinstance(value, Pattern):
         return value
@@ -135,7 +135,7 @@ def parse_pattern(value: object) -> Pattern:
 
 
 def allowed(patterns: Iterable[Pattern], destination: Destination) -> bool:
-    """Whether any of ``patterns`` allows ``destination``."""
+    """Return True if any of ``patterns`` allows ``destination``."""
     return any(pattern.allows(destination) for pattern in patterns)
 
 

@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from ssmtunneld.config.destinations import Pattern, parse_pattern
-from ssmtunneld.config.probes import Probe, parse_probe
+from ssmtunneld.config.metadata import Kind
+from ssmtunneld.config.probes import PROBE_PATTERN, Probe, parse_probe
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.config.users import User, parse_user
 from ssmtunneld.config.values import (
@@ -35,6 +36,13 @@ from ssmtunneld.config.values import (
     parse_size,
 )
 
+# Four messages of the agent: with less, reading stops and starts for each of them.
+SMALLEST_BUFFER_BYTES: Final = 4096
+# A bound against slips of the pen ("8GiB"), far above what any tunnel needs.
+LARGEST_BUFFER_BYTES: Final = 2**30
+
+REASON_LIMIT: Final = 256
+"""Characters of a session's reason, in StartSession's model (protocol 1.1)."""
 NAME_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 _DOCUMENT: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")  # protocol 1.2
 _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-[0-9]{1,2}")
@@ -184,6 +192,7 @@ Duration: TypeAlias = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema({"type": ["string", "number"], "examples": ["30s", "1h30m", 2.5]}),
+    Kind("duration", format_duration),
 ]
 """Seconds; ``"1h30m"`` in a file."""
 
@@ -198,6 +207,7 @@ KeepAlive: TypeAlias = Annotated[
             "examples": ["5m"],
         }
     ),
+    Kind("duration, or `false`"),
 ]
 """Seconds, or False for none."""
 
@@ -206,6 +216,7 @@ Size: TypeAlias = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(format_size, when_used="json"),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["64KiB", "8MiB"]}),
+    Kind("size", format_size),
 ]
 """Bytes; ``"8MiB"`` in a file."""
 
@@ -214,6 +225,7 @@ Mode: TypeAlias = Annotated[
     PlainValidator(_read_mode),
     PlainSerializer(format_mode, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^(0o)?0?[0-7]{3}$"}),
+    Kind("mode"),
 ]
 """Permission bits; ``"0600"`` in a file."""
 
@@ -245,6 +257,7 @@ Listen: TypeAlias = Annotated[
     BeforeValidator(_listed),
     Field(min_length=1),
     _one_or_more({"type": ["string", "integer"]}),
+    Kind("address, or a list of them"),
 ]
 HttpListen: TypeAlias = Annotated[
     tuple[_ListenAddress, ...],
@@ -258,6 +271,7 @@ HttpListen: TypeAlias = Annotated[
             "examples": ["127.0.0.1:9300"],
         }
     ),
+    Kind("address, or a list of them"),
 ]
 """Local addresses, or none."""
 
@@ -265,6 +279,7 @@ Networks: TypeAlias = Annotated[
     tuple[_Network, ...],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    Kind("list of networks"),
 ]
 Destinations: TypeAlias = Annotated[
     tuple[
@@ -283,6 +298,7 @@ Destinations: TypeAlias = Annotated[
     ],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    Kind("list of patterns"),
 ]
 """Patterns of hosts and ports."""
 
@@ -290,6 +306,7 @@ Users: TypeAlias = Annotated[
     tuple[Annotated[User, PlainValidator(parse_user)], ...],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": ["string", "integer"]}}),
+    Kind("list of users"),
 ]
 """User ids; names in a file."""
 
@@ -304,15 +321,16 @@ ProbeText: TypeAlias = Annotated[
             "anyOf": [
                 {
                     "type": "string",
-                    "pattern": "^(tcp|postgres|redis|banner:.+|http:/.*)$",
+                    "pattern": PROBE_PATTERN,
                 },
                 {"const": False},
             ],
             "examples": ["tcp", "banner:SSH-", "http:/health"],
         }
     ),
+    Kind("[probe](#probes), or `false`"),
 ]
-"""What a probe says, or None; ``"http:/health"`` or ``false`` in a file."""
+"""A probe, or None; ``"http:/health"`` or ``false`` in a file."""
 
 Parameters: TypeAlias = Annotated[
     # Limits of the service's model (protocol 1.1).
@@ -328,7 +346,18 @@ Parameters: TypeAlias = Annotated[
             },
         }
     ),
+    Kind("table of texts, or lists of texts"),
 ]
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+"""A port of a destination."""
+Count: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+"""A number of sessions, or of calls."""
+Connections: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A number of local connections."""
+Buffer: TypeAlias = Annotated[
+    Size, Field(ge=SMALLEST_BUFFER_BYTES, le=LARGEST_BUFFER_BYTES)
+]
+"""Bytes that may be held for a slow reader."""
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 Target: TypeAlias = Annotated[
     str,
@@ -352,18 +381,32 @@ Target: TypeAlias = Annotated[
             ],
         }
     ),
+    Kind("[target](targets.md)"),
 ]
 """A target as ``config/targets.py`` reads it; several tags are joined by commas."""
-Role: TypeAlias = Annotated[str, AfterValidator(_check_role)]
+Role: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_role),
+    Kind("ARN of a role"),
+]
 SessionName: TypeAlias = Annotated[str, AfterValidator(_check_session_name)]
-MfaSerial: TypeAlias = Annotated[str, AfterValidator(_check_mfa_serial)]
+MfaSerial: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_mfa_serial),
+    Kind("ARN, or a number"),
+]
 Document: TypeAlias = Annotated[str, AfterValidator(_check_document)]
 Region: TypeAlias = Annotated[str, AfterValidator(_check_region)]
-HostName: TypeAlias = Annotated[str, AfterValidator(_check_host)]
+HostName: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_host),
+    Kind("host name or IP address"),
+]
 HostNames: TypeAlias = Annotated[
     tuple[Annotated[HostName, AfterValidator(_as_compared)], ...],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    Kind("list of host names"),
 ]
 """Names as they are compared: in lower case, without a final dot."""
 Text: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
@@ -371,10 +414,19 @@ Command: TypeAlias = Annotated[
     tuple[Text, ...],
     BeforeValidator(_as_tuple),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+    Kind("list of texts"),
 ]
 """A program and its arguments, or nothing."""
-Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
-DataHost: TypeAlias = Annotated[str, AfterValidator(_check_data_host)]
+Url: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_url),
+    Kind("URL"),
+]
+DataHost: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_data_host),
+    Kind("`HOST` or `HOST:PORT`"),
+]
 ProxyUrl: TypeAlias = Annotated[
     str | Literal[False],
     AfterValidator(check_proxy),
@@ -384,8 +436,12 @@ ProxyUrl: TypeAlias = Annotated[
             "examples": ["http://proxy.example.com:3128"],
         }
     ),
+    Kind("URL, or `false`"),
 ]
 """A proxy, or False for none."""
 ExistingFile: TypeAlias = Annotated[
-    Path, PlainValidator(_read_file), WithJsonSchema({"type": "string"})
+    Path,
+    PlainValidator(_read_file),
+    WithJsonSchema({"type": "string"}),
+    Kind("path of a file"),
 ]

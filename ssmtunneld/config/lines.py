@@ -1,8 +1,8 @@
-"""On which line of a TOML text a key stands.
+"""Lines of the keys of a TOML text.
 
-``tomllib`` gives values without positions. This scanner reads a text that ``tomllib``
-has accepted, so it knows where things end and need not complain; it runs only when
-there is something to report.
+``tomllib`` gives values without positions. This scanner reads a text that
+``load.parse_toml`` has accepted, so it knows where things end and that nothing is
+nested deeply; it runs only when there is something to report.
 """
 
 import re
@@ -27,7 +27,7 @@ _SCALAR: Final = re.compile(r"[^,\]}#\n]*")
 
 
 class KeyLines:
-    """Answers where a key path of one text was written."""
+    """Finds the lines of key paths in one text."""
 
     def __init__(self, text: str) -> None:
         self._found = _Scanner(text).scan()
@@ -51,16 +51,12 @@ class _Scanner:
         """Return the offset at which each key path is first named."""
         table: KeyPath = ()
         self._skip(_GAP)
-        try:
-            while self._at < len(self._text):
-                if self._next() == "[":
-                    table = self._header()
-                else:
-                    self._entry(table)
-                self._skip(_GAP)
-        except RecursionError:
-            # Arrays nested that deep are nobody's settings; the keys above them count.
-            pass
+        while self._at < len(self._text):
+            if self._next() == "[":
+                table = self._header()
+            else:
+                self._entry(table)
+            self._skip(_GAP)
         return self._found
 
     def _next(self) -> str:

@@ -4,7 +4,10 @@ A problem is one line: ``FILE:LINE: key.path: what is wrong``. Values are not qu
 where they might be secrets, and those of unknown keys never are.
 """
 
+import errno
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +15,35 @@ from typing import Any, Final
 
 import platformdirs
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.model import Config
 from ssmtunneld.config.tables import read_tables
+from ssmtunneld.config.values import format_size
 from ssmtunneld.errors import ConfigError
 
 SYSTEM_CONFIG: Final = Path("/etc/ssmtunneld/config.toml")
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
 
-# 500 tunnels take 200 KB; what is larger is not a configuration.
-_LARGEST_FILE: Final = 8 * 1024 * 1024
+LARGEST_FILE: Final = 2**20
+"""Bytes of a configuration file; 500 tunnels take 200 KB."""
+DEEPEST: Final = 32
+"""Tables and lists within each other, and parts of a key. Settings need five."""
+
+# TOML's own parser takes a time that is quadratic in the parts of a key: a text of 1
+# MiB would keep it busy for hours. The time of this pattern is linear: it is possessive
+# and follows a quoted part for 64 characters. Keys of longer parts cost 3 s at most.
+_LONG_KEY: Final = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:"
+    r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n]){0,64}+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+    rf"){{{DEEPEST}}}"
+)
+# A value that is no number, date, string, list or table, nor true, false, inf or nan:
+# text without quotes, such as i-0182d91e, eu-west-1 or 127.0.0.1:5432.
+_UNQUOTED: Final = re.compile(
+    r"[ \t]*[A-Za-z0-9_.-]+[ \t]*=[ \t]*"
+    r"(?!(?:true|false|[+-]?(?:inf|nan|[0-9][0-9_]*(?:\.[0-9_]+)?))(?:[\s#,]|$))"
+    r"[A-Za-z0-9_.:/~$*+-]"
+)
 _POSITION: Final = re.compile(
     r" \((?:at line (?P<line>[0-9]+), column (?P<column>[0-9]+)|at end of document)\)$"
 )
@@ -37,7 +60,7 @@ def find_config(
     looking; then come the user's configuration directory and ``system_wide``.
 
     Raises:
-        ConfigError: None is named and none exists; says where they were looked for.
+        ConfigError: None is named and none exists; lists the places.
     """
     if explicit is not None:
         return explicit
@@ -58,25 +81,49 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
 
     Args:
         path: The file; TOML in UTF-8.
-        environ: Where ``${NAME}`` and ``~`` are looked up.
+        environ: Environment for ``${NAME}`` and ``~``.
 
     Raises:
         ConfigError: The file cannot be read, or has problems.
     """
+    return parse_config(read_file(path), path, environ)
+
+
+def read_file(path: Path) -> str:
+    """Return the text of a configuration file. Never waits: a pipe is refused.
+
+    Raises:
+        ConfigError: It cannot be read, is no regular file, is larger than
+            ``LARGEST_FILE``, or is not UTF-8.
+    """
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
+        raw = _read_bytes(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
-    if len(raw) > _LARGEST_FILE:
-        raise ConfigError([f"{path}: is larger than 8 MiB, so not a configuration"])
+    if len(raw) > LARGEST_FILE:
+        limit = format_size(LARGEST_FILE)
+        raise ConfigError([f"{path}: is larger than {limit}, so not a configuration"])
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: is not UTF-8 text"]) from None
-    return parse_config(text, path, environ)
+
+
+def _read_bytes(path: Path) -> bytes:
+    # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise ConfigError([f"{path}: is not a regular file"])
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
 
 
 def parse_config(text: str, source: str | Path, environ: Mapping[str, str]) -> Config:
@@ -86,34 +133,72 @@ def parse_config(text: str, source: str | Path, environ: Mapping[str, str]) -> C
         text: TOML.
         source: The file it came from: named in errors, and relative paths start from
             its directory. It need not exist.
-        environ: Where ``${NAME}`` and ``~`` are looked up.
+        environ: Environment for ``${NAME}`` and ``~``.
 
     Raises:
         ConfigError: Lists every problem that was found, in the order of the lines.
     """
     source = Path(source)
-    return read_tables(_parse_toml(text, source), text, source, environ)
+    return read_tables(parse_toml(text, source), text, source, environ)
 
 
-def _parse_toml(text: str, source: Path) -> dict[str, Any]:
+def parse_toml(text: str, source: Path) -> dict[str, Any]:
+    """Return the tables of ``text``, nested no deeper than ``DEEPEST``.
+
+    Raises:
+        ConfigError: It is not TOML, or nested deeper; names ``source`` and the line.
+    """
+    if (match := _LONG_KEY.search(text)) is not None:
+        line = text.count("\n", 0, match.start()) + 1
+        problem = f"has a key of more than {DEEPEST} parts"
+        raise ConfigError([f"{source}:{line}: {problem}"])
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
     except RecursionError:
-        raise ConfigError([f"{source}: is nested too deeply"]) from None
+        raise _too_deep(source) from None
     except ValueError as error:
         # Mostly a TOMLDecodeError; a number of 5000 digits is a plain ValueError.
-        message = str(error)
-    what = _POSITION.sub("", message)
-    where = f"{source}:{_position(message, text)}"
-    raise ConfigError([f"{where}: is not TOML: {what[:1].lower()}{what[1:]}"])
+        raise _not_toml(str(error), text, source) from None
+    if _is_deep(tables):
+        raise _too_deep(source)
+    return tables
 
 
-def _position(message: str, text: str) -> str:
-    """Return ``line:column`` of a complaint of tomllib's; without one, of the end."""
+def _is_deep(tables: dict[str, Any]) -> bool:
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
+def _too_deep(source: Path) -> ConfigError:
+    return ConfigError([f"{source}: is nested too deeply"])
+
+
+def _not_toml(message: str, text: str, source: Path) -> ConfigError:
+    line, column = _position(message, text)
+    what = clean(_POSITION.sub("", message))
+    problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
+    hint = _hint(text.split("\n")[line - 1])
+    return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])
+
+
+def _hint(line: str) -> str:
+    """Return the cure of a common slip in ``line``, without its value."""
+    return ' (text needs quotes: key = "...")' if _UNQUOTED.match(line) else ""
+
+
+def _position(message: str, text: str) -> tuple[int, int]:
+    """Return line and column of an error of tomllib's; without them, of the end."""
     position = _POSITION.search(message)
     if position is not None and position["line"]:
-        return f"{position['line']}:{position['column']}"
-    return f"{text.count(chr(10)) + 1}:{len(text) - text.rfind(chr(10))}"
+        return int(position["line"]), int(position["column"])
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def _user_directory(environ: Mapping[str, str]) -> Path:

@@ -1,6 +1,8 @@
-"""What a configuration is: frozen types with units, and what must hold among them.
+"""A configuration as frozen types with units, and the rules between its settings.
 
-An attribute's docstring is also its description in the JSON schema.
+All that is known of a setting stands with its field: type, default, marks of
+``metadata`` (effect of a change, variables, scope), and a docstring. The JSON schema
+and the tables in ``docs/configuration.md`` are made from that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
+    REASON_LIMIT,
+    Buffer,
     Command,
+    Connections,
+    Count,
     DataHost,
     Destinations,
     Document,
@@ -27,35 +33,29 @@ from ssmtunneld.config.fields import (
     Name,
     Networks,
     Parameters,
+    Port,
     ProbeText,
     ProxyUrl,
     Region,
     Role,
     SessionName,
-    Size,
     Target,
     Text,
     Url,
     Users,
 )
-from ssmtunneld.config.targets import INSTANCE, may_be_instance, parse_target
+from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
+)
+from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import InstanceUser
 from ssmtunneld.config.values import Address, TcpAddress, names_loopback
 
-PLAIN_DOCUMENT: Final = "AWS-StartPortForwardingSession"
-REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
-SSH_DOCUMENT: Final = "AWS-StartSSHSession"
-
-FIXED: Final = INSTANCE | {"port", "host", "document", "parameters", "warm", "probe"}
-"""Settings that make sense only where all connections have one destination."""
-DYNAMIC: Final = frozenset({"destinations", "max_destinations"})
-"""Settings that make sense only where clients name it."""
-
-_MIB: Final = 1024 * 1024
-# Four messages of the agent: with less, reading stops and starts for each of them.
-_SMALLEST_BUFFER: Final = 4096
-# A bound against slips of the pen ("8GiB"), far above what any mapping needs.
-_LARGEST_BUFFER: Final = 1024 * _MIB
+STREAMS_PER_SESSION: Final = 64
+"""Connections in one session, unless the file says otherwise."""
 
 
 class Conflicts(ValueError):
@@ -85,30 +85,42 @@ class _Section(BaseModel):
 
 
 class DaemonSettings(_Section):
-    """The table ``[daemon]``: what concerns the process as a whole."""
+    """The table ``[daemon]``: settings of the process as a whole."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important lines that are written."""
-    log_format: Literal["auto", "text", "json"] = "auto"
-    """How lines look; auto means text for a terminal or the journal."""
-    drain_timeout: Duration = 30.0
-    """How long connections may go on once the daemon has been asked to stop."""
-    start_rate: Annotated[float, Field(gt=0, le=1000)] = 2.0
-    """StartSession calls per second, for each account and region."""
-    start_burst: Annotated[int, Field(ge=1, le=1000)] = 4
-    """StartSession calls that may come at once before the rate applies."""
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """Local connections to all tunnels together; further ones wait until one ends."""
-    watch_config: bool = False
-    """Whether a change of this file is taken over without being asked."""
-    on_state: Command = ()
-    """A command that is run when a tunnel changes state, without a shell."""
-    http_listen: HttpListen = ()
-    """Where health, metrics and the status page are served; off if left out."""
-    http_allow: Networks = ()
-    """Networks that may ask there, beside this machine."""
-    http_hosts: HostNames = ()
-    """Names of this listener in requests, beside localhost and its own addresses."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Reload.LIVE] = (
+        "info"
+    )
+    """Minimum severity to log."""
+    log_format: Annotated[Literal["auto", "text", "json"], Reload.LIVE] = "auto"
+    """Format of the log; auto is text that suits a terminal or the journal."""
+    drain_timeout: Annotated[Duration, Reload.LIVE] = 30.0
+    """Time that connections have to finish once the daemon has been asked to stop."""
+    watch_config: Annotated[bool, Reload.LIVE] = False
+    """Reload automatically when this file changes. See
+    [reload](#changing-the-file-while-the-daemon-runs)."""
+    start_rate: Annotated[float, Field(gt=0, le=1000), Reload.LIVE] = 2.0
+    """`StartSession` calls per second, for each account and region."""
+    start_burst: Annotated[Count, Reload.LIVE] = 4
+    """`StartSession` calls that may come at once before the rate applies, and limit of
+    those that are under way. No `T` seconds see more than `start_burst + start_rate *
+    T` of them arrive at the service, however long each takes."""
+    on_state: Annotated[Command, Reload.LIVE] = ()
+    """Command to run, without a shell, when a tunnel changes state. See
+    [hook](identities.md#being-told)."""
+    http_listen: Annotated[HttpListen, Reload.LISTENERS] = ()
+    """Where [health](status.md#health), [metrics](metrics.md) and the
+    [status page](status.md#the-page) are served; off without it."""
+    http_allow: Annotated[Networks, Reload.LISTENERS] = ()
+    """Networks that may ask there, besides this machine itself. Required where an
+    address is not loopback, refused where all are."""
+    http_hosts: Annotated[HostNames, Reload.LISTENERS] = ()
+    """Names of the HTTP listener in requests, besides `localhost` and its addresses.
+    See [status.md](status.md#who-may-ask)."""
+    max_connections: Annotated[Connections, Reload.LIVE] = 10_000
+    """Local connections to all tunnels together; further ones wait until one ends. Half
+    of them are divided among the tunnels, so that a busy one leaves the others their
+    part. Fewer, with a warning, where the process may not open that many files. See
+    [limits](#limits)."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -128,104 +140,166 @@ class DaemonSettings(_Section):
 
 
 class TunnelDefaults(_Section):
-    """The table ``[defaults]``: what every tunnel inherits where it says nothing."""
+    """The table ``[defaults]``: settings that every tunnel inherits."""
 
-    target: Target | None = None
-    """Where the agent runs: an id, or what it is found by (docs/targets.md)."""
-    target_policy: Literal["first", "newest", "spread"] = "first"
-    """Which one of several targets: the oldest, the newest, or all of them in turn."""
-    mode: Literal["tcp", "socks5", "http-connect"] = "tcp"
-    """Whether all connections have one destination, or clients name it, and how."""
-    destinations: Destinations = ()
-    """What clients may name: patterns of host and port."""
-    max_destinations: Annotated[int, Field(ge=1, le=256)] = 16
-    """Destinations in use at once; each of them has its own sessions."""
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """The destination's port."""
-    host: HostName | None = None
-    """The destination, as the target can reach it; the target itself if left out."""
-    document: Document | None = None
-    """The session document; by default the one of AWS that suits the host."""
-    parameters: Parameters = {}
-    """Further parameters of a custom document."""
-    reason: Annotated[Text, Field(max_length=256)] | None = None
-    """A text for the service's session history."""
-    profile: Text | None = None
-    """The AWS profile; by default the usual credential chain."""
-    role_arn: Role | None = None
-    """A role to assume with the credentials of the profile."""
-    external_id: Annotated[Text, Field(min_length=2, max_length=1224)] | None = None
-    """What the role's trust policy asks for as sts:ExternalId."""
-    role_session_name: SessionName | None = None
-    """What the role's sessions are called; ssmtunneld-USER if left out."""
-    mfa_serial: MfaSerial | None = None
-    """The device whose codes the role asks for: see ssmtunneld login."""
-    region: Region | None = None
-    """The AWS region; by default the profile's."""
-    endpoint_url: Url | None = None
-    """The SSM API, where it is not the region's public one."""
-    ssmmessages_endpoint: DataHost | None = None
-    """The data channel's host, where it is not the one that the service names."""
-    ca_bundle: ExistingFile | None = None
-    """Certificate authorities to trust instead of the system's, as a PEM file."""
-    proxy: ProxyUrl | None = None
-    """A proxy, instead of those of the environment; false for none."""
-    warm: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Sessions kept ready; 0 starts one for the first connection."""
-    max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Sessions that this tunnel may have open at once."""
-    streams_per_session: Annotated[int, Field(ge=1, le=65535)] = 64
-    """Connections in one session; others wait for another one, if there may be one."""
-    idle_close: Annotated[Duration, Field(gt=0)] = 300.0
-    """When a session beyond the warm ones is closed after its last connection."""
-    keep_alive: KeepAlive = 300.0
-    """How often an idle session shows life, so that the service keeps it; or false."""
-    max_session_age: Annotated[Duration, Field(ge=60)] | None = None
-    """When a session is replaced by a new one; by default as late as possible."""
-    connect_timeout: Annotated[Duration, Field(gt=0)] = 15.0
-    """How long a new connection waits for a session before it is reset."""
-    linger: Duration = 60.0
-    """How long a connection may stay silent after its local end has sent everything."""
-    ping_interval: Annotated[Duration, Field(gt=0)] = 20.0
-    """How often the service is asked whether it still listens."""
-    dead_peer_timeout: Annotated[Duration, Field(gt=0)] = 40.0
-    """How much silence means that the link is dead and the session is resumed."""
-    stream_buffer: Annotated[Size, Field(ge=_SMALLEST_BUFFER, le=_LARGEST_BUFFER)] = (
-        _MIB
+    target: Annotated[Target | None, Reload.SESSIONS, EXPANDS] = None
+    """Where the SSM agent runs: an id (`i-…`, `mi-…`, `ecs:cluster_task_runtime`), or a
+    search: `name:…`, `tag:Key=Value` or a list of those, `asg:…`, `ip:…`, `dns:…`,
+    `ecs:cluster/service/container`. See [targets](targets.md)."""
+    target_policy: Annotated[Literal["first", "newest", "spread"], Reload.SESSIONS] = (
+        "first"
     )
+    """Choice among several targets: the oldest, the newest, or all of them in turn."""
+    mode: Annotated[Literal["tcp", "socks5", "http-connect"], Reload.SESSIONS] = "tcp"
+    """`"tcp"` forwards to one destination. With the others, clients name it
+    themselves. See [dynamic forwarding](dynamic.md)."""
+    destinations: Annotated[Destinations, Reload.LIVE, Only.DYNAMIC] = ()
+    """Destinations that clients may name, as patterns such as
+    `"*.internal.example.com:443"` or `"10.0.0.0/8:8000-8999"`. Required by these modes.
+    (`allow` is who may connect.)"""
+    max_destinations: Annotated[int, Field(ge=1, le=256), Reload.LIVE, Only.DYNAMIC] = (
+        16
+    )
+    """Destinations in use at once; each has `max_sessions` of its own."""
+    port: Annotated[Port | None, Reload.SESSIONS, Only.FIXED] = None
+    """The destination's port. Required, unless a document of yours or
+    `AWS-StartSSHSession` knows it."""
+    host: Annotated[HostName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
+    """The destination as the target can reach it. Without it the destination is the
+    target itself; agents refuse the target's own loopback here, so leave it out for
+    that."""
+    document: Annotated[Document | None, Reload.SESSIONS, Only.FIXED] = None
+    """The session document. Without it, `AWS-StartPortForwardingSession`, or with
+    `host` `AWS-StartPortForwardingSessionToRemoteHost`."""
+    parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
+    """Further parameters of a custom document. `port` and `host` are passed as
+    `portNumber` and `host`."""
+    reason: Annotated[
+        Annotated[Text, Field(max_length=REASON_LIMIT)] | None, Reload.LIVE
+    ] = None
+    """Text for the session history of Systems Manager, after version, user, machine and
+    tunnel; 256 characters altogether. A change is for the sessions that are started
+    from then on."""
+    profile: Annotated[Text | None, Reload.SESSIONS, EXPANDS] = None
+    """A profile of `~/.aws/config`. Without it, the usual chain of credentials."""
+    role_arn: Annotated[Role | None, Reload.SESSIONS, EXPANDS] = None
+    """A role to assume with the credentials of the profile. See
+    [identities](identities.md)."""
+    external_id: Annotated[
+        Annotated[Text, Field(min_length=2, max_length=1224)] | None,
+        Reload.SESSIONS,
+        EXPANDS,
+    ] = None
+    """The `sts:ExternalId` that the role's trust policy asks for."""
+    role_session_name: Annotated[SessionName | None, Reload.SESSIONS] = None
+    """Name of the role's sessions. Without it, `ssmtunneld-USER`."""
+    mfa_serial: Annotated[MfaSerial | None, Reload.SESSIONS] = None
+    """The device whose codes `role_arn` asks for: its ARN, or a hardware token's
+    number. `ssmtunneld login`
+    [asks for the code](identities.md#roles-that-ask-for-a-code)."""
+    region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
+    """The AWS region. Without it, the profile's."""
+    endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None
+    """The SSM API, where it is not the region's public one: `"https://host"`, or
+    `http://` for an emulator."""
+    ssmmessages_endpoint: Annotated[DataHost | None, Reload.SESSIONS] = None
+    """The data channel's host, where it is not the one that the service names (VPC
+    endpoints). Path and query stay as the service gave them."""
+    ca_bundle: Annotated[ExistingFile | None, Reload.SESSIONS] = None
+    """A PEM file of certificate authorities to trust instead of the system's; relative
+    to the configuration's directory."""
+    proxy: Annotated[ProxyUrl | None, Reload.SESSIONS, EXPANDS] = None
+    """A proxy for API and data channel, `"http://host:port"` or
+    `"socks5h://host:port"`; `false` for none. Without it, `HTTPS_PROXY` and `NO_PROXY`.
+    See [networks](networks.md)."""
+    warm: Annotated[int, Field(ge=0, le=1000), Reload.LIVE, Only.FIXED] = 1
+    """Sessions kept ready. `0` starts one for the first connection. See
+    [how many sessions](#how-many-sessions)."""
+    max_sessions: Annotated[Count, Reload.LIVE] = 4
+    """Sessions at once, while there are connections; not below `warm`. One that is
+    being replaced (it ends soon, or nothing moves in it) comes on top until its
+    connections have ended; of the latter kind at most as many again."""
+    streams_per_session: Annotated[int, Field(ge=1, le=65535), Reload.LIVE] = (
+        STREAMS_PER_SESSION
+    )
+    """Connections in one session; further ones wait a moment for another session, if
+    there may be one."""
+    idle_close: Annotated[Duration, Field(gt=0), Reload.LIVE] = 300.0
+    """Time that a session beyond the warm ones stays after its last connection; with
+    `warm = 0`, every session."""
+    keep_alive: Annotated[KeepAlive, Reload.SESSIONS] = 300.0
+    """Interval at which an idle session shows life, so that the service's idle timeout
+    (20 minutes, unless your account says otherwise) never ends it. `false` respects the
+    timeout, and the session is opened again on demand."""
+    max_session_age: Annotated[
+        Annotated[Duration, Field(ge=60)] | None, Reload.LIVE
+    ] = None
+    """Age at which a session is replaced by a new one. Without it, only before the
+    service would end it."""
+    required: Annotated[bool, Reload.LIVE] = True
+    """The daemon is ready only when this tunnel is. `false`: also without it."""
+    connect_timeout: Annotated[Duration, Field(gt=0), Reload.LIVE] = 15.0
+    """Time that a new connection waits for a session before it is reset."""
+    linger: Annotated[Duration, Reload.LIVE] = 60.0
+    """Time that a connection may stay silent after the local end has sent everything.
+    The agent closes both directions at once, so the end is passed on only after
+    this."""
+    ping_interval: Annotated[Duration, Field(gt=0), Reload.SESSIONS] = 20.0
+    """Interval at which the service is asked for a sign of life."""
+    dead_peer_timeout: Annotated[Duration, Field(gt=0), Reload.SESSIONS] = 40.0
+    """Silence after which the link counts as dead and the session is resumed; above
+    `ping_interval`."""
+    max_connections: Annotated[Connections, Reload.LIVE] = 1000
+    """Local connections at once; further ones wait until one ends. See
+    [limits](#limits)."""
+    stream_buffer: Annotated[Buffer, Reload.SESSIONS] = 2**20
     """Bytes held for one connection whose local end reads slowly."""
-    session_buffer: Annotated[Size, Field(ge=_SMALLEST_BUFFER, le=_LARGEST_BUFFER)] = (
-        8 * _MIB
+    session_buffer: Annotated[Buffer, Reload.SESSIONS] = 8 * 2**20
+    """Bytes held for all connections of one session together; not below
+    `stream_buffer`."""
+    socket_mode: Annotated[Mode, Reload.LIVE] = 0o600
+    """Permissions of the tunnel's Unix sockets."""
+    allow: Annotated[Networks, Reload.LIVE] = ()
+    """Networks that may connect to addresses that are not loopback. Required where
+    there is such an address, refused where there is none."""
+    allow_users: Annotated[Users, Reload.LIVE] = ()
+    """Users of this machine whose TCP connections are accepted, besides the daemon's
+    own. See [users](#users)."""
+    instance_connect: Annotated[bool, Reload.LIVE, Only.INSTANCE] = False
+    """Push a public key with EC2 Instance Connect when somebody connects."""
+    instance_connect_user: Annotated[
+        InstanceUser | None, Reload.LIVE, Only.INSTANCE
+    ] = None
+    """The instance's user who may log in with it for a minute. Required with
+    `instance_connect`."""
+    instance_connect_key: Annotated[ExistingFile | None, Reload.LIVE, Only.INSTANCE] = (
+        None
     )
-    """Bytes held for all connections of one session together."""
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    """Local connections at once; further ones wait until one ends."""
-    socket_mode: Mode = 0o600
-    """Permissions of this tunnel's Unix sockets."""
-    allow: Networks = ()
-    """Networks that may connect to addresses that are not loopback."""
-    allow_users: Users = ()
-    """Users of this machine that may connect, beside the daemon's own; "*" for all."""
-    probe: ProbeText = None
-    """How to ask the destination whether it is alive; false for not at all."""
-    probe_interval: Annotated[Duration, Field(ge=1)] = 60.0
-    """How often it is asked."""
-    probe_timeout: Annotated[Duration, Field(gt=0)] = 10.0
-    """How long its answer may take."""
-    required: bool = True
-    """Whether the daemon is ready only when this tunnel is."""
-    instance_connect: bool = False
-    """Whether a key is pushed by EC2 Instance Connect when somebody connects."""
-    instance_connect_user: InstanceUser | None = None
-    """The user of the instance who may log in with it."""
-    instance_connect_key: ExistingFile | None = None
-    """The public key; ~/.ssh/id_ed25519.pub or id_rsa.pub if left out."""
-    db_engine: Literal["postgres", "mysql", "redis"] | None = None
-    """What the destination is, for ssmtunneld env; by its port if left out."""
-    db_user: Text | None = None
-    """The user that ssmtunneld env and db-token speak of."""
-    db_name: Text | None = None
-    """The database that ssmtunneld env speaks of."""
+    """The public key, a `.pub` file; relative paths start at the configuration's
+    directory. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
+    user."""
+    db_engine: Annotated[
+        Literal["postgres", "mysql", "redis"] | None, Reload.COMMANDS
+    ] = None
+    """Kind of database, for `ssmtunneld env`. Without it, guessed from the port."""
+    db_user: Annotated[Text | None, Reload.COMMANDS] = None
+    """The database's user, for `ssmtunneld env` and `db-token`."""
+    db_name: Annotated[Text | None, Reload.COMMANDS] = None
+    """The database, for `ssmtunneld env`; of Redis, its number."""
+    probe: Annotated[ProbeText, Reload.LIVE, Only.FIXED] = None
+    """Check of the destination; `false` where `[defaults]` has one."""
+    probe_interval: Annotated[Duration, Field(ge=1), Reload.LIVE] = 60.0
+    """Interval at which the destination is asked."""
+    probe_timeout: Annotated[Duration, Field(gt=0), Reload.LIVE] = 10.0
+    """Time that its answer may take."""
+
+
+INSTANCE: Final = keys_for(TunnelDefaults, Only.INSTANCE)
+"""Settings that make sense only where the target is an EC2 instance, and the end."""
+FIXED: Final = keys_for(TunnelDefaults, Only.FIXED, Only.INSTANCE)
+"""Settings that make sense only where all connections have one destination."""
+DYNAMIC: Final = keys_for(TunnelDefaults, Only.DYNAMIC)
+"""Settings that make sense only where clients name it."""
 
 
 class Tunnel(TunnelDefaults):
@@ -233,26 +307,25 @@ class Tunnel(TunnelDefaults):
 
     name: Name
     """The table's name."""
-    listen: Listen
-    """The local addresses: one, or a list."""
+    listen: Annotated[Listen, Reload.LISTENERS]
+    """The local address, or a list of them. See [addresses](#addresses)."""
     target: Target
-    """Where the agent runs: an id, or what it is found by (docs/targets.md)."""
 
     @property
     def session_document(self) -> str:
         """The document to start sessions with: the one asked for, or AWS's own."""
         if self.document is not None:
             return self.document
-        return PLAIN_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
+        return PORT_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether clients name the destination."""
+        """True if clients name the destination."""
         return self.mode != "tcp"
 
     @property
     def destination(self) -> str:
-        """Where connections lead, for people."""
+        """The destination of connections, for people."""
         if self.is_dynamic:
             first, *others = map(str, self.destinations)
             return f"{first} (+{len(others)})" if others else first
@@ -261,7 +334,7 @@ class Tunnel(TunnelDefaults):
 
     @property
     def session_limit(self) -> int:
-        """How many sessions there may be, to all destinations together."""
+        """Maximum number of sessions, to all destinations together."""
         return self.max_sessions * (self.max_destinations if self.is_dynamic else 1)
 
     def towards(self, destination: Destination) -> Self:
@@ -318,23 +391,26 @@ class Tunnel(TunnelDefaults):
             yield "destinations", f"is required by mode {self.mode}, {example}"
         for key in sorted(FIXED):
             if getattr(self, key):
-                yield key, f"has no place in mode {self.mode}: clients say where to go"
+                yield (
+                    key,
+                    f"cannot be used in mode {self.mode}: clients name the destination",
+                )
 
     def _destination(self) -> Iterator[tuple[str, str]]:
         document = self.session_document
-        if document in {PLAIN_DOCUMENT, REMOTE_HOST_DOCUMENT} and self.port is None:
+        if document in {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT} and self.port is None:
             yield "port", f"is required by {document}"
-        if document in {PLAIN_DOCUMENT, SSH_DOCUMENT} and self.host is not None:
-            yield "host", f"has no place in {document}: leave out host, or document"
+        if document in {PORT_DOCUMENT, SSH_DOCUMENT} and self.host is not None:
+            yield "host", f"cannot be used with {document}: remove host or document"
         if document == REMOTE_HOST_DOCUMENT:
             yield from self._remote_host()
-        if document in {PLAIN_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT}:
+        if document in {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT}:
             if self.parameters:
                 yield "parameters", f"are for custom documents, not for {document}"
             return
         for key, parameter in (("port", "portNumber"), ("host", "host")):
             if getattr(self, key) is not None and parameter in self.parameters:
-                yield key, f"says the same as parameters.{parameter}: keep one of them"
+                yield key, f"duplicates parameters.{parameter}: remove one of them"
 
     def _remote_host(self) -> Iterator[tuple[str, str]]:
         if self.host is None:
@@ -357,7 +433,10 @@ class Tunnel(TunnelDefaults):
                 if getattr(self, key):
                     yield key, "has no effect without instance_connect = true"
         elif self.instance_connect_user is None:
-            yield "instance_connect_user", "is required: who logs in, such as ec2-user"
+            yield (
+                "instance_connect_user",
+                "is required: the user to log in as, such as ec2-user",
+            )
         elif self.host is not None:
             yield "instance_connect", "is for the target itself: leave out host"
         elif not may_be_instance(parse_target(self.target)):

@@ -1,9 +1,9 @@
-"""What a tunnel's probe says to its destination, from the text a person writes."""
+"""Probes of a tunnel's destination, from the text that a person writes."""
 
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, get_args
 
 from typing_extensions import override
 
@@ -12,13 +12,19 @@ Kind: TypeAlias = Literal["tcp", "banner", "postgres", "redis", "http"]
 # A first line, not a document: the answer is compared byte by byte.
 LONGEST_BANNER: Final = 256
 _PATH: Final = re.compile(r"/[!-~]{0,2047}")
-_PLAIN: Final = ("tcp", "postgres", "redis")
-_SPELLINGS: Final = '"tcp", "banner:SSH-", "postgres", "redis", "http:/path", or false'
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+_WITH_DETAIL: Final[dict[Kind, str]] = {"banner": "banner:SSH-", "http": "http:/path"}
+_PLAIN: Final = tuple(kind for kind in _KINDS if kind not in _WITH_DETAIL)
+EXAMPLES: Final = tuple(_WITH_DETAIL.get(kind, kind) for kind in _KINDS)
+"""A spelling of every kind of probe."""
+PROBE_PATTERN: Final = f"^({'|'.join(_PLAIN)}|banner:.+|http:/.*)$"
+"""The spellings of a probe, for the JSON schema."""
+_SPELLINGS: Final = ", ".join([*(f'"{text}"' for text in EXAMPLES), "or false"])
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How to find out whether a destination is alive.
+    """A way to check that a destination is alive.
 
     Attributes:
         kind: The protocol to speak.
@@ -37,7 +43,7 @@ def parse_probe(value: object) -> Probe | None:
     """Return the probe that ``value`` spells, None for ``false``.
 
     Raises:
-        ValueError: It spells none.
+        ValueError: The value is not a probe.
     """
     if value is None or value is False:
         return None
@@ -45,7 +51,7 @@ def parse_probe(value: object) -> Probe | None:
         return value
     kind, colon, detail = value.partition(":") if isinstance(value, str) else ("",) * 3
     if kind in _PLAIN and not colon:
-        return Probe(cast("Kind", kind))
+        return Probe(kind)
     if kind == "banner":
         if not 0 < len(detail.encode()) <= LONGEST_BANNER:
             raise ValueError(
@@ -60,6 +66,6 @@ def parse_probe(value: object) -> Probe | None:
                 '"http:/" or "http:/health"'
             )
         return Probe("http", detail)
-    near = get_close_matches(kind, [*_PLAIN, "banner", "http"], n=1)
+    near = get_close_matches(kind, _KINDS, n=1)
     guess = f" (did you mean {near[0]}?)" if near and kind not in _PLAIN else ""
     raise ValueError(f"is not a probe{guess}: write {_SPELLINGS}")

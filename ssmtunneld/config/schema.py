@@ -1,11 +1,13 @@
 """The JSON schema of the file as a person writes it, for editors."""
 
+import json
 from collections.abc import Collection
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from ssmtunneld.config.fields import NAME_PATTERN
+from ssmtunneld.config.metadata import Setting, settings_of
 from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -14,13 +16,15 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 def json_schema() -> dict[str, Any]:
     """Return the schema: draft 2020-12, durations and sizes as text with units.
 
-    It accepts every file that ``load_config`` accepts. What it cannot say, such as how
-    two settings relate, only ``load_config`` checks.
+    ``x-reload`` says what a change of a setting needs: see ``metadata.Reload``.
+
+    It accepts every file that ``load_config`` accepts. Relations between settings,
+    which it cannot express, only ``load_config`` checks.
     """
-    daemon = _table(DaemonSettings, DaemonSettings())
-    defaults = _table(TunnelDefaults, TunnelDefaults())
+    daemon = _table(DaemonSettings)
+    defaults = _table(TunnelDefaults)
     # The target may come from [defaults], so only the addresses are always here.
-    tunnel = _table(Tunnel, TunnelDefaults(), leave_out={"name"}, required=["listen"])
+    tunnel = _table(Tunnel, leave_out={"name"}, required=["listen"])
     return {
         "$schema": _DIALECT,
         "title": "ssmtunneld configuration",
@@ -43,16 +47,14 @@ def json_schema() -> dict[str, Any]:
 
 def _table(
     model: type[BaseModel],
-    usual: BaseModel,
     leave_out: Collection[str] = (),
     required: Collection[str] = (),
 ) -> dict[str, Any]:
     schema = model.model_json_schema()
-    written = usual.model_dump(mode="json", exclude_none=True)
     properties = {
-        key: _setting(described, written.get(key))
-        for key, described in schema["properties"].items()
-        if key not in leave_out
+        setting.key: _setting(setting, schema["properties"][setting.key])
+        for setting in settings_of(model)
+        if setting.key not in leave_out
     }
     table = {
         "description": schema["description"],
@@ -63,16 +65,19 @@ def _table(
     return {**table, "required": [*required]} if required else table
 
 
-def _setting(described: dict[str, Any], usual: object) -> dict[str, Any]:
+def _setting(setting: Setting, described: dict[str, Any]) -> dict[str, Any]:
     """Return one setting's schema without what only Python knows: None, titles."""
     choices = [c for c in described.get("anyOf", ()) if c != {"type": "null"}]
-    setting = {
+    schema = {
         k: v for k, v in described.items() if k not in {"title", "default", "anyOf"}
     }
     if len(choices) == 1:
-        setting |= choices[0]
+        schema |= choices[0]
     elif choices:
-        setting["anyOf"] = choices
-    if usual is not None:
-        setting["default"] = usual
-    return setting
+        schema["anyOf"] = choices
+    schema["description"] = setting.plain_description
+    if setting.default is not None:
+        schema["default"] = json.loads(setting.default)
+    if setting.reload is not None:
+        schema["x-reload"] = setting.reload.value
+    return schema

@@ -6,7 +6,7 @@ Everything wrong is collected first, so that a person repairs a file in one go.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,17 +15,19 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.lines import KeyLines, KeyPath
+from ssmtunneld.config.metadata import expanding_keys
 from ssmtunneld.config.model import (
     DYNAMIC,
     FIXED,
+    INSTANCE,
     Config,
     Conflicts,
     DaemonSettings,
     Tunnel,
     TunnelDefaults,
 )
-from ssmtunneld.config.targets import INSTANCE
 from ssmtunneld.config.values import (
     Address,
     UnixAddress,
@@ -40,21 +42,28 @@ _Ip: TypeAlias = IPv4Address | IPv6Address
 _Section = TypeVar("_Section", bound=BaseModel)
 
 _TOP_LEVEL: Final = ("daemon", "defaults", "tunnels")
-_EXPANDED: Final = (
-    "target",
-    "profile",
-    "role_arn",
-    "external_id",
-    "region",
-    "host",
-    "endpoint_url",
-    "proxy",
-)
+_EXPANDED: Final = expanding_keys(TunnelDefaults)
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
 _SECRET_KEY: Final = re.compile(
     "secret|access_?key|token|passw(?:or)?d|credential", re.IGNORECASE
 )
 _ACCESS_KEY_ID: Final = re.compile("(?:AKIA|ASIA)[A-Z0-9]{16}")
+SYNONYMS: Final = {
+    "local_port": "listen",
+    "local_address": "listen",
+    "bind": "listen",
+    "remote_port": "port",
+    "remote_host": "host",
+    "destination": "host",
+    "instance": "target",
+    "instance_id": "target",
+    "role": "role_arn",
+    "endpoint": "endpoint_url",
+}
+"""Names that other programs have for a tunnel's settings."""
+PROBLEM_LIMIT: Final = 100
+"""Problems of a file that are told; suggestions for unknown keys end there too."""
+_KEY_LIMIT: Final = 80
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 
 
@@ -99,8 +108,9 @@ class _Reading:
             tunnel = self._tunnel(name, own, defaults, trusted=trusted)
             if tunnel is not None:
                 tunnels.append(tunnel)
-        self.problems.extend(_find_clashes(tunnels))
-        return daemon or DaemonSettings(), tunnels
+        daemon = daemon or DaemonSettings()
+        self.problems.extend(_find_clashes(daemon, tunnels))
+        return daemon, tunnels
 
     def refuse_credentials(self, path: KeyPath) -> None:
         """Complain about an access key at ``path``, unless its key is unknown."""
@@ -115,13 +125,15 @@ class _Reading:
     def _refuse_key(self, path: KeyPath, value: object, known: Iterable[str]) -> None:
         self._unknown.add(path)
         key = str(path[-1])
-        near = get_close_matches(key, known, n=1)
+        # To look for a name takes a millisecond.
+        late = len(self.problems) >= PROBLEM_LIMIT
+        near = None if late else _nearest(key, [*known])
         if _SECRET_KEY.search(key) or any(_find_credentials([key, value])):
             self._complain(path, f"unknown key ({_NO_CREDENTIALS})")
         elif key in Tunnel.model_fields and path[0] == "defaults":
             self._complain(path, "unknown key (every tunnel has its own)")
         elif near:
-            self._complain(path, f"unknown key (did you mean {near[0]}?)")
+            self._complain(path, f"unknown key (did you mean {near}?)")
         else:
             self._complain(path, "unknown key")
 
@@ -220,6 +232,14 @@ class _Reading:
         return None
 
 
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """Return the one of ``known`` that was probably meant; None if none is near."""
+    synonym = SYNONYMS.get(key)
+    if synonym in known:
+        return synonym
+    return next(iter(get_close_matches(key, known, n=1)), None)
+
+
 def _needs_all(detail: ErrorDetails) -> bool:
     return detail["type"] == "missing" or not detail["loc"]
 
@@ -241,7 +261,7 @@ def _translate(detail: ErrorDetails, where: KeyPath) -> Iterator[tuple[KeyPath, 
 
 
 def _trim(location: tuple[int | str, ...], table: _Table) -> KeyPath:
-    """Return a location as the file has it: no index into what is no list there."""
+    """Return a location as the file has it: no index where it has no list."""
     path: KeyPath = ()
     value: Any = table
     for part in location:
@@ -284,18 +304,26 @@ def _find_credentials(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
             pass
 
 
-def _find_clashes(tunnels: Iterable[Tunnel]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield a problem for each address that two tunnels, or one twice, would bind."""
-    held: defaultdict[object, list[tuple[_Ip | None, Address, str]]] = defaultdict(list)
+def _find_clashes(
+    daemon: DaemonSettings, tunnels: Iterable[Tunnel]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a problem for each address that would be bound twice."""
+    listed: list[tuple[KeyPath, str, Address]] = [
+        (("daemon", "http_listen"), "daemon.http_listen", address)
+        for address in daemon.http_listen
+    ]
     for tunnel in tunnels:
-        for address in tunnel.listen:
-            for group, ip in _claims(address):
-                for other_ip, other, owner in held[group]:
-                    if ip == other_ip or _is_any(ip) or _is_any(other_ip):
-                        message = f"{address} clashes with {other} of tunnels.{owner}"
-                        yield ("tunnels", tunnel.name, "listen"), message
-                        break
-                held[group].append((ip, address, tunnel.name))
+        path: KeyPath = ("tunnels", tunnel.name, "listen")
+        owner = f"tunnels.{tunnel.name}"
+        listed += [(path, owner, address) for address in tunnel.listen]
+    held: defaultdict[object, list[tuple[_Ip | None, Address, str]]] = defaultdict(list)
+    for path, owner, address in listed:
+        for group, ip in _claims(address):
+            for other_ip, other, holder in held[group]:
+                if ip == other_ip or _is_any(ip) or _is_any(other_ip):
+                    yield path, f"{address} clashes with {other} of {holder}"
+                    break
+            held[group].append((ip, address, owner))
 
 
 def _claims(address: Address) -> Iterator[tuple[object, _Ip | None]]:
@@ -319,10 +347,13 @@ def _render(
         ((lines.find(path), path, message) for path, message in problems),
         key=lambda problem: problem[0],
     )
-    return [
-        f"{source}:{line}: {_spell(path)}{': ' if path else ''}{message}"
-        for line, path, message in found
+    told = [
+        f"{source}:{line}: {_spell(path)}{': ' if path else ''}{clean(message)}"
+        for line, path, message in found[:PROBLEM_LIMIT]
     ]
+    if len(found) > PROBLEM_LIMIT:
+        told.append(f"{source}: has {len(found) - PROBLEM_LIMIT} more problems")
+    return told
 
 
 def _spell(path: KeyPath) -> str:
@@ -332,6 +363,12 @@ def _spell(path: KeyPath) -> str:
         if isinstance(part, int):
             spelled += f"[{part}]"
         else:
-            key = part if _BARE_KEY.fullmatch(part) else json.dumps(part)
+            key = _spell_key(part)
             spelled += f".{key}" if spelled else key
     return _ACCESS_KEY_ID.sub("***", spelled)
+
+
+def _spell_key(key: str) -> str:
+    if len(key) > _KEY_LIMIT:
+        key = f"{key[: _KEY_LIMIT - 1]}…"
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)

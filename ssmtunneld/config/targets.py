@@ -1,4 +1,4 @@
-"""What may stand for the far end of a session: ids, and what they are found by.
+"""Targets of sessions: ids, and searches that find them.
 
 The grammar of ``target``. Ids are the service's own (protocol 1.3); everything else is
 looked up in AWS when a session starts (``aws/targets.py``).
@@ -31,13 +31,7 @@ FORMS: Final = (
     "dns:ip-10-0-0-5.eu-west-1.compute.internal, ecs:cluster/service, "
     "ecs:cluster/service/container or ecs:cluster_task_runtime"
 )
-"""What to write, for messages."""
-
-
-INSTANCE: Final = frozenset(
-    {"instance_connect", "instance_connect_user", "instance_connect_key"}
-)
-"""Settings that make sense only where the target is an EC2 instance, and the end."""
+"""Spellings of targets, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +107,7 @@ class ServiceTarget:
 SearchedTarget: TypeAlias = (
     TaggedTarget | GroupTarget | AddressTarget | HostTarget | ServiceTarget
 )
-"""What must be looked up, and may be something else tomorrow."""
+"""A target that must be looked up, with a result that can change."""
 Target: TypeAlias = FixedTarget | SearchedTarget
 
 
@@ -121,7 +115,7 @@ def parse_target(text: str) -> Target:
     """Return the target that ``text`` describes.
 
     Raises:
-        ValueError: It is none; says what to write.
+        ValueError: The text is not a target; says what to write.
     """
     if _ID.fullmatch(text):
         return FixedTarget(text)
@@ -133,7 +127,7 @@ def parse_target(text: str) -> Target:
 
 
 def may_be_instance(target: Target) -> bool:
-    """Whether ``target`` may be an EC2 instance; what is searched by a tag may be."""
+    """Return True if ``target`` is, or could be found to be, an EC2 instance."""
     if isinstance(target, FixedTarget):
         return target.id.startswith("i-")
     return not isinstance(target, ServiceTarget)

@@ -1,4 +1,4 @@
-"""Users, as a configuration names them: of this machine, and of an instance."""
+"""Users that a configuration names: of this machine, and of an instance."""
 
 import pwd
 import re
@@ -28,7 +28,7 @@ def parse_user(value: object) -> User:
     Blocks for as long as the system's user database does; call it at start only.
 
     Raises:
-        ValueError: It is none of these, or no user of this machine has that name.
+        ValueError: The value is none of these, or no user has that name.
     """
     if value == EVERYBODY:
         return EVERYBODY
@@ -46,18 +46,18 @@ def parse_user(value: object) -> User:
 
 def _why_nobody(name: str) -> str:
     if name.isascii() and name.isdigit():
-        return "names no user of this machine: write a user id without quotes"
+        return "is not a user of this machine: write a user id without quotes"
     names = {entry.pw_name for entry in pwd.getpwall()}
     near = get_close_matches(name, names, n=1)
     guess = f" (did you mean {near[0]}?)" if near else ""
-    return f"names no user of this machine{guess}"
+    return f"is not a user of this machine{guess}"
 
 
 def check_instance_user(name: str) -> str:
     """Return ``name``, which EC2 Instance Connect takes for a user of an instance.
 
     Raises:
-        ValueError: It does not.
+        ValueError: The service would refuse the name.
     """
     if not _INSTANCE_USER.fullmatch(name):
         raise ValueError('is not a user of an instance: write it like "ec2-user"')

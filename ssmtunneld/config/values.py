@@ -82,7 +82,7 @@ class TcpAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """True if only this machine can connect."""
         return self.host == "localhost" or _is_loopback(ip_address(self.host))
 
     @override
@@ -110,10 +110,10 @@ def parse_address(value: object, home: Path | None = None) -> Address:
 
     Args:
         value: A port, or a text such as ``"127.0.0.1:5432"`` or ``"unix:~/db.sock"``.
-        home: What a leading ``~/`` stands for; without it, that is refused.
+        home: Replaces a leading ``~/``; without it, that is refused.
 
     Raises:
-        ValueError: It spells none, or more than one could be meant.
+        ValueError: The value is not an address, or is ambiguous.
     """
     if isinstance(value, TcpAddress | UnixAddress):
         return value
@@ -147,7 +147,7 @@ def parse_duration(value: object) -> float:
     """Return seconds from ``"1h30m"``, ``"500ms"`` or a bare number of seconds.
 
     Raises:
-        ValueError: It is neither, or longer than a year.
+        ValueError: The value is neither, or longer than a year.
     """
     seconds = _seconds(value)
     # Written so that a NaN, which TOML can spell, fails as well.
@@ -172,7 +172,7 @@ def parse_keep_alive(value: object) -> float | Literal[False]:
     """Return seconds between two signs of life, or False for none.
 
     Raises:
-        ValueError: It is neither a duration above zero nor ``false``.
+        ValueError: The value is neither a duration above zero nor ``false``.
     """
     if value is False:
         return False
@@ -193,7 +193,7 @@ def parse_size(value: object) -> int:
     """Return bytes from ``"64KiB"``, ``"1MB"`` or a bare number of bytes.
 
     Raises:
-        ValueError: It is neither, or not a whole number of bytes.
+        ValueError: The value is neither, or not a whole number of bytes.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -219,7 +219,7 @@ def parse_mode(value: object) -> int:
     """Return permission bits from octal text such as ``"0600"``.
 
     Raises:
-        ValueError: It is not octal text, or would lock the owner out.
+        ValueError: The value is not octal text, or would lock the owner out.
     """
     match = _MODE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -239,7 +239,7 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
     """Return the network that ``"10.0.0.0/8"`` or a single address spells.
 
     Raises:
-        ValueError: It is neither, or has bits set to the right of its prefix.
+        ValueError: The value is neither, or has bits set after its prefix.
     """
     if isinstance(value, IPv4Network | IPv6Network):
         return value
@@ -265,7 +265,9 @@ def expand_variables(text: str, environ: Mapping[str, str]) -> str:
             return "${"
         name: str | None = match["name"]
         if name is None:
-            raise ValueError("has a ${ that is no ${NAME}; write $${ for a literal ${")
+            raise ValueError(
+                "has a ${ without a name; write ${NAME}, or $${ for a literal ${"
+            )
         if name not in environ:
             raise ValueError(f"the environment variable {name} is not set")
         return environ[name]
@@ -357,7 +359,7 @@ def expand_home(text: str, home: Path | None) -> Path:
     """Return ``text`` as a path, with a leading ``~/`` replaced by ``home``.
 
     Raises:
-        ValueError: There is no home to put in its place.
+        ValueError: ``home`` is None.
     """
     if not text.startswith("~/"):
         return Path(text)
@@ -370,12 +372,12 @@ def check_proxy(text: str | Literal[False]) -> str | Literal[False]:
     """Return a proxy's URL as it is, or False for none.
 
     Raises:
-        ValueError: It is no proxy, or has a password. The text shows nothing of it.
+        ValueError: The URL is not a proxy, or has a password; shows nothing of it.
     """
     if text is False:
         return text
     if "@" in text:
-        raise ValueError("has no place for a password: name that proxy in HTTPS_PROXY")
+        raise ValueError("must not contain a password: set that proxy in HTTPS_PROXY")
     if not _PROXY.fullmatch(text):
         raise ValueError(
             'is not a proxy: write "http://host:port" or "socks5h://host:port", '

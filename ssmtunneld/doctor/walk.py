@@ -16,7 +16,7 @@ from ssmtunneld.aws.network import tls_context
 from ssmtunneld.aws.resolver import Resolver
 from ssmtunneld.aws.ssm import SsmControl
 from ssmtunneld.backend import identity_of, reason_of
-from ssmtunneld.config.model import REMOTE_HOST_DOCUMENT
+from ssmtunneld.config.session_documents import REMOTE_HOST_DOCUMENT
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.doctor import network, session
 from ssmtunneld.doctor.report import (

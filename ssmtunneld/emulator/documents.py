@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
+)
 from ssmtunneld.errors import ConfigError
 
 _PORT: Final = (
@@ -28,7 +33,7 @@ _FORWARDING: Final = {
 }
 
 BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
-    "AWS-StartPortForwardingSession": {
+    PORT_DOCUMENT: {
         "schemaVersion": "1.0",
         "sessionType": "Port",
         "parameters": {
@@ -37,7 +42,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         },
         "properties": _FORWARDING,
     },
-    "AWS-StartPortForwardingSessionToRemoteHost": {
+    REMOTE_HOST_DOCUMENT: {
         "schemaVersion": "1.0",
         "sessionType": "Port",
         "parameters": {
@@ -52,7 +57,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         },
         "properties": {**_FORWARDING, "host": "{{ host }}"},
     },
-    "AWS-StartSSHSession": {
+    SSH_DOCUMENT: {
         "schemaVersion": "1.0",
         "sessionType": "Port",
         "parameters": {"portNumber": {**_PORT_NUMBER, "default": "22"}},

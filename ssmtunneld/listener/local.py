@@ -327,6 +327,13 @@ class LocalDuplex(asyncio.Protocol):
         happened = _poll(transport.get_extra_info("socket"))
         if self._inbound is _Inbound.PAUSED and happened & select.POLLERR:
             self.abort()
+        elif (
+            self._inbound is _Inbound.PAUSED
+            and happened & (_RDHUP | select.POLLHUP)
+            and (happened & select.POLLHUP or _closed(transport))
+        ):
+            # Behind what it sent and nobody has read yet, it has closed.
+            self._leave(Departure.CLOSED)
         elif self._inbound is _Inbound.ENDED and (
             happened & (select.POLLERR | select.POLLHUP) or _closed(transport)
         ):
@@ -342,6 +349,9 @@ class _Inbound(Enum):
     ENDED = auto()  # the client's end of file has been read
     CLOSED = auto()  # we want no more: discarded
 
+
+# Linux only: the peer has ended its direction, whatever waits to be read before that.
+_RDHUP: Final = getattr(select, "POLLRDHUP", 0)
 
 _NOT_CONNECTED: Final = "not connected"
 _CLOSED: Final = "closed by us"
@@ -363,5 +373,5 @@ def _closed(transport: asyncio.Transport) -> bool:
 def _poll(sock: socket.socket) -> int:
     """Return the conditions that the kernel reports of a socket without being asked."""
     poll = select.poll()
-    poll.register(sock.fileno(), 0)
+    poll.register(sock.fileno(), _RDHUP)
     return sum(conditions for _, conditions in poll.poll(0))

@@ -126,6 +126,11 @@ class Unsettled(Protocol):
         """Whether an answer, or what we sent, may be stuck on its way."""
         ...
 
+    @property
+    def sent(self) -> int:
+        """Bytes that went out so far; those that wait are not among them."""
+        ...
+
 
 class _Joint:
     """Two pumps, and the one place where it is decided that they stop."""
@@ -141,6 +146,7 @@ class _Joint:
         "_local_ended",
         "_loop",
         "_meter",
+        "_moved",
         "_pump",
         "_remote",
         "_scope",
@@ -172,6 +178,7 @@ class _Joint:
         self._local_ended = False
         self._delivering = False
         self._stirred = 0.0
+        self._moved = -1  # bytes that had gone out when the timer looked last
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, gone: asyncio.Future[Departure] | None) -> None:
@@ -329,9 +336,11 @@ class _Joint:
 
     def _on_timer(self, deadline: float) -> None:
         assert self._expected is not None, "armed only while something is expected"
-        if self._delivering or (
-            isinstance(self._remote, Unsettled) and self._remote.unsettled
-        ):
+        waits = isinstance(self._remote, Unsettled) and self._remote.unsettled
+        if waits and self._is_abandoned():
+            self._end(Ending.LOCAL_RESET, self._cause)
+            return
+        if self._delivering or waits:
             # The remote is not silent: it is the local client that does not read, or
             # the way between that is out. Taken for an end, that would be a lie.
             self._stirred = deadline
@@ -339,6 +348,14 @@ class _Joint:
             self._arm()
         else:
             self._end(self._expected, self._cause)
+
+    def _is_abandoned(self) -> bool:
+        """Whether the client has left, and what it sent does not move either."""
+        if self._expected not in _NOBODY_READS:
+            return False
+        assert isinstance(self._remote, Unsettled), "the caller has looked"
+        before, self._moved = self._moved, self._remote.sent
+        return before == self._moved
 
     def _end(self, ending: Ending, cause: StreamError | None = None) -> None:
         if self._ending is not None:

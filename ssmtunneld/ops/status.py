@@ -246,6 +246,8 @@ def _why(subject: Subject, state: MappingState) -> tuple[str, str]:
             trouble = subject.unbound
         case MappingState.NEEDS_LOGIN:
             trouble = subject.login
+        case MappingState.STARTING if subject.pool.start_reason:
+            return subject.pool.start_reason, ""
         case _:
             trouble = subject.pool.trouble
     return str(trouble or ""), str(getattr(trouble, "advice", ""))

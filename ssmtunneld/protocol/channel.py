@@ -320,6 +320,13 @@ class DataChannel:
         """Whether all that was sent is acknowledged, and nothing came too early."""
         return not (self._outbound.unacked or self._inbound.early)
 
+    def silent_for(self, now: float) -> float:
+        """Return for how long nothing new was acknowledged, beyond a round trip.
+
+        In seconds; 0.0 if nothing waits for an acknowledgement.
+        """
+        return self._outbound.silent_for(now)
+
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
         return ChannelStatistics(

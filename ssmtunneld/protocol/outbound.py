@@ -51,6 +51,7 @@ class Outbound:
         "_front",
         "_newest_acked",
         "_order",
+        "_progress_at",
         "_recovering_until",
         "_threshold",
         "_unacked",
@@ -73,6 +74,8 @@ class Outbound:
         self._window = float(INITIAL_WINDOW)
         self._threshold = float(MAX_WINDOW)
         self._recovering_until = -1
+        self._progress_at = 0.0
+        """When an acknowledgement came, or none was awaited, for the last time."""
 
     @property
     def unacked(self) -> int:
@@ -104,6 +107,8 @@ class Outbound:
         The window is advice: ``room`` is for the caller to respect, so that a handshake
         or a flag can always be sent.
         """
+        if not self._unacked:
+            self._progress_at = now
         self._unacked[self.next_sequence] = _Sent(data, self._order, now)
         self.next_sequence += 1
         self._order += 1
@@ -118,6 +123,7 @@ class Outbound:
         sent = self._unacked.pop(sequence, None)
         if sent is None:
             return []
+        self._progress_at = now
         self._bytes -= len(sent.data)
         if sent.order == self._front:
             self._front += 1
@@ -170,7 +176,17 @@ class Outbound:
     def resend_all(self, now: float) -> list[bytes]:
         """Return everything unacknowledged, in sequence, for a new websocket."""
         self.round_trip.reset_backoff()
+        self._progress_at = now
         return [self._repeat(sequence, now) for sequence in sorted(self._unacked)]
+
+    def silent_for(self, now: float) -> float:
+        """Return for how long nothing new was acknowledged, beyond a round trip.
+
+        In seconds; 0.0 if nothing waits for an acknowledgement.
+        """
+        if not self._unacked:
+            return 0.0
+        return max(0.0, now - self._progress_at - (self.round_trip.smoothed or 0.0))
 
     def next_deadline(self) -> float | None:
         """When :meth:`on_deadline` must run; ``None`` if nothing is unacknowledged."""

@@ -4,6 +4,7 @@ Frames are pulled, not pushed: whoever has room for a message asks for the next 
 that the choice of what to send is made at the last moment (``turns.py``).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,6 +126,17 @@ class MuxSession:
         """Close ``stream`` without sending what is pending; idempotent."""
         self._finish_at_once(stream)
         self.close(stream)
+
+    @property
+    def open_streams(self) -> Iterable[Stream]:
+        """Streams that are not yet over."""
+        return self._streams.values()
+
+    def withdraw(self, stream: Stream) -> None:
+        """Forget a stream whose SYN has not been sent: the peer never hears of it."""
+        del self._streams[stream.stream_id]
+        self._turns.remove(stream)
+        self._opened -= 1
 
     def read(self, stream: Stream) -> bytes:
         """Remove and return everything that waits to be read on ``stream``."""

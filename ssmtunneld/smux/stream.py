@@ -79,6 +79,12 @@ class Stream:
         self._taken = 0
         self.pending = 0
 
+    def take_all(self) -> bytes:
+        """Remove and return everything that waits to be sent, without counting it."""
+        data = b"".join(self._outgoing)[self._taken :]
+        self.discard_pending()
+        return data
+
     def take(self, limit: int) -> bytes:
         """Remove and return up to ``limit`` pending bytes, gathering small pieces."""
         piece = self._take_of_first(limit)

@@ -34,6 +34,10 @@ class Turns:
         """Take in ``stream``, which has become ready."""
         self._fresh.append(stream)
 
+    def remove(self, stream: Stream) -> None:
+        """Take out ``stream``, which has not had a turn yet."""
+        self._fresh.remove(stream)
+
     def peek(self) -> Stream | None:
         """Return the stream whose turn it is, or ``None``."""
         if self._fresh and not (self._lasting_next and self._lasting):

@@ -5,13 +5,15 @@ and endpoints counts all the same: of the tunnel with the same target, else
 ``[defaults]``. The rest of the file may have mistakes.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.config import Tunnel, find_config
-from ssmtunneld.config.model import PLAIN_DOCUMENT, SSH_DOCUMENT
+from ssmtunneld.config.load import parse_toml, read_file
+from ssmtunneld.config.metadata import Reload, reload_of
+from ssmtunneld.config.model import FIXED, TunnelDefaults
+from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.tables import read_tables
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import ConfigError
@@ -29,20 +31,16 @@ _PROFILE: Final = (
 )
 """What a profile has of its own: not to be mixed with that of another one."""
 _KEPT: Final = (
-    "profile",
-    *_PROFILE,
-    "endpoint_url",
-    "ssmmessages_endpoint",
-    "ca_bundle",
-    "proxy",
-    "target_policy",
-    "keep_alive",
+    *(
+        key
+        for key in TunnelDefaults.model_fields
+        if reload_of(TunnelDefaults, key) is Reload.SESSIONS
+        and key not in FIXED | {"target", "mode"}
+    ),
     "linger",
-    "ping_interval",
-    "dead_peer_timeout",
-    "stream_buffer",
-    "session_buffer",
 )
+"""Settings that count for a connection whose target and port are named elsewhere: what
+decides about sessions, and the end of a connection."""
 
 
 def document_for(port: int) -> str:
@@ -51,7 +49,7 @@ def document_for(port: int) -> str:
     For ssh the one that IAM policies for ssh name; it carries one connection, which is
     what ssh needs.
     """
-    return SSH_DOCUMENT if port == SSH_PORT else PLAIN_DOCUMENT
+    return SSH_DOCUMENT if port == SSH_PORT else PORT_DOCUMENT
 
 
 def find_source(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -85,9 +83,9 @@ def settings_for(
         parse_target(target)
     except ValueError as error:
         raise ConfigError([f"{target} {error}"]) from None
-    text = "" if source is None else _read(source)
+    text = "" if source is None else read_file(source)
     named = {key: value for key, value in given.items() if value is not None}
-    kept = _kept(_parse(text, source), target)
+    kept = _kept(parse_toml(text, source or Path(NAME)), target)
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
     own = {
@@ -101,22 +99,6 @@ def settings_for(
     tables = {"tunnels": {NAME: own}}
     config = read_tables(tables, text, source or Path(NAME), environ)
     return config.tunnels[0]
-
-
-def _read(source: Path) -> str:
-    try:
-        return source.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError([f"{source}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{source}: is not UTF-8 text"]) from None
-
-
-def _parse(text: str, source: Path | None) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:
-        raise ConfigError([f"{source}: is not TOML: {error}"]) from None
 
 
 def _kept(data: Mapping[str, Any], target: str) -> dict[str, Any]:

@@ -230,6 +230,14 @@ class Driver:
         """Messages that were sent before others that have arrived."""
         return self._channel.missing
 
+    @property
+    def silent_for(self) -> float:
+        """Seconds beyond a round trip for which nothing new was acknowledged.
+
+        0.0 if nothing waits for an acknowledgement.
+        """
+        return self._channel.silent_for(self._loop.time())
+
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot of the channel."""
         return self._channel.statistics()

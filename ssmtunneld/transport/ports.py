@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from ssmtunneld.errors import ChannelClosed, LocalProtocolError, SessionError
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.session import MuxSession, MuxStatistics
 from ssmtunneld.smux.stream import Stream
 from ssmtunneld.transport.streams import SEND_BUFFER, StreamDuplex
+
+MOST_UNCOUNTED: Final = 64
+"""Streams that do not count, after which those that are over are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,15 @@ class Buffers:
 
     stream: int = 1 << 20
     session: int = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What waited to be sent on a stream that moves to another session."""
+
+    data: bytes
+    finishing: bool
+    """Nothing more follows."""
 
 
 class _Waker(Protocol):
@@ -67,6 +79,54 @@ class MuxPort:
     def streams(self) -> int:
         """Streams that are not yet over, without those that do not count."""
         return self._mux.streams - sum(not s.over for s in self._uncounted)
+
+    @property
+    def attended(self) -> int:
+        """Streams that somebody here still holds; the others only finish."""
+        return sum(not s.aborted for s in self._mux.open_streams) - sum(
+            not s.over and not s.aborted for s in self._uncounted
+        )
+
+    @property
+    def unsent(self) -> list[StreamDuplex]:
+        """Streams of which nothing has left, in the order in which they were opened."""
+        return [
+            duplex
+            for duplex in self._duplexes.values()
+            if not duplex.announced and duplex.stream not in self._uncounted
+        ]
+
+    def withdraw(self, duplex: StreamDuplex) -> Pending:
+        """Give up a stream of which nothing has left; return what waited in it.
+
+        The agent never hears of it. The duplex must be adopted by another port.
+        """
+        stream = duplex.stream
+        assert not stream.syn_sent, "the agent knows of it"
+        pending = Pending(stream.take_all(), finishing=stream.finishing)
+        self._mux.withdraw(stream)
+        self._retire(stream)
+        self._senders.discard(duplex)
+        return pending
+
+    def adopt(self, duplex: StreamDuplex, pending: Pending) -> None:
+        """Go on with a stream that another port has withdrawn.
+
+        Raises:
+            LocalProtocolError: No stream can be opened; see ``available``.
+        """
+        stream = self._mux.open()
+        self._duplexes[stream.stream_id] = duplex
+        self._unproven.add(stream)
+        duplex.move(self, stream)
+        self._mux.send(stream, pending.data)
+        if stream.pending > SEND_BUFFER:
+            self._senders.add(duplex)
+        if pending.finishing:
+            self._mux.finish(stream)
+        if self._error is not None:
+            duplex.fail(self._error)
+        self._driver.wake()
 
     @property
     def available(self) -> bool:
@@ -143,6 +203,11 @@ class MuxPort:
     def abort(self, stream: Stream) -> None:
         """Send FIN at once, and read no more."""
         self._mux.abort(stream)
+        if not stream.over:
+            # Nobody needs the session for it any more, even if FIN cannot leave.
+            if len(self._uncounted) >= MOST_UNCOUNTED:
+                self._uncounted = {s for s in self._uncounted if not s.over}
+            self._uncounted.add(stream)
         self._retire(stream)
 
     def _retire(self, stream: Stream) -> None:
@@ -235,6 +300,8 @@ class SinglePort:
         """Always 0: a session that cannot connect ends."""
         self.unanswered: int | None = None
         """Always ``None``: nothing waits behind the only stream."""
+        self.unsent: list[StreamDuplex] = []
+        """Always empty: the agent connects before there is a stream."""
 
     @property
     def streams(self) -> int:
@@ -242,6 +309,11 @@ class SinglePort:
         stream = self._stream
         used = self._duplex is not None and not stream.aborted
         return int(used or stream.pending > 0)
+
+    @property
+    def attended(self) -> int:
+        """1 while somebody here holds the stream."""
+        return int(self._duplex is not None and not self._stream.aborted)
 
     @property
     def available(self) -> bool:

@@ -57,6 +57,21 @@ class StreamDuplex:
         self._writable: asyncio.Future[None] | None = None
 
     @property
+    def stream(self) -> Stream:
+        """The stream that carries it now."""
+        return self._stream
+
+    @property
+    def announced(self) -> bool:
+        """Whether something of it has left, so that the agent may know of it."""
+        return self._stream.syn_sent
+
+    def move(self, port: Carrier, stream: Stream) -> None:
+        """Go on with ``stream`` of another port; nothing of the old one has left."""
+        self._port = port
+        self._stream = stream
+
+    @property
     def received(self) -> int:
         """Bytes that arrived from the agent, read or not."""
         return self._stream.received
@@ -80,8 +95,8 @@ class StreamDuplex:
             DestinationRefused: The agent could not connect to the destination.
             StreamReset: The session is lost.
         """
-        stream = self._stream
-        while not stream.unread:
+        # Read anew each time: it may be another one after the wait (``move``).
+        while not (stream := self._stream).unread:
             if stream.refused:
                 raise DestinationRefused("the target could not connect to it")
             if stream.ended:
@@ -103,9 +118,8 @@ class StreamDuplex:
             StreamReset: The session is lost.
         """
         self._check()
-        stream = self._stream
-        self._port.send(self, stream, data)
-        while stream.pending > SEND_BUFFER:
+        self._port.send(self, self._stream, data)
+        while self._stream.pending > SEND_BUFFER:
             self._writable = asyncio.get_running_loop().create_future()
             try:
                 await self._writable

@@ -22,6 +22,12 @@ RECYCLE_AGE: Final = 30.0
 that is simply down must not cost one StartSession after the other."""
 STUCK_TIME: Final = 5.0
 """Seconds for which no session of a full pool has moved before one is replaced."""
+ABANDON_TIME: Final = 10.0
+"""Seconds without any acknowledgement after which a session that nobody uses is ended,
+although what its last users sent has not arrived."""
+SILENT_TIME: Final = 7.0
+"""Seconds without any acknowledgement after which a session counts as not moving for
+``STUCK_TIME``: a waiting connection is served by another before its patience ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,19 @@ class Member:
 
     def stuck_for(self, now: float) -> float:
         """Return for how many seconds nothing has moved although the link is up."""
-        is_up = self.session.phase is Phase.READY
-        return self.gauge.stalled_for(now) if is_up else 0.0
+        if self.session.phase is not Phase.READY:
+            return 0.0
+        silent = self.session.silent_for - SILENT_TIME + STUCK_TIME
+        return max(self.gauge.stalled_for(now), silent)
+
+    def is_abandoned(self) -> bool:
+        """Whether nothing moves in it, and nobody is left who waits for that."""
+        session = self.session
+        return (
+            session.phase is Phase.READY
+            and session.silent_for >= ABANDON_TIME
+            and not session.attended
+        )
 
     def is_stale(self, now: float) -> bool:
         """Whether the agent may have an old address of another host (design D9)."""
@@ -99,7 +116,10 @@ class Member:
         session = self.session
         # The gauge looks once a second; the others are so at once.
         return (
-            self.gauge.stalled or session.reading_stopped or session.behind >= GAP_TIME
+            self.gauge.stalled
+            or session.reading_stopped
+            or session.held_up
+            or session.behind >= GAP_TIME
         )
 
     @property

@@ -34,6 +34,8 @@ class PoolSnapshot:
     """Sessions that are wanted without any connection, as things are."""
     counts: Counts
     """What became of its sessions so far."""
+    start_reason: str = ""
+    """Why the first of those that wait for their start does so; empty if none does."""
 
 
 def adapted(
@@ -63,7 +65,7 @@ def adapted(
 
 
 def no_session(
-    waited: float, trouble: TunnelError | None, *, in_use: bool
+    waited: float, trouble: TunnelError | None, *, in_use: bool, start_reason: str = ""
 ) -> NoSessionReady:
     """Return the error of a connection that got no session.
 
@@ -71,16 +73,23 @@ def no_session(
         waited: Seconds.
         trouble: What stands in the way of a session, if anything.
         in_use: There are sessions, but none with room.
+        start_reason: Why the next one is not started yet.
     """
     if trouble is not None:
         why = str(trouble)
     elif in_use:
-        why = "all are in use, and there may be no more of them"
+        why = "all sessions are busy and max_sessions is reached"
+    elif start_reason:
+        why = f"it waits to be started, {start_reason}"
     else:
         why = "it is still being started"
     error = NoSessionReady(f"no session within {waited:g} s: {why}")
     if trouble is not None:
         error.advice = trouble.advice
+    elif in_use:
+        error.advice = "raise max_sessions of the tunnel, or close connections"
+    else:
+        error.advice = "try again in a moment, or raise connect_timeout of the tunnel"
     return error
 
 
@@ -97,6 +106,11 @@ def find_trouble(
     if any(session.phase is Phase.READY for session in sessions):
         return None
     return next(filter(None, [last, *(s.trouble for s in sessions)]), None)
+
+
+def first_start_reason(members: Iterable[Member]) -> str:
+    """Return why the first session that waits for its start does so; empty for none."""
+    return next((m.session.start_reason for m in members if m.session.queued), "")
 
 
 def busiest_rtt(members: Iterable[Member]) -> float | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
+from ssmtunneld.config.model import STREAMS_PER_SESSION
+
 
 class Phase(Enum):
     """Where a session stands, as far as policy cares."""
@@ -30,7 +32,7 @@ class Policy:
     max_sessions: int = 4
     """Sessions that take new streams at a time. One that is being replaced because it
     ends soon, or only finishes its streams, comes on top."""
-    streams_per_session: int = 32
+    streams_per_session: int = STREAMS_PER_SESSION
     """Streams above which a session takes another only if no session can be added."""
     spare: bool = True
     """Whether another is kept ready while there are connections: one without any, so

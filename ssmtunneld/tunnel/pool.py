@@ -1,8 +1,9 @@
 """The sessions of one mapping: carries out plans, hands out streams (design D5, D6)."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final, assert_never
 
@@ -11,6 +12,7 @@ from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Retries
 from ssmtunneld.tunnel.lifespan import Lifespan
+from ssmtunneld.tunnel.limiter import Urgency
 from ssmtunneld.tunnel.member import Member, find_stuck
 from ssmtunneld.tunnel.outlook import (
     PoolRetired,
@@ -18,6 +20,7 @@ from ssmtunneld.tunnel.outlook import (
     adapted,
     busiest_rtt,
     find_trouble,
+    first_start_reason,
     no_session,
 )
 from ssmtunneld.tunnel.patience import may_wait
@@ -40,9 +43,19 @@ TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
+UNSENT_TICK: Final = 0.1
+"""Seconds between looks at streams that cannot leave their sessions."""
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """A connection that waits for a session."""
+
+    asked_at: float
+    served: asyncio.Future[StreamDuplex]
 
 
 class Pool:
@@ -84,13 +97,17 @@ class Pool:
         self._members: dict[int, Member] = {}
         self._alive = 0
         self._retired = self._stopping = False
-        self._waiting = 0
+        self._unsent = 0
+        """Streams that wait in sessions that cannot send."""
+        self._waiters: deque[_Waiter] = deque()
         self._changed = asyncio.Event()
         self._settling: asyncio.TimerHandle | None = None
         self._turn = asyncio.Condition()
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
+        self.first_urgency = Urgency.FIRST
+        """How urgent its first session is while nobody waits for it."""
 
     # Supervision.
 
@@ -110,6 +127,10 @@ class Pool:
         Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
         """
         self._retired = True
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.served.done():
+                waiter.served.set_exception(_retired())
         for member in self._members.values():
             self._retire(member, "the tunnel's settings have changed")
         self._changed.set()
@@ -138,7 +159,9 @@ class Pool:
                 self._changed.clear()
                 now = self._loop.time()
                 self._learn(now)
+                self._move_unsent()
                 wake_at = self._carry_out(tasks, now)
+                self._serve_waiters(now)
                 async with self._turn:
                     self._turn.notify_all()
                 if self._retired and not self._members:
@@ -157,7 +180,9 @@ class Pool:
         views = self._views()
         policy = self._policy_now()
         wake_at = next_change(views, policy, now)
-        for action in plan(views, policy, waiting=self._waiting, now=now):
+        # A stream that cannot leave its session waits for another one, too.
+        waiting = len(self._waiters) + self._unsent
+        for action in plan(views, policy, waiting=waiting, now=now):
             match action:
                 case Start():
                     start_at = self._may_start_at(now)
@@ -172,8 +197,8 @@ class Pool:
                     tasks.create_task(self._stop(member), name=f"{self._name} stop")
                 case _:
                     assert_never(action)
-        if any(v.streams or v.stalled for v in views) or self._waiting:
-            tick = now + TICK
+        if any(v.streams or v.stalled for v in views) or waiting:
+            tick = now + (UNSENT_TICK if self._unsent else TICK)
             wake_at = min(tick, wake_at or tick)
         return wake_at
 
@@ -192,6 +217,9 @@ class Pool:
                 self._ready.set()
             if session.terms is not None:
                 self._basic = not session.terms.mux
+            if member.is_abandoned() and not member.retiring:
+                self._retire(member, "nothing moves in it, and nobody uses it")
+                session.cut("nothing moved in it, and nobody used it")
             if member.is_stale(now):
                 self._retire(member, "the destination was refused repeatedly")
         stuck = find_stuck(self._members.values(), self._policy.max_sessions, now)
@@ -215,12 +243,14 @@ class Pool:
     def _may_start_at(self, now: float) -> float:
         if self._stopping or self._retired:
             return now + TICK
-        return self._retries.next_start(wanted=self._waiting > 0)
+        return self._retries.next_start(wanted=bool(self._waiters))
 
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
         number = self._tally.next_number()
         self._retries.note_start(now)
         member = Member(self._make_session(number, self._changed.set), now)
+        session = member.session
+        session.urgency = lambda: self._urgency_of(session)
         self._members[number] = member
         name = f"{self._name} session {number}"
         member.task = tasks.create_task(self._live(member), name=name)
@@ -314,7 +344,9 @@ class Pool:
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
-        stream = None if self._retired else self._try_open(0.0)
+        # Nobody overtakes those that wait already.
+        passes = not self._retired and not self._waiters
+        stream = self._try_open(0.0) if passes else None
         if stream is not None:
             self._tally.opening.observe(0.0)
         return stream
@@ -326,29 +358,80 @@ class Pool:
             NoSessionReady: There was none within ``timeout`` seconds; says why.
             PoolRetired: Ask its successor.
         """
+        if self._retired:
+            raise _retired()
         stream = self.stream_at_once()
         if stream is not None:
             return stream
-        asked_at = self._loop.time()
-        self._waiting += 1
+        waiter = _Waiter(self._loop.time(), self._loop.create_future())
+        self._waiters.append(waiter)
         self._dormant = False
         self._changed.set()
+        for member in self._members.values():
+            if member.session.queued:
+                # It is more urgent than it was.
+                member.session.reconsider_urgency()
         try:
-            async with asyncio.timeout(timeout), self._turn:
-                while True:
-                    waited = self._loop.time() - asked_at
-                    stream = self._try_open(waited)
-                    if stream is not None:
-                        self._tally.opening.observe(waited)
-                        return stream
-                    await self._turn.wait()
+            async with asyncio.timeout(timeout):
+                return await waiter.served
         except TimeoutError:
+            _give_back(waiter)
             raise no_session(
-                timeout, self.trouble, in_use=self._ready.is_set()
+                timeout,
+                self.trouble,
+                in_use=self._ready.is_set(),
+                start_reason=first_start_reason(self._members.values()),
             ) from None
+        except asyncio.CancelledError:
+            _give_back(waiter)
+            raise
         finally:
-            self._waiting -= 1
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
             self._changed.set()
+
+    def _move_unsent(self) -> None:
+        """Move streams that cannot leave their session to one that can send.
+
+        The agent has not heard of them, so nothing is lost or repeated.
+        """
+        self._unsent = 0
+        for member in list(self._members.values()):
+            for stream in member.session.unsent:
+                others = (
+                    m
+                    for m in self._members.values()
+                    if m is not member and m.session.takes_over and not m.stalled
+                )
+                number = choose(others, self._policy_now(), may_wait=True)
+                if number is None:
+                    self._unsent += 1
+                else:
+                    member.session.hand_over(stream, self._members[number].session)
+
+    def _serve_waiters(self, now: float) -> None:
+        """Give streams to those that wait, first come, first served (design D20)."""
+        while self._waiters and not self._retired:
+            waiter = self._waiters[0]
+            if not waiter.served.done():
+                # Who came later has less patience, and would get nothing either.
+                stream = self._try_open(now - waiter.asked_at)
+                if stream is None:
+                    return
+                self._tally.opening.observe(now - waiter.asked_at)
+                waiter.served.set_result(stream)
+            self._waiters.popleft()
+
+    def _urgency_of(self, session: Session) -> Urgency:
+        """Return who waits for a session that is to be started (design D20)."""
+        queued = [m.session.number for m in self._members.values() if m.session.queued]
+        place = queued.index(session.number) if session.number in queued else 0
+        streams = self._policy.streams_per_session
+        if place < -(-len(self._waiters) // streams):
+            return Urgency.CLIENT
+        if place or self._ready.is_set():
+            return Urgency.SPARE
+        return self.first_urgency
 
     @property
     def trouble(self) -> TunnelError | None:
@@ -356,8 +439,6 @@ class Pool:
         return find_trouble(self._members.values(), self._trouble)
 
     def _try_open(self, waited: float) -> StreamDuplex | None:
-        if self._retired:
-            raise PoolRetired("the tunnel's settings have changed meanwhile")
         policy = self._policy_now()
         number = choose(self._members.values(), policy, may_wait=True)
         if number is None:
@@ -392,9 +473,21 @@ class Pool:
         return PoolSnapshot(
             name=self._name,
             members=tuple(m.snapshot(limit) for m in self._members.values()),
-            waiting=self._waiting,
+            waiting=len(self._waiters),
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
             warm=self._policy_now().warm,
+            start_reason=first_start_reason(self._members.values()),
             counts=self._tally.read(),
         )
+
+
+def _retired() -> PoolRetired:
+    return PoolRetired("the tunnel's settings have changed meanwhile")
+
+
+def _give_back(waiter: _Waiter) -> None:
+    """Abort a stream that was granted in the very turn in which its caller left."""
+    served = waiter.served
+    if served.done() and not served.cancelled() and served.exception() is None:
+        served.result().abort()

@@ -1,7 +1,7 @@
 """One SSM session, from its grant to its termination."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -17,6 +17,7 @@ from ssmtunneld.errors import (
     SessionError,
     SessionGone,
     TargetNotConnected,
+    Throttled,
     TunnelError,
 )
 from ssmtunneld.log import EventLog
@@ -26,12 +27,12 @@ from ssmtunneld.protocol.message import Flag
 from ssmtunneld.smux.session import MuxStatistics
 from ssmtunneld.transport.driver import Driver, Pauses
 from ssmtunneld.transport.link import Link
-from ssmtunneld.transport.ports import MuxPort, SinglePort
+from ssmtunneld.transport.ports import MuxPort, Pending, SinglePort
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.aim import Aim, FixedAim
 from ssmtunneld.tunnel.backoff import Backoff
 from ssmtunneld.tunnel.hole import Hole
-from ssmtunneld.tunnel.limiter import Place
+from ssmtunneld.tunnel.limiter import Place, Urgency
 from ssmtunneld.tunnel.nops import Nops
 from ssmtunneld.tunnel.plan import Phase
 from ssmtunneld.tunnel.surroundings import SessionSettings, Surroundings
@@ -42,6 +43,9 @@ TERMINATE_TIMEOUT: Final = 5.0
 """Seconds for the API call that ends a session; then it is left to idle out."""
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds for the agent to end a session that was told to (protocol appendix A)."""
+HELD_UP_TIME: Final = 0.1
+"""Seconds beyond a round trip without an acknowledgement, after which a session is no
+choice for a new connection."""
 CHECK_TIMEOUT: Final = 5.0
 """Seconds for a sign of life after a sleep or a change of network (design D4)."""
 SAME_TOKEN_ATTEMPTS: Final = 3
@@ -84,6 +88,10 @@ class Session:
         """Seconds from its start until it took connections."""
         self.resumes = 0
         """How often a lost websocket was replaced."""
+        self.queued = False
+        """Whether it waits for its turn to be started."""
+        self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
+        """Who waits for it; asked for as long as it waits for its start."""
         self._request = request
         self._aim = aim or FixedAim(request.target)
         self._world = world
@@ -118,7 +126,7 @@ class Session:
         """
         try:
             self.target = await self._aim.choose()
-            place = await self._world.limiter.place()
+            place = await self._wait_for_turn()
             # Whoever waited for its turn to start has not aged by that.
             self.since = self.created = self._loop.time()
             grant = await self._start(replace(self._request, target=self.target), place)
@@ -129,12 +137,39 @@ class Session:
         finally:
             self._over.set()
 
-    async def _start(self, request: SessionRequest, place: Place) -> Grant:
+    async def _wait_for_turn(self) -> Place:
+        self.queued = True
         try:
-            return await self._world.control.start(request, answered=place.free)
+            return await self._world.limiter.place(self._ask_urgency)
+        finally:
+            self.queued = False
+
+    async def _start(self, request: SessionRequest, place: Place) -> Grant:
+        limiter = self._world.limiter
+        try:
+            grant = await self._world.control.start(request, answered=place.free)
+        except Throttled:
+            limiter.note_throttled()
+            raise
         except TargetNotConnected:
             self._aim.avoid(request.target)
             raise
+        limiter.note_served()
+        return grant
+
+    def _ask_urgency(self) -> Urgency:
+        return self.urgency()
+
+    @property
+    def start_reason(self) -> str:
+        """Why it has not been started yet, as a clause; empty if that is not so."""
+        if not self.queued:
+            return ""
+        return self._world.limiter.reason_for(self._ask_urgency)
+
+    def reconsider_urgency(self) -> None:
+        """Take its turn again: somebody waits for it who did not before."""
+        self._world.limiter.reconsider()
 
     async def _live_and_terminate(self, grant: Grant) -> None:
         ended_there = False
@@ -338,6 +373,34 @@ class Session:
         return self._port.open_stream(counted=counted)
 
     @property
+    def unsent(self) -> Sequence[StreamDuplex]:
+        """Streams of which nothing has left, while nothing can leave."""
+        waits = self._port is not None and (self.held_up or not self._channel.room)
+        return self._port.unsent if waits and self._port is not None else ()
+
+    def hand_over(self, stream: StreamDuplex, other: "Session") -> None:
+        """Move a stream of which nothing has left to ``other``, which is ready."""
+        port = self._port
+        assert isinstance(port, MuxPort), "the stream of a basic session never waits"
+        other.take_over(stream, port.withdraw(stream))
+
+    def take_over(self, stream: StreamDuplex, pending: Pending) -> None:
+        """Go on with a stream of another session, of which nothing has left."""
+        port = self._port
+        assert isinstance(port, MuxPort), "a basic session takes no stream of another"
+        port.adopt(stream, pending)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it can go on with streams of another session."""
+        return isinstance(self._port, MuxPort)
+
+    @property
+    def attended(self) -> int:
+        """Streams that somebody here still holds."""
+        return 0 if self._port is None or self._given_up else self._port.attended
+
+    @property
     def streams(self) -> int:
         """Streams that are not yet over."""
         return 0 if self._port is None or self._given_up else self._port.streams
@@ -383,6 +446,21 @@ class Session:
         """End the session if what is missing in it will never come."""
         if self.phase is Phase.READY and self._port is not None:
             self._hole.examine(now, self._driver, self._port)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the agent has been silent for longer than it takes to answer.
+
+        What was sent to it has not been acknowledged for a round trip and
+        ``HELD_UP_TIME``: it does not get rid of something, and whatever is sent to it
+        now waits behind that.
+        """
+        return self.silent_for >= HELD_UP_TIME
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds beyond a round trip for which nothing new was acknowledged."""
+        return self._driver.silent_for
 
     @property
     def behind(self) -> float:

@@ -94,6 +94,7 @@ def test_json_is_one_document(check):
         "ok": True,
         "config": str(check.path),
         "problems": [],
+        "warnings": [],
         "tunnels": {
             "db": {
                 "listen": ["127.0.0.1:2222"],
@@ -102,6 +103,18 @@ def test_json_is_one_document(check):
             }
         },
     }
+
+
+def test_what_is_probably_a_slip_is_a_warning(check):
+    text = tunnel("db", listen=2222, port=22, region="eu-wst-1")
+    code, out, err = check(text)
+    assert (code, len(out)) == (0, 2)
+    line = "tunnels.db.region: unknown region eu-wst-1 (did you mean eu-west-1?)"
+    assert err == [f"warning: {line}"]
+    code, out, err = check(text, "--json")
+    document = json.loads("\n".join(out))
+    assert (code, err, document["ok"]) == (0, [], True)
+    assert document["warnings"] == [line]
 
 
 @pytest.mark.parametrize("options", [(), ("--live",)])

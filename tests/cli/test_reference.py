@@ -14,7 +14,7 @@ TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def test_the_tables_of_the_document_are_what_the_commands_say():
     text = DOCUMENT.read_text("utf-8")
-    assert renewed(text) == text, "run: make commands"
+    assert renewed(text) == text, "run: make reference"
     for name in reference.TABLES:
         assert f"<!-- {name}: " in text
 

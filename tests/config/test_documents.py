@@ -1,18 +1,25 @@
 """The example and the manual say the same as the code."""
 
-import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
+from ssmtunneld.cli.database import KINDS
 from ssmtunneld.config import load_config, parse_config
+from ssmtunneld.config.load import DEEPEST, LARGEST_FILE
+from ssmtunneld.config.metadata import Reload, settings_of
 from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.probes import EXAMPLES as PROBES
+from ssmtunneld.config.probes import parse_probe
+from ssmtunneld.config.tables import PROBLEM_LIMIT
+from ssmtunneld.config.values import LONGEST_DURATION, SOCKET_PATH_LIMIT
+from tests.packaging import reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text()
-MANUAL = (ROOT / "docs" / "configuration.md").read_text()
+SECURITY = (ROOT / "docs" / "security.md").read_text()
+MANUAL = reference.MANUAL.read_text()
 
 
 def everything():
@@ -48,30 +55,57 @@ def test_what_the_example_has_in_comments_is_the_default():
                 assert getattr(read, key) == expected
 
 
-def rows(heading):
-    """The first two columns of the tables under a heading of the second level."""
-    section = MANUAL.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", section, re.MULTILINE))
+def test_the_manual_s_tables_are_those_of_the_source():
+    # After a change of a setting: make reference
+    assert reference.rewritten(MANUAL) == MANUAL
 
 
-@pytest.mark.parametrize(
-    ("heading", "model", "usual"),
-    [
-        ("`[daemon]`", DaemonSettings, DaemonSettings()),
-        ("`[tunnels.NAME]`", Tunnel, TunnelDefaults()),
-    ],
-)
-def test_the_manual_has_every_setting_with_its_default(heading, model, usual):
-    written = usual.model_dump(mode="json")
-    expected = {}
-    for key in model.model_fields.keys() - {"name"}:
-        if model.model_fields[key].is_required():
-            expected[key] = "required"
-        elif written[key] is None:
-            expected[key] = "none"
-        else:
-            expected[key] = f"`{json.dumps(written[key])}`"
-    assert rows(heading) == expected
+def test_the_manual_has_every_setting_once():
+    listed = reference.listed(MANUAL)
+    assert sorted(listed["[daemon]"]) == sorted(DaemonSettings.model_fields)
+    expected = sorted(Tunnel.model_fields.keys() - {"name"})
+    assert sorted(listed["[tunnels.NAME]"]) == expected
+
+
+def test_the_manual_explains_every_effect_of_a_change():
+    section = MANUAL.split("| reload | what happens |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
+    assert rows == [effect.value for effect in Reload]
+
+
+def test_the_manual_explains_every_kind_of_probe():
+    section = MANUAL.split("\n## Probes\n")[1].split("\n## ")[0]
+    assert re.findall(r'^\| `"([^"`]+)"` \|', section, re.MULTILINE) == [*PROBES]
+    assert [str(parse_probe(text)) for text in PROBES] == [*PROBES]
+
+
+def test_the_limits_in_the_docs_are_those_of_the_source():
+    rows = re.findall(r"^\| ([0-9]+(?: MiB)?) \| ", SECURITY, re.MULTILINE)
+    assert {f"{LARGEST_FILE >> 20} MiB", str(DEEPEST), str(PROBLEM_LIMIT)} <= {*rows}
+    longest = int(LONGEST_DURATION // 86400)
+    assert f"or a number of seconds; at most {longest} days" in MANUAL
+    ours = {"linux": "Linux", "darwin": "macOS"}[sys.platform]
+    assert re.search(rf"\b{SOCKET_PATH_LIMIT - 1} (bytes )?on {ours}", MANUAL)
+
+
+def choices(model, key):
+    """Return the values that a setting may have."""
+    (kind,) = [setting.kind for setting in settings_of(model) if setting.key == key]
+    return tuple(re.findall(r'`"([^"`]+)"`', kind))
+
+
+def test_the_choices_of_commands_are_those_of_the_file():
+    sources = [path.read_text() for path in ROOT.glob("ssmtunneld/cli/**/*.py")]
+    for key in ("log_level", "log_format"):
+        values = choices(DaemonSettings, key)
+        listed = [
+            tuple(re.findall(r'"(\w+)"', line))
+            for source in sources
+            for line in re.findall(rf'click\.Choice\(\["{values[0]}".*\]\)', source)
+        ]
+        assert listed
+        assert set(listed) == {values}
+    assert tuple(KINDS) == choices(Tunnel, "db_engine")
 
 
 def test_the_manual_s_first_example_is_a_configuration():

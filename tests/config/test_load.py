@@ -1,5 +1,8 @@
 """Files: where they are found, and what cannot be read."""
 
+import os
+import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.config import find_config, load_config, parse_config
+from ssmtunneld.config.load import LARGEST_FILE
 from ssmtunneld.errors import ConfigError
 
 GOOD = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "i-0182d91e"\n'
@@ -95,18 +99,47 @@ def test_a_file_that_is_no_text_is_refused_with_the_line(tmp_path):
     assert problem_of(load_config, file, {}) == f"{file}:2: is not UTF-8 text"
 
 
-def test_a_file_without_end_is_not_read_to_its_end():
-    endless = Path("/dev/zero")
-    assert problem_of(load_config, endless, {}) == (
-        "/dev/zero: is larger than 8 MiB, so not a configuration"
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_read(device):
+    assert problem_of(load_config, Path(device), {}) == (
+        f"{device}: is not a regular file"
     )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    file = tmp_path / "c.toml"
+    os.mkfifo(file)
+    assert problem_of(load_config, file, {}) == f"{file}: is not a regular file"
+
+
+def test_a_file_of_a_hundred_megabytes_is_not_read_to_its_end(tmp_path):
+    file = tmp_path / "c.toml"
+    with file.open("wb") as sparse:
+        sparse.truncate(100 * 2**20)
+    tracemalloc.start()
+    try:
+        problem = problem_of(load_config, file, {})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert problem == f"{file}: is larger than 1MiB, so not a configuration"
+    assert peak < 4 * LARGEST_FILE
+
+
+def test_a_file_may_have_the_size_that_is_allowed(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text(GOOD + "#" * (LARGEST_FILE - len(GOOD)))
+    assert len(load_config(file, {}).tunnels) == 1
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("a = 1\nb = ", "c.toml:2:5: is not TOML: invalid value"),
-        ("a = 1\nb = x\n", "c.toml:2:5: is not TOML: invalid value"),
+        (
+            "a = 1\nb = x\n",
+            'c.toml:2:5: is not TOML: invalid value (text needs quotes: key = "...")',
+        ),
         ("a = 1\na = 2\n", "c.toml:2:6: is not TOML: cannot overwrite a value"),
         ("a = '", 'c.toml:1:6: is not TOML: expected "\'"'),
     ],
@@ -125,11 +158,77 @@ def test_a_number_of_thousands_of_digits_is_no_crash():
     assert "9" * 100 not in problem
 
 
-def test_nesting_without_end_is_no_crash():
-    text = "a = " + "[" * 100_000
-    assert problem_of(parse_config, text, "c.toml", {}) == (
-        "c.toml: is nested too deeply"
+@pytest.mark.parametrize(
+    "line",
+    [
+        "target = i-0182d91e",
+        "  target = i-0182d91e85d69cf00  # ours",
+        "region = eu-west-1",
+        "listen = 127.0.0.1:5432",
+        "listen = localhost:5432",
+        "profile = ${AWS_PROFILE}",
+        "host = db.example.com",
+        "ca_bundle = ~/ca.pem",
+        "log_level = info",
+        "keep_alive = 5m",
+    ],
+)
+def test_text_without_quotes_is_told_what_it_needs(line):
+    problem = problem_of(parse_config, f"[a]\n{line}\n", "c.toml", {})
+    assert problem.startswith("c.toml:2:")
+    assert problem.endswith('(text needs quotes: key = "...")')
+    assert line.split()[2] not in problem
+
+
+@pytest.mark.parametrize(
+    "text", ["a = ", "a = 1 b = 2", "a = true 1", 'a = "x', "a = [x]", "a b = 1"]
+)
+def test_quotes_are_not_the_cure_of_other_slips(text):
+    problem = problem_of(parse_config, text, "c.toml", {})
+    assert "quotes" not in problem
+
+
+PART = "a" * 60
+DEEP = {
+    "bare keys": ".".join(["a"] * 5000) + " = 1",
+    "more bare keys": ".".join(["a"] * 500_000) + " = 1",
+    "spaced keys": " . ".join(["a"] * 5000) + " = 1",
+    "quoted keys": ".".join(['"a"'] * 5000) + " = 1",
+    "literal keys": ".".join(["'a'"] * 5000) + " = 1",
+    "escaped keys": ".".join([r'"\""'] * 100_000) + " = 1",
+    "long keys": ".".join([f'"{PART}{PART}"'] * 5000) + " = 1",
+    "a header": f"[{'.'.join(['a'] * 5000)}]",
+    "a header of a list": f"[[{'.'.join(['a'] * 5000)}]]",
+    "lists": "a = " + "[" * 100_000,
+    "closed lists": "a = " + "[" * 300 + "]" * 300,
+    "more closed lists": "a = " + "[" * 5000 + "]" * 5000,
+    "tables": "a = " + "{a=" * 5000 + "1" + "}" * 5000,
+    "tables in lists": "a = " + "[{a=" * 200 + "1" + "}]" * 200,
+    "keys in tables": "a = " + f"{{{'a.' * 30}a=" * 50 + "1" + "}" * 50,
+    "a known key": f"{GOOD}parameters.{'.'.join(['a'] * 5000)} = 1",
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP.keys())
+def test_nesting_without_end_is_no_crash(text):
+    problem = problem_of(parse_config, text, "c.toml", {})
+    assert re.fullmatch(
+        r"c\.toml(:[0-9]+: has a key of more than 32 parts|: is nested too deeply)",
+        problem,
     )
+
+
+@pytest.mark.parametrize(
+    "text", [r'"' + r"\"" * 500_000, "a = '" * 200_000, "a" * 2**20, "a." * 30 + "\n"]
+)
+def test_what_only_looks_like_a_long_key_is_told_in_time(text):
+    assert "is not TOML" in problem_of(parse_config, text, "c.toml", {})
+
+
+def test_values_may_have_as_many_dots_as_they_like():
+    address = ", ".join(['"10.0.0.0/8"'] * 100)
+    text = f"{GOOD.replace('listen = 1', 'listen = [1, 2]')}allow = [{address}]\n"
+    assert "has no effect" in problem_of(parse_config, text, "c.toml", {})
 
 
 @given(st.text())

@@ -5,15 +5,21 @@ from pydantic import ValidationError
 
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.model import (
-    PLAIN_DOCUMENT,
-    REMOTE_HOST_DOCUMENT,
-    SSH_DOCUMENT,
     Config,
     Conflicts,
     DaemonSettings,
     Tunnel,
     TunnelDefaults,
 )
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
+)
+from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.websocket import Liveness
+from ssmtunneld.tunnel.plan import Policy
+from ssmtunneld.tunnel.surroundings import SessionSettings
 
 BASE = {"name": "db", "listen": [5432], "target": "i-0182d91e", "port": 5432}
 
@@ -56,6 +62,17 @@ def test_a_tunnel_needs_little_and_the_rest_has_the_documented_defaults():
     )
 
 
+def test_the_defaults_of_components_are_those_of_the_file():
+    usual = TunnelDefaults()
+    pool, buffers, liveness = Policy(), Buffers(), Liveness()
+    assert (pool.warm, pool.max_sessions) == (usual.warm, usual.max_sessions)
+    assert pool.streams_per_session == usual.streams_per_session
+    assert pool.idle_close == usual.idle_close
+    assert buffers == Buffers(usual.stream_buffer, usual.session_buffer)
+    assert liveness == Liveness(usual.ping_interval, usual.dead_peer_timeout)
+    assert SessionSettings().keep_alive == usual.keep_alive
+
+
 def test_defaults_satisfy_their_own_bounds():
     for model in (DaemonSettings, TunnelDefaults):
         written = model().model_dump(mode="json", exclude_none=True)
@@ -84,7 +101,7 @@ def test_what_is_written_as_json_reads_back_the_same():
 
 
 def test_the_document_follows_from_the_host():
-    assert tunnel().session_document == PLAIN_DOCUMENT
+    assert tunnel().session_document == PORT_DOCUMENT
     assert tunnel(host="db.example.com").session_document == REMOTE_HOST_DOCUMENT
     assert tunnel(document="Custom", host="db").session_document == "Custom"
 
@@ -103,14 +120,14 @@ def test_the_document_follows_from_the_host():
             "session_buffer",
             "stream_buffer (1048576 bytes)",
         ),
-        ({"port": None}, "port", f"is required by {PLAIN_DOCUMENT}"),
+        ({"port": None}, "port", f"is required by {PORT_DOCUMENT}"),
         (
             {"port": None, "host": "db"},
             "port",
             f"is required by {REMOTE_HOST_DOCUMENT}",
         ),
-        ({"document": PLAIN_DOCUMENT, "host": "db"}, "host", "has no place in"),
-        ({"document": SSH_DOCUMENT, "host": "db"}, "host", "has no place in"),
+        ({"document": PORT_DOCUMENT, "host": "db"}, "host", "cannot be used with"),
+        ({"document": SSH_DOCUMENT, "host": "db"}, "host", "cannot be used with"),
         ({"document": REMOTE_HOST_DOCUMENT}, "host", "is required by"),
         ({"host": "127.0.0.1"}, "host", "own loopback"),
         ({"host": "localhost"}, "host", "own loopback"),
@@ -118,12 +135,12 @@ def test_the_document_follows_from_the_host():
         (
             {"document": "Custom", "parameters": {"portNumber": "1"}},
             "port",
-            "says the same as parameters.portNumber",
+            "duplicates parameters.portNumber",
         ),
         (
             {"document": "Custom", "host": "db", "parameters": {"host": "x"}},
             "host",
-            "says the same as parameters.host",
+            "duplicates parameters.host",
         ),
         ({"listen": "0.0.0.0:80"}, "allow", "0.0.0.0:80 is open to other machines"),
         ({"listen": [1, "[::]:80"]}, "allow", "[::]:80 is open to other machines"),
@@ -135,7 +152,7 @@ def test_the_document_follows_from_the_host():
             (
                 {"mode": "http-connect", "port": None, "destinations": ["*:1"], **own},
                 key,
-                "has no place in mode http-connect",
+                "cannot be used in mode http-connect",
             )
             for key, own in {
                 "port": {"port": 1},
@@ -255,7 +272,7 @@ def test_sessions_to_a_destination_have_its_settings():
     assert not towards.is_dynamic
     assert towards.session_document == REMOTE_HOST_DOCUMENT
     itself = one.towards(Destination("localhost", 80))
-    assert (itself.host, itself.session_document) == (None, PLAIN_DOCUMENT)
+    assert (itself.host, itself.session_document) == (None, PORT_DOCUMENT)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +309,7 @@ def test_a_key_is_pushed_to_the_target_itself_if_it_may_be_an_instance():
 
 def test_a_key_needs_a_user_and_a_user_a_key(tmp_path):
     assert conflicts(instance_connect=True) == {
-        "instance_connect_user": "is required: who logs in, such as ec2-user"
+        "instance_connect_user": "is required: the user to log in as, such as ec2-user"
     }
     key = tmp_path / "key.pub"
     key.touch()

@@ -1,8 +1,11 @@
 """The schema agrees with the loader, as far as a schema can."""
 
+import json
+
 import pytest
 
 from ssmtunneld.config import json_schema
+from ssmtunneld.config.metadata import settings_of
 from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
 
 
@@ -49,6 +52,26 @@ def test_every_setting_is_there_with_its_description():
             assert setting["description"]
             assert "title" not in setting
             assert {"type": "null"} not in setting.get("anyOf", ())
+
+
+def test_every_setting_has_its_default_and_says_what_a_change_of_it_needs():
+    for model, table in zip(
+        (DaemonSettings, TunnelDefaults, Tunnel), sections(), strict=True
+    ):
+        for setting in settings_of(model):
+            if setting.key == "name":
+                continue
+            schema = table["properties"][setting.key]
+            assert schema["x-reload"] == setting.reload.value
+            default = json.dumps(schema["default"]) if "default" in schema else None
+            assert default == setting.default
+
+
+def test_descriptions_name_no_pages_that_a_reader_may_not_have():
+    for table in sections():
+        for setting in table["properties"].values():
+            assert "](" not in setting["description"]
+            assert ".md" not in setting["description"]
 
 
 def test_defaults_are_as_a_person_writes_them():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.config import TcpAddress, parse_config
+from ssmtunneld.config import TcpAddress, Tunnel, parse_config, tables
 from ssmtunneld.errors import ConfigError
 
 TARGET = 'target = "i-0182d91e"\n'
@@ -374,3 +374,71 @@ port = 5432
     ssh, db = parse_config(text, Path("c.toml"), {}).tunnels
     assert (ssh.instance_connect, ssh.instance_connect_user) == (True, "ubuntu")
     assert (db.instance_connect, db.instance_connect_user) == (False, None)
+
+
+def test_an_address_of_the_http_listener_cannot_be_a_tunnel_s():
+    text = (
+        '[daemon]\nhttp_listen = ["127.0.0.1:9300", "[::1]:9300"]\n'
+        f'[tunnels.a]\nlisten = ["localhost:9300"]\nport = 1\n{TARGET}'
+    )
+    assert problems(text) == [
+        "c.toml:4: tunnels.a.listen: localhost:9300 clashes with 127.0.0.1:9300 "
+        "of daemon.http_listen",
+        "c.toml:4: tunnels.a.listen: localhost:9300 clashes with [::1]:9300 "
+        "of daemon.http_listen",
+    ]
+
+
+def test_the_http_listener_cannot_have_an_address_twice():
+    text = (
+        '[daemon]\nhttp_listen = ["127.0.0.1:9300", 9300]\n'
+        f"[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}"
+    )
+    assert problems(text) == [
+        "c.toml:2: daemon.http_listen: 127.0.0.1:9300 clashes with 127.0.0.1:9300 "
+        "of daemon.http_listen",
+    ]
+
+
+def test_free_ports_of_the_http_listener_and_a_tunnel_do_not_clash():
+    parse(f"[daemon]\nhttp_listen = 0\n[tunnels.a]\nlisten = 0\nport = 1\n{TARGET}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("local_port", "listen"),
+        ("remote_port", "port"),
+        ("remote_host", "host"),
+        ("instance_id", "target"),
+    ],
+)
+def test_names_of_other_programs_are_understood(wrong, right):
+    text = f"[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}{wrong} = 1\n"
+    assert problems(text) == [
+        f"c.toml:5: tunnels.a.{wrong}: unknown key (did you mean {right}?)"
+    ]
+
+
+def test_names_of_other_programs_are_none_of_ours():
+    assert set(tables.SYNONYMS.values()) <= Tunnel.model_fields.keys()
+    assert not tables.SYNONYMS.keys() & Tunnel.model_fields.keys()
+
+
+def test_a_file_of_nothing_but_mistakes_is_told_in_part():
+    keys = "".join(f"k{index} = 1\n" for index in range(50_000))
+    found = problems(f"{keys}[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}")
+    assert found[0] == "c.toml:1: k0: unknown key"
+    assert found[100:] == ["c.toml: has 49900 more problems"]
+
+
+def test_a_long_key_and_a_long_value_are_told_in_part():
+    (problem,) = problems(
+        f"{'k' * 5000} = 1\n[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}"
+    )
+    assert len(problem) < 200
+    (problem,) = problems(
+        f'[tunnels.a]\nlisten = 1\nport = 1\ntarget = "tag:{"x" * 5000}"\n'
+    )
+    assert "is not a tag" in problem
+    assert len(problem) < 400

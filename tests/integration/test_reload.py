@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -203,18 +206,18 @@ async def test_a_watched_file_is_taken_over_without_being_asked(service, tmp_pat
             assert len(lines_of(program, "reload.refused")) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_in_the_first_moments_is_not_the_end_without_a_word(
     service, tmp_path, number
 ):
-    """The configuration is a pipe: the process waits for it with handlers in place."""
+    """It comes as soon as the process has handlers, before it has its configuration."""
     path = tmp_path / "config.toml"
-    os.mkfifo(path)
     async with destination() as port:
         text = configuration(service.endpoint_url, tunnel("one", port=port))
-        with running_from_pipe(path, service) as program:
-            # Opening succeeds once the process reads: its handlers are older than that.
-            await in_thread(write_after_signal, path, text, program, number)
+        with running(path, text, *JSON, **service.environment) as program:
+            await in_thread(await_handler, program.process.pid, number)
+            program.process.send_signal(number)
             if number == signal.SIGTERM:
                 assert await in_thread(program.process.wait, 60) == 0
                 assert lines_of(program)[-1]["event"] == "daemon.stopped"
@@ -223,13 +226,37 @@ async def test_a_signal_in_the_first_moments_is_not_the_end_without_a_word(
                 program.process.kill()
 
 
-def running_from_pipe(path, service):
-    """Run a daemon whose configuration comes when the test wants it."""
-    return running(path, None, *JSON, **service.environment)
+def await_handler(pid, number):
+    """Return as soon as a process catches a signal."""
+    status = Path(f"/proc/{pid}/status")
+    while True:
+        (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status.read_text(), re.MULTILINE)
+        if int(caught, 16) & 1 << (number - 1):
+            return
+        os.sched_yield()
 
 
-def write_after_signal(path, text, program, number):
-    """Write the configuration to a process that has got a signal by then."""
-    with path.open("w") as pipe:
-        program.process.send_signal(number)
-        pipe.write(text)
+async def test_a_file_that_would_break_a_parser_is_refused_like_any_other(
+    service, tmp_path
+):
+    path, pipe = tmp_path / "config.toml", tmp_path / "pipe"
+    async with destination() as port:
+        text = configuration(service.endpoint_url, tunnel("one", port=port))
+        with running(path, text, *JSON, **service.environment) as program:
+            await in_thread(await_line, program, "daemon.ready")
+            local = await_port(program, "one")
+            os.mkfifo(pipe)
+            for count, break_it in enumerate(
+                [
+                    lambda: path.write_text(text + ".".join(["a"] * 5000) + " = 1"),
+                    lambda: path.write_text(text + "a = " + "[" * 5000 + "]" * 5000),
+                    lambda: os.truncate(path, 100 * 2**20),
+                    lambda: pipe.replace(path),
+                ],
+                start=1,
+            ):
+                break_it()
+                program.process.send_signal(signal.SIGHUP)
+                await in_thread(await_line, program, "reload.refused", count=count)
+                assert await echoes(local)
+            assert await in_thread(program.stop) == 0

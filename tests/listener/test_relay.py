@@ -47,6 +47,8 @@ class Scene:
 class Stuck(MemoryDuplex):
     """Comes from a session that is away for five lingers, and knows it."""
 
+    sent = 0
+
     @property
     def unsettled(self):
         return now() <= 5 * LINGER
@@ -125,6 +127,18 @@ def test_a_remote_whose_way_is_out_is_not_taken_for_silent():
         assert now() == 6 * LINGER
 
     assert play(scenario, remote=Stuck).ending is Ending.LINGERED
+
+
+def test_what_a_departed_client_sent_is_given_up_once_it_does_not_move():
+    async def scenario(scene):
+        await scene.client.send(b"never delivered")
+        scene.gone.set_result(Departure.CLOSED)
+        assert await scene.server.receive() == b"never delivered"
+        with pytest.raises(StreamReset):
+            await scene.server.receive()
+        assert now() == 2 * LINGER
+
+    assert play(scenario, remote=Stuck).ending is Ending.LOCAL_RESET
 
 
 def test_any_data_starts_the_wait_again():

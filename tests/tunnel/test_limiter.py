@@ -5,8 +5,14 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from ssmtunneld.tunnel.limiter import MOST_CALLS, StartLimiter
-from tests.support.clockwork import run_virtual
+from ssmtunneld.tunnel.limiter import (
+    FIRST_PAUSE,
+    MOST_CALLS,
+    RECOVERY,
+    StartLimiter,
+    Urgency,
+)
+from tests.support.clockwork import run_virtual, virtual
 from tests.support.fake_control import elapse
 
 
@@ -163,6 +169,29 @@ def test_another_rate_and_burst_apply_to_whoever_waits_already():
     assert run_virtual(main()) == pytest.approx([0, 10, 21, 31])
 
 
+def test_a_faster_rate_does_not_wait_for_what_the_slow_one_owes():
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=0.001, burst=1)
+        caller = Caller(limiter)
+        asyncio.get_running_loop().call_later(10, limiter.adjust, 1.0, 1)
+        await caller.make(*[Plan(0, 0, 0)] * 3)
+        return caller.granted
+
+    # At 10 s, 0.99 calls are still owed: 990 s at the rate before, 0.99 s at this one.
+    assert run_virtual(main()) == pytest.approx([0, 10.99, 11.99])
+
+
+def test_a_slower_rate_keeps_what_is_owed_in_calls():
+    async def main() -> list[float]:
+        limiter = StartLimiter(rate=1.0, burst=1)
+        caller = Caller(limiter)
+        asyncio.get_running_loop().call_later(0.5, limiter.adjust, 0.1, 1)
+        await caller.make(*[Plan(0, 0, 0)] * 2)
+        return caller.granted
+
+    assert run_virtual(main()) == pytest.approx([0, 5.5])
+
+
 latencies = st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 30))
 plans = st.builds(
     Plan,
@@ -193,3 +222,135 @@ def test_the_rate_is_reached_if_the_burst_covers_what_is_under_way(
     granted, _ = calls(rate, burst, *[Plan(0, latency, arrives)] * count)
     # The burst at once, then all others at the rate, from the first answer on.
     assert granted[-1] <= latency + (count - burst) / rate + 1e-6
+
+
+def always(urgency):
+    return lambda: urgency
+
+
+async def ask(limiter, urgency, order, name, tasks):
+    """Ask for a place in a task of its own; note ``name`` when it was granted."""
+
+    async def wait():
+        place = await limiter.place(urgency)
+        order.append(name)
+        return place
+
+    task = tasks.create_task(wait(), name=name)
+    await asyncio.sleep(0)
+    return task
+
+
+@virtual
+async def test_who_waits_is_not_held_by_the_rate():
+    limiter = StartLimiter(0.1, 1)
+    places = [await limiter.place(always(Urgency.CLIENT)) for _ in range(MOST_CALLS)]
+    assert asyncio.get_running_loop().time() == 0
+    assert limiter.urgent == MOST_CALLS == len(places)
+
+
+@virtual
+async def test_no_more_than_some_calls_are_under_way_whoever_waits():
+    limiter = StartLimiter(2.0, 4)
+    places = [await limiter.place(always(Urgency.CLIENT)) for _ in range(MOST_CALLS)]
+    order = []
+    async with asyncio.TaskGroup() as tasks:
+        await ask(limiter, always(Urgency.CLIENT), order, "next", tasks)
+        await elapse(5)
+        assert order == []
+        places[0].free()
+        await elapse(0.01)
+        assert order == ["next"]
+
+
+@virtual
+async def test_calls_are_made_by_urgency_and_then_as_they_came():
+    limiter = StartLimiter(1.0, 1)
+    place = await limiter.place()
+    order = []
+    async with asyncio.TaskGroup() as tasks:
+        asked = [
+            ("spare", Urgency.SPARE),
+            ("first", Urgency.FIRST),
+            ("first too", Urgency.FIRST),
+            ("required", Urgency.REQUIRED),
+        ]
+        granted = [
+            await ask(limiter, always(urgency), order, name, tasks)
+            for name, urgency in asked
+        ]
+        place.free()
+        for number in (3, 1, 2, 0):
+            (await granted[number]).free()
+    assert order == ["required", "first", "first too", "spare"]
+
+
+@virtual
+async def test_a_call_that_somebody_begins_to_wait_for_passes_the_others():
+    limiter = StartLimiter(0.1, 1)
+    place = await limiter.place()
+    place.free()
+    urgency = {"b": Urgency.SPARE}
+    order = []
+    async with asyncio.TaskGroup() as tasks:
+        first = await ask(limiter, always(Urgency.FIRST), order, "a", tasks)
+        second = await ask(limiter, lambda: urgency["b"], order, "b", tasks)
+        assert limiter.reason_for(always(Urgency.SPARE)) == ""
+        urgency["b"] = Urgency.CLIENT
+        limiter.reconsider()
+        await elapse(0.01)
+        assert order == ["b"]
+        second.result().free()
+        (await first).free()
+    assert order == ["b", "a"]
+
+
+@virtual
+async def test_who_waits_behind_others_is_told_how_many():
+    limiter = StartLimiter(0.5, 1)
+    await limiter.place()
+    order = []
+    mine = always(Urgency.SPARE)
+    async with asyncio.TaskGroup() as tasks:
+        others = [
+            await ask(limiter, always(Urgency.FIRST), order, str(n), tasks)
+            for n in range(2)
+        ]
+        last = await ask(limiter, mine, order, "last", tasks)
+        assert limiter.reason_for(mine) == "behind 3 starts (start_rate = 0.5)"
+        for task in (*others, last):
+            task.cancel()
+
+
+@virtual
+async def test_a_throttled_call_slows_all_calls_down():
+    limiter = StartLimiter(100.0, 100)
+    (await limiter.place(always(Urgency.CLIENT))).free()
+    limiter.note_throttled()
+    loop = asyncio.get_running_loop()
+    for expected in (FIRST_PAUSE, 2 * FIRST_PAUSE):
+        asked_at = loop.time()
+        (await limiter.place(always(Urgency.CLIENT))).free()
+        assert loop.time() - asked_at == expected
+        limiter.note_throttled()
+    limiter.note_served()
+    limiter.note_throttled()
+    places = [await limiter.place(always(Urgency.CLIENT)) for _ in range(2)]
+    begun = loop.time()
+    places.append(await limiter.place(always(Urgency.CLIENT)))
+    assert 0 < loop.time() - begun <= 2 * RECOVERY
+    assert len(places) == 3
+
+
+@virtual
+async def test_a_place_whose_caller_leaves_as_it_is_granted_is_free_again():
+    limiter = StartLimiter(1.0, 1)
+    place = await limiter.place()
+    order = []
+    async with asyncio.TaskGroup() as tasks:
+        leaving = await ask(limiter, always(Urgency.FIRST), order, "leaves", tasks)
+        leaving.cancel()
+        place.free()
+        await elapse(60)
+    (await limiter.place()).free()
+    assert order == []

@@ -34,7 +34,7 @@ def test_who_gets_no_session_is_told_why_and_what_to_do():
     error = no_session(1.5, trouble, in_use=False)
     assert str(error) == f"no session within 1.5 s: {trouble}"
     assert error.advice == "start it"
-    assert "all are in use" in str(no_session(1.0, None, in_use=True))
+    assert "max_sessions is reached" in str(no_session(1.0, None, in_use=True))
     assert "still being started" in str(no_session(1.0, None, in_use=False))
 
 

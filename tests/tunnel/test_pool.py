@@ -325,7 +325,7 @@ async def test_a_connection_beyond_all_that_there_may_be_learns_that():
     policy = Policy(max_sessions=1)
     async with living_pool(policy, basic()) as rig:
         await rig.open()
-        with pytest.raises(NoSessionReady, match="all are in use"):
+        with pytest.raises(NoSessionReady, match="max_sessions is reached"):
             await rig.pool.open_stream(5)
 
 
@@ -337,3 +337,82 @@ async def test_a_retired_pool_tells_when_its_last_session_has_ended():
         async with asyncio.timeout(600):
             await rig.pool.emptied()
         assert not rig.control.alive
+
+
+@virtual
+async def test_those_that_wait_are_served_in_the_order_in_which_they_came():
+    async with living_pool(LAZY) as rig:
+        served = []
+
+        async def connect(name):
+            served.append((name, await rig.pool.open_stream(30)))
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in "abcd":
+                tasks.create_task(connect(name), name=name)
+                await asyncio.sleep(0)
+        assert [name for name, _ in served] == list("abcd")
+
+
+@virtual
+async def test_a_newcomer_does_not_pass_those_that_wait():
+    async with living_pool(LAZY) as rig:
+        passed = []
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(rig.pool.open_stream(30), name="first")
+            while not waiting.done():
+                await asyncio.sleep(0)
+                if rig.pool.snapshot().waiting:
+                    passed.append(rig.pool.stream_at_once())
+                await elapse(0.001)
+        assert set(passed) == {None}
+        await check_alive(waiting.result())
+
+
+@virtual
+async def test_a_session_whose_agent_falls_silent_is_no_choice():
+    async with living_pool(Policy(warm=2)) as rig:
+        await rig.until_ready(2)
+        stuck = await rig.open()
+        number = next(v.number for v in rig.views if v.streams)
+        remote = next(s for s in rig.control.alive if s.agent.streams)
+        remote.agent.nature = AgentNature(deaf=True)
+        await stuck.send(b"never heard")
+        await elapse(0.2)
+        assert [v.number for v in rig.views if v.stalled] == [number]
+        for _ in range(5):
+            await check_alive(await rig.open())
+        assert next(v.streams for v in rig.views if v.number == number) == 1
+
+
+@virtual
+async def test_a_stream_that_cannot_leave_its_session_moves_to_another():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        stuck = await rig.open()
+        remote = next(s for s in rig.control.alive if s.agent.streams)
+        remote.agent.nature = AgentNature(deaf=True)
+        filling = asyncio.get_running_loop().create_task(stuck.send(b"x" * (4 << 20)))
+        await elapse(0.05)
+        session = next(s for s in rig.made if s.streams)
+        late = session.open_stream()
+        await late.send(b"hello")
+        assert not late.announced
+        await elapse(3.0)
+        assert late.announced
+        async with asyncio.timeout(1):
+            assert await late.receive() == b"hello"
+        filling.cancel()
+
+
+@virtual
+async def test_a_session_that_nobody_uses_any_more_and_that_does_not_move_is_replaced():
+    async with living_pool(Policy(max_sessions=2, spare=False)) as rig:
+        stuck = await rig.open()
+        rig.control.newest.agent.nature = AgentNature(deaf=True)
+        await stuck.send(b"never heard")
+        await stuck.aclose()
+        await elapse(20)
+        (retired,) = rig.journal.lines("session.retired")
+        assert "nobody uses it" in retired["why"]
+        await check_alive(await rig.open())

@@ -1,0 +1,60 @@
+"""Warnings of ``ssmtunneld check``: settings that are valid, and probably slips.
+
+Botocore's data tells regions, and the AWS configuration of whoever checks tells
+profiles. Both may lack what the daemon finds, so neither makes a file unusable.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import create_loader
+from botocore.session import Session
+
+from ssmtunneld.base.foreign import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ssmtunneld.config import Tunnel
+
+
+def find_warnings(tunnels: Iterable[Tunnel]) -> list[str]:
+    """Return one line for each setting of ``tunnels`` that names nothing known."""
+    regions, profiles = _regions(), _profiles()
+    return [line for tunnel in tunnels for line in _warnings(tunnel, regions, profiles)]
+
+
+def _warnings(
+    tunnel: Tunnel, regions: list[str], profiles: list[str] | None
+) -> Iterator[str]:
+    place = f"tunnels.{tunnel.name}"
+    region, profile = tunnel.region, tunnel.profile
+    # An endpoint of one's own, such as an emulator's, has any region that it likes.
+    if region and tunnel.endpoint_url is None and region not in regions:
+        yield f"{place}.region: unknown region {region}{_guess(region, regions)}"
+    if profile and profiles is not None and profile not in profiles:
+        advice = _guess(profile, profiles) or "; see: aws configure list-profiles"
+        yield f"{place}.profile: unknown profile {profile}{advice}"
+
+
+def _guess(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f" (did you mean {clean(near[0])}?)" if near else ""
+
+
+def _regions() -> list[str]:
+    data = create_loader().load_data("partitions")
+    return [
+        region for partition in data["partitions"] for region in partition["regions"]
+    ]
+
+
+def _profiles() -> list[str] | None:
+    """Return the profiles of the AWS configuration; None if it cannot be read."""
+    try:
+        return list(Session().available_profiles)
+    except BotoCoreError:
+        return None

@@ -1,0 +1,50 @@
+"""Differences between two configurations, and what they need (design D12)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ssmtunneld.config.metadata import Reload, reload_of
+from ssmtunneld.config.model import Tunnel
+
+
+def needs_sessions(before: Tunnel, after: Tunnel) -> bool:
+    """Return True if new connections need other sessions than those of ``before``."""
+    return any(
+        getattr(before, key) != getattr(after, key)
+        for key in Tunnel.model_fields
+        # A setting that nobody has thought of yet is taken for one that does.
+        if reload_of(Tunnel, key) in {Reload.SESSIONS, None}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Names of the tunnels that a reload has changed, in the order of the file."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    unchanged: int = 0
+    """Number of tunnels that are as they were."""
+
+    @classmethod
+    def between(cls, before: Sequence[Tunnel], after: Sequence[Tunnel]) -> "Changes":
+        """Return the differences of ``after`` from ``before``."""
+        old = {tunnel.name: tunnel for tunnel in before}
+        new = {tunnel.name: tunnel for tunnel in after}
+        kept = [name for name in new if name in old]
+        changed = tuple(name for name in kept if old[name] != new[name])
+        return cls(
+            added=tuple(name for name in new if name not in old),
+            removed=tuple(name for name in old if name not in new),
+            changed=changed,
+            unchanged=len(kept) - len(changed),
+        )
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the answer to ``ssmtunneld reload``."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }

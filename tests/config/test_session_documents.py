@@ -1,0 +1,34 @@
+"""The documents of AWS have one spelling, everywhere."""
+
+import re
+from pathlib import Path
+
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    SSH_DOCUMENT,
+)
+from ssmtunneld.emulator.documents import BUILT_IN
+
+ROOT = Path(__file__).parents[2]
+NAMES = {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT}
+
+
+def test_the_emulator_knows_the_same_documents():
+    assert BUILT_IN.keys() == NAMES
+
+
+def test_no_help_and_no_page_names_a_document_that_does_not_exist():
+    files = [*ROOT.glob("ssmtunneld/**/*.py"), *ROOT.glob("docs/*.md")]
+    found = {
+        name
+        for path in files
+        for name in re.findall(r"AWS-Start[A-Za-z]+", path.read_text("utf-8"))
+    }
+    assert found >= NAMES
+    # The documents for commands and shells, which docs mention as something to deny.
+    assert found - NAMES <= {
+        "AWS-StartInteractiveCommand",
+        "AWS-StartNonInteractiveCommand",
+        "AWS-StartPortForwarding",
+    }
