@@ -1,6 +1,10 @@
 """A string that will not print."""
 
+from typing import Self
+
 from typing_extensions import override
+
+from ssmtunneld.base.redaction import register
 
 
 class Secret:
@@ -8,12 +12,26 @@ class Secret:
 
     Pickling and copying into a format string give nothing away either, so a secret can
     stand in an exception, a log fact or a dataclass without being named in its output.
+    What the process says is kept free of the value in other spellings too
+    (``base/redaction.py``).
     """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         self._value = value
+        register(value)
+
+    @classmethod
+    def derived(cls, value: str) -> Self:
+        """Return a secret because of a part that is one of its own: a proxy's URL.
+
+        Only that part is removed from what the process says; the rest, such as the name
+        of a host, is ordinary.
+        """
+        secret = cls.__new__(cls)
+        secret._value = value
+        return secret
 
     def reveal(self) -> str:
         """Return the value itself; the call site is where it may leak."""
