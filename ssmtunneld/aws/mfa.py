@@ -16,6 +16,7 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 from botocore.utils import JSONFileCache
 
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.aws.chain import (
     ASSUME_ROLE,
     bounded_session,
@@ -204,7 +205,7 @@ class _Store:
         if key not in self._keys:
             return
         folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         # Written beside its place, for its owner only, and moved there as a whole.
         JSONFileCache(str(folder))[key] = value
 

@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.holder import tcp_holder, unix_holder
@@ -229,7 +230,7 @@ def _bind_unix(path: Path, mode: int) -> Listener:
         raise OSError(
             errno.ENAMETOOLONG, f"the path is longer than {LONGEST_PATH} bytes"
         )
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -136,7 +136,7 @@ class _Requests:
     async def log_level(self, request: web.Request) -> web.Response:
         try:
             document = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or deeper than anybody means
             document = None
         level = str(document.get("level")) if isinstance(document, dict) else ""
         if level not in logs.LEVELS:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.errors import Recovery, TunnelError
 from ssmtunneld.listener.server import Server
 from ssmtunneld.ops.identity import IdentityStatus
@@ -166,8 +167,9 @@ class DaemonStatus:
         return not self.draining and all(m.usable for m in self.mappings if m.required)
 
     def as_document(self) -> dict[str, Any]:
-        """Return what ``status --json`` prints."""
-        return asdict(self)
+        """Return what ``status --json`` prints, without any secret."""
+        document: dict[str, Any] = redact_document(asdict(self))
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,9 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         name=subject.name,
         state=state,
         usable=_is_usable(state, pool, now),
-        reason=reason,
-        advice=advice,
+        # Health, hook, service manager and page have it from here.
+        reason=redact(reason),
+        advice=redact(advice),
         listen=server.bound,
         target=subject.target,
         destination=subject.destination,

@@ -75,10 +75,10 @@ async def test_a_change_of_state_runs_the_command(tmp_path):
         world.mappings[0] = mapping("db")
         await world.looked()
     assert notes.read_text().splitlines() == [
-        "db|needs_login|expired|run: aws sso login",
-        "['AWS_PROFILE']",
+        "db|needs_login|ex pired|run: aws sso login",
+        "[]",
         "db|ready||",
-        "['AWS_PROFILE']",
+        "[]",
     ]
     assert world.journal.lines("hook.failed") == []
 
