@@ -213,8 +213,8 @@ class Mapping:
 
     @property
     def _has_addresses(self) -> bool:
-        refused = not self.paused and self._refusal(self.tunnel) is not None
-        return self.server.complete and not refused
+        # A refused socket is no address that is missing, but may be put right.
+        return self.paused or (self.server.complete and self.unbound is None)
 
     async def _begin(self) -> None:
         await self._opened.wait()
