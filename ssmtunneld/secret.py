@@ -14,13 +14,18 @@ class Secret:
     stand in an exception, a log fact or a dataclass without being named in its output.
     What the process says is kept free of the value in other spellings too
     (``base/redaction.py``).
+
+    Args:
+        value: What must not be told.
+        known: Whether to remove it from all that is said; see :meth:`derived`.
     """
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, known: bool = True) -> None:
         self._value = value
-        register(value)
+        if known:
+            register(value)
 
     @classmethod
     def derived(cls, value: str) -> Self:
@@ -29,9 +34,7 @@ class Secret:
         Only that part is removed from what the process says; the rest, such as the name
         of a host, is ordinary.
         """
-        secret = cls.__new__(cls)
-        secret._value = value
-        return secret
+        return cls(value, known=False)
 
     def reveal(self) -> str:
         """Return the value itself; the call site is where it may leak."""

@@ -16,7 +16,6 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 from botocore.utils import JSONFileCache
 
-from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.aws.chain import (
     ASSUME_ROLE,
     bounded_session,
@@ -34,6 +33,7 @@ from ssmtunneld.aws.credentials import (
 from ssmtunneld.aws.profiles import Needs, needs_of, profile_chain
 from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.aws.stored import METHOD, MfaRole, cache_folder
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.errors import AwsError, CredentialsUnusable
 
 if TYPE_CHECKING:

@@ -17,8 +17,10 @@ all candidates, and memory stays small.
 import re
 import threading
 from base64 import b64decode
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeVar, cast
+
+_Document = TypeVar("_Document")
 
 MARK: Final = "***"
 """Stands for what has been removed."""
@@ -72,9 +74,14 @@ _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _SIGNATURE: Final = re.compile(r"(?<=Signature=)[0-9A-Fa-f]{64}")
 
 
-class _Entry(NamedTuple):
-    text: str
-    in_pieces: bool
+class _Entry:
+    """One spelling of a secret; its repr must not show it, as a tuple's would."""
+
+    __slots__ = ("in_pieces", "text")
+
+    def __init__(self, text: str, *, in_pieces: bool) -> None:
+        self.text = text
+        self.in_pieces = in_pieces
 
 
 class _Span(NamedTuple):
@@ -134,7 +141,7 @@ class Redactor:
 
     def _remove(self, entry: _Entry) -> None:
         for gram in _grams(entry):
-            others = tuple(e for e in self._index.get(gram, ()) if e != entry)
+            others = tuple(e for e in self._index.get(gram, ()) if e is not entry)
             if others:
                 self._index[gram] = others
             else:
@@ -191,7 +198,11 @@ class Redactor:
                     yield span
 
     def _encoded(
-        self, text: str, runs: re.Pattern[str], decoded: Any, layers: int
+        self,
+        text: str,
+        runs: re.Pattern[str],
+        decoded: Callable[[str], Iterator[str]],
+        layers: int,
     ) -> Iterator[_Span]:
         readable = _ANYTHING if self._beyond_ascii else _PRINTABLE
         for run in runs.finditer(text):
@@ -211,7 +222,7 @@ def _entries(value: str) -> Iterator[_Entry]:
         # Percent-encoded, base64 and hex have its bytes.
         texts[value.encode("utf-8", "surrogatepass").decode("latin-1")] = None
     for text in texts:
-        yield _Entry(text, in_pieces)
+        yield _Entry(text, in_pieces=in_pieces)
 
 
 def _grams(entry: _Entry) -> Iterator[str]:
@@ -330,14 +341,18 @@ def redact(text: str) -> str:
     return _process.redact(text)
 
 
-def redact_document(document: Any) -> Any:
+def redact_document(document: _Document) -> _Document:
     """Return a copy of ``document``, as JSON has them, with every text redacted."""
+    return cast("_Document", _redacted_document(document))
+
+
+def _redacted_document(document: object) -> object:
     if isinstance(document, str):
         return _process.redact(document)
     if isinstance(document, dict):
-        return {key: redact_document(value) for key, value in document.items()}
+        return {key: _redacted_document(value) for key, value in document.items()}
     if isinstance(document, list):
-        return [redact_document(value) for value in document]
+        return [_redacted_document(value) for value in document]
     if isinstance(document, tuple):
-        return tuple(redact_document(value) for value in document)
+        return tuple(_redacted_document(value) for value in document)
     return document

@@ -6,7 +6,7 @@ whoever writes an error to descriptor 2 would write it there.
 
 import os
 import sys
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 _LAST: Final = 2
 
@@ -30,7 +30,7 @@ def ensure_standard_files() -> None:
 
 
 def _stream(descriptor: int, mode: str) -> TextIO:
-    stream: TextIO = os.fdopen(
+    stream = os.fdopen(
         descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False
     )
-    return stream
+    return cast("TextIO", stream)

@@ -183,8 +183,8 @@ async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
             try:
                 return _bind_tcp(host, port)
             except _CannotListen as refusal:
-                error = refusal.error
-                raise await _explain_tcp(refusal.address, error) from error
+                cause = refusal.error
+                raise await _explain_tcp(refusal.address, cause) from cause
         case _:
             assert_never(address)
 
@@ -213,24 +213,30 @@ def _bind_tcp(host: str, port: int) -> list[Listener]:
         try:
             first = _listener(_LOCALHOST[0], port)
         except _CannotListen as refusal:
-            if refusal.error.errno not in _NOT_HERE:
-                raise
             return [_only_ipv6(port, refusal)]
         try:
-            second = _listener(_LOCALHOST[1], first.socket.getsockname()[1])
+            return [first, *_second(first)]
         except _CannotListen as refusal:
-            if refusal.error.errno in _NOT_HERE:
-                return [first]
             first.close()
             if port or refusal.error.errno != errno.EADDRINUSE:
                 raise
-        else:
-            return [first, second]
     words = "no port is free on both 127.0.0.1 and ::1"
     raise _CannotListen(TcpAddress(host, port), OSError(errno.EADDRINUSE, words))
 
 
+def _second(first: Listener) -> list[Listener]:
+    """Listen on the port of ``first`` on ::1 too; none where there is no ::1."""
+    try:
+        return [_listener(_LOCALHOST[1], first.socket.getsockname()[1])]
+    except _CannotListen as refusal:
+        if refusal.error.errno not in _NOT_HERE:
+            raise
+        return []
+
+
 def _only_ipv6(port: int, refusal: _CannotListen) -> Listener:
+    if refusal.error.errno not in _NOT_HERE:
+        raise refusal
     try:
         return _listener(_LOCALHOST[1], port)
     except _CannotListen as other:

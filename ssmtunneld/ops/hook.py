@@ -30,9 +30,9 @@ PASSED_ON: Final = frozenset(
         "WAYLAND_DISPLAY",
     }
 )
-"""Variables that the command inherits, beside ``LC_*``: what a program needs to run, and
-to show a notification. Credentials, proxies and the service manager's variables are not
-among them."""
+"""Variables that the command inherits, beside ``LC_*``: what a program needs to run
+and to show a notification. Credentials, proxies and the service manager's variables are
+not among them."""
 VALUE_LIMIT: Final = 4096
 """Characters of a variable's value; Linux takes 131,072 bytes, with its name."""
 

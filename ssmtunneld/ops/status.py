@@ -168,8 +168,7 @@ class DaemonStatus:
 
     def as_document(self) -> dict[str, Any]:
         """Return what ``status --json`` prints, without any secret."""
-        document: dict[str, Any] = redact_document(asdict(self))
-        return document
+        return redact_document(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -227,7 +227,7 @@ class _Answers:
         return [(event.number, _as_json(asdict(event))) for event in events]
 
 
-def _as_json(document: Any) -> bytes:
+def _as_json(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 

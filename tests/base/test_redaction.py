@@ -13,7 +13,7 @@ from ssmtunneld.base import redaction
 from ssmtunneld.base.redaction import Redactor, redact, redact_document
 from ssmtunneld.secret import Secret
 
-SECRET = 'k7Qm2/Zt8"Lp0+V<w5>R\'n3&Xb9\\Jd6 Hs1=Gf4Ky='
+SECRET = "k7Qm2/Zt8\"Lp0+V<w5>R'n3&Xb9\\Jd6 Hs1=Gf4Ky="
 
 
 def redactor(*values):
@@ -184,5 +184,8 @@ def test_a_document_is_redacted_wherever_it_has_text():
     value = "Zq8-" * 8
     Secret(value)
     document = {"a": [f"<{value}>", 1, None], "b": {"c": (value, True)}}
-    assert redact_document(document) == {"a": ["<***>", 1, None], "b": {"c": ("***", True)}}
+    assert redact_document(document) == {
+        "a": ["<***>", 1, None],
+        "b": {"c": ("***", True)},
+    }
     assert redact(f"x{value}") == "x***"

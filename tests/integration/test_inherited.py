@@ -61,9 +61,7 @@ async def test_sockets_are_judged_by_their_own_address_and_mode(tmp_path):
     with ExitStack() as stack:
         good = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         wide = stack.enter_context(
-            socket.create_server(
-                ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
-            )
+            socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
         )
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
         unix.bind(str(path))

@@ -1,4 +1,4 @@
-"""Inherited sockets: judged by their own address and mode, not by what the file says."""
+"""Inherited sockets are judged by their own address and mode, not by the file."""
 
 import os
 import socket
