@@ -17,8 +17,9 @@ all candidates, and memory stays small.
 import re
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar, cast
+from urllib.parse import unquote
 
 _Document = TypeVar("_Document")
 
@@ -70,6 +71,11 @@ _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}[: ]?){8,}")
 _PRINTABLE: Final = re.compile(r"[ -~]{8,}")
 _ANYTHING: Final = re.compile(r"[ -~\x80-\xff]{8,}")
 
+# Variables that hold a secret, by what tools call them, and no path of a file with one.
+_SECRET_NAME: Final = re.compile(
+    r".*(?:SECRET|TOKEN|PASSWORD|PASSWD|_PWD|_AUTH)(?:_KEY|_ACCESS_KEY)?", re.IGNORECASE
+)
+_PASSWORD: Final = re.compile(r"://[^/@\s:]*:([^/@\s]*)@")
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _SIGNATURE: Final = re.compile(r"(?<=Signature=)[0-9A-Fa-f]{64}")
 
@@ -331,6 +337,19 @@ _process: Final = Redactor()
 def register(value: str) -> None:
     """Remove ``value`` from everything that this process says from now on."""
     _process.register(value)
+
+
+def register_environment(environ: Mapping[str, str]) -> None:
+    """Register what looks like a secret in ``environ``: also what no library takes.
+
+    These are the values of variables that are named like a secret, and passwords in
+    addresses, such as a proxy's.
+    """
+    for name, value in environ.items():
+        if _SECRET_NAME.fullmatch(name):
+            register(value)
+        for password in _PASSWORD.findall(value):
+            register(unquote(password))
 
 
 def redact(text: str) -> str:

@@ -6,6 +6,7 @@ happened, why, and what to do.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -13,7 +14,7 @@ from typing import Any, Final, NoReturn
 import click
 from typing_extensions import override
 
-from ssmtunneld.base.redaction import redact
+from ssmtunneld.base.redaction import redact, register_environment
 from ssmtunneld.cli.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -118,6 +119,7 @@ def _tell(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
+    register_environment(os.environ)
     options: dict[str, Any] = {
         "prog_name": PROGRAM,
         "complete_var": COMPLETE_VARIABLE,

@@ -189,3 +189,17 @@ def test_a_document_is_redacted_wherever_it_has_text():
         "b": {"c": ("***", True)},
     }
     assert redact(f"x{value}") == "x***"
+
+
+def test_an_environment_shows_its_secrets_by_the_names_of_its_variables():
+    value = "Wn4+" * 8
+    names = ("AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "MYSQL_PWD")
+    redaction.register_environment(
+        {f"{name}": f"{value}{name}" for name in names}
+        | {"https_proxy": "http://me:Sprich%20Freund9@proxy:3128"}
+        | {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/eks/serviceaccount"}
+    )
+    for name in names:
+        assert redact(f"x {value}{name}") == "x ***"
+    assert redact("it was Sprich Freund9, or Sprich+Freund9") == "it was ***, or ***"
+    assert redact("/var/run/secrets/eks") == "/var/run/secrets/eks"
