@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.errors import Recovery, TunnelError
 from ssmtunneld.listener.server import Server
@@ -22,6 +23,8 @@ from ssmtunneld.tunnel.tally import Counts
 from ssmtunneld.version import __version__
 
 DOCUMENT_VERSION: Final = 1
+REASON_LIMIT: Final = 1000
+"""Characters of a mapping's reason, and of its advice."""
 RESUME_GRACE: Final = 10.0
 """Seconds for which a mapping without a ready session counts as usable while it resumes
 one: connections go on meanwhile, and new ones wait up to ``connect_timeout``. A service
@@ -205,9 +208,8 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         name=subject.name,
         state=state,
         usable=_is_usable(state, pool, now),
-        # Health, hook, service manager and page have it from here.
-        reason=redact(reason),
-        advice=redact(advice),
+        reason=_presentable(reason),
+        advice=_presentable(advice),
         listen=server.bound,
         target=subject.target,
         destination=subject.destination,
@@ -233,6 +235,14 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         mode=subject.mode,
         destinations=subject.destinations,
     )
+
+
+def _presentable(text: str) -> str:
+    """Return what health, hook, service manager and page may say of a mapping.
+
+    Others' words are cleaned where they enter; this is for what nobody foresaw.
+    """
+    return clean(redact(text), REASON_LIMIT)
 
 
 def _why(subject: Subject, state: MappingState) -> tuple[str, str]:

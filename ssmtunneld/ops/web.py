@@ -235,8 +235,12 @@ def _answer(request: web.Request, found: health.Health) -> web.Response:
     status = 200 if found.passed else 503
     if "application/json" in request.headers.get("Accept", ""):
         return web.json_response(found.as_document(), status=status)
+    text = found.text(verbose="verbose" in request.query)
     return web.Response(
-        text=found.text(verbose="verbose" in request.query), status=status
+        body=text.encode("utf-8", "replace"),
+        status=status,
+        content_type="text/plain",
+        charset="utf-8",
     )
 
 

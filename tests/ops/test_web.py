@@ -96,6 +96,7 @@ DOWN = mapping("down", "waiting", reason="no agent", required=False)
         ("/readyz/db", [mapping(), DOWN], 200, "ok\n"),
         ("/readyz/down", [mapping(), DOWN], 503, "[-]down failed: waiting: no agent\n"),
         ("/readyz/nobody", [mapping()], 404, "no mapping of this name"),
+        ("/readyz", [mapping(state="failed", reason="\ud800!")], 503, "failed: ?!\n"),
         ("/startupz", [mapping(state="failed")], 200, "ok\n"),
         ("/startupz", [mapping(state="unbound", listen=())], 503, "startupz check"),
         ("/nothing", [], 404, "Not Found"),
