@@ -16,7 +16,7 @@ all candidates, and memory stays small.
 
 import re
 import threading
-from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
@@ -68,8 +68,8 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{11,}")
 _STANDARD: Final = str.maketrans("-_", "+/")
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}[: ]?){8,}")
 # Of decoded bytes, only what could be a secret; random bytes rarely look like that.
-_PRINTABLE: Final = re.compile(r"[ -~]{8,}")
-_ANYTHING: Final = re.compile(r"[ -~\x80-\xff]{8,}")
+_PRINTABLE: Final = re.compile(rb"[ -~]{8,}")
+_ANYTHING: Final = re.compile(rb"[ -~\x80-\xff]{8,}")
 
 # Variables that hold a secret, by what tools call them, and no path of a file with one.
 _SECRET_NAME: Final = re.compile(
@@ -207,13 +207,13 @@ class Redactor:
         self,
         text: str,
         runs: re.Pattern[str],
-        decoded: Callable[[str], Iterator[str]],
+        decoded: Callable[[str], Iterator[bytes]],
         layers: int,
     ) -> Iterator[_Span]:
         readable = _ANYTHING if self._beyond_ascii else _PRINTABLE
         for run in runs.finditer(text):
             if any(
-                self._spans(piece, layers - 1)
+                self._spans(piece.decode("latin-1"), layers - 1)
                 for plain in decoded(run[0])
                 for piece in readable.findall(plain)
             ):
@@ -301,20 +301,20 @@ def _character(match: re.Match[str]) -> str:
     return chr(int(match[kind], _CODES[kind]))
 
 
-def _from_base64(run: str) -> Iterator[str]:
+def _from_base64(run: str) -> Iterator[bytes]:
     """Yield what ``run`` may mean: it may begin within a group of four characters."""
     standard = run.translate(_STANDARD)
     for offset in range(4):
         part = standard[offset:]
-        yield b64decode(part + "A" * (-len(part) % 4)).decode("latin-1")
+        yield a2b_base64(part + "A" * (-len(part) % 4))
 
 
-def _from_hex(run: str) -> Iterator[str]:
+def _from_hex(run: str) -> Iterator[bytes]:
     """Yield what ``run`` may mean: it may begin within a byte."""
     digits = run.replace(":", "").replace(" ", "")
     for offset in range(2):
         part = digits[offset:]
-        yield bytes.fromhex(part[: len(part) // 2 * 2]).decode("latin-1")
+        yield bytes.fromhex(part[: len(part) // 2 * 2])
 
 
 def _replaced(text: str, spans: list[_Span]) -> str:
