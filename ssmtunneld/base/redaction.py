@@ -99,7 +99,8 @@ class Redactor:
     """Secrets, and what removes them from a text. May be used by any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the collector may run somebody's finalizer at any moment.
+        self._lock = threading.RLock()
         self._values: dict[str, tuple[_Entry, ...]] = {}
         self._index: dict[str, tuple[_Entry, ...]] = {}
         self._size = 0

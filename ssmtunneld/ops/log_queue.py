@@ -54,7 +54,8 @@ class LogQueue:
         _queues.add(self)
 
     def _begin(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        # Reentrant: a finalizer that the collector runs in here may log something too.
+        self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
         self._lost = 0

@@ -35,7 +35,7 @@ class Outlet:
         self._raw = raw if isinstance(raw, io.RawIOBase) else None
         self._stream = stream
         self.notice = notice
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lost = 0
         self._torn = False
 
@@ -56,7 +56,7 @@ class Outlet:
 
     def renew(self) -> None:
         """Begin anew in a child process, whose parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._lost = 0
 
     def write(self, text: str) -> int:

@@ -192,7 +192,7 @@ class _Answers:
         return web.Response(body=body, headers={"Content-Type": kind})
 
     async def _render_metrics(self, form: str) -> tuple[bytes, str]:
-        status = await self._survey.get(None)
+        status = await self._subject.survey()
         # Off the loop: 500 mappings take a third of a second to write down.
         return await asyncio.to_thread(self._metrics.render, status, form)
 
@@ -211,7 +211,7 @@ class _Answers:
 
     async def _render_document(self, _: None) -> bytes:
         """Return the document without its end."""
-        status = await self._survey.get(None)
+        status = await self._subject.survey()
 
         def render() -> bytes:
             return _as_json(status.as_document() | {"ready": status.ready})

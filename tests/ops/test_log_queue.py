@@ -179,3 +179,10 @@ def test_many_threads_lose_nothing_that_fits():
         queue.close()
     with open(reading, encoding="utf-8") as file:  # noqa: PTH123 - it is open
         assert sorted(file.read().split()) == sorted(words * 50)
+
+
+def test_a_finalizer_may_log_while_somebody_else_does_in_the_same_thread(gate):
+    queue = held(gate)
+    with queue._changed:  # the collector runs wherever memory is asked for
+        queue.write("from a finalizer\n")
+    assert opened(gate, queue) == ["first", "from a finalizer"]
