@@ -3,8 +3,10 @@
 #
 # docs/containers.md says what a configuration needs in a container.
 ARG PYTHON=3.13
+# A tag can be moved: --build-arg DIGEST=@sha256:... takes the one image that you have checked.
+ARG DIGEST=
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM python:${PYTHON}-slim-bookworm${DIGEST} AS build
 WORKDIR /source
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY ssmtunneld ssmtunneld
@@ -12,7 +14,7 @@ RUN python -m venv /opt/ssmtunneld \
  && /opt/ssmtunneld/bin/python -m pip install --no-cache-dir . \
  && /opt/ssmtunneld/bin/python -m pip uninstall --yes pip
 
-FROM python:${PYTHON}-slim-bookworm
+FROM python:${PYTHON}-slim-bookworm${DIGEST}
 LABEL org.opencontainers.image.title="ssmtunneld" \
       org.opencontainers.image.description="Port forwarding through AWS Session Manager" \
       org.opencontainers.image.source="https://github.com/ssmtunneld/ssmtunneld" \

@@ -6,6 +6,7 @@
     ├── LocalProtocolError        our own code broke a rule: a bug, please report it
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
+    ├── InheritedSocketRefused    a socket unit lets in more than the configuration
     ├── UnknownMapping            the daemon runs no tunnel of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
@@ -118,6 +119,26 @@ class AddressInUse(SsmtunneldError):
     def __str__(self) -> str:
         held = f" (held by {self.holder})" if self.holder else ""
         return f"cannot listen on {self.address}: {self.reason}{held}"
+
+
+class InheritedSocketRefused(SsmtunneldError):
+    """A socket of the service manager's lets in more than the configuration says.
+
+    Args:
+        address: The socket's own address.
+        reason: What is wrong with it.
+        advice: Which line of the unit to change.
+    """
+
+    def __init__(self, address: str, reason: str, advice: str) -> None:
+        super().__init__(address, reason, advice)
+        self.address = address
+        self.reason = reason
+        self.advice = advice
+
+    @override
+    def __str__(self) -> str:
+        return f"the inherited socket {self.address} is not used: {self.reason}"
 
 
 class UnknownMapping(SsmtunneldError):

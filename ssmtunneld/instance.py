@@ -15,6 +15,8 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
+from ssmtunneld.base.folders import make_private_folder
+
 
 def instance_name(source: Path) -> str:
     """Return the name of the daemon that runs the configuration in ``source``."""
@@ -85,7 +87,7 @@ def _lock(path: Path) -> int | None:
     """Return a descriptor that holds the lock ``path``; ``None`` if that cannot be."""
     while True:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return None

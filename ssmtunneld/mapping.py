@@ -13,10 +13,11 @@ from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
 from ssmtunneld.destinations import Destinations
 from ssmtunneld.duplex import Duplex
-from ssmtunneld.errors import AddressInUse
+from ssmtunneld.errors import AddressInUse, InheritedSocketRefused
 from ssmtunneld.listener.admission import allowed_uids
 from ssmtunneld.listener.connection import Source
 from ssmtunneld.listener.dynamic import Entrance, EntranceSettings
+from ssmtunneld.listener.inherited import check_inherited
 from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.log import get_log
 from ssmtunneld.ops.history import Reading
@@ -56,7 +57,7 @@ class Mapping:
         """
         self.tunnel = tunnel
         self.log = get_log(mapping=tunnel.name)
-        self.unbound: AddressInUse | OSError | None = None
+        self.unbound: AddressInUse | InheritedSocketRefused | OSError | None = None
         self.paused = False
         self._shared = shared
         self._inherited = tuple(inherited)
@@ -105,7 +106,32 @@ class Mapping:
         return [backend.pool for backend in (*self._retired, self._backend)]
 
     def _addresses(self, tunnel: Tunnel) -> Sequence[Address | socket.socket]:
-        return () if self.paused else self._inherited or tunnel.listen
+        if self.paused or self._refusal(tunnel) is not None:
+            return ()
+        return self._inherited or tunnel.listen
+
+    def _refusal(self, tunnel: Tunnel) -> InheritedSocketRefused | None:
+        """Return why an inherited socket must not be used with these settings."""
+        try:
+            for sock in self._inherited:
+                check_inherited(
+                    sock,
+                    listen=tunnel.listen,
+                    allow=tunnel.allow,
+                    socket_mode=tunnel.socket_mode,
+                )
+        except InheritedSocketRefused as refusal:
+            return refusal
+        return None
+
+    async def _listen(self) -> tuple[str, ...]:
+        if self._inherited:
+            # Modes and settings change; all sockets of a tunnel are used, or none.
+            self.server.addresses = self._addresses(self.tunnel)
+            refusal = self._refusal(self.tunnel)
+            if refusal is not None and not self.paused:
+                raise refusal
+        return await self.server.bind()
 
     async def _open_stream(self, destination: Destination | None = None) -> Duplex:
         loop = asyncio.get_running_loop()
@@ -150,10 +176,10 @@ class Mapping:
         """
         async with self._binding:
             try:
-                names = await self.server.bind()
-            except (AddressInUse, OSError) as error:
+                names = await self._listen()
+            except (AddressInUse, InheritedSocketRefused, OSError) as error:
                 self.unbound = error
-                advice = error.advice if isinstance(error, AddressInUse) else ""
+                advice = "" if isinstance(error, OSError) else error.advice
                 self.log.error("listener.failed", reason=str(error), advice=advice)
                 self._stirred.set()
                 return False
@@ -178,12 +204,17 @@ class Mapping:
 
     async def _keep_bound(self) -> None:
         while True:
-            while self.server.complete:
+            while self._has_addresses:
                 self._stirred.clear()
                 await self._stirred.wait()
             await asyncio.sleep(REBIND_INTERVAL)
-            if not self.server.complete:
+            if not self._has_addresses:
                 await self.bind()
+
+    @property
+    def _has_addresses(self) -> bool:
+        # A refused socket is no address that is missing, but may be put right.
+        return self.paused or (self.server.complete and self.unbound is None)
 
     async def _begin(self) -> None:
         await self._opened.wait()

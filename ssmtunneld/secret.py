@@ -1,6 +1,10 @@
 """A string that will not print."""
 
+from typing import Self
+
 from typing_extensions import override
+
+from ssmtunneld.base.redaction import register
 
 
 class Secret:
@@ -8,12 +12,29 @@ class Secret:
 
     Pickling and copying into a format string give nothing away either, so a secret can
     stand in an exception, a log fact or a dataclass without being named in its output.
+    What the process says is kept free of the value in other spellings too
+    (``base/redaction.py``).
+
+    Args:
+        value: What must not be told.
+        known: Whether to remove it from all that is said; see :meth:`derived`.
     """
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, known: bool = True) -> None:
         self._value = value
+        if known:
+            register(value)
+
+    @classmethod
+    def derived(cls, value: str) -> Self:
+        """Return a secret because of a part that is one of its own: a proxy's URL.
+
+        Only that part is removed from what the process says; the rest, such as the name
+        of a host, is ordinary.
+        """
+        return cls(value, known=False)
 
     def reveal(self) -> str:
         """Return the value itself; the call site is where it may leak."""

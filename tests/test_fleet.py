@@ -8,8 +8,9 @@ import pytest
 
 from ssmtunneld.config import parse_config
 from ssmtunneld.config.reload import Changes
-from ssmtunneld.errors import UnknownMapping
+from ssmtunneld.errors import InheritedSocketRefused, UnknownMapping
 from ssmtunneld.fleet import Fleet
+from ssmtunneld.ops.status import MappingState
 from ssmtunneld.shared import Shared
 from tests.integration import world
 from tests.integration.world import (
@@ -150,3 +151,42 @@ async def test_a_mapping_that_comes_back_finds_its_inherited_socket(events):
     assert inherited.fileno() == -1
     (unused,) = events.find("socket.unused")
     assert unused["name"] == "nobody"
+
+
+EVERYBODY = {"listen": "0.0.0.0:0", "allow": ["127.0.0.0/8"]}
+
+
+async def test_an_inherited_socket_is_judged_anew_by_each_configuration(events):
+    inherited = socket.create_server(("0.0.0.0", 0))
+    address = "127.0.0.1", inherited.getsockname()[1]
+    async with destination() as port, emulator() as service:
+        [wide] = tunnels(service, tunnel("one", port=port, **EVERYBODY))
+        [local] = tunnels(service, tunnel("one", port=port))
+        async with sailing([wide], {"one": [inherited]}) as fleet:
+            [mapping] = fleet
+            assert await echoes(address)
+            await fleet.apply([local], 5.0)
+            assert isinstance(mapping.unbound, InheritedSocketRefused)
+            assert mapping.server.bound == ()
+            line = events.find("listener.failed")[-1]
+            assert f"ListenStream={address[0]}:{address[1]};" in line["advice"]
+            # Nobody is served, and to pause it changes nothing about that.
+            mapping.pause()
+            assert mapping.server.bound == ()
+            await mapping.resume()
+            assert mapping.server.bound == ()
+            await fleet.apply([wide], 5.0)
+            assert mapping.unbound is None
+            assert await echoes(address)
+
+
+async def test_a_refused_socket_of_one_tunnel_is_nobody_elses_trouble(events):
+    inherited = socket.create_server(("0.0.0.0", 0))
+    async with destination() as port, emulator() as service:
+        found = tunnels(service, tunnel("wide", port=port), tunnel("good", port=port))
+        async with sailing(found, {"wide": [inherited]}) as fleet:
+            wide, good = fleet
+            assert wide.status(0.0).state is MappingState.UNBOUND
+            assert wide.server.bound == ()
+            assert await echoes(("127.0.0.1", port_of(fleet, "good")))
+            assert good.unbound is None

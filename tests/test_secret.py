@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import RemoteProtocolError
 from ssmtunneld.secret import Secret
 
@@ -56,3 +57,18 @@ def test_a_secret_is_never_serialised(save):
 def test_a_secret_has_no_other_attributes_to_leak():
     with pytest.raises(TypeError, match="__dict__"):
         vars(Secret(CANARY))
+
+
+def test_what_is_said_is_kept_free_of_a_secret():
+    value = "Vb6x/Tq1+" * 4
+    Secret(value)
+    assert redact(f"it is {value[:20]}, is it not") == "it is ***, is it not"
+
+
+def test_a_derived_secret_does_not_print_but_its_ordinary_parts_may():
+    url = Secret.derived("http://me:pw@proxy-7.example.com:3128")
+    assert str(url) == "***"
+    assert url.reveal() == "http://me:pw@proxy-7.example.com:3128"
+    assert redact("no way to proxy-7.example.com:3128") == (
+        "no way to proxy-7.example.com:3128"
+    )

@@ -304,11 +304,14 @@ def read_keys(load: Callable[[], Credentials]) -> ReadOnlyCredentials:
         PROVIDER_FAILURES: There are none, or they cannot be refreshed.
     """
     try:
-        return load().get_frozen_credentials()
+        frozen = load().get_frozen_credentials()
     except PROVIDER_FAILURES:
         raise
     except _OTHER_FAILURES as error:
         reason = f"{type(error).__name__}: {error}"
+    else:
+        _keys(frozen)  # from now on nothing that is said has them
+        return frozen
     raise CredentialRetrievalError(provider="the AWS profile", error_msg=reason)
 
 

@@ -71,7 +71,7 @@ def sign_database_token(identity: Identity, host: str, port: int, user: str) -> 
     token = None if keys.session_token is None else keys.session_token.reveal()
     credentials = Credentials(keys.access_key, keys.secret_key.reveal(), token)
     url = f"{_SCHEME}{host}:{port}"
-    return Secret(_presign(credentials, place.region, url, user))
+    return Secret.derived(_presign(credentials, place.region, url, user))
 
 
 def _presign(credentials: Credentials, region: str, url: str, user: str) -> str:

@@ -33,6 +33,7 @@ from ssmtunneld.aws.credentials import (
 from ssmtunneld.aws.profiles import Needs, needs_of, profile_chain
 from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.aws.stored import METHOD, MfaRole, cache_folder
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.errors import AwsError, CredentialsUnusable
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class _Store:
         if key not in self._keys:
             return
         folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         # Written beside its place, for its owner only, and moved there as a whole.
         JSONFileCache(str(folder))[key] = value
 

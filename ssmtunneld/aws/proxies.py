@@ -60,7 +60,7 @@ class Proxy:
         user = "" if self.user is None else quote(self.user, safe="")
         password = "" if self.password is None else self.password.reveal()
         who = "" if self.user is None else f"{user}:{quote(password, safe='')}@"
-        return Secret(f"{self.scheme}://{who}{self._authority}")
+        return Secret.derived(f"{self.scheme}://{who}{self._authority}")
 
     @property
     def headers(self) -> dict[str, str]:

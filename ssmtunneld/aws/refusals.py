@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from ssmtunneld.aws.permissions import advise
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import (
     NAME_AUTHORITY,
     AccessDenied,
@@ -321,6 +322,7 @@ def _presentable(message: str, secrets: tuple[Secret, ...]) -> str:
         # Real ones have 40 characters and more; an emulator's "test" is a word.
         if len(value) >= 16:
             message = message.replace(value, "***")
+    message = redact(message)  # other spellings too, and pieces
     # A refused signature is explained by the whole signed request, token included.
     message = message.partition("The Canonical String for this request")[0]
     message = re.sub(r"(?<=://)[^/@\s]*@", "***@", message)  # a proxy's password

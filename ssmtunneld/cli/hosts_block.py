@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from ipaddress import ip_address
@@ -104,10 +105,17 @@ def read(file: Path) -> str:
     """Return what the file holds, such that ``replace`` gives the same bytes back.
 
     Raises:
-        CommandError: It cannot be read.
+        CommandError: It cannot be read, or is no regular file.
     """
     try:
-        return file.read_bytes().decode("utf-8", "surrogateescape")
+        # Opening a FIFO would wait for somebody who writes.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CommandError(
+                    f"{file} is no regular file", "name a hosts file", code=EXIT_USAGE
+                )
+            return opened.read().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}") from None
 

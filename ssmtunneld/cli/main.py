@@ -5,6 +5,7 @@ codes are in ``exits.py``.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -12,6 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 from typing_extensions import override
 
+from ssmtunneld.base.redaction import redact, register_environment
 from ssmtunneld.cli.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -117,8 +119,19 @@ def exit_code(error: SsmtunneldError) -> int:
     return EXIT_REFUSED if isinstance(error, AwsError) else EXIT_FAILED
 
 
+def _tell(line: str) -> None:
+    """Write ``line`` to standard error: behind the log's lines, where there is one.
+
+    Whoever does not read the log must not keep the process from ending.
+    """
+    logs = sys.modules.get("ssmtunneld.ops.logs")  # takes long to import
+    if logs is None or not logs.say(line):
+        click.echo(line, err=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
+    register_environment(os.environ)
     options: dict[str, Any] = {
         "prog_name": PROGRAM,
         "complete_var": COMPLETE_VARIABLE,
@@ -129,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(args=None if arguments is None else list(arguments), **options)
     except SsmtunneldError as error:
         for line in describe(error):
-            click.echo(f"{PROGRAM}: {line}", err=True)
+            _tell(f"{PROGRAM}: {redact(line)}")
         sys.exit(exit_code(error))
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 has it

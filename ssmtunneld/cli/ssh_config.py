@@ -132,11 +132,16 @@ def _configured(config: Path | None) -> "Iterator[Door]":
                 tunnel.name,
                 tunnel.target,
                 tunnel.host or "localhost",
-                str(tunnel.listen[0]),
+                _first_address(tunnel),
                 tunnel.port or _PORT,
                 tunnel.instance_connect_user,
                 tunnel.instance_connect_key,
             )
+
+
+def _first_address(tunnel: "Tunnel") -> str:
+    # As a running daemon spells it, which has two addresses for this name.
+    return str(tunnel.listen[0]).replace("localhost:", "127.0.0.1:")
 
 
 def _leads_to_ssh(tunnel: "Tunnel") -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.cli.exits import CommandError
 from ssmtunneld.instance import state_directory
 
@@ -17,7 +18,6 @@ OURS: Final = "ssmtunneld.conf"
 INCLUDE: Final = f"Include {OURS}\n"
 
 _PRIVATE: Final = 0o600
-_FOLDER_MODE: Final = 0o700
 _KEYWORD: Final = re.compile(r"\s*(?P<keyword>[A-Za-z]+)(?:\s*=\s*|\s+)(?P<rest>.*)")
 
 
@@ -54,7 +54,7 @@ class Change:
             CommandError: It cannot be written; nothing has changed.
         """
         try:
-            self.path.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             handle, name = tempfile.mkstemp(prefix=".ssmtunneld-", dir=self.path.parent)
             try:
                 with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

@@ -74,7 +74,7 @@ class TcpAddress:
     """A local TCP address.
 
     ``host`` is an IP literal, or ``localhost``, which stands for 127.0.0.1 and ::1
-    together. Port 0 asks the system for any free port.
+    together, or the one that the machine has. Port 0 asks the system for any free port.
     """
 
     host: str
@@ -109,8 +109,9 @@ def parse_address(value: object, home: Path | None = None) -> Address:
     """Return the listening address that ``value`` spells.
 
     Args:
-        value: A port, or a text such as ``"127.0.0.1:5432"`` or ``"unix:~/db.sock"``.
-        home: Replaces a leading ``~/``; without it, that is refused.
+        value: A port, on both loopback addresses, or a text such as
+            ``"127.0.0.1:5432"`` or ``"unix:~/db.sock"``.
+        home: What a leading ``~/`` stands for; without it, that is refused.
 
     Raises:
         ValueError: The value is not an address, or is ambiguous.
@@ -122,7 +123,8 @@ def parse_address(value: object, home: Path | None = None) -> Address:
     if text.startswith("unix:"):
         return UnixAddress(_socket_path(text.removeprefix("unix:"), home))
     if _is_digits(text.removeprefix("-")):
-        return TcpAddress("127.0.0.1", _port(text))
+        # Both: whoever leaves one to somebody else sends him the clients that try it.
+        return TcpAddress("localhost", _port(text))
     return _parse_tcp(text)
 
 

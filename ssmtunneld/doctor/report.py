@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import AwsError
 
 HOPS: Final = (
@@ -49,6 +50,11 @@ class Finding:
     """What was found, or why nothing was looked for."""
     cure: str = ""
     """What to do about it; empty if nothing is to be done."""
+
+    def __post_init__(self) -> None:
+        """Remove secrets from what libraries and services have said."""
+        object.__setattr__(self, "text", redact(self.text))
+        object.__setattr__(self, "cure", redact(self.cure))
 
     @property
     def told(self) -> str:

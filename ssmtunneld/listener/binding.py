@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.holder import tcp_holder, unix_holder
@@ -181,28 +182,74 @@ async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
         case TcpAddress(host, port):
             try:
                 return _bind_tcp(host, port)
-            except OSError as error:
-                raise await _explain_tcp(address, error) from error
+            except _CannotListen as refusal:
+                cause = refusal.error
+                raise await _explain_tcp(refusal.address, cause) from cause
         case _:
             assert_never(address)
 
 
+class _CannotListen(Exception):
+    """One IP address cannot be bound."""
+
+    def __init__(self, address: TcpAddress, error: OSError) -> None:
+        super().__init__(address, error)
+        self.address = address
+        self.error = error
+
+
 def _bind_tcp(host: str, port: int) -> list[Listener]:
+    """Listen on one address, or on both loopback addresses: ``localhost``.
+
+    Of these, one that this machine does not have is left out. One that somebody else
+    has is not: clients that try it first would meet him.
+
+    Raises:
+        _CannotListen: An address cannot be bound.
+    """
     if host != "localhost":
-        return [Listener(_listen(host, port))]
+        return [_listener(host, port)]
     for _ in range(DRAWS):
-        first = _listen(_LOCALHOST[0], port)
         try:
-            second = _listen(_LOCALHOST[1], first.getsockname()[1])
-        except OSError as error:
-            if error.errno in _NO_IPV6:
-                return [Listener(first)]
+            first = _listener(_LOCALHOST[0], port)
+        except _CannotListen as refusal:
+            return [_only_ipv6(port, refusal)]
+        try:
+            return [first, *_second(first)]
+        except _CannotListen as refusal:
             first.close()
-            if port or error.errno != errno.EADDRINUSE:
+            if port or refusal.error.errno != errno.EADDRINUSE:
                 raise
-        else:
-            return [Listener(first), Listener(second)]
-    raise OSError(errno.EADDRINUSE, "no port is free on both 127.0.0.1 and ::1")
+    words = "no port is free on both 127.0.0.1 and ::1"
+    raise _CannotListen(TcpAddress(host, port), OSError(errno.EADDRINUSE, words))
+
+
+def _second(first: Listener) -> list[Listener]:
+    """Listen on the port of ``first`` on ::1 too; none where there is no ::1."""
+    try:
+        return [_listener(_LOCALHOST[1], first.socket.getsockname()[1])]
+    except _CannotListen as refusal:
+        if refusal.error.errno not in _NOT_HERE:
+            raise
+        return []
+
+
+def _only_ipv6(port: int, refusal: _CannotListen) -> Listener:
+    if refusal.error.errno not in _NOT_HERE:
+        raise refusal
+    try:
+        return _listener(_LOCALHOST[1], port)
+    except _CannotListen as other:
+        # Where both are missing, the usual one is missed.
+        missing = other.error.errno in _NOT_HERE
+        raise (refusal if missing else other) from None
+
+
+def _listener(host: str, port: int) -> Listener:
+    try:
+        return Listener(_listen(host, port))
+    except OSError as error:
+        raise _CannotListen(TcpAddress(host, port), error) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -229,7 +276,7 @@ def _bind_unix(path: Path, mode: int) -> Listener:
         raise OSError(
             errno.ENAMETOOLONG, f"the path is longer than {LONGEST_PATH} bytes"
         )
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -294,7 +341,7 @@ _bind_with_mode: Final = (
 # struct tcp_info up to tcpi_unacked.
 _QUEUE: Final = struct.Struct("=24xI")
 _LOCALHOST: Final = ("127.0.0.1", "::1")
-_NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+_NOT_HERE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -313,11 +360,10 @@ async def _explain_tcp(
         reason = f"{error.strerror}; {cure}" if address.port < 1024 else error.strerror
         return PermissionError(error.errno, f"cannot listen on {address}: {reason}")
     holder = ""
-    if error.errno == errno.EADDRINUSE:
-        hosts = _LOCALHOST if address.host == "localhost" else (address.host,)
-        holder = await asyncio.to_thread(tcp_holder, hosts, address.port)
+    if error.errno == errno.EADDRINUSE and address.port:
+        holder = await asyncio.to_thread(tcp_holder, (address.host,), address.port)
     reason = error.strerror or str(error)
-    if error.errno == errno.EADDRNOTAVAIL or error.errno in _NO_IPV6:
+    if error.errno in _NOT_HERE:
         reason = "no interface of this machine has it"
         if ":" in address.host and not _has_ipv6():
             reason += ", and IPv6 is off"

@@ -35,7 +35,8 @@ from ssmtunneld.version import __version__
 PATIENCE: Final = 1.0
 """Seconds that requests get to finish once the daemon ends; drains take longer."""
 
-_LARGEST_BODY: Final = 4096
+LARGEST_BODY: Final = 4096
+"""Bytes of a request's body."""
 _SUPERUSER: Final = 0
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -91,7 +92,7 @@ def make_app(operator: Operator) -> web.Application:
     """Return the application behind the socket, which works for ``operator``."""
     requests = _Requests(operator)
     app = web.Application(
-        client_max_size=_LARGEST_BODY, middlewares=[_sign, _explain, _check_peer]
+        client_max_size=LARGEST_BODY, middlewares=[_sign, _explain, _check_peer]
     )
     app.add_routes(
         [
@@ -136,7 +137,7 @@ class _Requests:
     async def log_level(self, request: web.Request) -> web.Response:
         try:
             document = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or deeper than anybody means
             document = None
         level = str(document.get("level")) if isinstance(document, dict) else ""
         if level not in logs.LEVELS:

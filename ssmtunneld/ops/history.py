@@ -119,6 +119,11 @@ class History:
         for name, reading in readings.items():
             self._series[name].take(reading, max(elapsed, 1e-3))
 
+    @property
+    def newest(self) -> int:
+        """The number of the last sample."""
+        return self._number
+
     def since(self, number: int = 0) -> Excerpt:
         """Return the samples after sample ``number``; all if that is none of ours."""
         missed = self._number - number

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.log import EventLog
 from ssmtunneld.ops.status import DaemonStatus, MappingState, MappingStatus
 
@@ -21,7 +23,18 @@ TIMEOUT: Final = 10.0
 _ORDINARY: Final = frozenset(
     {MappingState.READY, MappingState.IDLE, MappingState.STARTING}
 )
-_SECRETS: Final = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+PASSED_ON: Final = frozenset(
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ"),
+        *("USER", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"),
+        "WAYLAND_DISPLAY",
+    }
+)
+"""Variables that the command inherits, beside ``LC_*``: what a program needs to run
+and to show a notification. Credentials, proxies and the service manager's variables are
+not among them."""
+VALUE_LIMIT: Final = 4096
+"""Characters of a variable's value; Linux takes 131,072 bytes, with its name."""
 
 
 class StateHook:
@@ -29,7 +42,7 @@ class StateHook:
 
     Args:
         survey: Returns the mappings as they are now.
-        environ: What the command's environment begins with.
+        environ: The command inherits those of it that are in :data:`PASSED_ON`.
         log: Where failures are noted.
 
     Attributes:
@@ -44,7 +57,11 @@ class StateHook:
     ) -> None:
         self.command: tuple[str, ...] = ()
         self._survey = survey
-        self._environ = {k: v for k, v in environ.items() if k not in _SECRETS}
+        self._environ = {
+            name: value
+            for name, value in environ.items()
+            if name in PASSED_ON or name.startswith("LC_")
+        }
         self._log = log
         self._told: dict[str, MappingState] = {}
         self._not_before: dict[str, float] = {}
@@ -86,7 +103,7 @@ class StateHook:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            self._fail(status, str(error))
+            self._fail(status, clean(str(error)))
             return
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -114,5 +131,5 @@ def _facts(status: MappingStatus) -> dict[str, str]:
         "SSMTUNNELD_REASON": status.reason,
         "SSMTUNNELD_ADVICE": status.advice,
     }
-    # What a peer said may hold anything; no environment takes a zero.
-    return {name: value.replace("\0", "") for name, value in facts.items()}
+    # Most of it quotes others: an environment takes no zero and no megabytes.
+    return {name: clean(redact(text), VALUE_LIMIT) for name, text in facts.items()}

@@ -6,9 +6,12 @@ our own level is: at DEBUG they print requests, responses and frames, tokens inc
 A fault that repeats must not fill a disk: of each kind of warning and error a tunnel
 writes a few at once and then one now and then, which says how many were left out.
 
-A log that cannot be written does not end the process; see ``ops/outlet.py``.
+A log that cannot be written does not end the process (``ops/outlet.py``), and one that
+blocks does not stop it (``ops/log_queue.py``). No line is longer than ``LINE_LIMIT``,
+and none has a secret, in whatever spelling (``base/redaction.py``).
 """
 
+import atexit
 import json
 import logging
 import os
@@ -22,6 +25,8 @@ from typing import Any, Final, TextIO, cast
 import structlog
 from typing_extensions import override
 
+from ssmtunneld.base.redaction import redact, redact_document
+from ssmtunneld.ops.log_queue import LogQueue
 from ssmtunneld.ops.outlet import Outlet
 from ssmtunneld.ops.recent import Recent
 
@@ -45,7 +50,16 @@ BURST: Final = 10
 REFILL: Final = 10.0
 """Seconds until it may write another one."""
 
+LINE_LIMIT: Final = 8192
+"""Bytes of a line, with its end."""
+FACT_LIMIT: Final = 2000
+"""Characters of one fact; fewer where a line would become too long."""
+FLUSH_BUDGET: Final = 1.0
+"""Seconds that the end of the process waits for what is still to be written."""
+
 _threshold = logging.INFO
+_queue: LogQueue | None = None
+_stream: TextIO | None = None
 
 _Event = MutableMapping[str, Any]
 
@@ -75,23 +89,65 @@ def configure(
     environ = os.environ if environ is None else environ
     set_level(level)
     renderers = _renderers(form, stream, environ)
-    outlet = Outlet(stream, lambda lost: _notice_of_loss(lost, renderers))
+    file = _open(stream, lambda lost: _notice_of_loss(lost, renderers))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             _Restraint(clock_ns),
             recent,
             _drop_unimportant,
-            *renderers,
+            _Rendering(renderers),
         ],
         # It only ever writes and flushes.
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", outlet)),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", file)),
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [_Bridge(logging.WARNING)]
     root.setLevel(logging.WARNING)
+
+
+def _open(stream: TextIO, notice: Callable[[int], str]) -> Outlet | LogQueue:
+    """Return what writes to ``stream``: by a thread where writing may block."""
+    global _queue, _stream  # noqa: PLW0603 - one process has one log
+    if _queue is not None and _stream is stream:
+        # What waits in it comes first, and only one thread may write.
+        _queue.outlet.notice = notice
+        return _queue
+    if _queue is not None:
+        _queue.close()
+    outlet = Outlet(stream, notice)
+    _queue = LogQueue(outlet) if outlet.is_file else None
+    _stream = stream
+    return outlet if _queue is None else _queue
+
+
+def say(line: str) -> bool:
+    """Write ``line`` as it is behind all that was logged, without waiting for it.
+
+    Returns:
+        Whether there is a log that takes it; if not, nothing has been written.
+    """
+    if _queue is None or _stream is not sys.stderr:
+        return False
+    _queue.write(f"{line}\n")
+    return True
+
+
+def flush(budget: float = FLUSH_BUDGET) -> bool:
+    """Wait until all lines are written, for ``budget`` seconds at most.
+
+    Called by itself where the interpreter ends; to be called where it is left otherwise
+    (``os._exit``, ``os.execv``).
+
+    Returns:
+        Whether all are.
+    """
+    return _queue is None or _queue.drain(budget)
+
+
+atexit.register(flush)
 
 
 @cache
@@ -121,6 +177,51 @@ def _notice_of_loss(lost: int, renderers: list[structlog.typing.Processor]) -> s
         processors=[structlog.processors.add_log_level, *renderers],
     )
     return str(texts.warning("log.resumed", lost=lost))
+
+
+class _Rendering:
+    """Forms a line, without secrets and of bounded length.
+
+    Text from elsewhere is bounded where it enters; this is for what nobody foresaw.
+    """
+
+    def __init__(self, renderers: list[structlog.typing.Processor]) -> None:
+        self._renderers = renderers
+
+    def __call__(self, logger: object, method: str, event: _Event) -> str:
+        """Return the line without its end."""
+        # Before a renderer spells them its way: that would spoil JSON, for example.
+        facts = {key: _without_secrets(value) for key, value in event.items()}
+        limit = FACT_LIMIT
+        while True:
+            shown = {key: _cut(value, limit) for key, value in facts.items()}
+            line: Any = shown
+            for renderer in self._renderers:
+                line = renderer(logger, method, line)
+            if len(str(line).encode("utf-8", "backslashreplace")) < LINE_LIMIT:
+                return str(line)
+            limit //= 2
+            if not limit:  # no event of ours has hundreds of facts
+                facts = {k: v for k, v in facts.items() if k in {"event", "level"}}
+                limit = FACT_LIMIT
+
+
+def _without_secrets(value: object) -> object:
+    """Return ``value``, or a text or container without the secrets in it."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str | dict | list | tuple):
+        return redact_document(value)
+    # Renderers show other things as one or the other.
+    shown = f"{value} {value!r}"
+    return value if redact(shown) == shown else redact(str(value))
+
+
+def _cut(value: object, limit: int) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return value if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:
@@ -217,7 +318,11 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-recent: Final = Recent(_visible)
+def _presentable(text: str) -> str:
+    return redact(_visible(text))
+
+
+recent: Final = Recent(_presentable)
 """The last lines of this process: there is one log, so there is one memory of it."""
 
 

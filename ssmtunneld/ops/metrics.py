@@ -325,6 +325,14 @@ class Metrics:
     def __init__(self) -> None:
         self._process = ProcessCollector(registry=None)
 
+    @staticmethod
+    def form(accept: str) -> str:
+        """Return the content type of the form that the header ``accept`` asks for.
+
+        It is a header that asks for the same form.
+        """
+        return choose_encoder(accept)[1]
+
     def render(self, status: DaemonStatus, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics of ``status`` and their content type; for any thread.
 

@@ -24,6 +24,9 @@ class Outlet:
     Args:
         stream: Where to; one without a file below it is written to as it is.
         notice: Returns the line, without its end, that says how many were lost.
+
+    Attributes:
+        notice: The same one; may be replaced.
     """
 
     def __init__(self, stream: TextIO, notice: Callable[[int], str]) -> None:
@@ -31,8 +34,8 @@ class Outlet:
         raw = getattr(buffer, "raw", buffer)
         self._raw = raw if isinstance(raw, io.RawIOBase) else None
         self._stream = stream
-        self._notice = notice
-        self._lock = threading.Lock()
+        self.notice = notice
+        self._lock = threading.RLock()
         self._lost = 0
         self._torn = False
 
@@ -40,6 +43,21 @@ class Outlet:
     def lost(self) -> int:
         """Lines that could not be written since the last one that could be."""
         return self._lost
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there is a file below, so that writing may block."""
+        return self._raw is not None
+
+    def lose(self, lines: int) -> None:
+        """Count ``lines`` that were lost before they came here."""
+        with self._lock:
+            self._lost += lines
+
+    def renew(self) -> None:
+        """Begin anew in a child process, whose parent may have held the lock."""
+        self._lock = threading.RLock()
+        self._lost = 0
 
     def write(self, text: str) -> int:
         """Write whole lines, or lose them: all that goes wrong is counted.
@@ -50,7 +68,7 @@ class Outlet:
             How much of ``text`` there was, as streams do.
         """
         with self._lock:
-            if self._lost and self._put(self._notice(self._lost) + "\n"):
+            if self._lost and self._put(self.notice(self._lost) + "\n"):
                 self._lost = 0
             # Where there is no room for the notice, the line must not come first.
             if self._lost or not self._put(text):
@@ -67,7 +85,7 @@ class Outlet:
                 self._stream.flush()
                 return True
             return self._put_raw(self._raw, text)
-        except OSError:
+        except (OSError, ValueError):  # a ValueError says that it has been closed
             return False
 
     def _put_raw(self, raw: io.RawIOBase, text: str) -> bool:

@@ -6,10 +6,12 @@ fields are also the descriptions in the document's JSON schema (``ops/schema.py`
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import Recovery, TunnelError
 from ssmtunneld.listener.server import Server
 from ssmtunneld.ops.identity import IdentityStatus
@@ -21,6 +23,8 @@ from ssmtunneld.tunnel.tally import Counts
 from ssmtunneld.version import __version__
 
 DOCUMENT_VERSION: Final = 1
+REASON_LIMIT: Final = 1000
+"""Characters of a mapping's reason, and of its advice."""
 RESUME_GRACE: Final = 10.0
 """Seconds for which a mapping without a ready session counts as usable while it resumes
 one: connections go on meanwhile, and new ones wait up to ``connect_timeout``. A service
@@ -166,8 +170,38 @@ class DaemonStatus:
         return not self.draining and all(m.usable for m in self.mappings if m.required)
 
     def as_document(self) -> dict[str, Any]:
-        """Return what ``status --json`` prints."""
-        return asdict(self)
+        """Return what ``status --json`` prints, without any secret."""
+        document = _as_document(self)
+        assert isinstance(document, dict), "of a dataclass"
+        return document
+
+
+_NAMES: Final[dict[type[Any], tuple[str, ...]]] = {}
+
+
+def _names_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of the fields of dataclass ``kind``; none for another type."""
+    names = _NAMES.get(kind)
+    if names is None:
+        found = fields(kind) if is_dataclass(kind) else ()
+        names = _NAMES[kind] = tuple(field.name for field in found)
+    return names
+
+
+def _as_document(value: object) -> object:
+    """Return ``value`` as ``dataclasses.asdict`` does, with every text redacted.
+
+    That one copies each number deeply, which takes longer than to look at each text.
+    """
+    if type(value) is str:
+        return redact(value)
+    if names := _names_of(type(value)):
+        return {name: _as_document(getattr(value, name)) for name in names}
+    if isinstance(value, tuple):
+        return tuple(_as_document(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _as_document(item) for key, item in value.items()}
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +238,8 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         name=subject.name,
         state=state,
         usable=_is_usable(state, pool, now),
-        reason=reason,
-        advice=advice,
+        reason=_presentable(reason),
+        advice=_presentable(advice),
         listen=server.bound,
         target=subject.target,
         destination=subject.destination,
@@ -231,6 +265,14 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         mode=subject.mode,
         destinations=subject.destinations,
     )
+
+
+def _presentable(text: str) -> str:
+    """Return what health, hook, service manager and page may say of a mapping.
+
+    Others' words are cleaned where they enter; this is for what nobody foresaw.
+    """
+    return clean(redact(text), REASON_LIMIT)
 
 
 def _why(subject: Subject, state: MappingState) -> tuple[str, str]:

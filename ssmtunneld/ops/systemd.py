@@ -11,8 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.redaction import redact
+
 LISTEN_FDS_START: Final = 3
 """SD_LISTEN_FDS_START of sd-daemon.h."""
+STATUS_LIMIT: Final = 1000
+"""Characters of a sentence for the service manager."""
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -21,10 +26,14 @@ class Notifier:
 
     Args:
         address: ``$NOTIFY_SOCKET``: a path, or an abstract name that starts with ``@``.
+
+    Attributes:
+        unsent: Messages that the manager did not take.
     """
 
     def __init__(self, address: str | None) -> None:
         self._socket: socket.socket | None = None
+        self.unsent = 0
         if address is None or address[:1] not in {"/", "@"}:
             return
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -84,10 +93,11 @@ class Notifier:
         if self._socket is None:
             return
         try:
-            self._socket.send("\n".join(lines).encode())
+            self._socket.send("\n".join(lines).encode("utf-8", "replace"))
         except OSError:
-            # The manager is gone or its buffer is full; neither may stop the service.
-            return
+            # The manager is gone, its buffer is full, or the message is too long for
+            # it; none of these may stop the service.
+            self.unsent += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,8 @@ def _extension(budget: float) -> str:
 
 
 def _status(text: str) -> str:
-    return f"STATUS={' '.join(text.split())}"
+    # Our own text, but it quotes others: once more, since this is the way out.
+    return f"STATUS={clean(redact(text), STATUS_LIMIT)}"
 
 
 def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:

@@ -31,6 +31,7 @@ from ssmtunneld.listener.binding import ListenAddress
 from ssmtunneld.log import EventLog
 from ssmtunneld.ops import health, logs
 from ssmtunneld.ops.doorway import Doorway
+from ssmtunneld.ops.fresh import Fresh
 from ssmtunneld.ops.history import History, Reading
 from ssmtunneld.ops.metrics import Metrics
 from ssmtunneld.ops.status import DaemonStatus
@@ -52,8 +53,10 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """Of every answer."""
 
-RENDERINGS: Final = 2
-"""Documents that may be in the making at once: each takes a thread."""
+METRIC_FORMS: Final = 2
+"""Forms of the metrics that are rendered within a second; usually there is one."""
+RECENT_SAMPLES: Final = 5
+"""Samples that a reader may have missed and is given without all others."""
 LINE_LIMIT: Final = 4096
 """Bytes of a request's first line, and of a header."""
 HOST_SHOWN: Final = 100
@@ -156,57 +159,88 @@ class _Answers:
         self._subject = subject
         self._history = history
         self._metrics = Metrics()
-        self._rendering = asyncio.Semaphore(RENDERINGS)
+        # Anybody on this machine may ask, as often as they like: what takes long is
+        # done once a second, whoever asks.
+        self._survey = Fresh(self._make_survey)
+        self._rendered = Fresh(self._render_metrics, variants=METRIC_FORMS)
+        self._document = Fresh(self._render_document)
+        self._samples = Fresh(self._render_samples, variants=2 * RECENT_SAMPLES)
+        self._events = Fresh(self._render_events)
+
+    async def _make_survey(self, _: None) -> DaemonStatus:
+        return await self._subject.survey()
 
     async def livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        return _answer(request, health.readiness(await self._subject.survey()))
+        return _answer(request, health.readiness(await self._survey.get(None)))
 
     async def readyz_of(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = health.readiness_of(await self._subject.survey(), name)
+        found = health.readiness_of(await self._survey.get(None), name)
         if found is None:
             raise web.HTTPNotFound(text="there is no mapping of this name\n")
         return _answer(request, found)
 
     async def startupz(self, request: web.Request) -> web.Response:
-        return _answer(request, health.startup(await self._subject.survey()))
+        return _answer(request, health.startup(await self._survey.get(None)))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        accept = request.headers.get("Accept", "")
-        async with self._rendering:
-            status = await self._subject.survey()
-            # Off the loop: 500 mappings take a third of a second to write down.
-            body, kind = await asyncio.to_thread(self._metrics.render, status, accept)
+        form = Metrics.form(request.headers.get("Accept", ""))
+        body, kind = await self._rendered.get(form)
         return web.Response(body=body, headers={"Content-Type": kind})
+
+    async def _render_metrics(self, form: str) -> tuple[bytes, str]:
+        status = await self._subject.survey()
+        # Off the loop: 500 mappings take a third of a second to write down.
+        return await asyncio.to_thread(self._metrics.render, status, form)
 
     async def status(self, request: web.Request) -> web.Response:
         sample, line = _number(request, "sample"), _number(request, "event")
-        async with self._rendering:
-            status = await self._subject.survey()
-            excerpt = self._history.since(sample)
-            events = logs.recent.since(line)
-
-            def render() -> bytes:
-                document = status.as_document() | {
-                    "ready": status.ready,
-                    "history": excerpt.as_document(),
-                    "events": [asdict(event) for event in events],
-                }
-                return json.dumps(document, separators=(",", ":")).encode()
-
-            body = await asyncio.to_thread(render)
+        document = await self._document.get(None)
+        newest = self._history.newest
+        missed = newest - sample
+        # Whoever has missed much, or asks oddly, gets all: that is one document too.
+        known = sample if 0 <= missed <= RECENT_SAMPLES else 0
+        samples = await self._samples.get((newest, known))
+        events = await self._events.get(None)
+        shown = b",".join(text for number, text in events if number > line)
+        body = b'%b,"history":%b,"events":[%b]}' % (document, samples, shown)
         return web.Response(body=body, content_type="application/json")
+
+    async def _render_document(self, _: None) -> bytes:
+        """Return the document without its end."""
+        status = await self._subject.survey()
+
+        def render() -> bytes:
+            return _as_json(status.as_document() | {"ready": status.ready})
+
+        return (await asyncio.to_thread(render)).removesuffix(b"}")
+
+    async def _render_samples(self, key: tuple[int, int]) -> bytes:
+        excerpt = self._history.since(key[1])
+        return await asyncio.to_thread(lambda: _as_json(excerpt.as_document()))
+
+    async def _render_events(self, _: None) -> list[tuple[int, bytes]]:
+        events = logs.recent.since()
+        return [(event.number, _as_json(asdict(event))) for event in events]
+
+
+def _as_json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _answer(request: web.Request, found: health.Health) -> web.Response:
     status = 200 if found.passed else 503
     if "application/json" in request.headers.get("Accept", ""):
         return web.json_response(found.as_document(), status=status)
+    text = found.text(verbose="verbose" in request.query)
     return web.Response(
-        text=found.text(verbose="verbose" in request.query), status=status
+        body=text.encode("utf-8", "replace"),
+        status=status,
+        content_type="text/plain",
+        charset="utf-8",
     )
 
 

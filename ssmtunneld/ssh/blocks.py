@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.ssh.keys import NAME as KEY
 from ssmtunneld.ssh.warm import split_address
 
@@ -16,6 +18,8 @@ HEADER: Final = """\
 """
 
 _SSH: Final = 22
+# A path that ssh_config takes without quotes.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./~-]+")
 # What has a meaning of its own in known_hosts or ssh_config.
 _NOT_IN_ALIASES: Final = re.compile(r"[^A-Za-z0-9:._/=+-]")
 
@@ -61,6 +65,9 @@ def render(
         doors: A block is made for each.
         keys: Where ``proxy --instance-connect`` keeps its keys; None to log in to
             instances with keys that are there already.
+
+    Raises:
+        SsmtunneldError: A path or a name cannot be spelled there.
     """
     # ssh expands percent signs, and then a shell reads the line.
     command = shlex.join(program).replace("%", "%%")
@@ -80,13 +87,25 @@ def render(
 
 
 def _join(*lines: str) -> str:
+    for line in lines:
+        if not line.isprintable():
+            raise _unspellable(line)
     return "\n    ".join(lines) + "\n"
 
 
 def _quote(path: Path, tokens: str = "") -> str:
     """Return a path, and what follows it, as ssh_config spells it."""
     text = str(path).replace("%", "%%") + tokens
-    return f'"{text}"' if " " in text else text
+    # Only some versions of ssh know how to escape these.
+    if '"' in text or "\\" in text:
+        raise _unspellable(text)
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
+
+
+def _unspellable(text: str) -> SsmtunneldError:
+    error = SsmtunneldError(f"{clean(text)!r} cannot stand in ssh's configuration")
+    error.advice = "choose a path without quotes, backslashes and control characters"
+    return error
 
 
 def _block(command: str, door: Door) -> str:

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.errors import SsmtunneldError
 
 NAME: Final = "key"
@@ -85,7 +86,7 @@ class Lease:
         self._folder: int | None = None
         try:
             for folder in (root.parent, root):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private_folder(folder)
             with _locked(root):
                 self._forget_old()
                 if not self._take_back():

@@ -50,7 +50,7 @@ def test_every_tunnel_is_listed_with_where_it_leads(check):
     assert (code, err) == (0, [])
     assert out == [
         f"{check.path}: 3 tunnels",
-        f"  ssh: 127.0.0.1:2222 -> {TARGET} -> localhost:22",
+        f"  ssh: localhost:2222 -> {TARGET} -> localhost:22",
         f"  db: localhost:5432, unix:/run/db -> {TARGET} -> o.x:1",
         f"  own: [::1]:1 -> mi-{'0' * 17} -> localhost",
     ]
@@ -97,7 +97,7 @@ def test_json_is_one_document(check):
         "warnings": [],
         "tunnels": {
             "db": {
-                "listen": ["127.0.0.1:2222"],
+                "listen": ["localhost:2222"],
                 "target": TARGET,
                 "destination": "localhost:22",
             }

@@ -154,3 +154,11 @@ def test_a_mounted_file_is_written_to(tmp_path, monkeypatch):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CommandError, match=r"cannot read .*: No such file"):
         read(tmp_path / "none")
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, tmp_path, Path(os.devnull)):
+        with pytest.raises(CommandError, match=r"no regular file|directory"):
+            read(path)

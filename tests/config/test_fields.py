@@ -217,7 +217,7 @@ def test_one_address_may_stand_without_brackets():
     table = {"name": "a", "target": "i-0182d91e", "port": 1}
     one = Tunnel.model_validate({**table, "listen": 5432})
     many = Tunnel.model_validate({**table, "listen": ["5432", "unix:/run/x"]})
-    assert one.listen == (TcpAddress("127.0.0.1", 5432),)
+    assert one.listen == (TcpAddress("localhost", 5432),)
     assert many.listen == (*one.listen, UnixAddress(Path("/run/x")))
 
 

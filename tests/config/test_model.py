@@ -213,10 +213,10 @@ def test_the_http_listener_is_off_unless_it_is_asked_for():
     assert (daemon.http_listen, daemon.http_allow, daemon.http_hosts) == ((), (), ())
 
 
-@pytest.mark.parametrize("listen", [9300, "127.0.0.1:9300", ["127.0.0.1:9300"]])
+@pytest.mark.parametrize("listen", [9300, "localhost:9300", ["localhost:9300"]])
 def test_one_address_of_the_http_listener_may_stand_for_a_list(listen):
     daemon = DaemonSettings.model_validate({"http_listen": listen})
-    assert [str(address) for address in daemon.http_listen] == ["127.0.0.1:9300"]
+    assert [str(address) for address in daemon.http_listen] == ["localhost:9300"]
 
 
 def test_names_of_the_http_listener_are_kept_as_they_are_compared():

@@ -35,9 +35,10 @@ from ssmtunneld.config.values import (
 @pytest.mark.parametrize(
     ("written", "meant", "canonical"),
     [
-        (5432, TcpAddress("127.0.0.1", 5432), "127.0.0.1:5432"),
-        ("5432", TcpAddress("127.0.0.1", 5432), "127.0.0.1:5432"),
-        (0, TcpAddress("127.0.0.1", 0), "127.0.0.1:0"),
+        (5432, TcpAddress("localhost", 5432), "localhost:5432"),
+        ("5432", TcpAddress("localhost", 5432), "localhost:5432"),
+        ("127.0.0.1:5432", TcpAddress("127.0.0.1", 5432), "127.0.0.1:5432"),
+        (0, TcpAddress("localhost", 0), "localhost:0"),
         ("10.1.2.3:65535", TcpAddress("10.1.2.3", 65535), "10.1.2.3:65535"),
         ("[::1]:5432", TcpAddress("::1", 5432), "[::1]:5432"),
         ("[0:0::1]:80", TcpAddress("::1", 80), "[::1]:80"),

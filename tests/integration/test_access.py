@@ -134,7 +134,8 @@ async def test_a_unix_socket_is_as_open_as_its_mode(tmp_path):
 @needs_ipv6
 async def test_an_ipv4_stranger_at_a_socket_for_both_families_is_refused(events):
     async with destination() as port, emulator() as aws:
-        text = configuration(aws.endpoint_url, tunnel("db", port=port))
+        everybody = {"listen": "[::]:0", "allow": ["0.0.0.0/0", "::/0"]}
+        text = configuration(aws.endpoint_url, tunnel("db", port=port, **everybody))
         with socket.create_server(
             ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
         ) as inherited:

@@ -196,7 +196,16 @@ async def test_the_log_level_can_be_changed(client, level):
 
 @pytest.mark.parametrize(
     "body",
-    ['{"level": "loud"}', '{"level": ["debug"]}', "[]", '"debug"', "{}", "debug", ""],
+    [
+        *('{"level": "loud"}', '{"level": ["debug"]}', "[]", '"debug"', "{}", "debug"),
+        *(
+            "",
+            "[" * 4096,
+            '{"level":' * 400,
+            "9" * 4096,
+            "\ud800".encode("utf-8", "surrogatepass"),
+        ),
+    ],
 )
 async def test_what_is_no_level_is_refused_and_changes_nothing(client, body):
     code, refusal = await ask(client, "PUT", "/log-level", data=body)

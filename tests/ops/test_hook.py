@@ -1,6 +1,7 @@
 """The command for changes of state: run once for each, and never in the way."""
 
 import asyncio
+import json
 import sys
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,9 @@ print("nobody reads this")
 """
 
 
+ENVIRONMENT = {"PATH": "/usr/bin", "AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "p"}
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(hook, "LOOK", 0.01)
@@ -31,10 +35,10 @@ def _quick(monkeypatch):
 class World:
     """Mappings that a test changes, and a hook that watches them."""
 
-    def __init__(self, *mappings):
+    def __init__(self, *mappings, environ=None):
         self.mappings = list(mappings)
         self.journal = Journal()
-        environ = {"PATH": "/usr/bin", "AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "p"}
+        environ = environ or ENVIRONMENT
         self._looked = asyncio.Event()
         self.hook = StateHook(self._survey, environ, self.journal.log)
 
@@ -51,8 +55,8 @@ class World:
 
 
 @asynccontextmanager
-async def watching(*command, mappings=(), settled=True):
-    world = World(*mappings)
+async def watching(*command, mappings=(), settled=True, environ=None):
+    world = World(*mappings, environ=environ)
     world.hook.command = tuple(map(str, command))
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(world.hook.run())
@@ -75,10 +79,10 @@ async def test_a_change_of_state_runs_the_command(tmp_path):
         world.mappings[0] = mapping("db")
         await world.looked()
     assert notes.read_text().splitlines() == [
-        "db|needs_login|expired|run: aws sso login",
-        "['AWS_PROFILE']",
+        "db|needs_login|ex pired|run: aws sso login",
+        "[]",
         "db|ready||",
-        "['AWS_PROFILE']",
+        "[]",
     ]
     assert world.journal.lines("hook.failed") == []
 
@@ -152,3 +156,45 @@ async def test_cancelling_ends_the_command():
         await world.looked(1)
         # Whether or not it has started by now: nothing is left of it.
     assert world.journal.lines("hook.failed") == []
+
+
+HOSTILE = "\ud800\x1b[2J" + "x" * 300_000
+
+
+async def test_the_command_runs_whatever_the_reason_is(tmp_path):
+    notes = tmp_path / "notes"
+    bad = mapping("db", "failed", reason=HOSTILE, advice="\0" * 500_000)
+    async with watching(sys.executable, "-c", NOTE, notes, mappings=[bad]) as world:
+        assert world.journal.lines("hook.failed") == []
+    name, state, reason, advice = notes.read_text().splitlines()[0].split("|")
+    assert (name, state, advice) == ("db", "failed", "…")
+    assert len(reason) == hook.VALUE_LIMIT
+
+
+SHOW = """
+import json, os, sys
+with open(sys.argv[1], "w") as file:
+    json.dump(dict(os.environ), file)
+"""
+
+
+KEPT = {"PATH": "/usr/bin", "HOME": "/home/me", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+DROPPED = (
+    *("AWS_SESSION_TOKEN", "AWS_PROFILE", "HTTPS_PROXY", "http_proxy", "PGPASSWORD"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "NOTIFY_SOCKET", "LISTEN_FDS"),
+    *("SSH_AUTH_SOCK", "LD_PRELOAD", "PYTHONPATH"),
+)
+
+
+async def test_the_command_inherits_no_credentials(tmp_path):
+    path = tmp_path / "environment"
+    environ = KEPT | dict.fromkeys(DROPPED, "secret")
+    command = (sys.executable, "-c", SHOW, path)
+    bad = mapping("db", "failed")
+    async with watching(*command, mappings=[bad], environ=environ) as world:
+        assert world.journal.lines("hook.failed") == []
+    found = json.loads(path.read_text())
+    ours = {name for name in found if name.startswith("SSMTUNNELD_")}
+    assert len(ours) == 4
+    # Some interpreters begin by saying how they read text.
+    assert found.keys() - ours - {"LC_CTYPE"} == KEPT.keys()

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from ssmtunneld.log import get_log
 from ssmtunneld.ops import logs
+from ssmtunneld.secret import Secret
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"
 LEVELS = ["debug", "info", "warning", "error"]
@@ -448,3 +450,87 @@ def test_a_process_without_standard_error_says_nothing(monkeypatch):
     get_log().info("a.b")
     logs._nowhere().close()
     logs._nowhere.cache_clear()
+
+
+# Length, secrets, and files that block.
+
+
+@pytest.mark.parametrize("form", ["text", "json", "auto"])
+@pytest.mark.parametrize("text", ["x" * 300_000, "\ud800\x00" * 5000, "ü€😀" * 5000])
+def test_no_line_is_longer_than_its_limit(form, text):
+    facts = {f"fact{number}": text for number in range(12)}
+    lines = written(
+        form,
+        lambda: get_log(mapping="db").warning("a.b", **facts, many=[text] * 3, n=1),
+        environ=JOURNAL,
+    )
+    assert len(lines.encode("utf-8", "backslashreplace")) <= logs.LINE_LIMIT
+    assert lines.count("\n") == 1
+    assert "fact11" in lines
+    if form == "json":
+        assert json.loads(lines)["n"] == 1
+
+
+def test_a_line_of_ever_so_many_facts_keeps_its_name():
+    facts = {f"fact{number}": "y" for number in range(2000)}
+    line = written("json", lambda: get_log().info("a.b", **facts))
+    assert json.loads(line)["event"] == "a.b"
+    assert len(line) <= logs.LINE_LIMIT
+
+
+def test_a_long_fact_is_cut_and_says_so():
+    line = written("json", lambda: get_log().info("a.b", why="z" * 5000, short="s"))
+    found = json.loads(line)
+    assert (len(found["why"]), found["why"][-1]) == (logs.FACT_LIMIT, "…")
+    assert found["short"] == "s"
+
+
+def test_other_objects_are_shown_unless_they_show_a_secret(tmp_path):
+    value = "Hm3k/Wd8+" * 4
+    Secret(value)
+
+    def say():
+        get_log().info("a.b", path=tmp_path, bad=tmp_path / value, many=(value, 1))
+
+    line = json.loads(written("json", say))
+    assert line["path"] == str(tmp_path)
+    assert line["bad"].startswith(str(tmp_path))
+    assert value[:9] not in json.dumps(line)
+    assert line["many"] == ["***", 1]
+
+
+@pytest.fixture
+def pipe():
+    """Both ends of a pipe, the writing one as a stream."""
+    reading, writing = os.pipe()
+    with (
+        open(reading, encoding="utf-8") as source,  # noqa: PTH123 - it is open
+        open(writing, "w", encoding="utf-8") as stream,  # noqa: PTH123 - as above
+    ):
+        yield source, stream
+
+
+def test_a_file_is_written_by_a_thread_and_can_be_waited_for(pipe):
+    source, stream = pipe
+    logs.configure("info", "json", stream=stream, environ={})
+    get_log().info("a.one")
+    # A reload configures again; the lines keep their order.
+    logs.configure("info", "auto", stream=stream, environ=JOURNAL)
+    get_log().info("a.two")
+    assert logs.flush(30)
+    assert json.loads(source.readline())["event"] == "a.one"
+    assert source.readline() == "<6>a.two\n"
+    logs.configure("info", "auto", stream=io.StringIO(), environ={})
+    assert logs.flush(0)
+
+
+def test_a_sentence_for_a_person_comes_behind_the_log(pipe, monkeypatch):
+    source, stream = pipe
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure("info", "auto", environ=JOURNAL)
+    get_log().info("a.b")
+    assert logs.say("ssmtunneld: no")
+    assert logs.flush(30)
+    assert [source.readline() for _ in range(2)] == ["<6>a.b\n", "ssmtunneld: no\n"]
+    monkeypatch.undo()
+    assert not logs.say("this is another standard error")

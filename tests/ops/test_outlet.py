@@ -183,3 +183,31 @@ def test_threads_do_not_mix_their_lines_nor_lose_count():
     disk.room = None
     say(outlet, "end")
     assert disk.taken == b"lost 400\nend\n"
+
+
+def test_losses_before_it_are_told_like_its_own():
+    disk = Disk()
+    outlet = outlet_over(disk)
+    outlet.lose(3)
+    outlet.lose(0)
+    say(outlet, "one")
+    assert disk.taken == b"lost 3\none\n"
+
+
+def test_a_child_begins_without_losses_and_with_a_lock_of_its_own():
+    disk = Disk()
+    outlet = outlet_over(disk)
+    outlet.lose(3)
+    with outlet._lock:  # as another thread of the parent may have had it
+        outlet.renew()
+        say(outlet, "one")
+    assert disk.taken == b"one\n"
+
+
+def test_a_stream_that_was_closed_takes_nothing():
+    stream = io.StringIO()
+    outlet = Outlet(stream, str)
+    assert not outlet.is_file
+    stream.close()
+    say(outlet, "one")
+    assert outlet.lost == 1

@@ -1,5 +1,6 @@
 """What a service manager is told, and what it passes on."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -58,6 +59,39 @@ def test_each_message_is_one_datagram_of_its_lines(manager):
     notifier.close()
     with pytest.raises(BlockingIOError):
         heard.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\ud800 and \x1b[31mred\u202e", "and red"),
+        ("a" * 300_000, "a" * (systemd.STATUS_LIMIT - 1) + "…"),
+        ("\0\nREADY=0\nSTATUS=x", "READY=0 STATUS=x"),
+    ],
+)
+def test_whatever_stands_in_a_sentence_is_one_bounded_line(manager, text, shown):
+    heard, address = manager
+    notifier = Notifier(address)
+    notifier.status(text)
+    notifier.ready(text)
+    assert heard.recv(65536).decode() == f"STATUS={shown}"
+    assert heard.recv(65536).decode() == f"READY=1\nSTATUS={shown}"
+    assert notifier.unsent == 0
+    notifier.close()
+
+
+def test_what_the_manager_does_not_take_is_counted(manager):
+    heard, address = manager
+    notifier = Notifier(address)
+    with contextlib.suppress(AssertionError):
+        for _ in range(100_000):
+            notifier.watchdog()
+            assert not notifier.unsent  # until its buffer is full
+    assert notifier.unsent == 1
+    heard.close()
+    notifier.watchdog()
+    assert notifier.unsent == 2
+    notifier.close()
 
 
 @pytest.mark.parametrize("address", [None, "", "notify", "vsock:1:2"])

@@ -6,15 +6,17 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.log import get_log
-from ssmtunneld.ops import logs
-from ssmtunneld.ops.history import Reading
+from ssmtunneld.ops import fresh, logs, web
+from ssmtunneld.ops.history import History, Reading
 from ssmtunneld.ops.web import HEADERS, Admission, serve_web
 from tests.integration.world import PATIENCE, logging
 from tests.ops.samples import daemon, mapping
 
+ENDLESS = {"variants": 8, "period": 3600.0}
 ANY = TcpAddress("127.0.0.1", 0)
 
 
@@ -23,8 +25,10 @@ class Subject:
 
     def __init__(self, *mappings, **how):
         self.status = daemon(*mappings, **how)
+        self.surveys = 0
 
     async def survey(self):
+        self.surveys += 1
         return self.status
 
     def readings(self):
@@ -92,6 +96,7 @@ DOWN = mapping("down", "waiting", reason="no agent", required=False)
         ("/readyz/db", [mapping(), DOWN], 200, "ok\n"),
         ("/readyz/down", [mapping(), DOWN], 503, "[-]down failed: waiting: no agent\n"),
         ("/readyz/nobody", [mapping()], 404, "no mapping of this name"),
+        ("/readyz", [mapping(state="failed", reason="\ud800!")], 503, "failed: ?!\n"),
         ("/startupz", [mapping(state="failed")], 200, "ok\n"),
         ("/startupz", [mapping(state="unbound", listen=())], 503, "startupz check"),
         ("/nothing", [], 404, "Not Found"),
@@ -143,6 +148,38 @@ async def test_the_page_gets_the_document_with_history_and_events(journal):
     assert again["events"] == []
     newer = again["history"]["newest"] - newest
     assert len(again["history"]["mappings"]["db"]["sent"]) == newer
+
+
+async def test_many_readers_cost_one_rendering(journal, monkeypatch):
+    monkeypatch.setattr(fresh.Fresh.__init__, "__kwdefaults__", ENDLESS)
+    subject = Subject(mapping())
+    paths = ["/status.json", "/readyz", "/startupz", "/readyz/db", "/metrics"]
+    paths += [f"/status.json?sample={n}&event={n}" for n in range(50, 70)]
+    async with asyncio.TaskGroup() as tasks:
+        serving = serve_web(subject, [ANY], Admission(), get_log())
+        task = tasks.create_task(serving)
+        bound = (await journal.wait_for("http.bound"))["address"]
+        found = await asyncio.gather(*(ask(bound, path) for path in paths * 2))
+        task.cancel()
+    assert {status for status, _, _ in found} == {200}
+    assert subject.surveys == 3, "for health, metrics and the page"
+
+
+async def test_a_reader_that_has_missed_much_gets_all_samples(journal):
+    history = History(Subject(mapping()).readings)
+    for second in range(20):
+        history.take(second)
+    answers = web._Answers(Subject(mapping()), history)
+
+    async def samples(number):
+        request = make_mocked_request("GET", f"/status.json?sample={number}")
+        document = json.loads((await answers.status(request)).body)
+        return len(document["history"]["mappings"]["db"]["sent"])
+
+    assert [await samples(n) for n in (20, 19, 15, 14, 1, 99, 0)] == [
+        *(0, 1, 5),
+        *(20, 20, 20, 20),
+    ]
 
 
 @pytest.mark.parametrize(

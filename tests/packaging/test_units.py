@@ -60,6 +60,7 @@ def test_every_service_starts_our_command_and_says_when_it_is_ready(name):
     # drain_timeout is 30 seconds unless somebody says otherwise; then the daemon asks.
     assert int(section["TimeoutStopSec"]) >= 45
     assert section["LimitCORE"] == "0"
+    assert section["MemoryMax"] == "1G"
 
 
 @pytest.mark.parametrize("name", sorted({*SERVICES, "ssmtunneld.socket"}))

@@ -1,7 +1,11 @@
 """What ssh is told."""
 
+import shlex
 from pathlib import Path
 
+import pytest
+
+from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.ssh.blocks import HEADER, Door, render
 
 TARGET = "i-0123456789abcdef0"
@@ -78,3 +82,29 @@ def test_a_tunnel_that_pushes_a_key_says_whose_and_which():
     door = Door("a", TARGET, "localhost", "127.0.0.1:1", user="ubuntu", key=key)
     text = render(["s", "proxy"], [door])
     assert "    User ubuntu\n    IdentityFile /home/me/.ssh/work\n" in text
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "a\\b", "a\x1bb", "a\tb"])
+def test_a_path_that_ssh_would_misread_is_refused(name):
+    with pytest.raises(SsmtunneldError, match="cannot stand in ssh") as caught:
+        render(["s", "proxy"], [], Path("/home") / name)
+    assert "choose a path" in caught.value.advice
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_may_have_quotes_but_no_line_ends():
+    text = render(["/opt/a\"b's/s", "proxy"], [])
+    word = shlex.quote("/opt/a\"b's/s")
+    assert f"ProxyCommand {word} proxy" in text
+    with pytest.raises(SsmtunneldError):
+        render(["s", "--config", "/a\nHost *"], [])
+
+
+def test_a_name_that_would_begin_another_line_is_refused():
+    with pytest.raises(SsmtunneldError):
+        render(["s"], [Door("a\nHost *", TARGET, "localhost", "127.0.0.1:1")])
+
+
+def test_a_path_with_a_sign_of_comments_is_quoted():
+    text = render(["s", "proxy"], [], Path("/home/#1"))
+    assert '    IdentityFile "/home/#1/%r@%h/key"\n' in text

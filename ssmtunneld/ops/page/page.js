@@ -404,12 +404,15 @@ function remember({ history, events }) {
   for (const name of [...memory.series.keys()]) {
     if (!(name in history.mappings)) memory.series.delete(name);
   }
+  // There may be more than was asked for.
+  const missed = Math.max(0, history.newest - memory.sample);
+  const lacking = (values) => (missed < values.length ? values.slice(values.length - missed) : values);
   for (const [name, added] of Object.entries(history.mappings)) {
     const known = memory.series.get(name) ?? { sent: [], received: [], rtt: [] };
     memory.series.set(name, {
-      sent: [...known.sent, ...added.sent].slice(-memory.length),
-      received: [...known.received, ...added.received].slice(-memory.length),
-      rtt: [...known.rtt, ...added.rtt_ms].slice(-memory.length),
+      sent: [...known.sent, ...lacking(added.sent)].slice(-memory.length),
+      received: [...known.received, ...lacking(added.received)].slice(-memory.length),
+      rtt: [...known.rtt, ...lacking(added.rtt_ms)].slice(-memory.length),
     });
   }
   memory.sample = history.newest;

@@ -1,0 +1,26 @@
+"""Folders that nobody else may look into."""
+
+from pathlib import Path
+from typing import Final
+
+PRIVATE: Final = 0o700
+"""The mode of a folder that is made here."""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make the folder ``path``, and those above it that are missing, all for its owner.
+
+    ``Path.mkdir`` gives the ones above what the umask leaves. A folder that is there
+    stays as it is.
+
+    Raises:
+        OSError: It cannot be made, or is something else.
+    """
+    missing = []
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            break
+        missing.append(folder)
+    for folder in reversed(missing):
+        # Somebody else may make it meanwhile.
+        folder.mkdir(PRIVATE, exist_ok=True)

@@ -1,0 +1,68 @@
+"""The table of bounds in docs/security.md has the values that the code has.
+
+A row is ``| what is bounded | value | `module:CONSTANT` |``: whoever adds a bound adds
+a row, and the test finds it.
+"""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+HEADING = "## What is bounded by what"
+
+_NAME = re.compile(r"`(?P<module>ssmtunneld(?:\.\w+)*):(?P<constant>\w+)`")
+_VALUE = re.compile(r"(?P<number>[0-9][0-9,]*(?:\.[0-9]+)?)(?: (?P<unit>\S+))?.*")
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "ms": 0.001, "min": 60}
+"""Factors; every other unit stands for itself: seconds, bytes, characters, lines."""
+
+
+def rows(text):
+    """Return ``(what, value, source)`` of each row of the table in ``text``."""
+    _, _, section = text.partition(f"{HEADING}\n")
+    section, _, _ = section.partition("\n## ")
+    cells = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
+    return [tuple(row) for row in cells[2:]]
+
+
+def value_of(text):
+    """Return what a cell such as ``8 KiB`` or ``1,024 characters`` means."""
+    match = _VALUE.fullmatch(text)
+    assert match is not None, f"{text!r} begins with no number"
+    return float(match["number"].replace(",", "")) * _UNITS.get(match["unit"], 1)
+
+
+def constant_of(text):
+    """Return the value of the constant that a cell names."""
+    match = _NAME.fullmatch(text)
+    assert match is not None, f"{text!r} is no `module:CONSTANT`"
+    return getattr(importlib.import_module(match["module"]), match["constant"])
+
+
+ROWS = rows(DOCUMENT.read_text(encoding="utf-8"))
+
+
+def test_there_is_a_table_and_no_bound_stands_in_it_twice():
+    sources = [source for _, _, source in ROWS]
+    assert len(sources) > 10
+    assert len(set(sources)) == len(sources)
+
+
+@pytest.mark.parametrize(("what", "value", "source"), ROWS, ids=[r[2] for r in ROWS])
+def test_a_bound_is_what_the_document_says(what, value, source):
+    assert what
+    assert value_of(value) == pytest.approx(constant_of(source))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8 KiB", 8192), ("1,024 lines", 1024), ("1.5 s", 1.5), ("0.5 min each", 30)],
+)
+def test_values_are_read_as_a_person_reads_them(text, value):
+    assert value_of(text) == value

@@ -1,0 +1,299 @@
+"""Every source of credentials times every output times every spelling: nothing is told.
+
+Each source makes its secret known by the code that it really comes through; each output
+is then given text that quotes it, as an unforeseen library or service would.
+"""
+
+import asyncio
+import base64
+import html
+import io
+import json
+import os
+import random
+import socket
+import string
+import sys
+from dataclasses import asdict
+from urllib.parse import quote
+
+import pytest
+from botocore.credentials import (
+    Credentials,
+    DeferredRefreshableCredentials,
+    ReadOnlyCredentials,
+)
+
+from ssmtunneld.aws.control import Grant
+from ssmtunneld.aws.credentials import read_keys
+from ssmtunneld.aws.proxies import parse_proxy
+from ssmtunneld.aws.refusals import _presentable
+from ssmtunneld.base.redaction import register_environment
+from ssmtunneld.cli.main import main
+from ssmtunneld.doctor.report import Finding, Verdict
+from ssmtunneld.errors import ChannelClosed
+from ssmtunneld.log import get_log
+from ssmtunneld.ops import health, hook, logs
+from ssmtunneld.ops.metrics import Metrics
+from ssmtunneld.ops.status import daemon_status
+from ssmtunneld.ops.systemd import Notifier
+from ssmtunneld.protocol.payloads import OpenDataChannel
+from ssmtunneld.secret import Secret
+from tests.ops.test_status import status
+from tests.support.canary import leaks
+
+_ALPHABET = string.ascii_letters + string.digits + "+/"
+
+
+def canary(source):
+    """Return a secret of this source alone, in the alphabet of AWS's."""
+    return "".join(random.Random(source).choices(_ALPHABET, k=64))
+
+
+# Sources.
+
+
+def _environment(value, _):
+    register_environment({"AWS_SESSION_TOKEN": value})
+
+
+def _proxy_variable(value, _):
+    register_environment({"HTTPS_PROXY": f"http://me:{quote(value, safe='')}@proxy:1"})
+
+
+def _proxy(value, _):
+    parse_proxy(f"http://me:{quote(value, safe='')}@proxy:1")
+
+
+def _session(folder, monkeypatch, text):
+    """Return botocore's session for a profile that says ``text``."""
+    from botocore.session import Session
+
+    path = folder / "aws"
+    path.write_text(f"[profile canary]\nregion = eu-west-1\n{text}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    return Session(profile="canary")
+
+
+def _shared_file(value, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        text = f"aws_access_key_id = AKIA\naws_secret_access_key = {value}"
+        session = _session(folder, patch, text)
+        read_keys(session.get_credentials)
+
+
+def _credential_process(value, folder):
+    printed = folder / "printed.json"
+    keys = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": value}
+    printed.write_text(json.dumps(keys))
+    with pytest.MonkeyPatch.context() as patch:
+        session = _session(folder, patch, f"credential_process = cat {printed}")
+        read_keys(session.get_credentials)
+
+
+def _fetched(value, _):
+    """SSO cache, container and roles: what botocore fetches, and hands out frozen."""
+    expiry = "2100-01-01T00:00:00Z"
+    keys = {"access_key": "A", "secret_key": "s" * 40, "token": value}
+    fetch = {**keys, "expiry_time": expiry}
+    read_keys(lambda: DeferredRefreshableCredentials(lambda: fetch, "sso"))
+
+
+def _frozen(value, _):
+    read_keys(lambda: Credentials("AKIA", value, None))
+
+
+def _grant(value, _):
+    Grant("s-1", Secret(value), "wss://ssmmessages.eu-west-1.amazonaws.com/")
+
+
+def _opener(value, _):
+    document = {
+        "MessageSchemaVersion": "1.0",
+        "RequestId": "r",
+        "TokenValue": value,
+        "ClientId": "c",
+        "ClientVersion": "1",
+    }
+    OpenDataChannel.parse(json.dumps(document))
+
+
+SOURCES = {
+    "environment": _environment,
+    "variable of a proxy": _proxy_variable,
+    "proxy": _proxy,
+    "shared file": _shared_file,
+    "credential_process": _credential_process,
+    "SSO, container, role": _fetched,
+    "keys": _frozen,
+    "StartSession": _grant,
+    "first message of a channel": _opener,
+}
+
+# Spellings.
+
+SPELLINGS = {
+    "plain": lambda v: v,
+    "cut": lambda v: v[:20],
+    "piece": lambda v: v[17:30],
+    "percent": lambda v: quote(v, safe=""),
+    "percent in part": lambda v: v.replace("+", "%2b"),
+    "repr": lambda v: repr(f"{v}\r"),
+    "JSON": json.dumps,
+    "HTML": html.escape,
+    "base64": lambda v: base64.b64encode(v.encode()).decode(),
+    "basic": lambda v: base64.b64encode(f"me:{v}".encode()).decode(),
+    "urlsafe": lambda v: base64.urlsafe_b64encode(b"xy" + v.encode()).decode(),
+    "hex": lambda v: v.encode().hex(),
+}
+
+# Outputs: each returns what somebody outside could read.
+
+
+def _logged(form, environ=None):
+    def output(text, _):
+        stream = io.StringIO()
+        logs.configure("debug", form, stream=stream, environ=environ or {})
+        get_log(mapping=text).warning("a.b", reason=text, many=[text], other=Odd(text))
+        get_log().debug(text)
+        return stream.getvalue()
+
+    return output
+
+
+class Odd:
+    """An object that shows what it is made of."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def __repr__(self):
+        return f"<Odd {self._text}>"
+
+
+def _recent(text, _):
+    logs.recent.clear()
+    _logged("json")(text, _)
+    events = [asdict(event) for event in logs.recent.since()]
+    logs.recent.clear()
+    return json.dumps(events)
+
+
+def _mapping(text):
+    return status(trouble=ChannelClosed(text))
+
+
+def _document(text, _):
+    found = daemon_status(pid=1, config=text, uptime=1.0, mappings=(_mapping(text),))
+    return json.dumps(found.as_document())
+
+
+def _ready(text, _):
+    found = daemon_status(pid=1, config="", uptime=1.0, mappings=(_mapping(text),))
+    check = health.readiness(found)
+    return check.text(verbose=True) + json.dumps(check.as_document())
+
+
+def _metrics(text, _):
+    found = daemon_status(pid=1, config="", uptime=1.0, mappings=(_mapping(text),))
+    return Metrics().render(found)[0].decode()
+
+
+def _hook(text, _):
+    return repr(hook._facts(_mapping(text)))
+
+
+def _notified(text, folder):
+    path = folder / "notify"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(path))
+        notifier = Notifier(str(path))
+        notifier.ready(f"1 tunnels, 0 ready; db: {text}")
+        notifier.close()
+        return heard.recv(65536).decode()
+
+
+def _refusal(text, _):
+    return _presentable(f"The signature {text} is not the expected one.", ())
+
+
+def _doctor(text, _):
+    finding = Finding("identity", Verdict.FAIL, text, f"correct {text}")
+    return finding.told + json.dumps(asdict(finding))
+
+
+def _command(text, folder):
+    """A command that fails over a file whose name is in its error."""
+    written = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", written)
+        patch.setattr(sys, "stdout", io.StringIO())
+        # A name has no slashes; and the shell's quotes do not matter here.
+        path = folder / text.replace("/", "%2F")[:200]
+        with pytest.raises(SystemExit):
+            main(["pause", "db", "--config", str(path)])
+        path.write_text(f'[tunnels."a b"]\n"{quote(text)}" = 1\n')
+        with pytest.raises(SystemExit):
+            main(["run", "--config", str(path)])
+    return written.getvalue()
+
+
+OUTPUTS = {
+    "log as text": _logged("text"),
+    "log as JSON": _logged("json"),
+    "log for the journal": _logged("auto", {"JOURNAL_STREAM": "8:1"}),
+    "recent events": _recent,
+    "status": _document,
+    "readiness": _ready,
+    "metrics": _metrics,
+    "hook": _hook,
+    "service manager": _notified,
+    "refusal": _refusal,
+    "doctor": _doctor,
+    "command line": _command,
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_output_has_the_secret_of_any_source(source, output, tmp_path):
+    value = canary(source)
+    SOURCES[source](value, tmp_path)
+    for name, spell in SPELLINGS.items():
+        shown = OUTPUTS[output](f"it says {spell(value)} here", tmp_path)
+        assert shown, f"{name}: an empty output proves nothing"
+        assert leaks(shown, value) == [], name
+        assert spell(value)[:12] not in shown.replace("***", ""), name
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_each_output_would_tell_what_nobody_has_registered(output, tmp_path):
+    """That the test above looks at what it should."""
+    shown = OUTPUTS[output](f"it says Unknown-{output[:3]}-9 here", tmp_path)
+    told = f"Unknown-{output[:3]}-9" in shown
+    assert told is (output != "metrics")
+
+
+def test_log_lines_are_json_whatever_is_redacted_in_them():
+    value = canary("json")
+    Secret(value)
+    for spell in SPELLINGS.values():
+        text = f'"\n{spell(value)}\\n{spell(value)}n'
+        for line in _logged("json")(text, None).splitlines():
+            assert json.loads(line)["level"] in {"warning", "debug"}
+
+
+async def test_what_threads_say_is_redacted_too():
+    value = canary("threads")
+    Secret(value)
+    found = await asyncio.gather(
+        *(asyncio.to_thread(_document, f"{value} {n}", None) for n in range(8))
+    )
+    assert [text for text in found if leaks(text, value)] == []
+
+
+def test_read_only_keys_are_handed_out_as_they_are():
+    keys = read_keys(lambda: Credentials("AKIA", "Qx9-" * 10, None))
+    assert keys == ReadOnlyCredentials("AKIA", "Qx9-" * 10, None)
