@@ -232,6 +232,8 @@ class _BoundedProcess(subprocess.Popen[bytes]):
                     if not self._append(printed, pipe):
                         selector.unregister(pipe)
         self.wait(max(0.0, ends_at - time.monotonic()))  # noqa: TID251 - see above
+        for pipe in printed:
+            pipe.close()
         return printed[self.stdout], printed[self.stderr]
 
     def _append(self, printed: dict[IO[bytes], bytes], pipe: IO[bytes]) -> bool:

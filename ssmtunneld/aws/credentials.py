@@ -306,6 +306,9 @@ _SOURCES: Final = {
 }
 
 
+_OVER: Final = "its keys are still expired after they were got anew"
+
+
 def read_keys(
     load: Callable[[], Credentials],
     whose: Callable[[], str] = lambda: "the AWS profile",
@@ -333,7 +336,8 @@ def read_keys(
         # A credential_process that is missing, or prints what is no JSON or another
         # one; a cache file that is being rewritten. botocore lets it through as it is.
         note_defect(error)
-        return CredentialRetrievalError(provider=whose(), error_msg=words_of(error))
+        words = _OVER if "still expired" in str(error) else words_of(error)
+        return CredentialRetrievalError(provider=whose(), error_msg=words)
 
     return contained(read, explain)
 

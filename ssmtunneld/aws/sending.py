@@ -186,8 +186,8 @@ def _send(manager: PoolManager, request: AWSPreparedRequest) -> AWSResponse:
     body = answer.read(BODY_LIMIT + 1, decode_content=False)
     if len(body) > BODY_LIMIT:
         raise exceptions.ProtocolError("too long", AnswerTooLong())
-    kind = answer.headers.get("Content-Type", "")
-    if answer.status == http.client.OK and kind.lower().startswith("text/html"):
+    # Not by its type: emulators call everything text/html.
+    if answer.status == http.client.OK and _PAGE.match(body):
         raise WebPage(endpoint_url=without_query(str(request.url)))
     headers: Any = answer.headers  # any mapping will do
     raw: Any = _Body(body)  # as botocore's own tests have it
@@ -311,6 +311,11 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
         raise exceptions.ProxyError(clean(text), error) from None
 
 
+_PAGE: Final = re.compile(
+    rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+)?html\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How a page for people begins."""
 _TUNNEL_STATUS: Final = re.compile(
     r"Tunnel connection failed: ([0-9]{3}) ?(.*)", re.DOTALL
 )

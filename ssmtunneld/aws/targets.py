@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.client import Account
     from ssmtunneld.base.foreign import CleanText
 
-_PAGE_LIMIT: Final = 100
+_PAGE_LIMIT: Final = 20
 """Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
 a bound against endless answers."""
 INSTANCES_PER_PAGE: Final = 50
@@ -148,7 +148,7 @@ def learn_fates(account: Account, ids: Iterable[str]) -> dict[str, Fate]:
 def pages(
     account: Account, service: str, operation: str, **parameters: object
 ) -> Iterator[Answer]:
-    """Yield the pages of an answer, 100 of them at most.
+    """Yield the pages of an answer, 20 of them at most.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.

@@ -7,7 +7,6 @@ threads. Nothing of ours is sent but a bare GET: no credentials, no token.
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ssmtunneld.aws.dialing import (
     Deadline,
     TooLate,
     dial,
+    look_up,
     tunnel,
 )
 from ssmtunneld.aws.endpoints import data_host, is_loopback_host
@@ -30,6 +30,7 @@ from ssmtunneld.base.foreign import clean
 from ssmtunneld.doctor.report import Broken, Skipped
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from ssmtunneld.aws.client import Place

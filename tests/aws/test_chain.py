@@ -15,8 +15,8 @@ from botocore.exceptions import (
     RefreshWithMFAUnsupportedError,
 )
 
+from ssmtunneld.aws import botocore_internals
 from ssmtunneld.aws.chain import (
-    ASSUME_ROLE,
     new_session,
     profiles_of,
     provider_session,
@@ -317,6 +317,8 @@ async def test_the_loop_runs_while_a_role_is_being_assumed(
 
 def test_a_daemon_never_asks_on_a_terminal(aws_files):
     session = provider_session(None, REGION)
-    provider = session.get_component("credential_provider").get_provider(ASSUME_ROLE)
+    provider = session.get_component("credential_provider").get_provider(
+        botocore_internals.ROLE
+    )
     with pytest.raises(RefreshWithMFAUnsupportedError):
         provider._prompter("MFA code: ")

@@ -5,6 +5,7 @@ from botocore import exceptions as botocore_errors
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
+from ssmtunneld.aws.endpoints import SettingError
 from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.errors import (
     AccessDenied,
@@ -294,7 +295,7 @@ def test_botocores_exceptions_are_translated(name, kind, advice):
 @pytest.mark.parametrize(
     ("error", "kind", "advice"),
     [
-        (ValueError("Invalid endpoint: x"), RequestRejected, "correct endpoint_url"),
+        (SettingError("x is no proxy"), RequestRejected, "correct endpoint_url"),
         (ConnectionResetError("cut"), ServiceUnavailable, ""),
         (ResponseParserError("no XML"), ServiceUnavailable, ""),
     ],
@@ -337,7 +338,9 @@ def test_known_secrets_are_struck_out_of_any_message():
 
 def test_an_answer_that_cannot_be_read_is_not_quoted():
     error = ResponseParserError("Unable to parse response:\n<SecretAccessKey>canary")
-    assert translate(error, during()).message == "Unable to parse response:"
+    refusal = translate(error, during())
+    assert refusal.message == "the answer is not one of AWS's"
+    assert refusal.code == "UnusableAnswer"
 
 
 def test_a_proxys_password_is_struck_out():

@@ -14,6 +14,7 @@ from botocore.exceptions import (
 )
 
 from ssmtunneld.aws import sending
+from ssmtunneld.aws.dialing import Deadline
 from ssmtunneld.aws.network import tls_context
 from ssmtunneld.aws.proxies import parse_proxy
 from ssmtunneld.aws.sending import ProxyUnusable, Sender
@@ -63,8 +64,11 @@ def test_a_socks_proxy_leads_on(asked, scheme):
     port = int(asked.url.rpartition(":")[2])
     with ForwardProxy({HOST: port, "127.1.2.3": port}) as proxy:
         host = HOST if scheme == "socks5h" else "127.1.2.3"
-        found = sending._manager(parse_proxy(proxy.url(scheme)), tls_context(None))
-        with found as manager:
+        through = parse_proxy(proxy.url(scheme))
+        with (
+            Deadline(30) as deadline,
+            sending._manager(through, tls_context(None), deadline) as manager,
+        ):
             answer = sending._send(manager, request(f"http://{host}"))
     assert answer.text == "answered"
     assert proxy.asked == [f"{host}:80"]
@@ -111,13 +115,12 @@ def test_nobody_listening():
         send("http://127.0.0.1:1")
 
 
-def test_a_service_that_says_nothing(monkeypatch):
-    monkeypatch.setattr(sending, "_READ_TIMEOUT", 0.1)
+def test_a_service_that_says_nothing():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(ReadTimeoutError),
+        pytest.raises(ReadTimeoutError, match="no complete answer from"),
     ):
-        send(f"http://127.0.0.1:{server.getsockname()[1]}")
+        Sender(None, "", 0.1)(request(f"http://127.0.0.1:{server.getsockname()[1]}"))
 
 
 @pytest.mark.parametrize(
