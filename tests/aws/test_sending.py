@@ -12,15 +12,26 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from urllib3 import exceptions
 
 from ssmtunneld.aws import sending
-from ssmtunneld.aws.dialing import Deadline
+from ssmtunneld.aws.dialing import BODY_LIMIT, Deadline
 from ssmtunneld.aws.network import tls_context
 from ssmtunneld.aws.proxies import parse_proxy
-from ssmtunneld.aws.sending import ProxyUnusable, Sender
+from ssmtunneld.aws.sending import (
+    AnswerTooLarge,
+    CallTooSlow,
+    NotTls,
+    ProxyDemandsLogin,
+    ProxyForbids,
+    ProxyUnusable,
+    Sender,
+    WebPage,
+)
 from tests.aws.stub import Reply
 from tests.support.authority import Authority
 from tests.support.forward_proxy import ForwardProxy
+from tests.support.odd_server import OddServer, repeating, saying, trickling
 
 HOST = "service.example"
 
@@ -133,3 +144,123 @@ def test_a_service_that_says_nothing():
 )
 def test_other_failures_have_botocores_names(error, expected):
     assert type(sending._as_botocores(error, f"https://{HOST}", None)) is expected
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        OK,
+        OK + b"Content-Length: 9000\r\n\r\n",
+        OK + b"\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_an_answer_that_trickles_is_too_slow(head):
+    with OddServer(trickling(head)) as server:
+        with pytest.raises(CallTooSlow, match=r"within 0\.3 s"):
+            Sender(None, "", 0.3)(request(server.url))
+        assert server.finished.acquire(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK + b"\r\n", b"x" * 65536),
+        (OK + b"Content-Length: 400000000\r\n\r\n", b"x" * 65536),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"e" * 500 + b"\r\nx\r\n"),
+    ],
+)
+def test_an_answer_without_end_is_too_large(head, part):
+    with OddServer(repeating(head, part)) as server:
+        with pytest.raises(AnswerTooLarge, match="more than 1048576 bytes"):
+            send(server.url)
+        assert server.finished.acquire(timeout=30)
+
+
+def test_an_answer_just_above_the_limit_is_too_large():
+    for size, fits in ((BODY_LIMIT, True), (BODY_LIMIT + 1, False)):
+        head = OK + b"Content-Length: %d\r\n\r\n" % size
+        with OddServer(saying(head, b"x" * size)) as server:
+            if fits:
+                assert len(send(server.url).content) == BODY_LIMIT
+            else:
+                with pytest.raises(AnswerTooLarge):
+                    send(server.url)
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Log in", b" \n<html lang=en>"])
+def test_a_page_for_people_is_not_an_answer(body):
+    with (
+        OddServer(saying(OK + b"Content-Type: text/html\r\n\r\n", body)) as server,
+        pytest.raises(WebPage, match="answers with a web page"),
+    ):
+        send(server.url)
+
+
+def test_an_endpoint_without_tls_is_told_apart_from_one_that_is_not_trusted():
+    with (
+        OddServer(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server,
+        pytest.raises(NotTls),
+    ):
+        send(server.url.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", ProxyUnusable, "the answer is not HTTP"),
+        (b"HTTP/1.1 407 No\r\n\r\n", ProxyDemandsLogin, "it answers 407 No"),
+        (b"HTTP/1.1 403\r\n\r\n", ProxyForbids, "it answers 403"),
+        (b"HTTP/1.1 502 \x1b[31mred\r\n\r\n", ProxyUnusable, "it answers 502 red"),
+        (b"", ProxyUnusable, "closed without an answer"),
+    ],
+)
+def test_a_proxy_that_says_anything_is_told_in_a_sentence(answer, kind, words):
+    with OddServer(saying(answer)) as server:
+        with pytest.raises(kind, match=words) as caught:
+            send(f"https://{HOST}", f"http://me:canary@127.0.0.1:{server.port}")
+        assert "canary" not in str(caught.value)
+        assert type(caught.value) is kind
+
+
+def test_a_proxy_that_gives_no_reason_leads_on():
+    # "HTTP/1.1 200" without a reason phrase, as some proxies answer to CONNECT.
+    with (
+        OddServer(saying(b"HTTP/1.1 200\r\n\r\n", b"no TLS behind it")) as server,
+        pytest.raises(SSLError),
+    ):
+        send(f"https://{HOST}", f"http://127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-More: x\r\n"])
+def test_a_proxy_that_talks_without_end_is_given_up(part):
+    with (
+        OddServer(repeating(b"HTTP/1.1 200 OK\r\n", part)) as server,
+        pytest.raises(ProxyUnusable),
+    ):
+        send(f"https://{HOST}", f"http://127.0.0.1:{server.port}")
+
+
+def test_a_socks_proxy_that_trickles_is_given_up():
+    with (
+        OddServer(trickling(b"")) as server,
+        pytest.raises((ProxyUnusable, CallTooSlow)),
+    ):
+        sender = Sender(None, f"socks5h://127.0.0.1:{server.port}", 0.3)
+        sender(request(f"http://{HOST}"))
+
+
+def test_botocores_classes_that_send_themselves_are_served_too(asked):
+    assert Sender(None, "").send(request(asked.url)).text == "answered"
+
+
+def test_words_about_a_failure_quote_no_value():
+    odd = exceptions.ProtocolError("Connection broken: canary", ValueError("canary"))
+    assert sending._words(odd) == "ValueError"
+    assert sending._words(exceptions.HTTPError("canary")) == "HTTPError"
