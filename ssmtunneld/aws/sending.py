@@ -38,6 +38,7 @@ from ssmtunneld.aws.dialing import (
     TooLate,
     dial,
     in_time,
+    tunnel,
     words_of_http,
 )
 from ssmtunneld.aws.endpoints import SettingError, without_query
@@ -182,8 +183,10 @@ def _send(manager: PoolManager, request: AWSPreparedRequest) -> AWSResponse:
         preload_content=False,
         decode_content=False,
     )
-    # Read now: the connection is about to be closed.
-    body = answer.read(BODY_LIMIT + 1, decode_content=False)
+    try:
+        body = answer.read(BODY_LIMIT + 1, decode_content=False)
+    finally:
+        answer.close()  # with the connection, which nobody else closes
     if len(body) > BODY_LIMIT:
         raise exceptions.ProtocolError("too long", AnswerTooLong())
     # Not by its type: emulators call everything text/html.
@@ -253,12 +256,20 @@ def _pools(
         def _new_conn(self) -> socket.socket:
             return _new_connection(self, opener)
 
+        @override
+        def _tunnel(self) -> None:
+            _lead_through(self)
+
     class Secure(HTTPSConnection):
         response_class = BoundedResponse
 
         @override
         def _new_conn(self) -> socket.socket:
             return _new_connection(self, opener)
+
+        @override
+        def _tunnel(self) -> None:
+            _lead_through(self)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -284,6 +295,18 @@ def _new_connection(
     except OSError as error:
         words = error.strerror or type(error).__name__
         raise exceptions.NewConnectionError(connection, words) from error
+
+
+def _lead_through(connection: HTTPConnection) -> None:
+    """Let the proxy at the other end connect to what is called."""
+    settings = vars(connection)
+    host, port = str(settings["_tunnel_host"]), settings["_tunnel_port"]
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    try:
+        tunnel(connection.sock, f"{host}:{port}", settings["_tunnel_headers"])
+    except OSError as error:
+        connection.close()
+        raise exceptions.ProxyError(str(error), error) from None
 
 
 def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.socket:
@@ -316,10 +339,8 @@ _PAGE: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """How a page for people begins."""
-_TUNNEL_STATUS: Final = re.compile(
-    r"Tunnel connection failed: ([0-9]{3}) ?(.*)", re.DOTALL
-)
-"""What ``http.client`` says when a proxy refuses."""
+_TUNNEL_STATUS: Final = re.compile(r"the proxy answered ([0-9]{3})\b")
+"""What ``tunnel`` says when a proxy refuses."""
 _REFUSALS: Final = {"407": ProxyDemandsLogin, "403": ProxyForbids}
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 """What OpenSSL says of answers that are no TLS at all."""
@@ -360,15 +381,12 @@ def _tls_failure(error: exceptions.SSLError, url: str) -> BotoCoreError:
 
 def _proxy_failure(error: BaseException | None, proxy: str) -> ProxyUnusable:
     """Return why a proxy does not lead on."""
-    refused = (
-        _TUNNEL_STATUS.fullmatch(str(error)) if isinstance(error, OSError) else None
+    words = _words(error)
+    refused = _TUNNEL_STATUS.match(words)
+    kind = (
+        ProxyUnusable if refused is None else _REFUSALS.get(refused[1], ProxyUnusable)
     )
-    if refused is not None:
-        kind = _REFUSALS.get(refused[1], ProxyUnusable)
-        return kind(
-            proxy_url=proxy, error=clean(f"it answers {refused[1]} {refused[2]}")
-        )
-    return ProxyUnusable(proxy_url=proxy, error=_words(error))
+    return kind(proxy_url=proxy, error=words)
 
 
 def _words(error: BaseException | None) -> str:

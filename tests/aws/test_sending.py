@@ -204,10 +204,11 @@ def test_a_page_for_people_is_not_an_answer(body):
 
 
 def test_an_endpoint_without_tls_is_told_apart_from_one_that_is_not_trusted():
-    with (
-        OddServer(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server,
-        pytest.raises(NotTls),
-    ):
+    def speak_plainly(connection, _over):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with OddServer(speak_plainly) as server, pytest.raises(NotTls):
         send(server.url.replace("http:", "https:"))
 
 
@@ -215,9 +216,13 @@ def test_an_endpoint_without_tls_is_told_apart_from_one_that_is_not_trusted():
     ("answer", "kind", "words"),
     [
         (b"SSH-2.0-OpenSSH_9.6\r\n", ProxyUnusable, "the answer is not HTTP"),
-        (b"HTTP/1.1 407 No\r\n\r\n", ProxyDemandsLogin, "it answers 407 No"),
-        (b"HTTP/1.1 403\r\n\r\n", ProxyForbids, "it answers 403"),
-        (b"HTTP/1.1 502 \x1b[31mred\r\n\r\n", ProxyUnusable, "it answers 502 red"),
+        (b"HTTP/1.1 407 No\r\n\r\n", ProxyDemandsLogin, "the proxy answered 407 No"),
+        (b"HTTP/1.1 403\r\n\r\n", ProxyForbids, "the proxy answered 403"),
+        (
+            b"HTTP/1.1 502 \x1b[31mred\r\n\r\n",
+            ProxyUnusable,
+            "the proxy answered 502 red",
+        ),
         (b"", ProxyUnusable, "closed without an answer"),
     ],
 )
@@ -248,12 +253,10 @@ def test_a_proxy_that_talks_without_end_is_given_up(part):
 
 
 def test_a_socks_proxy_that_trickles_is_given_up():
-    with (
-        OddServer(trickling(b"")) as server,
-        pytest.raises((ProxyUnusable, CallTooSlow)),
-    ):
+    with OddServer(trickling(b"")) as server:
         sender = Sender(None, f"socks5h://127.0.0.1:{server.port}", 0.3)
-        sender(request(f"http://{HOST}"))
+        with pytest.raises((ProxyUnusable, CallTooSlow)):
+            sender(request(f"http://{HOST}"))
 
 
 def test_botocores_classes_that_send_themselves_are_served_too(asked):

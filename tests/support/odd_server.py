@@ -1,6 +1,7 @@
 """A server that says what no server should: any bytes, at any pace, without end."""
 
 import contextlib
+import re
 import socket
 import threading
 
@@ -51,14 +52,20 @@ class OddServer:
 
 
 def read_request(connection):
-    """Read a request with its body, as far as it has come with the head."""
+    """Read a request with its body: what is left unread would reset the connection."""
     received = b""
-    while b"\r\n\r\n" not in received:
+    while not _is_whole(received):
         some = connection.recv(65536)
         if not some:
             break
         received += some
     return received
+
+
+def _is_whole(received):
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return bool(end) and len(body) >= (int(length[1]) if length else 0)
 
 
 def saying(head, *rest):
