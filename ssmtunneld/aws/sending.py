@@ -320,8 +320,10 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
         kind, proxy.host, proxy.port, proxy.user, password, rdns=proxy.resolves
     )
 
+    seconds = min(CONNECT_TIMEOUT, deadline.seconds)
+
     def greet() -> socket.socket:
-        opened: socket.socket = via.connect(host, port, timeout=CONNECT_TIMEOUT)
+        opened: socket.socket = via.connect(host, port, timeout=seconds)
         return opened
 
     try:

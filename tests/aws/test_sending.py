@@ -243,12 +243,16 @@ def test_a_proxy_that_gives_no_reason_leads_on():
         send(f"https://{HOST}", f"http://127.0.0.1:{server.port}")
 
 
-@pytest.mark.parametrize("part", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-More: x\r\n"])
-def test_a_proxy_that_talks_without_end_is_given_up(part):
-    with (
-        OddServer(repeating(b"HTTP/1.1 200 OK\r\n", part)) as server,
-        pytest.raises(ProxyUnusable),
-    ):
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n"),
+        (b"", b"x" * 65536),
+    ],
+)
+def test_a_proxy_that_talks_without_end_is_given_up(head, part):
+    with OddServer(repeating(head, part)) as server, pytest.raises(ProxyUnusable):
         send(f"https://{HOST}", f"http://127.0.0.1:{server.port}")
 
 
