@@ -26,6 +26,8 @@ FIND_OUT: Final = (
     "proxy, or a wrong endpoint_url"
 )
 """What to do about an answer that is not AWS's."""
+NOT_AWS: Final = "the answer is not one of AWS's"
+"""What is wrong with such an answer."""
 _OURS: Final = str(Path(__file__).parents[1])
 
 
@@ -73,9 +75,8 @@ def unusable(operation: str, error: Exception) -> ServiceUnavailable:
         error: What was raised.
     """
     note_defect(error)
-    return ServiceUnavailable(
-        operation, clean("UnusableAnswer"), words_of(error), FIND_OUT
-    )
+    message = clean(f"{NOT_AWS} ({words_of(error)})")
+    return ServiceUnavailable(operation, clean("UnusableAnswer"), message, FIND_OUT)
 
 
 def words_of(error: Exception) -> CleanText:
@@ -88,4 +89,4 @@ def words_of(error: Exception) -> CleanText:
     if isinstance(error, OSError) and error.strerror:
         named = f": {error.filename}" if isinstance(error.filename, str) else ""
         return clean(f"{error.strerror}{named}")
-    return clean(f"what was read makes no sense ({type(error).__name__})")
+    return clean(f"{type(error).__name__} while it was read")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ssmtunneld.aws.boundary import FIND_OUT
+from ssmtunneld.aws.boundary import FIND_OUT, NOT_AWS
 from ssmtunneld.errors import (
     NAME_AUTHORITY,
     AccessDenied,
@@ -97,7 +97,7 @@ _ENABLE_REGION: Final = (
 _UNUSABLE: Final = Cause(
     ServiceUnavailable,
     FIND_OUT,
-    cause="the answer is not one of AWS's",
+    cause=NOT_AWS,
     code="UnusableAnswer",
 )
 

@@ -18,7 +18,7 @@ from ssmtunneld.aws.ssm import SsmControl
 from ssmtunneld.aws.targets import Found, learn_fates, search
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import AwsError, SessionGone, TunnelError
-from tests.aws.stub import CELL, REGION, SESSION, STREAM, TOKEN, Reply
+from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, Reply
 
 TARGET = "i-0182d91e85d69cf00"
 TASK = "ecs:prod_0123456789abcdef0123456789abcdef_0123456789-1"
@@ -162,8 +162,11 @@ pages = st.one_of(
     st.tuples(tags, trees).map(lambda pair: f"<{pair[0]}>{pair[1]}</{pair[0]}>"),
     st.sampled_from(["<a/>", "<a>" * 3000 + "</a>" * 3000, "<!DOCTYPE a><a/>", "<a"]),
 )
+grants = st.dictionaries(names, values, max_size=2).map(
+    lambda other: json.dumps(GRANT | other)
+)
 replies = st.builds(
-    Reply, st.sampled_from([200, 200, 200, 400, 500]), documents | pages
+    Reply, st.sampled_from([200, 200, 200, 400, 500]), documents | grants | pages
 )
 
 
@@ -282,6 +285,6 @@ def test_a_session_is_granted_or_refused(stub, keys, given_replies):
         if isinstance(outcome, Grant):
             assert outcome.session_id.isascii()
             assert outcome.session_id.isprintable()
-            assert " " not in outcome.url
+            assert " " not in outcome.stream_url
         else:
             assert isinstance(outcome, AwsError | SessionGone | list | None)

@@ -257,6 +257,13 @@ def test_a_process_that_hangs_is_ended(aws_files, tmp_path, command):
     assert credentials.refreshes.failed == 1
 
 
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_process_that_prints_without_end_is_ended(aws_files, stream):
+    process(aws_files, f"sh -c 'yes canary >&{stream}'")
+    with pytest.raises(CredentialRetrievalError, match="more than 65536 bytes"):
+        source("prod").keys()
+
+
 def test_a_process_behind_a_role_is_ended_too(aws_files, monkeypatch, stub, tmp_path):
     os.mkfifo(tmp_path / "gate")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
