@@ -55,16 +55,22 @@ def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) 
 def note_defect(error: Exception) -> None:
     """Log where our own code has tripped; what others tripped over is their answer.
 
-    Nothing of the exception's text is told: it may quote anything.
+    Nothing of the exception's text is told: it may quote anything. What a setting or
+    the operating system is to blame for is no defect.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    if frames and frames[-1].filename.startswith(_OURS):
-        get_log().error(
-            "defect",
-            type=type(error).__name__,
-            file=str(Path(frames[-1].filename).relative_to(_OURS)),
-            line=frames[-1].lineno or 0,
-        )
+    is_ours = bool(frames) and frames[-1].filename.startswith(_OURS)
+    if not is_ours or isinstance(error, SettingError | OSError):
+        return
+    place = f"{Path(frames[-1].filename).relative_to(_OURS)}:{frames[-1].lineno}"
+    get_log().error(
+        "defect",
+        compartment="aws",
+        kind=type(error).__name__,
+        place=place,
+        origin=place,
+        advice="this is a defect of ssmtunneld, please report it with this line",
+    )
 
 
 def unusable(operation: str, error: Exception) -> ServiceUnavailable:

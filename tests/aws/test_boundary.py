@@ -6,7 +6,7 @@ import pytest
 
 from ssmtunneld.aws import boundary
 from ssmtunneld.aws.boundary import contained, note_defect, unusable, words_of
-from ssmtunneld.aws.endpoints import SettingError
+from ssmtunneld.aws.endpoints import SettingError, check_endpoint
 from ssmtunneld.errors import AccessDenied, AwsError, ServiceUnavailable
 
 
@@ -77,9 +77,16 @@ def test_where_our_own_code_tripped_is_logged_without_values(log):
         contained(lambda: note_defect(5), explain)
     ((event, facts),) = log
     assert event == "defect"
-    assert facts["type"] == "AttributeError"
-    assert facts["file"] == "aws/boundary.py"
-    assert facts["line"] > 0
+    assert (facts["compartment"], facts["kind"]) == ("aws", "AttributeError")
+    assert facts["place"].startswith("aws/boundary.py:")
+    assert "int" not in " ".join(facts.values())
+
+
+def test_what_a_setting_is_to_blame_for_is_no_defect(log):
+    with pytest.raises(SettingError) as caught:
+        check_endpoint("nowhere", "endpoint_url")
+    note_defect(caught.value)
+    assert log == []
 
 
 def test_what_others_tripped_over_is_their_answer(log):
