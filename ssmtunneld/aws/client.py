@@ -365,7 +365,8 @@ def default_region(session: Session) -> str | None:
         or session.get_config_variable("region")
         or region_of_instance(session)
     )
-    return region
+    # As with keys: an environment file with CRLF leaves a line end behind.
+    return region.rstrip("\r\n") if isinstance(region, str) else None
 
 
 def _configured_override(session: Session) -> str | None:

@@ -7,7 +7,7 @@ their signatures and session tokens, and their texts may quote them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -111,15 +111,15 @@ def _translate_providers(
     The call was one to STS, or to IAM Identity Center. Whatever it was denied, it is
     the credentials that are missing.
     """
-    kind = cause.kind
-    if not issubclass(kind, Throttled | ServiceUnavailable):
-        kind = CredentialsUnusable
+    if issubclass(cause.kind, Throttled | ServiceUnavailable):
+        cure = _fill(cause, message, replace(during, operation=operation))
+        return cause.kind(operation, code, _told(cause, message), cure)
     advice = during.renewal
     if "not authorized to perform: sts:AssumeRole" in message:
         advice = advise(
             message, service="sts", operation=operation, region=during.region
         )
-    return kind(operation, code, _told(cause, message), advice)
+    return CredentialsUnusable(operation, code, _told(cause, message), advice)
 
 
 def _told(cause: Cause, message: CleanText) -> CleanText:

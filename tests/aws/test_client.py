@@ -153,6 +153,14 @@ def test_either_variable_names_the_region(open_account, keys, monkeypatch):
     assert region_of(open_account(endpoint_url=url)) == "eu-central-1"
 
 
+def test_a_region_of_an_environment_file_with_crlf_is_good(
+    open_account, keys, monkeypatch
+):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1\r")
+    account = open_account(endpoint_url="http://127.0.0.1:1")
+    assert region_of(account) == "eu-central-1"
+
+
 def test_a_profile_names_the_region(open_account, aws_files):
     aws_files.config.write_text("[profile prod]\nregion = sa-east-1\n")
     aws_files.write_keys(ACCESS_KEY, profile="prod")

@@ -226,7 +226,8 @@ def test_what_a_credential_provider_was_denied_never_ends_a_session(code, status
     refusal = translate(error, during("ResumeSession", session_id="alice-0f"))
     assert type(refusal) is kind
     assert refusal.operation == "AssumeRole"
-    assert refusal.advice == LOGIN
+    waits = kind in {Throttled, ServiceUnavailable}
+    assert refusal.advice.startswith("wait: " if waits else LOGIN)
 
 
 MADE = {
