@@ -285,10 +285,6 @@ def _new_connection(
 ) -> socket.socket:
     try:
         return opener(connection.host.strip("[]"), connection.port)
-    except socket.gaierror as error:
-        raise exceptions.NameResolutionError(
-            connection.host, connection, error
-        ) from error
     except (TooLate, TimeoutError) as error:
         words = str(error) or "it does not answer"
         raise exceptions.ConnectTimeoutError(connection, words) from error
