@@ -63,8 +63,6 @@ def translate(error: Exception, during: Circumstances) -> TunnelError:
     Raised inside, it would carry botocore's exception as its context, and that one
     carries the signed request. Never raises.
     """
-    if isinstance(error, TunnelError):
-        return error
     if isinstance(error, ClientError):
         return _translate_answer(error, during)
     names = [base.__name__ for base in type(error).__mro__]

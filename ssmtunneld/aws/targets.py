@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ssmtunneld.aws.answers import INSTANCE_ID, NODE_ID, PAGE_TOKEN, TASK_PART
+from ssmtunneld.aws.dialing import Deadline
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import (
     AddressTarget,
@@ -21,7 +22,7 @@ from ssmtunneld.config.targets import (
     ServiceTarget,
     TaggedTarget,
 )
-from ssmtunneld.errors import AwsError, TargetNotFound
+from ssmtunneld.errors import AwsError, ServiceUnavailable, TargetNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _PAGE_LIMIT: Final = 20
 """Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
 a bound against endless answers."""
+LIST_TIMEOUT: Final = 60.0
+"""Seconds for all pages of a list: each may take half of that, and who searches waits
+for all of them."""
 INSTANCES_PER_PAGE: Final = 50
 """Up to 15 KB each: a page stays below what is read of an answer."""
 _LIVING: Final = ("pending", "running")
@@ -154,12 +158,20 @@ def pages(
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
+    deadline = Deadline(LIST_TIMEOUT)
     for _ in range(_PAGE_LIMIT):
         answer = account.call_service(service, operation, **parameters)
         yield answer
         token = answer.matching(token_key, PAGE_TOKEN)
         if not token:
             return
+        if deadline.has_passed:
+            raise ServiceUnavailable(
+                operation,
+                clean("ListTooSlow"),
+                clean(f"not all of it came within {LIST_TIMEOUT:g} s"),
+                "check what stands between here and AWS: VPN, proxy, firewall",
+            )
         parameters = {**parameters, token_key: token}
 
 

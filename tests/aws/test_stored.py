@@ -7,6 +7,7 @@ import pytest
 from botocore.credentials import AssumeRoleCredentialFetcher
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
+from ssmtunneld.aws.profiles import token_expiry
 from ssmtunneld.aws.stored import MfaRole, cache_folder, moment_of, read_document
 
 ROLE = "arn:aws:iam::111122223333:role/Bastion"
@@ -151,6 +152,15 @@ def test_any_document_is_an_object_or_none(tmp_path, content):
     file.write_bytes(content)
     assert read_document(file) in ({}, {"a": 1})
     assert read_document(tmp_path) == {}
+
+
+def test_where_nobody_is_at_home_nothing_is_stored(monkeypatch):
+    def nobody(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", nobody)
+    assert MfaRole("arn:aws:iam::1:role/R", "serial").ends_at() is None
+    assert token_expiry("corp") is None
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {}, "never", "9" * 400, "2026-99-01"])
