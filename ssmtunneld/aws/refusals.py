@@ -16,7 +16,7 @@ from ssmtunneld.aws.boundary import note_defect, words_of
 from ssmtunneld.aws.causes import Cause, cause_of_code, cause_of_exception
 from ssmtunneld.aws.endpoints import is_opt_in
 from ssmtunneld.aws.permissions import advise
-from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean
 from ssmtunneld.errors import (
     AccessDenied,
     CredentialsUnusable,
@@ -35,6 +35,8 @@ _CODE_LIMIT: Final = 64
 """Characters of a service's code that are kept; the longest has half of that."""
 _STUDIED_LIMIT: Final = 2000
 """Characters of a message in which a policy's action and resource are looked for."""
+_POLICY_LIMIT: Final = 800
+"""Characters of advice about a policy, which names two resources at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +146,15 @@ def _fill(cause: Cause, words: str, during: Circumstances) -> str:
     if is_opt_in(region):
         facts["opt_in"] = f", or enable region {region} for this account if it is off"
     if cause.kind is AccessDenied:
-        facts["policy"] = advise(
-            clean(words, _STUDIED_LIMIT),
+        policy = advise(
+            _presentable(words, during.secrets, _STUDIED_LIMIT),
             service=during.service,
             operation=during.operation,
             region=region,
             target=during.target,
             document=during.document,
         )
+        facts["policy"] = clean(policy, _POLICY_LIMIT)
     return cause.cure.format_map(facts)
 
 
@@ -179,7 +182,9 @@ def _text(value: object, otherwise: str, limit: int) -> CleanText:
     return clean(value if isinstance(value, str) and value else otherwise, limit)
 
 
-def _presentable(message: str, secrets: tuple[Secret, ...]) -> CleanText:
+def _presentable(
+    message: str, secrets: tuple[Secret, ...], limit: int = MESSAGE_LIMIT
+) -> CleanText:
     """Return ``message`` on one line and without anything that must not be shown."""
     for value in (secret.reveal() for secret in secrets):
         # Real ones have 40 characters and more; an emulator's "test" is a word.
@@ -189,4 +194,4 @@ def _presentable(message: str, secrets: tuple[Secret, ...]) -> CleanText:
     message = message.partition("The Canonical String for this request")[0]
     message = re.sub(r"(?<=://)[^/@\s]*@", "***@", message)  # a proxy's password
     message = re.sub(r"Signature=[0-9a-fA-F]{64}", "Signature=***", message)
-    return clean(message)
+    return clean(message, limit)

@@ -173,6 +173,44 @@ def test_a_denied_operation_is_told_in_the_services_own_words():
     )
 
 
+def test_advice_about_a_policy_is_bounded_and_has_no_secret():
+    secret = Secret("canary-secret-key-0123456789")
+    words = (
+        "not authorized to perform: ssm:StartSession on resource: arn:"
+        f"{secret.reveal()}\x1b[31m{'x' * 5000}"
+    )
+    said = translate(answer("AccessDenied", words), during(secrets=(secret,)))
+    assert said.advice.startswith("allow ssm:StartSession on arn:***")
+    assert len(said.advice) <= 800
+    assert said.advice.isprintable()
+    assert "canary" not in said.advice
+
+
+def test_messages_are_cleaned_and_cut():
+    said = translate(answer("Odd\n\x1b[2JCode", "red\x1b[31m\ud800" * 999), during())
+    assert said.code == "Odd Code"
+    assert said.message.isprintable()
+    assert len(said.message) == 300
+    said.message.encode()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"Error": [1]},
+        {"Error": {"Code": 5, "Message": []}, "ResponseMetadata": 5},
+        {"Error": {"Code": "", "Message": None}, "ResponseMetadata": {}},
+        {"ResponseMetadata": {"HTTPStatusCode": "500"}, "Error": {"Code": None}},
+    ],
+)
+def test_an_answer_of_wrong_types_is_translated(response):
+    error = ClientError({"Error": {}}, "StartSession")
+    error.response = response
+    said = translate(error, during())
+    assert type(said) is AwsError
+    assert (said.code, said.message) == ("Unknown", "no reason given")
+
+
 def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
     words = (
         "User: arn:aws:iam::1:user/me is not authorized to perform: sts:AssumeRole on "
