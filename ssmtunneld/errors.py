@@ -45,6 +45,8 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
+from ssmtunneld.base.foreign import CleanText
+
 
 class Recovery(Enum):
     """What the supervisor of a session does next (design D11)."""
@@ -303,7 +305,7 @@ class ChannelClosed(SessionError):
 class SessionGone(SessionError):
     """There is nothing to resume: timed out, terminated or unknown (protocol 1.7)."""
 
-    def __init__(self, session_id: str, reason: str) -> None:
+    def __init__(self, session_id: str, reason: CleanText) -> None:
         super().__init__(session_id, reason)
         self.session_id = session_id
         self.reason = reason
@@ -319,12 +321,12 @@ class AwsError(TunnelError):
     Args:
         operation: ``StartSession``, ``ResumeSession``, ...
         code: The service's error code, or a short word of ours.
-        message: The service's words, verbatim.
-        advice: What to do about it.
+        message: The service's words, cleaned where they came in (design D19).
+        advice: What to do about it; words of others in it are cleaned too.
     """
 
     def __init__(
-        self, operation: str, code: str, message: str, advice: str = ""
+        self, operation: str, code: CleanText, message: CleanText, advice: str = ""
     ) -> None:
         super().__init__(operation, code, message, advice)
         self.operation = operation

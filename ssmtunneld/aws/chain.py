@@ -9,18 +9,25 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import selectors
 import subprocess
+import time
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import ProcessProvider
 from botocore.exceptions import CredentialRetrievalError, RefreshWithMFAUnsupportedError
 from botocore.loaders import create_loader
 from typing_extensions import override
 
+from ssmtunneld.aws.botocore_internals import (
+    replace_environment,
+    replace_processes,
+    replace_role_loading,
+)
+from ssmtunneld.aws.keys import tidy, tidy_environment
 from ssmtunneld.aws.metadata import go_direct
 from ssmtunneld.aws.models import Models
 from ssmtunneld.aws.network import Network, ca_bundle_of
@@ -29,13 +36,28 @@ from ssmtunneld.aws.sending import Sender
 from ssmtunneld.aws.stored import MfaRole
 
 if TYPE_CHECKING:
-    from botocore.credentials import Credentials
+    from collections.abc import Callable
 
-ASSUME_ROLE: Final = "assume-role"
-"""botocore's provider of profiles with a role."""
+    from botocore.credentials import Credentials
 
 PROCESS_TIMEOUT: Final = 60.0
 """Seconds for a ``credential_process``: some open a browser, none may hang for ever."""
+PROCESS_OUTPUT_LIMIT: Final = 64 * 1024
+"""Bytes of what a ``credential_process`` prints, and as many of its complaints: keys
+have less than 4 KiB."""
+
+
+class _Session(botocore.session.Session):
+    """A session that makes clients only of keys that can stand in a header."""
+
+    @override
+    def create_client(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a client; keys that are given are those of a role's source."""
+        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        if any(kwargs.get(name) for name in names):
+            given = tidy(*(kwargs.get(name) for name in names), whose="a role's source")
+            kwargs |= dict(zip(names, given, strict=True))
+        return super().create_client(*args, **kwargs)
 
 
 def new_session(
@@ -52,9 +74,9 @@ def new_session(
 
     Raises:
         BotoCoreError: There is no such profile, or the configuration is broken.
-        ValueError: The certificates that are named are not there.
+        SettingError: The certificates that are named are not there.
     """
-    session = botocore.session.Session(profile=profile)
+    session = _Session(profile=profile)
     models = _models(session.get_config_variable("data_path"))
     session.register_component("data_loader", models)
     if network is not None:
@@ -103,21 +125,16 @@ def provider_session(
 
     Raises:
         BotoCoreError: There is no such profile, or the configuration is broken.
-        ValueError: The certificates that are named are not there.
+        SettingError: The certificates that are named are not there.
     """
     session = bounded_session(profile, region, network, process_timeout)
-    provider = session.get_component("credential_provider").get_provider(ASSUME_ROLE)
-    assume = provider._load_creds_via_assume_role  # noqa: SLF001 - see below
     profiles, _ = profiles_of(session)
 
-    def load(name: str) -> Credentials:
+    def load(name: str, assume: Callable[[str], Credentials]) -> Credentials:
         role = MfaRole.of(profiles.get(name, {}))
-        found: Credentials = assume(name) if role is None else role.session()
-        return found
+        return assume(name) if role is None else role.session()
 
-    # There is no public way to replace how a role is assumed, nor the prompt, which is
-    # getpass on the terminal.
-    vars(provider).update(_load_creds_via_assume_role=load, _prompter=_refuse_to_prompt)
+    replace_role_loading(session, load, _refuse_to_prompt)
     return session
 
 
@@ -143,9 +160,9 @@ def bounded_session(
     )
     profiles, name = profiles_of(session)
     _name_role_sessions(profiles, profile_chain(profiles, name))
-    _bound_processes(session, process_timeout)
-    instance = session.get_component("credential_provider").get_provider("iam-role")
-    go_direct(vars(instance)["_role_fetcher"])
+    replace_processes(session, partial(_BoundedProcess, limit=process_timeout))
+    replace_environment(session, tidy_environment(os.environ))
+    go_direct(session)
     return session
 
 
@@ -175,7 +192,7 @@ def _name_role_sessions(
 
 
 class _BoundedProcess(subprocess.Popen[bytes]):
-    """A ``credential_process``, which is killed if it takes too long."""
+    """A ``credential_process``, killed if it takes too long or says too much."""
 
     def __init__(self, command: list[str], *, limit: float, **options: Any) -> None:
         super().__init__(command, stdin=subprocess.DEVNULL, **options)
@@ -185,30 +202,55 @@ class _BoundedProcess(subprocess.Popen[bytes]):
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None
     ) -> tuple[bytes, bytes]:
-        with suppress(subprocess.TimeoutExpired):
-            return super().communicate(input, timeout or self._limit)
-        self.kill()
-        with self:  # closes its pipes, which a child of it may hold open for ever
-            pass
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                return self._read(timeout or self._limit)
+        except BaseException:
+            self._end()
+            raise
+        self._end()
         raise CredentialRetrievalError(
             provider="credential_process",
             error_msg=f"it took longer than {self._limit:g} s",
         )
 
+    def _read(self, seconds: float) -> tuple[bytes, bytes]:
+        # A thread has no event loop whose clock it could read.
+        ends_at = time.monotonic() + seconds  # noqa: TID251 - see above
+        assert self.stdout is not None, "botocore asks for pipes"
+        assert self.stderr is not None, "botocore asks for pipes"
+        printed: dict[IO[bytes], bytes] = {self.stdout: b"", self.stderr: b""}
+        with selectors.DefaultSelector() as selector:
+            for pipe in printed:
+                selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                left = ends_at - time.monotonic()  # noqa: TID251 - see above
+                if left <= 0:
+                    raise subprocess.TimeoutExpired(self.args, seconds)
+                ready = {key.fd for key, _ in selector.select(left)}
+                for pipe in [p for p in printed if p.fileno() in ready]:
+                    if not self._append(printed, pipe):
+                        selector.unregister(pipe)
+        self.wait(max(0.0, ends_at - time.monotonic()))  # noqa: TID251 - see above
+        for pipe in printed:
+            pipe.close()
+        return printed[self.stdout], printed[self.stderr]
 
-def _bound_processes(session: botocore.session.Session, limit: float) -> None:
-    """Let every ``credential_process`` end; botocore waits for it without a limit."""
-    popen: Any = partial(_BoundedProcess, limit=limit)
-    resolver = session.get_component("credential_provider")
-    # Both are attributes that botocore has no other way to set: of the profile in use,
-    # and of the profiles that are the source of roles.
-    vars(resolver.get_provider(ProcessProvider.METHOD))["_popen"] = popen
-    builder = vars(resolver.get_provider(ASSUME_ROLE))["_profile_provider_builder"]
+    def _append(self, printed: dict[IO[bytes], bytes], pipe: IO[bytes]) -> bool:
+        """Read some of a pipe; return whether there may be more."""
+        some = os.read(pipe.fileno(), PROCESS_OUTPUT_LIMIT)
+        printed[pipe] += some
+        if len(printed[pipe]) > PROCESS_OUTPUT_LIMIT:
+            raise CredentialRetrievalError(
+                provider="credential_process",
+                error_msg=f"it printed more than {PROCESS_OUTPUT_LIMIT} bytes",
+            )
+        return bool(some)
 
-    def make(profile_name: str) -> ProcessProvider:
-        return ProcessProvider(profile_name, lambda: session.full_config, popen)
-
-    vars(builder)["_create_process_provider"] = make
+    def _end(self) -> None:
+        self.kill()
+        with self:  # closes its pipes, which a child of it may hold open for ever
+            pass
 
 
 def _refuse_to_prompt(_prompt: str) -> str:

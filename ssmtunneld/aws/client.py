@@ -11,43 +11,40 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
+from ssmtunneld.aws.answers import Answer
+from ssmtunneld.aws.boundary import contained
+from ssmtunneld.aws.causes import CREDENTIAL_CODES
 from ssmtunneld.aws.chain import new_session
 from ssmtunneld.aws.credentials import (
-    PROVIDER_FAILURES,
     AssumedRole,
     CredentialSource,
     Keys,
     Refreshes,
 )
-from ssmtunneld.aws.endpoints import parse_override
+from ssmtunneld.aws.endpoints import SettingError, check_endpoint, parse_override
 from ssmtunneld.aws.login import Outlook
 from ssmtunneld.aws.metadata import region_of_instance
-from ssmtunneld.aws.refusals import CREDENTIAL_CODES, Circumstances, translate
+from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from botocore.client import BaseClient
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
     from ssmtunneld.aws.control import Identity
 
-Answer = Mapping[str, object]
-
-_FAILURES: Final = (
-    *PROVIDER_FAILURES,
-    OSError,
-    ValueError,  # an endpoint that is no URL, a file that is none
-)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +166,17 @@ class Account:
             SessionGone: ``SessionId`` was given, and there is no such session.
         """
         connection = self._connect(operation)
-        generation = connection.credentials.generation
-        outcome = _attempt(connection, service, operation, parameters)
-        if isinstance(outcome, CredentialsUnusable):
-            if outcome.code not in CREDENTIAL_CODES:
-                connection.credentials.forget(generation)
-            elif connection.credentials.renew(generation):
-                outcome = _attempt(connection, service, operation, parameters)
-        if isinstance(outcome, TunnelError):
-            self._note(connection, outcome)
-            raise outcome
+
+        def attempt() -> Answer:
+            return self._attempt(connection, service, operation, parameters)
+
+        try:
+            answer = _with_valid_keys(connection.credentials, attempt)
+        except TunnelError as error:
+            self._note(connection, error)
+            raise
         self._note(connection, None)
-        return outcome
+        return answer
 
     def keys(self, operation: str) -> tuple[Keys | None, Place]:
         """Return valid keys for ``operation``, or None if there are none at all.
@@ -191,13 +187,15 @@ class Account:
         connection = self._connect(operation)
         generation = connection.credentials.generation
         try:
-            return connection.credentials.keys(), connection.place
-        except _FAILURES as error:
-            during = _circumstances(connection, "ssmmessages", operation, {})
-            refusal = translate(error, during)
-        connection.credentials.forget(generation)
-        self._noted(refusal)
-        raise refusal
+            keys = self._contained(
+                connection.credentials.keys,
+                lambda: _circumstances(connection, "ssmmessages", operation, {}),
+            )
+        except TunnelError as refusal:
+            connection.credentials.forget(generation)
+            self._noted(refusal)
+            raise
+        return keys, connection.place
 
     def renew(self, *, afresh: bool) -> Outlook:
         """Refresh the keys if they are about to expire; ``afresh`` reads them again.
@@ -210,18 +208,26 @@ class Account:
         credentials = connection.credentials
         if afresh:
             credentials.forget(credentials.generation)
-        try:
+
+        def look() -> Outlook | None:
             keys = credentials.get_frozen_credentials()
-        except _FAILURES as error:
-            refusal = translate(error, _circumstances(connection, "sts", _RENEWAL, {}))
+            if self._refused is not None and self._refused[0] == keys:
+                return None
+            ends_at = credentials.ends_at()
+            advice = "" if ends_at is None else credentials.renewal()
+            return Outlook(ends_at, advice, credentials.expires_at)
+
+        try:
+            outlook = self._contained(
+                look, lambda: _circumstances(connection, "sts", _RENEWAL, {})
+            )
+        except TunnelError:
             credentials.forget(credentials.generation)
-        else:
-            if self._refused is None or self._refused[0] != keys:
-                ends_at = credentials.ends_at()
-                advice = "" if ends_at is None else credentials.renewal()
-                return Outlook(ends_at, advice, credentials.expires_at)
-            refusal = type(self._refused[1])(*self._refused[1].args)
-        raise refusal
+            raise
+        if outlook is None:
+            assert self._refused is not None, "keys were compared with refused ones"
+            raise type(self._refused[1])(*self._refused[1].args)
+        return outlook
 
     def _note(self, connection: _Connection, outcome: TunnelError | None) -> None:
         if outcome is None:
@@ -242,19 +248,44 @@ class Account:
             if self._connection is not None:
                 return self._connection
             try:
-                self._connection = _open(self._identity)
-            except _FAILURES as error:
-                during = Circumstances(
-                    operation,
-                    self._identity.region or "",
-                    renewal="",
-                    profile=_profile_name(self._identity),
+                self._connection = self._contained(
+                    lambda: _open(self._identity), lambda: self._unconnected(operation)
                 )
-                refusal = translate(error, during)
+            except TunnelError as error:
+                refusal = error
             else:
                 return self._connection
         self._noted(refusal)
         raise refusal
+
+    def _attempt(
+        self,
+        connection: _Connection,
+        service: str,
+        operation: str,
+        parameters: Mapping[str, object],
+    ) -> Answer:
+        def ask() -> Answer:
+            method = getattr(connection.client(service), xform_name(operation))
+            return Answer(method(**parameters))
+
+        return self._contained(
+            ask, lambda: _circumstances(connection, service, operation, parameters)
+        )
+
+    def _contained(
+        self, work: Callable[[], T], during: Callable[[], Circumstances]
+    ) -> T:
+        """Do ``work``; whatever it raises becomes what it means to a tunnel."""
+        return contained(work, lambda error: translate(error, during()))
+
+    def _unconnected(self, operation: str) -> Circumstances:
+        return Circumstances(
+            operation,
+            self._identity.region or "",
+            renewal="",
+            profile=_profile_name(self._identity),
+        )
 
 
 def _open(identity: Identity) -> _Connection:
@@ -280,18 +311,27 @@ def _role(identity: Identity) -> AssumedRole | None:
 def _new_client(
     session: Session, identity: Identity, region: str, service: str
 ) -> BaseClient:
-    # What boto3.Session.client() calls; importing boto3 itself brings S3's transfers
-    # along: 0.15 s of the daemon's start, and 6 MiB.
-    client: BaseClient = session.create_client(
-        service,
-        region_name=region,
-        endpoint_url=identity.endpoint_url if service == "ssm" else None,
-        config=Config(
-            # Retrying is decided above, where it is known what waits (design D10).
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            user_agent_extra=f"ssmtunneld/{__version__}",
-        ),
-    )
+    endpoint_url = identity.endpoint_url if service == "ssm" else None
+    if endpoint_url is not None:
+        check_endpoint(endpoint_url, "endpoint_url")
+    try:
+        # What boto3.Session.client() calls; importing boto3 itself brings S3's
+        # transfers along: 0.15 s of the daemon's start, and 6 MiB.
+        client: BaseClient = session.create_client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint_url,
+            config=Config(
+                # Retrying is decided above, where it is known what waits (design D10).
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                user_agent_extra=f"ssmtunneld/{__version__}",
+            ),
+        )
+    except ValueError:
+        # botocore quotes the URL, which may hold a password.
+        variable = f"AWS_ENDPOINT_URL_{service.upper()}"
+        problem = f"{variable}, or the profile's endpoint_url, is no URL"
+        raise SettingError(problem) from None
     return client
 
 
@@ -325,7 +365,8 @@ def default_region(session: Session) -> str | None:
         or session.get_config_variable("region")
         or region_of_instance(session)
     )
-    return region
+    # As with keys: an environment file with CRLF leaves a line end behind.
+    return region.rstrip("\r\n") if isinstance(region, str) else None
 
 
 def _configured_override(session: Session) -> str | None:
@@ -342,19 +383,20 @@ def _configured_override(session: Session) -> str | None:
     return endpoint if isinstance(endpoint, str) else None
 
 
-def _attempt(
-    connection: _Connection,
-    service: str,
-    operation: str,
-    parameters: Mapping[str, object],
-) -> Answer | TunnelError:
+def _with_valid_keys(
+    credentials: CredentialSource, attempt: Callable[[], Answer]
+) -> Answer:
+    """Return what ``attempt`` does; try twice if the keys were refused and renewed."""
+    generation = credentials.generation
     try:
-        method = getattr(connection.client(service), xform_name(operation))
-        answer: Answer = method(**parameters)
-    except _FAILURES as error:
-        during = _circumstances(connection, service, operation, parameters)
-        return translate(error, during)
-    return answer
+        return attempt()
+    except CredentialsUnusable as error:
+        if error.code not in CREDENTIAL_CODES:
+            credentials.forget(generation)
+            raise
+        if not credentials.renew(generation):
+            raise
+    return attempt()
 
 
 def _circumstances(

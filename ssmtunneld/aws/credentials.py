@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from botocore.credentials import (
@@ -28,6 +27,13 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from ssmtunneld.aws.botocore_internals import (
+    CONTAINER_ROLE,
+    ENVIRONMENT,
+    INSTANCE_ROLE,
+    expiry_of,
+)
+from ssmtunneld.aws.boundary import contained, note_defect, words_of
 from ssmtunneld.aws.chain import (
     PROCESS_TIMEOUT,
     new_session,
@@ -35,6 +41,8 @@ from ssmtunneld.aws.chain import (
     provider_session,
     role_session_name,
 )
+from ssmtunneld.aws.endpoints import SettingError
+from ssmtunneld.aws.keys import tidy
 from ssmtunneld.aws.profiles import human_end, renewal_advice
 from ssmtunneld.aws.stored import METHOD, MfaRole
 from ssmtunneld.secret import Secret
@@ -52,21 +60,9 @@ PROVIDER_FAILURES: Final = (
     BotoCoreError,
     ClientError,  # in the words of STS or IAM Identity Center
     ResponseParserError,  # neither of the above: their answer is no XML
+    SettingError,
 )
 """What the methods below raise if credentials cannot be had or refreshed."""
-
-_OTHER_FAILURES: Final = (
-    # A credential_process that is missing, prints no JSON, or other JSON; a cache file
-    # that is being rewritten; keys that have ended when they come. botocore lets these
-    # through as they are.
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +186,7 @@ class CredentialSource:
             PROVIDER_FAILURES: One has, but they cannot be refreshed.
         """
         try:
-            found = read_keys(self._load)
+            found = read_keys(self._load, self._whose)
         except PROVIDER_FAILURES:
             self._count(failed=1)
             raise
@@ -198,6 +194,12 @@ class CredentialSource:
             self._handed_out = found
             self._count(renewed=1)
         return found
+
+    def _whose(self) -> str:
+        """Return where the keys come from, for a person."""
+        named = _SOURCES.get(self._method, "")
+        profile = f"profile {self._profile}" if self._profile else "the default profile"
+        return named or (f"{profile} ({self._method})" if self._method else profile)
 
     def _count(self, *, renewed: int = 0, failed: int = 0) -> None:
         with self._lock:
@@ -253,7 +255,7 @@ class CredentialSource:
             return f"run: {self._login}"
         try:
             profiles, name = profiles_of(new_session(self._profile))
-        except BotoCoreError:
+        except (BotoCoreError, SettingError):
             profiles, name = {}, self._profile or "default"
         return renewal_advice(profiles, name, self._method, self._login)
 
@@ -265,11 +267,11 @@ class CredentialSource:
         loaded = self._loaded
         if loaded is None:
             return None
-        if self._mfa_role is not None or self._method == "env":
+        if self._mfa_role is not None or self._method == ENVIRONMENT:
             return expiry_of(loaded)
         try:
             return human_end(*profiles_of(new_session(self._profile)))
-        except BotoCoreError:
+        except (BotoCoreError, SettingError):
             return None
 
     @property
@@ -297,29 +299,49 @@ class CredentialSource:
         return loaded if self._role is None else _assume(session, loaded, self._role)
 
 
-def read_keys(load: Callable[[], Credentials]) -> ReadOnlyCredentials:
-    """Return the keys of the credentials that ``load`` returns.
+_SOURCES: Final = {
+    ENVIRONMENT: "the environment",
+    CONTAINER_ROLE: "the role of this container",
+    INSTANCE_ROLE: "the role of this instance",
+}
+
+
+_OVER: Final = "its keys are still expired after they were got anew"
+
+
+def read_keys(
+    load: Callable[[], Credentials],
+    whose: Callable[[], str] = lambda: "the AWS profile",
+) -> ReadOnlyCredentials:
+    """Return the keys of the credentials that ``load`` returns, fit for a header.
+
+    Args:
+        load: Returns them; may raise anything.
+        whose: Returns where they come from, for a person, once they were loaded.
 
     Raises:
         PROVIDER_FAILURES: There are none, or they cannot be refreshed.
     """
-    try:
+
+    def read() -> ReadOnlyCredentials:
         frozen = load().get_frozen_credentials()
-    except PROVIDER_FAILURES:
-        raise
-    except _OTHER_FAILURES as error:
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        _keys(frozen)  # from now on nothing that is said has them
-        return frozen
-    raise CredentialRetrievalError(provider="the AWS profile", error_msg=reason)
+        access_key, secret_key, token = tidy(*frozen[:3], whose=whose())
+        keys = frozen._replace(
+            access_key=access_key, secret_key=secret_key, token=token
+        )
+        _keys(keys)  # from now on nothing that is said has them
+        return keys
 
+    def explain(error: Exception) -> Exception:
+        if isinstance(error, PROVIDER_FAILURES):
+            return error
+        # A credential_process that is missing, or prints what is no JSON or another
+        # one; a cache file that is being rewritten. botocore lets it through as it is.
+        note_defect(error)
+        words = _OVER if "still expired" in str(error) else words_of(error)
+        return CredentialRetrievalError(provider=whose(), error_msg=words)
 
-def expiry_of(credentials: Credentials) -> float | None:
-    """Return when credentials end, in Unix seconds; None if they do not say."""
-    # botocore keeps it to itself.
-    expiry = getattr(credentials, "_expiry_time", None)
-    return expiry.timestamp() if isinstance(expiry, datetime) else None
+    return contained(read, explain)
 
 
 def _assume(session: Session, source: Credentials, role: AssumedRole) -> Credentials:

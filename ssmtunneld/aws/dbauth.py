@@ -18,6 +18,7 @@ from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
 from ssmtunneld.aws.client import Account
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import CredentialsUnusable
 from ssmtunneld.secret import Secret
 
@@ -64,8 +65,8 @@ def sign_database_token(identity: Identity, host: str, port: int, user: str) -> 
     if keys is None:
         raise CredentialsUnusable(
             _OPERATION,
-            "NoCredentials",
-            "there are no AWS credentials",
+            clean("NoCredentials"),
+            clean("there are no AWS credentials"),
             "log in, set AWS_PROFILE, or name a profile in the configuration",
         )
     token = None if keys.session_token is None else keys.session_token.reveal()

@@ -1,9 +1,20 @@
 """Where AWS answers, and whom a token may be shown to (protocol 1.5, design D1)."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from ssmtunneld.base.foreign import clean
+
+
+class SettingError(ValueError):
+    """A setting, or a variable of the environment, is wrong.
+
+    Its text is ours: it may be shown, and shows no password.
+    """
+
 
 _WEBSOCKET_SCHEMES: Final = {"wss": "wss", "https": "wss", "ws": "ws", "http": "ws"}
 _DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
@@ -41,6 +52,22 @@ def partition_of(region: str) -> Partition:
     return _DEFAULT
 
 
+# Regions that were there before AWS began to leave new ones off, in March 2019.
+_ALWAYS_ON: Final = re.compile(
+    r"us-(?:east|west)-[12]|ca-central-1|sa-east-1|eu-(?:west-[123]|central-1|north-1)"
+    r"|ap-(?:south-1|northeast-[123]|southeast-[12])"
+)
+
+
+def is_opt_in(region: str) -> bool:
+    """Return whether an account must enable ``region`` before it can be used.
+
+    The service answers there as if the keys were unknown.
+    """
+    usual = partition_of(region) is _DEFAULT
+    return bool(region) and usual and _ALWAYS_ON.fullmatch(region) is None
+
+
 def data_host(region: str, *, fips: bool = False, dual_stack: bool = False) -> str:
     """Return the host name of the data channel's service in ``region``."""
     partition = partition_of(region)
@@ -67,15 +94,19 @@ def parse_override(text: str) -> str:
     that the value of an ``AWS_ENDPOINT_URL`` variable can be given as it is.
 
     Raises:
-        ValueError: It is no host, or says more than a host and port.
+        SettingError: It is no host, or says more than a host and port.
     """
     url = text if "://" in text else f"wss://{text}"
     address = _address(url)
     if address is None:
-        raise ValueError(f"{text!r} is not an endpoint: write https://host[:port]")
+        shown = clean(without_user(text))
+        raise SettingError(f"{shown!r} is not an endpoint: write https://host[:port]")
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} has a path or query: write only https://host:port")
+        shown = clean(without_query(url))
+        raise SettingError(
+            f"{shown!r} has a path or query: write only https://host:port"
+        )
     return f"{address.scheme}://{parts.netloc}"
 
 
@@ -86,7 +117,7 @@ def apply_override(url: str, override: str | None) -> str:
     them (protocol 1.6).
 
     Raises:
-        ValueError: ``override`` is not an endpoint.
+        SettingError: ``override`` is not an endpoint.
     """
     if not override:
         return url
@@ -108,7 +139,7 @@ def is_trusted_stream_url(
             address, an emulator is speaking, and its data channel may be one as well.
 
     Raises:
-        ValueError: ``ssmmessages_endpoint`` is not an endpoint.
+        SettingError: ``ssmmessages_endpoint`` is not an endpoint.
     """
     address = _address(url)
     if address is None:
@@ -130,11 +161,43 @@ def is_trusted_stream_url(
     return address.host in hosts and address.port == _DEFAULT_PORTS["wss"]
 
 
+def check_endpoint(url: str, name: str) -> None:
+    """Make sure that an API can be called at ``url``.
+
+    Args:
+        url: The endpoint.
+        name: The setting that says so, for the message.
+
+    Raises:
+        SettingError: It is no URL of a host.
+    """
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_usable = is_usable and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or any(c <= " " or c > "~" for c in url):
+        shown = clean(without_user(url))
+        raise SettingError(f"{name} is {shown!r}: write https://host[:port]")
+
+
 def without_query(url: str) -> str:
     """Return ``url`` for a person to read: no query, no user, no fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    scheme, separator, rest = url.partition("://")
+    bare = rest if separator else url
+    ends = [end for mark in "?#" if (end := bare.find(mark)) >= 0]
+    return without_user(
+        (scheme + separator if separator else "") + bare[: min(ends, default=len(bare))]
+    )
+
+
+def without_user(url: str) -> str:
+    """Return ``url`` without user and password."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = (rest if separator else url).partition("/")
+    host = authority.rpartition("@")[2]
+    return f"{scheme if separator else ''}{separator}{host}{slash}{path}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AwsError, RequestRejected, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ def check_instance(target: str) -> None:
     if not target.startswith("i-"):
         raise RequestRejected(
             _OPERATION,
-            "NotAnInstance",
-            f"EC2 Instance Connect is only for EC2 instances (i-...), not for {target}",
+            clean("NotAnInstance"),
+            clean(
+                "EC2 Instance Connect is only for EC2 instances (i-...), not for "
+                f"{target}"
+            ),
             "leave out instance_connect, and put a key of yours on the target",
         )
 
@@ -66,9 +70,12 @@ def push_key(account: Account, instance: str, user: str, public_key: str) -> Non
         InstanceOSUser=user,
         SSHPublicKey=public_key,
     )
-    if answer.get("Success") is not True:
+    if not answer.is_true("Success"):
         raise ServiceUnavailable(
-            _OPERATION, "NotPushed", f"{instance} did not take the key"
+            _OPERATION,
+            clean("NotPushed"),
+            clean(f"{instance} did not take the key"),
+            "check that the instance runs, and that its sshd asks EC2 Instance Connect",
         )
 
 
@@ -92,9 +99,11 @@ def read_public_key(path: Path | None) -> str:
             return " ".join(words[:2])
     raise RequestRejected(
         _OPERATION,
-        "NoPublicKey",
-        f"there is no public key ({' or '.join(_KINDS)}) in "
-        f"{' or '.join(map(str, places))}",
+        clean("NoPublicKey"),
+        clean(
+            f"there is no public key ({' or '.join(_KINDS)}) in "
+            f"{' or '.join(map(str, places))}"
+        ),
         "name the .pub file of your key in instance_connect_key",
     )
 

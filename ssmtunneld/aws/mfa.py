@@ -7,7 +7,7 @@ finds it there within seconds. Everything here blocks, on a human too.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
@@ -16,8 +16,9 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 from botocore.utils import JSONFileCache
 
+from ssmtunneld.aws.botocore_internals import ENVIRONMENT, expiry_of, replace_prompter
+from ssmtunneld.aws.boundary import contained
 from ssmtunneld.aws.chain import (
-    ASSUME_ROLE,
     bounded_session,
     new_session,
     profiles_of,
@@ -27,13 +28,13 @@ from ssmtunneld.aws.client import default_region, quiet_botocore
 from ssmtunneld.aws.credentials import (
     PROVIDER_FAILURES,
     CredentialSource,
-    expiry_of,
     read_keys,
 )
 from ssmtunneld.aws.profiles import Needs, needs_of, profile_chain
 from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.aws.stored import METHOD, MfaRole, cache_folder
 from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AwsError, CredentialsUnusable
 
 if TYPE_CHECKING:
@@ -44,12 +45,11 @@ if TYPE_CHECKING:
 
     from ssmtunneld.aws.control import Identity
 
+T = TypeVar("T")
+
 _OPERATION: Final = "Login"
 _INVENTED: Final = "botocore-session-"
 """How botocore's own names of role sessions begin."""
-_ENVIRONMENT: Final = "env"
-"""What botocore calls the provider of keys in the environment."""
-_FAILURES: Final = (*PROVIDER_FAILURES, OSError, ValueError)
 
 
 def login_needs(identity: Identity) -> Needs:
@@ -58,15 +58,13 @@ def login_needs(identity: Identity) -> Needs:
     Raises:
         AwsError: There is no such profile, or the configuration is broken.
     """
-    try:
-        profiles, name = profiles_of(new_session(identity.profile))
-    except _FAILURES as error:
-        refusal = translate(error, _circumstances(identity, ""))
-    else:
-        needs = needs_of(profiles, name)
+
+    def look() -> Needs:
+        needs = needs_of(*profiles_of(new_session(identity.profile)))
         own = identity.mfa_serial is not None
         return Needs(needs.command, needs.profile, code=needs.code or own)
-    raise refusal
+
+    return _contained(look, identity)
 
 
 def has_credentials(identity: Identity, profile: str, region: str) -> bool:
@@ -84,12 +82,14 @@ def login_region(identity: Identity) -> str:
     Raises:
         AwsError: There is no such profile, or the configuration is broken.
     """
-    try:
-        session = new_session(identity.profile)
-        return identity.region or default_region(session) or "us-east-1"
-    except _FAILURES as error:
-        refusal = translate(error, _circumstances(identity, ""))
-    raise refusal
+    return _contained(
+        lambda: (
+            identity.region
+            or default_region(new_session(identity.profile))
+            or "us-east-1"
+        ),
+        identity,
+    )
 
 
 def begin_session(identity: Identity, ask: Callable[[str], str], region: str) -> float:
@@ -116,14 +116,14 @@ def begin_session(identity: Identity, ask: Callable[[str], str], region: str) ->
         return loaded[0]
 
     try:
-        read_keys(load)
-    except PROVIDER_FAILURES as error:
-        refusal = translate(error, _circumstances(identity, region))
+        _contained(lambda: read_keys(load), identity, region)
+    except AwsError as error:
+        refusal = _explained(error)
     else:
         ends_at = expiry_of(loaded[0])
         assert ends_at is not None, "a role's session without an end"
         return ends_at
-    raise _explained(refusal)
+    raise refusal
 
 
 def _credentials(
@@ -137,18 +137,16 @@ def _credentials(
     roles = [role for role in chain if role is not None]
     own = _own_role(identity)
     store = _Store({role.key for role in (*roles, *([own] if own else ()))})
-    provider = session.get_component("credential_provider").get_provider(ASSUME_ROLE)
-    # As in chain.py: there is no public way to replace them.
-    vars(provider).update(_prompter=_prompter(ask), cache=store)
+    replace_prompter(session, _prompter(ask), store)
     credentials: Credentials | None = session.get_credentials()
     if credentials is None:
         raise NoCredentialsError
     if own is None:
-        if credentials.method == _ENVIRONMENT:
+        if credentials.method == ENVIRONMENT:
             raise CredentialsUnusable(
                 _OPERATION,
-                "KeysInEnvironment",
-                "keys in the environment come before the role of the profile",
+                clean("KeysInEnvironment"),
+                clean("keys in the environment come before the role of the profile"),
                 "unset AWS_ACCESS_KEY_ID, or name the profile in the configuration",
             )
         return credentials
@@ -240,9 +238,15 @@ def _circumstances(identity: Identity, region: str) -> Circumstances:
     )
 
 
-def _explained(refusal: Exception) -> Exception:
+def _contained(work: Callable[[], T], identity: Identity, region: str = "") -> T:
+    return contained(
+        work, lambda error: translate(error, _circumstances(identity, region))
+    )
+
+
+def _explained(refusal: AwsError) -> AwsError:
     """Return a refusal with advice where STS says that it is the code's fault."""
-    if isinstance(refusal, AwsError) and "MultiFactorAuthentication" in refusal.message:
+    if "MultiFactorAuthentication" in refusal.message:
         return CredentialsUnusable(
             refusal.operation,
             refusal.code,

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ssmtunneld.aws.targets import Found, pages, text
+from ssmtunneld.aws.targets import INSTANCES_PER_PAGE, Found, pages
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import GroupTarget, ServiceTarget, TaggedTarget
 from ssmtunneld.errors import AwsError, TargetNotFound
 
@@ -33,12 +34,16 @@ def explain(account: Account, target: SearchedTarget, found: Found) -> TargetNot
         near = _nearest(account, target)
         advice = f"did you mean {' or '.join(near)}?" if near else _CHECK_IT
         message = f"{found.searched}: none found {where}"
-        return TargetNotFound(found.operation, "NothingFound", message, advice)
+        return TargetNotFound(
+            found.operation, clean("NothingFound"), clean(message), advice
+        )
     shown = ", ".join(f"{c.id} ({c.state})" for c in offline[:_SHOWN])
     more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
     message = f"{found.searched}: {len(offline)} found {where}, none online: {shown}"
     advice = _CHECK_TASK if isinstance(target, ServiceTarget) else _CHECK_AGENT
-    return TargetNotFound(found.operation, "NoneOnline", message + more, advice)
+    return TargetNotFound(
+        found.operation, clean("NoneOnline"), clean(message + more), advice
+    )
 
 
 _CHECK_IT: Final = "check spelling, region and profile, and that it is running"
@@ -57,7 +62,7 @@ def _where(account: Account, found: Found) -> str:
     number = found.account
     if not number:
         with suppress(AwsError):
-            number = text(account.call_service("sts", "GetCallerIdentity"), "Account")
+            number = account.call_service("sts", "GetCallerIdentity").text("Account")
     known = {"profile": account.profile, "account": number}
     whom = ", ".join(f"{what} {name}" for what, name in known.items() if name)
     return f"in {region} ({whom})" if whom else f"in {region}"
@@ -74,13 +79,12 @@ def _nearest(account: Account, target: SearchedTarget) -> list[str]:
                     for near in _similar_tags(account, key, value)
                 ]
             case GroupTarget(name):
-                groups = pages(
-                    account,
-                    "autoscaling",
-                    "DescribeAutoScalingGroups",
-                    "AutoScalingGroups",
+                answers = pages(account, "autoscaling", "DescribeAutoScalingGroups")
+                names = (
+                    group.text("AutoScalingGroupName")
+                    for page in answers
+                    for group in page.structures("AutoScalingGroups")
                 )
-                names = (text(group, "AutoScalingGroupName") for group in groups)
                 return [f"asg:{near}" for near in _similar(name, names)]
             case ServiceTarget():
                 return _similar_services(account, target)
@@ -90,22 +94,23 @@ def _nearest(account: Account, target: SearchedTarget) -> list[str]:
 
 
 def _similar_tags(account: Account, key: str, value: str) -> list[str]:
-    reservations = pages(
+    answers = pages(
         account,
         "ec2",
         "DescribeInstances",
-        "Reservations",
+        MaxResults=INSTANCES_PER_PAGE,
         Filters=[
             {"Name": "tag-key", "Values": [key]},
             {"Name": "instance-state-name", "Values": ["pending", "running"]},
         ],
     )
     values = (
-        text(tag, "Value")
-        for reservation in reservations
-        for instance in reservation.get("Instances", ())
-        for tag in instance.get("Tags", ())
-        if text(tag, "Key") == key
+        tag.text("Value")
+        for page in answers
+        for reservation in page.structures("Reservations")
+        for instance in reservation.structures("Instances")
+        for tag in instance.structures("Tags")
+        if tag.text("Key") == key
     )
     kind = "name:" if key == "Name" else f"tag:{key}="
     return [f"{kind}{near}" for near in _similar(value, values)]
@@ -115,19 +120,21 @@ def _similar_services(account: Account, target: ServiceTarget) -> list[str]:
     cluster, service = target.cluster, target.service
     container = "" if target.container is None else f"/{target.container}"
     try:
-        arns = pages(account, "ecs", "ListServices", "serviceArns", cluster=cluster)
+        answers = pages(account, "ecs", "ListServices", cluster=cluster)
+        arns = (arn for page in answers for arn in page.texts("serviceArns"))
         near = _similar(service, map(_last_part, arns))
         return [f"ecs:{cluster}/{name}{container}" for name in near]
     except AwsError as error:
         if error.code != "ClusterNotFoundException":
             raise
-    arns = pages(account, "ecs", "ListClusters", "clusterArns")
+    answers = pages(account, "ecs", "ListClusters")
+    arns = (arn for page in answers for arn in page.texts("clusterArns"))
     near = _similar(cluster, map(_last_part, arns))
     return [f"ecs:{name}/{service}{container}" for name in near]
 
 
-def _last_part(arn: object) -> str:
-    return str(arn).rpartition("/")[2]
+def _last_part(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 def _similar(wanted: str, names: Iterable[str]) -> list[str]:

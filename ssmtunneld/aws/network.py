@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssmtunneld.aws.endpoints import SettingError
+
 if TYPE_CHECKING:
     from botocore.session import Session
 
@@ -31,7 +33,7 @@ def ca_bundle_of(session: Session, network: Network) -> str | None:
 
     Raises:
         BotoCoreError: There is no such profile, or the configuration is broken.
-        ValueError: What is named is not there.
+        SettingError: What is named is not there.
     """
     profile: str | None = session.get_config_variable("ca_bundle")
     named = {
@@ -44,7 +46,7 @@ def ca_bundle_of(session: Session, network: Network) -> str | None:
         if text:
             path = Path(text).expanduser()
             if not path.exists():
-                raise ValueError(f"{name} names {path}, which is no file")
+                raise SettingError(f"{name} names {path}, which is no file")
             return str(path)
     return None
 

@@ -85,7 +85,7 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
 
 def _target_arn(arn: str, region: str, target: str) -> str:
     if target.startswith("ecs:"):
-        cluster, task, _ = target.removeprefix("ecs:").rsplit("_", 2)
+        cluster, task, _ = [*target.removeprefix("ecs:").rsplit("_", 2), "*", "*"][:3]
         return f"{arn}:ecs:{region}:*:task/{cluster}/{task}"
     if target.startswith("mi-"):
         return f"{arn}:ssm:{region}:*:managed-instance/{target}"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from botocore.utils import parse_timestamp
-
-from ssmtunneld.aws.stored import MfaRole
+from ssmtunneld.aws.stored import MfaRole, moment_of, read_document
 
 Profiles = Mapping[str, Mapping[str, object]]
 """The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
@@ -124,11 +121,10 @@ def token_expiry(name: str | None) -> float | None:
     if name is None:
         return None
     key = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
-    file = Path(_SSO_CACHE).expanduser() / f"{key}.json"
     try:
-        token = json.loads(file.read_text(encoding="utf-8"))
-        if token.get("refreshToken"):
-            return None
-        return parse_timestamp(token["expiresAt"]).timestamp()
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
-        return None  # being rewritten, or none: the next use of it says so
+        file = Path(_SSO_CACHE).expanduser() / f"{key}.json"
+    except RuntimeError:  # nobody's home
+        return None
+    token = read_document(file)
+    # One that is being rewritten, or is none: the next use of it says so.
+    return None if token.get("refreshToken") else moment_of(token.get("expiresAt"))

@@ -16,7 +16,8 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from typing_extensions import override
 
-from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.aws.endpoints import SettingError, is_loopback_host
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.secret import Secret
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -92,7 +93,7 @@ def proxy_for(url: str, chosen: str | None = None) -> Proxy | None:
             empty for no proxy at all.
 
     Raises:
-        ValueError: What is configured is no proxy. The text shows no password.
+        SettingError: What is configured is no proxy. The text shows no password.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -119,11 +120,11 @@ def parse_proxy(text: str) -> Proxy:
     """Return the proxy that ``text`` names: a URL, or ``host:port`` for HTTP.
 
     Raises:
-        ValueError: It is none. The text shows no password.
+        SettingError: It is none. The text shows no password.
     """
     url = text.strip()
     url = url if "://" in url else f"http://{url.removeprefix('//')}"
-    shown = f"{url.partition('://')[0]}://{_bare(url).rpartition('@')[2]}"
+    shown = clean(f"{url.partition('://')[0]}://{_bare(url).rpartition('@')[2]}")
     try:
         parts = urlsplit(url)
         port = parts.port or _PROXY_PORTS.get(parts.scheme, 0)
@@ -132,9 +133,12 @@ def parse_proxy(text: str) -> Proxy:
     # "socks" is what some call the only version that is still in use.
     scheme = "socks5h" if parts.scheme == "socks" else parts.scheme
     host, rest = parts.hostname, parts.path.strip("/") + parts.query + parts.fragment
-    if scheme not in _PROXY_PORTS or not host or rest:
+    # "PROXY host:port" is how the files for automatic configuration write it; and what
+    # urlsplit drops silently, such as a line end, is no part of a host either.
+    is_host = bool(host) and not any(c <= " " or c > "~" for c in url)
+    if scheme not in _PROXY_PORTS or not host or not is_host or rest:
         kinds = "http, https, socks5 or socks5h"
-        raise ValueError(f"{shown} is no proxy: write {kinds}, ://host:port")
+        raise SettingError(f"{shown} is no proxy: write {kinds}, ://host:port")
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else Secret(unquote(parts.password))
     return Proxy(scheme, host, port or _PROXY_PORTS[scheme], user, password)

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.aws.answers import PASSWORD
 from ssmtunneld.aws.client import Account
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import RequestRejected
 from ssmtunneld.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from ssmtunneld.aws.answers import Answer
     from ssmtunneld.aws.control import Identity
 
 LIFETIME: Final = 900
@@ -112,9 +113,10 @@ def _ask_cluster(
     return _login(answer, "Db")
 
 
-def _login(answer: Mapping[str, object], prefix: str) -> Login:
-    user, password = answer.get(f"{prefix}User"), answer.get(f"{prefix}Password")
-    if not (isinstance(user, str) and isinstance(password, str)):
-        message = "the answer has no user, or no password"
-        raise RequestRejected("GetCredentials", "NoPassword", message)
+def _login(answer: Answer, prefix: str) -> Login:
+    user = answer.matching(f"{prefix}User", PASSWORD)
+    password = answer.matching(f"{prefix}Password", PASSWORD)
+    if not (user and password):
+        message = clean("the answer has no user, or no password")
+        raise RequestRejected("GetCredentials", clean("NoPassword"), message)
     return Login(user, Secret(password))

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from ssmtunneld.aws.boundary import note_defect, words_of
+from ssmtunneld.aws.causes import Cause, cause_of_code, cause_of_exception
+from ssmtunneld.aws.endpoints import is_opt_in
 from ssmtunneld.aws.permissions import advise
+from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import (
-    NAME_AUTHORITY,
     AccessDenied,
-    AwsError,
     CredentialsUnusable,
-    RequestRejected,
     ServiceUnavailable,
-    ServiceUntrusted,
     SessionGone,
-    TargetNotConnected,
     Throttled,
     TunnelError,
 )
@@ -34,126 +33,12 @@ if TYPE_CHECKING:
 
     from ssmtunneld.secret import Secret
 
-CLOCK_CODES: Final = frozenset(
-    {
-        "InvalidSignatureException",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    }
-)
-"""The service refused a signature; a wrong clock is as likely as a wrong key."""
-
-CREDENTIAL_CODES: Final = CLOCK_CODES | {
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "IncompleteSignatureException",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException",
-    "TokenRefreshRequired",
-    "UnrecognizedClientException",
-}
-"""The service refused the keys themselves: others may be accepted."""
-
-_BY_CODE: Final[Mapping[str, type[AwsError]]] = {
-    **dict.fromkeys(CREDENTIAL_CODES, CredentialsUnusable),
-    **dict.fromkeys(
-        (
-            "AccessDenied",
-            "AccessDeniedException",
-            "AuthException",  # of EC2 Instance Connect
-            "ForbiddenException",
-            "NotAuthorized",
-            "OptInRequired",
-            "UnauthorizedException",
-            "UnauthorizedOperation",
-            # What botocore calls an answer without a body: a proxy's, or an endpoint's.
-            "401",
-            "403",
-        ),
-        AccessDenied,
-    ),
-    **dict.fromkeys(
-        (
-            "LimitExceededException",
-            "RequestLimitExceeded",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
-            "429",
-        ),
-        Throttled,
-    ),
-    **dict.fromkeys(
-        (
-            "BadRequest",
-            "BadRequestException",
-            "InvalidDocument",
-            "InvalidDocumentVersion",
-            "InvalidFilterKey",
-            "InvalidParameters",
-            "InvalidTarget",
-            "ParamValidationError",
-            "SerializationException",
-            "UnsupportedOperation",
-            "ValidationError",
-            "ValidationException",
-        ),
-        RequestRejected,
-    ),
-    "TargetNotConnected": TargetNotConnected,
-    "InternalServerError": ServiceUnavailable,
-    "InternalFailure": ServiceUnavailable,
-    "ServiceUnavailable": ServiceUnavailable,
-    "ServiceUnavailableException": ServiceUnavailable,
-}
-
-# By the name of the exception or of any of its bases, most special first as in its
-# method resolution order: names that an older botocore lacks do no harm here.
-_BY_EXCEPTION: Final[Mapping[str, type[AwsError]]] = {
-    **dict.fromkeys(
-        (
-            "CredentialRetrievalError",
-            "ConfigNotFound",
-            "ConfigParseError",
-            "InvalidConfigError",
-            "LoginError",
-            "MetadataRetrievalError",
-            "MissingDependencyException",
-            "NoAuthTokenError",
-            "NoCredentialsError",
-            "PartialCredentialsError",
-            "ProfileNotFound",
-            "RefreshWithMFAUnsupportedError",
-            "SSOError",
-            "TokenRetrievalError",
-            "UnknownCredentialError",
-        ),
-        CredentialsUnusable,
-    ),
-    **dict.fromkeys(
-        (
-            "BaseEndpointResolverError",
-            "EndpointProviderError",
-            "InvalidEndpointConfigurationError",
-            "InvalidProxiesConfigError",
-            "ParamValidationError",
-            "UnknownRegionError",
-            "ValidationError",
-        ),
-        RequestRejected,
-    ),
-    **dict.fromkeys(
-        ("ConnectionError", "HTTPClientError", "ResponseParserError", "OSError"),
-        ServiceUnavailable,
-    ),
-    # botocore's answer to an endpoint_url that is none, and ours to other settings.
-    "ValueError": RequestRejected,
-}
+_CODE_LIMIT: Final = 64
+"""Characters of a service's code that are kept; the longest has half of that."""
+_STUDIED_LIMIT: Final = 2000
+"""Characters of a message in which a policy's action and resource are looked for."""
+_POLICY_LIMIT: Final = 800
+"""Characters of advice about a policy, which names two resources at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,90 +65,105 @@ def translate(error: Exception, during: Circumstances) -> TunnelError:
     """Return what ``error`` means to a tunnel; raise it outside the except block.
 
     Raised inside, it would carry botocore's exception as its context, and that one
-    carries the signed request.
+    carries the signed request. Never raises.
     """
     if isinstance(error, ClientError):
         return _translate_answer(error, during)
     names = [base.__name__ for base in type(error).__mro__]
-    kind = next((_BY_EXCEPTION[n] for n in names if n in _BY_EXCEPTION), AwsError)
-    text = str(error)
-    if "ResponseParserError" in names:
-        text = text.partition("\n")[0]  # the rest is the answer: STS answers with keys
-    if "SSLError" in names and "CERTIFICATE_VERIFY_FAILED" in text:
-        kind = ServiceUntrusted
-    message = _presentable(text, during.secrets)
-    advice = _advice_for_exception(names, during)
-    if not advice and kind is CredentialsUnusable:
-        advice = during.renewal
-    code = "InvalidSetting" if names[0] == "ValueError" else names[0]
-    return kind(during.operation, code, message, advice)
+    if isinstance(error, BotoCoreError):
+        message = _presentable(str(error), during.secrets)
+    elif "ResponseParserError" in names:
+        message = CleanText("")  # it quotes the answer: STS answers with keys
+    else:
+        note_defect(error)
+        message = words_of(error)
+    cause = cause_of_exception(names, message)
+    cure = _fill(cause, "", during)
+    code = clean(cause.code or names[0])
+    return cause.kind(during.operation, code, _told(cause, message), cure)
 
 
 def _translate_answer(error: ClientError, during: Circumstances) -> TunnelError:
-    details = error.response.get("Error", {})
-    code = details.get("Code") or "Unknown"
-    message = _presentable(details.get("Message") or "no reason given", during.secrets)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = _kind(code, message, status)
+    answer = _mapping(error.response)
+    details, metadata = _mapping(answer.get("Error")), answer.get("ResponseMetadata")
+    code = _text(details.get("Code"), "Unknown", _CODE_LIMIT)
+    said = details.get("Message")
+    words = said if isinstance(said, str) and said else "no reason given"
+    message = _presentable(words, during.secrets)
+    status = _mapping(metadata).get("HTTPStatusCode")
+    cause = cause_of_code(code, message, status if isinstance(status, int) else 0)
     operation = error.operation_name
     if operation != during.operation:
-        # A call that botocore made to get credentials: to STS, or to IAM Identity
-        # Center. Whatever it was denied, it is the credentials that are missing.
-        if not issubclass(kind, Throttled | ServiceUnavailable):
-            kind = CredentialsUnusable
-        denied = "not authorized to perform: sts:AssumeRole" in message
-        advice = (
-            advise(message, service="sts", operation=operation, region=during.region)
-            if denied
-            else during.renewal
-        )
-        return kind(operation, code, message, advice)
+        return _translate_providers(operation, code, message, cause, during)
     if code == "DoesNotExistException" and during.session_id:
         return SessionGone(during.session_id, message)
-    advice = _advice_for_answer(kind, code, message, during)
-    return kind(operation, code, message, advice)
+    cure = _fill(cause, words, during)
+    return cause.kind(operation, code, _told(cause, message), cure)
 
 
-def _kind(code: str, message: str, status: int) -> type[AwsError]:
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    if "Rate exceeded" in message:
-        return Throttled
-    # What nobody has seen before is tried again, with backoff: stopping a mapping for
-    # good takes a reason that we understand.
-    return ServiceUnavailable if status >= 500 else AwsError
+def _translate_providers(
+    operation: str,
+    code: CleanText,
+    message: CleanText,
+    cause: Cause,
+    during: Circumstances,
+) -> TunnelError:
+    """Return what it means that botocore could not get credentials.
+
+    The call was one to STS, or to IAM Identity Center. Whatever it was denied, it is
+    the credentials that are missing.
+    """
+    if issubclass(cause.kind, Throttled | ServiceUnavailable):
+        cure = _fill(cause, message, replace(during, operation=operation))
+        return cause.kind(operation, code, _told(cause, message), cure)
+    advice = during.renewal
+    if "not authorized to perform: sts:AssumeRole" in message:
+        advice = advise(
+            message, service="sts", operation=operation, region=during.region
+        )
+    return CredentialsUnusable(operation, code, _told(cause, message), advice)
 
 
-def _advice_for_answer(
-    kind: type[AwsError], code: str, message: str, during: Circumstances
-) -> str:
-    if kind is CredentialsUnusable:
-        clock = ", and check this machine's clock" if code in CLOCK_CODES else ""
-        return f"{during.renewal}{clock}"
-    if kind is AccessDenied and code.isdecimal():
-        return "check what answered: a proxy, or the policy of a VPC endpoint"
-    if kind is AccessDenied:
-        return advise(
-            message,
+def _told(cause: Cause, message: CleanText) -> CleanText:
+    """Return what is said of a cause: our words where the service's do not say it."""
+    if not cause.cause:
+        return message
+    return clean(f"{cause.cause} ({message})" if message else cause.cause)
+
+
+def _fill(cause: Cause, words: str, during: Circumstances) -> str:
+    """Return a cause's cure, with names instead of its placeholders."""
+    region = during.region
+    facts = {
+        "operation": during.operation,
+        "renewal": during.renewal,
+        "profile": during.profile or "default",
+        # For a command that is pasted into a shell.
+        "quoted_profile": shlex.quote(during.profile or "default"),
+        "region": region or "the region",
+        "document": during.document,
+        "and_region": f" and that region {region} exists" if region else "",
+        "opt_in": "",
+        "policy": "",
+        "reachable": _reachable(during),
+    }
+    if is_opt_in(region):
+        facts["opt_in"] = f", or enable region {region} for this account if it is off"
+    if cause.kind is AccessDenied:
+        policy = advise(
+            _presentable(words, during.secrets, _STUDIED_LIMIT),
             service=during.service,
             operation=during.operation,
-            region=during.region,
+            region=region,
             target=during.target,
             document=during.document,
         )
-    if kind is TargetNotConnected:
-        return _advice_for_target(during)
-    if kind is RequestRejected and code.startswith("InvalidDocument"):
-        return (
-            f"check that document {during.document} exists in {during.region}, is of "
-            "session type Port, and is spelled right"
-        )
-    if kind is RequestRejected:
-        return "check target, host, port, document and parameters of this mapping"
-    return ""
+        facts["policy"] = clean(policy, _POLICY_LIMIT)
+    return cause.cure.format_map(facts)
 
 
-def _advice_for_target(during: Circumstances) -> str:
+def _reachable(during: Circumstances) -> str:
+    """Return what to check of a target that has no agent."""
     whose = f" and the account of profile {during.profile}" if during.profile else ""
     where = f"{during.region}{whose}"
     if during.target.startswith("ecs:"):
@@ -278,45 +178,17 @@ def _advice_for_target(during: Circumstances) -> str:
     )
 
 
-def _advice_for_exception(names: list[str], during: Circumstances) -> str:
-    profile = during.profile or "default"
-    quoted = shlex.quote(profile)  # it is to be pasted into a shell
-    where = f" and that region {during.region} exists" if during.region else ""
-    advice = {
-        "NoCredentialsError": (
-            f"log in or give keys to profile {profile} (aws configure sso --profile "
-            f"{quoted}), or start ssmtunneld where credentials are to be had"
-        ),
-        "PartialCredentialsError": f"complete the keys of profile {profile}",
-        "ProfileNotFound": (
-            f"correct the name, or create it: aws configure sso --profile {quoted}"
-        ),
-        "ConfigParseError": "correct the AWS configuration file",
-        "MissingDependencyException": "install it: pip install 'botocore[crt]'",
-        "BaseEndpointResolverError": "set region, such as us-east-1",
-        "UnknownRegionError": "correct region, such as us-east-1",
-        "ValidationError": "correct region, such as us-east-1",
-        "EndpointProviderError": (
-            "check region, AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT"
-        ),
-        "ParamValidationError": (
-            "check target, host, port, document and parameters of this mapping"
-        ),
-        "ProxyConnectionError": "check HTTPS_PROXY and NO_PROXY, or proxy",
-        "SSLError": NAME_AUTHORITY,
-        "EndpointConnectionError": f"check network and DNS{where}",
-        "ConnectTimeoutError": (
-            "check that HTTPS to this endpoint is open, or set HTTPS_PROXY"
-        ),
-        "ValueError": (
-            "correct endpoint_url, ssmmessages_endpoint, ca_bundle or proxy, or their "
-            "variables"
-        ),
-    }
-    return next((advice[name] for name in names if name in advice), "")
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
-def _presentable(message: str, secrets: tuple[Secret, ...]) -> str:
+def _text(value: object, otherwise: str, limit: int) -> CleanText:
+    return clean(value if isinstance(value, str) and value else otherwise, limit)
+
+
+def _presentable(
+    message: str, secrets: tuple[Secret, ...], limit: int = MESSAGE_LIMIT
+) -> CleanText:
     """Return ``message`` on one line and without anything that must not be shown."""
     for value in (secret.reveal() for secret in secrets):
         # Real ones have 40 characters and more; an emulator's "test" is a word.
@@ -327,4 +199,4 @@ def _presentable(message: str, secrets: tuple[Secret, ...]) -> str:
     message = message.partition("The Canonical String for this request")[0]
     message = re.sub(r"(?<=://)[^/@\s]*@", "***@", message)  # a proxy's password
     message = re.sub(r"Signature=[0-9a-fA-F]{64}", "Signature=***", message)
-    return " ".join(message.split())
+    return clean(message, limit)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ssmtunneld.aws.answers import PAGE_TOKEN, SESSION_ID
+from ssmtunneld.aws.boundary import contained, unusable
 from ssmtunneld.aws.control import ActiveSession
 from ssmtunneld.aws.endpoints import is_loopback_host
 from ssmtunneld.errors import SessionGone, Throttled
@@ -19,7 +21,8 @@ from ssmtunneld.errors import SessionGone, Throttled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ssmtunneld.aws.client import Account, Answer
+    from ssmtunneld.aws.answers import Answer
+    from ssmtunneld.aws.client import Account
 
 # Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
 _PAGE_LIMIT: Final = 50
@@ -109,6 +112,13 @@ class Ledger:
         Raises:
             AwsError: The service said no, or could not be asked.
         """
+        return contained(
+            lambda: self._search(query, keep), partial(unusable, "DescribeSessions")
+        )
+
+    def _search(
+        self, query: Query, keep: Callable[[ActiveSession], bool]
+    ) -> tuple[list[Entry], bool]:
         found: list[Entry] = []
         for page, is_last in pages(self._call, query.parameters()):
             found += [e for e in map(read_entry, page) if keep(e.session)]
@@ -150,7 +160,7 @@ class Ledger:
         # The service would be asked about an emulator's keys, which it does not know.
         if is_loopback_host(host) and not any(map(os.environ.get, _STS_VARIABLES)):
             return ""
-        return _text(self._account.call_service("sts", "GetCallerIdentity"), "Arn")
+        return self._account.call_service("sts", "GetCallerIdentity").text("Arn")
 
     def _call(self, operation: str, /, **parameters: object) -> Answer:
         for delay in _RETRY_DELAYS:
@@ -178,38 +188,28 @@ def pages(
     asked = {"MaxResults": _PAGE_SIZE, **query}
     for _ in range(_PAGE_LIMIT):
         answer = call("DescribeSessions", **asked)
-        listed = answer.get("Sessions")
-        asked["NextToken"] = _text(answer, "NextToken")
-        yield listed if isinstance(listed, list) else [], not asked["NextToken"]
+        asked["NextToken"] = answer.matching("NextToken", PAGE_TOKEN)
+        yield answer.structures("Sessions"), not asked["NextToken"]
         if not asked["NextToken"]:
             return
 
 
 def read_entry(answer: Answer) -> Entry:
     """Return a session in an answer, with its end."""
-    return Entry(read_session(answer), _moment(answer, "EndDate"))
+    return Entry(read_session(answer), answer.moment("EndDate"))
 
 
 def read_session(answer: Answer) -> ActiveSession:
     """Return a session in an answer; what is missing is empty."""
-    minutes = _text(answer, "MaxSessionDuration")
+    minutes = answer.text("MaxSessionDuration")
+    is_number = minutes.isascii() and minutes.isdecimal() and len(minutes) < 10
     return ActiveSession(
-        session_id=_text(answer, "SessionId"),
-        target=_text(answer, "Target"),
-        owner=_text(answer, "Owner"),
-        reason=_text(answer, "Reason"),
-        status=_text(answer, "Status"),
-        document=_text(answer, "DocumentName"),
-        started_at=_moment(answer, "StartDate"),
-        max_duration=int(minutes) * 60.0 if minutes.isdecimal() else None,
+        session_id=answer.matching("SessionId", SESSION_ID),
+        target=answer.text("Target"),
+        owner=answer.text("Owner"),
+        reason=answer.text("Reason"),
+        status=answer.text("Status"),
+        document=answer.text("DocumentName"),
+        started_at=answer.moment("StartDate"),
+        max_duration=int(minutes) * 60.0 if is_number else None,
     )
-
-
-def _text(answer: Answer, name: str) -> str:
-    value = answer.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _moment(answer: Answer, name: str) -> float:
-    value = answer.get(name)
-    return value.timestamp() if isinstance(value, datetime) else 0.0

@@ -13,11 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
+from ssmtunneld.aws.answers import SESSION_ID, STREAM_URL, TOKEN
+from ssmtunneld.aws.boundary import contained, unusable
 from ssmtunneld.aws.control import ActiveSession, Control, Grant
 from ssmtunneld.aws.endpoints import (
     apply_override,
@@ -27,6 +30,7 @@ from ssmtunneld.aws.endpoints import (
 from ssmtunneld.aws.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
 from ssmtunneld.aws.signing import is_presigned, upgrade_headers
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import (
     AwsError,
     LocalProtocolError,
@@ -41,7 +45,8 @@ from ssmtunneld.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ssmtunneld.aws.client import Account, Answer
+    from ssmtunneld.aws.answers import Answer
+    from ssmtunneld.aws.client import Account
     from ssmtunneld.aws.control import Identity, SessionRequest
     from ssmtunneld.aws.login import Outlook
 
@@ -197,9 +202,11 @@ class SsmControl(Control):
             return
         raise RequestRejected(
             "OpenDataChannel",
-            "UntrustedStreamUrl",
-            f"{without_query(url)} is no data channel of this region's SSM, so the "
-            "session's token is not sent there",
+            clean("UntrustedStreamUrl"),
+            clean(
+                f"{without_query(url)} is no data channel of this region's SSM, so the "
+                "session's token is not sent there"
+            ),
             "if it is yours, set ssmmessages_endpoint to its host",
         )
 
@@ -241,8 +248,12 @@ class SsmControl(Control):
     ) -> Future[T]:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+
+        def contain() -> T:
+            return contained(lambda: work(*args, **kwargs), partial(unusable, "AskAws"))
+
         try:
-            return self._threads.submit(work, *args, **kwargs)
+            return self._threads.submit(contain)
         except RuntimeError:
             raise LocalProtocolError("the control plane was closed") from None
 
@@ -295,7 +306,7 @@ class SsmControl(Control):
         if request.reason:
             asked["Reason"] = request.reason
         answer = self._open().call("StartSession", **asked)
-        session_id = _text(answer, "SessionId")
+        session_id = answer.matching("SessionId", SESSION_ID)
         try:
             return self._grant("StartSession", session_id, answer)
         except TunnelError:
@@ -305,15 +316,19 @@ class SsmControl(Control):
 
     def _resume(self, session_id: str) -> Grant:
         answer = self._open().call("ResumeSession", SessionId=session_id)
-        if not _text(answer, "TokenValue"):
-            raise SessionGone(session_id, "the service gave no new token")
+        if not answer.matching("TokenValue", TOKEN):
+            raise SessionGone(session_id, clean("the service gave no new token"))
         return self._grant("ResumeSession", session_id, answer)
 
     def _grant(self, operation: str, session_id: str, answer: Answer) -> Grant:
-        token, url = _text(answer, "TokenValue"), _text(answer, "StreamUrl")
+        token = answer.matching("TokenValue", TOKEN)
+        url = answer.matching("StreamUrl", STREAM_URL)
         if not (session_id and token and url):
             raise ServiceUnavailable(
-                operation, "IncompleteAnswer", "session, token or stream URL is missing"
+                operation,
+                clean("IncompleteAnswer"),
+                clean("session, token or stream URL is missing, or is none"),
+                "find out what answers there: a proxy, or a wrong endpoint_url",
             )
         place = self._open().place
         assert place is not None, "an answer without a connection"
@@ -379,8 +394,3 @@ class ControlRegistry:
             for control in self._controls.values():
                 tasks.create_task(control.close(), name="close-control")
         self._controls.clear()
-
-
-def _text(answer: Answer, name: str) -> str:
-    value = answer.get(name)
-    return value if isinstance(value, str) else ""

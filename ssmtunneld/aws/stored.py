@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 METHOD: Final = "assume-role"
 """What botocore calls the provider of such credentials."""
 
+_FIELDS: Final = {
+    "access_key": "AccessKeyId",
+    "secret_key": "SecretAccessKey",
+    "token": "SessionToken",
+    "expiry_time": "Expiration",
+}
+"""botocore's names, and the AWS CLI's."""
 _CACHE: Final = "~/.aws/cli/cache"
 _RENEWAL: Final = 900
 """Seconds before its end from which another session is looked for at each use."""
@@ -31,6 +38,32 @@ _MARGIN: Final = 30
 """Seconds before its end at which a session is over: calls take a moment. botocore
 itself gives sessions up 10 minutes early, but it takes for granted that it can get
 others, and the shortest ones last 15 minutes."""
+
+
+FILE_LIMIT: Final = 256 * 1024
+"""Bytes of a stored login that are read; they have a few KiB."""
+
+
+def read_document(file: Path) -> Mapping[str, object]:
+    """Return the JSON object in ``file``; an empty one if there is none."""
+    try:
+        if not file.is_file():
+            return {}
+        with file.open("rb") as opened:
+            found = json.loads(opened.read(FILE_LIMIT).decode())
+    except (OSError, ValueError, RecursionError):
+        return {}  # being rewritten, or somebody else's
+    return found if isinstance(found, dict) else {}
+
+
+def moment_of(value: object) -> float | None:
+    """Return a time of a stored login in Unix seconds; None if it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_timestamp(value).timestamp()
+    except (ValueError, OverflowError, RuntimeError):
+        return None
 
 
 def cache_folder() -> Path:
@@ -87,9 +120,7 @@ class MfaRole:
     def ends_at(self) -> float | None:
         """Return when the stored session ends, in Unix seconds; None without one."""
         found = self._stored()
-        return (
-            None if found is None else parse_timestamp(found["expiry_time"]).timestamp()
-        )
+        return None if found is None else moment_of(found["expiry_time"])
 
     def session(
         self, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -119,19 +150,16 @@ class MfaRole:
         )
 
     def _stored(self) -> dict[str, str] | None:
-        file = cache_folder() / f"{self.key}.json"
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))["Credentials"]
-            found = {
-                "access_key": str(stored["AccessKeyId"]),
-                "secret_key": str(stored["SecretAccessKey"]),
-                "token": str(stored["SessionToken"]),
-                "expiry_time": str(stored["Expiration"]),
-            }
-            parse_timestamp(found["expiry_time"]).timestamp()
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-            return None  # being rewritten, or none
-        return found
+            file = cache_folder() / f"{self.key}.json"
+        except RuntimeError:  # nobody's home
+            return None
+        stored = read_document(file).get("Credentials")
+        if not isinstance(stored, dict) or moment_of(stored.get("Expiration")) is None:
+            return None
+        found = {name: stored.get(field) for name, field in _FIELDS.items()}
+        texts = {k: v for k, v in found.items() if isinstance(v, str)}
+        return texts if len(texts) == len(_FIELDS) else None
 
 
 def _text(profile: Mapping[str, object], name: str) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
+from ssmtunneld.aws.answers import INSTANCE_ID, NODE_ID, PAGE_TOKEN, TASK_PART
+from ssmtunneld.aws.dialing import Deadline
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import (
     AddressTarget,
     GroupTarget,
@@ -20,16 +22,23 @@ from ssmtunneld.config.targets import (
     ServiceTarget,
     TaggedTarget,
 )
-from ssmtunneld.errors import AwsError, TargetNotFound
+from ssmtunneld.errors import AwsError, ServiceUnavailable, TargetNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ssmtunneld.aws.answers import Answer
     from ssmtunneld.aws.client import Account
+    from ssmtunneld.base.foreign import CleanText
 
 _PAGE_LIMIT: Final = 20
-"""Pages of one answer: of 1000 instances or 100 tasks, far above what a mapping can
-mean; a bound against endless answers."""
+"""Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
+a bound against endless answers."""
+LIST_TIMEOUT: Final = 60.0
+"""Seconds for all pages of a list: each may take half of that, and who searches waits
+for all of them."""
+INSTANCES_PER_PAGE: Final = 50
+"""Up to 15 KB each: a page stays below what is read of an answer."""
 _LIVING: Final = ("pending", "running")
 _SEARCHED_STATES: Final = {"Name": "instance-state-name", "Values": list(_LIVING)}
 _ADDRESS_FILTERS: Final = {
@@ -38,8 +47,8 @@ _ADDRESS_FILTERS: Final = {
 }
 _NODES_PER_CALL: Final = 40
 """InstanceIds of DescribeInstanceInformation: AWS documents 40 values of a filter."""
-_TASKS_PER_CALL: Final = 100
-"""DescribeTasks' maximum."""
+_TASKS_PER_CALL: Final = 50
+"""Half of DescribeTasks' maximum: with ten containers, a task has 12 KB."""
 _AGENT: Final = "ExecuteCommandAgent"
 
 
@@ -121,7 +130,7 @@ def learn_fates(account: Account, ids: Iterable[str]) -> dict[str, Fate]:
     instances = [i for i in fates if i.startswith("i-")]
     if instances:
         running = {
-            text(instance, "InstanceId")
+            instance.matching("InstanceId", INSTANCE_ID)
             for _, instance in _instances(account, [_filter("instance-id", *instances)])
             if _state(instance) in _LIVING
         }
@@ -140,28 +149,29 @@ def learn_fates(account: Account, ids: Iterable[str]) -> dict[str, Fate]:
     return fates
 
 
-def text(answer: Mapping[str, Any], name: str) -> str:
-    """Return a text of ``answer``, empty if there is none."""
-    value = answer.get(name)
-    return value if isinstance(value, str) else ""
-
-
 def pages(
-    account: Account, service: str, operation: str, key: str, **parameters: object
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the items of a list that comes in pages.
+    account: Account, service: str, operation: str, **parameters: object
+) -> Iterator[Answer]:
+    """Yield the pages of an answer, 20 of them at most.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
+    deadline = Deadline(LIST_TIMEOUT)
     for _ in range(_PAGE_LIMIT):
         answer = account.call_service(service, operation, **parameters)
-        items = answer.get(key)
-        yield from items if isinstance(items, list) else ()
-        token = text(answer, token_key)
+        yield answer
+        token = answer.matching(token_key, PAGE_TOKEN)
         if not token:
             return
+        if deadline.has_passed:
+            raise ServiceUnavailable(
+                operation,
+                clean("ListTooSlow"),
+                clean(f"not all of it came within {LIST_TIMEOUT:g} s"),
+                "check what stands between here and AWS: VPN, proxy, firewall",
+            )
         parameters = {**parameters, token_key: token}
 
 
@@ -180,17 +190,17 @@ def _find_tagged(account: Account, tags: Sequence[tuple[str, str]]) -> Found:
         return found
     # Managed nodes are no instances of EC2, but carry tags as well.
     nodes = {
-        text(node, "InstanceId"): node
-        for node in pages(
+        node_id: node
+        for page in pages(
             account,
             "ssm",
             "DescribeInstanceInformation",
-            "InstanceInformationList",
             Filters=[{"Key": f"tag:{key}", "Values": [value]} for key, value in tags],
         )
-        if text(node, "InstanceId").startswith("mi-")
+        for node in page.structures("InstanceInformationList")
+        if (node_id := node.matching("InstanceId", NODE_ID))
     }
-    born = {i: _stamp(node, "RegistrationDate") for i, node in nodes.items()}
+    born = {i: node.moment("RegistrationDate") for i, node in nodes.items()}
     candidates = [_with_agent(Candidate(i, born[i]), nodes[i]) for i in nodes]
     return replace(found, candidates=_oldest_first(candidates))
 
@@ -205,20 +215,20 @@ def _find_group(account: Account, name: str) -> Found:
         f"instance in service of Auto Scaling group {name}",
         operation="DescribeAutoScalingGroups",
     )
-    groups = pages(
+    answers = pages(
         account,
         "autoscaling",
         "DescribeAutoScalingGroups",
-        "AutoScalingGroups",
         AutoScalingGroupNames=[name],
     )
     ids: list[str] = []
-    for group in groups:
-        found = replace(found, account=_account_of(text(group, "AutoScalingGroupARN")))
+    for group in (g for page in answers for g in page.structures("AutoScalingGroups")):
+        found = replace(found, account=_account_of(group.text("AutoScalingGroupARN")))
         ids += [
-            text(instance, "InstanceId")
-            for instance in group.get("Instances", ())
-            if text(instance, "LifecycleState") == "InService"
+            instance_id
+            for instance in group.structures("Instances")
+            if instance.text("LifecycleState") == "InService"
+            and (instance_id := instance.matching("InstanceId", INSTANCE_ID))
         ]
     if not ids:
         return found
@@ -232,7 +242,10 @@ def _find_instances(
     owner = found.account
     for owner_id, instance in _instances(account, [*filters, _SEARCHED_STATES]):
         owner = owner_id or owner
-        born[text(instance, "InstanceId")] = _stamp(instance, "LaunchTime")
+        born[instance.matching("InstanceId", INSTANCE_ID)] = instance.moment(
+            "LaunchTime"
+        )
+    born.pop("", None)
     nodes = _nodes(account, tuple(born))
     candidates = [
         _with_agent(Candidate(i, started), nodes.get(i)) for i, started in born.items()
@@ -242,39 +255,44 @@ def _find_instances(
 
 def _instances(
     account: Account, filters: Sequence[Mapping[str, object]]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+) -> Iterator[tuple[str, Answer]]:
     """Yield instances with their owner's account."""
-    for reservation in pages(
-        account, "ec2", "DescribeInstances", "Reservations", Filters=list(filters)
+    for page in pages(
+        account,
+        "ec2",
+        "DescribeInstances",
+        Filters=list(filters),
+        MaxResults=INSTANCES_PER_PAGE,
     ):
-        for instance in reservation.get("Instances", ()):
-            yield text(reservation, "OwnerId"), instance
+        for reservation in page.structures("Reservations"):
+            for instance in reservation.structures("Instances"):
+                yield reservation.text("OwnerId"), instance
 
 
-def _state(instance: Mapping[str, Any]) -> str:
-    return text(instance.get("State") or {}, "Name")
+def _state(instance: Answer) -> str:
+    return instance.structure("State").text("Name")
 
 
-def _nodes(account: Account, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _nodes(account: Account, ids: Sequence[str]) -> dict[str, Answer]:
     """Return what Systems Manager knows of instances, by id."""
-    nodes: dict[str, Mapping[str, Any]] = {}
+    nodes: dict[str, Answer] = {}
     for start in range(0, len(ids), _NODES_PER_CALL):
         some = list(ids[start : start + _NODES_PER_CALL])
-        for node in pages(
+        for page in pages(
             account,
             "ssm",
             "DescribeInstanceInformation",
-            "InstanceInformationList",
             Filters=[{"Key": "InstanceIds", "Values": some}],
         ):
-            nodes[text(node, "InstanceId")] = node
+            for node in page.structures("InstanceInformationList"):
+                nodes[node.text("InstanceId")] = node
     return nodes
 
 
-def _with_agent(candidate: Candidate, node: Mapping[str, Any] | None) -> Candidate:
+def _with_agent(candidate: Candidate, node: Answer | None) -> Candidate:
     if node is None:
         return replace(candidate, state="its agent has not registered")
-    status = text(node, "PingStatus")
+    status = node.text("PingStatus")
     return replace(candidate, online=status == "Online", state=status)
 
 
@@ -294,16 +312,16 @@ def _find_tasks(account: Account, target: ServiceTarget) -> Found:
     )
     try:
         arns = [
-            str(arn)
-            for arn in pages(
+            arn
+            for page in pages(
                 account,
                 "ecs",
                 "ListTasks",
-                "taskArns",
                 cluster=target.cluster,
                 serviceName=target.service,
                 desiredStatus="RUNNING",
             )
+            for arn in page.texts("taskArns")
         ]
     except AwsError as error:
         if error.code not in _NO_SUCH_SERVICE:
@@ -314,8 +332,10 @@ def _find_tasks(account: Account, target: ServiceTarget) -> Found:
     if target.container is None and len(names) > 1:
         raise TargetNotFound(
             "DescribeTasks",
-            "AmbiguousContainer",
-            f"tasks of {target} have several containers: {', '.join(sorted(names))}",
+            clean("AmbiguousContainer"),
+            clean(
+                f"tasks of {target} have several containers: {', '.join(sorted(names))}"
+            ),
             f"add one of them to target, such as {target}/{min(names)}",
         )
     candidates = [c for name, c in containers if target.container in {None, name}]
@@ -325,45 +345,47 @@ def _find_tasks(account: Account, target: ServiceTarget) -> Found:
 
 def _containers(
     account: Account, cluster: str, tasks: Sequence[str]
-) -> list[tuple[str, Candidate]]:
+) -> list[tuple[CleanText, Candidate]]:
     """Return the containers of ``tasks`` with their names."""
-    found: list[tuple[str, Candidate]] = []
+    found: list[tuple[CleanText, Candidate]] = []
     for start in range(0, len(tasks), _TASKS_PER_CALL):
         some = list(tasks[start : start + _TASKS_PER_CALL])
         answer = account.call_service(
             "ecs", "DescribeTasks", cluster=cluster, tasks=some
         )
-        for task in _list(answer, "tasks"):
+        for task in answer.structures("tasks"):
             found.extend(
-                (text(part, "name"), _candidate(cluster, task, part))
-                for part in _list(task, "containers")
+                (part.text("name"), _candidate(cluster, task, part))
+                for part in task.structures("containers")
             )
     return found
 
 
-def _candidate(
-    cluster: str, task: Mapping[str, Any], part: Mapping[str, Any]
-) -> Candidate:
-    task_id = text(task, "taskArn").rpartition("/")[2]
-    runtime = text(part, "runtimeId")
+def _candidate(cluster: str, task: Answer, part: Answer) -> Candidate:
+    task_id = task.text("taskArn").rpartition("/")[2]
+    runtime = part.matching("runtimeId", TASK_PART)
     state = _container_state(task, part)
     return Candidate(
         id=f"ecs:{cluster}_{task_id}_{runtime}",
-        born=_stamp(task, "startedAt") or _stamp(task, "createdAt"),
-        online=bool(runtime) and not state,
+        born=task.moment("startedAt") or task.moment("createdAt"),
+        online=bool(runtime and TASK_PART.fullmatch(task_id)) and not state,
         state=state,
     )
 
 
-def _container_state(task: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+def _container_state(task: Answer, part: Answer) -> str:
     """Return why a container cannot be reached; empty if it can."""
-    for status in (text(task, "lastStatus"), text(part, "lastStatus")):
+    for status in (task.text("lastStatus"), part.text("lastStatus")):
         if status != "RUNNING":
             return status or "not started"
-    agents = [a for a in _list(part, "managedAgents") if text(a, "name") == _AGENT]
+    agents = [
+        agent
+        for agent in part.structures("managedAgents")
+        if agent.text("name") == _AGENT
+    ]
     if not agents:
         return "started without enableExecuteCommand"
-    agent = text(agents[0], "lastStatus")
+    agent = agents[0].text("lastStatus")
     return "" if agent == "RUNNING" else f"its agent is {agent.lower() or 'missing'}"
 
 
@@ -372,22 +394,10 @@ def _by_cluster(ids: Iterable[str]) -> dict[str, list[str]]:
     tasks: defaultdict[str, list[str]] = defaultdict(list)
     for target in ids:
         if target.startswith("ecs:"):
-            cluster, task, _ = target.removeprefix("ecs:").rsplit("_", 2)
-            tasks[cluster].append(task)
+            parts = target.removeprefix("ecs:").rsplit("_", 2)
+            if len(parts) == 3:
+                tasks[parts[0]].append(parts[1])
     return tasks
-
-
-# Answers.
-
-
-def _list(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    value = answer.get(name)
-    return value if isinstance(value, list) else ()
-
-
-def _stamp(answer: Mapping[str, Any], name: str) -> float:
-    value = answer.get(name)
-    return value.timestamp() if isinstance(value, datetime) else 0.0
 
 
 def _account_of(arn: str) -> str:

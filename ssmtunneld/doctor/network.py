@@ -7,7 +7,6 @@ threads. Nothing of ours is sent but a bare GET: no credentials, no token.
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,11 +16,21 @@ from urllib.parse import SplitResult, urlsplit
 
 from typing_extensions import override
 
+from ssmtunneld.aws.dialing import (
+    BoundedConnection,
+    Deadline,
+    TooLate,
+    dial,
+    look_up,
+    tunnel,
+)
 from ssmtunneld.aws.endpoints import data_host, is_loopback_host
 from ssmtunneld.aws.proxies import proxy_for
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.doctor.report import Broken, Skipped
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from ssmtunneld.aws.client import Place
@@ -102,10 +111,10 @@ def check_proxies(found: Sequence[Endpoint]) -> str:
             continue
         if endpoint.reachable:
             try:
-                _open(endpoint).close()
+                _reach(endpoint)
             except OSError as error:
                 text = f"{proxy} does not lead to {endpoint}: {_words(error)}"
-                raise Broken(text, _CHECK_PROXY) from None
+                raise Broken(text, _cure_of_proxy(text)) from None
         lines.append(f"{proxy} for {endpoint.service}")
     return ", ".join(lines)
 
@@ -118,12 +127,11 @@ def resolve(found: Sequence[Endpoint]) -> str:
         Skipped: Proxies look them up.
     """
 
-    def look_up(endpoint: Endpoint) -> str:
+    def find(endpoint: Endpoint) -> str:
         try:
-            answers = socket.getaddrinfo(
-                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-            )
-        except (OSError, UnicodeError) as error:
+            with Deadline(TIMEOUT) as deadline:
+                answers = look_up(endpoint.host, endpoint.port, deadline)
+        except OSError as error:
             raise Broken(
                 f"{endpoint.host} has no address: {_words(error)}",
                 "check the region, DNS, and the private DNS of VPC endpoints",
@@ -131,7 +139,7 @@ def resolve(found: Sequence[Endpoint]) -> str:
         addresses = dict.fromkeys(str(answer[4][0]) for answer in answers)
         return f"{endpoint.host} is {' '.join(list(addresses)[:4])}"
 
-    return _each_direct(found, look_up, "a proxy looks up the names")
+    return _each_direct(found, find, "a proxy looks up the names")
 
 
 def connect(found: Sequence[Endpoint]) -> str:
@@ -144,7 +152,7 @@ def connect(found: Sequence[Endpoint]) -> str:
 
     def reach(endpoint: Endpoint) -> str:
         try:
-            _open(endpoint).close()
+            _reach(endpoint)
         except OSError as error:
             text = f"cannot connect to {endpoint}: {_words(error)}"
             raise Broken(text, _CHECK_PORT) from None
@@ -168,11 +176,15 @@ def check_certificates(
         if not (endpoint.encrypted and endpoint.reachable):
             continue
         try:
-            with _encrypt(endpoint, trust) as secured:
+            with (
+                Deadline(TIMEOUT) as deadline,
+                _encrypt(endpoint, trust, deadline) as secured,
+            ):
                 lines.append(f"{endpoint.host} speaks {secured.version()}")
         except ssl.SSLCertVerificationError as error:
+            why = clean(error.verify_message)
             raise Broken(
-                f"the certificate of {endpoint} is not trusted: {error.verify_message}",
+                f"the certificate of {endpoint} is not trusted: {why}",
                 "if a gateway inspects TLS here, name its certificate authority in "
                 "ca_bundle or AWS_CA_BUNDLE",
             ) from None
@@ -201,7 +213,7 @@ def check_clock(
     """
     try:
         date = parsedate_to_datetime(_ask_date(endpoint, context) or "").timestamp()
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError, OverflowError):
         raise Skipped(f"{endpoint} does not tell the time") from None
     skew = round(now() - date)
     way = "ahead of" if skew > 0 else "behind"
@@ -238,19 +250,37 @@ def _each_direct(
     return ", ".join(map(look, direct))
 
 
-def _open(endpoint: Endpoint) -> socket.socket:
+def _reach(endpoint: Endpoint) -> None:
+    """Connect to the endpoint, through its proxy if there is one, and hang up."""
+    with Deadline(TIMEOUT) as deadline:
+        _open(endpoint, deadline).close()
+
+
+def _open(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
     """Return a connection to the endpoint, through its proxy if there is one."""
     proxy = endpoint.proxy
     if proxy is None:
-        address = (endpoint.host, endpoint.port)
-        return socket.create_connection(address, TIMEOUT)
+        return dial(endpoint.host, endpoint.port, deadline)
     if not endpoint.reachable:
         raise OSError(f"through a proxy of {proxy.scheme}, which is not looked at")
-    connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=TIMEOUT)
-    connection.set_tunnel(endpoint.host, endpoint.port, proxy.headers)
-    connection.connect()
-    opened: socket.socket = connection.sock
+    opened = dial(proxy.host, proxy.port, deadline)
+    try:
+        tunnel(opened, str(endpoint), proxy.headers)
+    except BaseException:
+        opened.close()
+        if deadline.has_passed:
+            raise TooLate(f"no answer within {deadline.seconds:g} s") from None
+        raise
     return opened
+
+
+def _cure_of_proxy(text: str) -> str:
+    """Return what to do about a proxy that says ``text``."""
+    if "answered 407" in text:
+        return "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)"
+    if "answered 403" in text:
+        return "let the proxy connect to the endpoint, or name it in NO_PROXY"
+    return _CHECK_PROXY
 
 
 def _read_trust(context: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -263,8 +293,10 @@ def _read_trust(context: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         ) from None
 
 
-def _encrypt(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
-    opened = _open(endpoint)
+def _encrypt(
+    endpoint: Endpoint, context: ssl.SSLContext, deadline: Deadline
+) -> ssl.SSLSocket:
+    opened = _open(endpoint, deadline)
     try:
         return context.wrap_socket(opened, server_hostname=endpoint.host)
     except BaseException:
@@ -273,15 +305,15 @@ def _encrypt(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def _ask_date(endpoint: Endpoint, context: Callable[[], ssl.SSLContext]) -> str | None:
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
-    with closing(connection):
+    connection = BoundedConnection(endpoint.host, endpoint.port)
+    with Deadline(TIMEOUT) as deadline, closing(connection):
         if endpoint.encrypted:
-            connection.sock = _encrypt(endpoint, context())
+            connection.sock = _encrypt(endpoint, context(), deadline)
         else:
-            connection.sock = _open(endpoint)
+            connection.sock = _open(endpoint, deadline)
         connection.request("GET", "/", headers={"Connection": "close"})
         return connection.getresponse().headers["Date"]
 
 
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _words(error: OSError) -> str:
+    return clean(error.strerror or str(error)) or type(error).__name__

@@ -7,9 +7,10 @@ import os
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ssmtunneld.aws.boundary import note_defect
 from ssmtunneld.aws.control import Control, Grant, SessionRequest
 from ssmtunneld.aws.endpoints import is_loopback_host
 from ssmtunneld.aws.network import tls_context
@@ -32,6 +33,7 @@ from ssmtunneld.errors import (
     AwsError,
     CredentialsUnusable,
     ServiceUnavailable,
+    SsmtunneldError,
     TargetNotConnected,
     Throttled,
     TunnelError,
@@ -56,6 +58,10 @@ TERMINATE_TIMEOUT: Final = 5.0
 
 _OPERATION: Final = "Login"
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){3}")
+_REPORT: Final = (
+    "see the log of this command; if nothing there explains it, report it as a defect "
+    "of ssmtunneld"
+)
 _CHECK_AGENT: Final = (
     "check that the target runs, that its SSM agent reaches Systems Manager, and that "
     "its role has the policy AmazonSSMManagedInstanceCore"
@@ -158,30 +164,32 @@ class _Walk:
         return not broken
 
     async def _see_credentials(self) -> str:
-        profile, keys = await self._control.ask(self._load_keys)
-        if self._unplaced is not None:
-            raise Skipped("not looked for without a region")
-        whose = f"profile {profile}" if profile else "the default credentials"
-        return f"key {keys} of {whose}"
-
-    def _load_keys(self, account: Account) -> tuple[str, str]:
         try:
-            keys, self._place = account.keys(_OPERATION)
+            profile, key = await self._control.ask(self._load_keys)
         except CredentialsUnusable as error:
             raise Broken.by(error) from None
         except AwsError as error:
-            self._place = account.place
             if self._place is not None:
                 # A role or a login that needs the network, which is looked at next.
                 raise Skipped(str(error)) from None
             self._unplaced = error
-            return account.profile, ""
-        if keys is None:
+            raise Skipped("not looked for without a region") from None
+        if not key:
             raise Broken(
                 "there are no AWS credentials",
                 "log in, set AWS_PROFILE, or name a profile in the configuration",
             )
-        return account.profile, f"{keys.access_key[:4]}...{keys.access_key[-4:]}"
+        whose = f"profile {profile}" if profile else "the default credentials"
+        return f"key {key[:4]}...{key[-4:]} of {whose}"
+
+    def _load_keys(self, account: Account) -> tuple[str, str]:
+        """Return the profile, and the id of its key; empty if it has none."""
+        try:
+            keys, self._place = account.keys(_OPERATION)
+        except AwsError:
+            self._place = account.place
+            raise
+        return account.profile, "" if keys is None else keys.access_key
 
     async def _see_region(self) -> str:
         if self._unplaced is not None:
@@ -270,13 +278,12 @@ class _Walk:
         """Return what the service says of the target, and its agent's version."""
         if self._target.startswith("ecs:"):
             answer = account.call("GetConnectionStatus", Target=self._target)
-            return str(answer.get("Status", "")), ""
+            return answer.text("Status"), ""
         chosen = [{"Key": "InstanceIds", "Values": [self._target]}]
         answer = account.call("DescribeInstanceInformation", Filters=chosen)
-        nodes: Any = answer.get("InstanceInformationList") or ()
-        if not nodes:
-            return "Systems Manager does not know it", ""
-        return str(nodes[0].get("PingStatus")), str(nodes[0].get("AgentVersion", ""))
+        for node in answer.structures("InstanceInformationList"):
+            return node.text("PingStatus"), node.text("AgentVersion")
+        return "Systems Manager does not know it", ""
 
     async def _see_agent(self) -> str:
         if not _VERSION.fullmatch(self._agent):
@@ -360,6 +367,12 @@ async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
         return Finding(hop, Verdict.WARN, doubtful.text, doubtful.cure)
     except Broken as broken:
         return Finding(broken.hop or hop, Verdict.FAIL, broken.text, broken.cure)
+    except SsmtunneldError as error:
+        return Finding(hop, Verdict.FAIL, str(error), error.advice or _REPORT)
+    except Exception as error:  # noqa: BLE001 - each hop is a compartment (design D18)
+        note_defect(error)
+        text = f"this could not be looked at ({type(error).__name__})"
+        return Finding(hop, Verdict.FAIL, text, _REPORT)
 
 
 async def _terminate(control: Control, session_id: str) -> None:
@@ -371,7 +384,8 @@ async def _terminate(control: Control, session_id: str) -> None:
 
 
 def _who(account: Account) -> str:
-    return str(account.call_service("sts", "GetCallerIdentity").get("Arn", ""))
+    arn = account.call_service("sts", "GetCallerIdentity").text("Arn")
+    return arn or "STS answers, but does not say who this is"
 
 
 def _is_on(variable: str) -> bool:

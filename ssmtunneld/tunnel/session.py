@@ -8,6 +8,7 @@ from typing import Final
 from uuid import uuid4
 
 from ssmtunneld.aws.control import Grant, SessionRequest
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import (
     AwsError,
     ChannelClosed,
@@ -262,7 +263,7 @@ class Session:
 
     def _give_up(self, error: AwsError) -> SessionGone:
         assert self.session_id is not None, "resumed before it was started"
-        gone = SessionGone(self.session_id, f"not resumed in time; {error}")
+        gone = SessionGone(self.session_id, clean(f"not resumed in time; {error}"))
         gone.advice = error.advice
         return gone
 

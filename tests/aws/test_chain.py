@@ -15,8 +15,8 @@ from botocore.exceptions import (
     RefreshWithMFAUnsupportedError,
 )
 
+from ssmtunneld.aws import botocore_internals
 from ssmtunneld.aws.chain import (
-    ASSUME_ROLE,
     new_session,
     profiles_of,
     provider_session,
@@ -257,6 +257,13 @@ def test_a_process_that_hangs_is_ended(aws_files, tmp_path, command):
     assert credentials.refreshes.failed == 1
 
 
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_process_that_prints_without_end_is_ended(aws_files, stream):
+    process(aws_files, f"sh -c 'yes canary >&{stream}'")
+    with pytest.raises(CredentialRetrievalError, match="more than 65536 bytes"):
+        source("prod").keys()
+
+
 def test_a_process_behind_a_role_is_ended_too(aws_files, monkeypatch, stub, tmp_path):
     os.mkfifo(tmp_path / "gate")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
@@ -317,6 +324,8 @@ async def test_the_loop_runs_while_a_role_is_being_assumed(
 
 def test_a_daemon_never_asks_on_a_terminal(aws_files):
     session = provider_session(None, REGION)
-    provider = session.get_component("credential_provider").get_provider(ASSUME_ROLE)
+    provider = session.get_component("credential_provider").get_provider(
+        botocore_internals.ROLE
+    )
     with pytest.raises(RefreshWithMFAUnsupportedError):
         provider._prompter("MFA code: ")

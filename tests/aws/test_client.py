@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ssmtunneld import __version__
+from ssmtunneld.aws import answers
 from ssmtunneld.aws.client import Account
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.aws.credentials import Refreshes
@@ -51,7 +52,7 @@ def start(account):
 
 def test_a_call_is_signed_and_names_this_program(account, stub):
     assert account.place is None
-    assert start(account)["TokenValue"] == TOKEN
+    assert start(account).matching("TokenValue", answers.TOKEN) == TOKEN
     (asked,) = stub.asked
     assert asked.body == {"Target": TARGET}
     assert f"Credential={ACCESS_KEY}/" in asked.headers["authorization"]
@@ -64,7 +65,7 @@ def test_a_call_is_signed_and_names_this_program(account, stub):
 
 def test_a_token_longer_than_the_model_says_is_taken(account, stub):
     stub.answer("StartSession", GRANT | {"TokenValue": "x" * 5000})
-    assert start(account)["TokenValue"] == "x" * 5000
+    assert start(account).matching("TokenValue", answers.TOKEN) == "x" * 5000
 
 
 def test_a_failure_is_not_retried_here(account, stub, monkeypatch):
@@ -152,6 +153,14 @@ def test_either_variable_names_the_region(open_account, keys, monkeypatch):
     assert region_of(open_account(endpoint_url=url)) == "eu-central-1"
 
 
+def test_a_region_of_an_environment_file_with_crlf_is_good(
+    open_account, keys, monkeypatch
+):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1\r")
+    account = open_account(endpoint_url="http://127.0.0.1:1")
+    assert region_of(account) == "eu-central-1"
+
+
 def test_a_profile_names_the_region(open_account, aws_files):
     aws_files.config.write_text("[profile prod]\nregion = sa-east-1\n")
     aws_files.write_keys(ACCESS_KEY, profile="prod")
@@ -187,7 +196,7 @@ def test_a_call_that_could_not_be_prepared_is_prepared_again(
     with pytest.raises(CredentialsUnusable):
         account.keys("OpenDataChannel")
     aws_files.write_keys(ACCESS_KEY, profile="prod")
-    assert start(account)["SessionId"] == SESSION
+    assert start(account).text("SessionId") == SESSION
 
 
 def test_a_profile_from_the_environment_is_named_in_advice(
@@ -229,7 +238,7 @@ def test_a_services_section_is_honoured(open_account, aws_files, stub):
         f"[services local]\nssm =\n  endpoint_url = {stub.url}\n"
     )
     account = open_account(profile="prod", region=REGION)
-    assert start(account)["SessionId"] == SESSION
+    assert start(account).text("SessionId") == SESSION
 
 
 SERVICES = (
@@ -300,7 +309,7 @@ def test_an_emulator_is_not_looked_for_behind_a_proxy(
         monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", stub.url)
     endpoint = None if by_variable else stub.url
     account = open_account(region=REGION, endpoint_url=endpoint)
-    assert start(account)["SessionId"] == SESSION
+    assert start(account).text("SessionId") == SESSION
 
 
 def test_endpoint_variables_can_be_ignored(open_account, keys, stub, monkeypatch):
@@ -327,7 +336,7 @@ def test_keys_that_appear_later_are_found(open_account, aws_files, stub):
     with pytest.raises(CredentialsUnusable):
         start(account)
     aws_files.write_keys(ACCESS_KEY)
-    assert start(account)["SessionId"] == SESSION
+    assert start(account).text("SessionId") == SESSION
 
 
 def test_expired_keys_that_were_rewritten_are_used_at_once(
@@ -339,7 +348,7 @@ def test_expired_keys_that_were_rewritten_are_used_at_once(
     client = account._connection.client("ssm")
     aws_files.write_keys("AKIASECOND")
     stub.answer("StartSession", error("ExpiredTokenException"), GRANT)
-    assert start(account)["SessionId"] == SESSION
+    assert start(account).text("SessionId") == SESSION
     assert [key_of(asked) for asked in stub.asked] == [
         "AKIAFIRST",
         "AKIAFIRST",

@@ -3,9 +3,12 @@
 import pytest
 
 from ssmtunneld.aws.endpoints import (
+    SettingError,
     apply_override,
+    check_endpoint,
     data_host,
     is_loopback_host,
+    is_opt_in,
     is_trusted_stream_url,
     parse_override,
     partition_of,
@@ -168,3 +171,54 @@ def test_a_url_for_people_has_neither_query_nor_user():
         without_query(f"wss://u:p@host:1{PATH}#f")
         == "wss://host:1/v1/data-channel/a@b-0f"
     )
+
+
+@pytest.mark.parametrize(
+    ("region", "opt_in"),
+    [
+        ("us-east-1", False),
+        ("eu-north-1", False),
+        ("ap-southeast-2", False),
+        ("af-south-1", True),
+        ("eu-central-2", True),
+        ("ap-southeast-4", True),
+        ("us-gov-west-1", False),
+        ("cn-north-1", False),
+        ("", False),
+    ],
+)
+def test_regions_that_are_off_at_first_are_known(region, opt_in):
+    assert is_opt_in(region) is opt_in
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000", "https://ssm.example/", "https://[::1]:443"]
+)
+def test_an_endpoint_is_a_url_of_a_host(url):
+    check_endpoint(url, "endpoint_url")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "no endpoint",
+        "ftp://host",
+        "https://",
+        "https://[::1",
+        "https://host:99999",
+        "https://host:0",
+        "https://me:canary@ho st",
+        "https://host\r\nX: y",
+        "https://h\u00f6st",
+    ],
+)
+def test_what_is_no_endpoint_is_said_without_its_password(url):
+    with pytest.raises(SettingError, match="endpoint_url is") as caught:
+        check_endpoint(url, "endpoint_url")
+    assert "canary" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "host", "a?b", "\x00", "://@?#", ""])
+def test_a_url_for_people_is_made_of_anything(url):
+    assert "?" not in without_query(url)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ssmtunneld.aws.answers import Answer
 from ssmtunneld.aws.client import Account
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.aws.instance_connect import (
@@ -153,7 +154,7 @@ class Calls:
         self.asked.append((parameters["InstanceId"], parameters["InstanceOSUser"]))
         if self.failure is not None:
             raise self.failure
-        return {"Success": True}
+        return Answer({"Success": True})
 
 
 class Log:

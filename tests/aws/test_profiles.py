@@ -113,6 +113,14 @@ def test_a_file_that_is_half_written_tells_nothing(write_token, text):
     assert token_expiry("corp") is None
 
 
+@pytest.mark.parametrize(
+    "text", ["null", "[]", "5", '{"expiresAt": 5}', '{"expiresAt": []}', "[" * 20000]
+)
+def test_a_file_of_any_shape_tells_nothing(write_token, text):
+    write_token(text)
+    assert token_expiry("corp") is None
+
+
 def test_a_human_must_act_at_the_first_end_of_the_chain(write_token):
     write_token(json.dumps({"expiresAt": "2026-01-01T00:00:00Z"}))
     assert human_end({"prod": {"sso_session": "corp"}}, "prod") == 1767225600.0

@@ -190,6 +190,11 @@ def test_who_looks_up_names():
         "http://me:canary@proxy/path",
         "http://me:canary@[::1",
         "me:canary@proxy/path",
+        "PROXY me:canary@127.0.0.1:3128",
+        "http://me:canary@pro xy",
+        "http://me:canary@pro\nxy:3128",
+        "http://me:canary@pröxy",
+        "",
     ],
 )
 def test_what_is_no_proxy_is_said_without_its_password(text):

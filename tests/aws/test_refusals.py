@@ -5,6 +5,7 @@ from botocore import exceptions as botocore_errors
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
+from ssmtunneld.aws.endpoints import SettingError
 from ssmtunneld.aws.refusals import Circumstances, translate
 from ssmtunneld.errors import (
     AccessDenied,
@@ -174,6 +175,44 @@ def test_a_denied_operation_is_told_in_the_services_own_words():
     )
 
 
+def test_advice_about_a_policy_is_bounded_and_has_no_secret():
+    secret = Secret("canary-secret-key-0123456789")
+    words = (
+        "not authorized to perform: ssm:StartSession on resource: arn:"
+        f"{secret.reveal()}\x1b[31m{'x' * 5000}"
+    )
+    said = translate(answer("AccessDenied", words), during(secrets=(secret,)))
+    assert said.advice.startswith("allow ssm:StartSession on arn:***")
+    assert len(said.advice) <= 800
+    assert said.advice.isprintable()
+    assert "canary" not in said.advice
+
+
+def test_messages_are_cleaned_and_cut():
+    said = translate(answer("Odd\n\x1b[2JCode", "red\x1b[31m\ud800" * 999), during())
+    assert said.code == "Odd Code"
+    assert said.message.isprintable()
+    assert len(said.message) == 300
+    said.message.encode()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"Error": [1]},
+        {"Error": {"Code": 5, "Message": []}, "ResponseMetadata": 5},
+        {"Error": {"Code": "", "Message": None}, "ResponseMetadata": {}},
+        {"ResponseMetadata": {"HTTPStatusCode": "500"}, "Error": {"Code": None}},
+    ],
+)
+def test_an_answer_of_wrong_types_is_translated(response):
+    error = ClientError({"Error": {}}, "StartSession")
+    error.response = response
+    said = translate(error, during())
+    assert type(said) is AwsError
+    assert (said.code, said.message) == ("Unknown", "no reason given")
+
+
 def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
     words = (
         "User: arn:aws:iam::1:user/me is not authorized to perform: sts:AssumeRole on "
@@ -227,7 +266,8 @@ def test_what_a_credential_provider_was_denied_never_ends_a_session(code, status
     refusal = translate(error, during("ResumeSession", session_id="alice-0f"))
     assert type(refusal) is kind
     assert refusal.operation == "AssumeRole"
-    assert refusal.advice == LOGIN
+    waits = kind in {Throttled, ServiceUnavailable}
+    assert refusal.advice.startswith("wait: " if waits else LOGIN)
 
 
 MADE = {
@@ -296,7 +336,7 @@ def test_botocores_exceptions_are_translated(name, kind, advice):
 @pytest.mark.parametrize(
     ("error", "kind", "advice"),
     [
-        (ValueError("Invalid endpoint: x"), RequestRejected, "correct endpoint_url"),
+        (SettingError("x is no proxy"), RequestRejected, "correct endpoint_url"),
         (ConnectionResetError("cut"), ServiceUnavailable, ""),
         (ResponseParserError("no XML"), ServiceUnavailable, ""),
     ],
@@ -349,7 +389,9 @@ def test_known_secrets_are_struck_out_of_any_message():
 
 def test_an_answer_that_cannot_be_read_is_not_quoted():
     error = ResponseParserError("Unable to parse response:\n<SecretAccessKey>canary")
-    assert translate(error, during()).message == "Unable to parse response:"
+    refusal = translate(error, during())
+    assert refusal.message == "the answer is not one of AWS's"
+    assert refusal.code == "UnusableAnswer"
 
 
 def test_a_proxys_password_is_struck_out():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssmtunneld.aws.answers import Answer
 from ssmtunneld.aws.client import Account
 from ssmtunneld.aws.control import ActiveSession
 from ssmtunneld.aws.sessions import Entry, Ledger, Query, pages, read_entry
@@ -90,7 +91,7 @@ def test_a_list_without_end_is_cut(ledger, stub):
 
 
 def test_an_answer_without_a_list_is_an_empty_page():
-    assert list(pages(lambda *_, **__: {}, {})) == [([], True)]
+    assert list(pages(lambda *_, **__: Answer({}), {})) == [([], True)]
 
 
 def test_what_came_too_often_is_asked_again_and_then_given_up(ledger, stub, waits):
@@ -171,6 +172,6 @@ def test_an_entry_is_read_with_its_end(ledger, stub):
 
 
 def test_what_an_answer_lacks_is_empty():
-    assert read_entry({"SessionId": 5}) == Entry(
+    assert read_entry(Answer({"SessionId": 5})) == Entry(
         ActiveSession("", "", "", "", "", "", 0.0, None), 0.0
     )

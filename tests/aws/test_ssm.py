@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from ssmtunneld.aws.control import ActiveSession, Grant, Identity, SessionRequest
+from ssmtunneld.aws.sending import Sender
 from ssmtunneld.aws.ssm import ControlRegistry, SsmControl
 from ssmtunneld.errors import (
     AccessDenied,
@@ -28,6 +29,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.secret import Secret
 from tests.aws.conftest import ACCESS_KEY, SESSION_TOKEN
 from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, error
+from tests.support.odd_server import OddServer, trickling
 
 TARGET = "i-0182d91e85d69cf00"
 REQUEST = SessionRequest.port_forward(TARGET, 5432, "db.internal", reason="a test")
@@ -586,6 +588,60 @@ async def test_other_questions_are_asked_in_a_thread_as_well(control, stub):
     name, place = await control.ask(look)
     assert name.startswith("aws")
     assert place is None
+
+
+async def test_calls_that_trickle_hold_neither_their_callers_nor_threads(
+    keys, stub, monkeypatch
+):
+    monkeypatch.setattr(Sender.__init__, "__defaults__", (0.3,))
+    with OddServer(trickling(b"HTTP/1.1 200 OK\r\n\r\n")) as server:
+        control = SsmControl(Identity(region=REGION, endpoint_url=server.url))
+        async with asyncio.TaskGroup() as tasks:
+            asked = [
+                tasks.create_task(outcome_of(control.start(REQUEST)))
+                for _ in range(THREADS + 1)
+            ]
+        # More than there are threads, so that at least one was used again.
+        codes = {task.result().code for task in asked}
+        assert codes == {"CallTooSlow"}
+        await control.close()
+
+
+async def outcome_of(call):
+    try:
+        return await call
+    except AwsError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"SessionId": "a b"},
+        {"SessionId": "x" * 97},
+        {"SessionId": 5},
+        {"TokenValue": "a\r\nX: y"},
+        {"TokenValue": ["t"]},
+        {"StreamUrl": "wss://a b"},
+        {"StreamUrl": None},
+    ],
+)
+async def test_what_no_session_has_is_no_grant(control, stub, field):
+    stub.answer("StartSession", GRANT | field)
+    with pytest.raises(ServiceUnavailable) as caught:
+        await control.start(REQUEST)
+    assert caught.value.code == "IncompleteAnswer"
+    assert caught.value.advice
+    # A session that has an id is not left to the service.
+    ended = [call["SessionId"] for call in stub.calls("TerminateSession")]
+    assert ended == ([] if "SessionId" in field else [SESSION])
+
+
+async def test_whatever_a_question_trips_over_is_an_aws_error(control):
+    with pytest.raises(ServiceUnavailable) as caught:
+        await control.ask(lambda account: account.no_such_thing)
+    assert caught.value.code == "UnusableAnswer"
+    assert "AttributeError" in caught.value.message
 
 
 # Sharing.

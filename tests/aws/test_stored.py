@@ -7,7 +7,8 @@ import pytest
 from botocore.credentials import AssumeRoleCredentialFetcher
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
-from ssmtunneld.aws.stored import MfaRole, cache_folder
+from ssmtunneld.aws.profiles import token_expiry
+from ssmtunneld.aws.stored import MfaRole, cache_folder, moment_of, read_document
 
 ROLE = "arn:aws:iam::111122223333:role/Bastion"
 DEVICE = "arn:aws:iam::111122223333:mfa/alice"
@@ -133,6 +134,38 @@ def test_a_file_that_is_half_written_is_no_session(aws_files, content):
     assert PLAIN.ends_at() is None
     with pytest.raises(RefreshWithMFAUnsupportedError):
         PLAIN.session()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"null",
+        b"[]",
+        b"5",
+        b"[" * 20000,
+        b"\xff\xfe",
+        b'{"a": 1}' + b" " * 300_000 + b"x",
+    ],
+)
+def test_any_document_is_an_object_or_none(tmp_path, content):
+    file = tmp_path / "file.json"
+    file.write_bytes(content)
+    assert read_document(file) in ({}, {"a": 1})
+    assert read_document(tmp_path) == {}
+
+
+def test_where_nobody_is_at_home_nothing_is_stored(monkeypatch):
+    def nobody(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", nobody)
+    assert MfaRole("arn:aws:iam::1:role/R", "serial").ends_at() is None
+    assert token_expiry("corp") is None
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}, "never", "9" * 400, "2026-99-01"])
+def test_what_is_no_moment_is_none(value):
+    assert moment_of(value) is None
 
 
 def test_no_file_is_no_session(aws_files):

@@ -2,11 +2,17 @@
 
 import pytest
 
+from ssmtunneld.aws import targets
 from ssmtunneld.aws.client import Account
 from ssmtunneld.aws.control import Identity
 from ssmtunneld.aws.targets import Fate, learn_fates, search
 from ssmtunneld.config.targets import parse_target
-from ssmtunneld.errors import AccessDenied, AwsError, TargetNotFound
+from ssmtunneld.errors import (
+    AccessDenied,
+    AwsError,
+    ServiceUnavailable,
+    TargetNotFound,
+)
 from tests.aws.stub import Reply, error
 from tests.support.moto import ACCOUNT, REGION
 
@@ -196,6 +202,15 @@ def test_answers_come_in_pages(account, stub):
         f"{ARN}:task/prod/{OTHER}",
     ]
     assert stub.calls("ListTasks")[1]["nextToken"] == "more"
+
+
+def test_pages_that_take_too_long_are_an_error(account, stub, monkeypatch):
+    monkeypatch.setattr(targets, "LIST_TIMEOUT", 0.0)
+    stub.answer("ListTasks", {"taskArns": [], "nextToken": "more"})
+    with pytest.raises(ServiceUnavailable, match="not all of it came") as caught:
+        find(account, "ecs:prod/api")
+    assert caught.value.advice
+    assert len(stub.calls("ListTasks")) == 1
 
 
 def test_pages_without_an_end_are_not_read_for_ever(account, stub):

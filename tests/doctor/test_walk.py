@@ -5,10 +5,13 @@ import os
 
 import pytest
 
+from ssmtunneld.doctor import walk
 from ssmtunneld.doctor.report import HOPS
+from ssmtunneld.errors import LocalProtocolError
 from tests.aws.stub import Reply
 from tests.integration.world import TARGET
 from tests.support import moto
+from tests.support.odd_server import OddServer, repeating, saying
 
 
 def test_a_healthy_tunnel_is_walked_to_its_end(theatre):
@@ -77,6 +80,59 @@ def test_what_is_configured_as_a_proxy_and_is_none_is_named(theatre, monkeypatch
     finding = next(f for f in found if f.verdict == "fail")
     assert "secret" not in finding.text
     assert "HTTPS_PROXY" in finding.cure
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (saying(b"SSH-2.0-OpenSSH_9.6\r\n"), "the answer is not HTTP"),
+        (saying(b""), "closed without an answer"),
+        (saying(b"HTTP/1.1 407 \x1b[31mLog in\r\n\r\n"), "answered 407 Log in"),
+        (saying(b"HTTP/1.1 403\r\n\r\n"), "answered 403"),
+        (repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "the answer is too long"),
+        (repeating(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), "the answer is not HTTP"),
+    ],
+    ids=["ssh", "silent", "login", "forbids", "interim", "headers"],
+)
+def test_what_is_no_proxy_at_the_other_end_is_told_in_a_sentence(
+    theatre, monkeypatch, script, words
+):
+    monkeypatch.setenv("NO_PROXY", "")
+    with OddServer(script) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:canary@127.0.0.1:{server.port}")
+        found = theatre.examine(endpoint_url="https://ssm.example.internal")
+    finding = broken(found, "proxy")
+    assert words in finding.text
+    assert "canary" not in finding.told
+    assert "\x1b" not in finding.told
+
+
+@pytest.mark.parametrize("value", ["PROXY 127.0.0.1:3128", "http://[::1", "a b"])
+def test_a_proxy_in_another_spelling_is_told_in_a_sentence(theatre, monkeypatch, value):
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    monkeypatch.setenv("NO_PROXY", "")
+    found = theatre.examine(endpoint_url="https://ssm.example.internal")
+    assert found.broken == ["proxy"]
+    assert "is no proxy" in next(f.text for f in found if f.verdict == "fail")
+
+
+async def test_a_hop_that_trips_over_itself_is_a_finding(monkeypatch):
+    noted = []
+    monkeypatch.setattr(walk, "note_defect", noted.append)
+
+    async def trip():
+        raise TypeError("canary")
+
+    async def refuse():
+        raise LocalProtocolError("closed")
+
+    finding = await walk._look("tls", trip)
+    assert (finding.hop, finding.verdict) == ("tls", "fail")
+    assert finding.text == "this could not be looked at (TypeError)"
+    assert finding.cure
+    assert [type(error) for error in noted] == [TypeError]
+    finding = await walk._look("tls", refuse)
+    assert (finding.verdict, finding.text) == ("fail", "closed")
 
 
 def test_a_name_without_an_address_is_named(theatre):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ssmtunneld.aws.answers import Answer
 from ssmtunneld.aws.instance_connect import LIFETIME
 from ssmtunneld.errors import AccessDenied, ConfigError, RequestRejected
 from ssmtunneld.ssh.introduction import Introduction
@@ -29,7 +30,7 @@ class Calls:
         if self.failure is not None:
             raise self.failure
         self.asked.append(parameters)
-        return {"Success": True}
+        return Answer({"Success": True})
 
 
 @pytest.fixture

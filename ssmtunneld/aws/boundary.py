@@ -1,0 +1,98 @@
+"""The boundary between AWS and everybody else (design D18).
+
+Every call of AWS's APIs, every look for credentials and all reading of answers go
+through :func:`contained`. botocore and what it stands on raise whatever an odd answer
+makes them trip over; from here on there are only errors that say what follows.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ssmtunneld.aws.endpoints import SettingError
+from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.errors import ServiceUnavailable, SsmtunneldError
+from ssmtunneld.log import get_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+FIND_OUT: Final = (
+    "find out what answers there: a portal of this network that wants a login, a "
+    "proxy, or a wrong endpoint_url"
+)
+"""What to do about an answer that is not AWS's."""
+NOT_AWS: Final = "the answer is not one of AWS's"
+"""What is wrong with such an answer."""
+_OURS: Final = str(Path(__file__).parents[1])
+
+
+def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) -> T:
+    """Return what ``work`` returns; whatever it raises is one of our errors.
+
+    Args:
+        work: Makes a call, or reads an answer.
+        explain: Returns what is raised instead of an exception that is not ours.
+
+    Raises:
+        SsmtunneldError: ``work`` did, or ``explain`` returned it.
+    """
+    try:
+        return work()
+    except SsmtunneldError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary of AWS's compartment
+        refusal = explain(error)
+    # Raised above it would carry the other exception as its context, and that one the
+    # signed request.
+    raise refusal
+
+
+def note_defect(error: Exception) -> None:
+    """Log where our own code has tripped; what others tripped over is their answer.
+
+    Nothing of the exception's text is told: it may quote anything. What a setting or
+    the operating system is to blame for is no defect.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = bool(frames) and frames[-1].filename.startswith(_OURS)
+    if not is_ours or isinstance(error, SettingError | OSError):
+        return
+    place = f"{Path(frames[-1].filename).relative_to(_OURS)}:{frames[-1].lineno}"
+    get_log().error(
+        "defect",
+        compartment="aws",
+        kind=type(error).__name__,
+        place=place,
+        origin=place,
+        advice="this is a defect of ssmtunneld, please report it with this line",
+    )
+
+
+def unusable(operation: str, error: Exception) -> ServiceUnavailable:
+    """Return what it means that reading an answer has raised ``error``.
+
+    Args:
+        operation: What was being done, for the message.
+        error: What was raised.
+    """
+    note_defect(error)
+    message = clean(f"{NOT_AWS} ({words_of(error)})")
+    return ServiceUnavailable(operation, clean("UnusableAnswer"), message, FIND_OUT)
+
+
+def words_of(error: Exception) -> CleanText:
+    """Return what an exception means, without quoting a value.
+
+    Only the operating system's words, which name files at most, and our own are told.
+    """
+    if isinstance(error, SettingError):
+        return clean(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        named = f": {error.filename}" if isinstance(error.filename, str) else ""
+        return clean(f"{error.strerror}{named}")
+    return clean(f"{type(error).__name__} while it was read")
