@@ -464,7 +464,7 @@ async def test_a_large_message_is_no_problem():
         serving(max_size=None) as service,
         linked(service) as (link, receiver, service_end),
     ):
-        large = bytes(1 << 20)
+        large = bytes(MAX_MESSAGE)
         await service_end.send(large)
         await receiver.until(lambda: receiver.messages)
         assert receiver.messages == [large]
