@@ -26,9 +26,8 @@ _WORTHWHILE: Final = 64
 """Bytes of data below which a frame is not begun in the rest of a message: its header
 of eight would cost more than a tenth."""
 MAX_SILENT: Final = 1024
-"""Forgotten streams that are remembered in case the agent could not connect them: eight
-times what it dials at a time. Of more, which come only where it answers none, the
-oldest are given up."""
+"""Forgotten streams that are remembered in case the agent could not connect them. Of
+more, which come only where it answers none of them, the oldest are given up."""
 _NOP: Final = encode_frame(Command.NOP, 0)
 
 
