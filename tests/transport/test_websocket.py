@@ -745,6 +745,23 @@ async def test_a_silent_peer_is_dead():
         service_end.transport.abort()
 
 
+async def test_a_peer_that_talks_and_takes_nothing_is_left():
+    """What answers it, and our own pings, would pile up as long as it talks."""
+    liveness = Liveness(ping_interval=0.01, dead_peer_timeout=0.2)
+    async with (
+        serving(max_size=None) as service,
+        linked(service, liveness=liveness) as (link, receiver, service_end),
+    ):
+        service_end.transport.pause_reading()
+        while not link.congested:
+            link.send([bytes(WRITE_BUFFER)] * 8)
+        async with asyncio.timeout(PATIENCE):
+            while not receiver.lost:
+                await service_end.send(b"talk")
+                await asyncio.sleep(0)
+        assert "took nothing" in str(receiver.lost[0])
+
+
 async def test_silence_says_nothing_while_we_do_not_listen():
     liveness = Liveness(ping_interval=0.002, dead_peer_timeout=0.01)
     async with (
