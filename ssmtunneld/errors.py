@@ -45,7 +45,7 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from ssmtunneld.base.foreign import CleanText
+from ssmtunneld.base.foreign import CleanText, clean
 
 
 class Recovery(Enum):
@@ -66,6 +66,9 @@ NAME_AUTHORITY: Final = (
     "AWS_CA_BUNDLE, or in ca_bundle of the configuration"
 )
 """What to do about a certificate that is not trusted."""
+
+
+_NO_WORDS: Final = clean("")
 
 
 class SsmtunneldError(Exception):
@@ -186,7 +189,7 @@ class LinkUnreachable(LinkError):
         reason: Why not, for a person.
     """
 
-    def __init__(self, host: str, reason: str) -> None:
+    def __init__(self, host: str, reason: CleanText) -> None:
         super().__init__(host, reason)
         self.host = host
         self.reason = reason
@@ -210,8 +213,9 @@ class LinkUntrusted(LinkUnreachable):
 
     recovery = Recovery.WAIT
 
-    def __init__(self, host: str, reason: str) -> None:
-        super().__init__(host, f"its certificate is not trusted ({reason})")
+    def __init__(self, host: str, reason: CleanText) -> None:
+        words = f"its certificate is not trusted ({reason})"
+        super().__init__(host, clean(words))
         self.advice = NAME_AUTHORITY
 
 
@@ -223,7 +227,7 @@ class LinkLost(LinkError):
         code: The close code of RFC 6455 section 7.4, where a close frame arrived.
     """
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    def __init__(self, reason: CleanText, code: int | None = None) -> None:
         super().__init__(reason, code)
         self.reason = reason
         self.code = code
@@ -282,7 +286,15 @@ class RemoteProtocolError(SessionError):
 
 
 class HandshakeFailed(SessionError):
-    """The agent and we could not agree on a session (protocol 5)."""
+    """The agent and we could not agree on a session (protocol 5).
+
+    Args:
+        reason: Why not, for a person.
+    """
+
+    def __init__(self, reason: CleanText) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ChannelClosed(SessionError):
@@ -292,7 +304,7 @@ class ChannelClosed(SessionError):
         output: The service's or agent's words; empty for an ordinary end.
     """
 
-    def __init__(self, output: str = "") -> None:
+    def __init__(self, output: CleanText = _NO_WORDS) -> None:
         super().__init__(output)
         self.output = output
 

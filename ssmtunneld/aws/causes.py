@@ -278,7 +278,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             CredentialsUnusable,
-            "correct the name, or create it: aws configure sso --profile {quoted_profile}",
+            "correct the name, or create it: aws configure sso --profile "
+            "{quoted_profile}",
         ),
         "ProfileNotFound",
     ),

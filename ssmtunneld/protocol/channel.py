@@ -8,8 +8,10 @@ Nothing here waits, reads a clock or rolls dice: those come in as arguments.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
+from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.errors import (
     ChannelClosed,
     HandshakeFailed,
@@ -59,6 +61,14 @@ MALFORMED_LIMIT: Final = 100
 """Messages that may be undecodable before the peer is taken to speak something else.
 TCP and TLS deliver what was sent, so even one is strange; official peers drop it."""
 
+BATCH: Final = 256
+"""Messages that are handled at a time once the one that they waited for is here: about
+a millisecond. There may be 80,000 of them, and other channels have their turns too."""
+FRAGMENT: Final = 8
+"""Characters of a token in a row that a peer may not make us show."""
+
+_AT_ONCE: Final = 0.0
+"""A time on any clock that has passed."""
 _INPUT: Final = MessageType.INPUT.value
 _OUTPUT: Final = MessageType.OUTPUT.value
 _ACKNOWLEDGE: Final = MessageType.ACKNOWLEDGE.value
@@ -116,6 +126,11 @@ class DataChannel:
         self._handshake_deadline: float | None = None
         self._paused_until: float | None = None
         self._malformed = 0
+        self._token = Secret("")
+        self._behind = False
+        """Whether messages wait that nothing is missing before."""
+        self._closing: ChannelClosed | None = None
+        """How the channel ends once those are handled."""
 
     # What the user does.
 
@@ -131,6 +146,7 @@ class DataChannel:
             self._handshake_deadline = now + HANDSHAKE_TIMEOUT
         self._state = step(self._state, Trigger.ATTACH)
         self._paused_until = None
+        self._token = token
         opening = OpenDataChannel(request_id, token, self._client_id, CLIENT_VERSION)
         self._effects.append(Introduce(opening.encode()))
         self._retransmit(self._outbound.resend_all(now))
@@ -212,7 +228,11 @@ class DataChannel:
     def _receive_service(self, kind: str, payload: bytes, now: float) -> None:
         # Neither sequenced nor acknowledged; anything else is for others (3.1).
         if kind == MessageType.CHANNEL_CLOSED:
-            self.close(ChannelClosed(ClosedDocument.parse(payload).output))
+            closed = ChannelClosed(self.words(ClosedDocument.parse(payload).output))
+            if self._behind:
+                self._closing = self._closing or closed
+            else:
+                self.close(closed)
         elif kind == MessageType.PAUSE_PUBLICATION:
             self._paused_until = now + PAUSE_TIMEOUT
         elif kind == MessageType.START_PUBLICATION:
@@ -223,13 +243,20 @@ class DataChannel:
             self._acknowledge(message)
             self._process(message.payload_type, message.payload, now)
             return
-        if not self._inbound.accept(message):
+        if self._closing is not None or not self._inbound.accept(message):
             return
         self._acknowledge(message)
-        for ready in self._inbound.ready():
+        if not self._behind:
+            self._catch_up(now)
+
+    def _catch_up(self, now: float) -> None:
+        for ready in islice(self._inbound.ready(), BATCH):
             self._process(ready.payload_type, ready.payload, now)
             if self._state is State.CLOSED:
-                break  # nothing comes out after that, whatever had arrived early
+                return  # nothing comes out after that, whatever had arrived early
+        self._behind = self._inbound.is_ready
+        if self._closing is not None and not self._behind:
+            self.close(self._closing)
 
     def _acknowledge(self, message: Message) -> None:
         payload = encode_acknowledgement(
@@ -264,11 +291,11 @@ class DataChannel:
         try:
             reply = answer(request)
         except HandshakeFailed as error:
-            self.close(error)
+            self.close(HandshakeFailed(self.words(error.reason)))
             return
         self._send(PayloadType.HANDSHAKE_RESPONSE, reply.response.encode(), now)
         if reply.terms is None:
-            self.close(HandshakeFailed(reply.refusal))
+            self.close(HandshakeFailed(self.words(reply.refusal)))
         self._terms = reply.terms
 
     def _complete(self, complete: HandshakeComplete) -> None:
@@ -279,7 +306,7 @@ class DataChannel:
             self._handshake_deadline = None
             terms = self._terms
             if complete.customer_message:
-                terms = terms.noted(complete.customer_message)
+                terms = terms.noted(self.words(complete.customer_message))
             self._effects.append(Opened(terms))
 
     # What the clock does.
@@ -288,6 +315,8 @@ class DataChannel:
         """When :meth:`on_deadline` must run, on the caller's clock."""
         deadline = self._handshake_deadline
         if self._state in _ATTACHED:
+            if self._behind:
+                return _AT_ONCE
             for other in (self._paused_until, self._outbound.next_deadline()):
                 if other is not None and (deadline is None or other < deadline):
                     deadline = other
@@ -297,11 +326,20 @@ class DataChannel:
         """Do what is due; calling it too early does nothing."""
         if self._handshake_deadline is not None and now >= self._handshake_deadline:
             waited = f"{HANDSHAKE_TIMEOUT:.0f} s"
-            self.close(HandshakeFailed(f"the agent did not complete it in {waited}"))
+            why = f"the agent did not complete it in {waited}"
+            self.close(HandshakeFailed(clean(why)))
         if self._state in _ATTACHED:
             if self._paused_until is not None and now >= self._paused_until:
                 self._paused_until = None
             self._retransmit(self._outbound.on_deadline(now))
+            if self._behind:
+                self._catch_up_or_close(now)
+
+    def _catch_up_or_close(self, now: float) -> None:
+        try:
+            self._catch_up(now)
+        except RemoteProtocolError as error:
+            self.close(error)
 
     # What comes out.
 
@@ -314,6 +352,18 @@ class DataChannel:
     def missing(self) -> int:
         """Messages that others wait for, which arrived before them."""
         return self._inbound.missing
+
+    def words(self, text: str) -> CleanText:
+        """Return a peer's ``text``, fit to be kept and shown: also without our token.
+
+        The service knows that token, and must not be able to have it logged.
+        """
+        cleaned = clean(text)
+        token = self._token.reveal()
+        pieces = (cleaned[i : i + FRAGMENT] for i in range(len(cleaned)))
+        if any(len(piece) == FRAGMENT and piece in token for piece in pieces):
+            return clean("(text that is not shown, because it holds a secret)")
+        return cleaned
 
     @property
     def settled(self) -> bool:

@@ -8,8 +8,10 @@ refuses what it cannot decide.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Self
 
+from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.errors import HandshakeFailed
 from ssmtunneld.protocol.payloads import (
     FAILED,
@@ -29,6 +31,12 @@ CLIENT_VERSION: Final = "1.2.835.0"
 PORT: Final = "Port"
 LOCAL_PORT_FORWARDING: Final = "LocalPortForwarding"
 
+NAME_LIMIT: Final = 64
+"""Characters of a name that an agent gives us; its own have 13 at most."""
+MAX_PROPERTIES: Final = 32
+"""Properties of a session that are kept; documents have five at most (1.2)."""
+
+_NO_WORDS: Final = clean("")
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){3}")
 _MUX_ABOVE: Final = (3, 0, 196, 0)
 _REMOTE_HOST_FROM: Final = (3, 1, 1188, 0)
@@ -41,8 +49,8 @@ _KEEPALIVE_OFF_FROM: Final = (3, 1, 1575, 0)
 class Terms:
     """What the handshake settled."""
 
-    agent_version: str
-    properties: Mapping[str, str]
+    agent_version: CleanText
+    properties: Mapping[str, CleanText]
     """Of the session document, after substitution: ``portNumber``, ``host``, ..."""
     mux: bool
     """Whether the payload is smux; otherwise it is one connection's bytes (6.1)."""
@@ -52,10 +60,10 @@ class Terms:
     """Whether the agent closes an smux session that is silent for 30 s (7.5)."""
     understands_terminate: bool
     """Whether flag 2 ends the session; otherwise only the API does (2.3)."""
-    notice: str = ""
+    notice: CleanText = _NO_WORDS
     """The agent's words to the user, normally empty (5.3)."""
 
-    def noted(self, notice: str) -> Self:
+    def noted(self, notice: CleanText) -> Self:
         """Return these terms with the agent's words to the user."""
         return replace(self, notice=notice)
 
@@ -66,7 +74,7 @@ class Answer:
 
     response: HandshakeResponse
     terms: Terms | None
-    refusal: str = ""
+    refusal: CleanText = _NO_WORDS
 
 
 def answer(request: HandshakeRequest) -> Answer:
@@ -83,10 +91,11 @@ def answer(request: HandshakeRequest) -> Answer:
     refusals = tuple(p.error for p in processed if p.status != SUCCESS)
     response = HandshakeResponse(CLIENT_VERSION, processed, refusals)
     if refusals:
-        return Answer(response, None, "; ".join(refusals))
+        return Answer(response, None, clean("; ".join(refusals)))
     session = next((a for a in request.actions if a.action_type == SESSION_TYPE), None)
     if session is None:
-        raise HandshakeFailed("the agent did not say what type the session has")
+        why = "the agent did not say what type the session has"
+        raise HandshakeFailed(clean(why))
     return Answer(response, _terms(request.agent_version, session))
 
 
@@ -95,37 +104,45 @@ def _process(action: ClientAction) -> ProcessedAction:
         kind = action.parameters.get("SessionType")
         if kind == PORT:
             return ProcessedAction(SESSION_TYPE, SUCCESS)
-        return ProcessedAction(
-            SESSION_TYPE, FAILED, error=f"session type {kind} is not {PORT}"
-        )
-    if action.action_type == KMS_ENCRYPTION:
+        reason = f"session type {_named(kind)} is not {PORT}"
+        return ProcessedAction(SESSION_TYPE, FAILED, error=reason)
+    name = _named(action.action_type)
+    if name == KMS_ENCRYPTION:
         reason = "KMS encryption is not used by port sessions"
     else:
-        reason = f"unknown action {action.action_type}"
-    return ProcessedAction(action.action_type, UNSUPPORTED, error=reason)
+        reason = f"unknown action {name}"
+    return ProcessedAction(name, UNSUPPORTED, error=reason)
+
+
+def _named(value: object) -> CleanText:
+    return clean(value if isinstance(value, str) else repr(value), NAME_LIMIT)
 
 
 def _terms(agent_version: str, session: ClientAction) -> Terms:
     version = parse_version(agent_version)
     given = session.parameters.get("Properties")
-    properties = (
-        {str(k): str(v) for k, v in given.items()} if isinstance(given, dict) else {}
-    )
+    properties = _properties(given) if isinstance(given, dict) else {}
     if properties.get("host") and version < _REMOTE_HOST_FROM:
-        raise HandshakeFailed(
+        why = (
             f"agent {agent_version} cannot forward to another host: it would connect "
             "to the target itself; update it to 3.1.1374.0 or later"
         )
+        raise HandshakeFailed(clean(why))
     forwards = properties.get("type") == LOCAL_PORT_FORWARDING
     mux = forwards and version > _MUX_ABOVE
     return Terms(
-        agent_version=agent_version,
+        agent_version=clean(agent_version),
         properties=properties,
         mux=mux,
         redials=forwards and not mux,
         needs_nop=mux and version < _KEEPALIVE_OFF_FROM,
         understands_terminate=version > _TERMINATE_FLAG_ABOVE,
     )
+
+
+def _properties(given: Mapping[str, object]) -> dict[str, CleanText]:
+    some = islice(given.items(), MAX_PROPERTIES)
+    return {_named(key): clean(str(value)) for key, value in some}
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -135,5 +152,6 @@ def parse_version(text: str) -> tuple[int, ...]:
         HandshakeFailed: It is anything else: the agent's choice of mode is unknown.
     """
     if _VERSION.fullmatch(text) is None:
-        raise HandshakeFailed(f"the agent's version {text[:40]!r} cannot be understood")
+        why = f"the agent's version {_named(text)!r} cannot be understood"
+        raise HandshakeFailed(clean(why))
     return tuple(map(int, text.split(".")))

@@ -5,10 +5,11 @@ from typing import Final
 
 from ssmtunneld.protocol.message import Message
 
-MAX_EARLY: Final = 100_000
-"""Messages: the agent's own capacity, which it may send behind one that is missing."""
-MAX_EARLY_BYTES: Final = 64 << 20
-"""Bytes: what an unpaced agent on a fast network sends in a second or two."""
+MAX_EARLY: Final = 80_000
+"""Messages that may wait for one before them, and numbers that one may be ahead: what
+the agent sends in a minute and a half (protocol 6.8)."""
+MAX_EARLY_BYTES: Final = 32 << 20
+"""Bytes of them: what it sends in half a minute."""
 OVERHEAD: Final = 400
 """Bytes that CPython needs for one buffered message beside its payload."""
 
@@ -70,7 +71,9 @@ class Inbound:
             return True
         cost = len(message.payload) + OVERHEAD
         if sequence > self.expected and (
-            len(self._early) >= MAX_EARLY or self._early_bytes + cost > MAX_EARLY_BYTES
+            sequence > self.expected + MAX_EARLY
+            or len(self._early) >= MAX_EARLY
+            or self._early_bytes + cost > MAX_EARLY_BYTES
         ):
             self.overflows += 1
             return False
@@ -78,6 +81,11 @@ class Inbound:
         self._early[sequence] = message
         self._early_bytes += cost
         return True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`ready` would yield anything."""
+        return self.expected in self._early
 
     def ready(self) -> Iterator[Message]:
         """Yield, and forget, the messages that are next in sequence.

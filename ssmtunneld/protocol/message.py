@@ -172,10 +172,10 @@ def decode(data: bytes) -> Message:
     payload = data[header_length + 4 :]
     if kind not in _UNVALIDATED:
         if created_ms == 0:
-            raise RemoteProtocolError(f"{kind} without a creation date")
+            raise RemoteProtocolError("a message without a creation date")
         (payload_length,) = _UINT32.unpack_from(data, header_length)
         if payload_length and sha256(payload).digest() != digest:
-            raise RemoteProtocolError(f"{kind} {sequence} does not match its digest")
+            raise RemoteProtocolError(f"message {sequence} does not match its digest")
     return Message(
         kind, sequence, high + low, created_ms, payload, payload_type, flags, schema
     )
@@ -183,9 +183,10 @@ def decode(data: bytes) -> Message:
 
 def _type_name(padded: bytes) -> str:
     name = padded.strip(b"\0").strip()
-    if not name or not name.isascii():
+    text = name.decode("ascii", "replace")
+    if not text or not text.isascii() or not text.isprintable():
         raise RemoteProtocolError("a message without a type")
-    return name.decode()
+    return text
 
 
 def encode_flag(flag: Flag) -> bytes:

@@ -3,8 +3,10 @@
 Key names and their order are the peers' own (protocol 2.2, 3.4, 4.1 and 5). Parsing is
 liberal: unknown keys are ignored and absent ones have the Go zero value, because both
 official peers are written in Go; a value of the wrong type is a RemoteProtocolError.
-A document of n bytes takes at most about 100 n bytes while it is parsed (an empty JSON
-array is the worst case).
+
+Each kind of document has a limit of its own, many times what peers were seen to send,
+and so has the number of objects and arrays in it. Both are looked at before parsing, so
+that no document takes more than a few milliseconds, or nests deeper than that number.
 """
 
 import json
@@ -18,6 +20,17 @@ from ssmtunneld.secret import Secret
 
 SESSION_TYPE: Final = "SessionType"
 KMS_ENCRYPTION: Final = "KMSEncryption"
+
+MAX_ACKNOWLEDGEMENT: Final = 4 << 10
+"""Bytes of an acknowledgement; agents send 200."""
+MAX_HANDSHAKE: Final = 16 << 10
+"""Bytes of each document of the handshake; agents send 2 KiB at most."""
+MAX_CLOSED: Final = 64 << 10
+"""Bytes of ``channel_closed``, which may quote a command's output; 2.5 KB were seen."""
+MAX_CONTAINERS: Final = 64
+"""Objects and arrays in one document: a handshake request with two actions has six."""
+MAX_ACTIONS: Final = 16
+"""Actions in one handshake; agents ask for one or two (protocol 5.1)."""
 
 SUCCESS: Final = 1
 FAILED: Final = 2
@@ -38,10 +51,24 @@ def _dump(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _load(payload: bytes | str) -> dict[str, Any]:
+# Possessive, and up to the end where one is not closed: no text makes it look twice.
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
+def _load(payload: bytes, limit: int) -> dict[str, Any]:
+    if len(payload) > limit:
+        raise RemoteProtocolError(
+            f"a JSON document of {len(payload)} bytes, more than {limit}"
+        )
+    outside = _STRINGS.sub(b"", payload)
+    if outside.count(b"{") + outside.count(b"[") > MAX_CONTAINERS:
+        raise RemoteProtocolError(
+            f"a JSON document of more than {MAX_CONTAINERS} objects and arrays"
+        )
     try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        # As Go has it: always UTF-8, and what is none of it stands for itself.
+        document = json.loads(payload.decode("utf-8", "replace"))
+    except ValueError as error:
         raise RemoteProtocolError(
             f"not a JSON document: {type(error).__name__}"
         ) from None
@@ -57,6 +84,15 @@ def _get(document: Mapping[str, Any], key: str, kind: type[_T], default: _T) -> 
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RemoteProtocolError(f"{key} is not of type {kind.__name__}")
     return value
+
+
+def _get_actions(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    actions = _get(document, key, list, [])
+    if len(actions) > MAX_ACTIONS:
+        raise RemoteProtocolError(f"a handshake of {len(actions)} actions")
+    if not all(isinstance(action, dict) for action in actions):
+        raise RemoteProtocolError(f"{key} holds what is not an object")
+    return actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +123,8 @@ class OpenDataChannel:
         Raises:
             RemoteProtocolError: It is not such a document.
         """
-        document = _load(text)
+        payload = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        document = _load(payload, MAX_HANDSHAKE)
         return cls(
             request_id=_get(document, "RequestId", str, ""),
             token=Secret(_get(document, "TokenValue", str, "")),
@@ -118,7 +155,8 @@ def parse_acknowledgement(payload: bytes) -> int:
     usual = _USUAL_ACKNOWLEDGEMENT.fullmatch(payload)
     if usual is not None:
         return int(usual[1])
-    sequence = _get(_load(payload), "AcknowledgedMessageSequenceNumber", int, -1)
+    document = _load(payload, MAX_ACKNOWLEDGEMENT)
+    sequence = _get(document, "AcknowledgedMessageSequenceNumber", int, -1)
     if sequence < 0:
         raise RemoteProtocolError("an acknowledgement of nothing")
     return sequence
@@ -158,18 +196,15 @@ class HandshakeRequest:
         Raises:
             RemoteProtocolError: It is not such a document.
         """
-        document = _load(payload)
-        actions: list[ClientAction] = []
-        for item in _get(document, "RequestedClientActions", list, []):
-            if not isinstance(item, dict):
-                raise RemoteProtocolError("a requested action that is not an object")
-            actions.append(
-                ClientAction(
-                    _get(item, "ActionType", str, ""),
-                    _get(item, "ActionParameters", dict, {}),
-                )
+        document = _load(payload, MAX_HANDSHAKE)
+        actions = tuple(
+            ClientAction(
+                _get(item, "ActionType", str, ""),
+                _get(item, "ActionParameters", dict, {}),
             )
-        return cls(_get(document, "AgentVersion", str, ""), tuple(actions))
+            for item in _get_actions(document, "RequestedClientActions")
+        )
+        return cls(_get(document, "AgentVersion", str, ""), actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,23 +250,20 @@ class HandshakeResponse:
         Raises:
             RemoteProtocolError: It is not such a document.
         """
-        document = _load(payload)
-        actions: list[ProcessedAction] = []
-        for item in _get(document, "ProcessedClientActions", list, []):
-            if not isinstance(item, dict):
-                raise RemoteProtocolError("a processed action that is not an object")
-            actions.append(
-                ProcessedAction(
-                    _get(item, "ActionType", str, ""),
-                    _get(item, "ActionStatus", int, 0),
-                    item.get("ActionResult"),
-                    _get(item, "Error", str, ""),
-                )
+        document = _load(payload, MAX_HANDSHAKE)
+        actions = tuple(
+            ProcessedAction(
+                _get(item, "ActionType", str, ""),
+                _get(item, "ActionStatus", int, 0),
+                item.get("ActionResult"),
+                _get(item, "Error", str, ""),
             )
+            for item in _get_actions(document, "ProcessedClientActions")
+        )
         errors = _get(document, "Errors", list, [])
         return cls(
             _get(document, "ClientVersion", str, ""),
-            tuple(actions),
+            actions,
             tuple(str(error) for error in errors),
         )
 
@@ -259,7 +291,7 @@ class HandshakeComplete:
         Raises:
             RemoteProtocolError: It is not such a document.
         """
-        document = _load(payload)
+        document = _load(payload, MAX_HANDSHAKE)
         return cls(
             _get(document, "HandshakeTimeToComplete", int, 0),
             _get(document, "CustomerMessage", str, ""),
@@ -297,7 +329,7 @@ class ClosedDocument:
         Raises:
             RemoteProtocolError: It is not such a document.
         """
-        document = _load(payload)
+        document = _load(payload, MAX_CLOSED)
         return cls(
             session_id=_get(document, "SessionId", str, ""),
             output=_get(document, "Output", str, ""),

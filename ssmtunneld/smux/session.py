@@ -26,6 +26,9 @@ MAX_STREAM_ID: Final = 2**32 - 1
 _WORTHWHILE: Final = 64
 """Bytes of data below which a frame is not begun in the rest of a message: its header
 of eight would cost more than a tenth."""
+MAX_SILENT: Final = 1024
+"""Forgotten streams that are remembered in case the agent could not connect them. Of
+more, which come only where it answers none of them, the oldest are given up."""
 _NOP: Final = encode_frame(Command.NOP, 0)
 
 
@@ -56,7 +59,7 @@ class MuxSession:
         self._next_id = FIRST_STREAM_ID
         self._nop_due = False
         self._failed_dials = 0
-        self._silent: set[int] = set()
+        self._silent: dict[int, None] = {}
         """Forgotten streams that never had a byte, until the peer ends them."""
         self._opened = 0
         self._refused = 0
@@ -182,7 +185,7 @@ class MuxSession:
     def _drop(self, command: Command, stream_id: int, payload: bytes) -> None:
         self._dropped += len(payload)
         if stream_id in self._silent:
-            self._silent.discard(stream_id)
+            del self._silent[stream_id]
             if command is Command.FIN and self._failed_dials:
                 # The failed dial was most likely this one: nobody waits for it now.
                 self._failed_dials -= 1
@@ -201,7 +204,9 @@ class MuxSession:
         if stream.over:
             self._streams.pop(stream.stream_id, None)
             if not stream.ended and not stream.received:
-                self._silent.add(stream.stream_id)
+                self._silent[stream.stream_id] = None
+                if len(self._silent) > MAX_SILENT:
+                    del self._silent[next(iter(self._silent))]
 
     def next_payload(self, limit: int = MESSAGE_SIZE) -> bytes:
         """Return whole frames for one message of at most ``limit`` bytes, or ``b""``.

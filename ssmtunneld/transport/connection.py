@@ -7,6 +7,8 @@ its parser for all frames that are plain (``frames.py``).
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -14,11 +16,26 @@ from websockets import exceptions, frames
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
+from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.errors import LinkError, LinkLost
 from ssmtunneld.transport.frames import FrameReader, Head
+from ssmtunneld.transport.http_proxy import connect_through
 
-MAX_MESSAGE: Final = 4 << 20
-"""Bytes. The service sends 1144; peers have no limit at all (protocol 2.1, trap 25)."""
+MAX_MESSAGE: Final = 128 << 10
+"""Bytes. The service sends 1144 (protocol 2.1); the longest document that is understood
+has 64 KiB, and frames of eight bytes that fill a message take 10 ms."""
+MAX_FRAGMENTS: Final = 16
+"""Frames of one message. Real peers send each message in one (protocol 2.4)."""
+RARE_BURST: Final = 256
+"""Frames that are no whole message, control frames above all, which may come at once:
+the library takes some 25 us for each."""
+RARE_RATE: Final = 20.0
+"""Of these per second, in the long run. A peer pings once a minute (protocol 2.4) and
+answers our own pings."""
+LARGE_FRAME: Final = 64 << 10
+"""Bytes from which on a frame costs no more than its size."""
+
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Receiver(Protocol):
@@ -45,23 +62,72 @@ class Receiver(Protocol):
         ...
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException) -> CleanText:
     """Return why there is no connection, without the secrets that an error may hold."""
     if isinstance(error, exceptions.InvalidProxy):
         # Its own words repeat the proxy's address, and that may hold a password.
-        return f"the proxy cannot be used: {error.msg}"
+        return clean(f"the proxy cannot be used: {error.msg}")
     # A SOCKS proxy's own words are only in the cause.
     because = error.__cause__ if isinstance(error, exceptions.ProxyError) else None
     reason = str(error) or type(error).__name__
-    return f"{reason}: {because}" if because is not None else reason
+    return clean(f"{reason}: {because}" if because is not None else reason)
 
 
 class Connect(connect):
-    """The library's way to a connection, without its redirects."""
+    """The library's way to a connection, without its redirects and HTTP proxies."""
 
     @override
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
+
+    @override
+    async def open_tcp_connection(self) -> ClientConnection:
+        proxy = self.proxy
+        if not isinstance(proxy, str) or not proxy.startswith("http"):
+            return await super().open_tcp_connection()
+        host, options = self.ws_uri.host, self.create_connection_kwargs
+        transport = await connect_through(
+            proxy, host, self.ws_uri.port, options.get("proxy_ssl")
+        )
+        connection = self.factory(self.ws_uri)
+        transport.set_protocol(connection)
+        try:
+            if self.ws_uri.secure:
+                context = options.get("ssl") or ssl.create_default_context()
+                transport = await _start_tls(transport, connection, context, host)
+        except BaseException:
+            transport.abort()
+            raise
+        connection.connection_made(transport)
+        return connection
+
+
+async def _start_tls(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    host: str,
+) -> asyncio.Transport:
+    loop = asyncio.get_running_loop()
+    encrypted = await loop.start_tls(transport, protocol, context, server_hostname=host)
+    assert encrypted is not None, "the transport was closed here"
+    return encrypted
+
+
+class _Budget:
+    """Counts what comes seldom, and says when it comes too often."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._left = float(RARE_BURST)
+
+    def take(self, now: float) -> bool:
+        """Count one at ``now``, in seconds; return whether there may be one."""
+        self._left = min(RARE_BURST, self._left + (now - self._at) * RARE_RATE) - 1
+        self._at = now
+        return self._left >= 0
 
 
 class Connection(ClientConnection):
@@ -82,6 +148,7 @@ class Connection(ClientConnection):
         self._fragments: list[bytes] = []
         self._head = Head()
         self._frames: FrameReader | None = None
+        self._rare = _Budget(self.heard)
         self._lost_to: Exception | None = None
 
     @override
@@ -104,24 +171,35 @@ class Connection(ClientConnection):
 
     def _take_head(self, data: bytes) -> bytes:
         """Leave the answer to the upgrade to the library; return what follows it."""
-        if self.protocol.state is State.CONNECTING:
-            head, data = self._head.split(data)
-            super().data_received(head)
+        head = self._head
+        if head.over or not head.feed(data):
+            return b""
+        if head.whole:
+            super().data_received(_simplified(head.whole, head.status))
         if self._is_open():
             self._frames = FrameReader(MAX_MESSAGE)
-        return data
+        else:
+            # The library would wait for the peer to hang up.
+            self.transport.abort()
+        return head.rest
 
     def _take_frames(self, data: bytes) -> None:
         reader = self._frames
         if reader is None or not self._is_open():
-            super().data_received(data)  # the body of a refusal, or after the end
-            return
+            return  # the head is not whole, it is a refusal, or this is after the end
         reader.feed(data)
         while self._is_open():
             other = reader.read(self.arrived)
             if other is None:
                 break
+            if len(other) < LARGE_FRAME and not self._rare.take(self.heard):
+                self._fail("too many frames that are no whole message")
+                break
             super().data_received(other)
+
+    def _fail(self, reason: str) -> None:
+        self.protocol.fail(frames.CloseCode.POLICY_VIOLATION, reason)
+        self.send_data()
 
     def _is_open(self) -> bool:
         return self.protocol.state is State.OPEN
@@ -137,6 +215,12 @@ class Connection(ClientConnection):
         if frame.fin and not self._fragments:
             self.arrived.append(bytes(frame.data))
             return
+        if len(self._fragments) == MAX_FRAGMENTS:
+            self._fail(f"a message in more than {MAX_FRAGMENTS} frames")
+            return
+        if not (frame.fin or frame.data) and self._fragments:
+            self._fail("a continuation frame without data")
+            return
         self._fragments.append(bytes(frame.data))
         if frame.fin:
             self.arrived.append(b"".join(self._fragments))
@@ -146,13 +230,14 @@ class Connection(ClientConnection):
         """Say how the connection ended."""
         received = self.protocol.close_rcvd
         if received is not None:
-            return LinkLost(received.reason or "closed by the service", received.code)
+            words = received.reason or "closed by the service"
+            return LinkLost(clean(words), received.code)
         sent = self.protocol.close_sent
         if sent is not None:
-            return LinkLost(f"the service broke the protocol: {sent.reason}")
+            return LinkLost(clean(f"the service broke the protocol: {sent.reason}"))
         if self._lost_to is not None:
             return LinkLost(explain(self._lost_to))
-        return LinkLost("the connection was cut")
+        return LinkLost(clean("the connection was cut"))
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,3 +252,17 @@ class Connection(ClientConnection):
         super().resume_writing()
         if self.link is not None:
             self.link.on_writable()
+
+
+def _simplified(head: bytes, status: int | None) -> bytes:
+    """Return an answer's head as the library understands it at once.
+
+    It insists on a reason phrase, and it would read the body of a refusal, of which
+    nobody wants more than the status.
+    """
+    if status is None:
+        return head
+    if status != _SWITCHING_PROTOCOLS:
+        return f"HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n".encode()
+    _, _, fields = head.partition(b"\r\n")
+    return b"HTTP/1.1 101 -\r\n" + fields

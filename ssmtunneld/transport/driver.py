@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from ssmtunneld.errors import (
     LinkError,
+    LinkLost,
     RemoteProtocolError,
     SessionError,
 )
@@ -268,6 +269,10 @@ class Driver:
 
     def on_lost(self, error: LinkError) -> None:
         """End :meth:`run`."""
+        if isinstance(error, LinkLost):
+            words = self._channel.words(error.reason)
+            if words != error.reason:
+                error = LinkLost(words, error.code)
         self._end(error)
 
     # What the clock tells.

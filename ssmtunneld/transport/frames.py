@@ -3,9 +3,10 @@
 Nearly everything that arrives is one message in one frame. The library's parser is a
 generator that reads a few bytes at a time and makes an object of each frame: two
 thirds of what an acknowledgement costs. So those frames are cut out here, and the rest
-(control frames, text, fragments, nonsense) goes to the library as it came.
+(control frames, fragments, nonsense) goes to the library as it came.
 """
 
+import re
 from struct import Struct
 from typing import Final
 
@@ -17,6 +18,7 @@ _SMALL: Final = Struct(">BB")
 _MEDIUM: Final = Struct(">BBH")
 _LARGE: Final = Struct(">BBQ")
 _BINARY: Final = 0x82  # FIN, and nothing reserved
+_TEXT: Final = 0x81  # means the same here (protocol 2.4)
 _FIN: Final = 0x80
 _OPCODE: Final = 0x0F
 _LAST_DATA_OPCODE: Final = 2
@@ -26,26 +28,48 @@ _LENGTH_IN_2: Final = 126
 _LENGTH_IN_8: Final = 127
 _MORE_LENGTH: Final = {_LENGTH_IN_2: 2, _LENGTH_IN_8: 8}
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] +([1-5][0-9]{2})[ \r]")
+
+HEAD_LIMIT: Final = 16 << 10
+"""Bytes of an HTTP head; the service's has 129, and proxies add a few lines."""
 
 
 class Head:
-    """Finds the end of an HTTP head in bytes that are cut anywhere."""
+    """Collects an HTTP head from bytes that are cut anywhere.
 
-    __slots__ = ("_tail",)
+    Attributes:
+        over: Whether it is here, or is longer than ``HEAD_LIMIT``.
+        whole: The head with its empty line, once it is here.
+        rest: What came behind it.
+    """
+
+    __slots__ = ("_data", "over", "rest", "whole")
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._data = bytearray()
+        self.over = False
+        self.whole = b""
+        self.rest = b""
 
-    def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return what of ``data`` belongs to the head, and what comes after it."""
-        tail = self._tail
-        joined = tail + data
-        found = joined.find(_END_OF_HEAD)
-        if found < 0:
-            self._tail = joined[1 - len(_END_OF_HEAD) :]
-            return data, b""
-        end = found + len(_END_OF_HEAD) - len(tail)
-        return data[:end], data[end:]
+    def feed(self, data: bytes) -> bool:
+        """Take what was read, unless it is over; return whether it is over now."""
+        start = max(0, len(self._data) + 1 - len(_END_OF_HEAD))
+        self._data += data
+        end = self._data.find(_END_OF_HEAD, start, HEAD_LIMIT)
+        if end >= 0:
+            end += len(_END_OF_HEAD)
+            self.whole = bytes(self._data[:end])
+            self.rest = bytes(self._data[end:])
+        self.over = end >= 0 or len(self._data) >= HEAD_LIMIT
+        if self.over:
+            self._data.clear()
+        return self.over
+
+    @property
+    def status(self) -> int | None:
+        """The status code of a whole head; ``None`` where it is not of HTTP/1."""
+        found = _STATUS.match(self.whole)
+        return None if found is None else int(found[1])
 
 
 class FrameReader:
@@ -101,7 +125,7 @@ class FrameReader:
         data, at = self._data, self._at
         # Up to where a length of two bytes is here too.
         end = 0 if self._fragmented or self._surrendered else len(data) - 3
-        while at < end and data[at] == _BINARY:
+        while at < end and (data[at] == _BINARY or data[at] == _TEXT):
             size = data[at + 1]
             start = at + 2
             if size >= _LENGTH_IN_2:

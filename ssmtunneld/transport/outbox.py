@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import LinkError, LinkLost
 from ssmtunneld.transport.link import Link
 
@@ -81,7 +82,9 @@ class Outbox:
             self._queued += sum(map(len, messages))
             if self._choke_timer is None:
                 self._choke_timer = self._loop.call_later(
-                    CHOKE_TIMEOUT, self._lose, LinkLost("it took nothing from us")
+                    CHOKE_TIMEOUT,
+                    self._lose,
+                    LinkLost(clean("it took nothing from us")),
                 )
         link.send(messages)
         messages.clear()

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from websockets import exceptions
 from websockets.protocol import State
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import (
     LinkError,
+    LinkLost,
     LinkRefused,
     LinkUnreachable,
     LinkUntrusted,
@@ -87,7 +89,7 @@ async def dial(
         LinkUntrusted: The certificate is not trusted.
         LinkUnreachable: There is no connection; says why.
     """
-    host = url.partition("://")[2].partition("/")[0]
+    host = clean(url.partition("://")[2].partition("/")[0])
     options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
     if ssl_context is not None and proxy is not None and proxy.startswith("https:"):
         options["proxy_ssl"] = ssl_context
@@ -112,9 +114,9 @@ async def dial(
         raise LinkRefused(error.response.status_code, host) from None
     except TimeoutError:
         reason = f"no connection within {liveness.open_timeout:.0f} s"
-        raise LinkUnreachable(host, reason) from None
+        raise LinkUnreachable(host, clean(reason)) from None
     except ssl.SSLCertVerificationError as error:
-        raise LinkUntrusted(host, error.verify_message) from None
+        raise LinkUntrusted(host, clean(error.verify_message)) from None
     except (OSError, exceptions.WebSocketException) as error:
         raise LinkUnreachable(host, explain(error)) from None
     assert isinstance(connection, Connection)
@@ -133,6 +135,7 @@ class WebSocketLink:
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
+        self._taken_at = 0.0
         self._check_ends: float | None = None
         # The kernel chooses its own receive buffer. Where SO_RCVBUF bounds it, data
         # that comes while nobody reads is dropped in the end instead of held back, and
@@ -154,6 +157,7 @@ class WebSocketLink:
         connection.transport.set_protocol(self._reads)
         connection.heard = connection.loop.time()
         self._next_ping = connection.heard + self._liveness.ping_interval
+        self._taken_at = connection.heard
         self._watch()
         self.flush()
         if connection.protocol.state is not State.OPEN:
@@ -222,6 +226,7 @@ class WebSocketLink:
 
     def on_writable(self) -> None:
         """Pass on that the network took what was sent."""
+        self._taken_at = self._connection.loop.time()
         if self._receiver is not None:
             self._receiver.on_writable()
 
@@ -246,6 +251,12 @@ class WebSocketLink:
             dead_at = min(dead_at, self._check_ends)
         if now >= dead_at:
             self.lose(PeerUnresponsive(now - connection.heard))
+            return
+        if not connection.paused:
+            self._taken_at = now
+        elif now >= self._taken_at + self._liveness.dead_peer_timeout:
+            # It talks, but what is answered, or our pings, would pile up for ever.
+            self.lose(LinkLost(clean("it took nothing from us")))
             return
         if now >= self._next_ping:
             self._next_ping = now + self._liveness.ping_interval

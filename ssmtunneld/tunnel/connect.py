@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from ssmtunneld.aws.control import Control, Grant
 from ssmtunneld.aws.proxies import proxy_for
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AwsError, LinkRefused, LinkUnreachable, LinkUntrusted
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.courtesy import Courtesy
@@ -79,7 +80,7 @@ class Connector:
         except (OSError, ValueError) as error:
             # A file of certificates that changed, or an environment that makes no
             # sense; the API's client has stumbled over it before.
-            raise LinkUnreachable(parts.hostname or "", str(error)) from None
+            raise LinkUnreachable(parts.hostname or "", clean(str(error))) from None
         try:
             return await dial(
                 url,
@@ -93,6 +94,6 @@ class Connector:
             if proxy is None or isinstance(error, LinkUntrusted):
                 raise
             reason = f"through {proxy}: {error.reason}"
-            unreachable = LinkUnreachable(error.host, reason)
+            unreachable = LinkUnreachable(error.host, clean(reason))
         unreachable.advice = "check HTTPS_PROXY and NO_PROXY, or proxy"
         raise unreachable

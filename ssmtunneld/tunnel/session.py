@@ -52,6 +52,8 @@ CHECK_TIMEOUT: Final = 5.0
 SAME_TOKEN_ATTEMPTS: Final = 3
 """Dials with the token of StartSession before ResumeSession is asked for another."""
 
+_STOPPED: Final = clean("the tunnel was stopped")
+
 
 class Session:
     """One session's life: start, handshake, resume after every loss, terminate.
@@ -188,7 +190,7 @@ class Session:
             raise
         finally:
             self._nops.stop()
-            self._end(ChannelClosed("the tunnel was stopped"))
+            self._end(ChannelClosed(_STOPPED))
             if not ended_there:
                 await self._terminate(grant.session_id)
 
@@ -305,7 +307,7 @@ class Session:
         self._stopping = True
         if self._port is not None:
             # Now, lest a basic session's end be taken for that of its destination.
-            self._port.fail(ChannelClosed("the tunnel was stopped"))
+            self._port.fail(ChannelClosed(_STOPPED))
         terms = self.terms
         if self.phase is Phase.READY and terms and terms.understands_terminate:
             self._say_farewell()
@@ -317,7 +319,7 @@ class Session:
         """Reset all streams, because nothing will come of them; then stop it."""
         self._stopping = self._given_up = True
         if self._port is not None:
-            self._port.fail(ChannelClosed(why))
+            self._port.fail(ChannelClosed(clean(why)))
         self._changed()
 
     def _end(self, error: SessionError) -> None:

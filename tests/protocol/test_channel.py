@@ -12,6 +12,7 @@ from ssmtunneld.errors import (
     RemoteProtocolError,
 )
 from ssmtunneld.protocol.channel import (
+    BATCH,
     HANDSHAKE_TIMEOUT,
     MALFORMED_LIMIT,
     PAUSE_TIMEOUT,
@@ -639,3 +640,141 @@ def test_the_same_inputs_give_the_same_bytes():
         return channel.drain()
 
     assert transcript() == transcript()
+
+
+# What others said.
+
+HOSTILE = "\x1b[2J\ud800\u202e" + "x" * 300_000
+
+
+def _shown(bench):
+    """Return the text of the error that ended the channel."""
+    (closed,) = [e for e in bench.effects() if isinstance(e, Closed)]
+    return str(closed.error)
+
+
+@pytest.mark.parametrize(
+    "properties", [HOSTILE[:9000], {"host": HOSTILE[:9000]}, [[]] * 40, None]
+)
+def test_a_session_type_is_told_cleaned(properties):
+    bench = handshaking_bench()
+    bench.core.receive(request(session_type=HOSTILE[:3000], properties=properties), 0)
+    text = _shown(bench)
+    assert "session type" in text
+    assert text.isprintable()
+    assert len(text) <= 300
+
+
+def test_an_unknown_action_is_told_and_answered_cleaned():
+    bench = handshaking_bench()
+    payload = json.dumps({"RequestedClientActions": [{"ActionType": "\ud800\n!"}]})
+    bench.core.receive(
+        output(0, payload.encode(), PayloadType.HANDSHAKE_REQUEST), now=0
+    )
+    _, answered, closed = bench.core.drain()
+    response = HandshakeResponse.parse(decode(answered.data).payload)
+    assert response.actions[0].action_type == "!"
+    assert str(closed.error) == "unknown action !"
+
+
+def test_properties_are_bounded_and_cleaned():
+    bench = handshaking_bench()
+    many = {f"key{n}": f"value\r\n{n}" for n in range(100)}
+    bench.receive(request(properties=many), complete())
+    terms = bench.core._terms
+    assert len(terms.properties) == 32
+    assert terms.properties["key7"] == "value 7"
+
+
+def test_the_words_of_the_end_are_cleaned():
+    bench = open_bench()
+    bench.core.receive(channel_closed("\ud800 gone\n\x1b[31m" + "x" * 9000), 1.0)
+    text = _shown(bench)
+    assert text.isprintable()
+    assert len(text) < 400
+    assert "gone" in text
+
+
+def test_an_end_that_is_too_long_is_an_end_all_the_same():
+    bench = open_bench()
+    with pytest.raises(RemoteProtocolError, match="more than 65536"):
+        bench.receive(channel_closed("x" * 70_000))
+
+
+def test_the_service_cannot_have_our_token_shown():
+    bench = handshaking_bench()
+    token = "canary-0123456789-token"
+    bench.detach()
+    bench.attach(token)
+    for words in (f"token {token}", f"x{token[4:14]}y"):
+        assert "secret" in bench.core.words(words)
+    assert bench.core.words(f"ends with {token[:7]}") == f"ends with {token[:7]}"
+    bench.core.receive(request(version=token), 0.0)
+    assert token not in _shown(bench)
+
+
+# What waits for one message is handled in turns with other channels.
+
+
+def _crowded(count):
+    """Return an open channel with so many messages that wait for one."""
+    bench = open_bench()
+    for number in range(3, 3 + count):
+        bench.core.receive(output(number, b"%d" % number), bench.now)
+    bench.core.drain()
+    return bench
+
+
+def _delivered(effects):
+    return [int(effect.payload) for effect in effects if isinstance(effect, Deliver)]
+
+
+def test_messages_that_waited_are_handled_some_at_a_time_and_in_order():
+    bench = _crowded(2 * BATCH)
+    delivered = _delivered(bench.receive(output(2, b"2")))
+    assert len(delivered) == BATCH
+    while bench.core.next_deadline() == 0.0:
+        delivered += _delivered(bench.tick())
+    assert delivered == list(range(2, 3 + 2 * BATCH))
+    assert bench.core.statistics().early == 0
+
+
+def test_what_arrives_meanwhile_comes_behind_them():
+    bench = _crowded(BATCH)
+    delivered = _delivered(bench.receive(output(2, b"2")))
+    delivered += _delivered(bench.receive(output(3 + BATCH, b"%d" % (3 + BATCH))))
+    assert len(delivered) == BATCH
+    delivered += _delivered(bench.tick())
+    assert delivered == list(range(2, 4 + BATCH))
+
+
+def test_an_end_waits_for_what_was_sent_before_it():
+    bench = _crowded(BATCH)
+    assert bench.receive(output(2, b"2"), channel_closed())[-1] == Deliver(
+        b"%d" % (1 + BATCH)
+    )
+    # Nothing comes behind it, and it counts once.
+    assert bench.receive(output(3 + BATCH, b"late"), channel_closed("again")) == []
+    last, closed = bench.tick()
+    assert last == Deliver(b"%d" % (2 + BATCH))
+    assert closed == Closed(closed.error)
+    assert closed.error.output == ""
+
+
+def test_those_that_wait_for_their_turn_outlive_a_lost_websocket():
+    bench = _crowded(BATCH)
+    bench.receive(output(2, b"2"))
+    bench.detach()
+    assert bench.core.next_deadline() is None
+    bench.attach()
+    assert _delivered(bench.tick()) == [2 + BATCH]
+
+
+def test_one_that_makes_no_sense_ends_the_channel_also_in_its_turn():
+    bench = _crowded(BATCH - 1)
+    bench.core.receive(output(2 + BATCH, b"{", PayloadType.HANDSHAKE_REQUEST), 0.05)
+    bench.core.drain()
+    bench.receive(output(2, b"2"))
+    (closed,) = bench.tick()
+    assert isinstance(closed.error, RemoteProtocolError)
+    assert bench.core.next_deadline() is None

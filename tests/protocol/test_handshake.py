@@ -177,3 +177,10 @@ def test_a_version_of_absurd_length_is_neither_parsed_nor_shown_in_full():
 
 def test_our_own_version_is_one_that_switches_everything_on():
     assert parse_version(CLIENT_VERSION) >= (1, 2, 764, 0)
+
+
+def test_a_version_that_cannot_be_understood_is_quoted_in_one_short_line():
+    with pytest.raises(HandshakeFailed) as caught:
+        parse_version("\x1b[2J3.3\n" + "9" * 10_000)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 120

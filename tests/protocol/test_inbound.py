@@ -111,6 +111,26 @@ def test_the_message_that_is_waited_for_always_fits(crowded):
     assert crowded.accept(_message(0))
     assert len(_ready(crowded)) == MAX_EARLY + 1
     assert crowded.accept(_message(MAX_EARLY + 2))
+    assert not crowded.accept(_message(2 * MAX_EARLY + 2))
+
+
+def test_a_message_of_the_far_future_is_not_kept():
+    inbound = Inbound()
+    assert inbound.accept(_message(MAX_EARLY))
+    for sequence in (MAX_EARLY + 1, 2**63 - 1):
+        assert not inbound.accept(_message(sequence))
+    assert inbound.missing == MAX_EARLY
+    assert inbound.overflows == 2
+
+
+def test_whether_any_is_ready_is_known():
+    inbound = Inbound()
+    inbound.accept(_message(1))
+    assert not inbound.is_ready
+    inbound.accept(_message(0))
+    assert inbound.is_ready
+    assert _ready(inbound) == [0, 1]
+    assert not inbound.is_ready
 
 
 def test_early_messages_are_bounded_by_their_memory():

@@ -226,9 +226,10 @@ def test_a_message_without_a_type_is_refused(name):
         decode(_with(VECTOR_A, 4, name))
 
 
-def test_a_type_outside_ascii_is_refused():
+@pytest.mark.parametrize("name", ["é", "agent\x1b[2J", "agent\njob", "\x7f"])
+def test_a_type_that_does_not_print_in_ascii_is_refused(name):
     with pytest.raises(RemoteProtocolError, match="without a type"):
-        decode(_with(VECTOR_A, 4, "é".encode().ljust(32)))
+        decode(_with(VECTOR_A, 4, name.encode().ljust(32)))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ from ssmtunneld.errors import RemoteProtocolError
 from ssmtunneld.protocol.payloads import (
     FAILED,
     KMS_ENCRYPTION,
+    MAX_ACKNOWLEDGEMENT,
+    MAX_ACTIONS,
+    MAX_CLOSED,
+    MAX_CONTAINERS,
+    MAX_HANDSHAKE,
     SESSION_TYPE,
     SUCCESS,
     UNSUPPORTED,
@@ -34,6 +39,11 @@ PARSERS = [
     pytest.param(HandshakeComplete.parse, id="complete"),
     pytest.param(ClosedDocument.parse, id="closed"),
 ]
+
+ACTIONS = {
+    HandshakeRequest.parse: "RequestedClientActions",
+    HandshakeResponse.parse: "ProcessedClientActions",
+}
 
 # What JSON can carry and Python compares: no NaN, no lone surrogates.
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -255,22 +265,73 @@ def test_a_handshake_response_with_a_wrong_type_is_refused(payload):
 
 
 def test_a_requested_action_must_be_an_object():
-    with pytest.raises(RemoteProtocolError, match="requested action"):
+    with pytest.raises(RemoteProtocolError, match="RequestedClientActions holds"):
         HandshakeRequest.parse(b'{"RequestedClientActions":["SessionType"]}')
 
 
 def test_a_processed_action_must_be_an_object():
-    with pytest.raises(RemoteProtocolError, match="processed action"):
+    with pytest.raises(RemoteProtocolError, match="ProcessedClientActions holds"):
         HandshakeResponse.parse(b'{"ProcessedClientActions":[[]]}')
 
 
 @pytest.mark.parametrize("parse", PARSERS)
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"\xff", b"{'a':1}", b"1" * 5000, b"[" * 100_000]
+    "payload", [b"", b"{", b"\xff", b"{'a':1}", b"1" * 4096, b"[" * MAX_CONTAINERS]
 )
 def test_what_is_not_json_is_refused(parse, payload):
-    with pytest.raises(RemoteProtocolError, match="not a JSON document"):
+    with pytest.raises(RemoteProtocolError, match=r"not a JSON document|not an obj"):
         parse(payload)
+
+
+LIMITS = {
+    "acknowledgement": (parse_acknowledgement, MAX_ACKNOWLEDGEMENT),
+    "open": (OpenDataChannel.parse, MAX_HANDSHAKE),
+    "request": (HandshakeRequest.parse, MAX_HANDSHAKE),
+    "response": (HandshakeResponse.parse, MAX_HANDSHAKE),
+    "complete": (HandshakeComplete.parse, MAX_HANDSHAKE),
+    "closed": (ClosedDocument.parse, MAX_CLOSED),
+}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_each_document_has_a_limit_that_it_may_reach(kind):
+    parse, limit = LIMITS[kind]
+    payload = b'{"AcknowledgedMessageSequenceNumber":0}'.ljust(limit)
+    parse(payload)
+    with pytest.raises(RemoteProtocolError, match=f"{limit + 1} bytes"):
+        parse(payload + b" ")
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b"{},", b'"",['])
+def test_few_objects_and_arrays_are_parsed(parse, opening):
+    with pytest.raises(RemoteProtocolError, match="objects and arrays"):
+        parse(opening * (MAX_CONTAINERS + 1))
+
+
+def test_brackets_inside_of_text_are_only_text():
+    words = '[{"\\' * MAX_CONTAINERS
+    assert ClosedDocument.parse(_json({"Output": words})).output == words
+
+
+def test_text_that_is_not_closed_is_looked_at_once():
+    """Looking for its end from each of its quotes would take seconds."""
+    with pytest.raises(RemoteProtocolError, match="not a JSON document"):
+        ClosedDocument.parse(b'"\\' * (MAX_CLOSED // 2))
+
+
+def test_bytes_that_are_not_utf_8_are_read_as_go_reads_them():
+    assert (
+        ClosedDocument.parse(b'{"Output":"a\xff\xed\xa0\x80"}').output[:2] == "a\ufffd"
+    )
+
+
+@pytest.mark.parametrize("parse", [HandshakeRequest.parse, HandshakeResponse.parse])
+def test_a_handshake_has_few_actions(parse):
+    key = ACTIONS[parse]
+    parse(_json({key: [{}] * MAX_ACTIONS}))
+    with pytest.raises(RemoteProtocolError, match="17 actions"):
+        parse(_json({key: [{}] * (MAX_ACTIONS + 1)}))
 
 
 @pytest.mark.parametrize("parse", PARSERS)

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from ssmtunneld.errors import LocalProtocolError, RemoteProtocolError
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import HEADER_SIZE, Command, FrameDecoder, encode_frame
-from ssmtunneld.smux.session import FIRST_STREAM_ID, MAX_STREAM_ID, MuxSession
+from ssmtunneld.smux.session import (
+    FIRST_STREAM_ID,
+    MAX_SILENT,
+    MAX_STREAM_ID,
+    MuxSession,
+)
 from ssmtunneld.smux.stream import PIECE_OVERHEAD
 
 SYN, FIN, PSH, NOP = Command.SYN, Command.FIN, Command.PSH, Command.NOP
@@ -535,3 +540,38 @@ def test_any_limit_gives_whole_frames_within_it(sizes, limit):
             if command is PSH:
                 got[stream_id] += data
     assert got == streams
+
+
+# A peer that does as it likes.
+
+
+def test_streams_that_the_peer_opens_are_not_kept():
+    mux = MuxSession()
+    for number in range(0, 20_000, 2):
+        mux.receive(encode_frame(SYN, number) + encode_frame(PSH, number, b"x"))
+    assert mux.statistics().streams == 0
+    assert mux.unread == 0
+    assert mux.statistics().dropped == 10_000
+
+
+def test_of_streams_that_are_never_ended_only_the_newest_are_remembered():
+    mux = MuxSession()
+    streams = []
+    for _ in range(MAX_SILENT + 1):
+        streams.append(_connected(mux))
+        mux.abort(streams[-1])
+        _messages(mux)
+    assert mux.streams == 0
+    # The oldest is forgotten: its end says nothing about the dial that failed.
+    mux.dial_failed()
+    mux.receive(encode_frame(FIN, streams[0].stream_id))
+    silent = _connected(mux)
+    mux.receive(encode_frame(FIN, silent.stream_id))
+    assert silent.refused
+    assert _messages(mux)
+    # The newest is not.
+    mux.dial_failed()
+    mux.receive(encode_frame(FIN, streams[-1].stream_id))
+    served = _connected(mux)
+    mux.receive(encode_frame(FIN, served.stream_id))
+    assert not served.refused

@@ -172,6 +172,18 @@ async def test_a_link_that_is_lost_before_it_starts_ends_the_run():
 
 
 @virtual
+async def test_the_service_cannot_have_our_token_shown_by_a_close_frame():
+    stage, token = Stage(), "canary-0123456789"
+    error = LinkLost(f"token {token}", 1008)
+    link = MemoryLink()
+    link.lose(error)
+    with pytest.raises(LinkLost) as caught:
+        await stage.driver.run(link, Secret(token))
+    assert caught.value.code == 1008
+    assert token not in f"{caught.value} {caught.value!r}"
+
+
+@virtual
 async def test_what_arrived_before_the_start_is_taken():
     stage = Stage()
     link = MemoryLink()

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from websockets.frames import DATA_OPCODES, Close, Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol, State
 
-from ssmtunneld.transport.frames import FrameReader, Head, encode_frame
+from ssmtunneld.transport.frames import (
+    HEAD_LIMIT,
+    FrameReader,
+    Head,
+    encode_frame,
+)
 
 LIMIT = 70_000
 
@@ -118,7 +123,7 @@ def test_each_end_means_the_same_too(ending, step):
 
 def test_plain_frames_never_reach_the_library():
     reader, messages = FrameReader(LIMIT), []
-    reader.feed(encoded(Opcode.BINARY, b"a") + encoded(Opcode.BINARY, b"b" * 1144))
+    reader.feed(encoded(Opcode.TEXT, b"a") + encoded(Opcode.BINARY, b"b" * 1144))
     assert reader.read(messages) is None
     assert messages == [b"a", b"b" * 1144]
 
@@ -153,13 +158,52 @@ def test_one_that_is_too_long_is_refused_when_its_header_is_here():
 def test_a_head_ends_where_it_ends(step):
     head, rest = b"HTTP/1.1 101 Go\r\nA: b\r\n\r\n", b"\x82\x01\r\n\r\n"
     data, found = head + rest, Head()
-    for start in range(0, len(data), step):
-        piece = data[start : start + step]
-        belongs, left = found.split(piece)
-        assert belongs + left == piece
-        if left or start + step == len(head):
-            assert data[: start + len(belongs)] == head
-            break
+    fed = 0
+    while not found.over:
+        piece = data[fed : fed + step]
+        fed += len(piece)
+        assert found.feed(piece) is (fed >= len(head))
+    assert found.whole == head
+    assert found.rest == data[len(head) : fed]
+    assert found.status == 101
+
+
+@pytest.mark.parametrize("step", [1, 1000, 1 << 20])
+def test_a_head_that_does_not_end_is_over_all_the_same(step):
+    found, fed = Head(), 0
+    while not found.feed(b"x" * step):
+        fed += step
+    assert fed < HEAD_LIMIT
+    assert (found.whole, found.status, found.rest) == (b"", None, b"")
+    assert not found._data
+
+
+def test_a_head_may_have_just_the_limit():
+    head = b"HTTP/1.1 200\r\n".ljust(HEAD_LIMIT - 4, b"x") + b"\r\n\r\n"
+    found = Head()
+    assert found.feed(head + b"more")
+    assert (found.whole, found.rest, found.status) == (head, b"more", 200)
+    assert Head().feed(b"x" + head)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"HTTP/1.1 200", 200),
+        (b"HTTP/1.0 407 Who?", 407),
+        (b"HTTP/1.1  101 two spaces", 101),
+        (b"HTTP/2 200 OK", None),
+        (b"HTTP/1.1 20", None),
+        (b"HTTP/1.1 2000 OK", None),
+        (b"HTTP/1.1 600 OK", None),
+        (b"SSH-2.0-OpenSSH_9.9", None),
+        (b"", None),
+    ],
+)
+def test_a_status_is_a_number_of_http(line, status):
+    found = Head()
+    found.feed(line + b"\r\n\r\n")
+    assert found.status == status
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])

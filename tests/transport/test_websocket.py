@@ -464,7 +464,7 @@ async def test_a_large_message_is_no_problem():
         serving(max_size=None) as service,
         linked(service) as (link, receiver, service_end),
     ):
-        large = bytes(1 << 20)
+        large = bytes(MAX_MESSAGE)
         await service_end.send(large)
         await receiver.until(lambda: receiver.messages)
         assert receiver.messages == [large]
@@ -743,6 +743,23 @@ async def test_a_silent_peer_is_dead():
         assert isinstance(error, PeerUnresponsive)
         assert error.waited > 0
         service_end.transport.abort()
+
+
+async def test_a_peer_that_talks_and_takes_nothing_is_left():
+    """What answers it, and our own pings, would pile up as long as it talks."""
+    liveness = Liveness(ping_interval=0.01, dead_peer_timeout=0.2)
+    async with (
+        serving(max_size=None) as service,
+        linked(service, liveness=liveness) as (link, receiver, service_end),
+    ):
+        service_end.transport.pause_reading()
+        while not link.congested:
+            link.send([bytes(WRITE_BUFFER)] * 8)
+        async with asyncio.timeout(PATIENCE):
+            while not receiver.lost:
+                await service_end.send(b"talk")
+                await asyncio.sleep(0)
+        assert "took nothing" in str(receiver.lost[0])
 
 
 async def test_silence_says_nothing_while_we_do_not_listen():
