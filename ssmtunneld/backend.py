@@ -9,14 +9,15 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ssmtunneld.aws.control import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.aws.network import tls_context
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Tunnel
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.errors import TunnelError
@@ -49,6 +50,7 @@ class Backend:
         tally: Where the mapping's sessions are counted.
         first: Whether no other backend of this mapping was before this one. Only then
             can there be sessions that a daemon before us left behind.
+        defects: Where the mapping's defects are noted.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Backend:
         log: EventLog,
         tally: Tally,
         first: bool = True,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(log)
         self._tunnel = tunnel
         self._shared = shared
         self._first = first
@@ -79,6 +83,7 @@ class Backend:
             lifespan=self._lifespan,
             respects_idle=tunnel.keep_alive is False,
             tally=tally,
+            defects=self._defects,
         )
         if isinstance(self._aim, SearchedAim):
             self._aim.count_by(lambda: self.pool.targets)
@@ -112,18 +117,25 @@ class Backend:
         self._shared.pools.add(self.pool)
         try:
             async with asyncio.TaskGroup() as tasks:
-                name = self._tunnel.name
-                aside = [tasks.create_task(self._take_census(), name=f"{name} census")]
-                attending = self._attend_login()
-                aside.append(tasks.create_task(attending, name=f"{name} login"))
-                if isinstance(self._aim, SearchedAim):
-                    following = self._aim.follow(self.pool)
-                    aside.append(tasks.create_task(following, name=f"{name} target"))
+                aside = [
+                    tasks.create_task(
+                        run_compartment(part, work, self._defects),
+                        name=f"{self._tunnel.name} {part}",
+                    )
+                    for part, work in self._aside().items()
+                ]
                 await self.pool.run()
                 for task in aside:
                     task.cancel()
         finally:
             self._shared.pools.discard(self.pool)
+
+    def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what goes on beside the sessions, by the names of compartments."""
+        parts = {"census": self._take_census, "login": self._attend_login}
+        if isinstance(self._aim, SearchedAim):
+            parts["target"] = partial(self._aim.follow, self.pool)
+        return parts
 
     @property
     def login(self) -> TunnelError | None:

@@ -22,13 +22,13 @@ def test_a_name_belongs_to_one_file_however_it_is_spelled(tmp_path, monkeypatch)
 def test_only_one_holds_an_instance_at_a_time(tmp_path):
     path, locks = tmp_path / "config.toml", tmp_path / "a" / "b"
     with claim_instance(path, locks) as first:
-        assert first == instance_name(path)
+        assert first.name == instance_name(path)
         with claim_instance(path, locks) as second:
-            assert second is None
+            assert second.name is None
         with claim_instance(tmp_path / "other.toml", locks) as other:
-            assert other not in {None, first}
+            assert other.name not in {None, first.name}
     with claim_instance(path, locks) as again:
-        assert again == first
+        assert again.name == instance_name(path)
         (lock,) = locks.iterdir()
         assert lock.stat().st_mode & 0o777 == 0o600
     assert not list(locks.iterdir())
@@ -47,8 +47,8 @@ def test_a_lock_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
         return stale if len(opened) == 1 else real_open(*args, **kwargs)
 
     monkeypatch.setattr("ssmtunneld.instance.os.open", open_stale_first)
-    with claim_instance(path, tmp_path) as name:
-        assert name == instance_name(path)
+    with claim_instance(path, tmp_path) as claim:
+        assert claim.name == instance_name(path)
         assert lock.exists()
     assert len(opened) == 2
 
@@ -57,15 +57,15 @@ def test_the_lock_is_given_back_when_the_daemon_fails(tmp_path):
     path = tmp_path / "config.toml"
     with pytest.raises(RuntimeError), claim_instance(path, tmp_path):
         raise RuntimeError
-    with claim_instance(path, tmp_path) as name:
-        assert name is not None
+    with claim_instance(path, tmp_path) as claim:
+        assert claim.name is not None
 
 
 def test_where_no_lock_can_be_written_there_is_no_name(tmp_path):
     obstacle = tmp_path / "file"
     obstacle.touch()
-    with claim_instance(tmp_path / "config.toml", obstacle / "locks") as name:
-        assert name is None
+    with claim_instance(tmp_path / "config.toml", obstacle / "locks") as claim:
+        assert claim.name is None
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_locks_are_where_the_service_manager_or_the_user_keeps_state(
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     for key, value in environ.items():
         monkeypatch.setenv(key, value.format(tmp=tmp_path))
-    with claim_instance(tmp_path / "config.toml") as name:
-        assert (tmp_path / folder / f"{name}.lock").exists()
+    with claim_instance(tmp_path / "config.toml") as claim:
+        assert (tmp_path / folder / f"{claim.name}.lock").exists()
 
 
 def test_no_child_process_inherits_the_lock(tmp_path):

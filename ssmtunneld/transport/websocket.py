@@ -17,6 +17,7 @@ from websockets.protocol import State
 from ssmtunneld.entropy import Entropy
 from ssmtunneld.errors import (
     LinkError,
+    LinkLost,
     LinkRefused,
     LinkUnreachable,
     LinkUntrusted,
@@ -235,6 +236,14 @@ class WebSocketLink:
     # Liveness.
 
     def _watch(self) -> None:
+        try:
+            self._look()
+        except BaseException:
+            # A link that nobody watches must not live on.
+            self.lose(LinkLost("it could not be watched"))
+            raise
+
+    def _look(self) -> None:
         connection = self._connection
         now = connection.loop.time()
         if not self._intake.wanted:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, assert_never
 
-from ssmtunneld.errors import ChannelClosed, TunnelError
+from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.errors import ChannelClosed, TunnelError, Unforeseen
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Retries
@@ -58,6 +59,7 @@ class Pool:
         respects_idle: The service's idle timeout is respected: a session that it ended
             unused is not replaced before somebody asks.
         tally: Where to count; fresh if not given.
+        defects: Where defects are noted, of one session or of the plans for all.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Pool:
         lifespan: Lifespan | None = None,
         respects_idle: bool = False,
         tally: Tally | None = None,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(log)
         self._name = name
         self._make_session = make_session
         self._policy = policy
@@ -115,6 +119,11 @@ class Pool:
         self._changed.set()
 
     @property
+    def defects(self) -> Defects:
+        """Where its defects are noted."""
+        return self._defects
+
+    @property
     def ready(self) -> bool:
         """Whether a session takes connections."""
         return self._ready.is_set()
@@ -134,23 +143,27 @@ class Pool:
     async def run(self) -> None:
         """Keep the sessions until cancelled, which terminates all of them."""
         async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._changed.clear()
-                now = self._loop.time()
-                self._learn(now)
-                wake_at = self._carry_out(tasks, now)
-                async with self._turn:
-                    self._turn.notify_all()
-                if self._retired and not self._members:
-                    break
-                try:
-                    async with asyncio.timeout_at(wake_at):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
+            # Beside the sessions: they live on while the plans are in trouble.
+            await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
         # The last sessions have ended only now; somebody may wait for that.
         async with self._turn:
             self._turn.notify_all()
+
+    async def _supervise(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._changed.clear()
+            now = self._loop.time()
+            self._learn(now)
+            wake_at = self._carry_out(tasks, now)
+            async with self._turn:
+                self._turn.notify_all()
+            if self._retired and not self._members:
+                return
+            try:
+                async with asyncio.timeout_at(wake_at):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
 
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
         """Do what the plan says; return when to look again at the latest."""
@@ -223,7 +236,8 @@ class Pool:
         member = Member(self._make_session(number, self._changed.set), now)
         self._members[number] = member
         name = f"{self._name} session {number}"
-        member.task = tasks.create_task(self._live(member), name=name)
+        living = self._defects.attempt("session", self._live(member))
+        member.task = tasks.create_task(living, name=name)
 
     async def _live(self, member: Member) -> None:
         session = member.session
@@ -235,11 +249,14 @@ class Pool:
         except TunnelError as error:
             cause = error
             self._note_end(session, error)
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            cause = Unforeseen(str(self._defects.note("session", error)))
+            self._note_end(session, cause)
         finally:
             self._alive -= 1
-            self._tally.leave(session, cause)
             self._members.pop(session.number, None)
             self._changed.set()
+            self._tally.leave(session, cause)
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
@@ -265,7 +282,7 @@ class Pool:
         )
 
     async def _stop(self, member: Member) -> None:
-        await member.session.stop()
+        await self._defects.attempt("session", member.session.stop())
         if member.task is not None:
             member.task.cancel()
 
@@ -308,7 +325,8 @@ class Pool:
         self._stopping = True
         async with asyncio.TaskGroup() as tasks:
             for member in list(self._members.values()):
-                tasks.create_task(member.session.stop())
+                stopping = self._defects.attempt("session", member.session.stop())
+                tasks.create_task(stopping, name=f"{self._name} stop")
 
     # Streams.
 

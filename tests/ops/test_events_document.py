@@ -109,4 +109,8 @@ def _is_log(call):
 
 def test_no_event_is_named_in_a_way_that_the_search_misses():
     strange = {path for path, call in calls() if _is_log(call) and not _event(call)}
-    assert strange == {"ssmtunneld/log.py", "ssmtunneld/listener/burst.py"}
+    assert strange == {
+        "ssmtunneld/log.py",
+        "ssmtunneld/listener/burst.py",
+        "ssmtunneld/base/compartment.py",  # "defect": told in words
+    }

@@ -246,5 +246,6 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "uptime": 1.3,
         "draining": False,
         "identities": [],
+        "defects": [],
     }
     assert (mapping["state"], mapping["listen"]) == ("starting", ["127.0.0.1:1"])
