@@ -149,7 +149,7 @@ class Daemon:
         finally:
             with self._defects.guard("end"):
                 self._fleet.close()
-            await self._defects.attempt("end", self._shared.controls.close())
+            await self._defects.attempt("end", self._shared.controls.close)
             self._log.info("daemon.stopped")
 
     async def _serve(self) -> None:
@@ -159,10 +159,12 @@ class Daemon:
                 for name, part in self._parts().items()
             ]
             await self._stop.wait()
-            ending = unless(self._force, self._say_farewell())
-            await self._defects.attempt("end", ending)
+            await self._defects.attempt("end", self._end)
             for task in running:
                 task.cancel()
+
+    async def _end(self) -> None:
+        await unless(self._force, self._say_farewell())
 
     def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return what runs until the end, by name. Each of them ends when cancelled.

@@ -112,6 +112,15 @@ class Destinations:
 
         Cancelling terminates all of them.
         """
+        # After a defect nobody runs what was in use before.
+        self._used.clear()
+        self._leaving.clear()
+        try:
+            await self._run()
+        finally:
+            self._running.clear()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             self._running.set()
             attending = self._tasks.create_task(
@@ -128,7 +137,7 @@ class Destinations:
         """End all sessions politely; streams are cut. Then cancel :meth:`run`."""
         async with asyncio.TaskGroup() as tasks:
             for place in self._places():
-                stopping = self._defects.attempt("session", place.backend.pool.stop())
+                stopping = self._defects.attempt("session", place.backend.pool.stop)
                 tasks.create_task(stopping, name=str(place))
 
     def retire(self) -> None:

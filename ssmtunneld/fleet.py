@@ -7,6 +7,7 @@ is a compartment (``base/compartment.py``), whatever is done with it.
 import asyncio
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from ssmtunneld.base.compartment import run_compartment
@@ -82,7 +83,7 @@ class Fleet:
         """
         return any(
             [
-                await mapping.defects.attempt("addresses", mapping.bind())
+                await mapping.defects.attempt("addresses", mapping.bind)
                 for mapping in self
             ]
         )
@@ -186,14 +187,15 @@ class Fleet:
                 tasks.create_task(self._add(self._mappings[name]), name=name)
             for name in changed:
                 mapping = self._mappings[name]
-                change = mapping.defects.attempt("reload", mapping.apply(wanted[name]))
+                applying = partial(mapping.apply, wanted[name])
+                change = mapping.defects.attempt("reload", applying)
                 tasks.create_task(change, name=name)
         self._changed.set()
         return changes
 
     async def _add(self, mapping: RunningMapping) -> None:
         try:
-            await mapping.defects.attempt("addresses", mapping.bind())
+            await mapping.defects.attempt("addresses", mapping.bind)
         finally:
             self._start(mapping)
 
@@ -206,7 +208,7 @@ class Fleet:
             self._tasks.create_task(self._end(mapping, budget), name=name)
 
     async def _end(self, mapping: RunningMapping, budget: float) -> None:
-        cut = await mapping.defects.attempt("tunnel", mapping.end(budget))
+        cut = await mapping.defects.attempt("tunnel", partial(mapping.end, budget))
         mapping.log.info("mapping.removed", cut=cut or 0)
         self._runs.pop(mapping).cancel()
         self._leaving.discard(mapping)
@@ -233,7 +235,7 @@ class Fleet:
         async with asyncio.TaskGroup() as tasks:
             ends = [
                 tasks.create_task(
-                    mapping.defects.attempt("tunnel", mapping.end(budget)),
+                    mapping.defects.attempt("tunnel", partial(mapping.end, budget)),
                     name=mapping.tunnel.name,
                 )
                 for mapping in mappings

@@ -234,10 +234,10 @@ class Mapping:
         Returns:
             How many were reset.
         """
-        cut = await self.defects.attempt("listener", self.server.drain(budget))
+        cut = await self.defects.attempt("listener", partial(self.server.drain, budget))
         async with asyncio.TaskGroup() as tasks:
             for pool in self.pools:
-                stopping = self.defects.attempt("sessions", pool.stop())
+                stopping = self.defects.attempt("sessions", pool.stop)
                 tasks.create_task(stopping, name=self.tunnel.name)
         return cut or 0
 

@@ -100,7 +100,7 @@ def run_daemon(
 def _await_threads(
     threads: Iterable[threading.Thread], patience: float, deadline: Deadline | None
 ) -> None:
-    """Disarm the deadline once ``threads`` have ended; the interpreter waits for them."""
+    """Disarm the deadline if ``threads`` end: the interpreter would wait for them."""
     if deadline is None:
         return
     ends_at = time.perf_counter() + patience

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -119,6 +118,10 @@ class _Record:
         self.restart_at: float | None = None
 
 
+_around: ContextVar["Defects | None"] = ContextVar("_around", default=None)
+"""Whose compartment the running code is in: callbacks inherit it."""
+
+
 class Defects:
     """The defects of one tunnel, or of the process's own services.
 
@@ -206,13 +209,16 @@ class Defects:
     @contextmanager
     def guard(self, compartment: str) -> Iterator[None]:
         """End here what a block that awaits nothing raises: a callback's boundary."""
+        token = _around.set(self)
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the boundary of a compartment
             self.note(compartment, error)
+        finally:
+            _around.reset(token)
 
     async def attempt(
-        self, compartment: str, work: Awaitable[_Result]
+        self, compartment: str, work: Callable[[], Awaitable[_Result]]
     ) -> _Result | None:
         """Do ``work`` once, as a compartment that is not started again.
 
@@ -221,14 +227,10 @@ class Defects:
         Returns:
             Its result; ``None`` after a defect.
         """
-        result, error = await _enclose(work, partial(self.note, compartment))
+        result, error = await _enclose(compartment, work, self)
         if error is not None:
             self.note(compartment, error)
         return result
-
-
-_around: ContextVar[Defects | None] = ContextVar("_around", default=None)
-"""Whose compartment the running code is in: callbacks inherit it."""
 
 
 async def run_compartment(
@@ -250,11 +252,7 @@ async def run_compartment(
         broke: Called after each defect: a part must not be waited for then.
     """
     while True:
-        token = _around.set(defects)
-        try:
-            result, error = await _enclose(work(), partial(defects.note, name))
-        finally:
-            _around.reset(token)
+        result, error = await _enclose(name, work, defects)
         if error is None:
             return cast("_Result", result)
         delay = defects.note_restart(name, error)
@@ -263,24 +261,26 @@ async def run_compartment(
 
 
 async def _enclose(
-    work: Awaitable[_Result], late: Callable[[BaseException], object]
+    name: str, work: Callable[[], Awaitable[_Result]], defects: Defects
 ) -> tuple[_Result | None, BaseException | None]:
     """Do ``work`` in a task of its own; return its result and what it raised.
 
     In our own task, what ``work`` raises while it is cancelled would hide that we are:
-    a task group that fails meanwhile raises only its failures. That is for ``late``.
+    a task group that fails meanwhile raises only its failures. Here it is noted.
     """
     settling: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
+    token = _around.set(defects)
     try:
         async with asyncio.TaskGroup() as tasks:
-            name = f"{getattr(work, '__qualname__', 'work')} in a compartment"
-            settling = tasks.create_task(_settle(work), name=name)
+            settling = tasks.create_task(_settle(work), name=f"compartment {name}")
     except asyncio.CancelledError:
         if settling is not None and not settling.cancelled():
             _, error = settling.result()
             if error is not None:
-                late(error)
+                defects.note(name, error)
         raise
+    finally:
+        _around.reset(token)
     if settling.cancelled():
         # Nobody cancelled us: it waited for something that somebody else cancelled.
         return None, asyncio.CancelledError()
@@ -288,10 +288,10 @@ async def _enclose(
 
 
 async def _settle(
-    work: Awaitable[_Result],
+    work: Callable[[], Awaitable[_Result]],
 ) -> tuple[_Result | None, Exception | None]:
     try:
-        return await work, None
+        return await work(), None
     except Exception as error:  # noqa: BLE001 - the boundary of a compartment
         return None, error
 

@@ -205,7 +205,7 @@ class Subject:
 
     @property
     def broken(self) -> DefectStatus | None:
-        """The part that is about to be started again, and that nobody can do without."""
+        """The part that no connection can do without and that waits for its restart."""
         return next(
             (
                 defect

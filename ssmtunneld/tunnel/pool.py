@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final, assert_never
 
@@ -62,7 +63,7 @@ class Pool:
         defects: Where defects are noted, of one session or of the plans for all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for the things it works with
         self,
         name: str,
         make_session: Callable[[int, Callable[[], None]], Session],
@@ -236,8 +237,18 @@ class Pool:
         member = Member(self._make_session(number, self._changed.set), now)
         self._members[number] = member
         name = f"{self._name} session {number}"
-        living = self._defects.attempt("session", self._live(member))
-        member.task = tasks.create_task(living, name=name)
+        member.task = tasks.create_task(self._host(member), name=name)
+
+    async def _host(self, member: Member) -> None:
+        """Let a session live, in a compartment of its own."""
+        try:
+            await self._defects.attempt("session", partial(self._live, member))
+        finally:
+            left = self._members.pop(member.number, None)
+            self._changed.set()
+        if left is not None:
+            # It broke before it could end in order. Another one must wait its turn.
+            self._note_end(member.session, Unforeseen("defect: see the log"))
 
     async def _live(self, member: Member) -> None:
         session = member.session
@@ -282,7 +293,7 @@ class Pool:
         )
 
     async def _stop(self, member: Member) -> None:
-        await self._defects.attempt("session", member.session.stop())
+        await self._defects.attempt("session", member.session.stop)
         if member.task is not None:
             member.task.cancel()
 
@@ -325,7 +336,7 @@ class Pool:
         self._stopping = True
         async with asyncio.TaskGroup() as tasks:
             for member in list(self._members.values()):
-                stopping = self._defects.attempt("session", member.session.stop())
+                stopping = self._defects.attempt("session", member.session.stop)
                 tasks.create_task(stopping, name=f"{self._name} stop")
 
     # Streams.

@@ -43,7 +43,9 @@ class Work:
         self.starts.append(loop.time())
         if not self.lives:
             return "done"
-        await asyncio.sleep(self.lives.pop(0))
+        over = asyncio.Event()
+        loop.call_later(self.lives.pop(0), over.set)
+        await over.wait()
         raise ValueError(SECRET)
 
 
@@ -107,7 +109,7 @@ def test_the_end_of_the_process_passes_through(kind):
     log = Log()
     with pytest.raises(kind), Defects(log).guard("part"):
         raise kind
-    work = _settle(raising(kind))
+    work = _settle(lambda: raising(kind))
     with pytest.raises(kind):
         work.send(None)
     assert log.lines == []
@@ -127,7 +129,7 @@ async def test_cancelling_ends_it_also_if_it_breaks_by_that():
 
     log = Log()
     defects = Defects(log)
-    runs = [run_compartment("part", work, defects), defects.attempt("part", work())]
+    runs = [run_compartment("part", work, defects), defects.attempt("part", work)]
     for run in runs:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(run)
@@ -190,8 +192,8 @@ async def test_a_guard_and_an_attempt_end_what_is_raised_in_them():
     defects = Defects(Log())
     with defects.guard("callback"):
         raise TypeError
-    assert await defects.attempt("once", Work(0)()) is None
-    assert await defects.attempt("once", Work()()) == "done"
+    assert await defects.attempt("once", Work(0)) is None
+    assert await defects.attempt("once", Work()) == "done"
     found = defects.snapshot(asyncio.get_running_loop().time())
     assert [(d.compartment, d.count) for d in found] == [("callback", 1), ("once", 1)]
 

@@ -162,7 +162,7 @@ def test_labels_are_names_of_mappings_and_words_that_the_source_knows():
     text, _ = scrape(BUSY)
     labels = set(re.findall(r"[{,]([a-z]+)=", text))
     words = {"mapping", "state", "result", "rule", "reason", "phase", "kind", "le"}
-    assert labels == words | {"version", "python"}
+    assert labels == words | {"version", "python", "compartment"}
     assert "i-0123456789abcdef0" not in text
     assert "s-1" not in text
 
