@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
@@ -40,6 +41,8 @@ from ssmtunneld.shared import Shared
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 from ssmtunneld.version import __version__
 
+CLOSING_TIME: Final = 3.0
+"""Seconds at the end for calls that were made and that nobody waits for any more."""
 SURVEY_BATCH: Final = 16
 """Mappings that are looked at in one turn of the loop: about 2 ms."""
 
@@ -149,7 +152,7 @@ class Daemon:
         finally:
             with self._defects.guard("end"):
                 self._fleet.close()
-            await self._defects.attempt("end", self._shared.controls.close)
+            await self._defects.attempt("end", self._close_controls)
             self._log.info("daemon.stopped")
 
     async def _serve(self) -> None:
@@ -162,6 +165,12 @@ class Daemon:
             await self._defects.attempt("end", self._end)
             for task in running:
                 task.cancel()
+
+    async def _close_controls(self) -> None:
+        # A call in a thread may take longer than anybody has time for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._shared.controls.close()
 
     async def _end(self) -> None:
         await unless(self._force, self._say_farewell())

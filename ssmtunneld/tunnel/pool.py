@@ -143,6 +143,7 @@ class Pool:
 
     async def run(self) -> None:
         """Keep the sessions until cancelled, which terminates all of them."""
+        self._members.clear()  # after a defect: none of them lives any more
         async with asyncio.TaskGroup() as tasks:
             # Beside the sessions: they live on while the plans are in trouble.
             await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
