@@ -1,11 +1,19 @@
 """One name for each configuration, and one daemon at a time that may use it."""
 
+import asyncio
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from ssmtunneld.instance import claim_instance, instance_name
+from ssmtunneld.instance import (
+    claim_instance,
+    holders,
+    instance_name,
+    state_trouble,
+)
+from tests.support.turns import turns
 
 
 def test_a_name_belongs_to_one_file_however_it_is_spelled(tmp_path, monkeypatch):
@@ -122,3 +130,55 @@ def test_machines_of_the_same_name_are_told_apart(tmp_path, monkeypatch):
         monkeypatch.setattr(Path, "read_text", told)
         names.add(instance_name(path))
     assert len(names) == 3
+
+
+def test_whoever_does_not_get_it_learns_who_has_it(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert holders(path) == []
+    with claim_instance(path):
+        with claim_instance(path) as second:
+            assert second.holder == os.getpid()
+            assert second.reason == (
+                f"another daemon (pid {os.getpid()}) runs this file"
+            )
+        assert holders(path) == holders(None) == [os.getpid()]
+        assert holders(tmp_path / "other.toml") == []
+    assert holders(path) == []
+
+
+def test_a_lock_without_a_process_in_it_is_held_all_the_same(tmp_path):
+    path = tmp_path / "config.toml"
+    with claim_instance(path, tmp_path) as first:
+        (tmp_path / f"{first.name}.lock").write_text("")
+        with claim_instance(path, tmp_path) as second:
+            assert second.holder is None
+            assert second.reason == "another daemon runs this file"
+
+
+async def test_the_second_one_takes_its_place_once_the_first_has_ended(tmp_path):
+    path = tmp_path / "config.toml"
+    with ExitStack() as first:
+        first.enter_context(claim_instance(path, tmp_path))
+        with claim_instance(path, tmp_path) as second:
+            assert second.name is None
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(second.wait(interval=0.001))
+                await turns(5)
+                assert not waiting.done()
+                first.close()
+            assert second.name == waiting.result() == instance_name(path)
+            assert second.reason == ""
+            with claim_instance(path, tmp_path) as third:
+                assert third.holder == os.getpid()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "not" / "there"))
+    assert state_trouble() == ""
+    obstacle = tmp_path / "file"
+    obstacle.touch()
+    monkeypatch.setenv("STATE_DIRECTORY", str(obstacle / "locks"))
+    assert state_trouble() == f"{obstacle} is not writable"
+    with claim_instance(tmp_path / "config.toml") as claim:
+        assert claim.reason.startswith("its lock cannot be written: ")

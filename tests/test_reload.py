@@ -95,7 +95,7 @@ async def test_a_defect_of_reading_is_a_refusal(scene, events, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(reload, "load_config", broken)
-    with pytest.raises(ConfigError, match="defect: ZeroDivisionError at reload.py"):
+    with pytest.raises(ConfigError, match=r"defect: ZeroDivisionError at reload\.py"):
         await scene.reloader.reload()
     assert len(events.find("reload.refused")) == 1
     (defect,) = events.find("defect")

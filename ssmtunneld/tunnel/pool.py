@@ -280,7 +280,9 @@ class Pool:
                 self._log.info("session.idled_out", session=session.number)
                 return
             self._lifespan.note_end(now - session.created, session.pauses)
-        self._trouble = error
+        # Where the last spare has idled out, nobody wants another before a client comes:
+        # that a session with a quiet stream idled out after it is in nobody's way.
+        self._trouble = None if self._dormant else error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
         delay = self._retries.note_end(error.recovery, now)
