@@ -280,8 +280,8 @@ class Pool:
                 self._log.info("session.idled_out", session=session.number)
                 return
             self._lifespan.note_end(now - session.created, session.pauses)
-        # Where the last spare has idled out, nobody wants another before a client comes:
-        # that a session with a quiet stream idled out after it is in nobody's way.
+        # Once a spare has idled out, none is wanted before a client comes: the end of a
+        # session with a quiet stream, after it, is in nobody's way.
         self._trouble = None if self._dormant else error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
