@@ -72,7 +72,9 @@ class Herald:
         alive = self._alive()
         if alive:
             self._notifier.watchdog()
-        self._notifier.status(self._sentence())
+        # Or the next sign of life would come too late: after the pause for a defect.
+        with self._defects.guard("notifier"):
+            self._notifier.status(self._sentence())
         return alive
 
     def ready(self) -> None:
