@@ -200,10 +200,15 @@ class Daemon:
         await run_compartment(name, part, self._defects, broke=broke)
 
     async def _watch_network(self) -> None:
-        network = NetworkWatch(
-            self._on_network, wall_clock=_wall_clock, route=open_route_socket()
-        )
-        await network.run()
+        route = open_route_socket()
+        try:
+            network = NetworkWatch(
+                self._on_network, wall_clock=_wall_clock, route=route
+            )
+            await network.run()
+        finally:
+            if route is not None:
+                route.close()
 
     async def _announce(self) -> None:
         await self._fleet.wait_ready()
