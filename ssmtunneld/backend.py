@@ -9,13 +9,15 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ssmtunneld.aws.control import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.aws.network import tls_context
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Tunnel
 from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.config.targets import FixedTarget, parse_target
@@ -47,6 +49,7 @@ class Backend:
         tally: Where the mapping's sessions are counted.
         first: Whether no other backend of this mapping was before this one. Only then
             can there be sessions that a daemon before us left behind.
+        defects: Where the mapping's defects are noted.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Backend:
         log: EventLog,
         tally: Tally,
         first: bool = True,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(log)
         self._tunnel = tunnel
         self._shared = shared
         self._first = first
@@ -77,6 +82,7 @@ class Backend:
             lifespan=self._lifespan,
             respects_idle=tunnel.keep_alive is False,
             tally=tally,
+            defects=self._defects,
         )
         self.pool.first_urgency = urgency_of(tunnel)
         if isinstance(self._aim, SearchedAim):
@@ -112,18 +118,25 @@ class Backend:
         self._shared.pools.add(self.pool)
         try:
             async with asyncio.TaskGroup() as tasks:
-                name = self._tunnel.name
-                aside = [tasks.create_task(self._take_census(), name=f"{name} census")]
-                attending = self._attend_login()
-                aside.append(tasks.create_task(attending, name=f"{name} login"))
-                if isinstance(self._aim, SearchedAim):
-                    following = self._aim.follow(self.pool)
-                    aside.append(tasks.create_task(following, name=f"{name} target"))
+                aside = [
+                    tasks.create_task(
+                        run_compartment(part, work, self._defects),
+                        name=f"{self._tunnel.name} {part}",
+                    )
+                    for part, work in self._aside().items()
+                ]
                 await self.pool.run()
                 for task in aside:
                     task.cancel()
         finally:
             self._shared.pools.discard(self.pool)
+
+    def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what goes on beside the sessions, by the names of compartments."""
+        parts = {"census": self._take_census, "login": self._attend_login}
+        if isinstance(self._aim, SearchedAim):
+            parts["target"] = partial(self._aim.follow, self.pool)
+        return parts
 
     @property
     def login(self) -> TunnelError | None:

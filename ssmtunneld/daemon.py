@@ -1,19 +1,21 @@
 """The composition root: builds everything below by hand, starts it and ends it.
 
 One event loop; per mapping one pool of sessions and one server (``mapping.py``), and
-all of them in a fleet that changes with the configuration (``fleet.py``).
+all of them in a fleet that changes with the configuration (``fleet.py``). Each mapping
+and each of the daemon's own services is a compartment (``base/compartment.py``).
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from ssmtunneld.backend import identity_of
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import SsmtunneldError
@@ -38,8 +40,8 @@ from ssmtunneld.shared import Shared
 from ssmtunneld.tunnel.network import NetworkWatch, open_route_socket
 from ssmtunneld.version import __version__
 
-CONTROL_DELAY: Final = 2.0
-"""Seconds that the control socket waits for the first sessions, at most."""
+CLOSING_TIME: Final = 3.0
+"""Seconds at the end for calls that were made and that nobody waits for any more."""
 SURVEY_BATCH: Final = 16
 """Mappings that are looked at in one turn of the loop: about 2 ms."""
 
@@ -55,6 +57,7 @@ class Daemon:
         log_as: Called with the settings after a reload that changes how the log is to
             look, or how much it is to say.
         when_ready: Called when ``ready`` is set.
+        claim: Where there is no ``instance``: returns its name once it is free.
 
     Attributes:
         ready: Set once every mapping that is required could take connections, and
@@ -68,16 +71,18 @@ class Daemon:
         manager: ServiceManager | None = None,
         log_as: Callable[[DaemonSettings], None] = lambda _: None,
         when_ready: Callable[[], None] = lambda: None,
+        claim: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._config = config
         self._instance = instance
         self._log_as = log_as
         self._when_ready = when_ready
+        self._claim = claim
         self._log = get_log()
+        self._defects = Defects(self._log)
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self.ready = asyncio.Event()
-        self._usable = asyncio.Event()
         self._control_opened = asyncio.Event()
         manager = manager or ServiceManager.none()
         settings = config.daemon
@@ -88,14 +93,23 @@ class Daemon:
         )
         self._precautions = Precautions(self._log)
         self._fleet = Fleet(config.tunnels, self._shared, manager.sockets)
-        self._herald = Herald(manager, sentence=self._sentence, alive=self._is_alive)
+        self._herald = Herald(
+            manager,
+            sentence=self._sentence,
+            alive=self._is_alive,
+            defects=self._defects,
+        )
         self._reloader = Reloader(
-            config.source, self._apply, herald=self._herald, stop=self._stop
+            config.source,
+            self._apply,
+            herald=self._herald,
+            stop=self._stop,
+            defects=self._defects,
         )
         self._reloader.watch_file(enabled=settings.watch_config)
         self._hook = StateHook(self.survey, os.environ, self._log)
         self._hook.command = settings.on_state
-        self._front = Front(self, FrontSettings.of(settings), self._usable, self._log)
+        self._front = Front(self, FrontSettings.of(settings), self._log)
         self._started = asyncio.get_running_loop().time()
 
     @property
@@ -135,54 +149,78 @@ class Daemon:
                 self._give_up()
             await self._serve()
         finally:
-            self._fleet.close()
-            await self._shared.controls.close()
+            with self._defects.guard("end"):
+                self._fleet.close()
+            await self._defects.attempt("end", self._close_controls)
             self._log.info("daemon.stopped")
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(part, name=name)
+                tasks.create_task(self._keep(name, part), name=name)
                 for name, part in self._parts().items()
             ]
             await self._stop.wait()
-            await unless(self._force, self._say_farewell())
-            if self._force.is_set() and (cut := self._open_connections()):
-                self._log.warning("connections.cut", count=cut)
+            await self._defects.attempt("end", self._end)
             for task in running:
                 task.cancel()
 
-    def _parts(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what runs until the end, by name. Each of them ends when cancelled."""
-        network = NetworkWatch(
-            self._on_network, wall_clock=_wall_clock, route=open_route_socket()
-        )
-        parts = {
-            "mappings": self._fleet.run(),
-            "readiness": self._announce(),
-            "network": network.run(),
-            "manager": self._herald.run(),
-            "reload": self._reloader.run(),
-            "http": self._front.run(),
-            "hook": self._hook.run(),
+    async def _close_controls(self) -> None:
+        # A call in a thread may take longer than anybody has time for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._shared.controls.close()
+
+    async def _end(self) -> None:
+        await unless(self._force, self._say_farewell())
+        if self._force.is_set() and (cut := self._open_connections()):
+            self._log.warning("connections.cut", count=cut)
+
+    def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what runs until the end, by name. Each of them ends when cancelled.
+
+        Whom one can ask comes first: somebody may ask while the sessions are started.
+        """
+        return {
+            "control": self._answer_operators,
+            "http": self._front.run,
+            "tunnels": self._fleet.run,
+            "readiness": self._announce,
+            "network": self._watch_network,
+            "notifier": self._herald.run,
+            "reload": self._reloader.run,
+            "hook": self._hook.run,
         }
-        if self._instance is None:
-            self._control_opened.set()
-        else:
-            path = control_socket(self._instance)
-            parts["control"] = self._serve_control(path)
-        return parts
+
+    async def _keep(
+        self, name: str, part: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        # One that breaks must not be waited for.
+        opened = {"control": self._control_opened, "http": self._front.opened}
+        broke = opened[name].set if name in opened else lambda: None
+        await run_compartment(name, part, self._defects, broke=broke)
+
+    async def _watch_network(self) -> None:
+        route = open_route_socket()
+        try:
+            network = NetworkWatch(
+                self._on_network, wall_clock=_wall_clock, route=route
+            )
+            await network.run()
+        finally:
+            if route is not None:
+                route.close()
 
     async def _announce(self) -> None:
         await self._fleet.wait_ready()
-        self._usable.set()
         # Whoever is told that we are ready may ask us the next moment.
         await self._control_opened.wait()
         await self._front.opened.wait()
         self.ready.set()
         self._herald.ready()
         self._log.info("daemon.ready")
-        self._when_ready()
+        with self._defects.guard("readiness"):
+            self._when_ready()
 
     async def _say_farewell(self) -> None:
         budget = self.settings.drain_timeout
@@ -212,10 +250,11 @@ class Daemon:
         """Check all links; try again at once where the machine is somewhere else."""
         self._log.info("network.changed", kind=kind)
         for pool in self._shared.pools:
-            if kind == "route":
-                pool.check()
-            else:
-                pool.retry_now()
+            with pool.defects.guard("session"):
+                if kind == "route":
+                    pool.check()
+                else:
+                    pool.retry_now()
 
     # Reload (design D12).
 
@@ -304,12 +343,17 @@ class Daemon:
             raise ending()
         return self._fleet.get(name)
 
+    async def _answer_operators(self) -> None:
+        """Answer operators until cancelled; once no other daemon of this file does."""
+        if self._instance is None:
+            self._control_opened.set()
+            if self._claim is None:
+                return
+            self._instance = self._shared.instance = await self._claim()
+            self._log.info("instance.claimed", config=str(self._config.source))
+        await self._serve_control(control_socket(self._instance))
+
     async def _serve_control(self, path: Path) -> None:
-        """Answer operators until cancelled."""
-        # Sessions first: this library takes as long to import as one takes to start.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONTROL_DELAY):
-                await self._usable.wait()
         control = await asyncio.to_thread(_import_control)
         try:
             async with control.serve_control(path, control.make_app(self)):
@@ -325,7 +369,8 @@ class Daemon:
     def snapshot(self) -> DaemonStatus:
         """Return how everything is at this moment."""
         now = asyncio.get_running_loop().time()
-        return self._status_with([mapping.status(now) for mapping in self._fleet], now)
+        found = [self._fleet.status_of(mapping, now) for mapping in self._fleet]
+        return self._status_with(found, now)
 
     async def survey(self) -> DaemonStatus:
         """Return how everything is, as :meth:`snapshot`, without holding up the loop.
@@ -335,7 +380,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         found: list[MappingStatus] = []
         for mapping in self.mappings:
-            found.append(mapping.status(loop.time()))
+            found.append(self._fleet.status_of(mapping, loop.time()))
             if len(found) % SURVEY_BATCH == 0:
                 await asyncio.sleep(0)
         return self._status_with(found, loop.time())
@@ -350,6 +395,7 @@ class Daemon:
             identities=self._shared.identities(
                 (m.tunnel.name, identity_of(m.tunnel)) for m in self._fleet
             ),
+            defects=self._defects.snapshot(now),
         )
 
     def status(self) -> dict[str, Any]:
@@ -358,12 +404,12 @@ class Daemon:
 
     def readings(self) -> Mapping[str, Reading]:
         """Return the counters of all mappings; asked every second."""
-        return {mapping.tunnel.name: mapping.reading() for mapping in self._fleet}
+        return self._fleet.readings()
 
     def _is_alive(self) -> bool:
         if self._stop.is_set():
             return True
-        return all(m.server.accepting for m in self._fleet if m.server.bound)
+        return self._fleet.accepting
 
     def _sentence(self) -> str:
         found = self.snapshot().mappings
@@ -381,7 +427,7 @@ class Daemon:
 
 
 def _import_control() -> ModuleType:
-    from ssmtunneld.ops import control  # noqa: PLC0415 - see _serve_control
+    from ssmtunneld.ops import control  # noqa: PLC0415 - it takes 0.3 s: in a thread
 
     return control
 

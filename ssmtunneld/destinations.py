@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from ssmtunneld.backend import Backend, identity_of
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Tunnel
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.errors import TunnelError
@@ -38,6 +39,7 @@ class Destinations:
         log: Bound to the mapping.
         tally: Where all sessions are counted.
         first: See :class:`Backend`.
+        defects: See :class:`Backend`.
     """
 
     ready = True
@@ -51,7 +53,9 @@ class Destinations:
         log: EventLog,
         tally: Tally,
         first: bool = True,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(log)
         self._tunnel = tunnel
         self._shared = shared
         self._log = log
@@ -108,10 +112,20 @@ class Destinations:
 
         Cancelling terminates all of them.
         """
+        # After a defect nobody runs what was in use before.
+        self._used.clear()
+        self._leaving.clear()
+        try:
+            await self._run()
+        finally:
+            self._running.clear()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             self._running.set()
             attending = self._tasks.create_task(
-                self._login.attend(), name=f"{self._tunnel.name} login"
+                run_compartment("login", self._login.attend, self._defects),
+                name=f"{self._tunnel.name} login",
             )
             while not self._retired:
                 self._left.clear()
@@ -123,7 +137,8 @@ class Destinations:
         """End all sessions politely; streams are cut. Then cancel :meth:`run`."""
         async with asyncio.TaskGroup() as tasks:
             for place in self._places():
-                tasks.create_task(place.backend.pool.stop(), name=str(place))
+                stopping = self._defects.attempt("session", place.backend.pool.stop)
+                tasks.create_task(stopping, name=str(place))
 
     def retire(self) -> None:
         """Start nothing more: sessions end with their last stream, then :meth:`run`."""
@@ -194,6 +209,7 @@ class Destinations:
             log=log,
             tally=self._tally,
             first=self._first,
+            defects=self._defects,
         )
         backend.resting = self._resting
         self._first = False
@@ -204,15 +220,18 @@ class Destinations:
 
     async def _keep(self, place: "_Place") -> None:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(
-                    self._attend(place), name=f"end of {place}"
-                )
-                await place.backend.run()
-                watching.cancel()
+            await run_compartment(
+                "destination", lambda: self._serve(place), self._defects
+            )
         finally:
             self._leaving.discard(place)
             self._left.set()
+
+    async def _serve(self, place: "_Place") -> None:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._attend(place), name=f"end of {place}")
+            await place.backend.run()
+            watching.cancel()
 
     async def _attend(self, place: "_Place") -> None:
         """Dismiss a destination when it has been unused for long enough."""

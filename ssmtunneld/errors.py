@@ -327,6 +327,24 @@ class SessionGone(SessionError):
         return f"session {self.session_id} cannot be resumed: {self.reason}"
 
 
+class Unforeseen(SessionError):
+    """Something of ours broke in a way that nobody foresaw (design D18).
+
+    Args:
+        defect: Its type and place, without values.
+    """
+
+    advice = "this is a defect of ssmtunneld, please report it with its line in the log"
+
+    def __init__(self, defect: str) -> None:
+        super().__init__(defect)
+        self.defect = defect
+
+    @override
+    def __str__(self) -> str:
+        return self.defect
+
+
 class AwsError(TunnelError):
     """The control plane said no.
 

@@ -1,17 +1,23 @@
 """The set of mappings that run, and how it changes (design D11, D12).
 
-A mapping's trouble is its own: nothing that happens to one stops another.
+A mapping's trouble is its own: nothing that happens to one stops another. Each of them
+is a compartment (``base/compartment.py``), whatever is done with it.
 """
 
 import asyncio
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
 
+from ssmtunneld.base.compartment import run_compartment
 from ssmtunneld.config import Tunnel
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import UnknownMapping
 from ssmtunneld.log import get_log
 from ssmtunneld.mapping import Mapping as RunningMapping
+from ssmtunneld.ops.history import Reading
+from ssmtunneld.ops.status import MappingStatus, broken_status
 from ssmtunneld.race import unless
 from ssmtunneld.shared import Shared
 
@@ -40,6 +46,9 @@ class Fleet:
         self._tasks: asyncio.TaskGroup | None = None
         self._runs: dict[RunningMapping, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
+        self._last_seen: WeakKeyDictionary[RunningMapping, MappingStatus] = (
+            WeakKeyDictionary()
+        )
         for name in inherited.keys() - self._mappings.keys():
             self._log.warning(
                 "socket.unused", name=name, reason="no tunnel of this name"
@@ -72,7 +81,12 @@ class Fleet:
 
         Before any session is asked for: a taken port costs nothing (design D10).
         """
-        return any([await mapping.bind() for mapping in self])
+        return any(
+            [
+                await mapping.defects.attempt("addresses", mapping.bind)
+                for mapping in self
+            ]
+        )
 
     async def run(self) -> None:
         """Run all mappings until cancelled, which ends them at once."""
@@ -83,8 +97,37 @@ class Fleet:
 
     def _start(self, mapping: RunningMapping) -> None:
         if self._tasks is not None:
+            running = run_compartment("tunnel", mapping.run, mapping.defects)
             name = mapping.tunnel.name
-            self._runs[mapping] = self._tasks.create_task(mapping.run(), name=name)
+            self._runs[mapping] = self._tasks.create_task(running, name=name)
+
+    def status_of(self, mapping: RunningMapping, now: float) -> MappingStatus:
+        """Return how ``mapping`` is at ``now``, as far as it can tell."""
+        try:
+            status = mapping.status(now)
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            mapping.defects.note("status", error)
+            last = self._last_seen.get(mapping)
+            return broken_status(mapping.tunnel, last, mapping.defects.snapshot(now))
+        self._last_seen[mapping] = status
+        return status
+
+    @property
+    def accepting(self) -> bool:
+        """Whether every server that has its addresses accepts from them."""
+        found = True
+        for mapping in self:
+            with mapping.defects.guard("status"):
+                found &= mapping.server.accepting or not mapping.server.bound
+        return found
+
+    def readings(self) -> dict[str, Reading]:
+        """Return the counters of all mappings that can tell them."""
+        found = {}
+        for mapping in self:
+            with mapping.defects.guard("status"):
+                found[mapping.tunnel.name] = mapping.reading()
+        return found
 
     def close(self) -> None:
         """Release the inherited sockets, after :meth:`run`."""
@@ -131,7 +174,8 @@ class Fleet:
         for name in replaced:
             self._dismiss(before[name], budget)
         for name in changed:
-            before[name].release(wanted[name])
+            with before[name].defects.guard("addresses"):
+                before[name].release(wanted[name])
         self._mappings = {
             name: before[name]
             if name in before and name not in replaced
@@ -142,34 +186,38 @@ class Fleet:
             for name in (*changes.added, *replaced):
                 tasks.create_task(self._add(self._mappings[name]), name=name)
             for name in changed:
-                change = self._mappings[name].apply(wanted[name])
+                mapping = self._mappings[name]
+                applying = partial(mapping.apply, wanted[name])
+                change = mapping.defects.attempt("reload", applying)
                 tasks.create_task(change, name=name)
         self._changed.set()
         return changes
 
     async def _add(self, mapping: RunningMapping) -> None:
         try:
-            await mapping.bind()
+            await mapping.defects.attempt("addresses", mapping.bind)
         finally:
             self._start(mapping)
 
     def _dismiss(self, mapping: RunningMapping, budget: float) -> None:
-        mapping.server.stop_accepting()
+        with mapping.defects.guard("listener"):
+            mapping.server.stop_accepting()
         self._leaving.add(mapping)
         if self._tasks is not None:
             name = f"end of {mapping.tunnel.name}"
             self._tasks.create_task(self._end(mapping, budget), name=name)
 
     async def _end(self, mapping: RunningMapping, budget: float) -> None:
-        cut = await mapping.end(budget)
-        mapping.log.info("mapping.removed", cut=cut)
+        cut = await mapping.defects.attempt("tunnel", partial(mapping.end, budget))
+        mapping.log.info("mapping.removed", cut=cut or 0)
         self._runs.pop(mapping).cancel()
         self._leaving.discard(mapping)
 
     def stop_accepting(self) -> None:
         """Give all addresses back at once; connections go on. Idempotent."""
         for mapping in self:
-            mapping.server.stop_accepting()
+            with mapping.defects.guard("listener"):
+                mapping.server.stop_accepting()
 
     async def end(self, budget: float) -> int:
         """Let all connections finish, and end all sessions; then cancel :meth:`run`.
@@ -186,10 +234,13 @@ class Fleet:
         mappings = [*self, *self._leaving]
         async with asyncio.TaskGroup() as tasks:
             ends = [
-                tasks.create_task(mapping.end(budget), name=mapping.tunnel.name)
+                tasks.create_task(
+                    mapping.defects.attempt("tunnel", partial(mapping.end, budget)),
+                    name=mapping.tunnel.name,
+                )
                 for mapping in mappings
             ]
-        return sum(end.result() for end in ends)
+        return sum(end.result() or 0 for end in ends)
 
 
 def _divide(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from ssmtunneld.base.compartment import Defects
+from ssmtunneld.log import get_log
 from ssmtunneld.ops.systemd import ServiceManager
 
 STATUS_INTERVAL: Final = 15.0
@@ -28,6 +30,8 @@ class Herald:
         alive: Says whether what must run does run. That the sign of life is sent from
             the event loop shows that the loop does.
         monotonic_us: Returns CLOCK_MONOTONIC in microseconds.
+        defects: Where defects are noted: that the service manager cannot be told must
+            not keep whoever tells it from its work.
     """
 
     def __init__(
@@ -37,7 +41,9 @@ class Herald:
         sentence: Callable[[], str],
         alive: Callable[[], bool],
         monotonic_us: Callable[[], int] | None = None,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(get_log())
         self._notifier = manager.notifier
         self._interval = manager.watchdog or STATUS_INTERVAL
         self._sentence = sentence
@@ -66,29 +72,37 @@ class Herald:
         alive = self._alive()
         if alive:
             self._notifier.watchdog()
-        self._notifier.status(self._sentence())
+        # Or the next sign of life would come too late: after the pause for a defect.
+        with self._defects.guard("notifier"):
+            self._notifier.status(self._sentence())
         return alive
 
     def ready(self) -> None:
         """Say that the daemon is up."""
         self._ready = True
-        if self._notifier.listening:
-            self._notifier.ready(self._sentence())
+        self._tell_ready()
 
     def reloading(self) -> None:
         """Say that the configuration is read again."""
         # Ready afterwards would be a lie from one that never was.
         if self._ready and self._notifier.listening:
-            self._notifier.reloading(self._monotonic_us())
+            with self._defects.guard("notifier"):
+                self._notifier.reloading(self._monotonic_us())
 
     def reloaded(self) -> None:
         """Say that this is over, however it went."""
-        if self._ready and self._notifier.listening:
-            self._notifier.ready(self._sentence())
+        if self._ready:
+            self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        if self._notifier.listening:
+            with self._defects.guard("notifier"):
+                self._notifier.ready(self._sentence())
 
     def ending(self) -> None:
         """Say that the daemon ends, and go on asking for the time that it takes."""
-        self._notifier.stopping(EXTENSION)
+        with self._defects.guard("notifier"):
+            self._notifier.stopping(EXTENSION)
         self._ending.set()
 
 

@@ -2,9 +2,11 @@
 
 The name is part of the reason of every session, so that a daemon that starts after a
 crash knows the sessions of the one before it. A lock makes sure that there is only one
-at a time; a second one must not take the first one's sessions for forgotten.
+at a time; a second one must not take the first one's sessions for forgotten. Once the
+first one has ended, the second one takes its place.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -12,10 +14,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from platformdirs import user_state_path
 
 from ssmtunneld.base.folders import make_private_folder
+
+CLAIM_INTERVAL: Final = 5.0
+"""Seconds between attempts to take an instance that another process has."""
 
 
 def instance_name(source: Path) -> str:
@@ -55,49 +61,142 @@ def control_sockets(source: Path | None) -> list[Path]:
     return sorted(state_directory().glob("*.sock"))
 
 
+class Claim:
+    """The right to be the daemon of a configuration file: one process has it at a time.
+
+    Attributes:
+        name: The instance's name once it is ours; ``None`` as long as it is not. Then
+            nothing of another daemon is touched.
+        holder: The process that has it; ``None`` if that is unknown.
+        reason: Why it is not ours; empty if it is.
+    """
+
+    def __init__(self, source: Path, directory: Path | None = None) -> None:
+        self.name: str | None = None
+        self.holder: int | None = None
+        self.reason = ""
+        self._wanted = instance_name(source)
+        self._path = (directory or state_directory()) / f"{self._wanted}.lock"
+        self._handle: int | None = None
+
+    def attempt(self) -> bool:
+        """Take the instance if it is free; return whether it is ours."""
+        try:
+            self._handle = _lock(self._path)
+        except BlockingIOError:
+            self.holder = _read_holder(self._path)
+            whose = "" if self.holder is None else f" (pid {self.holder})"
+            self.reason = f"another daemon{whose} runs this file"
+            return False
+        except OSError as error:
+            self.holder = None
+            self.reason = f"its lock cannot be written: {error}"
+            return False
+        self.name, self.holder, self.reason = self._wanted, None, ""
+        return True
+
+    async def wait(self, interval: float = CLAIM_INTERVAL) -> str:
+        """Take the instance as soon as it is free; return its name.
+
+        Cancelling is safe.
+
+        Args:
+            interval: Seconds between attempts.
+        """
+        while not self.attempt():  # noqa: ASYNC110 - nobody tells when a process ends
+            await asyncio.sleep(interval)
+        return self._wanted
+
+    def release(self) -> None:
+        """Give it back; idempotent."""
+        handle, self._handle, self.name = self._handle, None, None
+        if handle is not None:
+            # While it is still held, so that nobody locks a file that is about to go.
+            with suppress(OSError):
+                self._path.unlink()
+            os.close(handle)
+
+
 @contextmanager
-def claim_instance(source: Path, directory: Path | None = None) -> Iterator[str | None]:
-    """Hold the instance's lock; yield its name, or ``None`` if another one holds it.
+def claim_instance(source: Path, directory: Path | None = None) -> Iterator[Claim]:
+    """Try to take the instance of a configuration, for the length of a block.
 
     Args:
         source: The configuration file.
         directory: Where locks are; by default systemd's StateDirectory, or else the
             user's state directory.
-
-    Where no lock can be written, the name is ``None`` too: then nothing of another
-    daemon is touched.
     """
-    name = instance_name(source)
-    directory = directory or state_directory()
-    path = directory / f"{name}.lock"
-    handle = _lock(path)
-    if handle is None:
-        yield None
-        return
+    claim = Claim(source, directory)
+    claim.attempt()
     try:
-        yield name
+        yield claim
     finally:
-        # While it is still held, so that nobody locks a file that is about to go.
-        with suppress(OSError):
-            path.unlink()
+        claim.release()
+
+
+def holders(source: Path | None) -> list[int]:
+    """Return the processes that hold an instance, as far as their locks tell.
+
+    Args:
+        source: Only the one of this configuration; by default all of this user's.
+    """
+    if source is not None:
+        locks = [state_directory() / f"{instance_name(source)}.lock"]
+    else:
+        locks = sorted(state_directory().glob("*.lock"))
+    found = [_read_holder(path) for path in locks if _is_held(path)]
+    return [pid for pid in found if pid is not None]
+
+
+def state_trouble() -> str:
+    """Return why no daemon can keep its socket where it should; empty if it can."""
+    directory = state_directory()
+    there = next(p for p in (directory, *directory.parents) if p.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return ""
+    return f"{there} is not writable"
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
         os.close(handle)
+    return False
 
 
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock ``path``; ``None`` if that cannot be."""
+def _read_holder(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii")[:20])
+    except (OSError, ValueError):
+        return None
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor that holds the lock ``path``, with our pid in it.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: It cannot be written.
+    """
     while True:
-        try:
-            make_private_folder(path.parent)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return None
+        make_private_folder(path.parent)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), path.stat()):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
                 return handle
         except FileNotFoundError:
             pass  # its holder removed it in between: it locks nothing any more
-        except OSError:
+        except BaseException:
             os.close(handle)
-            return None
+            raise
         os.close(handle)

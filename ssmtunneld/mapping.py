@@ -5,9 +5,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from ssmtunneld.backend import Backend
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Address, Tunnel
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
@@ -43,6 +45,7 @@ class Mapping:
     Attributes:
         tunnel: Its settings.
         log: Bound to its name.
+        defects: What broke in it that nobody foresaw.
         server: Its listeners and connections.
         unbound: Why an address cannot be had; ``None`` while all are ours.
         paused: Whether an operator wants no new connections.
@@ -57,6 +60,7 @@ class Mapping:
         """
         self.tunnel = tunnel
         self.log = get_log(mapping=tunnel.name)
+        self.defects = Defects(self.log)
         self.unbound: AddressInUse | InheritedSocketRefused | OSError | None = None
         self.paused = False
         self._shared = shared
@@ -79,6 +83,7 @@ class Mapping:
             settings=_server_settings(tunnel),
             log=self.log,
             share=shared.allowance.join(tunnel.max_connections),
+            defects=self.defects,
         )
         self.prober = Prober(
             _probe_settings(tunnel),
@@ -92,7 +97,14 @@ class Mapping:
         self, tunnel: Tunnel, *, first: bool = True
     ) -> Backend | Destinations:
         make = Destinations if tunnel.is_dynamic else Backend
-        return make(tunnel, self._shared, log=self.log, tally=self._tally, first=first)
+        return make(
+            tunnel,
+            self._shared,
+            log=self.log,
+            tally=self._tally,
+            first=first,
+            defects=self.defects,
+        )
 
     @property
     def pool(self) -> Pool:
@@ -193,14 +205,29 @@ class Mapping:
         """Serve until cancelled; keep trying to listen where that is impossible.
 
         No session is started before every address is ours (design D10). Cancelling
-        resets all connections and terminates all sessions.
+        resets all connections and terminates all sessions. After a defect it may be
+        called again.
         """
-        name = self.tunnel.name
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._keep_bound(), name=f"{name} addresses")
-            self._tasks.create_task(self.server.serve(), name=f"{name} server")
-            self._tasks.create_task(self._begin(), name=f"{name} sessions")
-            self._tasks.create_task(self.prober.run(), name=f"{name} probe")
+        parts = {
+            "addresses": self._keep_bound,
+            "listener": self.server.serve,
+            "sessions": self._begin,
+            "probe": self.prober.run,
+        }
+        self._retired.clear()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                for part, work in parts.items():
+                    self._start(part, work)
+        except asyncio.CancelledError:
+            self.server.stop_accepting()
+            raise
+
+    def _start(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a part of the tunnel as a compartment."""
+        assert self._tasks is not None, "a part before run()"
+        running = run_compartment(part, work, self.defects)
+        self._tasks.create_task(running, name=f"{self.tunnel.name} {part}")
 
     async def _keep_bound(self) -> None:
         while True:
@@ -219,11 +246,13 @@ class Mapping:
     async def _begin(self) -> None:
         await self._opened.wait()
         self._begun = True
-        await self._keep(self._backend)
+        # Of this moment: another one may have taken its place when it is started again.
+        self._start("sessions", partial(self._keep, self._backend))
 
     async def _keep(self, backend: Backend | Destinations) -> None:
         await backend.run()
-        self._retired.remove(backend)
+        if backend in self._retired:
+            self._retired.remove(backend)
 
     async def end(self, budget: float) -> int:
         """Give addresses back, let connections finish, end all sessions.
@@ -236,11 +265,12 @@ class Mapping:
         Returns:
             How many were reset.
         """
-        cut = await self.server.drain(budget)
+        cut = await self.defects.attempt("listener", partial(self.server.drain, budget))
         async with asyncio.TaskGroup() as tasks:
             for pool in self.pools:
-                tasks.create_task(pool.stop(), name=self.tunnel.name)
-        return cut
+                stopping = self.defects.attempt("sessions", pool.stop)
+                tasks.create_task(stopping, name=self.tunnel.name)
+        return cut or 0
 
     # Changes.
 
@@ -277,7 +307,7 @@ class Mapping:
         if self._tasks is None or not self._begun:
             self._use(new)  # the old one has no sessions
             return
-        self._tasks.create_task(self._keep(new), name=f"{tunnel.name} sessions")
+        self._start("sessions", partial(self._keep, new))
         try:
             expected = old.pool.ready and tunnel.warm and not self.paused
             if expected and isinstance(new, Backend):
@@ -355,6 +385,7 @@ class Mapping:
             server=self.server,
             unbound=self.unbound,
             paused=self.paused,
+            defects=self.defects.snapshot(now),
             probe=self.prober.status(now),
             mode=tunnel.mode,
             destinations=(

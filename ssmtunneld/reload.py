@@ -5,14 +5,19 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.config import Config, load_config
 from ssmtunneld.config.reload import Changes
-from ssmtunneld.errors import ConfigError, SsmtunneldError
+from ssmtunneld.errors import ConfigError, SsmtunneldError, Unforeseen
 from ssmtunneld.herald import Herald
 from ssmtunneld.log import get_log
 from ssmtunneld.race import unless
 from ssmtunneld.watch import ConfigWatch
+
+READING_TIME: Final = 30.0
+"""Seconds that reading the file may take: it may be a pipe, or lie on a server."""
 
 
 class Reloader:
@@ -23,6 +28,7 @@ class Reloader:
         apply: Takes over what has changed.
         herald: Is told before and after.
         stop: Set when the daemon ends, which also ends a reload.
+        defects: Where defects are noted.
 
     Attributes:
         refusal: Why the file as it is now cannot be used; empty if it is in use.
@@ -35,6 +41,7 @@ class Reloader:
         *,
         herald: Herald,
         stop: asyncio.Event,
+        defects: Defects | None = None,
     ) -> None:
         self.refusal = ""
         self._source = source
@@ -45,6 +52,7 @@ class Reloader:
         self._wanted = asyncio.Event()
         self._watch = ConfigWatch(source, self.request)
         self._log = get_log()
+        self._defects = defects or Defects(self._log)
 
     def watch_file(self, *, enabled: bool) -> None:
         """Say whether a change of the file is a request."""
@@ -57,13 +65,18 @@ class Reloader:
     async def run(self) -> None:
         """Answer requests until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch.run(), name="watch")
-            while True:
-                await self._wanted.wait()
-                self._wanted.clear()
-                # Whoever asked did not wait for an answer.
-                with suppress(SsmtunneldError):
-                    await self.reload()
+            watching = run_compartment("watch", self._watch.run, self._defects)
+            tasks.create_task(watching, name="watch")
+            answering = run_compartment("reload", self._answer, self._defects)
+            tasks.create_task(answering, name="requests")
+
+    async def _answer(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            # Whoever asked did not wait for an answer.
+            with suppress(SsmtunneldError):
+                await self.reload()
 
     async def reload(self) -> Changes:
         """Read the file again; return what has changed.
@@ -72,7 +85,7 @@ class Reloader:
 
         Raises:
             ConfigError: The file cannot be used; nothing has changed.
-            SsmtunneldError: The daemon is ending.
+            SsmtunneldError: The daemon is ending; or it could not take over everything.
         """
         async with self._turn:
             self._herald.reloading()
@@ -87,8 +100,7 @@ class Reloader:
     async def _reload(self) -> Changes:
         self._watch.note()
         try:
-            # In a thread: a large file takes longer than connections should wait.
-            config = await asyncio.to_thread(load_config, self._source, os.environ)
+            config = await self._read()
         except ConfigError as error:
             self.refusal = error.problems[0]
             self._log.error(
@@ -98,7 +110,12 @@ class Reloader:
             )
             raise
         self.refusal = ""
-        changes = await self._apply(config)
+        try:
+            changes = await self._apply(config)
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            broken = SsmtunneldError(str(self._defects.note("reload", error)))
+            broken.advice = Unforeseen.advice
+            raise broken from None
         self._log.info(
             "reload.applied",
             added=changes.added,
@@ -107,6 +124,21 @@ class Reloader:
             unchanged=changes.unchanged,
         )
         return changes
+
+    async def _read(self) -> Config:
+        try:
+            async with asyncio.timeout(READING_TIME):
+                # In a thread: a large file takes longer than connections should wait.
+                return await asyncio.to_thread(load_config, self._source, os.environ)
+        except ConfigError:
+            raise
+        except TimeoutError:
+            problem = f"it could not be read within {READING_TIME:g} s"
+        except RecursionError:
+            problem = "it is nested too deeply"
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            problem = str(self._defects.note("reload", error))
+        raise ConfigError([f"{self._source}: {problem}"])
 
 
 def ending() -> SsmtunneldError:

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Self, TypeAlias
 
+from ssmtunneld.base.deadline import Deadline
+
 NUMBERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+
+EARLY_BUDGET: Final = 4.5
+"""Seconds from a signal to the end of a process that has not begun to work."""
+FORCED_BUDGET: Final = 2.5
+"""Seconds that a second signal leaves, to cut connections and terminate sessions."""
 
 Answers: TypeAlias = Mapping[int, Callable[[], None]]
 """What to call for each signal's number."""
@@ -20,16 +28,28 @@ class Signals:
 
     A context manager, to be entered first thing: what a signal does by default would
     end the process without a word.
+
+    Args:
+        deadline: Ends the process some time after SIGTERM and SIGINT, whatever holds up
+            whoever answers them: the first one leaves it ``budget``, the second one
+            ``FORCED_BUDGET``, the third one nothing.
+
+    Attributes:
+        budget: Returns the seconds that the first signal leaves; may be replaced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: Deadline | None = None) -> None:
+        self.budget: Callable[[], float] = lambda: EARLY_BUDGET
+        self._deadline = deadline
+        self._came = 0
         self._kept: list[int] = []
+        self._answered = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         """Keep signals from now on."""
         for number in NUMBERS:
-            self._before[number] = signal.signal(number, self._keep)
+            self._before[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,8 +57,21 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _keep(self, number: int, _: FrameType | None) -> None:
-        self._kept.append(number)
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if number in ENDING:
+            self.press()
+        if not self._answered:
+            self._kept.append(number)
+
+    def press(self) -> None:
+        """Count a demand to end, by a signal or as one."""
+        self._came += 1
+        if self._deadline is None:
+            return
+        if self._came == 1:
+            self._deadline.arm(self.budget())
+        else:
+            self._deadline.arm(FORCED_BUDGET if self._came == 2 else 0.0)
 
     @contextmanager
     def answered(self, answers: Answers) -> Iterator[None]:
@@ -46,6 +79,10 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number, answer in answers.items():
             loop.add_signal_handler(number, answer)
+            # The loop only needs the number, which comes by a pipe. This handler runs
+            # also while the loop does not.
+            signal.signal(number, self._take)
+        self._answered = True
         kept, self._kept = self._kept, []
         for number in kept:
             if number in answers:
@@ -53,9 +90,10 @@ class Signals:
         try:
             yield
         finally:
+            self._answered = False
             for number in answers:
                 loop.remove_signal_handler(number)
-                signal.signal(number, self._keep)
+                signal.signal(number, self._take)
 
 
 def terminal_is_gone(descriptor: int = 0) -> bool:

@@ -17,13 +17,14 @@ class Scene:
 
     def __init__(self, address, watchdog):
         self.alive = True
+        self.words = "all is well"
         self.heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.bind(address)
         self.heard.setblocking(False)
         self.notifier = Notifier(address)
         self.herald = Herald(
             ServiceManager(self.notifier, watchdog, {}),
-            sentence=lambda: "all is well",
+            sentence=lambda: self.words,
             alive=lambda: self.alive,
             monotonic_us=lambda: 42,
         )
@@ -87,6 +88,23 @@ async def test_without_life_there_is_no_sign_but_a_look_soon_after(scene, monkey
         s.alive = True
         await s.hear("WATCHDOG=1")
         running.cancel()
+
+
+async def test_words_that_cannot_be_sent_cost_no_sign_of_life(scene):
+    s = scene(watchdog=0.01)
+    s.words = "said by an agent: \ud800"
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(s.herald.run())
+        for _ in range(3):
+            assert await s.next() == "WATCHDOG=1"
+        s.herald.ready()
+        s.herald.reloading()
+        s.words = "all is well"
+        await s.hear("STATUS=all is well")
+        running.cancel()
+    found = s.herald._defects.snapshot(asyncio.get_running_loop().time())
+    assert [(d.compartment, d.count >= 4) for d in found] == [("notifier", True)]
+    assert "\ud800" not in str(found)
 
 
 async def test_a_reload_is_told_only_by_a_daemon_that_was_ready(scene):

@@ -1,10 +1,11 @@
 """One reload after the other, whoever asks for it."""
 
 import asyncio
+import os
 
 import pytest
 
-from ssmtunneld import watch
+from ssmtunneld import reload, watch
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.errors import ConfigError, SsmtunneldError
 from ssmtunneld.herald import Herald
@@ -74,6 +75,53 @@ async def test_a_file_that_cannot_be_used_says_why_until_it_can(scene, events):
     assert scene.reloader.refusal == ""
     (applied,) = events.find("reload.applied")
     assert applied["unchanged"] == 1
+
+
+async def test_a_file_that_is_nested_too_deeply_is_refused_like_any_other(
+    scene, events
+):
+    scene.path.write_text("a." * 5_000 + "a = 1")
+    with pytest.raises(ConfigError):
+        await scene.reloader.reload()
+    assert scene.reloader.refusal
+    assert scene.taken == []
+    assert len(events.find("reload.refused")) == 1
+
+
+async def test_a_defect_of_reading_is_a_refusal(scene, events, monkeypatch):
+    """Whatever it is: the daemon goes on as before."""
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reload, "load_config", broken)
+    with pytest.raises(ConfigError, match=r"defect: ZeroDivisionError at reload\.py"):
+        await scene.reloader.reload()
+    assert len(events.find("reload.refused")) == 1
+    (defect,) = events.find("defect")
+    assert defect["compartment"] == "reload"
+
+
+async def test_a_defect_of_taking_over_is_an_answer(scene, events):
+    async def broken(_):
+        raise ZeroDivisionError
+
+    scene.reloader._apply = broken
+    with pytest.raises(SsmtunneldError, match="defect: ZeroDivisionError"):
+        await scene.reloader.reload()
+    assert len(events.find("defect")) == 1
+
+
+async def test_a_file_that_never_ends_is_refused_after_a_while(
+    scene, events, monkeypatch
+):
+    monkeypatch.setattr(reload, "READING_TIME", 0.01)
+    scene.path.unlink()
+    os.mkfifo(scene.path)
+    with pytest.raises(ConfigError, match="could not be read within"):
+        await scene.reloader.reload()
+    # The thread that waits for somebody who writes.
+    os.close(os.open(scene.path, os.O_WRONLY))
 
 
 async def test_requests_are_answered_in_the_log(scene, events):

@@ -7,11 +7,10 @@ makes them trip over; from here on there are only errors that say what follows.
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ssmtunneld.aws.endpoints import SettingError
+from ssmtunneld.base.compartment import NOWHERE, Defect
 from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.errors import ServiceUnavailable, SsmtunneldError
 from ssmtunneld.log import get_log
@@ -28,7 +27,6 @@ FIND_OUT: Final = (
 """What to do about an answer that is not AWS's."""
 NOT_AWS: Final = "the answer is not one of AWS's"
 """What is wrong with such an answer."""
-_OURS: Final = str(Path(__file__).parents[1])
 
 
 def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) -> T:
@@ -58,17 +56,16 @@ def note_defect(error: Exception) -> None:
     Nothing of the exception's text is told: it may quote anything. What a setting or
     the operating system is to blame for is no defect.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    is_ours = bool(frames) and frames[-1].filename.startswith(_OURS)
+    defect = Defect.of(error)
+    is_ours = defect.place == defect.origin != NOWHERE
     if not is_ours or isinstance(error, SettingError | OSError):
         return
-    place = f"{Path(frames[-1].filename).relative_to(_OURS)}:{frames[-1].lineno}"
     get_log().error(
         "defect",
         compartment="aws",
-        kind=type(error).__name__,
-        place=place,
-        origin=place,
+        kind=defect.kind,
+        place=defect.place,
+        origin=defect.origin,
         advice="this is a defect of ssmtunneld, please report it with this line",
     )
 

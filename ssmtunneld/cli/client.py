@@ -21,7 +21,7 @@ from ssmtunneld.cli.exits import (
     EXIT_USAGE,
     CommandError,
 )
-from ssmtunneld.instance import control_sockets
+from ssmtunneld.instance import control_sockets, holders, state_trouble
 from ssmtunneld.ops.dialect import PROGRAM_HEADER, PROTOCOL_HEADER
 from ssmtunneld.version import __version__
 
@@ -128,7 +128,7 @@ def find(config: Path | None) -> Daemon:
             if daemon.document.get("config") == source
         ]
     if not found:
-        raise NotRunning(config)
+        raise _not_found(config)
     if len(found) > 1:
         raise ambiguous([str(daemon.document["config"]) for daemon in found])
     return found[0]
@@ -139,6 +139,23 @@ def ambiguous(configs: Sequence[str]) -> CommandError:
     listed = ", ".join(configs)
     return CommandError(
         "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
+    )
+
+
+def _not_found(config: Path | None) -> CommandError:
+    """Return why no daemon answers: none runs, or none can be asked."""
+    for pid in holders(config):
+        return CommandError(
+            f"a daemon runs (pid {pid}), but it cannot be asked",
+            "see control.failed in its log",
+        )
+    trouble = state_trouble()
+    if not trouble:
+        return NotRunning(config)
+    return CommandError(
+        f"no daemon answers; one may run that cannot be asked: {trouble}",
+        "let STATE_DIRECTORY name a folder that its user can write, there and here",
+        code=EXIT_NOT_RUNNING,
     )
 
 

@@ -28,10 +28,16 @@ def run(
     finish, within drain_timeout; a second one resets them. SIGHUP reloads the
     configuration. Service managers start this command.
     """
+    from ssmtunneld.base.deadline import Deadline
     from ssmtunneld.signals import Signals
 
+    def report() -> None:
+        from ssmtunneld.process import report_rest
+
+        report_rest()
+
     # Before what takes long: a signal that comes meanwhile must not be lost.
-    with Signals() as signals:
+    with Deadline(report) as deadline, Signals(deadline) as signals:
         from ssmtunneld.config import DaemonSettings
         from ssmtunneld.ops import logs
         from ssmtunneld.process import run_daemon
@@ -43,4 +49,4 @@ def run(
 
         config = load(config_path)
         log_as(config.daemon)
-        run_daemon(config, signals, log_as)
+        run_daemon(config, signals, log_as, deadline)

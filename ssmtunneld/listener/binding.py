@@ -64,11 +64,20 @@ class Listener:
         self._waiter = loop.create_future()
         if not self._watched:
             self._watched = True
-            loop.add_reader(self.socket, self._on_readable)
+            loop.add_reader(self.socket, self._on_event)
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _on_event(self) -> None:
+        try:
+            self._on_readable()
+        except Exception as error:  # noqa: BLE001 - whoever accepts raises it instead
+            # Or the loop would call us again in its next turn, for ever.
+            self._unwatch()
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
 
     def _on_readable(self) -> None:
         # Watched from one connection to the next, because to begin and end that each

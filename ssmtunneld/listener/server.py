@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.listener.admission import judge
 from ssmtunneld.listener.allowance import Allowance
 from ssmtunneld.listener.binding import name_of, peer_name
@@ -80,6 +81,9 @@ class ServerSettings:
 class Server:
     """Accepts local connections and joins each of them to a stream of its own.
 
+    What breaks in one connection, or in one accept loop, touches no other: see
+    ``base/compartment.py``.
+
     The accept loop is our own, and not ``loop.create_server``: that one accepts all
     that come, while here a connection is accepted only when there is room for it, and
     its owner is looked at before a transport or a task is spent on it.
@@ -88,7 +92,7 @@ class Server:
         name: The mapping's name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for the things it works with
         self,
         *,
         name: str,
@@ -99,16 +103,19 @@ class Server:
         observer: ServerObserver | None = None,
         totals: Totals | None = None,
         share: Share | None = None,
+        defects: Defects | None = None,
     ) -> None:
         self.name = name
+        self._defects = defects or Defects(log)
         self._settings = settings
-        self._doors = Doors(addresses, self._accept, self._take_waiting)
+        self._doors = Doors(addresses, self._keep_accepting, self._take_waiting)
         self._closed = asyncio.Event()
         self._opening = opening
         self._log = log
         self._observer = observer
         self._bursts = Bursts(log)
         self._tasks: asyncio.TaskGroup | None = None
+        self._leaving = False
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._changed = asyncio.Event()
         self._totals = totals or Totals()
@@ -176,17 +183,20 @@ class Server:
         """Accept and relay until cancelled, which resets every connection.
 
         Returns by itself only after :meth:`stop_accepting`, once the last connection
-        has ended. An error of one connection never touches another.
+        has ended. After a defect it may be called again: the addresses are still ours.
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                self._leaving = False
                 self._doors.start(self._tasks)
                 try:
                     await self._closed.wait()
                 finally:
+                    self._leaving = True
                     self._doors.leave()
-        finally:
+        except asyncio.CancelledError:
             self.stop_accepting()
+            raise
 
     def stop_accepting(self) -> None:
         """Give all addresses back for good; connections go on. Idempotent."""
@@ -246,6 +256,9 @@ class Server:
         """Return the connections of this moment, oldest first."""
         return tuple(connection.view() for connection in self._connections.values())
 
+    async def _keep_accepting(self, listener: Listener) -> None:
+        await run_compartment("listener", lambda: self._accept(listener), self._defects)
+
     async def _accept(self, listener: Listener) -> None:
         while True:
             await listener.readable()
@@ -275,11 +288,19 @@ class Server:
             OSError: Nothing more can be accepted now, and why.
         """
         for _ in range(BATCH):
-            if self._is_full():
+            if self._is_full() or self._leaving:
                 return
             sock, peer = listening.accept()
-            if self._admit(sock, peer):
-                self._start(sock, peer)
+            try:
+                if self._admit(sock, peer):
+                    self._start(sock, peer)
+            except BaseException as error:
+                reset_on_close(sock)
+                sock.close()
+                if not isinstance(error, Exception) or isinstance(error, OSError):
+                    raise
+                # The next one may be of another kind.
+                self._defects.note("connection", error)
 
     async def _room(self) -> None:
         self._totals.saturated += 1
@@ -350,14 +371,10 @@ class Server:
     async def _run(self, connection: Connection) -> None:
         try:
             await connection.join(self._opening, self._settings.linger)
-        except Exception as error:  # noqa: BLE001 - see below
-            # A defect of ours met by one connection. Passed on, it would end all others
-            # of the mapping; so it goes where asyncio sends what a callback raises. The
-            # connection itself has been aborted.
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            # Passed on, it would end all others. The connection has been aborted.
             connection.fail()
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"a connection to {self.name} failed", "exception": error}
-            )
+            self._defects.note("connection", error)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         connection = self._connections.pop(task)

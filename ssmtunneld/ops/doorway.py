@@ -84,9 +84,14 @@ class Doorway:
 
     async def _serve(self, address: ListenAddress) -> None:
         listeners = await self._bind(address)
-        async with asyncio.TaskGroup() as tasks:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for listener in listeners:
+                    accepting = self._accept(listener)
+                    tasks.create_task(accepting, name=f"http {listener.name}")
+        finally:
             for listener in listeners:
-                tasks.create_task(self._accept(listener), name=f"http {listener.name}")
+                listener.close()
 
     async def _bind(self, address: ListenAddress) -> list[Listener]:
         listeners: list[Listener] = []

@@ -1,10 +1,9 @@
-"""The HTTP listener's life: begun late, and begun again when its settings change."""
+"""The HTTP listener's life, which begins again when its settings change."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ssmtunneld.config import Address, DaemonSettings
 from ssmtunneld.log import EventLog
@@ -13,10 +12,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ssmtunneld.ops.web import Subject
-
-DELAY: Final = 2.0
-"""Seconds that it waits for the first sessions, at most: its libraries take as long to
-import as one takes to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +34,6 @@ class Front:
     Args:
         subject: The daemon.
         settings: Where, and to whom.
-        usable: Set when the daemon's tunnels are.
         log: Where to say what was bound.
 
     Attributes:
@@ -50,12 +44,10 @@ class Front:
         self,
         subject: "Subject",
         settings: FrontSettings,
-        usable: asyncio.Event,
         log: EventLog,
     ) -> None:
         self._subject = subject
         self._settings = settings
-        self._usable = usable
         self._log = log
         self._changed = asyncio.Event()
         self.opened = asyncio.Event()
@@ -73,9 +65,6 @@ class Front:
 
     async def run(self) -> None:
         """Serve until cancelled, or idle where there is nowhere to listen."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DELAY):
-                await self._usable.wait()
         while True:
             self._changed.clear()
             async with asyncio.TaskGroup() as tasks:
@@ -96,6 +85,6 @@ class Front:
 
 
 def _import_web() -> "ModuleType":
-    from ssmtunneld.ops import web  # noqa: PLC0415 - see DELAY
+    from ssmtunneld.ops import web  # noqa: PLC0415 - it takes 0.3 s: in a thread
 
     return web

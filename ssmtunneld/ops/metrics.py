@@ -235,6 +235,7 @@ class _StatusCollector(Collector):
         )
         yield from self._plain(GaugeMetricFamily, _GAUGES)
         yield from self._plain(CounterMetricFamily, _COUNTERS)
+        yield self._defects()
         yield self._states()
         yield self._phases()
         yield from self._labelled()
@@ -253,6 +254,17 @@ class _StatusCollector(Collector):
                 if value is not None:
                     family.add_metric([mapping.name], value)
             yield family
+
+    def _defects(self) -> Metric:
+        text = "Exceptions that nobody foresaw, by the part that was started again."
+        name, labels = f"{NAMESPACE}_defects", ["mapping", "compartment"]
+        family = CounterMetricFamily(name, text, labels=labels)
+        for mapping in self._status.mappings:
+            for defect in mapping.defects:
+                family.add_metric([mapping.name, defect.compartment], defect.count)
+        for defect in self._status.defects:  # no tunnel's
+            family.add_metric(["", defect.compartment], defect.count)
+        return family
 
     def _states(self) -> Metric:
         text = "1 for the state that the mapping is in, 0 for all others."

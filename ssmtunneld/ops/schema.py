@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 
+from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.ops.session import SessionStatus
@@ -19,6 +20,7 @@ _DESCRIBED: Final = (
     SessionStatus,
     Counts,
     Distribution,
+    DefectStatus,
 )
 
 

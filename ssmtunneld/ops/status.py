@@ -6,20 +6,22 @@ fields are also the descriptions in the document's JSON schema (``ops/schema.py`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact
-from ssmtunneld.errors import Recovery, TunnelError
+from ssmtunneld.config import Tunnel
+from ssmtunneld.errors import Recovery, TunnelError, Unforeseen
 from ssmtunneld.listener.server import Server
 from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.ops.session import SessionStatus, session_status
 from ssmtunneld.tunnel.outlook import PoolSnapshot
 from ssmtunneld.tunnel.plan import Phase
-from ssmtunneld.tunnel.tally import Counts
+from ssmtunneld.tunnel.tally import Counts, Tally
 from ssmtunneld.version import __version__
 
 DOCUMENT_VERSION: Final = 1
@@ -32,6 +34,8 @@ that replaces websockets must not make readiness flap; the pool starts another s
 after five seconds, which takes one or two."""
 
 _Kind = TypeVar("_Kind", bound=Enum)
+# Compartments of a tunnel without which no new connection is served.
+_VITAL: Final = frozenset({"tunnel", "listener", "sessions", "pool"})
 
 
 class MappingState(StrEnum):
@@ -141,6 +145,8 @@ class MappingStatus:
     """Whether clients name the destination, and how."""
     destinations: tuple[DestinationStatus, ...]
     """Where clients name it: those in use, the most recent one last."""
+    defects: tuple[DefectStatus, ...]
+    """Its parts in which something was raised that nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,8 @@ class DaemonStatus:
     """In the order of the file."""
     identities: tuple[IdentityStatus, ...]
     """Who they are towards AWS."""
+    defects: tuple[DefectStatus, ...]
+    """The daemon's own services in which something was raised that nobody foresaw."""
 
     @property
     def ready(self) -> bool:
@@ -226,6 +234,20 @@ class Subject:
     """Whether clients name the destination."""
     destinations: tuple[DestinationStatus, ...] = ()
     """Those that they have named."""
+    defects: tuple[DefectStatus, ...] = ()
+    """Its parts that broke."""
+
+    @property
+    def broken(self) -> DefectStatus | None:
+        """The part that no connection can do without and that waits for its restart."""
+        return next(
+            (
+                defect
+                for defect in self.defects
+                if defect.restart_in is not None and defect.compartment in _VITAL
+            ),
+            None,
+        )
 
 
 def mapping_status(subject: Subject, now: float) -> MappingStatus:
@@ -264,6 +286,59 @@ def mapping_status(subject: Subject, now: float) -> MappingStatus:
         sessions=tuple(session_status(m, now) for m in pool.members),
         mode=subject.mode,
         destinations=subject.destinations,
+        defects=subject.defects,
+    )
+
+
+def broken_status(
+    tunnel: Tunnel, last: MappingStatus | None, defects: tuple[DefectStatus, ...]
+) -> MappingStatus:
+    """Return the status of a mapping that cannot tell it: reading it is a defect.
+
+    Args:
+        tunnel: Its settings.
+        last: What it told when it last could, whose counters must not go back.
+        defects: What broke in it, the latest included.
+    """
+    known = last or MappingStatus(
+        name=tunnel.name,
+        state=MappingState.STARTING,
+        usable=False,
+        reason="",
+        advice="",
+        listen=(),
+        target=tunnel.target,
+        destination=tunnel.destination,
+        required=tunnel.required,
+        connections=0,
+        max_connections=tunnel.max_connections,
+        waiting=0,
+        queued=0,
+        accepted=0,
+        refused=0,
+        rejected=0,
+        saturated=0,
+        sent=0,
+        received=0,
+        rtt=None,
+        retry_in=None,
+        endings={},
+        failures={},
+        rejections={},
+        probe=None,
+        counts=Tally().read(),
+        sessions=(),
+        mode=tunnel.mode,
+        destinations=(),
+        defects=(),
+    )
+    return replace(
+        known,
+        state=MappingState.RETRYING,
+        usable=False,
+        reason=defects[-1].reason if defects else "",
+        advice=Unforeseen.advice,
+        defects=defects,
     )
 
 
@@ -288,6 +363,8 @@ def _why(subject: Subject, state: MappingState) -> tuple[str, str]:
             trouble = subject.unbound
         case MappingState.NEEDS_LOGIN:
             trouble = subject.login
+        case _ if subject.broken is not None:
+            return subject.broken.reason, Unforeseen.advice
         case MappingState.STARTING if subject.pool.start_reason:
             return subject.pool.start_reason, ""
         case _:
@@ -302,6 +379,8 @@ def _state(subject: Subject) -> MappingState:
         return MappingState.UNBOUND
     if subject.login is not None:
         return MappingState.NEEDS_LOGIN
+    if subject.broken is not None:
+        return MappingState.RETRYING
     state = _state_of_pool(subject.pool)
     if state is not MappingState.READY or subject.probe is None:
         return state
@@ -365,6 +444,7 @@ def daemon_status(
     mappings: tuple[MappingStatus, ...],
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
+    defects: tuple[DefectStatus, ...] = (),
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -376,4 +456,5 @@ def daemon_status(
         draining=draining,
         mappings=mappings,
         identities=identities,
+        defects=defects,
     )

@@ -243,9 +243,11 @@ class Connection(ClientConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         # The library keeps it too, by a name that changed from one release to another.
         self._lost_to = exc
-        super().connection_lost(exc)
-        if self.link is not None:
-            self.link.lose(self.close_error())
+        try:
+            super().connection_lost(exc)
+        finally:
+            if self.link is not None:
+                self.link.lose(self.close_error())
 
     @override
     def resume_writing(self) -> None:

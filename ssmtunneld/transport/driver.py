@@ -6,7 +6,8 @@ no lock is needed: state changes only between turns of the loop.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, assert_never
+from functools import wraps
+from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, assert_never
 from uuid import uuid4
 
 from ssmtunneld.errors import (
@@ -82,6 +83,26 @@ class Port(Protocol):
         ...
 
 
+_P = ParamSpec("_P")
+
+
+def _contained(
+    callback: Callable[Concatenate["Driver", _P], None],
+) -> Callable[Concatenate["Driver", _P], None]:
+    """Let ``run`` raise what a callback raises: it is its session's defect."""
+
+    @wraps(callback)
+    def call(self: "Driver", /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            callback(self, *args, **kwargs)
+        except Exception as error:
+            if self._ended is None or self._ended.done():
+                raise  # nobody is there to raise it
+            self._end(error)
+
+    return call
+
+
 class Driver:
     """One data channel on the loop.
 
@@ -121,6 +142,7 @@ class Driver:
         Raises:
             LinkError: The link was lost; the session may be resumed.
             SessionError: The session is over.
+            Exception: A callback broke: a defect, which costs the session.
         """
         assert self._link is None, "one link at a time"
         self._link = link
@@ -171,10 +193,12 @@ class Driver:
         else:
             self.wake()
 
+    @_contained
     def _on_wake(self) -> None:
         self._woken = self._late = False
         self._settle()
 
+    @_contained
     def send_flag(self, flag: Flag) -> None:
         """Send a flag, if the channel is open, behind all that was sent."""
         self._channel.send_flag(flag, self._loop.time())
@@ -245,6 +269,7 @@ class Driver:
 
     # What the link tells.
 
+    @_contained
     def on_messages(self, messages: Sequence[bytes]) -> None:
         """Feed what arrived to the channel and carry out what follows."""
         now = self._loop.time()
@@ -262,6 +287,7 @@ class Driver:
             self._link.rest(rest)
         self._repair.on_arrival(now, arrived, early=self.missing > 0)
 
+    @_contained
     def on_writable(self) -> None:
         """Go on sending."""
         self._outbox.unchoke()
@@ -277,6 +303,7 @@ class Driver:
 
     # What the clock tells.
 
+    @_contained
     def _on_timer(self) -> None:
         self._timer = None
         if self._link is None or self._link.congested:
@@ -326,6 +353,7 @@ class Driver:
         self._arm_timer()
         self.reading_changed()
 
+    @_contained
     def _send(self) -> None:
         if self._link is not None:
             self._outbox.send(self._link)
@@ -402,6 +430,6 @@ class Driver:
             self._port.fail(error)
         self._end(error)
 
-    def _end(self, error: LinkError | SessionError) -> None:
+    def _end(self, error: Exception) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)

@@ -240,6 +240,14 @@ class WebSocketLink:
     # Liveness.
 
     def _watch(self) -> None:
+        try:
+            self._look()
+        except BaseException:
+            # A link that nobody watches must not live on.
+            self.lose(LinkLost(clean("it could not be watched")))
+            raise
+
+    def _look(self) -> None:
         connection = self._connection
         now = connection.loop.time()
         if not self._intake.wanted:

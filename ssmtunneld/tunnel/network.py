@@ -98,12 +98,13 @@ class NetworkWatch:
         self._route = route
         self._addresses = addresses
         self._told = asyncio.Event()
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled; to be called once."""
         loop = asyncio.get_running_loop()
         if self._route is not None:
-            loop.add_reader(self._route.fileno(), self._on_readable, self._route)
+            loop.add_reader(self._route.fileno(), self._on_event, self._route)
         try:
             await self._watch(loop)
         finally:
@@ -120,6 +121,8 @@ class NetworkWatch:
                     await self._told.wait()
             except TimeoutError:
                 pass
+            if self._failure is not None:
+                raise self._failure
             now_offset = self._wall_clock() - loop.time()
             if abs(now_offset - offset) > JUMP:
                 self._changed("sleep")
@@ -135,6 +138,15 @@ class NetworkWatch:
                 # Perhaps a VPN; more often a container, which is not about us.
                 self._changed("route")
             known = addresses
+
+    def _on_event(self, route: socket.socket) -> None:
+        try:
+            self._on_readable(route)
+        except Exception as error:  # noqa: BLE001 - run() raises it instead
+            # Or the loop would call us again in its next turn, for ever.
+            asyncio.get_running_loop().remove_reader(route.fileno())
+            self._failure = error
+            self._told.set()
 
     def _on_readable(self, route: socket.socket) -> None:
         try:

@@ -39,14 +39,17 @@ class Nops:
             self._timer = self._loop.call_later(interval, self._send, terms, port)
 
     def _send(self, terms: Terms, port: _Port) -> None:
-        if self._keep_alive or port.streams:
-            port.nop()
-        else:
-            # The service's idle timeout is to be respected, but an old agent does not
-            # wait for it: soon it gives up smux without a word (protocol 7.5), and the
-            # next stream would hang.
-            self._end()
-        self.start(terms, port)
+        try:
+            if self._keep_alive or port.streams:
+                port.nop()
+            else:
+                # The service's idle timeout is to be respected, but an old agent does
+                # not wait for it: soon it gives up smux without a word (protocol 7.5),
+                # and the next stream would hang.
+                self._end()
+        finally:
+            # Also after a defect: without NOPs the session would end in silence.
+            self.start(terms, port)
 
     def stop(self) -> None:
         """Send no more; idempotent."""

@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final, assert_never
 
-from ssmtunneld.errors import ChannelClosed, TunnelError
+from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.errors import ChannelClosed, TunnelError, Unforeseen
 from ssmtunneld.log import EventLog
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.tunnel.backoff import Retries
@@ -71,9 +73,10 @@ class Pool:
         respects_idle: The service's idle timeout is respected: a session that it ended
             unused is not replaced before somebody asks.
         tally: Where to count; fresh if not given.
+        defects: Where defects are noted, of one session or of the plans for all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for the things it works with
         self,
         name: str,
         make_session: Callable[[int, Callable[[], None]], Session],
@@ -84,7 +87,9 @@ class Pool:
         lifespan: Lifespan | None = None,
         respects_idle: bool = False,
         tally: Tally | None = None,
+        defects: Defects | None = None,
     ) -> None:
+        self._defects = defects or Defects(log)
         self._name = name
         self._make_session = make_session
         self._policy = policy
@@ -136,6 +141,11 @@ class Pool:
         self._changed.set()
 
     @property
+    def defects(self) -> Defects:
+        """Where its defects are noted."""
+        return self._defects
+
+    @property
     def ready(self) -> bool:
         """Whether a session takes connections."""
         return self._ready.is_set()
@@ -154,26 +164,31 @@ class Pool:
 
     async def run(self) -> None:
         """Keep the sessions until cancelled, which terminates all of them."""
+        self._members.clear()  # after a defect: none of them lives any more
         async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._changed.clear()
-                now = self._loop.time()
-                self._learn(now)
-                self._move_unsent()
-                wake_at = self._carry_out(tasks, now)
-                self._serve_waiters(now)
-                async with self._turn:
-                    self._turn.notify_all()
-                if self._retired and not self._members:
-                    break
-                try:
-                    async with asyncio.timeout_at(wake_at):
-                        await self._changed.wait()
-                except TimeoutError:
-                    pass
+            # Beside the sessions: they live on while the plans are in trouble.
+            await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
         # The last sessions have ended only now; somebody may wait for that.
         async with self._turn:
             self._turn.notify_all()
+
+    async def _supervise(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._changed.clear()
+            now = self._loop.time()
+            self._learn(now)
+            self._move_unsent()
+            wake_at = self._carry_out(tasks, now)
+            self._serve_waiters(now)
+            async with self._turn:
+                self._turn.notify_all()
+            if self._retired and not self._members:
+                return
+            try:
+                async with asyncio.timeout_at(wake_at):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
 
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
         """Do what the plan says; return when to look again at the latest."""
@@ -253,7 +268,18 @@ class Pool:
         session.urgency = lambda: self._urgency_of(session)
         self._members[number] = member
         name = f"{self._name} session {number}"
-        member.task = tasks.create_task(self._live(member), name=name)
+        member.task = tasks.create_task(self._host(member), name=name)
+
+    async def _host(self, member: Member) -> None:
+        """Let a session live, in a compartment of its own."""
+        try:
+            await self._defects.attempt("session", partial(self._live, member))
+        finally:
+            left = self._members.pop(member.number, None)
+            self._changed.set()
+        if left is not None:
+            # It broke before it could end in order. Another one must wait its turn.
+            self._note_end(member.session, Unforeseen("defect: see the log"))
 
     async def _live(self, member: Member) -> None:
         session = member.session
@@ -265,11 +291,14 @@ class Pool:
         except TunnelError as error:
             cause = error
             self._note_end(session, error)
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            cause = Unforeseen(str(self._defects.note("session", error)))
+            self._note_end(session, cause)
         finally:
             self._alive -= 1
-            self._tally.leave(session, cause)
             self._members.pop(session.number, None)
             self._changed.set()
+            self._tally.leave(session, cause)
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
@@ -281,7 +310,9 @@ class Pool:
                 self._log.info("session.idled_out", session=session.number)
                 return
             self._lifespan.note_end(now - session.created, session.pauses)
-        self._trouble = error
+        # Once a spare has idled out, none is wanted before a client comes: the end of a
+        # session with a quiet stream, after it, is in nobody's way.
+        self._trouble = None if self._dormant else error
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
         delay = self._retries.note_end(error.recovery, now)
@@ -295,7 +326,7 @@ class Pool:
         )
 
     async def _stop(self, member: Member) -> None:
-        await member.session.stop()
+        await self._defects.attempt("session", member.session.stop)
         if member.task is not None:
             member.task.cancel()
 
@@ -338,7 +369,8 @@ class Pool:
         self._stopping = True
         async with asyncio.TaskGroup() as tasks:
             for member in list(self._members.values()):
-                tasks.create_task(member.session.stop())
+                stopping = self._defects.attempt("session", member.session.stop)
+                tasks.create_task(stopping, name=f"{self._name} stop")
 
     # Streams.
 

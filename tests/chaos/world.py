@@ -118,6 +118,8 @@ def run_world(seed, directory, scale=None):
         report = world.report
         report.events = tuple(events.last)
         report.links_lost = events.counts["link.lost"]
+        if found := events.counts["defect"]:
+            report.problems.append(f"{found} defects, see the log")
         report.resumed = events.counts["session.resumed"]
     for thread in threads() - before:
         thread.join(10.0)

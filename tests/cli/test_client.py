@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from ssmtunneld.cli.client import Daemon, NotRunning, find, request, select
-from ssmtunneld.cli.exits import CommandError
-from ssmtunneld.instance import control_socket
+from ssmtunneld.cli.exits import EXIT_NOT_RUNNING, CommandError
+from ssmtunneld.instance import claim_instance, control_socket
 from ssmtunneld.ops.control import make_app
 from ssmtunneld.ops.dialect import PROTOCOL
 from ssmtunneld.version import __version__
@@ -237,3 +237,27 @@ def test_a_tunnel_that_does_not_exist_is_a_usage_error_that_helps(names, advice)
 
 def test_a_daemon_is_a_value():
     assert Daemon(Path("x"), 1, {}) == Daemon(Path("x"), 1, {})
+
+
+def test_a_daemon_that_runs_and_cannot_be_asked_is_told_from_none(home):
+    config = home / "c.toml"
+    with claim_instance(config):
+        for named in (config, None):
+            with pytest.raises(CommandError) as caught:
+                find(named)
+            assert str(caught.value) == (
+                f"a daemon runs (pid {os.getpid()}), but it cannot be asked"
+            )
+            assert "control.failed" in caught.value.advice
+
+
+def test_where_no_daemon_can_keep_a_socket_one_may_run_all_the_same(home, monkeypatch):
+    obstacle = home / "file"
+    obstacle.touch()
+    monkeypatch.setenv("STATE_DIRECTORY", str(obstacle / "state"))
+    with pytest.raises(
+        CommandError, match="one may run that cannot be asked"
+    ) as caught:
+        find(None)
+    assert str(obstacle) in str(caught.value)
+    assert caught.value.code == EXIT_NOT_RUNNING

@@ -200,12 +200,31 @@ async def test_a_second_daemon_with_the_same_file_leaves_the_first_ones_sessions
                     alone = await in_thread(await_line, other, "daemon.not_alone")
                     assert alone["level"] == "warning"
                     assert alone["config"] == str(path)
+                    assert alone["pid"] == program.pid
+                    assert lines_of(other, "control.failed")
                     await in_thread(await_line, other, "daemon.ready")
                     assert await echoes(await_port(other, "x"))
                     assert await in_thread(other.stop) == 0
                     assert lines_of(other, "session.orphaned") == []
                 assert await ask(*line, b"still there") == b"still there"
             assert await in_thread(program.stop) == 0
+    assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def test_a_second_daemon_takes_the_place_of_the_first_one_after_its_end(
+    service, tmp_path
+):
+    path = tmp_path / "config.toml"
+    text = configuration(service.endpoint_url, tunnel("x", port=1))
+    with running(path, text, *JSON, **service.environment) as program:
+        await in_thread(await_line, program, "daemon.ready")
+        with running(path, text, *JSON, **service.environment) as other:
+            await in_thread(await_line, other, "daemon.ready")
+            assert lines_of(other, "control.bound") == []
+            assert await in_thread(program.stop) == 0
+            await in_thread(await_line, other, "instance.claimed")
+            await in_thread(await_line, other, "control.bound")
+            assert await in_thread(other.stop) == 0
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
 
 

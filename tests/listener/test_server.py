@@ -186,10 +186,6 @@ async def test_one_connection_without_a_session_does_not_touch_another(scene):
 
 
 async def test_a_defect_met_by_one_connection_does_not_touch_another(scene):
-    reported = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _, context: reported.append(context)
-    )
     async with scene().serving() as s:
         with s.connect() as client:
             remote = await s.remote()
@@ -203,9 +199,9 @@ async def test_a_defect_met_by_one_connection_does_not_touch_another(scene):
             assert await asyncio.get_running_loop().sock_recv(client, 99)
             await until(lambda: s.server.statistics().active == 1)
     assert s.server.statistics().endings[Ending.FAILED] == 1
-    [context] = reported
-    assert isinstance(context["exception"], ZeroDivisionError)
-    assert "db" in context["message"]
+    [found] = s.server._defects.snapshot(asyncio.get_running_loop().time())
+    assert (found.compartment, found.count) == ("connection", 1)
+    assert found.last.startswith("defect: ZeroDivisionError at listener/")
 
 
 async def test_connections_beyond_the_limit_wait_until_one_ends(scene, lines):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.ops.identity import IdentityStatus
 from ssmtunneld.ops.session import SessionStatus
 from ssmtunneld.ops.status import (
@@ -70,6 +71,7 @@ def mapping(name: str = "db", state: str = "ready", **changes: object) -> Mappin
         sessions=(),
         mode="tcp",
         destinations=(),
+        defects=(),
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 
@@ -92,6 +94,7 @@ def daemon(
     *mappings: MappingStatus,
     draining: bool = False,
     identities: tuple[IdentityStatus, ...] = (),
+    defects: tuple[DefectStatus, ...] = (),
 ) -> DaemonStatus:
     """Return a daemon with these mappings."""
     return daemon_status(
@@ -101,4 +104,17 @@ def daemon(
         mappings=mappings,
         identities=identities,
         draining=draining,
+        defects=defects,
     )
+
+
+def defect(compartment: str = "probe", **changes: object) -> DefectStatus:
+    """Return a part that broke, and works again."""
+    usual = DefectStatus(
+        compartment=compartment,
+        count=2,
+        last="defect: TypeError at ops/probe.py:7",
+        age=5.0,
+        restart_in=None,
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them

@@ -113,4 +113,5 @@ def test_no_event_is_named_in_a_way_that_the_search_misses():
         "ssmtunneld/log.py",
         "ssmtunneld/listener/burst.py",
         "ssmtunneld/aws/boundary.py",  # "defect": told in words
+        "ssmtunneld/base/compartment.py",  # "defect": told in words
     }

@@ -23,11 +23,8 @@ def settings(**table):
 
 
 @asynccontextmanager
-async def running(chosen, *, ready=True):
-    event = asyncio.Event()
-    if ready:
-        event.set()
-    front = Front(Subject(), chosen, event, get_log())
+async def running(chosen):
+    front = Front(Subject(), chosen, get_log())
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(front.run())
         yield front
@@ -41,12 +38,6 @@ async def test_it_listens_where_the_settings_say(events):
         await front.opened.wait()
         assert (await ask(bound, "/livez", host="Tunnels.example.com"))[0] == 200
         assert (await ask(bound, "/livez", host="example.com"))[0] == 421
-
-
-async def test_it_does_not_wait_for_ever_for_a_daemon_that_is_never_ready(events):
-    async with running(settings(http_listen="127.0.0.1:0"), ready=False):
-        bound = (await events.wait_for("http.bound"))["address"]
-        assert (await ask(bound, "/livez"))[0] == 200
 
 
 async def test_it_follows_its_settings(events, tmp_path):

@@ -11,7 +11,7 @@ from ssmtunneld.ops.probe import ProbeStatus
 from ssmtunneld.ops.status import MappingState
 from ssmtunneld.tunnel.tally import Reason, Tally
 from ssmtunneld.version import __version__
-from tests.ops.samples import daemon, identity, mapping, session
+from tests.ops.samples import daemon, defect, identity, mapping, session
 from tests.support.promtool import check_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,7 @@ BUSY = mapping(
     failures={"refused": 9},
     rejections={"owner": 10},
     probe=ProbeStatus("tcp", False, False, "no answer", "", 1, 5.0),
+    defects=(defect("probe", count=18),),
     counts=tallied(),
     sessions=(
         session(age=70.5, phase="resuming", stalled=True, unacknowledged_bytes=100),
@@ -114,6 +115,7 @@ BUSY = mapping(
         (("sessions_stalled",), 1),
         (("publication_paused",), 1),
         (("unacked_bytes",), 111),
+        (("defects_total", "probe"), 18),
         (("ready",), 1),
     ],
 )
@@ -160,7 +162,7 @@ def test_labels_are_names_of_mappings_and_words_that_the_source_knows():
     text, _ = scrape(BUSY)
     labels = set(re.findall(r"[{,]([a-z]+)=", text))
     words = {"mapping", "state", "result", "rule", "reason", "phase", "kind", "le"}
-    assert labels == words | {"version", "python"}
+    assert labels == words | {"version", "python", "compartment"}
     assert "i-0123456789abcdef0" not in text
     assert "s-1" not in text
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from ssmtunneld.config import Tunnel
 from ssmtunneld.errors import (
     AccessDenied,
     AddressInUse,
@@ -12,6 +13,7 @@ from ssmtunneld.errors import (
     CredentialsUnusable,
     LinkLost,
     RequestRejected,
+    Unforeseen,
 )
 from ssmtunneld.listener.server import ServerSettings
 from ssmtunneld.listener.totals import Totals
@@ -21,6 +23,7 @@ from ssmtunneld.ops.status import (
     RESUME_GRACE,
     MappingState,
     Subject,
+    broken_status,
     daemon_status,
     mapping_status,
 )
@@ -31,6 +34,7 @@ from ssmtunneld.tunnel.outlook import PoolSnapshot
 from ssmtunneld.tunnel.plan import Phase, SessionView
 from ssmtunneld.tunnel.tally import Tally
 from ssmtunneld.version import __version__
+from tests.ops.samples import defect, mapping
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
 CHANNEL = DataChannel(client_id="c", new_id=bytes, wall_clock_ms=int).statistics()
@@ -92,6 +96,10 @@ def status(*members, trouble=None, warm=1, waiting=0, bound=("127.0.0.1:1",), **
         (status(member(), login=LOGIN), "needs_login"),
         (status(warm=0, login=LOGIN), "needs_login"),
         (status(member(), bound=(), login=LOGIN), "unbound"),
+        (status(member(), defects=(defect("listener", restart_in=4.0),)), "retrying"),
+        (status(member(), defects=(defect("listener"),)), "ready"),
+        (status(member(), defects=(defect("probe", restart_in=4.0),)), "ready"),
+        (status(trouble=Unforeseen("defect: TypeError at x.py:1")), "retrying"),
     ],
 )
 def test_a_mapping_is_one_word(found, state):
@@ -234,6 +242,26 @@ def test_a_session_tells_its_agent_once_it_is_known(agreed, agent, mode):
     assert session.rtt is None
 
 
+def test_a_part_that_broke_is_the_reason_until_it_works_again():
+    broken = defect("listener", restart_in=4.2)
+    found = status(member(), defects=(defect("probe"), broken))
+    assert found.reason == "defect: TypeError at ops/probe.py:7; restarted in 4 s"
+    assert "report it" in found.advice
+    assert not found.usable
+    assert found.defects == (defect("probe"), broken)
+    assert status(member(), defects=(defect("listener"),)).reason == ""
+
+
+@pytest.mark.parametrize("last", [None, mapping(accepted=7, sent=8)])
+def test_a_mapping_that_cannot_tell_how_it_is_keeps_its_counters(last):
+    tunnel = Tunnel(name="db", listen=("127.0.0.1:1",), target="i-01234567", port=22)
+    found = broken_status(tunnel, last, (defect("status"),))
+    assert (found.name, found.state, found.usable) == ("db", "retrying", False)
+    assert found.reason == "defect: TypeError at ops/probe.py:7"
+    assert (found.accepted, found.sent) == ((7, 8) if last else (0, 0))
+    assert found.destination == ("localhost:5432" if last else "localhost:22")
+
+
 def test_the_document_is_json_with_a_version_of_its_own():
     whole = daemon_status(pid=7, config="/c.toml", uptime=1.26, mappings=(status(),))
     found = json.loads(json.dumps(whole.as_document()))
@@ -246,5 +274,6 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "uptime": 1.3,
         "draining": False,
         "identities": [],
+        "defects": [],
     }
     assert (mapping["state"], mapping["listen"]) == ("starting", ["127.0.0.1:1"])

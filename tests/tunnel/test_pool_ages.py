@@ -178,6 +178,20 @@ async def test_a_session_that_idled_out_is_not_replaced_before_somebody_asks():
 
 
 @virtual
+async def test_a_quiet_stream_that_idled_out_after_the_spare_leaves_no_trouble():
+    async with living_pool(settings=COMPLIANT) as rig:
+        stream = await rig.open()
+        await rig.until_ready(2)
+        await elapse(60)
+        await check_alive(stream)
+        await elapse(7200)
+        assert rig.control.alive == []
+        assert rig.pool.snapshot().trouble is None
+        assert rig.pool.snapshot().warm == 0
+        await rig.open()
+
+
+@virtual
 async def test_a_session_that_ended_in_use_is_replaced_although_idling_is_respected():
     async with living_pool(settings=COMPLIANT) as rig:
         await rig.open()

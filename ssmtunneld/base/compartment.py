@@ -1,0 +1,325 @@
+"""Bulkheads between parts that must not sink together (design D18).
+
+Whatever is raised inside a compartment ends there: it is logged once as ``defect``, by
+its type and the places in the source, never by its text, which may quote a token. It is
+counted for status and metrics, and what broke is started again, after a while.
+
+Only exceptions that nobody foresaw come here. What is foreseen is an
+``SsmtunneldError`` that somebody below handles; one that arrives here anyway is a
+defect like any other. Cancellation and the end of the process pass through.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from typing_extensions import override
+
+FIRST_DELAY: Final = 1.0
+"""Seconds until what broke is started again, the first time."""
+LAST_DELAY: Final = 60.0
+"""Seconds that it takes at most, after it broke again and again."""
+QUIET: Final = 60.0
+"""Seconds without a defect after which the next one counts as the first."""
+
+_PACKAGE: Final = Path(__file__).parents[1]
+NOWHERE: Final = "unknown"
+"""The place of what was never raised."""
+
+_Result = TypeVar("_Result")
+
+
+class DefectLog(Protocol):
+    """Where defects are written."""
+
+    def error(self, event: str, **facts: object) -> None:
+        """Write what somebody must act upon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """An exception that nobody foresaw, without anything that it says.
+
+    Attributes:
+        kind: The exception's type.
+        place: The innermost line of this package that it went through.
+        origin: The line that raised it: the same, or one of a library.
+    """
+
+    kind: str
+    place: str
+    origin: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Defect":
+        """Return what may be said of ``error``: of a group, its first exception."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        frames = [
+            (Path(frame.f_code.co_filename), line)
+            for frame, line in walk_tb(error.__traceback__)
+        ]
+        ours = [f for f in frames if f[0].is_relative_to(_PACKAGE)]
+        return cls(
+            type(error).__name__,
+            _place(*ours[-1]) if ours else NOWHERE,
+            _place(*frames[-1]) if frames else NOWHERE,
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"defect: {self.kind} at {self.place}"
+
+
+def _place(path: Path, line: int) -> str:
+    if path.is_relative_to(_PACKAGE):
+        return f"{path.relative_to(_PACKAGE)}:{line}"
+    return f"{'/'.join(path.parts[-2:])}:{line}"
+
+
+@dataclass(frozen=True, slots=True)
+class DefectStatus:
+    """A part in which something was raised that nobody foresaw."""
+
+    compartment: str
+    """The part: ``session``, ``listener``, ``probe``, ``http``, ..."""
+    count: int
+    """How often that has happened since the daemon's start."""
+    last: str
+    """What it was the last time, and where in the source: never a value."""
+    age: float
+    """Seconds since then."""
+    restart_in: float | None
+    """Seconds until the part is started again; null while it works."""
+
+    @property
+    def reason(self) -> str:
+        """What a person is told."""
+        if self.restart_in is None:
+            return self.last
+        return f"{self.last}; restarted in {self.restart_in:.0f} s"
+
+
+class _Record:
+    """What is remembered of one compartment."""
+
+    __slots__ = ("at", "count", "delay", "last", "restart_at")
+
+    def __init__(self, last: Defect) -> None:
+        self.last = last
+        self.at = float("-inf")
+        self.count = 0
+        self.delay = FIRST_DELAY
+        self.restart_at: float | None = None
+
+
+_around: ContextVar["Defects | None"] = ContextVar("_around", default=None)
+"""Whose compartment the running code is in: callbacks inherit it."""
+
+
+class Defects:
+    """The defects of one tunnel, or of the process's own services.
+
+    Args:
+        log: Bound to the tunnel.
+    """
+
+    def __init__(self, log: DefectLog) -> None:
+        self._log = log
+        self._records: dict[str, _Record] = {}
+
+    def note(self, compartment: str, error: BaseException) -> Defect:
+        """Log and count an exception that was caught at the boundary of a compartment.
+
+        Args:
+            compartment: Its name: one of those that the source has, never a value.
+            error: The exception.
+
+        Returns:
+            What may be said of it.
+        """
+        defect = Defect.of(error)
+        self._record(compartment, defect)
+        self._write(compartment, defect)
+        return defect
+
+    def note_restart(self, compartment: str, error: BaseException) -> float:
+        """Do the same for a compartment that is started again.
+
+        Returns:
+            After how many seconds: more each time, until it was quiet for a while.
+        """
+        defect = Defect.of(error)
+        before = self._records.get(compartment)
+        now = asyncio.get_running_loop().time()
+        delay = FIRST_DELAY
+        if before is not None and before.restart_at is not None:
+            quiet = now >= before.restart_at + QUIET
+            delay = FIRST_DELAY if quiet else min(2 * before.delay, LAST_DELAY)
+        record = self._record(compartment, defect)
+        record.delay = delay
+        record.restart_at = now + delay
+        self._write(compartment, defect, restart_in=round(delay, 1))
+        return delay
+
+    def _record(self, compartment: str, defect: Defect) -> _Record:
+        record = self._records.setdefault(compartment, _Record(defect))
+        record.last = defect
+        record.at = asyncio.get_running_loop().time()
+        record.count += 1
+        return record
+
+    def _write(self, compartment: str, defect: Defect, **facts: object) -> None:
+        self._log.error(
+            "defect",
+            compartment=compartment,
+            kind=defect.kind,
+            place=defect.place,
+            origin=defect.origin,
+            **facts,
+            advice="this is a defect of ssmtunneld, please report it with this line",
+        )
+
+    def complain(self, what: str) -> None:
+        """Log what the event loop has to say where no exception tells it."""
+        self._log.error("defect", compartment="loop", what=what)
+
+    def snapshot(self, now: float) -> tuple[DefectStatus, ...]:
+        """Return what there is to see at ``now``, on the loop's clock."""
+        return tuple(
+            DefectStatus(
+                compartment=name,
+                count=record.count,
+                last=str(record.last),
+                age=round(now - record.at, 1),
+                restart_in=(
+                    round(record.restart_at - now, 1)
+                    if record.restart_at is not None and record.restart_at > now
+                    else None
+                ),
+            )
+            for name, record in self._records.items()
+        )
+
+    @contextmanager
+    def guard(self, compartment: str) -> Iterator[None]:
+        """End here what a block that awaits nothing raises: a callback's boundary."""
+        token = _around.set(self)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            self.note(compartment, error)
+        finally:
+            _around.reset(token)
+
+    async def attempt(
+        self, compartment: str, work: Callable[[], Awaitable[_Result]]
+    ) -> _Result | None:
+        """Do ``work`` once, as a compartment that is not started again.
+
+        Cancelling is safe if ``work`` is.
+
+        Returns:
+            Its result; ``None`` after a defect.
+        """
+        result, error = await _enclose(compartment, work, self)
+        if error is not None:
+            self.note(compartment, error)
+        return result
+
+
+async def run_compartment(
+    name: str,
+    work: Callable[[], Awaitable[_Result]],
+    defects: Defects,
+    *,
+    broke: Callable[[], None] = lambda: None,
+) -> _Result:
+    """Do ``work`` until it returns; start it again after every defect.
+
+    What is called back for it later is taken for a part of it. Cancelling is safe if
+    ``work`` is.
+
+    Args:
+        name: The compartment's, for the log, status and metrics.
+        work: Starts it.
+        defects: Where its defects are noted.
+        broke: Called after each defect: a part must not be waited for then.
+    """
+    while True:
+        result, error = await _enclose(name, work, defects)
+        if error is None:
+            return cast("_Result", result)
+        delay = defects.note_restart(name, error)
+        broke()
+        await asyncio.sleep(delay)
+
+
+async def _enclose(
+    name: str, work: Callable[[], Awaitable[_Result]], defects: Defects
+) -> tuple[_Result | None, BaseException | None]:
+    """Do ``work`` in a task of its own; return its result and what it raised.
+
+    In our own task, what ``work`` raises while it is cancelled would hide that we are:
+    a task group that fails meanwhile raises only its failures. Here it is noted.
+    """
+    settling: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
+    token = _around.set(defects)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            settling = tasks.create_task(_settle(work), name=f"compartment {name}")
+    except asyncio.CancelledError:
+        if settling is not None and not settling.cancelled():
+            _, error = settling.result()
+            if error is not None:
+                defects.note(name, error)
+        raise
+    finally:
+        _around.reset(token)
+    if settling.cancelled():
+        # Nobody cancelled us: it waited for something that somebody else cancelled.
+        return None, asyncio.CancelledError()
+    return settling.result()
+
+
+async def _settle(
+    work: Callable[[], Awaitable[_Result]],
+) -> tuple[_Result | None, Exception | None]:
+    try:
+        return await work(), None
+    except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+        return None, error
+
+
+def catch_callbacks(loop: asyncio.AbstractEventLoop, defects: Defects) -> None:
+    """Let the loop report what callbacks raise as defects, without tracebacks.
+
+    Args:
+        loop: The event loop.
+        defects: For callbacks that belong to no compartment.
+    """
+
+    def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and "transport" in context:
+            return  # its protocol is told: a connection broke
+        owner = _owner(context) or defects
+        if error is None:
+            # asyncio's own words, without the objects that it adds to them.
+            owner.complain(str(context.get("message", "")).partition(" <")[0])
+        else:
+            owner.note("callback", error)
+
+    loop.set_exception_handler(report)
+
+
+def _owner(context: dict[str, Any]) -> Defects | None:
+    inherited = getattr(context.get("handle"), "_context", None)
+    # uvloop, and asyncio since Python 3.12, report from within the callback's context.
+    return _around.get() if inherited is None else inherited.get(_around)
