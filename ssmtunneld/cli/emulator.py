@@ -36,11 +36,11 @@ def _identities(
     type=click.Choice(["real", "none"]),
     default="real",
     show_default=True,
-    help="How fast the agent sends: 1024 bytes each 1.1 ms, or unlimited.",
+    help="How fast the agent sends: 1024 bytes and a rest of 1 ms, or unlimited.",
 )
 @click.option(
     "--agent-version",
-    default="3.3.987.0",
+    default="3.3.5068.0",
     show_default=True,
     help="Which agent to play; old ones lack mux, remote hosts and more.",
 )

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.faults import FaultPlan, MessageLimit
 from ssmtunneld.emulator.lane import give_way
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session, reset
@@ -28,6 +28,9 @@ _READ_SIZE: Final = 8192
 """Bytes of one read: about 25 acknowledgements, or 7 full messages."""
 _POLICY: Final = 1008
 _UNSUPPORTED: Final = 1003
+_TOO_BIG: Final = 1009
+HEADER_SIZE: Final = 120
+"""Bytes of a client's message before its payload (protocol 3)."""
 _NEW_URL_SINCE: Final = "1.2.835.0"
 """Official clients before this resume with their first URL for ever (protocol 1.6)."""
 _CLOSE_TIMEOUT: Final = 2.0
@@ -217,15 +220,11 @@ class ClientLink:
         self._end(_Ended(1000))
 
     async def _take_messages(self) -> None:
-        session, plan = self._session, self._plan
-        receive, up = self._websocket.receive, session.up
+        plan, receive = self._plan, self._websocket.receive
         while True:
             message = await receive()
             if message.type is WSMsgType.BINARY:
-                session.note_input(message.data)
-                up.offer(message.data)
-                if up.full:
-                    await up.room()
+                await self._take_binary(message.data)
             elif message.type is WSMsgType.PING:
                 if not plan.knobs.blackhole:
                     await self._websocket.pong(message.data)
@@ -234,6 +233,23 @@ class ClientLink:
                 return
             elif message.type is not WSMsgType.PONG:
                 return
+
+    async def _take_binary(self, data: bytes) -> None:
+        session, limit = self._session, self._plan.knobs.max_message
+        if limit is not None and len(data) - HEADER_SIZE > limit.size:
+            self._refuse(limit)
+            return
+        session.note_input(data)
+        session.up.offer(data)
+        if session.up.full:
+            await session.up.room()
+
+    def _refuse(self, limit: MessageLimit) -> None:
+        """Do what the service does with a message that is too large."""
+        if limit.beyond == "closed":
+            self._session.end()
+        elif limit.beyond == "1009":
+            self._end(_Ended(_TOO_BIG, "message too big"))
 
     async def _write(self) -> None:
         lane = self._session.down

@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
+from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
@@ -22,6 +23,7 @@ class Registry:
         plan: The faults in force.
         tasks: Where sessions run.
         log: Where their lives are noted.
+        pacer: Wakes agents that rest.
     """
 
     def __init__(
@@ -30,8 +32,11 @@ class Registry:
         plan: FaultPlan,
         tasks: asyncio.TaskGroup,
         log: EventLog,
+        *,
+        pacer: Pacer,
     ) -> None:
         self._settings = settings
+        self._pacer = pacer
         self._plan = plan
         self._tasks = tasks
         self._log = log
@@ -51,7 +56,14 @@ class Registry:
         seed = f"{self._plan.seed}/{self._started}"
         random = Random(seed)  # noqa: S311 - must be repeatable; guards nothing
         self._started += 1
-        session = Session(request, self._settings, self._plan, random, self._log)
+        session = Session(
+            request,
+            self._settings,
+            self._plan,
+            random=random,
+            log=self._log,
+            pacer=self._pacer,
+        )
         self._sessions[session.id] = session
         self._tasks.create_task(session.run(), name=f"session {session.id}")
         self._forget_old()
@@ -71,6 +83,9 @@ class Registry:
     def is_online(self, target: str) -> bool:
         """Say whether an agent answers for ``target``, which is well formed."""
         targets = self._settings.targets
+        frozen_for = self._plan.frozen_for(asyncio.get_running_loop().time())
+        if frozen_for > self._settings.freeze_notice:
+            return False
         if target in self._plan.knobs.offline:
             return False
         return targets is None or target in targets

@@ -15,6 +15,7 @@ from ssmtunneld.emulator.control import ControlPlane
 from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
+from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
@@ -57,7 +58,10 @@ class Emulator:
         self._tasks = asyncio.TaskGroup()
         self._server: asyncio.Server | None = None
         self._port = 0
-        self.sessions = Registry(self.settings, self.faults, self._tasks, self._log)
+        self._pacer = Pacer()
+        self.sessions = Registry(
+            self.settings, self.faults, self._tasks, self._log, pacer=self._pacer
+        )
         """Every session, for looking at."""
         self.admin = Admin(self.sessions, self.faults)
         """What the admin path answers."""
@@ -160,6 +164,7 @@ class Emulator:
             if self._server is not None:
                 await close_server(self._server)
             await self._runner.cleanup()
+            self._pacer.__exit__()
 
     def _stream_url(self) -> str:
         own = f"ws{self._secure}://{self._authority}"

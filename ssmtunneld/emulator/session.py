@@ -15,6 +15,7 @@ from ssmtunneld.emulator.agent import Agent
 from ssmtunneld.emulator.agent_reliability import message_ids
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
 from ssmtunneld.emulator.lane import Lane
+from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.message import (
@@ -89,6 +90,7 @@ class Session:
         plan: The faults in force.
         random: Where ids, tokens and the lanes' chance come from.
         log: Where its life is noted.
+        pacer: Wakes the agent when it rests.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Session:
         request: StartRequest,
         settings: EmulatorSettings,
         plan: FaultPlan,
+        *,
         random: Random,
         log: EventLog,
+        pacer: Pacer,
     ) -> None:
         # Nobody's unless a seed was asked for: official clients make a socket of this
         # name in /tmp, and one that was killed leaves it there for the next emulator.
@@ -133,6 +137,7 @@ class Session:
             down=self.down,
             random=random,
             log=self._log,
+            pacer=pacer,
         )
         self._ids = message_ids(random)
         self.rotate()
@@ -305,4 +310,6 @@ class Session:
             self.down.insert(
                 self._service_message(closed, document.encode(), self.ended)
             )
+            for late in self.agent.late_replies:
+                self.down.insert(late)
         self._log.info("emulator.session_ended", output=self.output.strip())
