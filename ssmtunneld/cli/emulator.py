@@ -67,6 +67,14 @@ def _identities(
     help="What the agent resolves a remote host's name to; repeatable.",
 )
 @click.option(
+    "--http-host",
+    "http_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that requests may come to; loopback, AWS's names and those in "
+    "the hosts file are allowed; repeatable.",
+)
+@click.option(
     "--offline",
     multiple=True,
     metavar="TARGET",

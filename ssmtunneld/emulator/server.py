@@ -17,6 +17,7 @@ from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
 from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.registry import Registry
+from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
@@ -71,7 +72,10 @@ class Emulator:
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
         control.offer(keys.operations)
         gateway = Gateway(self.sessions, self.settings, self.faults, self._log)
-        application = web.Application(client_max_size=1024 * 1024)
+        application = web.Application(
+            client_max_size=1024 * 1024,
+            middlewares=[screen(own_names(self.settings), self._log)],
+        )
         application.add_routes(
             [
                 web.post("/", control.serve),

@@ -53,6 +53,8 @@ class EmulatorSettings:
     host_aliases: Mapping[str, str] = field(default_factory=dict)
     """Names of remote hosts, and the addresses that the agent resolves them to. What an
     alias leads to is never on the deny list: it stands for another machine."""
+    http_hosts: tuple[str, ...] = ()
+    """Further names that requests may come to; see `ssmtunneld.emulator.screen`."""
     targets: frozenset[str] | None = None
     """The targets that exist; None for any that is well formed."""
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
