@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ssmtunneld.emulator.path import PathSettings
     from ssmtunneld.emulator.settings import EmulatorSettings
 
 
@@ -21,6 +22,14 @@ def _identities(
         if not is_identity(arn):
             raise click.BadParameter(f"{arn!r} is no ARN", param_hint="--identity")
     return found
+
+
+def _path(
+    _ctx: click.Context, _param: click.Parameter, text: str | None
+) -> PathSettings | None:
+    from ssmtunneld.emulator.path import PathSettings
+
+    return None if text is None else PathSettings.parse(text)
 
 
 @click.command(name="emulator")
@@ -56,6 +65,13 @@ def _identities(
     multiple=True,
     metavar="SPEC",
     help="What goes wrong, such as drop=0.02 or up:delay=20ms; repeatable.",
+)
+@click.option(
+    "--path",
+    callback=_path,
+    metavar="SPEC",
+    help="The network in between, such as delay=50ms,rate=10mbit,queue=50ms: shared by "
+    "all connections, each direction by itself.",
 )
 @click.option("--idle-timeout", default="20m", show_default=True, metavar="DURATION")
 @click.option("--max-duration", default=None, metavar="DURATION")

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,6 +17,7 @@ from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
 from ssmtunneld.emulator.pacing import Pacer
+from ssmtunneld.emulator.path import HIGH_WATER, Path, PathSettings
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -98,9 +100,10 @@ class Emulator:
         await self._runner.setup()
         handler = self._runner.server
         assert handler is not None, "the runner has been set up"
+        factory = _behind(self.settings.path, handler)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                handler,
+                factory,
                 self.settings.host,
                 self.settings.port,
                 ssl=_tls(self.settings),
@@ -114,6 +117,9 @@ class Emulator:
             with suppress(OSError):  # not every system lets it be chosen
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            if self.settings.path is not None:
+                # What waits for the path must wait with its sender.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HIGH_WATER)
         self._port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -192,6 +198,15 @@ def _check(settings: EmulatorSettings) -> None:
         raise ConfigError(
             [f"{settings.host} is not loopback; allow_remote is needed to listen there"]
         )
+
+
+def _behind(
+    settings: PathSettings | None, handler: Callable[[], asyncio.Protocol]
+) -> Callable[[], asyncio.Protocol]:
+    if settings is None:
+        return handler
+    path = Path(settings)
+    return lambda: path.connection(handler())
 
 
 def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:

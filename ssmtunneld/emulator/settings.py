@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.emulator.path import PathSettings
 from ssmtunneld.secret import Secret
 
 
@@ -69,6 +70,9 @@ class EmulatorSettings:
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
     """How long a websocket may take to send its first message."""
+    path: PathSettings | None = None
+    """The network between clients and all of this, shared by them; None for loopback as
+    it is."""
     scan_interval: float = 0.1
     """Between two looks at the front of what is not acknowledged: the agent repeats at
     most one message each time, so this bounds its recovery from loss (protocol 4.5)."""
