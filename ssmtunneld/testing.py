@@ -7,7 +7,7 @@ subprocesses) work as well as asynchronous ones. See docs/emulator.md.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
@@ -132,6 +132,33 @@ class EmulatorThread:
             KeyError: There is no such session.
         """
         self._call(lambda emulator: emulator.close_session(session_id, output))
+
+    def set_policy(
+        self, document: Mapping[str, Any] | None, *, access_key: str = ""
+    ) -> None:
+        """Give callers an IAM policy; None allows everything.
+
+        Args:
+            document: The policy.
+            access_key: Whose it is; empty for everybody who has none of their own.
+
+        Raises:
+            ConfigError: It cannot be read; nothing has changed.
+        """
+        self._call(lambda emulator: emulator.permissions.set(access_key, document))
+
+    def deny(self, *actions: str, access_key: str | None = None) -> None:
+        """Deny actions such as ``ssm:ResumeSession``, beside what policies say.
+
+        Args:
+            actions: With wildcards, if need be.
+            access_key: Whom; None is everybody.
+        """
+        self._call(lambda e: e.permissions.deny([*actions], access_key))
+
+    def allow_again(self) -> None:
+        """Forget what `deny` has denied."""
+        self._call(lambda emulator: emulator.permissions.forgive())
 
     def cut_websockets(self) -> None:
         """Reset the TCP connection of every client."""

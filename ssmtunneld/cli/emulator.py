@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from ssmtunneld.emulator.path import PathSettings
-    from ssmtunneld.emulator.settings import EmulatorSettings
+    from ssmtunneld.emulator.settings import EmulatorSettings, Node
 
 
 def _identities(
@@ -21,6 +21,38 @@ def _identities(
     for arn in found.values():
         if not is_identity(arn):
             raise click.BadParameter(f"{arn!r} is no ARN", param_hint="--identity")
+    return found
+
+
+def _policies(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    found = {}
+    for text in texts:
+        key, equals, path = text.rpartition("=")
+        if equals and not key.isalnum():
+            key, path = "", text
+        found[key] = _content("--policy", path)
+    return found
+
+
+def _nodes(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Node]:
+    from ssmtunneld.emulator.settings import Node
+
+    found = {}
+    for text in texts:
+        target, *rest = text.split(",")
+        known = dict(_pair("--node", part) for part in rest)
+        tags = {k[4:]: v for k, v in known.items() if k.startswith("tag:")}
+        if strange := known.keys() - {"name", "ip", *(f"tag:{tag}" for tag in tags)}:
+            raise click.BadParameter(
+                f"{min(strange)!r} is not name, ip or tag:KEY", param_hint="--node"
+            )
+        found[target] = Node(
+            name=known.get("name", ""), address=known.get("ip", ""), tags=tags
+        )
     return found
 
 
@@ -104,6 +136,23 @@ def _path(
     metavar="ACCESS_KEY=ARN",
     help="Another caller, who owns the sessions that are started with this access key; "
     "repeatable.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    callback=_policies,
+    metavar="[ACCESS_KEY=]FILE",
+    help="An IAM policy, as JSON, of whoever has this access key, or of everybody "
+    "else; repeatable.",
+)
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    callback=_nodes,
+    metavar="TARGET[,name=N][,ip=A][,tag:K=V]",
+    help="What the API tells of a target; repeatable.",
 )
 @click.option(
     "--document",
@@ -190,7 +239,7 @@ def _settings(
         ),
         host_aliases=dict(_pair("--host-alias", text) for text in host_aliases),
         documents={
-            name: _content(path)
+            name: _content("--document", path)
             for name, path in (_pair("--document", text) for text in documents)
         },
         **_credentials(),
@@ -221,15 +270,15 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _content(path: str) -> dict[str, Any]:
+def _content(option: str, path: str) -> dict[str, Any]:
     import json
 
     try:
         content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{path}: {error}", param_hint="--document") from None
+        raise click.BadParameter(f"{path}: {error}", param_hint=option) from None
     if not isinstance(content, dict):
-        raise click.BadParameter(f"{path} is not an object", param_hint="--document")
+        raise click.BadParameter(f"{path} is not an object", param_hint=option)
     return content
 
 

@@ -8,8 +8,10 @@ from urllib.parse import unquote
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from ssmtunneld.emulator.callers import caller_of
 from ssmtunneld.emulator.faults import FaultPlan, MessageLimit
 from ssmtunneld.emulator.lane import give_way
+from ssmtunneld.emulator.permissions import Permissions
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session, reset
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -54,6 +56,7 @@ class Gateway:
         settings: Whether to check signatures, and the timers.
         plan: The faults in force.
         log: Where refusals are noted.
+        permissions: Who may open which channel.
     """
 
     def __init__(
@@ -62,7 +65,10 @@ class Gateway:
         settings: EmulatorSettings,
         plan: FaultPlan,
         log: EventLog,
+        *,
+        permissions: Permissions,
     ) -> None:
+        self._permissions = permissions
         self._registry = registry
         self._settings = settings
         self._plan = plan
@@ -111,6 +117,10 @@ class Gateway:
         # Byte for byte: a client that re-encodes its URL must be found out.
         if _cell_number(query) not in (session.cell_number, session.first_cell_number):
             return None, 400
+        caller = caller_of(request.headers, self._settings)
+        # Whoever does not sign is nobody, and the token must be enough.
+        if caller.key and not self._permissions.may_open(caller, session):
+            return None, 403
         return session, 0
 
     async def _opens(

@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from typing_extensions import override
 
@@ -254,8 +254,8 @@ class PathConnection(asyncio.Transport, asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not of this class, and do what it does.
+        self._transport = cast("asyncio.Transport", transport)
         self._protocol.connection_made(self)
 
     @override

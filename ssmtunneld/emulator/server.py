@@ -18,6 +18,7 @@ from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
 from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.path import HIGH_WATER, Path, PathSettings
+from ssmtunneld.emulator.permissions import Permissions
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -68,12 +69,25 @@ class Emulator:
         """Every session, for looking at."""
         self.admin = Admin(self.sessions, self.faults)
         """What the admin path answers."""
+        self.permissions = Permissions(self.settings)
+        """Who may do what; may be changed at any time."""
         control = ControlPlane(
-            self.sessions, self.settings, self.faults, self._stream_url, self._log
+            self.sessions,
+            self.settings,
+            self.faults,
+            self._stream_url,
+            self._log,
+            permissions=self.permissions,
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
         control.offer(keys.operations)
-        gateway = Gateway(self.sessions, self.settings, self.faults, self._log)
+        gateway = Gateway(
+            self.sessions,
+            self.settings,
+            self.faults,
+            self._log,
+            permissions=self.permissions,
+        )
         application = web.Application(
             client_max_size=1024 * 1024,
             middlewares=[screen(own_names(self.settings), self._log)],

@@ -31,6 +31,17 @@ def _wall_clock() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What the API tells of a target, beside its id."""
+
+    name: str = ""
+    """The computer's own."""
+    address: str = ""
+    """Its IP address."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorSettings:
     """Everything that can be chosen; durations are in seconds."""
 
@@ -70,6 +81,11 @@ class EmulatorSettings:
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
     """How long a websocket may take to send its first message."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    """What is known of some targets, by their ids."""
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """IAM policies by access key; that of ``""`` is for callers who have none of their
+    own. Without any, everybody may do everything."""
     path: PathSettings | None = None
     """The network between clients and all of this, shared by them; None for loopback as
     it is."""
