@@ -138,6 +138,20 @@ def _path(
     "repeatable.",
 )
 @click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every message of every session here, as lines of JSON, without tokens "
+    "and payloads.",
+)
+@click.option(
+    "--record-payloads", is_flag=True, help="Write what users send, too, in base64."
+)
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play the agents' side of a recording with payloads, session by session.",
+)
+@click.option(
     "--policy",
     "policies",
     multiple=True,

@@ -191,6 +191,12 @@ class FaultPlan:
         self.clear()
         return self.apply(specs)
 
+    def bring_back(self, target: str) -> None:
+        """Take back ``offline`` of ``target``."""
+        self.knobs.offline.discard(target)
+        self.specs = [spec for spec in self.specs if spec != f"offline={target}"]
+        self._announce()
+
     def clear(self) -> None:
         """Return the service to perfect health; the seed stays."""
         self.knobs = Knobs()

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from aiohttp import WSMessage, WSMsgType, web
 
 from ssmtunneld.emulator.callers import caller_of
-from ssmtunneld.emulator.faults import FaultPlan, MessageLimit
+from ssmtunneld.emulator.faults import Direction, FaultPlan, MessageLimit
 from ssmtunneld.emulator.lane import give_way
 from ssmtunneld.emulator.permissions import Permissions
 from ssmtunneld.emulator.registry import Registry
@@ -97,6 +97,8 @@ class Gateway:
             await websocket.prepare(request)
             opened = await self._opens(websocket, session, request)
         if opened:
+            if session.recorder is not None:
+                session.recorder.note("open")
             await ClientLink(websocket, transport, session, self._plan).run()
         return websocket
 
@@ -203,6 +205,8 @@ class ClientLink:
                 ended = await self._ending
         finally:
             self._session.detach(self)
+        if self._session.recorder is not None:
+            self._session.recorder.note("close", code=ended.code, reason=ended.reason)
         if ended.code is not None:
             await self._plan.until(lambda knobs: not knobs.blackhole)
             await self._websocket.close(code=ended.code, message=ended.reason.encode())
@@ -246,6 +250,8 @@ class ClientLink:
 
     async def _take_binary(self, data: bytes) -> None:
         session, limit = self._session, self._plan.knobs.max_message
+        if session.recorder is not None:
+            session.recorder.message(Direction.UP, data)
         if limit is not None and len(data) - HEADER_SIZE > limit.size:
             self._refuse(limit)
             return
@@ -272,12 +278,18 @@ class ClientLink:
                 # waits while the client is slow.
                 if self._transport.is_closing():
                     return
+                self._record(batch)
                 if len(batch) > 1:
                     self._transport.write(b"".join(map(_frame, batch[:-1])))
                 await self._websocket.send_bytes(batch[-1])
                 if self._session.ended is not None and not len(lane):
                     self.bye("")
                 await give_way()
+
+    def _record(self, batch: list[bytes]) -> None:
+        if self._session.recorder is not None:
+            for data in batch:
+                self._session.recorder.message(Direction.DOWN, data)
 
     async def _age(self) -> None:
         while True:

@@ -1,12 +1,13 @@
 """Every session of one emulator, and the tasks that play them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
 
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
 from ssmtunneld.emulator.pacing import Pacer
+from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
@@ -24,6 +25,8 @@ class Registry:
         tasks: Where sessions run.
         log: Where their lives are noted.
         pacer: Wakes agents that rest.
+        recorder: Writes what passes.
+        scripts: What is played in the place of agents, in turns.
     """
 
     def __init__(
@@ -34,7 +37,11 @@ class Registry:
         log: EventLog,
         *,
         pacer: Pacer,
+        recorder: Recorder | None = None,
+        scripts: Sequence[RecordedSession] = (),
     ) -> None:
+        self._recorder = recorder
+        self._scripts = scripts
         self._settings = settings
         self._pacer = pacer
         self._plan = plan
@@ -55,6 +62,8 @@ class Registry:
         # A seed repeats everything but the order in which sessions start.
         seed = f"{self._plan.seed}/{self._started}"
         random = Random(seed)  # noqa: S311 - must be repeatable; guards nothing
+        scripts = self._scripts
+        script = scripts[self._started % len(scripts)] if scripts else None
         self._started += 1
         session = Session(
             request,
@@ -63,7 +72,13 @@ class Registry:
             random=random,
             log=self._log,
             pacer=self._pacer,
+            script=script,
         )
+        if self._recorder is not None:
+            version = self._settings.agent_version
+            session.recorder = self._recorder.start(
+                request.document, request.properties, version
+            )
         self._sessions[session.id] = session
         self._tasks.create_task(session.run(), name=f"session {session.id}")
         self._forget_old()

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -19,6 +20,7 @@ from ssmtunneld.emulator.instance_connect import InstanceConnect
 from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.path import HIGH_WATER, Path, PathSettings
 from ssmtunneld.emulator.permissions import Permissions
+from ssmtunneld.emulator.recording import Recorder, load
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -47,8 +49,8 @@ class Emulator:
         settings: Everything that can be chosen.
 
     Raises:
-        ConfigError: A fault, a document, the agent's version or the address is not
-            acceptable.
+        ConfigError: A fault, a document, a policy, a recording, the agent's version or
+            the address is not acceptable.
     """
 
     def __init__(self, settings: EmulatorSettings | None = None) -> None:
@@ -63,8 +65,16 @@ class Emulator:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._pacer = Pacer()
+        scripts = [] if self.settings.replay is None else load(self.settings.replay)
+        self._recorder = _recorder(self.settings)
         self.sessions = Registry(
-            self.settings, self.faults, self._tasks, self._log, pacer=self._pacer
+            self.settings,
+            self.faults,
+            self._tasks,
+            self._log,
+            pacer=self._pacer,
+            recorder=self._recorder,
+            scripts=scripts,
         )
         """Every session, for looking at."""
         self.admin = Admin(self.sessions, self.faults)
@@ -189,6 +199,8 @@ class Emulator:
                 await close_server(self._server)
             await self._runner.cleanup()
             self._pacer.__exit__()
+            if self._recorder is not None:
+                self._recorder.close()
 
     def _stream_url(self) -> str:
         own = f"ws{self._secure}://{self._authority}"
@@ -212,6 +224,17 @@ def _check(settings: EmulatorSettings) -> None:
         raise ConfigError(
             [f"{settings.host} is not loopback; allow_remote is needed to listen there"]
         )
+
+
+def _recorder(settings: EmulatorSettings) -> Recorder | None:
+    if settings.record is None:
+        return None
+    try:
+        return Recorder(
+            settings.record, payloads=settings.record_payloads, now=time.perf_counter
+        )
+    except OSError as error:
+        raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
 
 
 def _behind(

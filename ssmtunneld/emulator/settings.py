@@ -86,6 +86,14 @@ class EmulatorSettings:
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """IAM policies by access key; that of ``""`` is for callers who have none of their
     own. Without any, everybody may do everything."""
+    record: Path | None = None
+    """Where all messages of all sessions are written; see
+    `ssmtunneld.emulator.recording`."""
+    record_payloads: bool = False
+    """Write what users send, too."""
+    replay: Path | None = None
+    """A recording whose sessions are played, one after the other and then again, in the
+    place of agents."""
     path: PathSettings | None = None
     """The network between clients and all of this, shared by them; None for loopback as
     it is."""
