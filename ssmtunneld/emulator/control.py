@@ -300,7 +300,6 @@ class ControlPlane:
             "StartDate": session.started.timestamp(),
             "DocumentName": session.request.document,
             "Owner": session.request.owner or self._settings.owner,
-            "Details": "",
             "AccessType": "Standard",
         }
         if session.request.reason:

@@ -14,7 +14,7 @@ from tests.interop.programs import run
 SCRIPT = """
 const WebSocket = require("ws");
 const { ssm } = require("ssm-session");
-const [url, token] = process.argv.slice(2);
+const [url, token] = process.argv.slice(1);
 const link = new WebSocket(url);
 link.binaryType = "arraybuffer";
 const seen = [];
