@@ -120,7 +120,6 @@ class EmulatorThread:
         assert secret is not None
         return {
             "AWS_ENDPOINT_URL_SSM": self._url,
-            "AWS_ENDPOINT_URL_STS": self._url,
             "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": self._url,
             "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": secret.reveal(),
