@@ -1,26 +1,31 @@
-"""A pytest fixture: the AWS side of Session Manager on loopback.
+"""Pytest fixtures: the AWS side of Session Manager on loopback.
 
 Put ``pytest_plugins = ["ssmtunneld.testing"]`` into a ``conftest.py`` and ask for
 ``ssm_emulator``. It runs in a thread of its own, so that tests of blocking code (boto3,
-subprocesses) work as well as asynchronous ones. See docs/emulator.md.
+subprocesses) work as well as asynchronous ones. See docs/testing.md.
 """
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, Final, Self, TypeVar
 
 import pytest
 
+from ssmtunneld.emulator.callers import is_identity
 from ssmtunneld.emulator.server import Emulator
-from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.emulator.settings import EmulatorSettings, Node, Pace
 from ssmtunneld.secret import Secret
 
 ACCESS_KEY: Final = "AKIAEMULATOR00000000"
 SECRET_KEY: Final = "emulator-secret-key"  # noqa: S105 - known to everybody
 REGION: Final = "eu-west-1"
+ACCOUNT: Final = "123456789012"
+"""The account of every caller."""
 
 _T = TypeVar("_T")
 
@@ -39,6 +44,8 @@ class EmulatorThread:
             self._settings = replace(
                 self._settings, access_key=ACCESS_KEY, secret_key=Secret(SECRET_KEY)
             )
+        self._identities = dict(self._settings.identities)
+        self._settings = replace(self._settings, identities=self._identities)
         self._thread = threading.Thread(
             target=self._run, name="ssm-emulator", daemon=True
         )
@@ -81,12 +88,40 @@ class EmulatorThread:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that point any AWS client at the emulator."""
+        return self._environment(self._settings.access_key)
+
+    def identity(
+        self, name: str, policy: Mapping[str, Any] | None = None
+    ) -> dict[str, str]:
+        """Return the environment of another caller: the IAM user ``name``.
+
+        Args:
+            name: Letters, digits and ``+=,.@_-``; the same name is the same user.
+            policy: What they may do; None is everything.
+
+        Raises:
+            ValueError: No user can have this name.
+            ConfigError: The policy cannot be read.
+        """
+        arn = f"arn:aws:iam::{ACCOUNT}:user/{name}"
+        if not is_identity(arn):
+            raise ValueError(f"{name!r} is not the name of an IAM user")
+        key = f"AKIA{sha256(name.encode()).hexdigest()[:16].upper()}"
+
+        def introduce(emulator: Emulator) -> None:
+            self._identities[key] = arn
+            emulator.permissions.set(key, policy)
+
+        self._call(introduce)
+        return self._environment(key)
+
+    def _environment(self, access_key: str) -> dict[str, str]:
         secret = self._settings.secret_key
         assert secret is not None
         return {
             "AWS_ENDPOINT_URL_SSM": self._url,
             "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": self._url,
-            "AWS_ACCESS_KEY_ID": self._settings.access_key,
+            "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": secret.reveal(),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -116,6 +151,24 @@ class EmulatorThread:
         """Return to perfect health."""
         self._call(lambda emulator: emulator.faults.clear())
 
+    def stop_agent(self, target: str) -> None:
+        """Take ``target`` away, as if it were switched off.
+
+        Its sessions end, and new ones are refused with TargetNotConnected.
+        """
+
+        def stop(emulator: Emulator) -> None:
+            emulator.admin.change([f"offline={target}"], replace=False)
+            for session in emulator.sessions:
+                if session.request.target == target:
+                    session.end("The agent is gone.")
+
+        self._call(stop)
+
+    def start_agent(self, target: str) -> None:
+        """Bring ``target`` back after `stop_agent`; without effect if it is there."""
+        self._call(lambda emulator: emulator.faults.bring_back(target))
+
     def state(self) -> dict[str, Any]:
         """Return what ``GET /_emulator/state`` answers."""
         return self._call(lambda emulator: emulator.state())
@@ -132,6 +185,33 @@ class EmulatorThread:
             KeyError: There is no such session.
         """
         self._call(lambda emulator: emulator.close_session(session_id, output))
+
+    def set_policy(
+        self, document: Mapping[str, Any] | None, *, access_key: str = ""
+    ) -> None:
+        """Give callers an IAM policy; None allows everything.
+
+        Args:
+            document: The policy.
+            access_key: Whose it is; empty for everybody who has none of their own.
+
+        Raises:
+            ConfigError: It cannot be read; nothing has changed.
+        """
+        self._call(lambda emulator: emulator.permissions.set(access_key, document))
+
+    def deny(self, *actions: str, access_key: str | None = None) -> None:
+        """Deny actions such as ``ssm:ResumeSession``, beside what policies say.
+
+        Args:
+            actions: With wildcards, if need be.
+            access_key: Whom; None is everybody.
+        """
+        self._call(lambda e: e.permissions.deny([*actions], access_key))
+
+    def allow_again(self) -> None:
+        """Forget what `deny` has denied."""
+        self._call(lambda emulator: emulator.permissions.forgive())
 
     def cut_websockets(self) -> None:
         """Reset the TCP connection of every client."""
@@ -170,9 +250,54 @@ def emulator_settings() -> EmulatorSettings | None:
 
 
 @pytest.fixture
+def ssm_targets() -> dict[str, str]:
+    """The instances that `ssm_emulator` knows, by name; override it to have others.
+
+    Each has its name as computer name, and as the tag ``Name``. Every other well-formed
+    id is online too, unless the settings name ``targets``.
+    """
+    return {
+        "web-1": "i-0000000000000aaa1",
+        "web-2": "i-0000000000000aaa2",
+        "db-1": "i-0000000000000bbb1",
+    }
+
+
+@pytest.fixture
 def ssm_emulator(
-    emulator_settings: EmulatorSettings | None,
+    emulator_settings: EmulatorSettings | None, ssm_targets: dict[str, str]
 ) -> Iterator[EmulatorThread]:
     """Yield a running emulator; every session ends with the test."""
-    with EmulatorThread(emulator_settings) as emulator:
+    settings = emulator_settings or EmulatorSettings(pace=Pace.NONE)
+    nodes = {
+        target: Node(name=name, tags={"Name": name})
+        for name, target in ssm_targets.items()
+    }
+    settings = replace(settings, nodes={**nodes, **settings.nodes})
+    with EmulatorThread(settings) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def ssm_environment(
+    ssm_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Point this process, and every process that it starts, at `ssm_emulator`."""
+    environment = ssm_emulator.environment
+    for name in [n for n in os.environ if n.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+@pytest.fixture
+def ssm_identity(ssm_emulator: EmulatorThread) -> Callable[..., dict[str, str]]:
+    """Return a function that makes callers: `EmulatorThread.identity`."""
+    return ssm_emulator.identity
+
+
+@pytest.fixture
+def ssm_deny(ssm_emulator: EmulatorThread) -> Callable[..., None]:
+    """Return a function that denies actions: `EmulatorThread.deny`."""
+    return ssm_emulator.deny

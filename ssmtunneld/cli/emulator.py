@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ssmtunneld.emulator.settings import EmulatorSettings
+    from ssmtunneld.emulator.path import PathSettings
+    from ssmtunneld.emulator.settings import EmulatorSettings, Node
 
 
 def _identities(
@@ -21,6 +22,46 @@ def _identities(
         if not is_identity(arn):
             raise click.BadParameter(f"{arn!r} is not an ARN", param_hint="--identity")
     return found
+
+
+def _policies(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    found = {}
+    for text in texts:
+        key, equals, path = text.rpartition("=")
+        if equals and not key.isalnum():
+            key, path = "", text
+        found[key] = _content("--policy", path)
+    return found
+
+
+def _nodes(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Node]:
+    from ssmtunneld.emulator.settings import Node
+
+    found = {}
+    for text in texts:
+        target, *rest = text.split(",")
+        known = dict(_pair("--node", part) for part in rest)
+        tags = {k[4:]: v for k, v in known.items() if k.startswith("tag:")}
+        if strange := known.keys() - {"name", "ip", *(f"tag:{tag}" for tag in tags)}:
+            raise click.BadParameter(
+                f"{min(strange)!r} is not name, ip or tag:KEY", param_hint="--node"
+            )
+        found[target] = Node(
+            name=known.get("name", ""), address=known.get("ip", ""), tags=tags
+        )
+    return found
+
+
+def _path(
+    _ctx: click.Context, _param: click.Parameter, text: str | None
+) -> PathSettings | None:
+    from ssmtunneld.emulator.path import PathSettings
+
+    return None if text is None else PathSettings.parse(text)
 
 
 @click.command(name="emulator")
@@ -36,11 +77,11 @@ def _identities(
     type=click.Choice(["real", "none"]),
     default="real",
     show_default=True,
-    help="Speed of the agent: 1024 bytes each 1.1 ms, or unlimited.",
+    help="Speed of the agent: 1024 bytes and a rest of 1 ms, or unlimited.",
 )
 @click.option(
     "--agent-version",
-    default="3.3.987.0",
+    default="3.3.5068.0",
     show_default=True,
     help="Agent version to emulate; old ones lack mux, remote hosts and more.",
 )
@@ -68,11 +109,26 @@ def _identities(
     "--max-duration", metavar="DURATION", help="Time after which every session ends."
 )
 @click.option(
+    "--path",
+    callback=_path,
+    metavar="SPEC",
+    help="The network in between, such as delay=50ms,rate=10mbit,queue=50ms: shared by "
+    "all connections, each direction by itself.",
+)
+@click.option(
     "--host-alias",
     "host_aliases",
     multiple=True,
     metavar="NAME=ADDRESS",
     help="Address that the agent resolves a remote host to; repeatable.",
+)
+@click.option(
+    "--http-host",
+    "http_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that requests may come to; loopback, AWS's names and those in "
+    "the hosts file are allowed; repeatable.",
 )
 @click.option(
     "--offline",
@@ -88,6 +144,37 @@ def _identities(
     metavar="ACCESS_KEY=ARN",
     help="Another caller, who owns the sessions that are started with this access key; "
     "repeatable.",
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every message of every session here, as lines of JSON, without tokens "
+    "and payloads.",
+)
+@click.option(
+    "--record-payloads", is_flag=True, help="Write what users send, too, in base64."
+)
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play the agents' side of a recording with payloads, session by session.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    callback=_policies,
+    metavar="[ACCESS_KEY=]FILE",
+    help="An IAM policy, as JSON, of whoever has this access key, or of everybody "
+    "else; repeatable.",
+)
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    callback=_nodes,
+    metavar="TARGET[,name=N][,ip=A][,tag:K=V]",
+    help="What the API tells of a target; repeatable.",
 )
 @click.option(
     "--document",
@@ -184,7 +271,7 @@ def _settings(
         ),
         host_aliases=dict(_pair("--host-alias", text) for text in host_aliases),
         documents={
-            name: _content(path)
+            name: _content("--document", path)
             for name, path in (_pair("--document", text) for text in documents)
         },
         **_credentials(),
@@ -215,15 +302,15 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _content(path: str) -> dict[str, Any]:
+def _content(option: str, path: str) -> dict[str, Any]:
     import json
 
     try:
         content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{path}: {error}", param_hint="--document") from None
+        raise click.BadParameter(f"{path}: {error}", param_hint=option) from None
     if not isinstance(content, dict):
-        raise click.BadParameter(f"{path} is not an object", param_hint="--document")
+        raise click.BadParameter(f"{path} is not an object", param_hint=option)
     return content
 
 

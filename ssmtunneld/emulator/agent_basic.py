@@ -15,7 +15,7 @@ from ssmtunneld.emulator.agent_port import (
     trickle,
 )
 from ssmtunneld.emulator.faults import FaultPlan
-from ssmtunneld.emulator.settings import PACE_INTERVAL, Pace
+from ssmtunneld.emulator.settings import Pace
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.protocol.message import MAX_PAYLOAD, Flag
 
@@ -103,7 +103,13 @@ class BasicPlugin:
         try:
             self._connection = await self._dial()
         except OSError as error:
-            raise PluginFailed(str(error)) from None
+            raise PluginFailed(self._last_words(error)) from None
+
+    def _last_words(self, error: OSError) -> str:
+        if self._redials:
+            return str(error)
+        # Without a type the agent goes on with a connection that it does not have.
+        return "" if self._traits.panics_when_refused else str(error.__cause__)
 
     async def run(self) -> None:
         """Serve connections until the session ends; cancelling closes the last.
@@ -138,6 +144,11 @@ class BasicPlugin:
     async def _dial(self) -> _Connection:
         try:
             return await self._destination.dial()
+        except ConnectionRefusedError:
+            # In Go's words.
+            where = f"127.0.0.1:{self._destination.port}"
+            error = OSError(f"dial tcp {where}: connect: connection refused")
+            raise OSError(f"Unable to connect to specified port: {error}") from error
         except OSError as error:
             raise OSError(f"Unable to connect to specified port: {error}") from error
 
@@ -208,7 +219,7 @@ class BasicPlugin:
             self._view.bytes_down += len(data)
             await self._outlet.send_output(data)
             if paced:
-                await asyncio.sleep(PACE_INTERVAL)
+                await self._outlet.rest()
 
 
 async def _ending(work: Coroutine[Any, Any, None]) -> OSError | None:

@@ -16,7 +16,7 @@ from ssmtunneld.emulator.agent_port import (
 from ssmtunneld.emulator.agent_smux import ServerStream, SmuxServer
 from ssmtunneld.emulator.faults import FaultPlan
 from ssmtunneld.emulator.lane import give_way
-from ssmtunneld.emulator.settings import PACE_INTERVAL, EmulatorSettings, Pace
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.message import (
@@ -28,8 +28,6 @@ from ssmtunneld.protocol.message import (
 
 _BATCH = 8 * MAX_PAYLOAD
 """Bytes taken from the pipe at once when the pace is none."""
-_CATCH_UP = 0.01
-"""Seconds by which a late sender may make up: timers here are coarser than Go's."""
 
 
 class MuxPlugin:
@@ -77,10 +75,10 @@ class MuxPlugin:
         await self._smux.room()
 
     def write(self, payload: bytes) -> bool:
-        """Take smux bytes; always True, unless smux has ended."""
-        if self._smux.broken:
-            self._end("invalid protocol")
-            return False
+        """Take smux bytes; always True.
+
+        After a header that is not smux's nobody reads them, and nobody says so.
+        """
         self._smux.feed(payload)
         return True
 
@@ -130,16 +128,11 @@ class MuxPlugin:
                 await self._outlet.publishing()
                 await self._outlet.send_output(await self._smux.take(_BATCH))
                 await give_way()
-        loop = asyncio.get_running_loop()
-        due = loop.time()
         while True:
             await self._outlet.publishing()
             data = await self._smux.take(MAX_PAYLOAD)
             await self._outlet.send(PayloadType.OUTPUT, data)
-            now = loop.time()
-            due = max(due, now - _CATCH_UP) + PACE_INTERVAL
-            if due > now:
-                await asyncio.sleep(due - now)
+            await self._outlet.rest()
 
     async def _accept(self) -> None:
         # Dialling is serial, as in the agent: one slow dial delays every later stream.

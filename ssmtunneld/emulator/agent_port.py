@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ READ_SIZE: Final = 32_768
 """Bytes of one read from a destination: the copy buffer of the agent (protocol 6.5)."""
 
 _LOCALHOST: Final = ("::1", "127.0.0.1")
-_DENIED: Final = frozenset(
+_LINK_LOCAL: Final = frozenset(
     {
         "169.254.169.254",
         "fd00:ec2::254",
@@ -29,10 +30,16 @@ _DENIED: Final = frozenset(
         "fd00:ec2::240",
     }
 )
+_UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - refused, not bound
+_CREDENTIALS: Final = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
+"""Where ECS tasks and EKS pods get their credentials."""
 
 
 class PluginFailed(Exception):
-    """The session ends with these words to the client (protocol 1.9)."""
+    """The session ends with these words to the client (protocol 1.9).
+
+    Without words it panicked, and the client hears nothing.
+    """
 
 
 class Outlet(Protocol):
@@ -44,6 +51,10 @@ class Outlet(Protocol):
 
     async def send_output(self, data: bytes) -> None:
         """Send ``data`` cut into messages of at most 1024 bytes; waits likewise."""
+        ...
+
+    async def rest(self) -> None:
+        """Do nothing for as long as the agent sleeps after each message."""
         ...
 
     async def publishing(self) -> None:
@@ -123,7 +134,7 @@ class Destination:
     ) -> None:
         if not properties.get("portNumber"):
             raise PluginFailed("Port number is empty in session properties.")
-        self._port = int(properties["portNumber"])
+        self.port = int(properties["portNumber"])
         self._host = properties.get("host", "") if traits.knows_host else ""
         self._traits = traits
         self._settings = settings
@@ -138,9 +149,11 @@ class Destination:
         Raises:
             PluginFailed: An address is on the agent's deny list.
         """
+        if self._host and self._host not in self._settings.host_aliases:
+            self._forbid(_spelled_out(self._host))
         self._addresses = await self._look_up()
-        if self._traits.denies_hosts and _DENIED.intersection(self._addresses):
-            raise PluginFailed(f"Forwarding to IP address {self._host} is forbidden.")
+        if self._host and self._host not in self._settings.host_aliases:
+            self._forbid(self._addresses)
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the first address that answers.
@@ -148,7 +161,9 @@ class Destination:
         Raises:
             OSError: None does, or there is none.
         """
-        await self._plan.until(lambda knobs: not knobs.stall_dial)
+        await self._plan.until(
+            lambda knobs: not (knobs.stall_dial or knobs.agent_freeze)
+        )
         if self._plan.knobs.refuse_dial:
             raise ConnectionRefusedError("connection refused (a fault)")
         if not self._traits.resolves_once:
@@ -161,13 +176,27 @@ class Destination:
                 failure = error
         raise failure
 
+    def _forbid(self, addresses: Sequence[str]) -> None:
+        for address in map(canonical, addresses):
+            if self._denies(address):
+                raise PluginFailed(f"Forwarding to IP address {address} is forbidden.")
+
+    def _denies(self, address: str) -> bool:
+        traits = self._traits
+        return (
+            (traits.denies_link_local and address in _LINK_LOCAL)
+            or (traits.denies_loopback and address in _CREDENTIALS)
+            or (traits.denies_loopback and is_loopback(address))
+            or (traits.denies_unspecified and address in _UNSPECIFIED)
+        )
+
     async def _connect(
         self, address: str
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if not (self._settings.allow_remote or is_loopback(address)):
             raise OSError(f"{address} is not loopback and allow_remote is off")
         reader, writer = await asyncio.open_connection(
-            address, self._port, limit=READ_SIZE
+            address, self.port, limit=READ_SIZE
         )
         # Draining means that the kernel has everything: closing then loses no more
         # than it does in the agent.
@@ -193,6 +222,33 @@ class Destination:
         except OSError:
             return ()
         return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def canonical(address: str) -> str:
+    """Return the one form of an address; what is none stays as it is.
+
+    An IPv4 address that is mapped into IPv6 is that IPv4 address.
+    """
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
+
+
+def _spelled_out(host: str) -> Sequence[str]:
+    """Return the addresses that ``host`` is another spelling of, without a resolver.
+
+    ``127.1``, ``0x7f000001`` and ``2130706433`` are all 127.0.0.1 to resolvers.
+    """
+    if host.rstrip(".").lower() == "localhost":
+        return ("127.0.0.1",)
+    if _is_address(host):
+        return (host,)
+    with suppress(OSError, ValueError):
+        return (socket.inet_ntoa(socket.inet_aton(host)),)
+    return ()
 
 
 async def trickle(plan: FaultPlan, size: int) -> None:

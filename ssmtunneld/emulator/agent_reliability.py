@@ -123,6 +123,14 @@ class Reliability:
         self.statistics.sent += 1
         return [] if self.paused else [data]
 
+    def adopt(self, message: Message, now: float) -> bytes:
+        """Record a message that has its number already; return what goes out now."""
+        data = encode(message)
+        self._outgoing.setdefault(message.sequence, _Sent(data, now))
+        self._next = max(self._next, message.sequence + 1)
+        self.statistics.sent += 1
+        return data
+
     def acknowledgement(self, message: Message, now: float) -> bytes:
         """Return the message that acknowledges ``message``."""
         return encode(

@@ -10,8 +10,9 @@ from heapq import heappop, heappush
 from typing import Final
 
 from ssmtunneld.emulator.agent_port import READ_SIZE, StreamView
+from ssmtunneld.emulator.lane import give_way
 from ssmtunneld.errors import RemoteProtocolError
-from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
+from ssmtunneld.smux.frame import Command, Frame, FrameDecoder, encode_frame
 
 RECEIVE_BUDGET: Final = 4_194_304
 ACCEPT_BACKLOG: Final = 1024
@@ -123,6 +124,8 @@ class SmuxServer:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the client's."""
+        if self.broken:
+            return
         try:
             frames = self._decoder.feed(data)
         except RemoteProtocolError:
@@ -132,16 +135,7 @@ class SmuxServer:
             return
         self.heard = True
         for frame in frames:
-            target = self._streams.get(frame.stream_id)
-            if target is None:
-                # Anything but a SYN is for a stream that was forgotten: ignored.
-                if frame.command is Command.SYN:
-                    self._open(frame.stream_id)
-            elif frame.command is Command.PSH:
-                self._budget -= len(frame.payload)
-                target.feed(frame.payload)
-            elif frame.command is Command.FIN:
-                target.feed_eof()
+            self._take_frame(frame)
 
     async def accept(self) -> ServerStream:
         """Return the next stream, in the order of the SYNs; cancelling is safe."""
@@ -186,10 +180,25 @@ class SmuxServer:
         while not self._pipe:
             self._piped.clear()
             await self._piped.wait()
+            # The agent's reader wakes up no faster than this: a FIN that follows the
+            # last data at once leaves with it.
+            await give_way()
         data = bytes(self._pipe[:most])
         del self._pipe[:most]
         self._fill()
         return data
+
+    def _take_frame(self, frame: Frame) -> None:
+        target = self._streams.get(frame.stream_id)
+        if target is None:
+            # Anything but a SYN is for a stream that was forgotten: ignored.
+            if frame.command is Command.SYN:
+                self._open(frame.stream_id)
+        elif frame.command is Command.PSH:
+            self._budget -= len(frame.payload)
+            target.feed(frame.payload)
+        elif frame.command is Command.FIN:
+            target.feed_eof()
 
     def _open(self, stream_id: int) -> None:
         stream = ServerStream(self, stream_id)

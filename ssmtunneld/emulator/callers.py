@@ -6,15 +6,19 @@ Signatures of API calls are not verified: the key's name is enough to be somebod
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from ssmtunneld.emulator.settings import EmulatorSettings
 
-_CREDENTIAL: Final = re.compile(r"\bCredential=(?P<key>[^/,\s]{1,128})/")
+_CREDENTIAL: Final = re.compile(
+    r"\bCredential=(?P<key>[^/,\s]{1,128})/(?:[0-9]+/(?P<region>[a-z0-9-]{1,30})/)?"
+)
+_DEFAULT_REGION: Final = "eu-west-1"
 _ARN: Final = re.compile(
-    r"arn:aws[a-z-]*:(?:iam|sts)::(?P<account>[0-9]{12}):(?P<path>[\w+=,.@/-]{1,200})"
+    r"arn:(?P<partition>aws[a-z-]*):(?:iam|sts)::(?P<account>[0-9]{12}):(?P<path>[\w+=,.@/-]{1,200})"
 )
 _ANSWER: Final = (
     '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
@@ -33,6 +37,34 @@ class Caller:
     """Who owns the sessions that they start."""
     name: str
     """What the ids of these sessions begin with."""
+    key: str = ""
+    """The access key; empty if the request is not signed."""
+    region: str = _DEFAULT_REGION
+    """The region that the request is signed for."""
+
+    @property
+    def account(self) -> str:
+        """The account that they belong to."""
+        match = _ARN.fullmatch(self.arn)
+        return match["account"] if match else ""
+
+    @property
+    def partition(self) -> str:
+        """The partition that they belong to, such as ``aws-cn``."""
+        match = _ARN.fullmatch(self.arn)
+        return match["partition"] if match else "aws"
+
+    def context(self) -> dict[str, str]:
+        """Return what a policy can ask about them, by its condition key."""
+        found = {
+            "aws:userid": user_id(self.arn),
+            "aws:PrincipalArn": self.arn,
+            "aws:PrincipalAccount": self.account,
+            "aws:RequestedRegion": self.region,
+        }
+        if ":user/" in self.arn:
+            found["aws:username"] = self.name
+        return found
 
 
 def is_identity(arn: str) -> bool:
@@ -40,13 +72,26 @@ def is_identity(arn: str) -> bool:
     return _ARN.fullmatch(arn) is not None
 
 
+def user_id(arn: str) -> str:
+    """Return the unique id of somebody: a user's own, or a role's and a name."""
+    if ":user/" in arn:
+        return f"AIDA{sha256(arn.encode()).hexdigest()[:17].upper()}"
+    return f"AROA:{_name(arn)}"
+
+
+def _name(arn: str) -> str:
+    return re.split("[:/]", arn)[-1]
+
+
 def caller_of(headers: Mapping[str, str], settings: EmulatorSettings) -> Caller:
     """Return who sends a request with ``headers``, looked up without regard to case."""
     match = _CREDENTIAL.search(headers.get("Authorization", ""))
-    arn = settings.identities.get(match["key"]) if match else None
+    key = match["key"] if match else ""
+    region = (match and match["region"]) or _DEFAULT_REGION
+    arn = settings.identities.get(key)
     if arn is None:
-        return Caller(settings.owner, settings.caller)
-    return Caller(arn, re.split("[:/]", arn)[-1])
+        return Caller(settings.owner, settings.caller, key, region)
+    return Caller(arn, _name(arn), key, region)
 
 
 def asks_who(raw: bytes) -> bool:
@@ -63,8 +108,6 @@ def asks_who(raw: bytes) -> bool:
 
 def who(caller: Caller) -> str:
     """Return STS's answer, in XML."""
-    match = _ARN.fullmatch(caller.arn)
-    account = match["account"] if match else ""
     return _ANSWER.format(
-        arn=escape(caller.arn), user=escape(f"AROA:{caller.name}"), account=account
+        arn=escape(caller.arn), user=escape(user_id(caller.arn)), account=caller.account
     )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from aiohttp import web
 from ssmtunneld.emulator.callers import Caller, asks_who, caller_of, who
 from ssmtunneld.emulator.documents import BUILT_IN, Document, ParameterRefused
 from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.permissions import DEFAULT_DOCUMENT, Permissions
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session, StartRequest
-from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.log import EventLog
 
 Body = dict[str, Any]
@@ -27,8 +29,11 @@ _TARGET: Final = re.compile(
     r"|ecs:[A-Za-z0-9_-]+_[A-Za-z0-9]+_[A-Za-z0-9-]+"
 )
 _DOCUMENT_NAME: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")
-_DEFAULT_DOCUMENT: Final = "SSM-SessionManagerRunShell"
 _LARGEST_PAGE: Final = 200
+_LARGEST_INVENTORY: Final = 50
+INVENTORY_TYPE: Final = "AWS:InstanceInformation"
+"""The only type of inventory that is kept here; every node has it."""
+_COMPARISONS: Final = frozenset({"Equal", "NotEqual", "BeginWith", "Exists"})
 _MOST_FILTERS: Final = 6
 _LONGEST_FILTER: Final = 400
 # The service's model: one line, of 1 to 256 characters.
@@ -69,6 +74,7 @@ class ControlPlane:
         plan: The faults in force.
         stream_url: What a websocket URL begins with, up to the session's id.
         log: Where calls are noted.
+        permissions: Who may call what.
 
     Raises:
         ConfigError: A custom document cannot be read.
@@ -81,7 +87,10 @@ class ControlPlane:
         plan: FaultPlan,
         stream_url: Callable[[], str],
         log: EventLog,
+        *,
+        permissions: Permissions,
     ) -> None:
+        self._permissions = permissions
         self._registry = registry
         self._settings = settings
         self._plan = plan
@@ -97,6 +106,7 @@ class ControlPlane:
             "DescribeSessions": self._describe_sessions,
             "GetConnectionStatus": self._get_connection_status,
             "DescribeInstanceInformation": self._describe_instance_information,
+            "GetInventory": self._get_inventory,
         }
 
     def offer(self, operations: Mapping[str, Operation]) -> None:
@@ -121,6 +131,10 @@ class ControlPlane:
         )
 
     async def _answer(self, name: str, body: Body, caller: Caller) -> Body:
+        session = self._registry.get(str(body.get("SessionId")))
+        refusal = self._permissions.refusal(caller, name, body, session)
+        if refusal:
+            raise ApiError("AccessDeniedException", refusal)
         if name == "StartSession":
             return await self._start_session(body, caller)
         return await self._operations.get(name, _unknown)(body)
@@ -183,17 +197,59 @@ class ControlPlane:
         filters = [_node_filter(item) for item in _list(body, "Filters")]
         filters += map(_node_filter, _list(body, "InstanceInformationFilterList"))
         asked = [i for key, ids in filters if key == "InstanceIds" for i in ids]
+        found = [self._instance(target) for target in self._nodes(asked)]
+        for key, values in filters:
+            found = [node for node in found if self._has(node, key, values)]
+        return _page(found, body, "InstanceInformationList")
+
+    async def _get_inventory(self, body: Body) -> Body:
+        filters = [_inventory_filter(item) for item in _list(body, "Filters")]
+        asked = [v for f in filters if f.attribute == "InstanceId" for v in f.values]
+        wanted = [str(r.get("TypeName")) for r in _list(body, "ResultAttributes")]
+        if any(name != INVENTORY_TYPE for name in wanted):
+            raise ApiError("InvalidTypeNameException", "the type is not known here")
+        contents = map(self._inventory, self._nodes(asked))
+        found = [c for c in contents if all(f.admits(c) for f in filters)]
+        now = self._settings.wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        entities = [_entity(content, now) for content in found]
+        return _page(entities, body, "Entities", _LARGEST_INVENTORY)
+
+    def _nodes(self, asked: list[str]) -> list[str]:
+        """Return the managed nodes that exist, as far as anybody can know."""
         known = self._settings.targets
         if known is None:
-            known = frozenset([*self._registry.known_targets(), *asked])
-        found = [
-            self._instance(target)
+            known = frozenset(
+                [*self._registry.known_targets(), *self._settings.nodes, *asked]
+            )
+        return [
+            target
             for target in sorted(known)
             if _TARGET.fullmatch(target) and not target.startswith("ecs:")
         ]
-        for key, values in filters:
-            found = [node for node in found if _node_has(node, key, values)]
-        return _page(found, body, "InstanceInformationList")
+
+    def _inventory(self, target: str) -> dict[str, str]:
+        node = self._settings.nodes.get(target, Node())
+        described = self._instance(target)
+        return {
+            "AgentType": "amazon-ssm-agent",
+            "AgentVersion": self._settings.agent_version,
+            "ComputerName": node.name,
+            "InstanceId": target,
+            "InstanceStatus": "Active",
+            "IpAddress": node.address,
+            "PlatformName": "Amazon Linux",
+            "PlatformType": "Linux",
+            "PlatformVersion": "2023",
+            "ResourceType": described["ResourceType"],
+        }
+
+    def _has(self, entry: Body, key: str, values: list[str]) -> bool:
+        if key in _NODE_KEYS:
+            return entry.get(_NODE_KEYS[key]) in values
+        tags = self._settings.nodes.get(entry["InstanceId"], Node()).tags
+        if key == "tag-key":
+            return not tags.keys().isdisjoint(values)
+        return tags.get(key.removeprefix("tag:")) in values
 
     def _fail(self, operation: str) -> bool:
         """Raise the fault that is due; say whether the token is to be empty."""
@@ -209,7 +265,7 @@ class ControlPlane:
 
     def _check_start(self, body: Body, caller: Caller) -> StartRequest:
         target = _text(body, "Target", 1, 400)
-        name = body.get("DocumentName", _DEFAULT_DOCUMENT)
+        name = body.get("DocumentName", DEFAULT_DOCUMENT)
         reason = _text(body, "Reason", 1, 256) if "Reason" in body else ""
         if reason and not _REASON.fullmatch(reason):
             raise ApiError("ValidationException", "Reason must be one line")
@@ -244,7 +300,6 @@ class ControlPlane:
             "StartDate": session.started.timestamp(),
             "DocumentName": session.request.document,
             "Owner": session.request.owner or self._settings.owner,
-            "Details": "",
             "AccessType": "Standard",
         }
         if session.request.reason:
@@ -260,7 +315,7 @@ class ControlPlane:
     def _instance(self, target: str) -> Body:
         online = self._registry.is_online(target)
         managed = target.startswith("mi-")
-        return {
+        entry = {
             "InstanceId": target,
             "PingStatus": "Online" if online else "ConnectionLost",
             "AgentVersion": self._settings.agent_version,
@@ -268,6 +323,12 @@ class ControlPlane:
             "PlatformType": "Linux",
             "ResourceType": "ManagedInstance" if managed else "EC2Instance",
         }
+        node = self._settings.nodes.get(target, Node())
+        if node.name:
+            entry["ComputerName"] = node.name
+        if node.address:
+            entry["IPAddress"] = node.address
+        return entry
 
 
 async def _unknown(_body: Body) -> Body:
@@ -369,9 +430,50 @@ def _node_filter(item: Body) -> tuple[str, list[str]]:
     return key, values
 
 
-def _node_has(node: Body, key: str, values: list[str]) -> bool:
-    # Nodes have no tags here: a filter by tag matches none.
-    return key in _NODE_KEYS and node[_NODE_KEYS[key]] in values
+@dataclass(frozen=True, slots=True)
+class _InventoryFilter:
+    attribute: str
+    values: tuple[str, ...]
+    how: str
+
+    def admits(self, content: Mapping[str, str]) -> bool:
+        found = content.get(self.attribute)
+        if self.how == "Exists":
+            return found is not None
+        if found is None:
+            return False
+        match self.how:
+            case "BeginWith":
+                return found.startswith(self.values)
+            case "NotEqual":
+                return found not in self.values
+            case _:
+                return found in self.values
+
+
+def _inventory_filter(item: Body) -> _InventoryFilter:
+    key, values = item.get("Key"), item.get("Values")
+    if not isinstance(values, list) or not values or not _all_text(values):
+        raise ApiError("InvalidFilter", "a filter without values")
+    kind, _, attribute = str(key).rpartition(".")
+    how = item.get("Type", "Equal")
+    if kind != INVENTORY_TYPE or how not in _COMPARISONS:
+        raise ApiError("InvalidFilter", "the filter is not known here")
+    return _InventoryFilter(attribute, tuple(values), how)
+
+
+def _entity(content: dict[str, str], now: str) -> Body:
+    return {
+        "Id": content["InstanceId"],
+        "Data": {
+            INVENTORY_TYPE: {
+                "TypeName": INVENTORY_TYPE,
+                "SchemaVersion": "1.0",
+                "CaptureTime": now,
+                "Content": [content],
+            }
+        },
+    }
 
 
 def _moment(text: str) -> float:
@@ -381,10 +483,12 @@ def _moment(text: str) -> float:
         raise ApiError("ValidationException", "not a date and time") from None
 
 
-def _page(found: list[Body], body: Body, key: str) -> Body:
-    size = body.get("MaxResults", _LARGEST_PAGE)
+def _page(
+    found: list[Body], body: Body, key: str, largest: int = _LARGEST_PAGE
+) -> Body:
+    size = body.get("MaxResults", largest)
     token = body.get("NextToken") or "0"
-    if not isinstance(size, int) or not 1 <= size <= _LARGEST_PAGE:
+    if not isinstance(size, int) or not 1 <= size <= largest:
         raise ApiError("ValidationException", "MaxResults is malformed")
     if not (isinstance(token, str) and re.fullmatch("[0-9]{1,9}", token)):
         raise ApiError("InvalidNextToken", "NextToken is not one of ours")

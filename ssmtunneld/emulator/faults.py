@@ -9,6 +9,7 @@ plain calls and take effect on the next message, dial, call or websocket.
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
@@ -86,6 +87,20 @@ class ApiFault:
         return self.code
 
 
+@dataclass(frozen=True, slots=True)
+class MessageLimit:
+    """The largest payload that the service takes of a client, and what it does beyond.
+
+    Args:
+        size: Bytes.
+        beyond: ``closed`` (channel_closed), ``1009`` (the websocket's close code) or
+            ``silence``: the message is dropped.
+    """
+
+    size: int
+    beyond: str = "closed"
+
+
 @dataclass(slots=True)
 class Knobs:
     """The state of every fault; the defaults are a service in perfect health."""
@@ -101,6 +116,14 @@ class Knobs:
     stall_dial: bool = False
     dns_failure: bool = False
     handshake_stall: bool = False
+    agent_freeze: bool = False
+    """Agents have stopped as by SIGSTOP; the service still answers for itself."""
+    check_digest: bool = False
+    """Agents drop messages whose digest is wrong; real ones do not look."""
+    terminate_ack: str | None = None
+    """``before``, ``after`` or ``never``: where the acknowledgement of TerminateSession
+    comes, as seen from channel_closed; None is chance, as with real agents."""
+    max_message: MessageLimit | None = None
     slow_destination: int | None = None
     """Bytes per second that a destination takes; None is as fast as it can."""
     start_delay: float = 0.0
@@ -131,6 +154,7 @@ class FaultPlan:
         """Whether messages in a direction meet no fault; kept because it is looked at
         for every message."""
         self._changed: asyncio.Event | None = None
+        self._frozen_since: float | None = None
         # Nobody is live yet: what is done once is done to each session as it comes.
         self.knobs.on_ready = self.apply(specs)
 
@@ -167,6 +191,12 @@ class FaultPlan:
         self.clear()
         return self.apply(specs)
 
+    def bring_back(self, target: str) -> None:
+        """Take back ``offline`` of ``target``."""
+        self.knobs.offline.discard(target)
+        self.specs = [spec for spec in self.specs if spec != f"offline={target}"]
+        self._announce()
+
     def clear(self) -> None:
         """Return the service to perfect health; the seed stays."""
         self.knobs = Knobs()
@@ -181,6 +211,17 @@ class FaultPlan:
         """Return the error that the next answer of ``operation`` must be, if any."""
         fault = self.knobs.errors.get(operation)
         return None if fault is None else fault.take()
+
+    def frozen_for(self, now: float) -> float:
+        """Return for how many seconds agents have been frozen; 0 if they are not.
+
+        Time counts from the change, or from the first look if they were from the start.
+        """
+        if not self.knobs.agent_freeze:
+            return 0.0
+        if self._frozen_since is None:
+            self._frozen_since = now
+        return now - self._frozen_since
 
     async def changed(self) -> None:
         """Wait until anything is applied or cleared; cancelling is safe."""
@@ -216,6 +257,10 @@ class FaultPlan:
         for direction in Direction:
             clean = self.line(direction).clean()
             self.untouched[direction] = clean and not self.knobs.blackhole
+        if not self.knobs.agent_freeze:
+            self._frozen_since = None
+        with suppress(RuntimeError):  # no loop: the specifications of the start
+            self.frozen_for(asyncio.get_running_loop().time())
         # Whoever waits holds the old event; the next one waits on a new one.
         if self._changed is not None:
             self._changed.set()
@@ -296,6 +341,22 @@ def _switch(text: str) -> bool:
     return text != "off"
 
 
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _message_limit(text: str) -> MessageLimit:
+    size, colon, beyond = text.partition(":")
+    if not colon:
+        return MessageLimit(_count(size))
+    return MessageLimit(_count(size), _choice("closed", "1009", "silence")(beyond))
+
+
 def _nothing(text: str) -> str:
     if text:
         raise ValueError("takes no value")
@@ -338,6 +399,10 @@ NAMES: Final[Mapping[str, Callable[[str], object]]] = {
     "stall-dial": _switch,
     "dns-failure": _switch,
     "handshake-stall": _switch,
+    "agent-freeze": _switch,
+    "check-digest": _switch,
+    "terminate-ack": _choice("before", "after", "never"),
+    "max-message": _message_limit,
     "slow-destination": _rate,
     "start-delay": duration,
     "offline": _word,

@@ -8,8 +8,10 @@ from urllib.parse import unquote
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.callers import caller_of
+from ssmtunneld.emulator.faults import Direction, FaultPlan, MessageLimit
 from ssmtunneld.emulator.lane import give_way
+from ssmtunneld.emulator.permissions import Permissions
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session, reset
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -28,6 +30,9 @@ _READ_SIZE: Final = 8192
 """Bytes of one read: about 25 acknowledgements, or 7 full messages."""
 _POLICY: Final = 1008
 _UNSUPPORTED: Final = 1003
+_TOO_BIG: Final = 1009
+HEADER_SIZE: Final = 120
+"""Bytes of a client's message before its payload (protocol 3)."""
 _NEW_URL_SINCE: Final = "1.2.835.0"
 """Official clients before this resume with their first URL for ever (protocol 1.6)."""
 _CLOSE_TIMEOUT: Final = 2.0
@@ -51,6 +56,7 @@ class Gateway:
         settings: Whether to check signatures, and the timers.
         plan: The faults in force.
         log: Where refusals are noted.
+        permissions: Who may open which channel.
     """
 
     def __init__(
@@ -59,7 +65,10 @@ class Gateway:
         settings: EmulatorSettings,
         plan: FaultPlan,
         log: EventLog,
+        *,
+        permissions: Permissions,
     ) -> None:
+        self._permissions = permissions
         self._registry = registry
         self._settings = settings
         self._plan = plan
@@ -88,6 +97,8 @@ class Gateway:
             await websocket.prepare(request)
             opened = await self._opens(websocket, session, request)
         if opened:
+            if session.recorder is not None:
+                session.recorder.note("open")
             await ClientLink(websocket, transport, session, self._plan).run()
         return websocket
 
@@ -108,6 +119,10 @@ class Gateway:
         # Byte for byte: a client that re-encodes its URL must be found out.
         if _cell_number(query) not in (session.cell_number, session.first_cell_number):
             return None, 400
+        caller = caller_of(request.headers, self._settings)
+        # Whoever does not sign is nobody, and the token must be enough.
+        if caller.key and not self._permissions.may_open(caller, session):
+            return None, 403
         return session, 0
 
     async def _opens(
@@ -190,6 +205,8 @@ class ClientLink:
                 ended = await self._ending
         finally:
             self._session.detach(self)
+        if self._session.recorder is not None:
+            self._session.recorder.note("close", code=ended.code, reason=ended.reason)
         if ended.code is not None:
             await self._plan.until(lambda knobs: not knobs.blackhole)
             await self._websocket.close(code=ended.code, message=ended.reason.encode())
@@ -217,15 +234,11 @@ class ClientLink:
         self._end(_Ended(1000))
 
     async def _take_messages(self) -> None:
-        session, plan = self._session, self._plan
-        receive, up = self._websocket.receive, session.up
+        plan, receive = self._plan, self._websocket.receive
         while True:
             message = await receive()
             if message.type is WSMsgType.BINARY:
-                session.note_input(message.data)
-                up.offer(message.data)
-                if up.full:
-                    await up.room()
+                await self._take_binary(message.data)
             elif message.type is WSMsgType.PING:
                 if not plan.knobs.blackhole:
                     await self._websocket.pong(message.data)
@@ -234,6 +247,25 @@ class ClientLink:
                 return
             elif message.type is not WSMsgType.PONG:
                 return
+
+    async def _take_binary(self, data: bytes) -> None:
+        session, limit = self._session, self._plan.knobs.max_message
+        if session.recorder is not None:
+            session.recorder.message(Direction.UP, data)
+        if limit is not None and len(data) - HEADER_SIZE > limit.size:
+            self._refuse(limit)
+            return
+        session.note_input(data)
+        session.up.offer(data)
+        if session.up.full:
+            await session.up.room()
+
+    def _refuse(self, limit: MessageLimit) -> None:
+        """Do what the service does with a message that is too large."""
+        if limit.beyond == "closed":
+            self._session.end()
+        elif limit.beyond == "1009":
+            self._end(_Ended(_TOO_BIG, "message too big"))
 
     async def _write(self) -> None:
         lane = self._session.down
@@ -246,12 +278,18 @@ class ClientLink:
                 # waits while the client is slow.
                 if self._transport.is_closing():
                     return
+                self._record(batch)
                 if len(batch) > 1:
                     self._transport.write(b"".join(map(_frame, batch[:-1])))
                 await self._websocket.send_bytes(batch[-1])
                 if self._session.ended is not None and not len(lane):
                     self.bye("")
                 await give_way()
+
+    def _record(self, batch: list[bytes]) -> None:
+        if self._session.recorder is not None:
+            for data in batch:
+                self._session.recorder.message(Direction.DOWN, data)
 
     async def _age(self) -> None:
         while True:

@@ -1,11 +1,13 @@
 """Every session of one emulator, and the tasks that play them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
 
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
+from ssmtunneld.emulator.pacing import Pacer
+from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
@@ -22,6 +24,9 @@ class Registry:
         plan: The faults in force.
         tasks: Where sessions run.
         log: Where their lives are noted.
+        pacer: Wakes agents that rest.
+        recorder: Writes what passes.
+        scripts: What is played in the place of agents, in turns.
     """
 
     def __init__(
@@ -30,8 +35,15 @@ class Registry:
         plan: FaultPlan,
         tasks: asyncio.TaskGroup,
         log: EventLog,
+        *,
+        pacer: Pacer,
+        recorder: Recorder | None = None,
+        scripts: Sequence[RecordedSession] = (),
     ) -> None:
+        self._recorder = recorder
+        self._scripts = scripts
         self._settings = settings
+        self._pacer = pacer
         self._plan = plan
         self._tasks = tasks
         self._log = log
@@ -50,8 +62,23 @@ class Registry:
         # A seed repeats everything but the order in which sessions start.
         seed = f"{self._plan.seed}/{self._started}"
         random = Random(seed)  # noqa: S311 - must be repeatable; guards nothing
+        scripts = self._scripts
+        script = scripts[self._started % len(scripts)] if scripts else None
         self._started += 1
-        session = Session(request, self._settings, self._plan, random, self._log)
+        session = Session(
+            request,
+            self._settings,
+            self._plan,
+            random=random,
+            log=self._log,
+            pacer=self._pacer,
+            script=script,
+        )
+        if self._recorder is not None:
+            version = self._settings.agent_version
+            session.recorder = self._recorder.start(
+                request.document, request.properties, version
+            )
         self._sessions[session.id] = session
         self._tasks.create_task(session.run(), name=f"session {session.id}")
         self._forget_old()
@@ -71,6 +98,9 @@ class Registry:
     def is_online(self, target: str) -> bool:
         """Say whether an agent answers for ``target``, which is well formed."""
         targets = self._settings.targets
+        frozen_for = self._plan.frozen_for(asyncio.get_running_loop().time())
+        if frozen_for > self._settings.freeze_notice:
+            return False
         if target in self._plan.knobs.offline:
             return False
         return targets is None or target in targets

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +17,12 @@ from ssmtunneld.emulator.control import ControlPlane
 from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
+from ssmtunneld.emulator.pacing import Pacer
+from ssmtunneld.emulator.path import HIGH_WATER, Path, PathSettings
+from ssmtunneld.emulator.permissions import Permissions
+from ssmtunneld.emulator.recording import Recorder, load
 from ssmtunneld.emulator.registry import Registry
+from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
@@ -42,8 +49,8 @@ class Emulator:
         settings: Everything that can be chosen.
 
     Raises:
-        ConfigError: A fault, a document, the agent's version or the address is not
-            acceptable.
+        ConfigError: A fault, a document, a policy, a recording, the agent's version or
+            the address is not acceptable.
     """
 
     def __init__(self, settings: EmulatorSettings | None = None) -> None:
@@ -57,17 +64,44 @@ class Emulator:
         self._tasks = asyncio.TaskGroup()
         self._server: asyncio.Server | None = None
         self._port = 0
-        self.sessions = Registry(self.settings, self.faults, self._tasks, self._log)
+        self._pacer = Pacer()
+        scripts = [] if self.settings.replay is None else load(self.settings.replay)
+        self._recorder = _recorder(self.settings)
+        self.sessions = Registry(
+            self.settings,
+            self.faults,
+            self._tasks,
+            self._log,
+            pacer=self._pacer,
+            recorder=self._recorder,
+            scripts=scripts,
+        )
         """Every session, for looking at."""
         self.admin = Admin(self.sessions, self.faults)
         """What the admin path answers."""
+        self.permissions = Permissions(self.settings)
+        """Who may do what; may be changed at any time."""
         control = ControlPlane(
-            self.sessions, self.settings, self.faults, self._stream_url, self._log
+            self.sessions,
+            self.settings,
+            self.faults,
+            self._stream_url,
+            self._log,
+            permissions=self.permissions,
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
         control.offer(keys.operations)
-        gateway = Gateway(self.sessions, self.settings, self.faults, self._log)
-        application = web.Application(client_max_size=1024 * 1024)
+        gateway = Gateway(
+            self.sessions,
+            self.settings,
+            self.faults,
+            self._log,
+            permissions=self.permissions,
+        )
+        application = web.Application(
+            client_max_size=1024 * 1024,
+            middlewares=[screen(own_names(self.settings), self._log)],
+        )
         application.add_routes(
             [
                 web.post("/", control.serve),
@@ -90,9 +124,10 @@ class Emulator:
         await self._runner.setup()
         handler = self._runner.server
         assert handler is not None, "the runner has been set up"
+        factory = _behind(self.settings.path, handler)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                handler,
+                factory,
                 self.settings.host,
                 self.settings.port,
                 ssl=_tls(self.settings),
@@ -106,6 +141,9 @@ class Emulator:
             with suppress(OSError):  # not every system lets it be chosen
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            if self.settings.path is not None:
+                # What waits for the path must wait with its sender.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HIGH_WATER)
         self._port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -160,6 +198,9 @@ class Emulator:
             if self._server is not None:
                 await close_server(self._server)
             await self._runner.cleanup()
+            self._pacer.__exit__()
+            if self._recorder is not None:
+                self._recorder.close()
 
     def _stream_url(self) -> str:
         own = f"ws{self._secure}://{self._authority}"
@@ -183,6 +224,26 @@ def _check(settings: EmulatorSettings) -> None:
         raise ConfigError(
             [f"{settings.host} is not loopback; allow_remote is needed to listen there"]
         )
+
+
+def _recorder(settings: EmulatorSettings) -> Recorder | None:
+    if settings.record is None:
+        return None
+    try:
+        return Recorder(
+            settings.record, payloads=settings.record_payloads, now=time.perf_counter
+        )
+    except OSError as error:
+        raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
+
+
+def _behind(
+    settings: PathSettings | None, handler: Callable[[], asyncio.Protocol]
+) -> Callable[[], asyncio.Protocol]:
+    if settings is None:
+        return handler
+    path = Path(settings)
+    return lambda: path.connection(handler())
 
 
 def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.emulator.agent import Agent
 from ssmtunneld.emulator.agent_reliability import message_ids
+from ssmtunneld.emulator.agent_replay import ReplayAgent
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
 from ssmtunneld.emulator.lane import Lane
+from ssmtunneld.emulator.pacing import Pacer
+from ssmtunneld.emulator.recording import RecordedSession, SessionRecorder
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.message import (
@@ -89,6 +93,8 @@ class Session:
         plan: The faults in force.
         random: Where ids, tokens and the lanes' chance come from.
         log: Where its life is noted.
+        pacer: Wakes the agent when it rests.
+        script: A recorded session that is played in the agent's place.
     """
 
     def __init__(
@@ -96,8 +102,11 @@ class Session:
         request: StartRequest,
         settings: EmulatorSettings,
         plan: FaultPlan,
+        *,
         random: Random,
         log: EventLog,
+        pacer: Pacer,
+        script: RecordedSession | None = None,
     ) -> None:
         # Nobody's unless a seed was asked for: official clients make a socket of this
         # name in /tmp, and one that was killed leaves it there for the next emulator.
@@ -125,7 +134,10 @@ class Session:
         self.up = Lane(Direction.UP, plan, next(seeds), settings.lane_capacity)
         self.down = Lane(Direction.DOWN, plan, next(seeds), settings.lane_capacity)
         self.down.detach_receiver()
-        self.agent = Agent(
+        self.recorder: SessionRecorder | None = None
+        """Writes what passes between the client and the service."""
+        make = Agent if script is None else partial(ReplayAgent, script)
+        self.agent = make(
             request.properties,
             settings,
             plan,
@@ -133,6 +145,7 @@ class Session:
             down=self.down,
             random=random,
             log=self._log,
+            pacer=pacer,
         )
         self._ids = message_ids(random)
         self.rotate()
@@ -305,4 +318,8 @@ class Session:
             self.down.insert(
                 self._service_message(closed, document.encode(), self.ended)
             )
+            for late in self.agent.late_replies:
+                self.down.insert(late)
+        if self.recorder is not None:
+            self.recorder.note("end", output=self.output)
         self._log.info("emulator.session_ended", output=self.output.strip())

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.emulator.path import PathSettings
 from ssmtunneld.secret import Secret
 
 
@@ -14,19 +15,30 @@ class Pace(StrEnum):
     """How fast the agent sends."""
 
     REAL = "real"
-    """One message of at most 1024 bytes each 1.1 ms, as measured (protocol 6.8)."""
+    """One message of at most 1024 bytes, then a rest of 1 ms (protocol 6.5)."""
     NONE = "none"
     """As fast as the client reads."""
 
 
-DEFAULT_AGENT_VERSION: Final = "3.3.987.0"
-PACE_INTERVAL: Final = 0.0011
-"""Seconds between two messages at ``Pace.REAL``: the agent sleeps 1 ms after each and
-1.114 ms pass (protocol 6.8)."""
+DEFAULT_AGENT_VERSION: Final = "3.3.5068.0"
+PACE_INTERVAL: Final = 0.001
+"""Seconds that the agent sleeps after each message at ``Pace.REAL`` (protocol 6.5). It
+never makes up for what the rest of its work takes: 1.1 to 1.4 ms pass in all."""
 
 
 def _wall_clock() -> datetime:
     return datetime.now(tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What the API tells of a target, beside its id."""
+
+    name: str = ""
+    """The computer's own."""
+    address: str = ""
+    """Its IP address."""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +63,10 @@ class EmulatorSettings:
     bye_after: float | None = None
     """Close every client websocket of this age with 1000 ``Bye``; AWS: 3600."""
     host_aliases: Mapping[str, str] = field(default_factory=dict)
-    """Names of remote hosts, and the addresses that the agent resolves them to."""
+    """Names of remote hosts, and the addresses that the agent resolves them to. What an
+    alias leads to is never on the deny list: it stands for another machine."""
+    http_hosts: tuple[str, ...] = ()
+    """Further names that requests may come to; see `ssmtunneld.emulator.screen`."""
     targets: frozenset[str] | None = None
     """The targets that exist; None for any that is well formed."""
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -66,6 +81,22 @@ class EmulatorSettings:
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
     """How long a websocket may take to send its first message."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    """What is known of some targets, by their ids."""
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """IAM policies by access key; that of ``""`` is for callers who have none of their
+    own. Without any, everybody may do everything."""
+    record: Path | None = None
+    """Where all messages of all sessions are written; see
+    `ssmtunneld.emulator.recording`."""
+    record_payloads: bool = False
+    """Write what users send, too."""
+    replay: Path | None = None
+    """A recording whose sessions are played, one after the other and then again, in the
+    place of agents."""
+    path: PathSettings | None = None
+    """The network between clients and all of this, shared by them; None for loopback as
+    it is."""
     scan_interval: float = 0.1
     """Between two looks at the front of what is not acknowledged: the agent repeats at
     most one message each time, so this bounds its recovery from loss (protocol 4.5)."""
@@ -73,6 +104,8 @@ class EmulatorSettings:
     """How long the agent waits for acknowledgements at its end (protocol 6.3)."""
     pong_deadline: float = 60.0
     """How long new agents may be blocked before they reconnect (protocol 6.7)."""
+    freeze_notice: float = 30.0
+    """How long the API takes a frozen agent for connected."""
     agent_away_time: float = 0.15
     """How long the agent's own websocket takes to reconnect (protocol 1.9)."""
     keepalive_interval: float = 10.0

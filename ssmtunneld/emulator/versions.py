@@ -44,10 +44,19 @@ class AgentTraits:
     honours_pause: bool
     """And drains before it closes."""
     knows_host: bool
-    denies_hosts: bool
+    denies_link_local: bool
+    """Refuses to forward to the metadata service and its neighbours."""
+    denies_loopback: bool
+    """Refuses loopback and the credential addresses of ECS and EKS too, in whatever way
+    they are written."""
+    denies_unspecified: bool
+    """And the unspecified address, which is another word for loopback."""
     resolves_once: bool
     has_pong_deadline: bool
     """Its websocket is given up when the agent was blocked for too long."""
+    panics_when_refused: bool
+    """A session without a type (the SSH document's) ends without a word when its
+    destination refuses."""
 
     @classmethod
     def of(cls, version: str) -> Self:
@@ -74,9 +83,12 @@ class AgentTraits:
             keeps_unready=since("3.0.655.0"),
             honours_pause=since("3.0.732.0"),
             knows_host=since("3.1.1188.0"),
-            denies_hosts=since("3.1.1374.0"),
+            denies_link_local=since("3.1.1374.0"),
+            denies_loopback=since("3.3.4851.0"),
+            denies_unspecified=since("3.3.5068.0"),
             resolves_once=since("3.2.1041.0"),
             has_pong_deadline=since("3.3.987.0"),
+            panics_when_refused=since("3.3.4851.0"),
         )
 
     def uses_mux(self, session_type: str, client_version: str) -> bool:

@@ -20,13 +20,13 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from ssmtunneld.config.values import names_loopback
+from ssmtunneld.base.web_origin import names_server, parse_ip
 from ssmtunneld.listener.binding import ListenAddress
 from ssmtunneld.log import EventLog
 from ssmtunneld.ops import health, logs
@@ -65,7 +65,6 @@ FAREWELL: Final = 1.0
 """Seconds that answers get to be sent once the daemon ends."""
 
 _METHODS: Final = ("GET", "HEAD")
-_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _PAGE: Final = {
     "/": ("index.html", "text/html"),
@@ -74,7 +73,6 @@ _PAGE: Final = {
 }
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Ip = IPv4Address | IPv6Address
 
 
 class Subject(Protocol):
@@ -106,25 +104,14 @@ class Admission:
         """Whether a connection from ``peer`` may ask; ``None`` is a Unix socket."""
         if peer is None:
             return True
-        address = _address(peer)
+        address = parse_ip(peer)
         if address is None:
             return False
         return address.is_loopback or any(address in net for net in self.allow)
 
     def admits_host(self, header: str, local: str | None) -> bool:
-        """Whether ``header``, a Host header, names this listener.
-
-        An address that is ours cannot be a name that somebody else's server gave to
-        our address; any other name can.
-        """
-        match = _HOST.fullmatch(header)
-        if match is None:
-            return False
-        name = (match[1] or match[2]).lower().rstrip(".")
-        if name in self.hosts or names_loopback(name):
-            return True
-        address = _address(name)
-        return address is not None and local is not None and address == _address(local)
+        """Whether ``header``, a Host header, names this listener."""
+        return names_server(header, local, self.hosts)
 
 
 def make_app(
@@ -294,15 +281,6 @@ def _local_address(request: web.Request) -> str | None:
     transport = request.transport
     name = None if transport is None else transport.get_extra_info("sockname")
     return str(name[0]) if isinstance(name, tuple) else None
-
-
-def _address(text: str) -> _Ip | None:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 async def serve_web(

@@ -1,6 +1,9 @@
 """The agent's handshake, gates and receiver: protocol 4.3, 4.6 and 5."""
 
+import pytest
+
 from ssmtunneld.protocol.message import (
+    Flag,
     MessageType,
     PayloadType,
     decode,
@@ -8,8 +11,10 @@ from ssmtunneld.protocol.message import (
 from ssmtunneld.protocol.payloads import parse_acknowledgement
 from ssmtunneld.smux.frame import Command, encode_frame
 from tests.emulator.reference import (
+    INSTANCE,
     TO_REMOTE_HOST,
     Client,
+    call,
     connected,
     destination,
     echo,
@@ -57,7 +62,10 @@ async def test_the_session_fails_without_an_answer(emulate):
     client.answers_handshake = False
     async with client.on_link():
         await client.until(lambda: client.closed)
-        assert "Handshake timed out" in client.closed[1]["Output"]
+        assert client.closed[1]["Output"].startswith(
+            "\n----------ERROR-------\nEncountered error while initiating handshake. "
+            "Handshake timed out. "
+        )
     assert emulator.state()["sessions"][0]["status"] == "Failed"
 
 
@@ -76,8 +84,8 @@ async def test_an_action_that_failed_on_the_client_ends_the_session(emulate):
         await client.answer_handshake(status=3, error="what is that?")
         await client.until(lambda: client.closed)
         assert client.closed[1]["Output"] == (
-            "\n----------ERROR-------\nSessionType failed on client with status 3 "
-            "error: what is that?"
+            "\n----------ERROR-------\nEncountered error while initiating handshake. "
+            "SessionType failed on client with status 3 error: what is that?"
         )
 
 
@@ -200,7 +208,7 @@ async def test_the_front_is_repeated_until_it_is_acknowledged(emulate):
 
 
 async def test_garbage_is_dropped_without_an_acknowledgement(emulate):
-    emulator = await emulate()
+    emulator = await emulate("check-digest")
     async with (
         destination(echo) as port,
         connected(emulator.endpoint_url, port) as client,
@@ -226,6 +234,99 @@ async def test_garbage_is_dropped_without_an_acknowledgement(emulate):
         await client.until(lambda: size in acknowledged(client))
         await client.open(3, b"fine")
         await client.until(lambda: client.streams[3] == b"fine")
+
+
+async def test_a_wrong_digest_is_not_looked_at(emulate):
+    emulator = await emulate()
+    async with (
+        destination(echo) as port,
+        connected(emulator.endpoint_url, port) as client,
+    ):
+        await client.open(3)
+        await client.until(lambda: not client.unacknowledged)
+        sequence = client.next_sequence
+        data = bytearray(client.encoded(sequence, encode_frame(PSH, 3, b"unsigned")))
+        data[80:112] = bytes(32)
+        await client.send_raw(bytes(data))
+        await client.until(lambda: client.streams[3] == b"unsigned")
+        assert sequence in acknowledged(client)
+
+
+@pytest.mark.parametrize("order", ["before", "after", "never"])
+async def test_the_end_may_overtake_its_acknowledgement(emulate, order):
+    emulator = await emulate(f"terminate-ack={order}")
+    async with connected(emulator.endpoint_url, 80) as client:
+        client.repeats = False
+        sequence = await client.send_flag(Flag.TERMINATE_SESSION)
+        await client.until_lost()
+        kinds = [message.message_type for message in client.messages]
+        end = kinds.index(MessageType.CHANNEL_CLOSED)
+        found = sequence in acknowledged(client)
+        assert found is (order != "never")
+        assert (kinds[end + 1 :] != []) is (order == "after")
+
+
+async def test_where_the_last_acknowledgement_comes_is_chance_that_a_seed_repeats(
+    emulate,
+):
+    async def orders(seed):
+        emulator = await emulate(f"seed={seed}")
+        found = []
+        for _ in range(14):
+            async with connected(emulator.endpoint_url, 80) as client:
+                client.repeats = False
+                sequence = await client.send_flag(Flag.TERMINATE_SESSION)
+                await client.until_lost()
+                kinds = [message.message_type for message in client.messages]
+                late = kinds[-1] == MessageType.ACKNOWLEDGE
+                found.append((sequence in acknowledged(client), late))
+        return found
+
+    first = await orders(1)
+    assert await orders(1) == first
+    assert set(first) == {(False, False), (True, True), (True, False)}
+
+
+async def test_a_frozen_agent_says_nothing_while_the_service_answers(emulate):
+    emulator = await emulate(freeze_notice=0.0)
+    async with (
+        destination(echo) as port,
+        connected(emulator.endpoint_url, port) as client,
+    ):
+        emulator.admin.change(["agent-freeze"], replace=False)
+        await client.open(3, b"hello")
+        for _ in range(3):
+            await (await client.ping())
+        assert client.unacknowledged
+        assert client.streams[3] == b""
+        status = await call(
+            emulator.endpoint_url, "GetConnectionStatus", Target=INSTANCE
+        )
+        assert status["Status"] == "notconnected"
+        emulator.admin.change(["agent-freeze=off"], replace=False)
+        await client.until(lambda: client.streams[3] == b"hello")
+        status = await call(
+            emulator.endpoint_url, "GetConnectionStatus", Target=INSTANCE
+        )
+        assert status["Status"] == "connected"
+
+
+async def test_an_agent_that_froze_just_now_still_counts_as_connected(emulate):
+    emulator = await emulate("agent-freeze")
+    status = await call(emulator.endpoint_url, "GetConnectionStatus", Target=INSTANCE)
+    assert status["Status"] == "connected"
+
+
+async def test_an_agent_that_is_frozen_at_its_end_ends_when_it_thaws(emulate):
+    emulator = await emulate(handshake_timeout=0.0)
+    client = Client(await start(emulator.endpoint_url, 80))
+    client.answers_handshake = False
+    emulator.admin.change(["agent-freeze"], replace=False)
+    async with client.on_link():
+        await (await client.ping())
+        assert client.closed is None
+        emulator.admin.change(["agent-freeze=off"], replace=False)
+        await client.until(lambda: client.closed)
 
 
 async def test_a_pause_stops_new_data_until_the_client_is_heard(emulate):

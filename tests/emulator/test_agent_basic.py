@@ -9,6 +9,7 @@ from ssmtunneld.protocol.message import Flag
 from tests.emulator.reference import (
     FORWARDING,
     SSH,
+    TO_REMOTE_HOST,
     Client,
     connected,
     destination,
@@ -74,13 +75,42 @@ async def test_a_reset_ends_an_ssh_session_with_an_error(emulate):
         assert "reset" in client.closed[1]["Output"].lower()
 
 
-async def test_a_destination_that_cannot_be_dialled_fails_the_session(emulate):
-    emulator = await emulate()
-    client = Client(await start(emulator.endpoint_url, unused_port(), SSH))
+async def refused_output(emulator, document, **client):
+    port = unused_port()
+    client = Client(await start(emulator.endpoint_url, port, document), **client)
     client.is_mux = False
     async with client.on_link():
         await client.until(lambda: client.closed)
-        assert "Unable to connect to specified port" in client.closed[1]["Output"]
+    return client.closed[1]["Output"].replace(str(port), "PORT")
+
+
+async def test_an_agent_panics_when_the_destination_of_an_ssh_session_refuses(emulate):
+    assert await refused_output(await emulate(), SSH) == ""
+
+
+async def test_an_older_agent_says_why_an_ssh_session_fails(emulate):
+    emulator = await emulate(agent_version="3.3.987.0")
+    assert await refused_output(emulator, SSH) == (
+        "\n----------ERROR-------\ndial tcp 127.0.0.1:PORT: connect: connection refused"
+    )
+
+
+async def test_a_destination_that_cannot_be_dialled_fails_the_session(emulate):
+    emulator = await emulate()
+    assert await refused_output(emulator, FORWARDING, version="1.1.60.0") == (
+        "\n----------ERROR-------\nUnable to connect to specified port: "
+        "dial tcp 127.0.0.1:PORT: connect: connection refused"
+    )
+
+
+async def test_a_name_without_address_fails_it_in_the_same_way(emulate):
+    emulator = await emulate("dns-failure")
+    grant = await start(emulator.endpoint_url, 80, TO_REMOTE_HOST, host="db.internal")
+    client = Client(grant, version="1.1.60.0")
+    client.is_mux = False
+    async with client.on_link():
+        await client.until(lambda: client.closed)
+        assert client.closed[1]["Output"].endswith("port: missing address")
 
 
 async def test_forwarding_redials_when_there_is_something_to_say(emulate):

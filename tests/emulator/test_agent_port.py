@@ -1,5 +1,7 @@
 """Where the agent connects to: protocol 6.2."""
 
+import socket
+
 import pytest
 
 from ssmtunneld.emulator.agent_port import Destination, PluginFailed, is_loopback
@@ -111,6 +113,60 @@ async def test_the_metadata_service_is_forbidden():
     with pytest.raises(PluginFailed, match=r"169\.254\.169\.254 is forbidden"):
         await to(80, "169.254.169.254").resolve()
     await to(80, "169.254.169.254", "3.1.1188.0").resolve()  # an agent too old to care
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("LocalHost.", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f000001", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("127.8.9.10", "127.8.9.10"),
+        ("::1", "::1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("169.254.170.2", "169.254.170.2"),
+        ("169.254.170.23", "169.254.170.23"),
+        ("fd00:ec2:0::23", "fd00:ec2::23"),
+        ("::ffff:169.254.169.254", "169.254.169.254"),
+    ],
+)
+async def test_loopback_and_credentials_are_forbidden_however_they_are_written(
+    host, address
+):
+    with pytest.raises(PluginFailed) as caught:
+        await to(80, host, "3.3.4851.0").resolve()
+    assert str(caught.value) == f"Forwarding to IP address {address} is forbidden."
+    if "169.254.169" not in host:
+        await to(80, host, "3.3.987.0").resolve()  # which knew of no such rule
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0"])
+async def test_the_unspecified_address_is_loopback_to_the_newest_agents(host):
+    with pytest.raises(PluginFailed, match="is forbidden"):
+        await to(80, host, "3.3.5068.0").resolve()
+    await to(80, host, "3.3.4851.0").resolve()
+
+
+async def test_a_name_that_resolves_to_loopback_is_forbidden():
+    where = to(80, socket.gethostname(), "3.3.5068.0", allow_remote=True)
+    where._look_up = loopback
+    with pytest.raises(PluginFailed, match=r"127\.0\.0\.1 is forbidden"):
+        await where.resolve()
+
+
+async def loopback():
+    return ("127.0.0.1",)
+
+
+@pytest.mark.parametrize("host", ["db.internal", "127.0.0.1", "localhost"])
+async def test_what_an_alias_leads_to_is_another_machine(host):
+    async with destination(echo) as port:
+        aliases = {host: "127.0.0.1"}
+        assert await reaches(to(port, host, "3.3.5068.0", host_aliases=aliases))
 
 
 async def test_a_refusal_can_be_ordered():

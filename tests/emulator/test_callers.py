@@ -96,3 +96,31 @@ async def test_boto3_learns_who_it_is_and_owns_what_it_starts(emulate):
     me, session_id, count = await asyncio.to_thread(converse, "AKIABOB")
     assert (me["Arn"], me["Account"], count) == (BOB, "210987654321", 2)
     assert session_id.startswith("bob-")
+
+
+def test_a_policy_can_ask_who_somebody_is():
+    settings = EmulatorSettings(
+        identities={
+            "AKIABOB": "arn:aws:iam::123456789012:user/team/bob",
+            "ASIAOPS": "arn:aws-cn:sts::123456789012:assumed-role/Ops/eve@example.com",
+        }
+    )
+
+    def caller(key, region="us-east-2"):
+        scope = f"{key}/20260101/{region}/ssm/aws4_request"
+        header = f"AWS4-HMAC-SHA256 Credential={scope}"
+        return caller_of({"Authorization": header}, settings)
+
+    bob = caller("AKIABOB")
+    assert (bob.key, bob.region, bob.partition) == ("AKIABOB", "us-east-2", "aws")
+    known = bob.context()
+    assert known["aws:username"] == "bob"
+    assert known["aws:userid"].startswith("AIDA")
+    assert known["aws:PrincipalAccount"] == "123456789012"
+    eve = caller("ASIAOPS")
+    assert eve.partition == "aws-cn"
+    assert "aws:username" not in eve.context()
+    assert eve.context()["aws:userid"] == "AROA:eve@example.com"
+    assert eve.context()["aws:RequestedRegion"] == "us-east-2"
+    nobody = caller_of({}, settings)
+    assert (nobody.key, nobody.region) == ("", "eu-west-1")

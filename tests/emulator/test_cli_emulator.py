@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -73,6 +74,10 @@ def test_it_says_where_it_listens_and_ends_in_order(number):
         (["--document", "X=/nonexistent.json"], "No such file"),
         (["--document", "X=/dev/null"], "Expecting value"),
         (["--pace", "fast"], "is not one of"),
+        (["--policy", "/nonexistent.json"], "No such file"),
+        (["--policy", "AKIABOB=/nonexistent.json"], "No such file"),
+        (["--node", "i-01234567,name"], "is not NAME=VALUE"),
+        (["--node", "i-01234567,colour=red"], "is not name, ip or tag:KEY"),
     ],
 )
 def test_a_malformed_option_is_a_usage_error(arguments, problem):
@@ -87,6 +92,7 @@ def test_a_malformed_option_is_a_usage_error(arguments, problem):
         (["--fault", "drp=1"], "no fault named 'drp'"),
         (["--agent-version", "3"], "is not like"),
         (["--listen", "192.0.2.1:0"], "is not loopback"),
+        (["--path", "loss=1"], "expected delay, rate or queue"),
     ],
 )
 def test_what_only_the_emulator_can_check_is_a_configuration_error(arguments, problem):
@@ -115,3 +121,50 @@ def test_an_address_that_is_taken_is_named():
         process.terminate()
         process.communicate(timeout=20)
     assert isinstance(result.exception, AddressInUse)
+
+
+def test_policies_nodes_and_the_path_are_taken_from_the_command_line(tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text(
+        '{"Statement": {"Effect": "Deny", "Action": "ssm:StartSession",'
+        ' "Resource": "*"}}'
+    )
+    arguments = [
+        f"--policy=AKIABOB={policy}",
+        "--node=i-0123456789abcdef0,name=web1,ip=10.0.0.7,tag:Role=web,tag:Env=test",
+        "--path=delay=1ms",
+        "--http-host=emulator",
+    ]
+    with launch(*arguments) as process:
+        url = process.stdout.readline().split()[-1]
+        listed = call(url, "DescribeInstanceInformation", "AKIAEVE")
+        statuses = [
+            call(url, "StartSession", key, Target="i-0123456789abcdef0")
+            for key in ("AKIABOB", "AKIAEVE")
+        ]
+        process.terminate()
+        process.communicate(timeout=20)
+    (node,) = listed["InstanceInformationList"]
+    assert (node["ComputerName"], node["IPAddress"]) == ("web1", "10.0.0.7")
+    assert statuses == [400, 200]
+
+
+def call(url, operation, key, **body):
+    """Return an answer of the API; of StartSession, its HTTP status."""
+    if operation == "StartSession":
+        body["DocumentName"] = "AWS-StartSSHSession"
+    request = urllib.request.Request(
+        url,
+        json.dumps(body).encode(),
+        {
+            "X-Amz-Target": f"AmazonSSM.{operation}",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/x",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            found = json.load(answer)
+            return answer.status if operation == "StartSession" else found
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from ssmtunneld.emulator.settings import Node
 from ssmtunneld.errors import ConfigError
 from tests.emulator.reference import (
     FORWARDING,
@@ -460,3 +461,96 @@ async def test_an_unknown_operation_is_an_error(emulate):
     emulator = await emulate()
     error = await refusal(emulator.endpoint_url, "SendCommand")
     assert error.code == "UnknownOperationException"
+
+
+NODES = {
+    "i-0123456789abcdef0": Node(name="web1", address="10.0.0.1", tags={"Role": "web"}),
+    "i-0123456789abcdef1": Node(name="web2", address="10.0.0.2", tags={"Role": "db"}),
+    "mi-0123456789abcdef0": Node(name="box"),
+}
+
+
+def by(attribute, *values, how="Equal"):
+    key = f"AWS:InstanceInformation.{attribute}"
+    return {"Key": key, "Values": list(values), "Type": how}
+
+
+async def inventory(emulator, **body):
+    answer = await call(emulator.endpoint_url, "GetInventory", **body)
+    return answer, [entity["Id"] for entity in answer["Entities"]]
+
+
+async def test_the_inventory_tells_the_names_of_nodes(emulate):
+    emulator = await emulate(nodes=NODES)
+    answer, ids = await inventory(emulator)
+    assert ids == sorted(NODES)
+    (content,) = answer["Entities"][0]["Data"]["AWS:InstanceInformation"]["Content"]
+    assert content["ComputerName"] == "web1"
+    assert content["IpAddress"] == "10.0.0.1"
+    assert content["ResourceType"] == "EC2Instance"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (by("ComputerName", "web1"), [0]),
+        (by("ComputerName", "web1", "box"), [0, 2]),
+        (by("ComputerName", "web", how="BeginWith"), [0, 1]),
+        (by("ComputerName", "web1", how="NotEqual"), [1, 2]),
+        (by("ComputerName", "x", how="Exists"), [0, 1, 2]),
+        (by("Nothing", "x", how="Exists"), []),
+        (by("Nothing", "x"), []),
+        (by("ResourceType", "ManagedInstance"), [2]),
+        (by("InstanceId", "i-0123456789abcdef1"), [1]),
+    ],
+)
+async def test_the_inventory_can_be_filtered(emulate, asked, found):
+    emulator = await emulate(nodes=NODES)
+    _, ids = await inventory(emulator, Filters=[asked])
+    assert ids == [sorted(NODES)[index] for index in found]
+
+
+async def test_the_inventory_has_pages(emulate):
+    emulator = await emulate(nodes=NODES)
+    first, ids = await inventory(emulator, MaxResults=2)
+    _, rest = await inventory(emulator, MaxResults=2, NextToken=first["NextToken"])
+    assert ids + rest == sorted(NODES)
+    wanted = [{"TypeName": "AWS:InstanceInformation"}]
+    assert (await inventory(emulator, ResultAttributes=wanted))[1] == sorted(NODES)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"MaxResults": 51}, "ValidationException"),
+        ({"Filters": [by("ComputerName")]}, "InvalidFilter"),
+        ({"Filters": [by("ComputerName", "x", how="Like")]}, "InvalidFilter"),
+        ({"Filters": [{"Key": "AWS:Tag.x", "Values": ["y"]}]}, "InvalidFilter"),
+        ({"ResultAttributes": [{"TypeName": "AWS:File"}]}, "InvalidTypeNameException"),
+    ],
+)
+async def test_the_inventory_refuses_what_it_does_not_know(emulate, body, code):
+    emulator = await emulate()
+    with pytest.raises(ApiRefused) as caught:
+        await inventory(emulator, **body)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "found"),
+    [
+        ("tag:Role", ["web"], [0]),
+        ("tag:Role", ["web", "db"], [0, 1]),
+        ("tag-key", ["Role"], [0, 1]),
+        ("tag:Other", ["x"], []),
+    ],
+)
+async def test_nodes_are_found_by_their_tags(emulate, key, values, found):
+    emulator = await emulate(nodes=NODES)
+    answer = await call(
+        emulator.endpoint_url,
+        "DescribeInstanceInformation",
+        Filters=[{"Key": key, "Values": values}],
+    )
+    ids = [node["InstanceId"] for node in answer["InstanceInformationList"]]
+    assert ids == [sorted(NODES)[index] for index in found]

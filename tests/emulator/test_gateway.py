@@ -400,3 +400,25 @@ async def test_a_client_that_closes_is_answered(emulate):
     session = next(iter(emulator.sessions))
     await eventually(lambda: not session.attached)
     assert client._link.close_code == 1000
+
+
+@pytest.mark.parametrize("beyond", ["closed", "1009", "silence"])
+async def test_messages_may_have_a_largest_size(emulate, beyond):
+    emulator = await emulate(f"max-message=2000:{beyond}")
+    async with (
+        destination(echo) as port,
+        connected(emulator.endpoint_url, port) as client,
+    ):
+        client.repeats = False
+        await client.open(3, bytes(2000 - 16))  # with both headers, just as large
+        await client.until(lambda: len(client.streams[3]) == 2000 - 16)
+        await client.open(5, bytes(2001 - 16))
+        if beyond == "closed":
+            await client.until(lambda: client.closed)
+        elif beyond == "1009":
+            await client.until_lost()
+            assert client.close_code == 1009
+        else:
+            await (await client.ping())
+            assert len(client.unacknowledged) == 1
+            assert client.closed is None

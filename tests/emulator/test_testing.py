@@ -1,11 +1,14 @@
 """The fixture for people who test their own tools."""
 
+import os
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import ConfigError
@@ -13,7 +16,11 @@ from ssmtunneld.secret import Secret
 from ssmtunneld.testing import (  # noqa: F401 - fixtures are found by their names
     EmulatorThread,
     emulator_settings,
+    ssm_deny,
     ssm_emulator,
+    ssm_environment,
+    ssm_identity,
+    ssm_targets,
 )
 from tests.emulator.reference import FORWARDING, INSTANCE
 
@@ -120,3 +127,65 @@ def test_it_works_as_a_plugin_with_settings_of_ones_own(tmp_path):
         check=False,
     )
     assert "1 passed" in result.stdout, result.stdout + result.stderr
+
+
+def client_of(environment, service="ssm"):
+    names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID"}
+    names["aws_secret_access_key"] = "AWS_SECRET_ACCESS_KEY"
+    names["region_name"] = "AWS_REGION"
+    url = environment["AWS_ENDPOINT_URL_SSM"]
+    arguments = {key: environment[name] for key, name in names.items()}
+    return boto3.client(service, endpoint_url=url, **arguments)
+
+
+def test_identities_are_different_people(emulator):
+    with closing(client_of(emulator.identity("alice"), "sts")) as sts:
+        arn = sts.get_caller_identity()["Arn"]
+    assert arn == "arn:aws:iam::123456789012:user/alice"
+    with closing(client_of(emulator.identity("bob"))) as ssm:
+        ssm.start_session(Target=INSTANCE, DocumentName=FORWARDING)
+        (entry,) = ssm.describe_sessions(State="Active")["Sessions"]
+    assert entry["Owner"] == "arn:aws:iam::123456789012:user/bob"
+    with pytest.raises(ValueError, match="not the name"):
+        emulator.identity("not a name")
+
+
+def test_an_identity_may_do_what_its_policy_says(emulator):
+    nothing = {"Version": "2012-10-17", "Statement": []}
+    with (
+        closing(client_of(emulator.identity("alice", nothing))) as ssm,
+        pytest.raises(ClientError, match="no identity-based policy allows"),
+    ):
+        ssm.start_session(Target=INSTANCE, DocumentName=FORWARDING)
+    start_session()  # everybody else may
+
+
+def test_agents_come_and_go(emulator):
+    session_id = start_session()["SessionId"]
+    emulator.stop_agent(INSTANCE)
+    (session,) = emulator.sessions()
+    assert (session["id"], session["output"]) == (session_id, "The agent is gone.")
+    with pytest.raises(ClientError, match="is not connected"):
+        start_session()
+    emulator.start_agent(INSTANCE)
+    emulator.start_agent(INSTANCE)
+    start_session()
+    assert emulator.state()["faults"]["specs"] == []
+
+
+def test_the_fixtures_point_at_one_emulator(request, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "somebody-else")
+    environment = request.getfixturevalue("ssm_environment")
+    emulator = request.getfixturevalue("ssm_emulator")
+    assert os.environ["AWS_ENDPOINT_URL_SSM"] == emulator.endpoint_url
+    assert "AWS_PROFILE" not in os.environ
+    assert environment == emulator.environment
+    targets = request.getfixturevalue("ssm_targets")
+    with closing(boto3.client("ssm")) as ssm:
+        found = ssm.describe_instance_information()["InstanceInformationList"]
+    assert {n["ComputerName"]: n["InstanceId"] for n in found} == targets
+    request.getfixturevalue("ssm_deny")("ssm:StartSession")
+    with pytest.raises(ClientError, match="explicit deny"):
+        start_session()
+    alice = request.getfixturevalue("ssm_identity")("alice")
+    assert alice["AWS_ACCESS_KEY_ID"] != environment["AWS_ACCESS_KEY_ID"]

@@ -303,3 +303,11 @@ def test_an_unknown_flag_is_a_number_for_the_caller_to_ignore():
 def test_a_flag_that_is_not_four_bytes_is_refused(payload):
     with pytest.raises(RemoteProtocolError, match=f"a flag of {len(payload)} bytes"):
         decode_flag(payload)
+
+
+def test_a_digest_is_not_looked_at_where_the_agent_would_not():
+    data = bytearray(encode(Message("input_stream_data", 0, bytes(16), 1, b"x", 1)))
+    data[80:112] = bytes(32)
+    with pytest.raises(RemoteProtocolError):
+        decode(bytes(data))
+    assert decode(bytes(data), check_digest=False).payload == b"x"

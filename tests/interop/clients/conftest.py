@@ -1,0 +1,55 @@
+"""Clients that nobody here wrote, in environments of their own.
+
+``sh tests/interop/install-clients`` installs them. One that could not be installed is
+skipped by its name and the reason; where the script never ran all are skipped, unless
+SSMTUNNELD_REQUIRE_INTEROP is set, as it is in CI.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.interop.conftest import _lack
+from tests.interop.programs import environment
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def client():
+    """Return a function that finds the folder of a client by its name, or skips."""
+    folder = Path(os.environ.get("SSMTUNNELD_CLIENTS", ROOT / ".clients"))
+
+    def find(name):
+        reason = folder / f"{name}.missing"
+        if reason.exists():
+            pytest.skip(
+                f"{name} cannot be installed here: {reason.read_text().strip()}"
+            )
+        if not (folder / name / ".complete").exists():
+            _lack(name)
+        return folder.resolve() / name
+
+    return find
+
+
+@pytest.fixture
+def environ(emulator, tmp_path):
+    """The environment of a client's process: the way to the emulator, and no other."""
+    url = emulator.endpoint
+    return environment(
+        AWS_ENDPOINT_URL_SSM=url,
+        AWS_ENDPOINT_URL_STS=url,
+        AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=url,
+        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
+        AWS_SECRET_ACCESS_KEY="emulator-secret",
+        AWS_REGION="eu-west-1",
+        AWS_DEFAULT_REGION="eu-west-1",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+        HOME=str(tmp_path),
+        XDG_STATE_HOME=str(tmp_path),
+        XDG_CONFIG_HOME=os.devnull,
+    )
