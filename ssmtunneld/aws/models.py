@@ -64,8 +64,11 @@ EC2_MODEL: Final[dict[str, Any]] = {
         "Tag": _structure(Key=_member("key"), Value=_member("value")),
         "TagList": _listed("Tag"),
         "InstanceState": _structure(Name=_member("name")),
+        "IamInstanceProfile": _structure(Arn=_member("arn")),
         "Instance": _structure(
             InstanceId=_member("instanceId"),
+            VpcId=_member("vpcId"),
+            IamInstanceProfile=_member("iamInstanceProfile", "IamInstanceProfile"),
             LaunchTime=_member("launchTime", "DateTime"),
             State=_member("instanceState", "InstanceState"),
             Tags=_member("tagSet", "TagList"),

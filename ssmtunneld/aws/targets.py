@@ -147,15 +147,21 @@ def text(answer: Mapping[str, Any], name: str) -> str:
 
 
 def pages(
-    account: Account, service: str, operation: str, key: str, **parameters: object
+    account: Account,
+    service: str,
+    operation: str,
+    key: str,
+    *,
+    limit: int = _PAGE_LIMIT,
+    **parameters: object,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the items of a list that comes in pages.
+    """Yield the items of a list that comes in at most ``limit`` pages.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
-    for _ in range(_PAGE_LIMIT):
+    for _ in range(limit):
         answer = account.call_service(service, operation, **parameters)
         items = answer.get(key)
         yield from items if isinstance(items, list) else ()

@@ -28,6 +28,9 @@ COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 """Set by a shell that wants completions instead of a command (``completion.py``)."""
 
 _COMMANDS: Final = {
+    "open": "Open tunnels without a file, for as long as the command runs.",
+    "ssh": "Log in to a target with your own ssh.",
+    "targets": "List the targets of an account and region.",
     "run": "Run the daemon in the foreground.",
     "status": "Show how the daemon and its tunnels are.",
     "wait": "Wait until tunnels are ready.",

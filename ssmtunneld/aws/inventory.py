@@ -1,0 +1,210 @@
+"""Managed nodes of an account and region: what a session could be started to.
+
+Everything here blocks and is to be called in worker threads, or where no loop runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.aws.targets import pages, text
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ssmtunneld.aws.client import Account
+
+MUX_SINCE: Final = (3, 0, 222, 0)
+"""The first agent that carries several connections in one session (protocol 2.3)."""
+REMOTE_HOST_SINCE: Final = (3, 1, 1374, 0)
+"""The first agent that forwards to other hosts, and denies what it must."""
+
+_PAGE_SIZE: Final = 50
+"""DescribeInstanceInformation's maximum."""
+_PAGE_LIMIT: Final = 200
+"""Pages that are read at most: 10,000 nodes."""
+_VERSION: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
+_STATES: Final = ("pending", "running", "stopping", "stopped")
+
+_NO_ROLE: Final = (
+    "it has no instance profile: give it a role with AmazonSSMManagedInstanceCore"
+)
+_UNREGISTERED: Final = (
+    "its agent has never registered: check that the SSM agent runs, that the role has "
+    "AmazonSSMManagedInstanceCore, and that HTTPS to ssm and ssmmessages is open"
+)
+_LOST: Final = (
+    "its agent is not heard any more: check that it runs and that HTTPS to ssm and "
+    "ssmmessages is open"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An instance or another machine that Systems Manager knows, or should know."""
+
+    id: str
+    """What StartSession takes."""
+    name: str = ""
+    """Its tag ``Name``, its name as a managed node, or its computer's name."""
+    ping: str = ""
+    """``Online``, ``ConnectionLost``, ``Inactive``; empty if it never registered."""
+    agent_version: str = ""
+    platform: str = ""
+    """``Amazon Linux 2023``."""
+    address: str = ""
+    """The private IP address."""
+    last_seen: float = 0.0
+    """When its agent was last heard of, in Unix seconds; 0 if nobody says."""
+    vpc: str = ""
+    """The VPC of an instance, where EC2 said so."""
+    reason: str = ""
+    """The likely reason why it is not online, and what to do."""
+
+    @property
+    def online(self) -> bool:
+        """Whether a session can be started now, as far as the service knows."""
+        return self.ping == "Online"
+
+    @property
+    def can_multiplex(self) -> bool | None:
+        """Whether one session carries many connections; None if nobody can tell."""
+        return _reaches(self.agent_version, MUX_SINCE)
+
+    @property
+    def can_reach_hosts(self) -> bool | None:
+        """Whether it forwards to other hosts; None if nobody can tell."""
+        return _reaches(self.agent_version, REMOTE_HOST_SINCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The nodes of one account and region."""
+
+    nodes: tuple[Node, ...]
+    """Those that are online first, then by name."""
+    region: str
+    account: str = ""
+    """The account's number, where an answer told it."""
+    shortcoming: str = ""
+    """Why names and VPCs are missing; empty if they are not."""
+
+
+def list_nodes(account: Account, *, everything: bool = False) -> Inventory:
+    """Return the nodes that are online; with ``everything`` the others as well.
+
+    The others are those whose agent is not heard any more, and instances of EC2 whose
+    agent never registered.
+
+    Raises:
+        AwsError: In the kinds of protocol 1.7. Without EC2 it goes, see
+            ``shortcoming``.
+    """
+    nodes = {
+        node.id: node
+        for found in pages(
+            account,
+            "ssm",
+            "DescribeInstanceInformation",
+            "InstanceInformationList",
+            limit=_PAGE_LIMIT,
+            MaxResults=_PAGE_SIZE,
+        )
+        if (node := _read_node(found)).id
+    }
+    owner = shortcoming = ""
+    try:
+        instances, owner = _instances(account)
+    except AwsError as error:
+        instances = {}
+        shortcoming = f"without EC2 there are no names or VPCs: {clean(str(error))}"
+    for key, instance in instances.items():
+        nodes[key] = _with_instance(nodes.get(key, Node(key)), instance)
+    wanted = [
+        node if node.online else _explained(node, instances.get(node.id))
+        for node in nodes.values()
+        if everything or node.online
+    ]
+    wanted.sort(key=lambda node: (not node.online, node.name.casefold(), node.id))
+    place = account.place
+    region = "" if place is None else place.region
+    return Inventory(tuple(wanted), region, owner, shortcoming)
+
+
+def _read_node(found: Mapping[str, Any]) -> Node:
+    seen = found.get("LastPingDateTime")
+    platform = f"{text(found, 'PlatformName')} {text(found, 'PlatformVersion')}"
+    return Node(
+        clean(text(found, "InstanceId")),
+        name=clean(text(found, "Name") or text(found, "ComputerName")),
+        ping=clean(text(found, "PingStatus")),
+        agent_version=clean(text(found, "AgentVersion")),
+        platform=clean(platform) or clean(text(found, "PlatformType")),
+        address=clean(text(found, "IPAddress")),
+        last_seen=seen.timestamp() if isinstance(seen, datetime) else 0.0,
+    )
+
+
+def _instances(account: Account) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """Return instances by id, and the number of the account that owns them."""
+    if _is_alone(account):
+        return {}, ""
+    found: dict[str, Mapping[str, Any]] = {}
+    owner = ""
+    for reservation in pages(
+        account,
+        "ec2",
+        "DescribeInstances",
+        "Reservations",
+        Filters=[{"Name": "instance-state-name", "Values": list(_STATES)}],
+    ):
+        owner = text(reservation, "OwnerId") or owner
+        for instance in reservation.get("Instances", ()):
+            found[clean(text(instance, "InstanceId"))] = instance
+    return found, owner
+
+
+def _is_alone(account: Account) -> bool:
+    """Whether SSM is an emulator's, and EC2 would be asked with keys it cannot know."""
+    place = account.place
+    host = "" if place is None else urlsplit(place.ssm_endpoint).hostname or ""
+    named = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
+    return is_loopback_host(host) and not any(map(os.environ.get, named))
+
+
+def _with_instance(node: Node, instance: Mapping[str, Any]) -> Node:
+    tags = {text(tag, "Key"): text(tag, "Value") for tag in instance.get("Tags", ())}
+    return replace(
+        node,
+        name=clean(tags.get("Name", "")) or node.name,
+        vpc=clean(text(instance, "VpcId")),
+    )
+
+
+def _explained(node: Node, instance: Mapping[str, Any] | None) -> Node:
+    state = "" if instance is None else text(instance.get("State") or {}, "Name")
+    if state in {"stopping", "stopped"}:
+        reason = f"it is {state}: start it"
+    elif state == "pending":
+        reason = "it is just starting: wait a minute"
+    elif node.ping:
+        reason = _LOST
+    elif instance is not None and not instance.get("IamInstanceProfile"):
+        reason = _NO_ROLE
+    else:
+        reason = _UNREGISTERED
+    return replace(node, reason=reason)
+
+
+def _reaches(version: str, least: tuple[int, ...]) -> bool | None:
+    if not _VERSION.fullmatch(version):
+        return None
+    return tuple(map(int, version.split("."))) >= least
