@@ -49,6 +49,7 @@ _COMMANDS: Final = {
     "env": "Print the environment for a database's programs.",
     "hosts": "Give tunnels the real names of their hosts in /etc/hosts.",
     "service": "Install the daemon as a service of systemd or launchd.",
+    "config": "Show the sample configuration, and what holds.",
     "check": "Check a configuration file.",
     "demo": "Try it without AWS: emulator, destinations and daemon in one.",
     "emulator": "Serve the AWS side of Session Manager on loopback.",

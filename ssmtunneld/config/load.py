@@ -49,7 +49,10 @@ def find_config(
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
     raise ConfigError(
-        [f"no configuration file: looked for --config, ${VARIABLE}, {places}"]
+        [
+            f"no configuration file: looked for --config, ${VARIABLE}, {places}; "
+            "write one with ssmtunneld init, or do without: ssmtunneld open"
+        ]
     )
 
 
