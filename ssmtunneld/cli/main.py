@@ -6,6 +6,7 @@ happened, why, and what to do.
 """
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -29,6 +30,9 @@ COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 
 _COMMANDS: Final = {
     "open": "Open tunnels without a file, for as long as the command runs.",
+    "add": "Add a tunnel to the file.",
+    "remove": "Remove a tunnel from the file.",
+    "import": "Turn other programs' tunnels into ours.",
     "ssh": "Log in to a target with your own ssh.",
     "targets": "List the targets of an account and region.",
     "run": "Run the daemon in the foreground.",
@@ -70,6 +74,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
+        # A module cannot be called what Python itself says.
+        name += "_" if keyword.iskeyword(name) else ""
         module = importlib.import_module(f"ssmtunneld.cli.{name}")
         return next(
             value

@@ -43,7 +43,7 @@ def find_config(
         return explicit
     if named := environ.get(VARIABLE):
         return Path(named)
-    candidates = (_user_directory(environ) / "config.toml", system_wide)
+    candidates = (user_config(environ), system_wide)
     for candidate in candidates:
         if _exists(candidate):
             return candidate
@@ -117,6 +117,11 @@ def _position(message: str, text: str) -> str:
     if position is not None and position["line"]:
         return f"{position['line']}:{position['column']}"
     return f"{text.count(chr(10)) + 1}:{len(text) - text.rfind(chr(10))}"
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """Return where the user's own file is, or would be."""
+    return _user_directory(environ) / "config.toml"
 
 
 def _user_directory(environ: Mapping[str, str]) -> Path:
