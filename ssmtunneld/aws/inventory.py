@@ -155,7 +155,7 @@ def _read_node(found: Mapping[str, Any]) -> Node:
 
 def _instances(account: Account) -> tuple[dict[str, Mapping[str, Any]], str]:
     """Return instances by id, and the number of the account that owns them."""
-    if _is_alone(account):
+    if stands_alone(account, "EC2"):
         return {}, ""
     found: dict[str, Mapping[str, Any]] = {}
     owner = ""
@@ -172,11 +172,19 @@ def _instances(account: Account) -> tuple[dict[str, Mapping[str, Any]], str]:
     return found, owner
 
 
-def _is_alone(account: Account) -> bool:
-    """Whether SSM is an emulator's, and EC2 would be asked with keys it cannot know."""
-    place = account.place
-    host = "" if place is None else urlsplit(place.ssm_endpoint).hostname or ""
-    named = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
+def stands_alone(account: Account, service: str) -> bool:
+    """Whether SSM is an emulator's, and ``service`` cannot know the keys.
+
+    Args:
+        account: Who would ask.
+        service: As the variables that name endpoints end, such as ``EC2``.
+
+    Raises:
+        AwsError: There are no credentials.
+    """
+    _, place = account.keys(f"Asking{service}")
+    host = urlsplit(place.ssm_endpoint).hostname or ""
+    named = (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL")
     return is_loopback_host(host) and not any(map(os.environ.get, named))
 
 

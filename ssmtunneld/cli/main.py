@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "add": "Add a tunnel to the file.",
     "remove": "Remove a tunnel from the file.",
     "import": "Turn other programs' tunnels into ours.",
+    "discover": "List databases, caches and more that tunnels may lead to.",
     "ssh": "Log in to a target with your own ssh.",
     "targets": "List the targets of an account and region.",
     "run": "Run the daemon in the foreground.",
