@@ -132,3 +132,14 @@ def token_expiry(name: str | None) -> float | None:
         return parse_timestamp(token["expiresAt"]).timestamp()
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
         return None  # being rewritten, or none: the next use of it says so
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles of this user, in the order of the files."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - only a dialogue needs it
+    from botocore.session import Session  # noqa: PLC0415 - only a dialogue needs it
+
+    try:
+        return list(Session().available_profiles)
+    except BotoCoreError:
+        return []

@@ -30,6 +30,7 @@ COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 
 _COMMANDS: Final = {
     "open": "Open tunnels without a file, for as long as the command runs.",
+    "init": "Write a first configuration file.",
     "add": "Add a tunnel to the file.",
     "remove": "Remove a tunnel from the file.",
     "import": "Turn other programs' tunnels into ours.",
