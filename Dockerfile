@@ -6,7 +6,7 @@ ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim-bookworm AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE config.example.toml ./
 COPY man man
 COPY ssmtunneld ssmtunneld
 RUN python -m venv /opt/ssmtunneld \
