@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import click
+
 from ssmtunneld.cli.exits import CommandError
 from ssmtunneld.errors import SsmtunneldError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from ssmtunneld.daemon import Daemon
 
 _ENDED: Final = "the tunnels have ended"
+_USUAL_END: Final = 1.0
+"""Seconds in which sessions end where AWS can be reached."""
 _PATIENCE: Final = 0.2
 """Seconds to wait for an answer before looking whether the thread still lives."""
 
@@ -33,6 +37,7 @@ class DaemonThread:
         self._config = config
         self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)
         self._begun = threading.Event()
+        self._ended = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._daemon: Daemon | None = None
@@ -49,12 +54,24 @@ class DaemonThread:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it: reset what is open, terminate every session."""
+        """End it: reset what is open, terminate every session.
+
+        Says so if that takes long, because AWS cannot be reached.
+        """
         daemon = self._daemon
         if daemon is not None and self._loop is not None:
             with suppress(RuntimeError):  # it has ended by itself: its loop is closed
                 self._loop.call_soon_threadsafe(daemon.stop)
+        # Not by joining: Python 3.11 takes a thread for ended if that is interrupted.
+        if not self._ended.wait(_USUAL_END):
+            click.echo("ending sessions at AWS; Ctrl-C again does not wait", err=True)
+            self._ended.wait()
         self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs: after the block, because nobody waited for its end."""
+        return not self._ended.is_set()
 
     def document(self) -> dict[str, Any]:
         """Return its status document (``docs/status.md``).
@@ -81,7 +98,7 @@ class DaemonThread:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._begun.is_set() and not self._thread.is_alive():
+        if self._ended.is_set():
             raise CommandError(_ENDED)
 
     def _run(self) -> None:
@@ -93,6 +110,7 @@ class DaemonThread:
         except BaseException as error:  # noqa: BLE001 - raised again where it is asked for
             self._failure = error
         finally:
+            self._ended.set()
             self._begun.set()
 
     async def _serve(self) -> None:

@@ -22,7 +22,7 @@ from ssmtunneld.cli.ad_hoc import (
     with_addresses,
 )
 from ssmtunneld.cli.announcer import Announcer
-from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.exits import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import timeout_option
 from ssmtunneld.cli.supervision import ended_by_signals, run_program
 from ssmtunneld.cli.trailing import TrailingCommand, trailing
@@ -249,14 +249,24 @@ def _serve(
             _tell_ready(ready_fd, document)
             code = run_program(command, {**os.environ, **variables(document)})
         ctx.exit(code)
-    with _until_signal(), DaemonThread(config) as daemon:
-        try:
-            _tell_ready(ready_fd, _await_ready(daemon, announcer, None))
-            while True:
-                announcer.observe(daemon.document(), _clock())
-                _pause(LIVE_INTERVAL)
-        finally:
-            announcer.close()
+    daemon = DaemonThread(config)
+    with _until_signal(), daemon:
+        _watch(daemon, announcer, ready_fd)
+    if daemon.alive:
+        # Asked twice. Worker threads that wait for AWS would hold up a usual end.
+        stream.flush()
+        os._exit(EXIT_INTERRUPTED)
+
+
+def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -> None:
+    """Say what happens, until a signal comes or the tunnels end."""
+    try:
+        _tell_ready(ready_fd, _await_ready(daemon, announcer, None))
+        while True:
+            announcer.observe(daemon.document(), _clock())
+            _pause(LIVE_INTERVAL)
+    finally:
+        announcer.close()
 
 
 def _await_ready(

@@ -13,6 +13,7 @@ from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import call
 from tests.integration.terminal import Terminal
 from tests.integration.world import PATIENCE, use_loopback_aws
+from tests.interop.programs import Program, environment
 
 TARGET = "i-0123456789abcdef0"
 OPEN = ("-m", "ssmtunneld", "open")
@@ -83,6 +84,27 @@ def test_on_a_terminal_the_throughput_is_shown_until_ctrl_c(service, port):
     assert "Traceback" not in terminal.raw
     assert terminal.raw.endswith("\r\x1b[K")
     assert statuses(service) == {"Terminated"}
+
+
+def test_a_second_ctrl_c_does_not_wait_for_aws(home, monkeypatch, tmp_path, port):
+    use_loopback_aws(monkeypatch, tmp_path)
+    emulator = Program(
+        *(sys.executable, "-m", "ssmtunneld", "emulator"),
+        *("--listen", "127.0.0.1:0", "--pace", "none"),
+        env=environment(),
+    )
+    try:
+        url = emulator.wait_for(r"emulator listening on (http://\S+)")[1]
+        words = (TARGET, port, "--endpoint-url", url)
+        terminal = Terminal(*OPEN, *words, columns=100)
+        terminal.wait_for(f"port-{port}: ready")
+        emulator.process.send_signal(signal.SIGSTOP)
+        terminal.type("\x03")
+        terminal.wait_for("ending sessions at AWS; Ctrl-C again does not wait")
+        terminal.type("\x03")
+        assert terminal.close() == 130
+    finally:
+        emulator.kill()
 
 
 def test_without_a_target_one_is_picked_from_those_online(service, port, monkeypatch):
