@@ -8,7 +8,7 @@ ARG DIGEST=
 
 FROM python:${PYTHON}-slim-bookworm${DIGEST} AS build
 WORKDIR /source
-COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE config.example.toml ./
 COPY ssmtunneld ssmtunneld
 RUN python -m venv /opt/ssmtunneld \
  && /opt/ssmtunneld/bin/python -m pip install --no-cache-dir . \

@@ -8,8 +8,12 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+import tempfile
+import termios
+import tty
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +23,15 @@ from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.farewell import close_server
+from ssmtunneld.instance import claim_instance
 from ssmtunneld.process import stop_on_signals
 
+TARGET: Final = "i-0123456789abcdef0"
 _SSH_PORT: Final = 22
+_DOWNLOAD: Final = 30 * 1024 * 1024
+"""Bytes of the page /download: half a minute and more at the agent's pace."""
+_CHUNK: Final = 64 * 1024
+_LOOK_INTERVAL: Final = 0.2
 _PAGE: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>ssmtunneld demo</title>
 <style>body{font:1.1em/1.6 system-ui;max-width:34em;margin:4em auto}</style>
@@ -56,19 +66,28 @@ async def run_demo(say: Callable[[str], None]) -> None:
         os.environ.pop(name, None)
     os.environ.update(_ENVIRONMENT)
     async with AsyncExitStack() as stack:
-        emulator = await stack.enter_async_context(Emulator(EmulatorSettings()))
+        settings = EmulatorSettings(targets=frozenset({TARGET}))
+        emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
         echo = await stack.enter_async_context(_destination(_serve_echo))
-        text = _configuration(emulator.endpoint_url, page, echo)
-        config = parse_config(text, Path("demo.toml"), {})
-        daemon = Daemon(config)
-        say("# The configuration of this demo, as a file for `ssmtunneld run`:\n")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-demo")))
+        url = emulator.endpoint_url
+        # Two of them with ports of their own, so that one can be run beside the other.
+        source, yours = folder / "demo.toml", folder / "yours.toml"
+        source.write_text(_configuration(url, page, echo))
+        text = _configuration(url, page, echo)
+        yours.write_text(text)
+        config = parse_config(source.read_text(), source, {})
+        claim = stack.enter_context(claim_instance(source))
+        daemon = Daemon(config, claim.name)
+        say("# The configuration of this demo, but for its local ports:\n")
         say(text)
+        guide = _Guide(daemon, emulator, say, yours, page)
         with stop_on_signals(daemon):
-            await _run(daemon, say)
+            await _run(daemon, guide)
 
 
-async def _run(daemon: Daemon, say: Callable[[str], None]) -> None:
+async def _run(daemon: Daemon, guide: "_Guide") -> None:
     """Run the daemon to its end, and say what to type once it is ready.
 
     Raises:
@@ -76,12 +95,12 @@ async def _run(daemon: Daemon, say: Callable[[str], None]) -> None:
     """
     failure: SsmtunneldError | None = None
     async with asyncio.TaskGroup() as tasks:
-        guide = tasks.create_task(_instruct(daemon, say), name="instructions")
+        telling = tasks.create_task(guide.run(), name="instructions")
         try:
             await daemon.run()
         except SsmtunneldError as error:
             failure = error  # the task group would put it into a group of one
-        guide.cancel()
+        telling.cancel()
     if failure is not None:
         raise failure
 
@@ -91,9 +110,11 @@ def _configuration(endpoint_url: str, page: int, echo: int) -> str:
         f"""\
 [daemon]
 drain_timeout = "2s"
+http_listen = "127.0.0.1:{_free_port()}"   # the status page
 
 [defaults]
-target = "i-0123456789abcdef0"
+target = "{TARGET}"
+region = "eu-west-1"
 endpoint_url = "{endpoint_url}"   # the emulator; leave it out for AWS itself
 
 [tunnels.web]
@@ -116,19 +137,118 @@ port = {_SSH_PORT}
     return "\n".join(tables)
 
 
-async def _instruct(daemon: Daemon, say: Callable[[str], None]) -> None:
-    await daemon.ready.wait()
-    ports = {
-        mapping.tunnel.name: mapping.server.bound[0].rpartition(":")[2]
-        for mapping in daemon.mappings
-    }
-    say("# Ready. In another terminal, try:\n")
-    say(f"  curl http://127.0.0.1:{ports['web']}/")
-    netcat = "nc" if shutil.which("nc") else "telnet"
-    say(f"  {netcat} 127.0.0.1 {ports['echo']}      # every line comes back")
-    if "ssh" in ports:
-        say(f"  ssh -p {ports['ssh']} 127.0.0.1")
-    say("\n# Ctrl-C ends it.")
+class _Guide:
+    """Says what to type, what happens, and answers keys.
+
+    Args:
+        daemon: The demo's.
+        emulator: The service that it talks to.
+        say: Prints one line.
+        yours: A file that can be run beside the demo.
+        page: The port of the web server behind the agent.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        emulator: Emulator,
+        say: Callable[[str], None],
+        yours: Path,
+        page: int,
+    ) -> None:
+        self._daemon = daemon
+        self._emulator = emulator
+        self._say = say
+        self._yours = yours
+        self._page = page
+        self._accepted: dict[str, int] = {}
+        self._cut: int | None = None
+        self._fresh_cut = False
+
+    async def run(self) -> None:
+        """Say everything, until cancelled."""
+        await self._daemon.ready.wait()
+        self._instruct()
+        with _keys({"c": self._cut_websockets}):
+            while True:
+                self._look()
+                await asyncio.sleep(_LOOK_INTERVAL)
+
+    def _instruct(self) -> None:
+        ports = {
+            mapping.tunnel.name: mapping.server.bound[0].rpartition(":")[2]
+            for mapping in self._daemon.mappings
+        }
+        say, web = self._say, f"http://127.0.0.1:{ports['web']}"
+        keys = " ".join(f"{name}={_ENVIRONMENT[name]}" for name in _KEYS)
+        url = self._emulator.endpoint_url
+        say("# Ready. In another terminal, try:\n")
+        say(f"  curl {web}/")
+        say(f"  curl -o /dev/null {web}/download")
+        netcat = "nc" if shutil.which("nc") else "telnet"
+        say(f"  {netcat} 127.0.0.1 {ports['echo']}      # every line comes back")
+        if "ssh" in ports:
+            say(f"  ssh -p {ports['ssh']} 127.0.0.1")
+        source = self._yours.with_name("demo.toml")
+        say(f"  ssmtunneld status --watch -c {source}")
+        address = self._daemon.settings.http_listen[0]
+        say(f"  http://{address}/      # the status page, for a browser")
+        say("\n# The configuration above, and tunnels without one, beside the demo:\n")
+        say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
+        say(f"  ssmtunneld run -c {self._yours}")
+        say(f"  ssmtunneld open {TARGET} {self._page} --listen {_free_port()}")
+        if sys.stdin.isatty():
+            say("\n# c cuts the websockets: what is under way goes on.")
+        say("\n# Ctrl-C ends it.")
+
+    def _look(self) -> None:
+        """Say what has happened since the last look."""
+        found = self._daemon.snapshot().mappings
+        for mapping in found:
+            before = self._accepted.get(mapping.name, 0)
+            self._accepted[mapping.name] = mapping.accepted
+            for number in range(before + 1, mapping.accepted + 1):
+                listen = mapping.listen[0] if mapping.listen else "-"
+                self._say(f"{mapping.name}: connection {number} at {listen}")
+        if self._fresh_cut:
+            self._fresh_cut = False  # the daemon may not have noticed yet
+        elif self._cut is not None and all(m.state.value == "ready" for m in found):
+            open_now = sum(mapping.connections for mapping in found)
+            self._say(f"resumed: {open_now} of {self._cut} connections are open")
+            self._cut = None
+
+    def _cut_websockets(self) -> None:
+        found = self._daemon.snapshot().mappings
+        self._cut = sum(mapping.connections for mapping in found)
+        self._fresh_cut = True
+        self._emulator.cut_websockets()
+        self._say(f"all websockets are cut, under {self._cut} connections")
+
+
+_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@contextmanager
+def _keys(answers: dict[str, Callable[[], None]]) -> Iterator[None]:
+    """Call ``answers`` for keys that are typed, without echo; only on a terminal."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        for key in os.read(terminal, 64).decode("ascii", "replace"):
+            answers.get(key, lambda: None)()
+
+    tty.setcbreak(terminal)
+    loop.add_reader(terminal, read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 @asynccontextmanager
@@ -148,7 +268,10 @@ async def _serve_page(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /download "):
+            await _send_download(writer)
+            return
         body = _PAGE.encode()
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
@@ -159,6 +282,16 @@ async def _serve_page(
         pass  # a client that says no HTTP gets no page
     finally:
         writer.close()
+
+
+async def _send_download(writer: asyncio.StreamWriter) -> None:
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n" % _DOWNLOAD
+    )
+    for _ in range(_DOWNLOAD // _CHUNK):
+        writer.write(bytes(_CHUNK))
+        await writer.drain()
 
 
 async def _serve_echo(

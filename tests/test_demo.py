@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 
 import pytest
@@ -16,7 +18,9 @@ from ssmtunneld.demo import run_demo
 from ssmtunneld.errors import SsmtunneldError
 from tests.integration import world
 from tests.integration.processes import launch
+from tests.integration.terminal import Terminal
 from tests.integration.world import connection, destination
+from tests.interop.programs import environment, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +48,67 @@ def test_curl_gets_the_page_and_ctrl_c_ends_it_all(tmp_path):
         # The connection has made each of them wish for a spare one.
         assert {s["status"] for s in sessions} - {"Connecting"} == {"Connected"}
         assert program.stop(signal.SIGINT) == 0
-        # Nothing but its own words, before and after.
-        assert program.log() == said
+        # Nothing but its own words, and the connection that there was.
+        rest = program.log().removeprefix(said)
+        assert re.fullmatch(r"(web: connection 1 at 127\.0\.0\.1:\d+\n)?", rest)
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(page)
     finally:
         program.kill()
+
+
+@pytest.mark.integration
+def test_the_daemon_can_be_asked_and_its_configuration_run_beside_it():
+    program = launch("demo")
+    try:
+        program.wait_for("Ctrl-C ends it")
+        said = program.log()
+        keys = re.search(r"export (.*)", said)[1].split()
+        environ = environment(**dict(word.split("=", 1) for word in keys))
+        for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            environ[name] = os.environ[name]
+
+        def call(*words):
+            argv = [sys.executable, "-m", "ssmtunneld", *words]
+            return subprocess.run(
+                argv, env=environ, capture_output=True, text=True, check=False
+            )
+
+        source = re.search(r"status --watch -c (\S+)", said)[1]
+        status = call("status", "--json", "-c", source)
+        assert json.loads(status.stdout)["mappings"][0]["state"] == "ready"
+        yours = re.search(r"ssmtunneld run -c (\S+)", said)[1]
+        done = call("exec", "-c", yours, "-t", "web", "--", "true")
+        assert done.returncode == 0, done.stderr
+        assert demo.TARGET in call("targets").stdout
+        words = re.search(r"ssmtunneld open (.*)", said)[1].split()
+        assert call("open", *words, "--", "true").returncode == 0
+        page = re.search(r"http://\S+(?=/ +# the status page)", said)[0]
+        with urllib.request.urlopen(f"{page}/readyz", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        program.kill()
+
+
+@pytest.mark.integration
+def test_a_key_cuts_the_websockets_and_a_download_goes_on():
+    terminal = Terminal("-m", "ssmtunneld", "demo", columns=200)
+    try:
+        terminal.wait_for("c cuts the websockets")
+        url = re.search(r"(http://\S+/download)", terminal.raw)[1]
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            assert len(answer.read(65536)) == 65536
+            terminal.wait_for(r"web: connection 1 at 127\.0\.0\.1")
+            terminal.type("c")
+            terminal.wait_for("all websockets are cut, under 1 connection")
+            terminal.wait_for("resumed: 1 of 1 connections are open")
+            assert len(answer.read(1024 * 1024)) == 1024 * 1024
+        terminal.type("\x03")
+        assert terminal.close() == 0
+    finally:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.close()
 
 
 class Screen:
@@ -84,6 +143,7 @@ async def test_what_is_printed_is_a_configuration_and_what_to_type(monkeypatch):
         port = int((await screen.wait_for(r"(?:nc|telnet) 127\.0\.0\.1 (\d+)"))[1])
         async with connection(port) as line:
             assert await world.ask(*line, b"every line\n") == b"every line\n"
+        await screen.wait_for(rf"echo: connection 1 at 127\.0\.0\.1:{port}\n")
         web = int((await screen.wait_for(r"curl http://127\.0\.0\.1:(\d+)/"))[1])
         async with connection(web) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -127,8 +187,9 @@ async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,
     ):
-        taken = iter([one.getsockname()[1], two.getsockname()[1]])
-        monkeypatch.setattr(demo, "_free_port", lambda: next(taken))
+        taken = [free_port(), one.getsockname()[1], two.getsockname()[1]]
+        ports = iter([*taken, *(free_port() for _ in range(3))])
+        monkeypatch.setattr(demo, "_free_port", lambda: next(ports))
         async with world.logging() as events:
             with pytest.raises(SsmtunneldError, match="no mapping can listen"):
                 await run_demo(screen.say)

@@ -73,6 +73,21 @@ class Answer:
         except (OverflowError, ValueError, OSError):  # of the year 1, or 9999
             return 0.0
 
+    def number(self, name: str) -> int:
+        """Return a whole number; 0 if there is none."""
+        value = self._fields.get(name)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return value if is_number and isinstance(value, int) else 0
+
+    def has(self, name: str) -> bool:
+        """Return whether a field holds anything but an empty value."""
+        return bool(self._fields.get(name))
+
+    def names(self, pattern: Pattern[str]) -> list[str]:
+        """Return the names of fields that are like ``pattern``, in order."""
+        found = (name for name in self._fields if isinstance(name, str))
+        return sorted(name for name in found if pattern.fullmatch(name))
+
     def is_true(self, name: str) -> bool:
         """Return whether a field is the boolean true."""
         return self._fields.get(name) is True

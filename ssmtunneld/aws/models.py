@@ -45,7 +45,13 @@ EC2_MODEL: Final[dict[str, Any]] = {
             "http": {"method": "POST", "requestUri": "/"},
             "input": {"shape": "DescribeInstancesRequest"},
             "output": {"shape": "DescribeInstancesResult"},
-        }
+        },
+        "DescribeSubnets": {
+            "name": "DescribeSubnets",
+            "http": {"method": "POST", "requestUri": "/"},
+            "input": {"shape": "DescribeSubnetsRequest"},
+            "output": {"shape": "DescribeSubnetsResult"},
+        },
     },
     "shapes": {
         "String": {"type": "string"},
@@ -61,11 +67,24 @@ EC2_MODEL: Final[dict[str, Any]] = {
             NextToken=_member("nextToken"),
             MaxResults=_member("maxResults", "Integer"),
         ),
+        "DescribeSubnetsRequest": _structure(
+            Filters=_member("Filter", "FilterList"),
+            NextToken={"shape": "String"},
+        ),
+        "Subnet": _structure(SubnetId=_member("subnetId"), VpcId=_member("vpcId")),
+        "SubnetList": _listed("Subnet"),
+        "DescribeSubnetsResult": _structure(
+            NextToken=_member("nextToken"),
+            Subnets=_member("subnetSet", "SubnetList"),
+        ),
         "Tag": _structure(Key=_member("key"), Value=_member("value")),
         "TagList": _listed("Tag"),
         "InstanceState": _structure(Name=_member("name")),
+        "IamInstanceProfile": _structure(Arn=_member("arn")),
         "Instance": _structure(
             InstanceId=_member("instanceId"),
+            VpcId=_member("vpcId"),
+            IamInstanceProfile=_member("iamInstanceProfile", "IamInstanceProfile"),
             LaunchTime=_member("launchTime", "DateTime"),
             State=_member("instanceState", "InstanceState"),
             Tags=_member("tagSet", "TagList"),

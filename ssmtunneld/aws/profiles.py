@@ -128,3 +128,14 @@ def token_expiry(name: str | None) -> float | None:
     token = read_document(file)
     # One that is being rewritten, or is none: the next use of it says so.
     return None if token.get("refreshToken") else moment_of(token.get("expiresAt"))
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles of this user, in the order of the files."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - only a dialogue needs it
+    from botocore.session import Session  # noqa: PLC0415 - only a dialogue needs it
+
+    try:
+        return list(Session().available_profiles)
+    except BotoCoreError:
+        return []

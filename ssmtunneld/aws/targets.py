@@ -150,16 +150,21 @@ def learn_fates(account: Account, ids: Iterable[str]) -> dict[str, Fate]:
 
 
 def pages(
-    account: Account, service: str, operation: str, **parameters: object
+    account: Account,
+    service: str,
+    operation: str,
+    *,
+    limit: int = _PAGE_LIMIT,
+    **parameters: object,
 ) -> Iterator[Answer]:
-    """Yield the pages of an answer, 20 of them at most.
+    """Yield the pages of an answer, ``limit`` of them at most.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
     deadline = Deadline(LIST_TIMEOUT)
-    for _ in range(_PAGE_LIMIT):
+    for _ in range(limit):
         answer = account.call_service(service, operation, **parameters)
         yield answer
         token = answer.matching(token_key, PAGE_TOKEN)

@@ -5,6 +5,7 @@ codes are in ``exits.py``.
 """
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,14 @@ COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 """Set by a shell that wants completions instead of a command (``completion.py``)."""
 
 COMMANDS: Final = {
+    "open": "Open tunnels without a file, for as long as the command runs.",
+    "init": "Write a first configuration file.",
+    "add": "Add a tunnel to the file.",
+    "remove": "Remove a tunnel from the file.",
+    "import": "Turn other programs' tunnels into ours.",
+    "discover": "List databases, caches and more that tunnels may lead to.",
+    "ssh": "Log in to a target with your own ssh.",
+    "targets": "List the targets of an account and region.",
     "run": "Run the daemon in the foreground.",
     "status": "Show the state of the daemon and its tunnels.",
     "wait": "Wait until tunnels are ready.",
@@ -49,6 +58,7 @@ COMMANDS: Final = {
     "env": "Print environment variables for database programs.",
     "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
     "service": "Install the daemon as a systemd or launchd service.",
+    "config": "Show the sample configuration, its place, or what applies.",
     "check": "Check a configuration file, and optionally its tunnels.",
     "demo": "Try ssmtunneld without AWS: emulator, destinations and daemon.",
     "emulator": "Emulate the AWS side of Session Manager on loopback.",
@@ -76,6 +86,8 @@ class _LazyGroup(SuggestingGroup):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
+        # A module cannot be called what Python itself says.
+        name += "_" if keyword.iskeyword(name) else ""
         module = importlib.import_module(f"ssmtunneld.cli.{name}")
         return next(
             value

@@ -66,13 +66,16 @@ def find_config(
         return explicit
     if named := environ.get(VARIABLE):
         return Path(named)
-    candidates = (_user_directory(environ) / "config.toml", system_wide)
+    candidates = (user_config(environ), system_wide)
     for candidate in candidates:
         if _exists(candidate):
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
     raise ConfigError(
-        [f"no configuration file: looked for --config, ${VARIABLE}, {places}"]
+        [
+            f"no configuration file: looked for --config, ${VARIABLE}, {places}; "
+            "write one with ssmtunneld init, or do without: ssmtunneld open"
+        ]
     )
 
 
@@ -199,6 +202,11 @@ def _position(message: str, text: str) -> tuple[int, int]:
     if position is not None and position["line"]:
         return int(position["line"]), int(position["column"])
     return text.count("\n") + 1, len(text) - text.rfind("\n")
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """Return where the user's own file is, or would be."""
+    return _user_directory(environ) / "config.toml"
 
 
 def _user_directory(environ: Mapping[str, str]) -> Path:

@@ -76,7 +76,7 @@ def _has_tests(module, present):
     ``test_aws_ssm.py`` anywhere; a package's own ``__init__`` by a name of its package.
     """
     names = [*module.relative_to(PACKAGE).parent.parts, module.stem.strip("_")]
-    if names[-1] == "init":
+    if module.stem == "__init__":
         names.pop()
     *folders, name = names or ["package"]
     return any(

@@ -10,6 +10,7 @@ from ssmtunneld.aws.profiles import (
     human_end,
     needs_of,
     profile_chain,
+    profile_names,
     renewal_advice,
     token_expiry,
     token_name,
@@ -145,3 +146,14 @@ def test_what_is_behind_a_session_of_a_role_may_end(write_token):
 @pytest.mark.parametrize("name", [None, "other"])
 def test_no_token_has_no_end(aws_files, name):
     assert token_expiry(name) is None
+
+
+def test_the_names_of_profiles_are_listed(aws_files):
+    aws_files.config.write_text("[default]\n[profile prod]\n")
+    aws_files.credentials.write_text("[dev]\naws_access_key_id = x\n")
+    assert profile_names() == ["default", "prod", "dev"]
+
+
+def test_files_that_make_no_sense_have_none(aws_files):
+    aws_files.config.write_text("[[[\n=")
+    assert profile_names() == []

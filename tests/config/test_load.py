@@ -47,7 +47,8 @@ def test_the_first_place_wins(places):
     problem = problem_of(find_config, None, environ, system)
     assert problem == (
         "no configuration file: looked for --config, $SSMTUNNELD_CONFIG, "
-        f"{user}, {system}"
+        f"{user}, {system}; "
+        "write one with ssmtunneld init, or do without: ssmtunneld open"
     )
 
 

@@ -140,6 +140,18 @@ def test_the_key_opens_nothing_but_the_login_that_was_asked_for(
     assert (result.returncode, "Permission denied" in result.stderr) == (255, True)
 
 
+def test_one_command_logs_in_without_a_file_or_a_key(instance, environ, home):
+    chosen = ("BatchMode=yes", "IdentityAgent=none", "StrictHostKeyChecking=accept-new")
+    known = f"UserKnownHostsFile={home / 'known_hosts'}"
+    words = ["-F", "none", *(word for o in (*chosen, known) for word in ("-o", o))]
+    target = ("-p", str(instance.port), f"{USER}@{TARGET}")
+    argv = [*PROGRAM, "ssh", "--instance-connect", *target, "--", *words, "exit 7"]
+    result = attempt(argv, environ)
+    assert result.returncode == 7, result.stderr
+    assert not (home / ".ssh").exists()
+    wait_until_there_is_no_key(home)
+
+
 def test_without_it_nobody_logs_in(instance, environ, home):
     write_config(environ)
     more = options(home, f"Port={instance.port}", "IdentityFile=none")

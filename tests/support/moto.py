@@ -59,6 +59,16 @@ class Cloud:
         )
         return answer["Instances"][0]["InstanceId"]
 
+    def client(self, service):
+        """Return a client of any service that moto knows; close it."""
+        return self._client(service)
+
+    def add_instance_profile(self, name):
+        """Let instances have a role."""
+        iam = self._client("iam")
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.close()
+
     def describe(self, instance):
         """Return what EC2 says of an instance."""
         answer = self.ec2.describe_instances(InstanceIds=[instance])

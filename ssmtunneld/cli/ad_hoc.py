@@ -1,0 +1,220 @@
+"""Tunnels from words on a command line, as a configuration that is in no file."""
+
+import os
+import re
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ssmtunneld.config.targets import parse_target
+from ssmtunneld.config.values import names_loopback
+from ssmtunneld.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ssmtunneld.config import Config
+
+SOURCE: Final = Path("command line")
+"""The place of a file in the configuration."""
+SOCKS_PORT: Final = 1080
+
+_DESTINATION: Final = re.compile(
+    r"(?:(?P<host>\[[^\[\]]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})"
+)
+_PART: Final = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
+_LOCATION: Final = re.compile(
+    rf"^{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.[^.:]+|defaults)\.)?"
+)
+_HIGHEST_PORT: Final = 65535
+_LONGEST_NAME: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One tunnel to one destination."""
+
+    host: str | None
+    """None is the target itself."""
+    port: int
+    listen: str = ""
+    """As in a file; empty for the same port on loopback, or else any."""
+
+
+def parse_destination(text: str) -> Forward:
+    """Return where ``[HOST:]PORT`` leads.
+
+    Raises:
+        ValueError: It is no destination; says what to write.
+    """
+    match = _DESTINATION.fullmatch(text)
+    if match is None or not 1 <= int(match["port"]) <= _HIGHEST_PORT:
+        raise ValueError(
+            f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
+        )
+    return Forward(_host(match["host"] or ""), int(match["port"]))
+
+
+def parse_forward(text: str) -> Forward:
+    """Return what ``[bind:]port:host:hostport`` means, as ssh's -L spells it.
+
+    Raises:
+        ValueError: It means nothing; says what to write.
+    """
+    parts = _parts(text)
+    if len(parts) == 3:
+        parts.insert(0, "127.0.0.1")
+    if len(parts) != 4 or not parts[2]:
+        raise ValueError(
+            f"{text!r} is not a forward: write port:host:hostport or "
+            "bind:port:host:hostport, with IPv6 addresses in brackets"
+        )
+    bind, port, host, hostport = parts
+    end = parse_destination(f"{host}:{hostport}")
+    address = f"{_BINDS.get(bind, bind)}:{port}"
+    return Forward(end.host, end.port, address)
+
+
+_BINDS: Final = {"": "0.0.0.0", "*": "0.0.0.0", "::1": "[::1]"}  # noqa: S104 - as ssh reads them
+
+
+def _parts(text: str) -> list[str]:
+    """Return what stands between the colons that are not within brackets."""
+    parts: list[str] = []
+    at = 0
+    while match := _PART.match(text, at):
+        parts.append(match[0])
+        at = match.end() + 1
+        if text[match.end() : at] != ":":
+            break
+    return parts if at > len(text) else []
+
+
+def _host(text: str) -> str | None:
+    host = text.removeprefix("[").removesuffix("]")
+    # The target's own loopback is where sessions lead that name no host.
+    return None if not host or names_loopback(host) else host
+
+
+def looks_like_destination(text: str) -> bool:
+    """Whether ``text`` is a destination, and no target."""
+    try:
+        parse_target(text)
+    except ValueError:
+        pass
+    else:
+        return False
+    try:
+        parse_destination(text)
+    except ValueError:
+        return False
+    return True
+
+
+def with_addresses(forwards: Sequence[Forward], given: Sequence[str]) -> list[Forward]:
+    """Return ``forwards`` that listen somewhere.
+
+    Args:
+        forwards: Those without an address get one: the next of ``given``, then the
+            destination's own port on 127.0.0.1 if that is free, then any port.
+        given: Addresses, in the order of the forwards.
+
+    Raises:
+        ValueError: There are more addresses than forwards that want one.
+    """
+    waiting = list(given)
+    taken: set[int] = set()
+    found: list[Forward] = []
+    for forward in forwards:
+        listen = forward.listen or (waiting.pop(0) if waiting else "")
+        found.append(
+            Forward(forward.host, forward.port, listen or _free(forward.port, taken))
+        )
+    if waiting:
+        raise ValueError(f"--listen {waiting[0]} has no destination of its own")
+    return found
+
+
+def _free(port: int, taken: set[int]) -> str:
+    if port in taken or not is_free(port):
+        return "127.0.0.1:0"
+    taken.add(port)
+    return f"127.0.0.1:{port}"
+
+
+def is_free(port: int) -> bool:
+    """Whether this process could listen on ``port`` of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # As listeners do: what an ended connection has left is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def socks_address(address: str) -> str:
+    """Return where a SOCKS proxy listens that was asked to listen on ``address``."""
+    return address or _free(SOCKS_PORT, set())
+
+
+def configure(
+    target: str,
+    forwards: Iterable[Forward],
+    settings: Mapping[str, object],
+    proxy: Mapping[str, object] | None = None,
+) -> "Config":
+    """Return the configuration of these tunnels through ``target``.
+
+    Args:
+        target: As in a file.
+        forwards: All with an address.
+        settings: Of the table ``[defaults]``; None for what is not set.
+        proxy: ``listen`` and ``destinations`` of a SOCKS proxy, if there is one.
+
+    Raises:
+        ConfigError: Something is wrong with them; says it without a file.
+    """
+    from ssmtunneld.config.tables import read_tables
+
+    tunnels: dict[str, dict[str, object]] = {}
+    for forward in forwards:
+        own: dict[str, object] = {"listen": forward.listen, "port": forward.port}
+        if forward.host is not None:
+            own["host"] = forward.host
+        tunnels[_name(forward, tunnels)] = own
+    if proxy is not None:
+        tunnels["socks"] = {"mode": "socks5", **proxy}
+    given = {key: value for key, value in settings.items() if value is not None}
+    tables: dict[str, Any] = {
+        # Whoever ends the command wants it to end.
+        "daemon": {"drain_timeout": "0s"},
+        "defaults": {**given, "target": target},
+        "tunnels": tunnels,
+    }
+    try:
+        return read_tables(tables, "", SOURCE, os.environ)
+    except ConfigError as error:
+        problems = [_LOCATION.sub("", problem) for problem in error.problems]
+        raise ConfigError(list(dict.fromkeys(problems))) from None
+
+
+def _name(forward: Forward, taken: Iterable[str]) -> str:
+    """Return a name that a person recognizes: ``orders-5432``, ``port-8000``."""
+    host = "port" if forward.host is None else _short(forward.host)
+    stem = re.sub(r"[^a-z0-9-]+", "-", host.lower()).strip("-")[: _LONGEST_NAME - 10]
+    name = first = f"{stem or 'port'}-{forward.port}"
+    number = 2
+    while name in taken:
+        name = f"{first}-{number}"
+        number += 1
+    return name
+
+
+def _short(host: str) -> str:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.partition(".")[0]

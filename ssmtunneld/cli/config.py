@@ -1,0 +1,79 @@
+"""``ssmtunneld config``: the sample, the file's place, and what holds."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssmtunneld.cli.options import config_option, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ssmtunneld.config import Config
+
+
+@click.group()
+def config() -> None:
+    """Show the sample configuration, where the file is, and what holds."""
+
+
+@config.command()
+def example() -> None:
+    """Print the sample configuration, in which every setting is explained."""
+    from ssmtunneld.config.sample import sample
+
+    click.echo(sample(), nl=False)
+
+
+@config.command()
+@config_option
+def path(config_path: Path | None) -> None:
+    """Print which file is read; exit with 2 if there is none."""
+    from ssmtunneld.config import find_config
+
+    click.echo(find_config(config_path, os.environ))
+
+
+@config.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@config_option
+def show(names: tuple[str, ...], config_path: Path | None, *, as_json: bool) -> None:
+    """Print what holds for tunnels after defaults and variables, as TOML.
+
+    With NAMEs, only these tunnels. What is printed is a configuration of its own,
+    in which nothing is left to defaults.
+    """
+    found = load(config_path)
+    document = effective(found, names)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    import tomlkit
+
+    click.echo(f"# What holds of {found.source}")
+    click.echo(tomlkit.dumps(document), nl=False)
+
+
+def effective(config: "Config", names: "Sequence[str]") -> dict[str, Any]:
+    """Return all settings of a configuration, as a file would spell them.
+
+    Raises:
+        CommandError: There is no tunnel of such a name.
+    """
+    from ssmtunneld.cli.destination import tunnel_named
+
+    tunnels = [tunnel_named(config, name) for name in names] or config.tunnels
+    daemon = config.daemon.model_dump(mode="json", exclude_none=True)
+    return {
+        "daemon": daemon,
+        "tunnels": {
+            tunnel.name: tunnel.model_dump(
+                mode="json", exclude_none=True, exclude={"name"}
+            )
+            for tunnel in tunnels
+        },
+    }

@@ -1,0 +1,129 @@
+"""A daemon within a command: it runs in a thread, the command in the main one.
+
+So a command may run another program, ask at the terminal, or wait for Ctrl-C, all of
+which block and belong to the main thread, while bytes flow.
+"""
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import click
+
+from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.errors import SsmtunneldError
+
+if TYPE_CHECKING:
+    from ssmtunneld.config import Config
+    from ssmtunneld.daemon import Daemon
+
+_ENDED: Final = "the tunnels have ended"
+_USUAL_END: Final = 1.0
+"""Seconds in which sessions end where AWS can be reached."""
+_PATIENCE: Final = 0.2
+"""Seconds to wait for an answer before looking whether the thread still lives."""
+
+
+class DaemonThread:
+    """A daemon for the life of a ``with`` block; its sessions end with the block.
+
+    Args:
+        config: What it runs. It serves no control socket.
+    """
+
+    def __init__(self, config: "Config") -> None:
+        self._config = config
+        self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)
+        self._begun = threading.Event()
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._daemon: Daemon | None = None
+
+    def __enter__(self) -> Self:
+        """Start it; returns before it listens.
+
+        Raises:
+            SsmtunneldError: It cannot start.
+        """
+        self._thread.start()
+        self._begun.wait()
+        self._check()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it: reset what is open, terminate every session.
+
+        Says so if that takes long, because AWS cannot be reached.
+        """
+        daemon = self._daemon
+        if daemon is not None and self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself: its loop is closed
+                self._loop.call_soon_threadsafe(daemon.stop)
+        # Not by joining: Python 3.11 takes a thread for ended if that is interrupted.
+        if not self._ended.wait(_USUAL_END):
+            click.echo("ending sessions at AWS; Ctrl-C again does not wait", err=True)
+            self._ended.wait()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs: after the block, because nobody waited for its end."""
+        return not self._ended.is_set()
+
+    def document(self) -> dict[str, Any]:
+        """Return its status document (``docs/status.md``).
+
+        Raises:
+            SsmtunneldError: It has ended by itself; says why.
+        """
+        assert self._loop is not None, "entered"
+        answer: Future[dict[str, Any]] = Future()
+        try:
+            self._loop.call_soon_threadsafe(self._answer, answer)
+        except RuntimeError:  # its loop is closed
+            self._check()
+            raise CommandError(_ENDED) from None
+        while True:
+            with suppress(TimeoutError):
+                return answer.result(_PATIENCE)
+            self._check()
+
+    def _answer(self, answer: "Future[dict[str, Any]]") -> None:
+        assert self._daemon is not None, "entered"
+        answer.set_result(self._daemon.status())
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._ended.is_set():
+            raise CommandError(_ENDED)
+
+    def _run(self) -> None:
+        from ssmtunneld.process import loop_factory
+
+        try:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is asked for
+            self._failure = error
+        finally:
+            self._ended.set()
+            self._begun.set()
+
+    async def _serve(self) -> None:
+        from ssmtunneld.daemon import Daemon
+
+        self._loop = asyncio.get_running_loop()
+        self._daemon = Daemon(self._config)
+        self._begun.set()
+        try:
+            await self._daemon.run()
+        except SsmtunneldError:
+            # That nothing can listen has a reason, which a command says itself.
+            for mapping in self._daemon.mappings:
+                if isinstance(mapping.unbound, SsmtunneldError):
+                    raise mapping.unbound from None
+            raise

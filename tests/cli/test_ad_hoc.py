@@ -1,0 +1,146 @@
+"""Tunnels from words on a command line."""
+
+import re
+import socket
+
+import pytest
+
+from ssmtunneld.cli.ad_hoc import (
+    Forward,
+    configure,
+    is_free,
+    looks_like_destination,
+    parse_destination,
+    parse_forward,
+    socks_address,
+    with_addresses,
+)
+from ssmtunneld.errors import ConfigError
+
+TARGET = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def taken():
+    """A port of 127.0.0.1 on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("5432", None, 5432),
+        ("localhost:80", None, 80),
+        ("127.0.0.1:80", None, 80),
+        ("[::1]:80", None, 80),
+        ("db.internal:5432", "db.internal", 5432),
+        ("10.0.0.5:1", "10.0.0.5", 1),
+        ("[fd00::5]:65535", "fd00::5", 65535),
+    ],
+)
+def test_a_destination_is_a_port_and_perhaps_a_host(text, host, port):
+    assert parse_destination(text) == Forward(host, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "1:2:3"]
+)
+def test_what_is_no_destination_is_refused_with_what_to_write(text):
+    with pytest.raises(ValueError, match=r"write a port such as 5432, or HOST:PORT"):
+        parse_destination(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8080:localhost:80", Forward(None, 80, "127.0.0.1:8080")),
+        ("8080:db.internal:80", Forward("db.internal", 80, "127.0.0.1:8080")),
+        ("127.0.0.2:1:a:2", Forward("a", 2, "127.0.0.2:1")),
+        ("[::1]:1:[fd00::5]:2", Forward("fd00::5", 2, "[::1]:1")),
+        ("*:1:a:2", Forward("a", 2, "0.0.0.0:1")),
+        (":1:a:2", Forward("a", 2, "0.0.0.0:1")),
+        ("localhost:1:a:2", Forward("a", 2, "localhost:1")),
+    ],
+)
+def test_a_forward_is_spelled_as_in_ssh(text, expected):
+    assert parse_forward(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1:a", "1::2", "a:1:b:2:3", "1:a:b", "[::1:1:a:2", "[::1]x:1:a:2"]
+)
+def test_what_is_no_forward_is_refused(text):
+    with pytest.raises(ValueError, match=r"write a port|is not a forward"):
+        parse_forward(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5432", True),
+        ("db.internal:5432", True),
+        (TARGET, False),
+        ("name:80", False),
+        ("web-1", False),
+    ],
+)
+def test_a_destination_is_told_from_a_target(text, expected):
+    assert looks_like_destination(text) is expected
+
+
+def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    wanted = [Forward(None, taken), Forward(None, free), Forward("db", free)]
+    found = [forward.listen for forward in with_addresses(wanted, [])]
+    assert found == ["127.0.0.1:0", f"127.0.0.1:{free}", "127.0.0.1:0"]
+    assert (is_free(free), is_free(taken)) == (True, False)
+
+
+def test_addresses_are_given_in_the_order_of_the_destinations():
+    wanted = [Forward(None, 1), Forward(None, 2, "127.0.0.1:9"), Forward(None, 3)]
+    found = with_addresses(wanted, ["18000", "unix:/tmp/x"])
+    assert [f.listen for f in found] == ["18000", "127.0.0.1:9", "unix:/tmp/x"]
+
+
+def test_an_address_too_many_is_a_mistake():
+    with pytest.raises(ValueError, match="--listen 2 has no destination of its own"):
+        with_addresses([Forward(None, 1)], ["1", "2"])
+
+
+def test_a_proxy_listens_where_it_is_told_to():
+    assert socks_address("127.0.0.1:9") == "127.0.0.1:9"
+    assert re.fullmatch(r"127\.0\.0\.1:(1080|0)", socks_address(""))
+
+
+def test_the_configuration_names_tunnels_as_people_would():
+    forwards = [
+        Forward(None, 8000, "18000"),
+        Forward(None, 8000, "18001"),
+        Forward("orders.Cluster.example.com", 5432, "15432"),
+        Forward("10.0.0.5", 1, "127.0.0.1:0"),
+        Forward("_srv", 1, "127.0.0.1:0"),
+        Forward("x" * 63 + ".example", 65535, "127.0.0.1:0"),
+    ]
+    proxy = {"listen": "127.0.0.1:0", "destinations": ["*:*"]}
+    settings = {"region": "eu-west-1", "profile": None, "max_sessions": 2}
+    config = configure("tag:Role=bastion", forwards, settings, proxy)
+    assert [tunnel.name for tunnel in config.tunnels] == [
+        *("port-8000", "port-8000-2", "orders-5432", "10-0-0-5-1", "srv-1"),
+        *("x" * 53 + "-65535", "socks"),
+    ]
+    assert {tunnel.target for tunnel in config.tunnels} == {"tag:Role=bastion"}
+    assert {tunnel.max_sessions for tunnel in config.tunnels} == {2}
+    assert config.tunnels[-1].is_dynamic
+    assert config.daemon.drain_timeout == 0
+
+
+def test_what_is_wrong_is_said_without_a_file():
+    with pytest.raises(ConfigError) as caught:
+        configure("web-1", [Forward(None, 1, "nonsense")], {"region": "nowhere"})
+    text = " | ".join(caught.value.problems)
+    assert "target: is not a target" in text
+    assert "region: is not a region" in text
+    assert "command line" not in text

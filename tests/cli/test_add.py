@@ -1,0 +1,93 @@
+"""``ssmtunneld add``, with and without a daemon."""
+
+import pytest
+
+from ssmtunneld.config import load_config
+from tests.cli.household import Household, call, serving
+
+TARGET = "i-0123456789abcdef0"
+TEXT = (
+    f'# mine\n[defaults]\ntarget = "{TARGET}"\n\n[tunnels.old]\nlisten = 1\nport = 1\n'
+)
+
+
+@pytest.fixture
+def path(home):
+    path = home / "config.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def settings(path, name):
+    (found,) = (t for t in load_config(path, {}).tunnels if t.name == name)
+    return found
+
+
+def test_a_tunnel_is_added_and_the_rest_stays(path, capsys):
+    code, out, err = call(capsys, "add", "web", "80", "-c", path)
+    assert (code, out) == (0, f"{path}: added web\n")
+    assert err == f"no daemon runs it: ssmtunneld run -c {path}\n"
+    assert path.read_text() == f"{TEXT}\n[tunnels.web]\nlisten = 10080\nport = 80\n"
+
+
+def test_every_setting_can_be_given(path, capsys):
+    words = (
+        "orders",
+        "db.internal:5432",
+        "--target",
+        "name:web",
+        "--region",
+        "eu-west-1",
+    )
+    more = ("--listen", "15432", "--listen", "unix:/tmp/x", "--profile", "prod")
+    sets = ("--set", "warm=2", "--set", "linger=5s", "--set", 'allow_users=["root"]')
+    assert call(capsys, "add", *words, *more, *sets, "-c", path)[0] == 0
+    found = settings(path, "orders")
+    assert [str(a) for a in found.listen] == ["127.0.0.1:15432", "unix:/tmp/x"]
+    assert (found.host, found.port) == ("db.internal", 5432)
+    assert (found.warm, found.linger, found.allow_users) == (2, 5, (0,))
+    assert (found.profile, found.region) == ("prod", "eu-west-1")
+
+
+def test_a_dynamic_tunnel_is_one_of_settings(path, capsys):
+    sets = ("--set", "mode=socks5", "--set", 'destinations=["*:443"]')
+    words = ("add", "browse", "--listen", "1080", *sets, "-c", path)
+    assert call(capsys, *words)[0] == 0
+    assert settings(path, "browse").is_dynamic
+
+
+def test_a_file_is_made_where_there_is_none(home, capsys):
+    path = home / "new.toml"
+    words = ("add", "web", "8080", "--target", TARGET, "-c", path)
+    assert call(capsys, *words)[0] == 0
+    assert settings(path, "web").port == 8080
+
+
+def test_a_running_daemon_takes_it_over(path, capsys):
+    household = Household()
+    household.documents[0]["config"] = str(path)
+    with serving(household, path):
+        code, _, err = call(capsys, "add", "web", "80", "-c", path)
+    assert (code, err) == (0, "the running daemon has taken it over\n")
+    assert household.asked == ["reload"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("old", "80"), "there is a tunnel called old already"),
+        (("Bad!", "80"), "is not a tunnel's name"),
+        (("web", "80", "--listen", "1"), "clashes with"),
+        (("web", "80", "--target", "x"), "is not a target"),
+        (("web", "80", "--set", "warm"), "write KEY=VALUE"),
+        (("web", "80", "--set", "wram=1"), "did you mean warm?"),
+        (("web", "nonsense"), "is not a destination"),
+        (("web",), "where does it listen?"),
+    ],
+)
+def test_what_would_be_wrong_is_refused_and_changes_nothing(
+    path, words, message, capsys
+):
+    code, _, err = call(capsys, "add", *words, "-c", path)
+    assert (code, message in err) == (2, True), err
+    assert path.read_text() == TEXT

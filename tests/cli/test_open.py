@@ -1,0 +1,188 @@
+"""``ssmtunneld open`` at an emulator, in this process and in terminals."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ssmtunneld.testing import EmulatorThread
+from tests.cli.household import call
+from tests.integration.terminal import Terminal
+from tests.integration.world import PATIENCE, use_loopback_aws
+from tests.interop.programs import Program, environment
+
+TARGET = "i-0123456789abcdef0"
+OPEN = ("-m", "ssmtunneld", "open")
+
+
+@pytest.fixture
+def service(home, monkeypatch, tmp_path):
+    """An emulator to which this process's credentials lead."""
+    use_loopback_aws(monkeypatch, tmp_path)
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+@pytest.fixture
+def port():
+    """A port on which a server says hello."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def statuses(service):
+    return {session["status"] for session in service.sessions()}
+
+
+def test_a_command_finds_the_tunnels_and_its_code_is_ours(service, port, capfd):
+    script = (
+        f"test $SSMTUNNELD_PORT = $SSMTUNNELD_PORT_{port}_PORT &&"
+        " test $SSMTUNNELD_HOST = 127.0.0.1 && echo $SSMTUNNELD_TWO_1_HOST; exit 6"
+    )
+    words = ("open", TARGET, port, "two.example:1", "--", "sh", "-c", script)
+    code, out, err = call(capfd, *words)
+    assert code == 6
+    assert "127.0.0.1" in out.splitlines()  # among what the emulator says
+    assert "two-1: ready" in err
+    assert statuses(service) == {"Terminated"}
+
+
+def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, *OPEN, TARGET, str(port), "--ready-fd", str(writer)],
+        pass_fds=[writer],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as ready:
+        address = ready.read().strip()
+    host, _, local = address.rpartition(":")
+    socket.create_connection((host, int(local)), PATIENCE).close()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert out.splitlines() == [
+        f"port-{port}: listening on {address} -> {TARGET} -> localhost:{port}",
+        f"port-{port}: ready",
+    ]
+    assert statuses(service) == {"Terminated"}
+
+
+def test_on_a_terminal_the_throughput_is_shown_until_ctrl_c(service, port):
+    terminal = Terminal(*OPEN, TARGET, port, columns=100)
+    terminal.wait_for(r"up 0 B/s  down 0 B/s  0 connections")
+    terminal.type("\x03")
+    assert terminal.close() == 0
+    assert "Traceback" not in terminal.raw
+    assert terminal.raw.endswith("\r\x1b[K")
+    assert statuses(service) == {"Terminated"}
+
+
+def test_a_second_ctrl_c_does_not_wait_for_aws(home, monkeypatch, tmp_path, port):
+    use_loopback_aws(monkeypatch, tmp_path)
+    emulator = Program(
+        *(sys.executable, "-m", "ssmtunneld", "emulator"),
+        *("--listen", "127.0.0.1:0", "--pace", "none"),
+        env=environment(),
+    )
+    try:
+        url = emulator.wait_for(r"emulator listening on (http://\S+)")[1]
+        words = (TARGET, port, "--endpoint-url", url)
+        terminal = Terminal(*OPEN, *words, columns=100)
+        terminal.wait_for(f"port-{port}: ready")
+        emulator.process.send_signal(signal.SIGSTOP)
+        terminal.type("\x03")
+        terminal.wait_for("ending sessions at AWS; Ctrl-C again does not wait")
+        terminal.type("\x03")
+        assert terminal.close() == 130
+    finally:
+        emulator.kill()
+
+
+def test_without_a_target_one_is_picked_from_those_online(service, port, monkeypatch):
+    offline = "i-0aaaaaaaaaaaaaaaa"
+    service.add_faults(f"offline={offline}")
+    # An emulator lists what it has heard of.
+    for target in (TARGET, "i-0bbbbbbbbbbbbbbbb"):
+        subprocess.run(
+            [sys.executable, *OPEN, target, str(port), "--", "true"],
+            check=True,
+            capture_output=True,
+        )
+    terminal = Terminal(*OPEN, port, columns=100)
+    terminal.wait_for("Which target")
+    assert offline not in terminal.raw
+    terminal.wait_for("i-0bbbbbbbbbbbbbbbb")
+    terminal.type("bbb\r")
+    terminal.wait_for(rf"listening on \S+ -> i-0bbbbbbbbbbbbbbbb -> localhost:{port}")
+    terminal.type("\x03")
+    assert terminal.close() == 0
+
+
+def test_nothing_to_pick_is_said(service, port):
+    terminal = Terminal(*OPEN, port, columns=200)
+    terminal.wait_for("no target is online in eu-west-1")
+    assert terminal.close() == 4
+    assert "ssmtunneld targets --all" in terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "which target?"),
+        (("5432",), "which target?"),
+        ((TARGET,), "where to?"),
+        ((TARGET, "nonsense"), "'nonsense' is not a destination"),
+        ((TARGET, "-L", "1:2"), "'1:2' is not a forward"),
+        ((TARGET, "--socks"), "--socks needs --allow"),
+        ((TARGET, "1", "--allow", "*:*"), "--allow has no effect without --socks"),
+        ((TARGET, "1", "--listen", "1", "--listen", "2"), "--listen 2 has no dest"),
+        ((TARGET, "1", "--ready-fd", "999"), "--ready-fd 999: no such descriptor"),
+        (("web-1", "1"), "target: is not a target: write i-..."),
+        ((TARGET, "1", "--listen", "0.0.0.0:1"), "allow: is required"),
+        ((TARGET, "1", "--region", "x"), "region: is not a region"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_happens(
+    service, words, expected, capfd
+):
+    code, _, err = call(capfd, "open", *words)
+    assert (code, expected in err) == (2, True), err
+    assert service.sessions() == []
+
+
+def test_a_taken_address_is_an_error_and_costs_no_session(service, port, capfd):
+    words = ("open", TARGET, "1", "--listen", port, "--", "echo", "never")
+    code, out, err = call(capfd, *words)
+    assert code == 1
+    assert "never" not in out.splitlines()
+    assert re.search(rf"ssmtunneld: .*127\.0\.0\.1:{port}", err)
+    assert service.sessions() == []
+
+
+def test_a_request_that_can_never_work_ends_it(service, capfd):
+    words = ("open", TARGET, "1", "--document", "Nobody-Wrote-This", "--", "true")
+    code, _, err = call(capfd, *words)
+    assert code == 4
+    assert "Nobody-Wrote-This" in err
+
+
+def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
+    service.add_faults(f"offline={TARGET}")
+    words = ("open", TARGET, "1", "--timeout", "50ms", "--", "echo", "never")
+    code, out, err = call(capfd, *words)
+    assert (code, "never" in out.splitlines()) == (1, False)
+    assert "not ready within 0.05 s; give it more with --timeout" in err
+
+
+def test_the_log_is_heard_only_on_demand(service, port, capfd):
+    words = ("open", TARGET, port, "--log-level", "info", "--", "true")
+    assert "daemon.started" in call(capfd, *words)[2]

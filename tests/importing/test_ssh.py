@@ -1,0 +1,147 @@
+"""Hosts of ssh configurations, as AWS's and others' guides write them."""
+
+import pytest
+
+from ssmtunneld.importing.ssh import read_ssh_config
+
+ID = "i-0123456789abcdef0"
+AWS = (
+    'sh -c "aws ssm start-session --target %h --document-name AWS-StartSSHSession '
+    "--parameters 'portNumber=%p'\""
+)
+
+EXAMPLES = {
+    "AWS's own block, and a host with a forward": (
+        f"""# SSH over Session Manager
+Host i-* mi-*
+    ProxyCommand {AWS}
+
+Host bastion
+    HostName {ID}
+    User ec2-user
+    ProxyCommand {AWS}
+    LocalForward 5432 orders.internal:5432
+""",
+        {
+            "bastion": {
+                "target": ID,
+                "listen": 5432,
+                "host": "orders.internal",
+                "port": 5432,
+            }
+        },
+        [(2, "Host i-* is what ssmtunneld"), (2, "Host mi-* is what ssmtunneld")],
+    ),
+    "several forwards, with profile and region": (
+        f"""Host jump
+  HostName {ID}
+  ProxyCommand aws --profile prod --region eu-west-1 ssm start-session --target %h \
+--document-name AWS-StartSSHSession --parameters portNumber=%p
+  LocalForward 127.0.0.1:8080 localhost:80
+  LocalForward [::1]:6379 cache.internal:6379
+  DynamicForward 1080
+  RemoteForward 9000 localhost:9000
+""",
+        {
+            "jump-1": {
+                "target": ID,
+                "profile": "prod",
+                "region": "eu-west-1",
+                "listen": 8080,
+                "port": 80,
+            },
+            "jump-2": {
+                "target": ID,
+                "profile": "prod",
+                "region": "eu-west-1",
+                "listen": "[::1]:6379",
+                "host": "cache.internal",
+                "port": 6379,
+            },
+            "jump-3": {
+                "target": ID,
+                "profile": "prod",
+                "region": "eu-west-1",
+                "listen": 1080,
+                "mode": "socks5",
+                "destinations": ["*:*"],
+            },
+        },
+        [(6, "jump-3 lets clients name any"), (7, "RemoteForward leads the other")],
+    ),
+    "a host that only logs in": (
+        f"""Host web
+  HostName {ID}
+  Port 2200
+  ProxyCommand {AWS}
+""",
+        {"web": {"target": ID, "listen": 2222, "port": 2200}},
+        [(1, "Host web only logs in: ssmtunneld ssh")],
+    ),
+    "options that come from a block for many": (
+        f"""Host prod-db prod-cache
+  HostName={ID}
+Host prod-*  !prod-old
+  ProxyCommand={AWS}
+Host prod-db
+  LocalForward=5432 db.internal:5432
+Host prod-cache
+  LocalForward 6379 cache.internal:6379
+Host prod-old
+  LocalForward 1 a:1
+""",
+        {
+            "prod-db": {
+                "target": ID,
+                "listen": 5432,
+                "host": "db.internal",
+                "port": 5432,
+            },
+            "prod-cache": {
+                "target": ID,
+                "listen": 6379,
+                "host": "cache.internal",
+                "port": 6379,
+            },
+        },
+        [(3, "Host prod-* is what ssmtunneld ssh-config")],
+    ),
+    "hosts without Session Manager are none of ours": (
+        f"""Host *
+  ServerAliveInterval 30
+Host github.com
+  LocalForward 1 a:1
+Host other
+  ProxyCommand nc %h %p
+  LocalForward 2 b:2
+Match host x
+  ProxyCommand {AWS}
+Host ours
+  ProxyCommand aws ssm start-session --target {ID} --document-name AWS-StartSSHSession
+  LocalForward /tmp/sock /run/docker.sock
+""",
+        {},
+        [(12, "/tmp/sock /run/docker.sock has no port to listen on")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_real_configuration_becomes_what_a_person_would_write(name):
+    text, expected, notes = EXAMPLES[name]
+    found = read_ssh_config(text).settled()
+    assert {tunnel.name: tunnel.settings for tunnel in found.tunnels} == expected
+    assert len(found.notes) == len(notes), found.notes
+    for note, (line, words) in zip(found.notes, notes, strict=True):
+        assert (note.line, words in note.text) == (line, True), note
+
+
+def test_a_forward_without_a_destination_is_said():
+    found = read_ssh_config(
+        f"Host a\n HostName {ID}\n ProxyCommand {AWS}\n LocalForward 1\n"
+        " LocalForward 2 nowhere\n"
+    )
+    assert [note.text for note in found.notes] == [
+        "1 does not say host and port",
+        "2 nowhere does not say host and port",
+    ]
