@@ -19,7 +19,7 @@ DIRECTIONS = {"down": clients.download, "up": clients.upload}
 ONE_SESSION = "max_sessions = 1"
 BULK = 64 * MIB
 CONNECTIONS = (1, 8, 64)
-MAPPINGS = (1, 50, 500)
+TUNNELS = (1, 50, 500)
 TRANSFERS = (8_000, 32_000, 128_000)
 """Messages. Fewer take so little that the clock of processor time does not see it."""
 SETTLING = 1.0
@@ -146,15 +146,15 @@ def connections(runs: int) -> Figures:
 
 
 def memory(runs: int) -> Figures:
-    """Resident memory with 1, 50 and 500 mappings, and for each idle connection."""
+    """Resident memory with 1, 50 and 500 tunnels, and for each idle connection."""
     figures: Figures = defaultdict(list)
     idle = 500
     with ExitStack() as stack:
         target, endpoint = stack.enter_context(processes.far_side())
         for _ in range(runs):
-            for count in MAPPINGS:
-                with processes.daemon(endpoint, target, mappings=count) as (ports, it):
-                    figures[f"memory {count} mappings MiB"].append(it.resident / MIB)
+            for count in TUNNELS:
+                with processes.daemon(endpoint, target, tunnels=count) as (ports, it):
+                    figures[f"memory {count} tunnels MiB"].append(it.resident / MIB)
                     if count > 1:
                         continue
                     for client in (clients.connect(ports[0]) for _ in range(20)):
@@ -192,20 +192,18 @@ def starting(runs: int) -> Figures:
 
 
 def idling(runs: int) -> Figures:
-    """Processor time of 50 warm mappings that nobody uses, in percent of a core."""
+    """Processor time of 50 warm tunnels that nobody uses, in percent of a core."""
     figures: Figures = defaultdict(list)
     watched = 10.0
     with ExitStack() as stack:
         target, endpoint = stack.enter_context(processes.far_side())
-        _, running = stack.enter_context(
-            processes.daemon(endpoint, target, mappings=50)
-        )
+        _, running = stack.enter_context(processes.daemon(endpoint, target, tunnels=50))
         time.sleep(2)
         for _ in range(runs):
             before = running.cpu
             time.sleep(watched)
             share = (running.cpu - before) / watched
-            figures["idle 50 mappings CPU %"].append(share * 100)
+            figures["idle 50 tunnels CPU %"].append(share * 100)
     return figures
 
 

@@ -7,7 +7,7 @@ other line comes back. Run as ``python -m benchmarks.destination PORT``.
 import asyncio
 import sys
 
-from ssmtunneld.process import loop_factory
+from ssmtunneld.daemon.process import loop_factory
 
 PIECE = b"x" * 65536
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from ssmtunneld.process import loop_factory
+from ssmtunneld.base.secret import Secret
+from ssmtunneld.daemon.process import loop_factory
 from ssmtunneld.protocol.handshake import answer
 from ssmtunneld.protocol.message import (
     Message,
@@ -31,7 +32,6 @@ from ssmtunneld.protocol.payloads import (
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
 
 STREAM = 3

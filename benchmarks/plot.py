@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import CONNECTIONS, MAPPINGS, TRANSFERS
+from benchmarks.cases import CONNECTIONS, TRANSFERS, TUNNELS
 
 Medians = dict[str, float]
 
@@ -45,9 +45,9 @@ def charts(found: Medians) -> list[Chart]:
             both("of {} messages CPU us/message", TRANSFERS),
         ),
         Chart(
-            "memory by mappings",
+            "memory by tunnels",
             "MiB",
-            {"RSS": series("memory {} mappings MiB", MAPPINGS)},
+            {"RSS": series("memory {} tunnels MiB", TUNNELS)},
         ),
     ]
     return [c for c in candidates if any(c.lines.values())]

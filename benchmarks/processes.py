@@ -127,17 +127,17 @@ def floor(kind: str, target: int, endpoint: str) -> Iterator[tuple[int, Running]
 
 @contextlib.contextmanager
 def daemon(
-    endpoint: str, target: int, *, mappings: int = 1, settings: str = ""
+    endpoint: str, target: int, *, tunnels: int = 1, settings: str = ""
 ) -> Iterator[tuple[list[int], Running]]:
-    """Run the daemon with ``mappings`` towards ``target``; yield the local ports.
+    """Run the daemon with ``tunnels`` towards ``target``; yield the local ports.
 
     Args:
         endpoint: The emulator's URL.
         target: The destination's port.
-        mappings: How many.
+        tunnels: How many.
         settings: Lines for ``[defaults]``.
     """
-    ports = free_ports(mappings)
+    ports = free_ports(tunnels)
     tables = "".join(
         f'[tunnels.m{number}]\nlisten = "127.0.0.1:{port}"\nport = {target}\n\n'
         for number, port in enumerate(ports)

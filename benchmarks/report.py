@@ -85,16 +85,14 @@ PROMISES = [
     *_speed("down"),
     *_speed("up"),
     Promise(
-        "first byte: warm mapping / open websocket",
+        "first byte: warm tunnel / open websocket",
         _ratio("first byte warm ms", "first byte on open websocket ms"),
         1.5,
     ),
     _patience("download"),
     _patience("upload"),
-    Promise("memory of 50 mappings, MiB", lambda m: m["memory 50 mappings MiB"], 90.0),
-    Promise(
-        "memory of 500 mappings, MiB", lambda m: m["memory 500 mappings MiB"], 150.0
-    ),
+    Promise("memory of 50 tunnels, MiB", lambda m: m["memory 50 tunnels MiB"], 90.0),
+    Promise("memory of 500 tunnels, MiB", lambda m: m["memory 500 tunnels MiB"], 150.0),
     Promise(
         "memory of an idle connection, KiB",
         lambda m: m["memory per idle connection KiB"],
@@ -104,8 +102,8 @@ PROMISES = [
     Promise("--help, s", lambda m: m["--help s"], 0.25, portable=False),
     Promise("status, s", lambda m: m["status s"], 0.25, portable=False),
     Promise(
-        "50 idle mappings, % of a core",
-        lambda m: m["idle 50 mappings CPU %"],
+        "50 idle tunnels, % of a core",
+        lambda m: m["idle 50 tunnels CPU %"],
         0.5,
         portable=False,
     ),

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
-from ssmtunneld.config import TcpAddress, Tunnel, UnixAddress, parse_address
+from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_address
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.errors import NoSessionReady, Recovery, TunnelError
-from ssmtunneld.mapping import Mapping as RunningMapping
-from ssmtunneld.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
             says why, its ``advice`` what to do. At once if the service says that the
             request can never work.
     """
-    tunnel = Tunnel(
+    settings = TunnelSettings(
         name="tunnel",
         listen=(parse_address(listen),),
         target=target,
@@ -95,23 +95,23 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         },
         max_sessions=max_sessions,
     )
-    shared = Shared(start_rate=2.0, start_burst=4, named=False)
-    mapping = RunningMapping(tunnel, shared)
+    shared = DaemonContext(start_rate=2.0, start_burst=4, named=False)
+    tunnel = Tunnel(settings, shared)
     failure: Exception | None = None
     try:
-        await mapping.server.bind()  # raises, where the mapping's own only logs
-        await mapping.bind()
+        await tunnel.server.bind()  # raises, where the tunnel's own only logs
+        await tunnel.bind()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(mapping.run(), name="tunnel")
+            running = tasks.create_task(tunnel.run(), name="tunnel")
             try:
-                await _wait_ready(mapping, ready_timeout)
-                yield _describe(mapping)
+                await _wait_ready(tunnel, ready_timeout)
+                yield _describe(tunnel)
             except Exception as error:  # noqa: BLE001 - raised again below
                 # Passed through the task group it would come out as a group of one,
                 # which nobody who wrote the block expects.
                 failure = error
             finally:
-                await mapping.end(0)
+                await tunnel.end(0)
                 running.cancel()
     finally:
         await shared.controls.close()
@@ -119,8 +119,8 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         raise failure
 
 
-async def _wait_ready(mapping: RunningMapping, timeout: float) -> None:
-    pool = mapping.pool
+async def _wait_ready(tunnel: Tunnel, timeout: float) -> None:
+    pool = tunnel.pool
     try:
         async with asyncio.timeout(timeout):
             await pool.wait_for(lambda: pool.ready or _is_hopeless(pool.trouble))
@@ -135,8 +135,8 @@ def _is_hopeless(trouble: TunnelError | None) -> bool:
     return trouble is not None and trouble.recovery is Recovery.STOP
 
 
-def _describe(mapping: RunningMapping) -> LocalTunnel:
-    address = parse_address(mapping.server.bound[0])
+def _describe(tunnel: Tunnel) -> LocalTunnel:
+    address = parse_address(tunnel.server.bound[0])
     match address:
         case TcpAddress(host, port):
             return LocalTunnel(host, port)

@@ -17,14 +17,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.aio import close_server
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon
+from ssmtunneld.daemon.daemon import Daemon
+from ssmtunneld.daemon.instance_lock import claim_instance
+from ssmtunneld.daemon.process import stop_on_signals
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.farewell import close_server
-from ssmtunneld.instance import claim_instance
-from ssmtunneld.process import stop_on_signals
 
 TARGET: Final = "i-0123456789abcdef0"
 _SSH_PORT: Final = 22
@@ -176,8 +176,8 @@ class _Guide:
 
     def _instruct(self) -> None:
         ports = {
-            mapping.tunnel.name: mapping.server.bound[0].rpartition(":")[2]
-            for mapping in self._daemon.mappings
+            tunnel.settings.name: tunnel.server.bound[0].rpartition(":")[2]
+            for tunnel in self._daemon.tunnels
         }
         say, web = self._say, f"http://127.0.0.1:{ports['web']}"
         keys = " ".join(f"{name}={_ENVIRONMENT[name]}" for name in _KEYS)
@@ -203,23 +203,23 @@ class _Guide:
 
     def _look(self) -> None:
         """Say what has happened since the last look."""
-        found = self._daemon.snapshot().mappings
-        for mapping in found:
-            before = self._accepted.get(mapping.name, 0)
-            self._accepted[mapping.name] = mapping.accepted
-            for number in range(before + 1, mapping.accepted + 1):
-                listen = mapping.listen[0] if mapping.listen else "-"
-                self._say(f"{mapping.name}: connection {number} at {listen}")
+        found = self._daemon.snapshot().tunnels
+        for tunnel in found:
+            before = self._accepted.get(tunnel.name, 0)
+            self._accepted[tunnel.name] = tunnel.accepted
+            for number in range(before + 1, tunnel.accepted + 1):
+                listen = tunnel.listen[0] if tunnel.listen else "-"
+                self._say(f"{tunnel.name}: connection {number} at {listen}")
         if self._fresh_cut:
             self._fresh_cut = False  # the daemon may not have noticed yet
         elif self._cut is not None and all(m.state.value == "ready" for m in found):
-            open_now = sum(mapping.connections for mapping in found)
+            open_now = sum(tunnel.connections for tunnel in found)
             self._say(f"resumed: {open_now} of {self._cut} connections are open")
             self._cut = None
 
     def _cut_websockets(self) -> None:
-        found = self._daemon.snapshot().mappings
-        self._cut = sum(mapping.connections for mapping in found)
+        found = self._daemon.snapshot().tunnels
+        self._cut = sum(tunnel.connections for tunnel in found)
         self._fresh_cut = True
         self._emulator.cut_websockets()
         self._say(f"all websockets are cut, under {self._cut} connections")

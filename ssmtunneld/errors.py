@@ -7,7 +7,7 @@
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
-    ├── UnknownMapping            the daemon runs no tunnel of that name
+    ├── UnknownTunnel            the daemon runs no tunnel of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
         │   ├── LinkUnreachable       no connection could be made
@@ -58,7 +58,7 @@ class Recovery(Enum):
     WAIT = auto()
     """Only a human or a change elsewhere helps: retry slowly, say what to do."""
     STOP = auto()
-    """The configuration of this mapping is wrong: retrying cannot help."""
+    """The configuration of this tunnel is wrong: retrying cannot help."""
 
 
 NAME_AUTHORITY: Final = (
@@ -146,7 +146,7 @@ class InheritedSocketRefused(SsmtunneldError):
         return f"the inherited socket {self.address} is not used: {self.reason}"
 
 
-class UnknownMapping(SsmtunneldError):
+class UnknownTunnel(SsmtunneldError):
     """The daemon runs no tunnel of that name.
 
     Args:

@@ -16,10 +16,10 @@ from typing import Any, Final, Self, TypeVar
 
 import pytest
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.callers import is_identity
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Node, Pace
-from ssmtunneld.secret import Secret
 
 ACCESS_KEY: Final = "AKIAEMULATOR00000000"
 SECRET_KEY: Final = "emulator-secret-key"  # noqa: S105 - known to everybody

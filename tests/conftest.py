@@ -7,7 +7,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from ssmtunneld.ops import logs
+from ssmtunneld.observe import logs
 
 # A deadline would make a slow machine look like a defect.
 settings.register_profile("dev", max_examples=50, deadline=None)

@@ -76,7 +76,7 @@ def test_the_daemon_can_be_asked_and_its_configuration_run_beside_it():
 
         source = re.search(r"status --watch -c (\S+)", said)[1]
         status = call("status", "--json", "-c", source)
-        assert json.loads(status.stdout)["mappings"][0]["state"] == "ready"
+        assert json.loads(status.stdout)["tunnels"][0]["state"] == "ready"
         yours = re.search(r"ssmtunneld run -c (\S+)", said)[1]
         done = call("exec", "-c", yours, "-t", "web", "--", "true")
         assert done.returncode == 0, done.stderr
@@ -191,7 +191,7 @@ async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
         ports = iter([*taken, *(free_port() for _ in range(3))])
         monkeypatch.setattr(demo, "_free_port", lambda: next(ports))
         async with world.logging() as events:
-            with pytest.raises(SsmtunneldError, match="no mapping can listen"):
+            with pytest.raises(SsmtunneldError, match="no tunnel can listen"):
                 await run_demo(screen.say)
     assert "Ready" not in screen.text
     assert len(events.find("listener.failed")) == 2

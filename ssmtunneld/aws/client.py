@@ -18,20 +18,20 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
-from ssmtunneld.aws.answers import Answer
-from ssmtunneld.aws.boundary import contained
-from ssmtunneld.aws.causes import CREDENTIAL_CODES
-from ssmtunneld.aws.chain import new_session
-from ssmtunneld.aws.credentials import (
+from ssmtunneld.aws.api.answers import Answer
+from ssmtunneld.aws.api.boundary import contained
+from ssmtunneld.aws.api.causes import CREDENTIAL_CODES
+from ssmtunneld.aws.api.endpoints import SettingError, check_endpoint, parse_override
+from ssmtunneld.aws.api.errors import CallContext, translate
+from ssmtunneld.aws.identity.credentials import (
     AssumedRole,
     CredentialSource,
     Keys,
     Refreshes,
 )
-from ssmtunneld.aws.endpoints import SettingError, check_endpoint, parse_override
-from ssmtunneld.aws.login import Outlook
-from ssmtunneld.aws.metadata import region_of_instance
-from ssmtunneld.aws.refusals import Circumstances, translate
+from ssmtunneld.aws.identity.login import CredentialExpiry
+from ssmtunneld.aws.identity.metadata import region_of_instance
+from ssmtunneld.aws.identity.provider_chain import new_session
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
-    from ssmtunneld.aws.control import Identity
+    from ssmtunneld.aws.api.port import Identity
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AwsLocation:
     """Where an identity's sessions live."""
 
     region: str
@@ -81,7 +81,7 @@ class _Connection:
         ca_bundle = named if isinstance(named, str) else None
         ssm = _new_client(session, identity, region, "ssm")
         self._clients = {"ssm": ssm}
-        self.place = Place(
+        self.place = AwsLocation(
             region=ssm.meta.region_name,
             ssm_endpoint=ssm.meta.endpoint_url,
             ssmmessages_endpoint=parse_override(override) if override else None,
@@ -111,10 +111,10 @@ def _ignore(_outcome: TunnelError | None) -> None:
     """Do nothing."""
 
 
-class Account:
+class AwsClient:
     """The APIs as one identity sees them.
 
-    One client of a service serves all mappings of the identity: it is thread-safe. It
+    One client of a service serves all tunnels of the identity: it is thread-safe. It
     is made at the first call, and made again only if that failed.
 
     Args:
@@ -132,7 +132,7 @@ class Account:
         self._refused: tuple[ReadOnlyCredentials, CredentialsUnusable] | None = None
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> AwsLocation | None:
         """Where this identity's sessions live; None before the first call."""
         return None if self._connection is None else self._connection.place
 
@@ -178,7 +178,7 @@ class Account:
         self._note(connection, None)
         return answer
 
-    def keys(self, operation: str) -> tuple[Keys | None, Place]:
+    def keys(self, operation: str) -> tuple[Keys | None, AwsLocation]:
         """Return valid keys for ``operation``, or None if there are none at all.
 
         Raises:
@@ -189,7 +189,7 @@ class Account:
         try:
             keys = self._contained(
                 connection.credentials.keys,
-                lambda: _circumstances(connection, "ssmmessages", operation, {}),
+                lambda: _context(connection, "ssmmessages", operation, {}),
             )
         except TunnelError as refusal:
             connection.credentials.forget(generation)
@@ -197,7 +197,7 @@ class Account:
             raise
         return keys, connection.place
 
-    def renew(self, *, afresh: bool) -> Outlook:
+    def renew(self, *, afresh: bool) -> CredentialExpiry:
         """Refresh the keys if they are about to expire; ``afresh`` reads them again.
 
         Raises:
@@ -209,25 +209,25 @@ class Account:
         if afresh:
             credentials.forget(credentials.generation)
 
-        def look() -> Outlook | None:
+        def look() -> CredentialExpiry | None:
             keys = credentials.get_frozen_credentials()
             if self._refused is not None and self._refused[0] == keys:
                 return None
             ends_at = credentials.ends_at()
             advice = "" if ends_at is None else credentials.renewal()
-            return Outlook(ends_at, advice, credentials.expires_at)
+            return CredentialExpiry(ends_at, advice, credentials.expires_at)
 
         try:
-            outlook = self._contained(
-                look, lambda: _circumstances(connection, "sts", _RENEWAL, {})
+            expiry = self._contained(
+                look, lambda: _context(connection, "sts", _RENEWAL, {})
             )
         except TunnelError:
             credentials.forget(credentials.generation)
             raise
-        if outlook is None:
+        if expiry is None:
             assert self._refused is not None, "keys were compared with refused ones"
             raise type(self._refused[1])(*self._refused[1].args)
-        return outlook
+        return expiry
 
     def _note(self, connection: _Connection, outcome: TunnelError | None) -> None:
         if outcome is None:
@@ -270,17 +270,15 @@ class Account:
             return Answer(method(**parameters))
 
         return self._contained(
-            ask, lambda: _circumstances(connection, service, operation, parameters)
+            ask, lambda: _context(connection, service, operation, parameters)
         )
 
-    def _contained(
-        self, work: Callable[[], T], during: Callable[[], Circumstances]
-    ) -> T:
+    def _contained(self, work: Callable[[], T], during: Callable[[], CallContext]) -> T:
         """Do ``work``; whatever it raises becomes what it means to a tunnel."""
         return contained(work, lambda error: translate(error, during()))
 
-    def _unconnected(self, operation: str) -> Circumstances:
-        return Circumstances(
+    def _unconnected(self, operation: str) -> CallContext:
+        return CallContext(
             operation,
             self._identity.region or "",
             renewal="",
@@ -399,13 +397,13 @@ def _with_valid_keys(
     return attempt()
 
 
-def _circumstances(
+def _context(
     connection: _Connection,
     service: str,
     operation: str,
     parameters: Mapping[str, object],
-) -> Circumstances:
-    return Circumstances(
+) -> CallContext:
+    return CallContext(
         operation,
         connection.place.region,
         service=service,

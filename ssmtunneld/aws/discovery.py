@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ssmtunneld.aws.answers import PAGE_TOKEN, Answer
-from ssmtunneld.aws.inventory import stands_alone
+from ssmtunneld.aws.api.answers import PAGE_TOKEN, Answer
+from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ssmtunneld.aws.client import Account
+    from ssmtunneld.aws.client import AwsClient
     from ssmtunneld.base.foreign import CleanText
 
-    Asking = Callable[[Account], Iterator["Resource"]]
+    Asking = Callable[[AwsClient], Iterator["Resource"]]
 
 _THREADS: Final = 6
 _PAGE_LIMIT: Final = 100
@@ -66,7 +66,7 @@ class Discovery:
     """A line for each service that could not be asked."""
 
 
-def discover(account: Account) -> Discovery:
+def discover(account: AwsClient) -> Discovery:
     """Return what tunnels may lead to; what is denied is one of the problems.
 
     Raises:
@@ -109,7 +109,7 @@ def _cleaned(found: Resource) -> Resource:
 
 
 def _items(
-    account: Account,
+    account: AwsClient,
     service: str,
     operation: str,
     key: str,
@@ -122,7 +122,7 @@ def _items(
 
 
 def _names(
-    account: Account,
+    account: AwsClient,
     service: str,
     operation: str,
     key: str,
@@ -134,7 +134,7 @@ def _names(
 
 
 def _pages(
-    account: Account,
+    account: AwsClient,
     service: str,
     operation: str,
     tokens: tuple[str, str],
@@ -161,7 +161,7 @@ def _vpc_of_group(found: Answer) -> str:
     return found.structure("DBSubnetGroup").text("VpcId")
 
 
-def _databases(account: Account) -> Iterator[Resource]:
+def _databases(account: AwsClient) -> Iterator[Resource]:
     """Yield RDS, Aurora, DocumentDB and Neptune: one API tells of all of them."""
     instances = list(_items(account, "rds", "DescribeDBInstances", "DBInstances"))
     vpcs = {i.text("DBClusterIdentifier"): _vpc_of_group(i) for i in instances}
@@ -186,7 +186,7 @@ def _databases(account: Account) -> Iterator[Resource]:
         )
 
 
-def _database_proxies(account: Account) -> Iterator[Resource]:
+def _database_proxies(account: AwsClient) -> Iterator[Resource]:
     for proxy in _items(account, "rds", "DescribeDBProxies", "DBProxies"):
         family = proxy.text("EngineFamily")
         name, host, vpc = (proxy.text(k) for k in ("DBProxyName", "Endpoint", "VpcId"))
@@ -194,7 +194,7 @@ def _database_proxies(account: Account) -> Iterator[Resource]:
         yield Resource("rds-proxy", name, family.lower(), host, port, vpc)
 
 
-def _caches(account: Account) -> Iterator[Resource]:
+def _caches(account: AwsClient) -> Iterator[Resource]:
     service = "elasticache"
     groups = _items(account, service, "DescribeCacheSubnetGroups", "CacheSubnetGroups")
     vpcs = {g.text("CacheSubnetGroupName"): g.text("VpcId") for g in groups}
@@ -250,7 +250,7 @@ def _cache_endpoints(
         yield "reader", node.structure("ReaderEndpoint")
 
 
-def _serverless_caches(account: Account) -> Iterator[Resource]:
+def _serverless_caches(account: AwsClient) -> Iterator[Resource]:
     found = list(
         _items(
             account,
@@ -269,7 +269,7 @@ def _serverless_caches(account: Account) -> Iterator[Resource]:
             yield Resource("elasticache", name, engine, host, port, vpc, role)
 
 
-def _vpcs_of(account: Account, subnets: Iterable[list[CleanText]]) -> list[str]:
+def _vpcs_of(account: AwsClient, subnets: Iterable[list[CleanText]]) -> list[str]:
     """Return the VPC of each list of subnets; empty where EC2 does not say."""
     wanted = [list(each) for each in subnets]
     ids = sorted({subnet for each in wanted for subnet in each})
@@ -290,7 +290,7 @@ def _vpcs_of(account: Account, subnets: Iterable[list[CleanText]]) -> list[str]:
     return [next((known[s] for s in each if s in known), "") for each in wanted]
 
 
-def _memory_databases(account: Account) -> Iterator[Resource]:
+def _memory_databases(account: AwsClient) -> Iterator[Resource]:
     groups = _items(account, "memorydb", "DescribeSubnetGroups", "SubnetGroups", _NEXT)
     vpcs = {g.text("Name"): g.text("VpcId") for g in groups}
     for found in _items(account, "memorydb", "DescribeClusters", "Clusters", _NEXT):
@@ -301,7 +301,7 @@ def _memory_databases(account: Account) -> Iterator[Resource]:
         yield Resource("memorydb", name, engine, host, port, vpc)
 
 
-def _warehouses(account: Account) -> Iterator[Resource]:
+def _warehouses(account: AwsClient) -> Iterator[Resource]:
     for found in _items(account, "redshift", "DescribeClusters", "Clusters"):
         end, vpc = found.structure("Endpoint"), found.text("VpcId")
         name, host, port = (
@@ -312,7 +312,7 @@ def _warehouses(account: Account) -> Iterator[Resource]:
         yield Resource("redshift", name, "redshift", host, port, vpc)
 
 
-def _serverless_warehouses(account: Account) -> Iterator[Resource]:
+def _serverless_warehouses(account: AwsClient) -> Iterator[Resource]:
     service = "redshift-serverless"
     for found in _items(account, service, "ListWorkgroups", "workgroups", _next):
         end = found.structure("endpoint")
@@ -322,7 +322,7 @@ def _serverless_warehouses(account: Account) -> Iterator[Resource]:
         yield Resource(service, name, "redshift", host, _port(end, "port"), vpc)
 
 
-def _search_domains(account: Account) -> Iterator[Resource]:
+def _search_domains(account: AwsClient) -> Iterator[Resource]:
     answer = account.call_service("opensearch", "ListDomainNames")
     names = [found.text("DomainName") for found in answer.structures("DomainNames")]
     for start in range(0, len(names), _DOMAINS_PER_CALL):
@@ -340,7 +340,7 @@ def _search_domains(account: Account) -> Iterator[Resource]:
             yield Resource("opensearch", name, engine, host, _HTTPS, vpc)
 
 
-def _brokers(account: Account) -> Iterator[Resource]:
+def _brokers(account: AwsClient) -> Iterator[Resource]:
     found = list(_items(account, "kafka", "ListClustersV2", "ClusterInfoList", _NEXT))
     vpcs = _vpcs_of(account, map(_subnets_of_brokers, found))
     for cluster, vpc in zip(found, vpcs, strict=True):
@@ -361,7 +361,7 @@ def _subnets_of_brokers(cluster: Answer) -> list[CleanText]:
     return subnets or (serverless[0].texts("SubnetIds") if serverless else [])
 
 
-def _kubernetes(account: Account) -> Iterator[Resource]:
+def _kubernetes(account: AwsClient) -> Iterator[Resource]:
     for name in _names(account, "eks", "ListClusters", "clusters", _next):
         answer = account.call_service("eks", "DescribeCluster", name=name)
         found = answer.structure("cluster")
@@ -371,7 +371,7 @@ def _kubernetes(account: Account) -> Iterator[Resource]:
         yield Resource("eks", name, "kubernetes", url.hostname or "", port, vpc)
 
 
-def _load_balancers(account: Account) -> Iterator[Resource]:
+def _load_balancers(account: AwsClient) -> Iterator[Resource]:
     tokens = ("Marker", "NextMarker")
     for found in _items(
         account, "elbv2", "DescribeLoadBalancers", "LoadBalancers", tokens

@@ -13,9 +13,9 @@ from ssmtunneld.errors import AwsError, RequestRejected, ServiceUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ssmtunneld.aws.client import Account
-    from ssmtunneld.aws.resolver import Asking
-    from ssmtunneld.log import EventLog
+    from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.aws.targets.resolver import AwsCaller
+    from ssmtunneld.base.log import EventLog
 
 LIFETIME: Final = 60.0
 """Seconds for which the instance accepts a key after each push."""
@@ -48,7 +48,7 @@ def check_instance(target: str) -> None:
         )
 
 
-def push_key(account: Account, instance: str, user: str, public_key: str) -> None:
+def push_key(account: AwsClient, instance: str, user: str, public_key: str) -> None:
     """Let ``user`` of an instance log in with a key for ``LIFETIME`` seconds.
 
     Blocks; to be called in a worker thread.
@@ -116,7 +116,7 @@ class KeyPusher:
         log: Where it says what it did, and what it could not do.
     """
 
-    def __init__(self, asking: Asking, log: EventLog) -> None:
+    def __init__(self, asking: AwsCaller, log: EventLog) -> None:
         self._asking = asking
         self._log = log
         self._pushed: dict[tuple[str, str, Path | None], float] = {}

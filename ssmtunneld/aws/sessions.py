@@ -1,7 +1,7 @@
 """Sessions as the account knows them: active and past ones, and whoever started them.
 
-``Ledger`` is for commands: it blocks, and is to be called where no loop runs, or in a
-thread. The rest reads answers, for ``ssm.py`` as well.
+``SessionHistory`` is for commands: it blocks, and is to be called where no loop runs,
+or in a thread. The rest reads answers, for ``ssm.py`` as well.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ssmtunneld.aws.answers import PAGE_TOKEN, SESSION_ID
-from ssmtunneld.aws.boundary import contained, unusable
-from ssmtunneld.aws.control import ActiveSession
-from ssmtunneld.aws.endpoints import is_loopback_host
+from ssmtunneld.aws.api.answers import PAGE_TOKEN, SESSION_ID
+from ssmtunneld.aws.api.boundary import contained, unusable
+from ssmtunneld.aws.api.endpoints import is_loopback_host
+from ssmtunneld.aws.api.port import ActiveSession
 from ssmtunneld.errors import SessionGone, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ssmtunneld.aws.answers import Answer
-    from ssmtunneld.aws.client import Account
+    from ssmtunneld.aws.api.answers import Answer
+    from ssmtunneld.aws.client import AwsClient
 
 # Of 200 sessions each, DescribeSessions' maximum: a bound against endless answers.
 _PAGE_LIMIT: Final = 50
@@ -71,7 +71,7 @@ class Query:
         return asked | ({"Filters": filters} if filters else {})
 
 
-class Ledger:
+class SessionHistory:
     """The sessions of the account and region of one identity.
 
     Args:
@@ -79,7 +79,7 @@ class Ledger:
         pause: Waits for so many seconds, after the service has said: too often.
     """
 
-    def __init__(self, account: Account, pause: Callable[[float], None]) -> None:
+    def __init__(self, account: AwsClient, pause: Callable[[float], None]) -> None:
         self._account = account
         self._pause = pause
         self._caller: str | None = None

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from ssmtunneld.aws.answers import SESSION_ID, STREAM_URL, TOKEN
-from ssmtunneld.aws.boundary import contained, unusable
-from ssmtunneld.aws.control import ActiveSession, Control, Grant
-from ssmtunneld.aws.endpoints import (
+from ssmtunneld.aws.api.answers import SESSION_ID, STREAM_URL, TOKEN
+from ssmtunneld.aws.api.boundary import contained, unusable
+from ssmtunneld.aws.api.endpoints import (
     apply_override,
     is_trusted_stream_url,
     without_query,
 )
-from ssmtunneld.aws.login import Login, Stamps, take_stamps, watched_paths
+from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
+from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
+from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
-from ssmtunneld.aws.signing import is_presigned, upgrade_headers
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.log import get_log
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     AwsError,
     LocalProtocolError,
@@ -39,21 +41,19 @@ from ssmtunneld.errors import (
     SessionGone,
     TunnelError,
 )
-from ssmtunneld.log import get_log
-from ssmtunneld.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ssmtunneld.aws.answers import Answer
-    from ssmtunneld.aws.client import Account
-    from ssmtunneld.aws.control import Identity, SessionRequest
-    from ssmtunneld.aws.login import Outlook
+    from ssmtunneld.aws.api.answers import Answer
+    from ssmtunneld.aws.api.port import Identity, SessionRequest
+    from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.aws.identity.login import CredentialExpiry
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Enough that 50 mappings resume within seconds of a network's return (0.3 s a call);
+# Enough that 50 tunnels resume within seconds of a network's return (0.3 s a call);
 # few enough that they do not all throttle each other.
 _THREADS: Final = 8
 
@@ -88,7 +88,7 @@ class SsmControl(Control):
         self._log = get_log(profile=identity.profile, region=identity.region)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._opening = threading.Lock()
-        self._account: Account | None = None
+        self._account: AwsClient | None = None
         self._cleanups: set[Future[None]] = set()
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
@@ -161,7 +161,7 @@ class SsmControl(Control):
         filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
         return await asyncio.wrap_future(self._submit(self._describe, filters))
 
-    async def ask(self, work: Callable[[Account], T]) -> T:
+    async def ask(self, work: Callable[[AwsClient], T]) -> T:
         """Return what ``work`` returns; it may make any calls, in a worker thread.
 
         Cancelling only stops the waiting.
@@ -229,7 +229,7 @@ class SsmControl(Control):
             if self._account is not None:
                 self._account.close()
 
-    async def _renew(self, afresh: bool) -> Outlook:  # noqa: FBT001 - Login's callback
+    async def _renew(self, afresh: bool) -> CredentialExpiry:  # noqa: FBT001 - Login's callback
         return await self.ask(lambda account: account.renew(afresh=afresh))
 
     async def _stamp(self) -> Stamps:
@@ -287,13 +287,13 @@ class SsmControl(Control):
 
     # What follows runs in worker threads.
 
-    def _open(self) -> Account:
+    def _open(self) -> AwsClient:
         with self._opening:
             if self._account is None:
                 # See the module's docstring for why this is not at the top.
-                from ssmtunneld.aws.client import Account  # noqa: PLC0415 - boto3 is heavy
+                from ssmtunneld.aws.client import AwsClient  # noqa: PLC0415 - boto3 is heavy
 
-                self._account = Account(self._identity, self._note)
+                self._account = AwsClient(self._identity, self._note)
             return self._account
 
     def _start(self, request: SessionRequest) -> Grant:
@@ -366,10 +366,10 @@ class SsmControl(Control):
 
 
 class ControlRegistry:
-    """One control for each identity, shared by all mappings that have it.
+    """One control for each identity, shared by all tunnels that have it.
 
     Args:
-        named: Whether a human knows the mappings by their names: they stand in a file.
+        named: Whether a human knows the tunnels by their names: they stand in a file.
     """
 
     def __init__(self, *, named: bool = True) -> None:
@@ -379,7 +379,7 @@ class ControlRegistry:
     def get(self, identity: Identity) -> SsmControl:
         """Return the control for ``identity``; it is closed with the registry."""
         if identity not in self._controls:
-            named = identity if self._named else replace(identity, mapping="")
+            named = identity if self._named else replace(identity, tunnel="")
             self._controls[identity] = SsmControl(named)
         return self._controls[identity]
 

@@ -1,5 +1,5 @@
-"""What every other room may use: pure helpers without a topic of their own.
+"""Helpers without a topic of their own, for every other room.
 
-In: plain values. Out: plain values. Imports nothing of this package but ``errors`` and
-``version``; nothing here knows of AWS, sessions or configuration.
+In: plain values. Out: plain values. May import nothing of this package but ``errors``
+and ``version``: nothing here knows of AWS, sessions or configuration.
 """

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ssmtunneld.config.parsers import names_loopback
 from ssmtunneld.config.targets import parse_target
-from ssmtunneld.config.values import names_loopback
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:

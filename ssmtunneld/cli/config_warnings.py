@@ -18,17 +18,17 @@ from ssmtunneld.base.foreign import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ssmtunneld.config import Tunnel
+    from ssmtunneld.config import TunnelSettings
 
 
-def find_warnings(tunnels: Iterable[Tunnel]) -> list[str]:
+def find_warnings(tunnels: Iterable[TunnelSettings]) -> list[str]:
     """Return one line for each setting of ``tunnels`` that names nothing known."""
     regions, profiles = _regions(), _profiles()
     return [line for tunnel in tunnels for line in _warnings(tunnel, regions, profiles)]
 
 
 def _warnings(
-    tunnel: Tunnel, regions: list[str], profiles: list[str] | None
+    tunnel: TunnelSettings, regions: list[str], profiles: list[str] | None
 ) -> Iterator[str]:
     place = f"tunnels.{tunnel.name}"
     region, profile = tunnel.region, tunnel.profile

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
-from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.errors import SsmtunneldError
 
 if TYPE_CHECKING:
     from ssmtunneld.config import Config
-    from ssmtunneld.daemon import Daemon
+    from ssmtunneld.daemon.daemon import Daemon
 
 _ENDED: Final = "the tunnels have ended"
 _USUAL_END: Final = 1.0
@@ -102,7 +102,7 @@ class DaemonThread:
             raise CommandError(_ENDED)
 
     def _run(self) -> None:
-        from ssmtunneld.process import loop_factory
+        from ssmtunneld.daemon.process import loop_factory
 
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -114,7 +114,7 @@ class DaemonThread:
             self._begun.set()
 
     async def _serve(self) -> None:
-        from ssmtunneld.daemon import Daemon
+        from ssmtunneld.daemon.daemon import Daemon
 
         self._loop = asyncio.get_running_loop()
         self._daemon = Daemon(self._config)
@@ -123,7 +123,7 @@ class DaemonThread:
             await self._daemon.run()
         except SsmtunneldError:
             # That nothing can listen has a reason, which a command says itself.
-            for mapping in self._daemon.mappings:
-                if isinstance(mapping.unbound, SsmtunneldError):
-                    raise mapping.unbound from None
+            for tunnel in self._daemon.tunnels:
+                if isinstance(tunnel.unbound, SsmtunneldError):
+                    raise tunnel.unbound from None
             raise

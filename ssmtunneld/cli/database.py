@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 from ssmtunneld.cli.destination import Local, remote_host, remote_port
-from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ssmtunneld.config import Tunnel
+    from ssmtunneld.config import TunnelSettings
 
 POSTGRES: Final = "postgres"
 MYSQL: Final = "mysql"
@@ -32,7 +32,7 @@ _KNOWN_PORTS: Final = {
 _PG_SOCKET: Final = ".s.PGSQL."
 
 
-def kind_of(tunnel: Tunnel) -> str:
+def kind_of(tunnel: TunnelSettings) -> str:
     """Return the kind of database: the tunnel's ``db_engine``, or by its port.
 
     Raises:
@@ -48,7 +48,7 @@ def kind_of(tunnel: Tunnel) -> str:
     return kind
 
 
-def variables(kind: str, tunnel: Tunnel, local: Local) -> dict[str, str]:
+def variables(kind: str, tunnel: TunnelSettings, local: Local) -> dict[str, str]:
     """Return the environment for programs of ``kind``, without any password.
 
     Raises:
@@ -79,7 +79,7 @@ def variables(kind: str, tunnel: Tunnel, local: Local) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _postgres(tunnel: Tunnel, local: Local) -> dict[str, str]:
+def _postgres(tunnel: TunnelSettings, local: Local) -> dict[str, str]:
     name = remote_host(tunnel)
     found: dict[str, str | None]
     if local.port is None:
@@ -113,7 +113,7 @@ def _postgres_socket(name: str, path: str) -> tuple[str, str]:
 
 def _url(
     scheme: str,
-    tunnel: Tunnel,
+    tunnel: TunnelSettings,
     host: str,
     port: int | None,
     query: Mapping[str, str] | None = None,

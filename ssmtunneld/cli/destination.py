@@ -6,13 +6,13 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ssmtunneld.config import Address, Config, Tunnel
+    from ssmtunneld.config import Address, Config, TunnelSettings
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
 
@@ -26,7 +26,7 @@ class Local:
     port: int | None
 
 
-def tunnel_named(config: Config, name: str) -> Tunnel:
+def tunnel_named(config: Config, name: str) -> TunnelSettings:
     """Return the tunnel called ``name``.
 
     Raises:
@@ -44,18 +44,18 @@ def tunnel_named(config: Config, name: str) -> Tunnel:
     )
 
 
-def remote_host(tunnel: Tunnel) -> str | None:
+def remote_host(tunnel: TunnelSettings) -> str | None:
     """Return the destination's own name or address; None if it is the target."""
     return tunnel.host or _parameter(tunnel, "host")
 
 
-def remote_port(tunnel: Tunnel) -> int | None:
+def remote_port(tunnel: TunnelSettings) -> int | None:
     """Return the destination's own port; None if only its document knows it."""
     text = _parameter(tunnel, "portNumber") or ""
     return tunnel.port or (int(text) if text.isdecimal() else None)
 
 
-def local_end(tunnel: Tunnel, config: Path | None) -> Local:
+def local_end(tunnel: TunnelSettings, config: Path | None) -> Local:
     """Return where to connect to: a TCP address if there is one, else a Unix socket.
 
     A running daemon is asked only where the file leaves the port to the system.
@@ -77,11 +77,11 @@ def local_end(tunnel: Tunnel, config: Path | None) -> Local:
 
 
 def _ask_for_address(name: str, config: Path | None) -> Address:
-    from ssmtunneld.cli.client import find, select
+    from ssmtunneld.cli.daemon_client import find, select
     from ssmtunneld.config import TcpAddress, parse_address
 
-    mapping: dict[str, Any] = select(find(config).document, [name])[0]
-    bound = [parse_address(text) for text in mapping["listen"]]
+    tunnel: dict[str, Any] = select(find(config).document, [name])[0]
+    bound = [parse_address(text) for text in tunnel["listen"]]
     tcp = [address for address in bound if isinstance(address, TcpAddress)]
     if not tcp:
         raise CommandError(
@@ -100,6 +100,6 @@ def _local(address: Address) -> Local:
     return Local(_EVERY_ADDRESS.get(host, host), address.port)
 
 
-def _parameter(tunnel: Tunnel, name: str) -> str | None:
+def _parameter(tunnel: TunnelSettings, name: str) -> str | None:
     values: Sequence[str] = tunnel.parameters.get(name, ())
     return values[0] if len(values) == 1 else None

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.cli.destination import remote_host
-from ssmtunneld.cli.exits import EXIT_USAGE, CommandError
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ssmtunneld.config import Tunnel
+    from ssmtunneld.config import TunnelSettings
 
 BEGIN: Final = "# BEGIN ssmtunneld (made by: ssmtunneld hosts --write)"
 END: Final = "# END ssmtunneld"
@@ -30,7 +30,7 @@ _SHARED: Final = frozenset({"127.0.0.1", "::1"})
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 
 
-def entries(tunnels: Sequence[Tunnel]) -> tuple[dict[str, str], list[str]]:
+def entries(tunnels: Sequence[TunnelSettings]) -> tuple[dict[str, str], list[str]]:
     """Return the addresses of real names, and the tunnels that could have one.
 
     The latter have a name behind them, but no loopback address of their own.
@@ -156,7 +156,7 @@ def _take_after(target: Path, new: Path) -> None:
     os.utime(new)
 
 
-def _real_name(tunnel: Tunnel) -> str | None:
+def _real_name(tunnel: TunnelSettings) -> str | None:
     host = remote_host(tunnel)
     if host is None:
         return None
@@ -167,7 +167,7 @@ def _real_name(tunnel: Tunnel) -> str | None:
     return None
 
 
-def _own_address(tunnel: Tunnel) -> str | None:
+def _own_address(tunnel: TunnelSettings) -> str | None:
     from ssmtunneld.config import TcpAddress
 
     for address in tunnel.listen:

@@ -1,7 +1,7 @@
 """The command group: what commands there are, and how they end.
 
 Errors are one line each on standard error: what happened, why, and what to do. Exit
-codes are in ``exits.py``.
+codes are in ``exit_codes.py``.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import click
 from typing_extensions import override
 
 from ssmtunneld.base.redaction import redact, register_environment
-from ssmtunneld.cli.exits import (
+from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
@@ -29,7 +29,7 @@ from ssmtunneld.version import __version__
 
 PROGRAM: Final = "ssmtunneld"
 COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
-"""Set by a shell that wants completions instead of a command (``completion.py``)."""
+"""Set by a shell that wants completions instead of a command (``cli/commands/completion.py``)."""
 
 COMMANDS: Final = {
     "open": "Open tunnels without a file, for as long as the command runs.",
@@ -88,7 +88,7 @@ class _LazyGroup(SuggestingGroup):
         name = cmd_name.replace("-", "_")
         # A module cannot be called what Python itself says.
         name += "_" if keyword.iskeyword(name) else ""
-        module = importlib.import_module(f"ssmtunneld.cli.{name}")
+        module = importlib.import_module(f"ssmtunneld.cli.commands.{name}")
         return next(
             value
             for value in vars(module).values()
@@ -136,7 +136,7 @@ def _tell(line: str) -> None:
 
     Whoever does not read the log must not keep the process from ending.
     """
-    logs = sys.modules.get("ssmtunneld.ops.logs")  # takes long to import
+    logs = sys.modules.get("ssmtunneld.observe.logs")  # takes long to import
     if logs is None or not logs.say(line):
         click.echo(line, err=True)
 

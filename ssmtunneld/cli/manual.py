@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from ssmtunneld.cli.exits import MEANINGS
+from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import PROGRAM, cli
 from ssmtunneld.version import __version__
 

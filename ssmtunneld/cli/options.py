@@ -100,7 +100,7 @@ def complete_names(
     """
     from click.shell_completion import CompletionItem
 
-    from ssmtunneld.cli.client import find
+    from ssmtunneld.cli.daemon_client import find
     from ssmtunneld.errors import SsmtunneldError
 
     try:
@@ -109,9 +109,9 @@ def complete_names(
         return []
     taken = ctx.params.get("names") or ()
     return [
-        CompletionItem(mapping["name"], help=mapping["state"])
-        for mapping in document["mappings"]
-        if mapping["name"].startswith(incomplete) and mapping["name"] not in taken
+        CompletionItem(tunnel["name"], help=tunnel["state"])
+        for tunnel in document["tunnels"]
+        if tunnel["name"].startswith(incomplete) and tunnel["name"] not in taken
     ]
 
 
@@ -122,7 +122,7 @@ def load_in_use(config_path: Path | None) -> "Config":
         CommandError: Several daemons run, and none is named.
         ConfigError: There is none, or it cannot be used.
     """
-    from ssmtunneld.cli.neighbours import config_in_use
+    from ssmtunneld.cli.running_daemons import config_in_use
     from ssmtunneld.config import load_config
 
     return load_config(config_in_use(config_path), os.environ)

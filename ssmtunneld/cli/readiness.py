@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.client import Daemon, NotRunning, select
-from ssmtunneld.cli.exits import CommandError
-from ssmtunneld.cli.wording import printable
+from ssmtunneld.cli.daemon_client import Daemon, NotRunning, select
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.terminal.text import printable
 
 POLL_INTERVAL: Final = 0.2
 """Seconds between looks at a daemon: 2 ms of its time each."""
@@ -80,7 +80,7 @@ def await_ready(
 
 def _awaited(missing: Sequence[dict[str, Any]]) -> str:
     """Return what is awaited: states without reasons, which change all the time."""
-    names = [f"{mapping['name']} ({mapping['state']})" for mapping in missing]
+    names = [f"{tunnel['name']} ({tunnel['state']})" for tunnel in missing]
     return ", ".join(names) or "a daemon"
 
 
@@ -102,32 +102,32 @@ def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, 
         CommandError: There is no tunnel of such a name.
     """
     return [
-        mapping
-        for mapping in select(document, names)
-        if (names or mapping["required"]) and not is_usable(mapping)
+        tunnel
+        for tunnel in select(document, names)
+        if (names or tunnel["required"]) and not is_usable(tunnel)
     ]
 
 
-def is_usable(mapping: dict[str, Any]) -> bool:
+def is_usable(tunnel: dict[str, Any]) -> bool:
     """Say whether a tunnel would serve a connection now.
 
     Older daemons tell only its state.
     """
-    usable = mapping.get("usable")
-    return mapping["state"] in {"ready", "idle"} if usable is None else bool(usable)
+    usable = tunnel.get("usable")
+    return tunnel["state"] in {"ready", "idle"} if usable is None else bool(usable)
 
 
-def describe(mapping: dict[str, Any]) -> str:
+def describe(tunnel: dict[str, Any]) -> str:
     """Return one line: the reason why a tunnel is not ready, and what to do."""
-    words = printable(mapping["reason"]).rstrip(".")
+    words = printable(tunnel["reason"]).rstrip(".")
     reason = f": {words}" if words else ""
-    advice = f"; {printable(mapping['advice'])}" if mapping["advice"] else ""
-    return f"{mapping['name']}: {mapping['state']}{reason}{advice}"
+    advice = f"; {printable(tunnel['advice'])}" if tunnel["advice"] else ""
+    return f"{tunnel['name']}: {tunnel['state']}{reason}{advice}"
 
 
 def _too_late(missing: Sequence[dict[str, Any]], timeout: float) -> CommandError:
-    names = ", ".join(mapping["name"] for mapping in missing)
+    names = ", ".join(tunnel["name"] for tunnel in missing)
     return CommandError(
         f"not ready within {timeout:g} s: {names}",
-        problems=[describe(mapping) for mapping in missing],
+        problems=[describe(tunnel) for tunnel in missing],
     )

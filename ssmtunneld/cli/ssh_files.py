@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.cli.exits import CommandError
-from ssmtunneld.instance import state_directory
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.daemon.instance_lock import state_directory
 
 OURS: Final = "ssmtunneld.conf"
 INCLUDE: Final = f"Include {OURS}\n"

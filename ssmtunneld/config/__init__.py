@@ -7,16 +7,16 @@ the daemon sees a ``Config``: each component takes the few values that it needs.
 """
 
 from ssmtunneld.config.load import find_config, load_config, parse_config
-from ssmtunneld.config.model import Config, DaemonSettings, Tunnel
+from ssmtunneld.config.model import Config, DaemonSettings, TunnelSettings
+from ssmtunneld.config.parsers import Address, TcpAddress, UnixAddress, parse_address
 from ssmtunneld.config.schema import json_schema
-from ssmtunneld.config.values import Address, TcpAddress, UnixAddress, parse_address
 
 __all__ = [
     "Address",
     "Config",
     "DaemonSettings",
     "TcpAddress",
-    "Tunnel",
+    "TunnelSettings",
     "UnixAddress",
     "find_config",
     "json_schema",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typing_extensions import override
 
-from ssmtunneld.config.values import names_loopback, parse_network
+from ssmtunneld.config.parsers import names_loopback, parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

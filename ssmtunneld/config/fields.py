@@ -17,10 +17,7 @@ from pydantic import (
 
 from ssmtunneld.config.destinations import Pattern, parse_pattern
 from ssmtunneld.config.metadata import Kind
-from ssmtunneld.config.probes import PROBE_PATTERN, Probe, parse_probe
-from ssmtunneld.config.targets import parse_target
-from ssmtunneld.config.users import User, parse_user
-from ssmtunneld.config.values import (
+from ssmtunneld.config.parsers import (
     Address,
     check_proxy,
     expand_home,
@@ -35,6 +32,9 @@ from ssmtunneld.config.values import (
     parse_network,
     parse_size,
 )
+from ssmtunneld.config.probes import PROBE_PATTERN, Probe, parse_probe
+from ssmtunneld.config.targets import parse_target
+from ssmtunneld.config.users import User, parse_user
 
 # Four messages of the agent: with less, reading stops and starts for each of them.
 SMALLEST_BUFFER_BYTES: Final = 4096

@@ -17,8 +17,8 @@ import platformdirs
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.model import Config
+from ssmtunneld.config.parsers import format_size
 from ssmtunneld.config.tables import read_tables
-from ssmtunneld.config.values import format_size
 from ssmtunneld.errors import ConfigError
 
 SYSTEM_CONFIG: Final = Path("/etc/ssmtunneld/config.toml")

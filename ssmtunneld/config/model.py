@@ -45,6 +45,7 @@ from ssmtunneld.config.fields import (
     Users,
 )
 from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
+from ssmtunneld.config.parsers import Address, TcpAddress, names_loopback
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
@@ -52,7 +53,6 @@ from ssmtunneld.config.session_documents import (
 )
 from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import InstanceUser
-from ssmtunneld.config.values import Address, TcpAddress, names_loopback
 
 STREAMS_PER_SESSION: Final = 64
 """Connections in one session, unless the file says otherwise."""
@@ -302,7 +302,7 @@ DYNAMIC: Final = keys_for(TunnelDefaults, Only.DYNAMIC)
 """Settings that make sense only where clients name it."""
 
 
-class Tunnel(TunnelDefaults):
+class TunnelSettings(TunnelDefaults):
     """One table ``[tunnels.NAME]``: local addresses that lead to one destination."""
 
     name: Name
@@ -473,5 +473,5 @@ class Config(_Section):
     """The file."""
     daemon: DaemonSettings
     """The process as a whole."""
-    tunnels: Annotated[tuple[Tunnel, ...], Field(min_length=1)]
+    tunnels: Annotated[tuple[TunnelSettings, ...], Field(min_length=1)]
     """The tunnels, in the order of the file."""

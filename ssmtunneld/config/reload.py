@@ -5,16 +5,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ssmtunneld.config.metadata import Reload, reload_of
-from ssmtunneld.config.model import Tunnel
+from ssmtunneld.config.model import TunnelSettings
 
 
-def needs_sessions(before: Tunnel, after: Tunnel) -> bool:
+def needs_sessions(before: TunnelSettings, after: TunnelSettings) -> bool:
     """Return True if new connections need other sessions than those of ``before``."""
     return any(
         getattr(before, key) != getattr(after, key)
-        for key in Tunnel.model_fields
+        for key in TunnelSettings.model_fields
         # A setting that nobody has thought of yet is taken for one that does.
-        if reload_of(Tunnel, key) in {Reload.SESSIONS, None}
+        if reload_of(TunnelSettings, key) in {Reload.SESSIONS, None}
     )
 
 
@@ -29,7 +29,9 @@ class Changes:
     """Number of tunnels that are as they were."""
 
     @classmethod
-    def between(cls, before: Sequence[Tunnel], after: Sequence[Tunnel]) -> "Changes":
+    def between(
+        cls, before: Sequence[TunnelSettings], after: Sequence[TunnelSettings]
+    ) -> "Changes":
         """Return the differences of ``after`` from ``before``."""
         old = {tunnel.name: tunnel for tunnel in before}
         new = {tunnel.name: tunnel for tunnel in after}

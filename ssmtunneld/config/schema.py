@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from ssmtunneld.config.fields import NAME_PATTERN
 from ssmtunneld.config.metadata import Setting, settings_of
-from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
     daemon = _table(DaemonSettings)
     defaults = _table(TunnelDefaults)
     # The target may come from [defaults], so only the addresses are always here.
-    tunnel = _table(Tunnel, leave_out={"name"}, required=["listen"])
+    tunnel = _table(TunnelSettings, leave_out={"name"}, required=["listen"])
     return {
         "$schema": _DIALECT,
         "title": "ssmtunneld configuration",

@@ -25,10 +25,10 @@ from ssmtunneld.config.model import (
     Config,
     Conflicts,
     DaemonSettings,
-    Tunnel,
     TunnelDefaults,
+    TunnelSettings,
 )
-from ssmtunneld.config.values import (
+from ssmtunneld.config.parsers import (
     Address,
     UnixAddress,
     binds,
@@ -95,7 +95,7 @@ class _Reading:
         self._context = {"directory": source.parent, "home": self._home}
         self._unknown: set[KeyPath] = set()
 
-    def read(self, data: _Table) -> tuple[DaemonSettings, list[Tunnel]]:
+    def read(self, data: _Table) -> tuple[DaemonSettings, list[TunnelSettings]]:
         for key, value in data.items():
             if key not in _TOP_LEVEL:
                 self._refuse_key((key,), value, _TOP_LEVEL)
@@ -130,7 +130,7 @@ class _Reading:
         near = None if late else _nearest(key, [*known])
         if _SECRET_KEY.search(key) or any(_find_credentials([key, value])):
             self._complain(path, f"unknown key ({_NO_CREDENTIALS})")
-        elif key in Tunnel.model_fields and path[0] == "defaults":
+        elif key in TunnelSettings.model_fields and path[0] == "defaults":
             self._complain(path, "unknown key (every tunnel has its own)")
         elif near:
             self._complain(path, f"unknown key (did you mean {near}?)")
@@ -165,7 +165,7 @@ class _Reading:
 
     def _tunnel(
         self, name: str, own: object, defaults: _Table, *, trusted: bool
-    ) -> Tunnel | None:
+    ) -> TunnelSettings | None:
         path: KeyPath = ("tunnels", name)
         if not isinstance(own, dict):
             self._complain(path, "should be a table, [tunnels.NAME]")
@@ -185,7 +185,7 @@ class _Reading:
                 whole.pop(key, None)
         # With parts left out, what is missing or does not go together proves nothing.
         complete = trusted and len(expanded) == len(own)
-        return self._section(Tunnel, whole, path, complete=complete)
+        return self._section(TunnelSettings, whole, path, complete=complete)
 
     def _expand(self, table: _Table, path: KeyPath) -> _Table:
         """Return ``table`` with variables replaced, without those where that failed."""
@@ -222,7 +222,7 @@ class _Reading:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 where = (*path, *_trim(detail["loc"], table))
-                if model is Tunnel and detail["loc"] == ("name",):
+                if model is TunnelSettings and detail["loc"] == ("name",):
                     where = path  # it is not written as a key, but in the header
                 if detail["type"] == "extra_forbidden":
                     known = model.model_fields.keys() - {"name"}
@@ -305,7 +305,7 @@ def _find_credentials(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _find_clashes(
-    daemon: DaemonSettings, tunnels: Iterable[Tunnel]
+    daemon: DaemonSettings, tunnels: Iterable[TunnelSettings]
 ) -> Iterator[tuple[KeyPath, str]]:
     """Yield a problem for each address that would be bound twice."""
     listed: list[tuple[KeyPath, str, Address]] = [

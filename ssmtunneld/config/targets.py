@@ -1,7 +1,7 @@
 """Targets of sessions: ids, and searches that find them.
 
 The grammar of ``target``. Ids are the service's own (protocol 1.3); everything else is
-looked up in AWS when a session starts (``aws/targets.py``).
+looked up in AWS when a session starts (``aws/targets/search.py``).
 """
 
 import re

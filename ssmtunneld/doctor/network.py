@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from typing_extensions import override
 
-from ssmtunneld.aws.dialing import (
+from ssmtunneld.aws.api.dialing import (
     BoundedConnection,
     Deadline,
     TooLate,
@@ -24,8 +24,8 @@ from ssmtunneld.aws.dialing import (
     look_up,
     tunnel,
 )
-from ssmtunneld.aws.endpoints import data_host, is_loopback_host
-from ssmtunneld.aws.proxies import proxy_for
+from ssmtunneld.aws.api.endpoints import data_host, is_loopback_host
+from ssmtunneld.aws.api.proxies import proxy_for
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.doctor.report import Broken, Skipped
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from ssmtunneld.aws.client import Place
-    from ssmtunneld.aws.proxies import Proxy
+    from ssmtunneld.aws.api.proxies import Proxy
+    from ssmtunneld.aws.client import AwsLocation
 
 TIMEOUT: Final = 10.0
 """Seconds for one connection, TLS included."""
@@ -72,7 +72,7 @@ class Endpoint:
 
 
 def endpoints(
-    place: Place, *, fips: bool, dual_stack: bool, proxy: str | None = None
+    place: AwsLocation, *, fips: bool, dual_stack: bool, proxy: str | None = None
 ) -> tuple[Endpoint, ...]:
     """Return where the API and the data channel are, as far as is known beforehand.
 

@@ -7,26 +7,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.config.probes import Probe
-from ssmtunneld.doctor.filling import FillingPort
 from ssmtunneld.doctor.report import Broken, Doubtful, Skipped
-from ssmtunneld.entropy import Entropy
+from ssmtunneld.doctor.throughput_data import FillingPort
 from ssmtunneld.errors import LinkError, SessionError, StreamError, TunnelError
-from ssmtunneld.ops.dialogue import converse
+from ssmtunneld.observe.probe_protocols import converse
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.message import MAX_PAYLOAD
+from ssmtunneld.sessions.connect import Connector
 from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
 from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.tunnel.connect import Connector
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from ssmtunneld.aws.control import Control, Grant
-    from ssmtunneld.config import Tunnel
-    from ssmtunneld.log import EventLog
+    from ssmtunneld.aws.api.port import Control, Grant
+    from ssmtunneld.base.log import EventLog
+    from ssmtunneld.config import TunnelSettings
     from ssmtunneld.protocol.handshake import Terms
     from ssmtunneld.transport.link import Link
 
@@ -75,7 +75,7 @@ async def upgrade(
         raise Broken(str(error), advice) from None
 
 
-class Line:
+class DoctorChannel:
     """One session's data channel on one link.
 
     Args:
@@ -83,10 +83,10 @@ class Line:
     """
 
     def __init__(self, wall_clock_ms: Callable[[], int]) -> None:
-        entropy = Entropy()
+        random_bytes = RandomBytes()
         self._channel = DataChannel(
             client_id=str(uuid4()),
-            new_id=lambda: entropy.take(16),
+            new_id=lambda: random_bytes.take(16),
             wall_clock_ms=wall_clock_ms,
         )
         self._driver = Driver(self._channel, self._opened)
@@ -124,7 +124,7 @@ class Line:
         many = "many connections in a session" if self._terms.mux else "one connection"
         return f"agent {self._terms.agent_version}, {many}"
 
-    async def reach(self, tunnel: Tunnel, patience: float) -> str:
+    async def reach(self, tunnel: TunnelSettings, patience: float) -> str:
         """Let the agent connect to the destination; return what that showed.
 
         Cancelling is safe. It may take ``patience`` seconds.

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ssmtunneld.aws.boundary import note_defect
-from ssmtunneld.aws.control import Control, Grant, SessionRequest
-from ssmtunneld.aws.endpoints import is_loopback_host
-from ssmtunneld.aws.network import tls_context
-from ssmtunneld.aws.resolver import Resolver
+from ssmtunneld.aws.api.boundary import note_defect
+from ssmtunneld.aws.api.endpoints import is_loopback_host
+from ssmtunneld.aws.api.network import tls_context
+from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.aws.ssm import SsmControl
-from ssmtunneld.backend import identity_of, reason_of
+from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.config.session_documents import REMOTE_HOST_DOCUMENT
 from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.daemon.backend import identity_of, reason_of
 from ssmtunneld.doctor import network, session
 from ssmtunneld.doctor.report import (
     HOPS,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
-    from ssmtunneld.aws.client import Account, Place
-    from ssmtunneld.config import Tunnel
-    from ssmtunneld.log import EventLog
+    from ssmtunneld.aws.client import AwsClient, AwsLocation
+    from ssmtunneld.base.log import EventLog
+    from ssmtunneld.config import TunnelSettings
 
 REMOTE_HOST_SINCE: Final = (3, 1, 1374, 0)
 """The agent that AWS documents as the first one for remote hosts."""
@@ -69,7 +69,7 @@ _CHECK_AGENT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class DoctorContext:
     """What the doctor uses.
 
     Attributes:
@@ -86,7 +86,7 @@ class World:
 
 
 async def examine(
-    tunnel: Tunnel, world: World, tell: Callable[[Finding], None]
+    tunnel: TunnelSettings, context: DoctorContext, tell: Callable[[Finding], None]
 ) -> bool:
     """Walk along ``tunnel``; say whether every hop that was looked at is well.
 
@@ -94,13 +94,13 @@ async def examine(
 
     Args:
         tunnel: The tunnel.
-        world: What is used.
+        context: What is used.
         tell: Called with each finding, in the order of ``HOPS``.
     """
     control = SsmControl(identity_of(tunnel))
     try:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            walk = _Walk(tunnel, world, control, stack, tasks)
+            walk = _Walk(tunnel, context, control, stack, tasks)
             well = await walk.go(tell)
             await stack.aclose()
             return well
@@ -113,19 +113,19 @@ class _Walk:
 
     def __init__(
         self,
-        tunnel: Tunnel,
-        world: World,
+        tunnel: TunnelSettings,
+        context: DoctorContext,
         control: SsmControl,
         stack: AsyncExitStack,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._tunnel = tunnel
-        self._world = world
+        self._walk_context = context
         self._control = control
         self._stack = stack
         self._tasks = tasks
-        self._line = session.Line(lambda: int(world.wall_clock() * 1000))
-        self._place: Place | None = None
+        self._line = session.DoctorChannel(lambda: int(context.wall_clock() * 1000))
+        self._place: AwsLocation | None = None
         self._unplaced: AwsError | None = None
         self._endpoints: tuple[network.Endpoint, ...] = ()
         self._target = ""
@@ -182,7 +182,7 @@ class _Walk:
         whose = f"profile {profile}" if profile else "the default credentials"
         return f"key {key[:4]}...{key[-4:]} of {whose}"
 
-    def _load_keys(self, account: Account) -> tuple[str, str]:
+    def _load_keys(self, account: AwsClient) -> tuple[str, str]:
         """Return the profile, and the id of its key; empty if it has none."""
         try:
             keys, self._place = account.keys(_OPERATION)
@@ -204,7 +204,7 @@ class _Walk:
         return f"{place.region}, {' and '.join(map(str, self._endpoints))}"
 
     @property
-    def _known_place(self) -> Place:
+    def _known_place(self) -> AwsLocation:
         assert self._place is not None, "asked before the region"
         return self._place
 
@@ -230,7 +230,7 @@ class _Walk:
             network.check_clock,
             self._endpoints[0],
             self._context,
-            self._world.wall_clock,
+            self._walk_context.wall_clock,
         )
 
     async def _see_identity(self) -> str:
@@ -274,7 +274,7 @@ class _Walk:
             raise await resolver.explain(wanted, found)
         return found.online[0].id
 
-    def _ask_for_status(self, account: Account) -> tuple[str, str]:
+    def _ask_for_status(self, account: AwsClient) -> tuple[str, str]:
         """Return what the service says of the target, and its agent's version."""
         if self._target.startswith("ecs:"):
             answer = account.call("GetConnectionStatus", Target=self._target)
@@ -326,7 +326,7 @@ class _Walk:
             self._control,
             grant,
             self._context,
-            self._world.log,
+            self._walk_context.log,
             identity_of(self._tunnel).proxy,
         )
         running = self._tasks.create_task(self._line.run(link, grant), name="line")
@@ -341,21 +341,23 @@ class _Walk:
 
     async def _see_handshake(self) -> str:
         _ = self._known_grant
-        return await self._line.shake_hands(self._world.agent_patience)
+        return await self._line.shake_hands(self._walk_context.agent_patience)
 
     async def _see_destination(self) -> str:
         _ = self._known_grant
-        return await self._line.reach(self._tunnel, self._world.patience)
+        return await self._line.reach(self._tunnel, self._walk_context.patience)
 
     async def _see_time(self) -> str:
         _ = self._known_grant
         return await self._line.time_round_trip(
-            self._world.agent_patience, SLOW_ROUND_TRIP
+            self._walk_context.agent_patience, SLOW_ROUND_TRIP
         )
 
     async def _see_throughput(self) -> str:
         _ = self._known_grant
-        return await self._line.measure_throughput(self._world.patience, SLOW_RATE)
+        return await self._line.measure_throughput(
+            self._walk_context.patience, SLOW_RATE
+        )
 
 
 async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
@@ -383,7 +385,7 @@ async def _terminate(control: Control, session_id: str) -> None:
         return  # the service ends it when it has been idle
 
 
-def _who(account: Account) -> str:
+def _who(account: AwsClient) -> str:
     arn = account.call_service("sts", "GetCallerIdentity").text("Arn")
     return arn or "STS answers, but does not say who this is"
 

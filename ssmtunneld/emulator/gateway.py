@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from ssmtunneld.base.bounded_reads import BoundedReads
+from ssmtunneld.base.log import EventLog
 from ssmtunneld.emulator.callers import caller_of
 from ssmtunneld.emulator.faults import Direction, FaultPlan, MessageLimit
 from ssmtunneld.emulator.lane import give_way
@@ -18,9 +20,7 @@ from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.signature import SignatureRefused, verify_signature
 from ssmtunneld.emulator.versions import compare_versions
 from ssmtunneld.errors import RemoteProtocolError
-from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.payloads import OpenDataChannel
-from ssmtunneld.reading import SmallReads
 
 PATH_PREFIX: Final = "/v1/data-channel/"
 _BATCH: Final = 8
@@ -187,7 +187,7 @@ class ClientLink:
         self._loop = asyncio.get_running_loop()
         protocol = transport.get_protocol()
         assert isinstance(protocol, asyncio.Protocol)  # aiohttp's
-        transport.set_protocol(SmallReads(protocol, _READ_SIZE))
+        transport.set_protocol(BoundedReads(protocol, _READ_SIZE))
         self._opened = self._loop.time()
         self._workers: list[asyncio.Task[None]] = []
         self._ending: asyncio.Future[_Ended] = self._loop.create_future()

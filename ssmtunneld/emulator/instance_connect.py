@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmtunneld.emulator.control import ApiError, Body, Operation
+from ssmtunneld.emulator.api import ApiError, Body, Operation
 from ssmtunneld.emulator.settings import EmulatorSettings
 
 LIFETIME: Final = timedelta(seconds=60)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
 
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.emulator.agent.pacing import Pacer
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
-from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
-from ssmtunneld.log import EventLog
 
 HISTORY_LIMIT: Final = 1000
 """Sessions remembered after their end: what is left of one is about 25 KiB."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.log import EventLog
 from ssmtunneld.base.web_origin import (
     comes_from_elsewhere,
     host_of,
@@ -17,7 +18,6 @@ from ssmtunneld.base.web_origin import (
     parse_ip,
 )
 from ssmtunneld.emulator.settings import EmulatorSettings
-from ssmtunneld.log import EventLog
 
 HOSTS_FILE: Final = Path("/etc/hosts")
 

@@ -11,13 +11,15 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
+from ssmtunneld.base.aio import close_server
+from ssmtunneld.base.log import get_log
 from ssmtunneld.emulator.admin import PATH, Admin
-from ssmtunneld.emulator.agent_port import is_loopback
-from ssmtunneld.emulator.control import ControlPlane
+from ssmtunneld.emulator.agent.pacing import Pacer
+from ssmtunneld.emulator.agent.port import is_loopback
+from ssmtunneld.emulator.api import ControlPlane
 from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.gateway import PATH_PREFIX, Gateway
 from ssmtunneld.emulator.instance_connect import InstanceConnect
-from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.path import HIGH_WATER, Path, PathSettings
 from ssmtunneld.emulator.permissions import Permissions
 from ssmtunneld.emulator.recording import Recorder, load
@@ -26,8 +28,6 @@ from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
-from ssmtunneld.farewell import close_server
-from ssmtunneld.log import get_log
 
 _BACKLOG: Final = 1024
 _SEGMENT: Final = 16 << 10

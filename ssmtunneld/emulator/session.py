@@ -12,22 +12,22 @@ from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ssmtunneld.emulator.agent import Agent
-from ssmtunneld.emulator.agent_reliability import message_ids
-from ssmtunneld.emulator.agent_replay import ReplayAgent
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.secret import Secret
+from ssmtunneld.emulator.agent.agent import Agent
+from ssmtunneld.emulator.agent.pacing import Pacer
+from ssmtunneld.emulator.agent.reliability import message_ids
+from ssmtunneld.emulator.agent.replay import ReplayAgent
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
 from ssmtunneld.emulator.lane import Lane
-from ssmtunneld.emulator.pacing import Pacer
 from ssmtunneld.emulator.recording import RecordedSession, SessionRecorder
 from ssmtunneld.emulator.settings import EmulatorSettings
-from ssmtunneld.log import EventLog
 from ssmtunneld.protocol.message import (
     Message,
     MessageType,
     encode_short,
 )
 from ssmtunneld.protocol.payloads import ClosedDocument
-from ssmtunneld.secret import Secret
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.path import PathSettings
-from ssmtunneld.secret import Secret
 
 
 class Pace(StrEnum):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ssmtunneld.config.values import TcpAddress, binds, names_loopback, parse_address
+from ssmtunneld.config.parsers import TcpAddress, binds, names_loopback, parse_address
 
 Settings = dict[str, object]
 

@@ -9,15 +9,21 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ssmtunneld.errors import StreamError, TunnelError
-from ssmtunneld.listener.dynamic import Entrance, Visit
 from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset_on_close
-from ssmtunneld.listener.relay import Departure, Ending, Meter, Transfer, relay
+from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyHandshake
+from ssmtunneld.listener.relay import (
+    ClientClose,
+    ConnectionOutcome,
+    Meter,
+    Transfer,
+    relay,
+)
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from ssmtunneld.duplex import Duplex
+    from ssmtunneld.base.duplex import Duplex
 
 _Opened = TypeVar("_Opened")
 
@@ -33,7 +39,7 @@ class ConnectionView:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StreamSource:
     """Where streams come from that all have the same destination.
 
     Attributes:
@@ -45,7 +51,7 @@ class Source:
     open_stream: Callable[[], Awaitable[Duplex]]
 
 
-Opening: TypeAlias = "Callable[[], Awaitable[Duplex]] | Source | Entrance"
+Opening: TypeAlias = "Callable[[], Awaitable[Duplex]] | StreamSource | ProxyFrontend"
 """How a connection gets a stream; an entrance asks its client for the destination."""
 
 
@@ -71,7 +77,7 @@ class Connection:
     @property
     def transfer(self) -> Transfer:
         """How it ended; until then, how it ends if it is cut now."""
-        return self._result or self._summed(Ending.CANCELLED)
+        return self._result or self._summed(ConnectionOutcome.CANCELLED)
 
     async def join(self, opening: Opening, linger: float) -> None:
         """Open a stream and relay until the end; called once.
@@ -88,24 +94,24 @@ class Connection:
         """
         assert self._socket is not None, "joined twice"
         sock, self._socket = self._socket, None
-        stream = opening.at_once() if isinstance(opening, Source) else None
+        stream = opening.at_once() if isinstance(opening, StreamSource) else None
         if stream is not None:
             self._result = await self._join_at_once(sock, stream, linger)
             return
         local = await LocalDuplex.adopt(sock)
-        visit = _visit(opening)
+        handshake = _handshake(opening)
         try:
-            ends = await _open(partial(visit.open, local), local)
+            ends = await _open(partial(handshake.open, local), local)
         except TunnelError as error:
-            self._result = self._summed(Ending.REFUSED, error)
-            await visit.refuse(local, error)
+            self._result = self._summed(ConnectionOutcome.REFUSED, error)
+            await handshake.refuse(local, error)
             return
         except BaseException:
             local.abort()
             raise
         if ends is None:
             local.abort()
-            self._result = self._summed(Ending.LOCAL_RESET)
+            self._result = self._summed(ConnectionOutcome.LOCAL_RESET)
             return
         near, remote = ends
         self._result = await relay(
@@ -126,7 +132,7 @@ class Connection:
                 pass  # nothing yet, as of most servers' clients
             except OSError:
                 _reset(sock, stream)
-                return self._summed(Ending.LOCAL_RESET)
+                return self._summed(ConnectionOutcome.LOCAL_RESET)
             else:
                 self.meter.sent += len(early)
                 with suppress(StreamError):  # the relay meets it too
@@ -148,7 +154,7 @@ class Connection:
 
     def fail(self) -> None:
         """Note that a defect ended it."""
-        self._result = self._summed(Ending.FAILED)
+        self._result = self._summed(ConnectionOutcome.FAILED)
 
     def release(self) -> None:
         """Reset the socket if the task that should have joined it never ran."""
@@ -156,7 +162,9 @@ class Connection:
             reset_on_close(self._socket)
             self._socket.close()
 
-    def _summed(self, ending: Ending, cause: TunnelError | None = None) -> Transfer:
+    def _summed(
+        self, ending: ConnectionOutcome, cause: TunnelError | None = None
+    ) -> Transfer:
         return Transfer(self.meter.sent, self.meter.received, ending, cause)
 
 
@@ -166,14 +174,14 @@ def _reset(sock: socket.socket, stream: Duplex) -> None:
     sock.close()
 
 
-def _visit(opening: Opening) -> Visit | _Plain:
-    if isinstance(opening, Entrance):
-        return opening.visit()
-    return _Plain(opening.open_stream if isinstance(opening, Source) else opening)
+def _handshake(opening: Opening) -> ProxyHandshake | _Plain:
+    if isinstance(opening, ProxyFrontend):
+        return opening.handshake()
+    return _Plain(opening.open_stream if isinstance(opening, StreamSource) else opening)
 
 
 class _Plain:
-    """The part of :class:`Visit` where all connections have one destination."""
+    """The part of :class:`ProxyHandshake` where all connections have one destination."""
 
     __slots__ = ("_open_stream",)
 
@@ -195,9 +203,9 @@ async def _open(
     """Open a stream, or return None if the client leaves before there is one."""
     scope = asyncio.timeout(None)
 
-    def leave(gone: asyncio.Future[Departure]) -> None:
+    def leave(gone: asyncio.Future[ClientClose]) -> None:
         # A client that said all it had to say and left is still owed its delivery.
-        if gone.result() is Departure.RESET or not local.buffered:
+        if gone.result() is ClientClose.RESET or not local.buffered:
             with suppress(RuntimeError):  # the scope is over already
                 scope.reschedule(asyncio.get_running_loop().time())
 

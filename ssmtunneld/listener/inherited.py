@@ -13,9 +13,9 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.config import TcpAddress
-from ssmtunneld.config.values import format_mode
+from ssmtunneld.config.parsers import format_mode
 from ssmtunneld.errors import InheritedSocketRefused
-from ssmtunneld.listener.binding import name_of
+from ssmtunneld.listener.sockets import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from ssmtunneld.errors import StreamReset
 from ssmtunneld.listener.owner import peer_has_closed
-from ssmtunneld.listener.relay import Departure
+from ssmtunneld.listener.relay import ClientClose
 
 if TYPE_CHECKING:
     from typing import Self
@@ -78,7 +78,7 @@ class LocalDuplex(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[Departure] = self._loop.create_future()
+        self.gone: asyncio.Future[ClientClose] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._inbound = _Inbound.FLOWING
         self._chunks: list[bytes] = []
@@ -275,11 +275,11 @@ class LocalDuplex(asyncio.Protocol):
         ended = self._inbound is _Inbound.ENDED
         if not ended:
             self._drop(_Inbound.CLOSED)
-        self._leave(Departure.CLOSED if ended else Departure.RESET)
+        self._leave(ClientClose.CLOSED if ended else ClientClose.RESET)
         for waiter in (self._reader, self._writer, self._closer):
             _wake(waiter)
 
-    def _leave(self, departure: Departure) -> None:
+    def _leave(self, departure: ClientClose) -> None:
         if not self.gone.done():
             self.gone.set_result(departure)
 
@@ -333,11 +333,11 @@ class LocalDuplex(asyncio.Protocol):
             and (happened & select.POLLHUP or _closed(transport))
         ):
             # Behind what it sent and nobody has read yet, it has closed.
-            self._leave(Departure.CLOSED)
+            self._leave(ClientClose.CLOSED)
         elif self._inbound is _Inbound.ENDED and (
             happened & (select.POLLERR | select.POLLHUP) or _closed(transport)
         ):
-            self._leave(Departure.CLOSED)
+            self._leave(ClientClose.CLOSED)
         else:
             interval = min(2 * interval, LAST_LOOK)
             self._watch = self._loop.call_later(interval, self._look, interval)

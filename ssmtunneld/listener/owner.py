@@ -24,7 +24,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ssmtunneld.listener.proctable import TABLES, read_table, spell
+from ssmtunneld.listener.process_table import TABLES, read_table, spell
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
@@ -33,7 +33,7 @@ SocketName: TypeAlias = tuple[Any, ...]
 """What ``getsockname`` and ``getpeername`` return for TCP: host, port and so on."""
 
 
-class Sight(Enum):
+class OwnerVisibility(Enum):
     """How well this process can see whose a connection is."""
 
     CLEAR = auto()
@@ -46,7 +46,7 @@ class Sight(Enum):
     """This platform has no way to ask."""
 
 
-class Presence(Enum):
+class PeerPresence(Enum):
     """What became of the other end of a connection."""
 
     HELD = auto()
@@ -66,7 +66,7 @@ class Peer:
         uid: Whose it is; None unless it is held, or if its user has no id here.
     """
 
-    presence: Presence
+    presence: PeerPresence
     uid: int | None = None
 
 
@@ -85,20 +85,24 @@ def find_peer(local: SocketName, peer: SocketName) -> Peer:
         if not found.inode:
             return _GONE
         uid = None if found.uid == stranger() else found.uid
-        return Peer(Presence.HELD, uid)
-    if is_local(local, peer) and sight() is Sight.CLEAR and not _look(local, peer):
+        return Peer(PeerPresence.HELD, uid)
+    if (
+        is_local(local, peer)
+        and sight() is OwnerVisibility.CLEAR
+        and not _look(local, peer)
+    ):
         return _GONE  # by a reset, which has taken our end with it
     return _UNKNOWN
 
 
 @cache
-def sight() -> Sight:
+def sight() -> OwnerVisibility:
     """Try out, once, how well connections of this machine can be seen.
 
     Blocks for a millisecond; call it at start.
     """
     if sys.platform != "linux":
-        return Sight.ABSENT
+        return OwnerVisibility.ABSENT
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as listening,
@@ -108,14 +112,14 @@ def sight() -> Sight:
     except OSError:
         # No loopback, so nobody who comes from there; should it appear, what cannot be
         # seen is refused.
-        return Sight.CLEAR
+        return OwnerVisibility.CLEAR
 
 
-def _try_out(own: SocketName, other: SocketName) -> Sight:
+def _try_out(own: SocketName, other: SocketName) -> OwnerVisibility:
     with suppress(OSError):
         if _diagnose(own, other) is not None:
-            return Sight.CLEAR
-    return Sight.SLOW if _search(own, other) else Sight.HIDDEN
+            return OwnerVisibility.CLEAR
+    return OwnerVisibility.SLOW if _search(own, other) else OwnerVisibility.HIDDEN
 
 
 @cache
@@ -188,8 +192,8 @@ class _Found:
     inode: int
 
 
-_GONE: Final = Peer(Presence.GONE)
-_UNKNOWN: Final = Peer(Presence.UNKNOWN)
+_GONE: Final = Peer(PeerPresence.GONE)
+_UNKNOWN: Final = Peer(PeerPresence.UNKNOWN)
 
 _UID_MAP: Final = Path("/proc/self/uid_map")
 _OVERFLOW: Final = Path("/proc/sys/kernel/overflowuid")
@@ -222,12 +226,12 @@ _NO_COOKIE: Final = 0xFFFFFFFF
 def _look(own: SocketName, other: SocketName) -> _Found | None:
     """Return whose socket goes from ``own`` to ``other``, if it is on this machine."""
     how = sight()
-    if how is Sight.CLEAR:
+    if how is OwnerVisibility.CLEAR:
         try:
             return _diagnose(own, other)
         except OSError:
             return None  # out of files, for example
-    if how is Sight.SLOW and is_local(own, other):
+    if how is OwnerVisibility.SLOW and is_local(own, other):
         return _search(own, other)
     return None
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from ssmtunneld.errors import DestinationRefused, StreamError, TunnelError
 
 if TYPE_CHECKING:
-    from ssmtunneld.duplex import Duplex
+    from ssmtunneld.base.duplex import Duplex
 
 
-class Ending(Enum):
+class ConnectionOutcome(Enum):
     """How a local connection ended."""
 
     COMPLETED = "completed"
@@ -40,7 +40,7 @@ class Ending(Enum):
     """A defect of ours, reported to the loop's exception handler."""
 
 
-class Departure(Enum):
+class ClientClose(Enum):
     """How a local client went away."""
 
     RESET = "reset"
@@ -72,7 +72,7 @@ class Transfer:
 
     sent: int
     received: int
-    ending: Ending
+    ending: ConnectionOutcome
     cause: TunnelError | None = None
 
 
@@ -83,7 +83,7 @@ async def relay(
     linger: float,
     half_close: bool = False,
     meter: Meter | None = None,
-    gone: asyncio.Future[Departure] | None = None,
+    gone: asyncio.Future[ClientClose] | None = None,
 ) -> Transfer:
     """Move bytes both ways until it is over, then close both streams.
 
@@ -106,7 +106,7 @@ async def relay(
         gone: Completes when the local client is known to have left, even while nobody
             reads from it or writes to it.
     """
-    joint = _Joint(local, remote, linger, meter or Meter(), half_close=half_close)
+    joint = _Relay(local, remote, linger, meter or Meter(), half_close=half_close)
     try:
         await joint.run(gone)
         await joint.part()
@@ -132,7 +132,7 @@ class Unsettled(Protocol):
         ...
 
 
-class _Joint:
+class _Relay:
     """Two pumps, and the one place where it is decided that they stop."""
 
     __slots__ = (
@@ -171,9 +171,9 @@ class _Joint:
         self._loop = asyncio.get_running_loop()
         self._pump: asyncio.Task[None] | None = None
         self._scope: asyncio.Timeout | None = None
-        self._ending: Ending | None = None
+        self._ending: ConnectionOutcome | None = None
         # Once one direction has stopped: what it comes to if the other stays silent.
-        self._expected: Ending | None = None
+        self._expected: ConnectionOutcome | None = None
         self._cause: StreamError | None = None
         self._local_ended = False
         self._delivering = False
@@ -181,7 +181,7 @@ class _Joint:
         self._moved = -1  # bytes that had gone out when the timer looked last
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, gone: asyncio.Future[Departure] | None) -> None:
+    async def run(self, gone: asyncio.Future[ClientClose] | None) -> None:
         """Pump until the ending is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -198,7 +198,7 @@ class _Joint:
                 self._timer.cancel()
         if self._ending is None:
             # Only with half-close: both directions have run to their ends.
-            self._ending = Ending.COMPLETED
+            self._ending = ConnectionOutcome.COMPLETED
 
     async def part(self) -> None:
         """Close both streams as the ending demands."""
@@ -237,7 +237,7 @@ class _Joint:
             try:
                 data = await self._local.receive()
             except StreamError as error:
-                self._end(Ending.LOCAL_RESET, error)
+                self._end(ConnectionOutcome.LOCAL_RESET, error)
                 return
             if not data:
                 break
@@ -257,7 +257,12 @@ class _Joint:
                 data = await self._remote.receive()
             except StreamError as error:
                 refused = isinstance(error, DestinationRefused)
-                self._end(Ending.REFUSED if refused else Ending.REMOTE_RESET, error)
+                self._end(
+                    ConnectionOutcome.REFUSED
+                    if refused
+                    else ConnectionOutcome.REMOTE_RESET,
+                    error,
+                )
                 return
             if not data:
                 break
@@ -279,11 +284,11 @@ class _Joint:
     async def _on_local_end(self) -> None:
         self._local_ended = True
         if self._expected is not None:
-            self._end(Ending.LOCAL_CLOSED)
+            self._end(ConnectionOutcome.LOCAL_CLOSED)
         elif self._half_close:
             await self._remote.send_eof()
         else:
-            self._wait_or(Ending.LINGERED)
+            self._wait_or(ConnectionOutcome.LINGERED)
 
     async def _on_remote_end(self) -> None:
         if self._expected in _NOBODY_READS:
@@ -292,36 +297,38 @@ class _Joint:
         elif self._half_close and self._expected is None:
             await self._local.send_eof()
         else:
-            self._end(Ending.COMPLETED)
+            self._end(ConnectionOutcome.COMPLETED)
 
     def _on_remote_deaf(self, error: StreamError) -> None:
         if self._expected is None:
             # It may have ended in order, with its last words not read yet: the other
             # pump will find out. What the client adds has no receiver any more.
-            self._wait_or(Ending.REMOTE_RESET, error)
+            self._wait_or(ConnectionOutcome.REMOTE_RESET, error)
         else:
-            self._end(Ending.REMOTE_RESET, error)
+            self._end(ConnectionOutcome.REMOTE_RESET, error)
 
     def _on_local_deaf(self, error: StreamError) -> None:
         if self._local_ended:
-            self._end(Ending.LOCAL_CLOSED)
+            self._end(ConnectionOutcome.LOCAL_CLOSED)
         elif self._expected is None:
             # What it sent before may be whole, and is still owed to the remote.
-            self._wait_or(Ending.LOCAL_RESET, error)
+            self._wait_or(ConnectionOutcome.LOCAL_RESET, error)
         else:
-            self._end(Ending.REMOTE_RESET, self._cause)
+            self._end(ConnectionOutcome.REMOTE_RESET, self._cause)
 
-    def _on_gone(self, gone: asyncio.Future[Departure]) -> None:
-        if gone.result() is Departure.RESET:
-            self._end(Ending.LOCAL_RESET)
+    def _on_gone(self, gone: asyncio.Future[ClientClose]) -> None:
+        if gone.result() is ClientClose.RESET:
+            self._end(ConnectionOutcome.LOCAL_RESET)
         elif self._local_ended:
-            self._end(Ending.LOCAL_CLOSED)
-        elif self._expected in {None, Ending.LOCAL_RESET}:
-            self._wait_or(Ending.LOCAL_CLOSED)
+            self._end(ConnectionOutcome.LOCAL_CLOSED)
+        elif self._expected in {None, ConnectionOutcome.LOCAL_RESET}:
+            self._wait_or(ConnectionOutcome.LOCAL_CLOSED)
         else:
-            self._end(Ending.REMOTE_RESET, self._cause)
+            self._end(ConnectionOutcome.REMOTE_RESET, self._cause)
 
-    def _wait_or(self, expected: Ending, cause: StreamError | None = None) -> None:
+    def _wait_or(
+        self, expected: ConnectionOutcome, cause: StreamError | None = None
+    ) -> None:
         """Give the side that is left ``linger`` seconds after its last data."""
         self._expected = expected
         self._cause = cause
@@ -338,7 +345,7 @@ class _Joint:
         assert self._expected is not None, "armed only while something is expected"
         waits = isinstance(self._remote, Unsettled) and self._remote.unsettled
         if waits and self._is_abandoned():
-            self._end(Ending.LOCAL_RESET, self._cause)
+            self._end(ConnectionOutcome.LOCAL_RESET, self._cause)
             return
         if self._delivering or waits:
             # The remote is not silent: it is the local client that does not read, or
@@ -357,7 +364,7 @@ class _Joint:
         before, self._moved = self._moved, self._remote.sent
         return before == self._moved
 
-    def _end(self, ending: Ending, cause: StreamError | None = None) -> None:
+    def _end(self, ending: ConnectionOutcome, cause: StreamError | None = None) -> None:
         if self._ending is not None:
             return
         self._ending = ending
@@ -372,10 +379,18 @@ class _Joint:
             await self._remote.aclose()
         except StreamError as error:
             self._remote.abort()
-            if self._ending is not Ending.COMPLETED:
+            if self._ending is not ConnectionOutcome.COMPLETED:
                 # What the client sent last did not arrive.
-                self._ending, self._cause = Ending.REMOTE_RESET, error
+                self._ending, self._cause = ConnectionOutcome.REMOTE_RESET, error
 
 
-_NOBODY_READS: Final = frozenset({Ending.LOCAL_RESET, Ending.LOCAL_CLOSED})
-_ORDERLY: Final = frozenset({Ending.COMPLETED, Ending.LINGERED, Ending.LOCAL_CLOSED})
+_NOBODY_READS: Final = frozenset(
+    {ConnectionOutcome.LOCAL_RESET, ConnectionOutcome.LOCAL_CLOSED}
+)
+_ORDERLY: Final = frozenset(
+    {
+        ConnectionOutcome.COMPLETED,
+        ConnectionOutcome.LINGERED,
+        ConnectionOutcome.LOCAL_CLOSED,
+    }
+)

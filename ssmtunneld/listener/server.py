@@ -1,4 +1,4 @@
-"""The listening side of one mapping: accept, check, limit, drain."""
+"""The listening side of one tunnel: accept, check, limit, drain."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.base.compartment import Defects, run_compartment
-from ssmtunneld.listener.admission import judge
-from ssmtunneld.listener.allowance import Allowance
-from ssmtunneld.listener.binding import name_of, peer_name
-from ssmtunneld.listener.burst import Bursts
+from ssmtunneld.base.rate_limited_log import RateLimitedLog
+from ssmtunneld.listener.acceptor import Acceptor
+from ssmtunneld.listener.access import judge
 from ssmtunneld.listener.connection import Connection
-from ssmtunneld.listener.doors import Doors
+from ssmtunneld.listener.counters import ConnectionCounters
+from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.listener.local import reset_on_close
-from ssmtunneld.listener.relay import Ending
-from ssmtunneld.listener.totals import Totals
+from ssmtunneld.listener.relay import ConnectionOutcome
+from ssmtunneld.listener.sockets import name_of, peer_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from ssmtunneld.listener.admission import Rejection, Verdict
-    from ssmtunneld.listener.allowance import Share
-    from ssmtunneld.listener.binding import ListenAddress, Listener
+    from ssmtunneld.base.log import EventLog
+    from ssmtunneld.listener.access import AccessDecision, Rejection
     from ssmtunneld.listener.connection import ConnectionView, Opening
+    from ssmtunneld.listener.counters import ServerStatistics
+    from ssmtunneld.listener.limits import ConnectionQuota
     from ssmtunneld.listener.owner import SocketName
     from ssmtunneld.listener.relay import Transfer
-    from ssmtunneld.listener.totals import ServerStatistics
-    from ssmtunneld.log import EventLog
+    from ssmtunneld.listener.sockets import ListenAddress, Listener
 
 # Connections accepted in one turn of the loop, before others have theirs: about 2 ms.
 BATCH: Final = 64
@@ -89,7 +89,7 @@ class Server:
     its owner is looked at before a transport or a task is spent on it.
 
     Attributes:
-        name: The mapping's name.
+        name: The tunnel's name.
     """
 
     def __init__(  # noqa: PLR0913 - keywords for the things it works with
@@ -101,25 +101,27 @@ class Server:
         settings: ServerSettings,
         log: EventLog,
         observer: ServerObserver | None = None,
-        totals: Totals | None = None,
-        share: Share | None = None,
+        totals: ConnectionCounters | None = None,
+        quota: ConnectionQuota | None = None,
         defects: Defects | None = None,
     ) -> None:
         self.name = name
         self._defects = defects or Defects(log)
         self._settings = settings
-        self._doors = Doors(addresses, self._keep_accepting, self._take_waiting)
+        self._acceptor = Acceptor(addresses, self._keep_accepting, self._take_waiting)
         self._closed = asyncio.Event()
         self._opening = opening
         self._log = log
         self._observer = observer
-        self._bursts = Bursts(log)
+        self._bursts = RateLimitedLog(log)
         self._tasks: asyncio.TaskGroup | None = None
         self._leaving = False
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._changed = asyncio.Event()
-        self._totals = totals or Totals()
-        self._share = share or Allowance(sys.maxsize).join(settings.max_connections)
+        self._totals = totals or ConnectionCounters()
+        self._quota = quota or ConnectionLimit(sys.maxsize).join(
+            settings.max_connections
+        )
 
     @property
     def settings(self) -> ServerSettings:
@@ -129,9 +131,9 @@ class Server:
     @settings.setter
     def settings(self, settings: ServerSettings) -> None:
         if settings.socket_mode != self._settings.socket_mode:
-            self._doors.set_mode(settings.socket_mode)
+            self._acceptor.set_mode(settings.socket_mode)
         self._settings = settings
-        self._share.resize(settings.max_connections)
+        self._quota.resize(settings.max_connections)
         self._changed.set()  # there may be room now
 
     @property
@@ -141,21 +143,21 @@ class Server:
         What a change leaves out is given back at once, what stays is not touched, and
         what is new is for :meth:`bind`. Connections go on.
         """
-        return self._doors.addresses
+        return self._acceptor.addresses
 
     @addresses.setter
     def addresses(self, addresses: Sequence[ListenAddress]) -> None:
-        self._doors.addresses = tuple(addresses)
+        self._acceptor.addresses = tuple(addresses)
 
     @property
     def bound(self) -> tuple[str, ...]:
         """The addresses that are ours, spelled with their real ports."""
-        return self._doors.bound
+        return self._acceptor.bound
 
     @property
     def complete(self) -> bool:
         """Whether every address that is wanted is ours."""
-        return self._doors.complete
+        return self._acceptor.complete
 
     async def bind(self) -> tuple[str, ...]:
         """Listen on all addresses that are missing, or on none of them.
@@ -172,12 +174,12 @@ class Server:
             AddressInUse: An address cannot be had; names the holder where it can.
             PermissionError: We may not bind an address; says what would help.
         """
-        return await self._doors.open(self._settings.socket_mode)
+        return await self._acceptor.open(self._settings.socket_mode)
 
     @property
     def accepting(self) -> bool:
         """Whether every accept loop is alive, even if it rests at the moment."""
-        return self._doors.accepting
+        return self._acceptor.accepting
 
     async def serve(self) -> None:
         """Accept and relay until cancelled, which resets every connection.
@@ -188,20 +190,20 @@ class Server:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._leaving = False
-                self._doors.start(self._tasks)
+                self._acceptor.start(self._tasks)
                 try:
                     await self._closed.wait()
                 finally:
                     self._leaving = True
-                    self._doors.leave()
+                    self._acceptor.leave()
         except asyncio.CancelledError:
             self.stop_accepting()
             raise
 
     def stop_accepting(self) -> None:
         """Give all addresses back for good; connections go on. Idempotent."""
-        self._doors.close()
-        self._share.leave()
+        self._acceptor.close()
+        self._quota.leave()
         self._closed.set()
 
     async def drain(self, timeout: float) -> int:
@@ -246,7 +248,7 @@ class Server:
     @property
     def queued(self) -> int:
         """Connections that wait to be accepted; 0 where the system does not tell."""
-        return sum(listener.queued for listener in self._doors.listeners)
+        return sum(listener.queued for listener in self._acceptor.listeners)
 
     def moved(self) -> tuple[int, int]:
         """Return the bytes from clients and to clients so far; cheaper than all."""
@@ -305,15 +307,15 @@ class Server:
     async def _room(self) -> None:
         self._totals.saturated += 1
         own = self._settings.max_connections
-        limit = own if len(self._connections) >= own else self._share.limit
+        limit = own if len(self._connections) >= own else self._quota.limit
         self._bursts.warning("connections.saturated", limit=limit)
         while self._is_full():
-            self._share.waiting = self._changed.set
+            self._quota.waiting = self._changed.set
             await self._change()
 
     def _is_full(self) -> bool:
         own = self._settings.max_connections
-        return len(self._connections) >= own or self._share.full
+        return len(self._connections) >= own or self._quota.full
 
     async def _rest(self, error: OSError) -> None:
         self._bursts.warning("accept.failed", reason=str(error))
@@ -338,7 +340,7 @@ class Server:
         self._reject(verdict, sock, name_of(sock, peer))
         return False
 
-    def _reject(self, verdict: Verdict, sock: socket.socket, peer: str) -> None:
+    def _reject(self, verdict: AccessDecision, sock: socket.socket, peer: str) -> None:
         reset_on_close(sock)
         sock.close()
         self._totals.reject(verdict.rejection)
@@ -364,7 +366,7 @@ class Server:
         self._connections[task] = connection
         task.add_done_callback(self._finish)
         self._totals.enter(connection)
-        self._share.take()
+        self._quota.take()
         if self._observer is not None:
             self._observer.connection_opened(self.name)
 
@@ -381,7 +383,7 @@ class Server:
         connection.release()
         transfer = connection.transfer
         self._totals.leave(connection, transfer)
-        self._share.give_back()
+        self._quota.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)
         if self._observer is not None:
@@ -389,7 +391,7 @@ class Server:
             self._observer.connection_ended(self.name, transfer, seconds)
 
     def _report(self, peer: str, transfer: Transfer) -> None:
-        if transfer.ending is Ending.REFUSED and transfer.cause is not None:
+        if transfer.ending is ConnectionOutcome.REFUSED and transfer.cause is not None:
             self._bursts.warning(
                 "connection.refused",
                 reason=str(transfer.cause),

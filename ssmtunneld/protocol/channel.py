@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
     HandshakeFailed,
@@ -23,8 +24,8 @@ from ssmtunneld.protocol.events import (
     Deliver,
     DialFailed,
     Effect,
-    Introduce,
     Opened,
+    SendOpener,
     Transmit,
 )
 from ssmtunneld.protocol.handshake import CLIENT_VERSION, Terms, answer
@@ -50,7 +51,6 @@ from ssmtunneld.protocol.payloads import (
     parse_acknowledgement,
 )
 from ssmtunneld.protocol.states import State, Trigger, step
-from ssmtunneld.secret import Secret
 
 HANDSHAKE_TIMEOUT: Final = 20.0
 """Seconds from the first websocket to HandshakeComplete. The agent gives up 15 s after
@@ -148,7 +148,7 @@ class DataChannel:
         self._paused_until = None
         self._token = token
         opening = OpenDataChannel(request_id, token, self._client_id, CLIENT_VERSION)
-        self._effects.append(Introduce(opening.encode()))
+        self._effects.append(SendOpener(opening.encode()))
         self._retransmit(self._outbound.resend_all(now))
 
     def detach(self) -> None:
@@ -164,7 +164,7 @@ class DataChannel:
         self._effects = [
             effect
             for effect in self._effects
-            if not isinstance(effect, Introduce | Transmit)
+            if not isinstance(effect, SendOpener | Transmit)
         ]
 
     @property

@@ -12,7 +12,7 @@ from ssmtunneld.protocol.handshake import Terms
 
 
 @dataclass(frozen=True, slots=True)
-class Introduce:
+class SendOpener:
     """Send ``text`` as the first, textual message on the new websocket.
 
     It holds the token in clear, which is why its repr does not show it.
@@ -57,4 +57,4 @@ class Closed:
     error: SessionError
 
 
-Effect: TypeAlias = Introduce | Transmit | Deliver | Opened | DialFailed | Closed
+Effect: TypeAlias = SendOpener | Transmit | Deliver | Opened | DialFailed | Closed

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import RemoteProtocolError
-from ssmtunneld.secret import Secret
 
 SESSION_TYPE: Final = "SessionType"
 KMS_ENCRYPTION: Final = "KMSEncryption"

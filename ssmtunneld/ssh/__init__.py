@@ -1,1 +1,6 @@
-"""One connection through a session, for OpenSSH, and what OpenSSH must be told."""
+"""OpenSSH through sessions: ProxyCommand, its configuration, keys for one login.
+
+In: a host name as ssh has it. Out: one connection on standard input and output: through
+a daemon that runs (``daemon_route.py``), or a session of its own
+(``single_session.py``).
+"""

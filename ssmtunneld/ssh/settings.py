@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ssmtunneld.config import Tunnel, find_config
+from ssmtunneld.config import TunnelSettings, find_config
 from ssmtunneld.config.load import parse_toml, read_file
 from ssmtunneld.config.metadata import Reload, reload_of
 from ssmtunneld.config.model import FIXED, TunnelDefaults
@@ -66,7 +66,7 @@ def settings_for(
     given: Mapping[str, str | None],
     source: Path | None,
     environ: Mapping[str, str],
-) -> Tunnel:
+) -> TunnelSettings:
     """Return the settings of one connection.
 
     Args:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from ssmtunneld.errors import StreamReset
-from ssmtunneld.listener.relay import Departure
+from ssmtunneld.listener.relay import ClientClose
 
 PIECE: Final = 64 << 10
 """Bytes that are read at a time; a pipe holds as many."""
@@ -36,7 +36,7 @@ class Stdio:
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
         self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[Departure] = self._loop.create_future()
+        self.gone: asyncio.Future[ClientClose] = self._loop.create_future()
         self._pipes: list[int] = []
         self._writer: threading.Thread | None = None
         self._source = source if _can_wait_for(source) else self._read_aside(source)
@@ -52,7 +52,7 @@ class Stdio:
     def leave(self) -> None:
         """Say that whoever is on the other side has left; idempotent."""
         if not self.gone.done():
-            self.gone.set_result(Departure.CLOSED)
+            self.gone.set_result(ClientClose.CLOSED)
 
     async def receive(self) -> bytes:
         """Return what has arrived, at least one byte; ``b""`` at the end of the input.

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, assert_never
 from uuid import uuid4
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     LinkError,
     LinkLost,
@@ -22,17 +23,16 @@ from ssmtunneld.protocol.events import (
     Deliver,
     DialFailed,
     Effect,
-    Introduce,
     Opened,
+    SendOpener,
     Transmit,
 )
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
-from ssmtunneld.secret import Secret
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.outbox import Outbox
-from ssmtunneld.transport.pace import Pace
-from ssmtunneld.transport.repair import SCAN_INTERVAL, Repair
+from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL, PeerRecovery
+from ssmtunneld.transport.read_scheduler import DownloadPace
 
 BURST: Final = 16
 """Messages sent in one turn of the loop: a third of a millisecond, in which no other
@@ -131,8 +131,8 @@ class Driver:
         """Messages that were delivered in order."""
         self._input_at = self._loop.time()
         self._longest_pause = 0.0
-        self._repair = Repair()
-        self._pace = Pace()
+        self._repair = PeerRecovery()
+        self._pace = DownloadPace()
 
     async def run(self, link: Link, token: Secret) -> None:
         """Use ``link`` until it is lost or the session is over. Never returns.
@@ -404,9 +404,11 @@ class Driver:
             else:
                 self._carry_out_rare(effect)
 
-    def _carry_out_rare(self, effect: Introduce | Opened | DialFailed | Closed) -> None:
+    def _carry_out_rare(
+        self, effect: SendOpener | Opened | DialFailed | Closed
+    ) -> None:
         match effect:
-            case Introduce(text):
+            case SendOpener(text):
                 assert self._link is not None, "attached without a link"
                 self._link.send_text(text)
             case Opened(terms):

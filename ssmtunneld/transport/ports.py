@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from ssmtunneld.errors import ChannelClosed, LocalProtocolError, SessionError
 from ssmtunneld.protocol.message import MAX_PAYLOAD
-from ssmtunneld.smux.session import MuxSession, MuxStatistics
+from ssmtunneld.smux.mux import Mux, MuxStatistics
 from ssmtunneld.smux.stream import Stream
 from ssmtunneld.transport.streams import SEND_BUFFER, StreamDuplex
 
@@ -63,7 +63,7 @@ class MuxPort:
     def __init__(self, driver: _Waker, buffers: Buffers) -> None:
         self._driver = driver
         self._buffers = buffers
-        self._mux = MuxSession()
+        self._mux = Mux()
         self._duplexes: dict[int, StreamDuplex] = {}
         self._senders: set[StreamDuplex] = set()
         self._full: set[Stream] = set()

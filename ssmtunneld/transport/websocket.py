@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from websockets import exceptions
 from websockets.protocol import State
 
+from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.entropy import Entropy
+from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.errors import (
     LinkError,
     LinkLost,
@@ -24,16 +25,14 @@ from ssmtunneld.errors import (
     LinkUntrusted,
     PeerUnresponsive,
 )
-from ssmtunneld.reading import SmallReads
 from ssmtunneld.transport.connection import (
     MAX_MESSAGE,
     Connect,
     Connection,
     explain,
 )
-from ssmtunneld.transport.courtesy import Courtesy
 from ssmtunneld.transport.frames import encode_frame
-from ssmtunneld.transport.intake import Intake
+from ssmtunneld.transport.read_scheduler import ReadFairness, ReadScheduler
 
 if TYPE_CHECKING:
     import asyncio
@@ -69,7 +68,7 @@ async def dial(
     liveness: Liveness,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = None,
-    courtesy: Courtesy | None = None,
+    fairness: ReadFairness | None = None,
 ) -> WebSocketLink:
     """Open a websocket to ``url``, which is used byte for byte.
 
@@ -81,7 +80,7 @@ async def dial(
         liveness: Timeouts.
         ssl_context: What to trust.
         proxy: The URL of an HTTP or SOCKS proxy, with its password.
-        courtesy: Shared with the links that should have their turns.
+        fairness: Shared with the links that should have their turns.
 
     Raises:
         LinkRefused: The service answered the upgrade with an HTTP error. Redirects are
@@ -120,18 +119,18 @@ async def dial(
     except (OSError, exceptions.WebSocketException) as error:
         raise LinkUnreachable(host, explain(error)) from None
     assert isinstance(connection, Connection)
-    return WebSocketLink(connection, liveness, courtesy or Courtesy())
+    return WebSocketLink(connection, liveness, fairness or ReadFairness())
 
 
 class WebSocketLink:
     """One open websocket to the service; implements :class:`Link`."""
 
     def __init__(
-        self, connection: Connection, liveness: Liveness, courtesy: Courtesy
+        self, connection: Connection, liveness: Liveness, fairness: ReadFairness
     ) -> None:
         self._connection = connection
         self._liveness = liveness
-        self._entropy = Entropy()
+        self._random_bytes = RandomBytes()
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_ping = 0.0
@@ -141,8 +140,8 @@ class WebSocketLink:
         # that comes while nobody reads is dropped in the end instead of held back, and
         # the peer repeats it later and later: a client that paused for a minute waits
         # for up to another one.
-        self._reads = SmallReads(connection)
-        self._intake = Intake(connection.transport, self._reads, courtesy)
+        self._reads = BoundedReads(connection)
+        self._scheduler = ReadScheduler(connection.transport, self._reads, fairness)
 
     @property
     def congested(self) -> bool:
@@ -174,7 +173,7 @@ class WebSocketLink:
         if not self._usable:
             return
         # Framed here: that is half the cost of the library's way, a tenth of an upload.
-        take = self._entropy.take
+        take = self._random_bytes.take
         self._write(encode_frame(message, take(4)) for message in messages)
 
     @property
@@ -190,23 +189,23 @@ class WebSocketLink:
         connection = self._connection
         waiting = connection.protocol.data_to_send()
         data = b"".join([*waiting, *framed])
-        self._intake.end_rest()
-        self._intake.note_written(len(data), connection.loop.time())
+        self._scheduler.end_rest()
+        self._scheduler.note_written(len(data), connection.loop.time())
         connection.transport.write(data)
 
     def pause(self) -> None:
         """Stop reading from the network; the dead-peer timer rests meanwhile."""
-        self._intake.set_wanted(wanted=False)
+        self._scheduler.set_wanted(wanted=False)
 
     def resume(self) -> None:
         """Read again."""
-        if not self._intake.wanted:
+        if not self._scheduler.wanted:
             self._connection.heard = self._connection.loop.time()
-            self._intake.set_wanted(wanted=True)
+            self._scheduler.set_wanted(wanted=True)
 
     def rest(self, seconds: float) -> None:
         """Read again after so many seconds, or when something is sent."""
-        self._intake.rest(seconds)
+        self._scheduler.rest(seconds)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -250,7 +249,7 @@ class WebSocketLink:
     def _look(self) -> None:
         connection = self._connection
         now = connection.loop.time()
-        if not self._intake.wanted:
+        if not self._scheduler.wanted:
             # We do not listen, so silence says nothing; resume() starts it anew.
             connection.heard = now
             self._check_ends = None
@@ -278,7 +277,7 @@ class WebSocketLink:
         if (
             self._receiver is not None
             and self._check_ends is None
-            and self._intake.wanted
+            and self._scheduler.wanted
         ):
             self._check_ends = self._connection.loop.time() + timeout
             self._ping()
@@ -288,11 +287,11 @@ class WebSocketLink:
     def on_heard(self, size: int) -> None:
         """Note a sign of life, of ``size`` bytes."""
         self._check_ends = None
-        self._intake.note_read(size, self._connection.heard)
+        self._scheduler.note_read(size, self._connection.heard)
 
     def yield_turn(self, size: int) -> None:
         """After a read of ``size`` bytes, let others have their turns."""
-        self._intake.yield_turn(size, self._connection.heard)
+        self._scheduler.yield_turn(size, self._connection.heard)
 
     def _ping(self) -> None:
         if self._usable:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ssmtunneld.aws.control import Identity
+from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.ssm import SsmControl
 from tests.aws.stub import GRANT, REGION, Stub
 from tests.support import moto

@@ -8,14 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import Grant, Identity, SessionRequest
+from ssmtunneld.aws.api.port import Grant, Identity, SessionRequest
+from ssmtunneld.aws.client import AwsClient
+from ssmtunneld.aws.databases.redshift import (
+    DatabaseCredentials,
+    _ask_cluster,
+    _ask_workgroup,
+)
 from ssmtunneld.aws.instance_connect import push_key
-from ssmtunneld.aws.misses import explain
-from ssmtunneld.aws.redshift import Login, _ask_cluster, _ask_workgroup
-from ssmtunneld.aws.sessions import Entry, Ledger, Query
+from ssmtunneld.aws.sessions import Entry, Query, SessionHistory
 from ssmtunneld.aws.ssm import SsmControl
-from ssmtunneld.aws.targets import Found, learn_fates, search
+from ssmtunneld.aws.targets.not_found import explain
+from ssmtunneld.aws.targets.search import SearchResult, learn_fates, search
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import AwsError, SessionGone, TunnelError
 from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, Reply
@@ -174,7 +178,7 @@ replies = st.builds(
 def account(stub, keys, monkeypatch):
     for service in SERVICES:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", stub.url)
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
     yield account
     account.close()
 
@@ -230,8 +234,8 @@ def harmless(work, kind):
 def test_a_search_finds_or_fails(account, stub, target, given_replies):
     Anything(stub, given_replies)
     wanted = parse_target(target)
-    harmless(lambda: search(account, wanted), Found)
-    harmless(lambda: explain(account, wanted, Found("x")), AwsError)
+    harmless(lambda: search(account, wanted), SearchResult)
+    harmless(lambda: explain(account, wanted, SearchResult("x")), AwsError)
 
 
 @pytest.mark.parametrize(
@@ -239,13 +243,18 @@ def test_a_search_finds_or_fails(account, stub, target, given_replies):
     [
         (lambda a: learn_fates(a, [TARGET, TASK]), dict),
         (lambda a: push_key(a, TARGET, "me", "ssh-ed25519 AAAA"), type(None)),
-        (lambda a: _ask_workgroup(a, "w", None), Login),
-        (lambda a: _ask_cluster(a, "c", None, None), Login),
-        (lambda a: _ask_cluster(a, "c", "user", "db"), Login),
-        (lambda a: Ledger(a, lambda _: None).caller(), str),
-        (lambda a: Ledger(a, lambda _: None).terminate(SESSION), bool),
-        (lambda a: Ledger(a, lambda _: None).search(Query(9), lambda _: True)[0], list),
-        (lambda a: Ledger(a, lambda _: None).find(SESSION) or Entry, object),
+        (lambda a: _ask_workgroup(a, "w", None), DatabaseCredentials),
+        (lambda a: _ask_cluster(a, "c", None, None), DatabaseCredentials),
+        (lambda a: _ask_cluster(a, "c", "user", "db"), DatabaseCredentials),
+        (lambda a: SessionHistory(a, lambda _: None).caller(), str),
+        (lambda a: SessionHistory(a, lambda _: None).terminate(SESSION), bool),
+        (
+            lambda a: SessionHistory(a, lambda _: None).search(
+                Query(9), lambda _: True
+            )[0],
+            list,
+        ),
+        (lambda a: SessionHistory(a, lambda _: None).find(SESSION) or Entry, object),
         (lambda a: a.call("GetConnectionStatus", Target=TARGET), object),
     ],
 )

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ssmtunneld import __version__
-from ssmtunneld.aws import answers
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import Identity
-from ssmtunneld.aws.credentials import Refreshes
-from ssmtunneld.aws.stored import MfaRole, cache_folder
+from ssmtunneld.aws.api import answers
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.aws.client import AwsClient
+from ssmtunneld.aws.identity.credentials import Refreshes
+from ssmtunneld.aws.identity.mfa_cache import MfaRole, cache_folder
 from ssmtunneld.errors import (
     AwsError,
     CredentialsUnusable,
@@ -32,7 +32,7 @@ def open_account():
     opened = []
 
     def open_it(*args, **settings):
-        account = Account(Identity(*args, **settings))
+        account = AwsClient(Identity(*args, **settings))
         opened.append(account)
         return account
 
@@ -454,7 +454,7 @@ def test_closing_twice_is_fine(account):
 
 def test_the_outcome_of_each_call_is_noted(stub, keys):
     noted = []
-    account = Account(Identity(region=REGION, endpoint_url=stub.url), noted.append)
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url), noted.append)
     start(account)
     stub.answer("StartSession", error("InternalServerError", status=500))
     with pytest.raises(ServiceUnavailable) as caught:
@@ -465,7 +465,7 @@ def test_the_outcome_of_each_call_is_noted(stub, keys):
 
 def test_keys_that_the_service_refused_are_no_new_login(aws_files, stub):
     aws_files.write_keys("AKIAFIRST")
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
     assert account.renew(afresh=False).ends_at is None
     stub.answer("StartSession", error("ExpiredTokenException", "too old"))
     with pytest.raises(CredentialsUnusable):
@@ -482,7 +482,7 @@ def test_keys_that_the_service_refused_are_no_new_login(aws_files, stub):
 
 def test_a_login_that_is_missing_is_said(aws_files, stub):
     noted = []
-    account = Account(Identity(region=REGION, endpoint_url=stub.url), noted.append)
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url), noted.append)
     with pytest.raises(CredentialsUnusable, match="Login failed: NoCredentialsError"):
         account.renew(afresh=False)
     aws_files.write_keys("AKIAFIRST")
@@ -493,10 +493,10 @@ def test_a_login_that_is_missing_is_said(aws_files, stub):
 def test_the_end_of_a_login_comes_with_what_to_do(keys, stub, monkeypatch):
     ends = datetime.now(UTC) + timedelta(minutes=20)
     monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", ends.isoformat())
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
-    outlook = account.renew(afresh=False)
-    assert outlook.ends_at == pytest.approx(ends.timestamp(), abs=1)
-    assert outlook.advice.startswith("start ssmtunneld again with new keys")
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
+    expiry = account.renew(afresh=False)
+    assert expiry.ends_at == pytest.approx(ends.timestamp(), abs=1)
+    assert expiry.advice.startswith("start ssmtunneld again with new keys")
     account.close()
 
 
@@ -512,14 +512,14 @@ def test_the_end_of_an_mfa_session_comes_with_the_login_command(aws_files, stub)
         endpoint_url=stub.url,
         role_arn=role.arn,
         mfa_serial=role.serial,
-        mapping="db",
+        tunnel="db",
     )
-    account = Account(identity)
+    account = AwsClient(identity)
     assert account.refreshes == Refreshes()
-    outlook = account.renew(afresh=False)
-    assert outlook.ends_at == outlook.expires_at
-    assert outlook.ends_at == pytest.approx(ends.timestamp(), abs=1)
-    assert outlook.advice == "run: ssmtunneld login db"
+    expiry = account.renew(afresh=False)
+    assert expiry.ends_at == expiry.expires_at
+    assert expiry.ends_at == pytest.approx(ends.timestamp(), abs=1)
+    assert expiry.advice == "run: ssmtunneld login db"
     start(account)
     assert account.refreshes == Refreshes(renewed=1)
     account.close()
@@ -530,7 +530,7 @@ def test_a_role_of_the_configuration_is_used(keys, stub, monkeypatch):
     stub.answer("AssumeRole", error("AccessDenied", "not yours"))
     role = "arn:aws:iam::111122223333:role/Bastion"
     identity = Identity(region=REGION, endpoint_url=stub.url, role_arn=role)
-    account = Account(identity)
+    account = AwsClient(identity)
     with pytest.raises(AwsError):
         start(account)
     assert stub.calls("AssumeRole")[0]["RoleArn"] == role

@@ -4,8 +4,8 @@ import pytest
 from botocore.session import Session
 
 from ssmtunneld.aws import discovery
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import Identity
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.discovery import Resource, discover
 from tests.aws.stub import error
 from tests.support.moto import REGION
@@ -16,7 +16,7 @@ SECRET = "an-admin-password"
 @pytest.fixture
 def account(stub, cloud, keys, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
     yield account
     account.close()
 
@@ -355,7 +355,7 @@ def test_a_service_that_is_denied_is_one_line(stub, cloud, keys, monkeypatch):
     stub.answer(
         "DescribeSubnetGroups", error("AccessDeniedException", "not\x1b[31m you")
     )
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
     (line,) = [p for p in discover(account).problems if p.startswith("memorydb")]
     account.close()
     assert line == (
@@ -366,7 +366,7 @@ def test_a_service_that_is_denied_is_one_line(stub, cloud, keys, monkeypatch):
 def test_an_emulator_has_none_of_these_services(stub, keys, monkeypatch):
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2"):
         monkeypatch.delenv(name, raising=False)
-    account = Account(Identity(region=REGION, endpoint_url=stub.url))
+    account = AwsClient(Identity(region=REGION, endpoint_url=stub.url))
     found = discover(account)
     account.close()
     assert len(found.problems) == len(discovery.SERVICES)

@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import Identity
-from ssmtunneld.aws.targets import search
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.aws.client import AwsClient
+from ssmtunneld.aws.targets.search import search
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import AccessDenied
 from ssmtunneld.testing import EmulatorThread
@@ -175,7 +175,7 @@ def enforce(cloud, after):
 
 
 def look(target):
-    account = Account(Identity(region=REGION))
+    account = AwsClient(Identity(region=REGION))
     try:
         return search(account, parse_target(target))
     finally:

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from ssmtunneld.aws.answers import Answer
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import Identity
+from ssmtunneld.aws.api.answers import Answer
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.instance_connect import (
     FRESH,
     LIFETIME,
@@ -38,14 +38,14 @@ ARN = f"arn:aws:ec2:{REGION}:123456789012:instance/{INSTANCE}"
 @pytest.fixture
 def account(stub, identity, keys, monkeypatch):
     monkeypatch.setenv(ENDPOINT, stub.url)
-    account = Account(identity)
+    account = AwsClient(identity)
     yield account
     account.close()
 
 
 def test_moto_takes_a_key(running_cloud, keys, monkeypatch):
     monkeypatch.setenv(ENDPOINT, running_cloud.url)
-    account = Account(Identity(region=REGION))
+    account = AwsClient(Identity(region=REGION))
     push_key(account, INSTANCE, "ubuntu", KEY)
     account.close()
 

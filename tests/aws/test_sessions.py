@@ -2,10 +2,10 @@
 
 import pytest
 
-from ssmtunneld.aws.answers import Answer
-from ssmtunneld.aws.client import Account
-from ssmtunneld.aws.control import ActiveSession
-from ssmtunneld.aws.sessions import Entry, Ledger, Query, pages, read_entry
+from ssmtunneld.aws.api.answers import Answer
+from ssmtunneld.aws.api.port import ActiveSession
+from ssmtunneld.aws.client import AwsClient
+from ssmtunneld.aws.sessions import Entry, Query, SessionHistory, pages, read_entry
 from ssmtunneld.errors import AccessDenied, CredentialsUnusable, Throttled
 from tests.aws.stub import REGION, error
 
@@ -24,7 +24,7 @@ def waits():
 
 @pytest.fixture
 def ledger(identity, keys, waits):
-    ledger = Ledger(Account(identity), waits.append)
+    ledger = SessionHistory(AwsClient(identity), waits.append)
     yield ledger
     ledger.close()
 
@@ -140,7 +140,7 @@ def test_an_emulator_is_not_asked_who_one_is(ledger, stub):
 
 def test_without_a_profile_nobody_is_anybody(identity, aws_files, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    ledger = Ledger(Account(identity), lambda _: None)
+    ledger = SessionHistory(AwsClient(identity), lambda _: None)
     with pytest.raises(CredentialsUnusable):
         ledger.caller()
 

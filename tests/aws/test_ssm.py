@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
-from ssmtunneld.aws.control import ActiveSession, Grant, Identity, SessionRequest
-from ssmtunneld.aws.sending import Sender
+from ssmtunneld.aws.api.http import Sender
+from ssmtunneld.aws.api.port import ActiveSession, Grant, Identity, SessionRequest
 from ssmtunneld.aws.ssm import ControlRegistry, SsmControl
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     AccessDenied,
     AwsError,
@@ -26,7 +27,6 @@ from ssmtunneld.errors import (
     TargetNotConnected,
     Throttled,
 )
-from ssmtunneld.secret import Secret
 from tests.aws.conftest import ACCESS_KEY, SESSION_TOKEN
 from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, error
 from tests.support.odd_server import OddServer, trickling
@@ -39,7 +39,7 @@ THREADS = 8
 def test_importing_this_module_is_cheap():
     code = (
         "import sys\n"
-        "from ssmtunneld.aws.control import Identity\n"
+        "from ssmtunneld.aws.api.port import Identity\n"
         "from ssmtunneld.aws.ssm import ControlRegistry\n"
         "ControlRegistry().get(Identity())\n"
         "sys.exit(any(name in sys.modules for name in ('boto3', 'botocore')))"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ssmtunneld.base import redaction
 from ssmtunneld.base.redaction import Redactor, redact, redact_document
-from ssmtunneld.secret import Secret
+from ssmtunneld.base.secret import Secret
 
 SECRET = "k7Qm2/Zt8\"Lp0+V<w5>R'n3&Xb9\\Jd6 Hs1=Gf4Ky="
 

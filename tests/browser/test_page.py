@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from ssmtunneld.base.log import get_log
 from ssmtunneld.config import TcpAddress
-from ssmtunneld.log import get_log
-from ssmtunneld.ops import logs
-from ssmtunneld.ops.history import Reading
-from ssmtunneld.ops.web import Admission, serve_web
+from ssmtunneld.observe import logs
+from ssmtunneld.observe.history import TrafficSample
+from ssmtunneld.serve.status_page import Admission, serve_web
 from tests.integration.world import logging
-from tests.ops.samples import daemon, mapping, session
+from tests.observe.samples import daemon, session, tunnel
 from tests.support.chromium import chromium
 
 EVIL = "</td><script>document.title='pwned'</script><img src=x onerror=alert(1)>"
@@ -35,16 +35,16 @@ async def events():
 class Subject:
     """A daemon that the test changes while the page looks."""
 
-    def __init__(self, *mappings):
-        self.status = daemon(*mappings)
+    def __init__(self, *tunnels):
+        self.status = daemon(*tunnels)
         self.moved = 0
 
     def change(self, name, **changes):
-        """Let one mapping be otherwise."""
-        mappings = [
-            replace(m, **changes) if m.name == name else m for m in self.status.mappings
+        """Let one tunnel be otherwise."""
+        tunnels = [
+            replace(m, **changes) if m.name == name else m for m in self.status.tunnels
         ]
-        self.status = replace(self.status, mappings=tuple(mappings))
+        self.status = replace(self.status, tunnels=tuple(tunnels))
 
     async def survey(self):
         return self.status
@@ -52,8 +52,10 @@ class Subject:
     def readings(self):
         self.moved += 300_000
         return {
-            m.name: Reading(self.moved * (i == 0), self.moved // 2 * (i == 0), 0.03)
-            for i, m in enumerate(self.status.mappings)
+            m.name: TrafficSample(
+                self.moved * (i == 0), self.moved // 2 * (i == 0), 0.03
+            )
+            for i, m in enumerate(self.status.tunnels)
         }
 
 
@@ -75,16 +77,16 @@ async def serving(subject, events, port=0):
 def household():
     """One of each kind."""
     return Subject(
-        mapping("orders-db", connections=2, rtt=0.03, sessions=(session(streams=2),)),
-        mapping("cache", "idle", required=False),
-        mapping(
+        tunnel("orders-db", connections=2, rtt=0.03, sessions=(session(streams=2),)),
+        tunnel("cache", "idle", required=False),
+        tunnel(
             "billing-db",
             "waiting",
             reason="StartSession failed: TargetNotConnected: i-1 is not connected.",
             advice="check that i-1 runs",
             retry_in=12.5,
         ),
-        mapping("wiki", "unbound", listen=(), required=False),
+        tunnel("wiki", "unbound", listen=(), required=False),
     )
 
 
@@ -92,9 +94,9 @@ def text_of(selector):
     return f"document.querySelector({json.dumps(selector)}).textContent"
 
 
-SHOWN = "document.querySelectorAll('tbody.mapping').length"
+SHOWN = "document.querySelectorAll('tbody.tunnel').length"
 STATES = (
-    "[...document.querySelectorAll('tbody.mapping')].map(row =>"
+    "[...document.querySelectorAll('tbody.tunnel')].map(row =>"
     " row.querySelector('.toggle').textContent + ' ' +"
     " row.querySelector('.badge .words').textContent)"
 )
@@ -110,7 +112,7 @@ async def test_it_shows_every_tunnel_with_its_state_why_and_what_to_do(browser, 
             "billing-db waiting",
             "wiki unbound",
         ]
-        why = await page.evaluate(text_of("#mapping-billing-db .why"))
+        why = await page.evaluate(text_of("#tunnel-billing-db .why"))
         assert "TargetNotConnected" in why
         assert "What to do: check that i-1 runs." in why
         assert await page.evaluate(text_of("#tile-usable")) == "2 of 4"
@@ -155,7 +157,7 @@ async def test_changes_are_shown_and_announced(browser, events):
         said = await page.until(text_of("#announcer"))
         assert said == "orders-db is failed: no document. "
         assert await page.evaluate("document.title") == "(3) ssmtunneld"
-        subject.status = replace(subject.status, mappings=subject.status.mappings[1:])
+        subject.status = replace(subject.status, tunnels=subject.status.tunnels[1:])
         await page.until(f"{SHOWN} === 3")
         assert page.complaints == []
 
@@ -186,7 +188,7 @@ async def test_a_lost_daemon_is_said_and_found_again(browser, events):
         await page.until(f"{link}.startsWith('connection lost')")
         assert "lost" in await page.evaluate("document.body.className")
         assert "is lost" in await page.evaluate(text_of("#announcer"))
-        other = Subject(mapping("new"))
+        other = Subject(tunnel("new"))
         other.status = replace(other.status, pid=8, uptime=1.0)
         async with serving(other, events, port):
             await page.until(f"{link} === 'live'")
@@ -200,7 +202,7 @@ async def test_events_are_shown_newest_first_and_can_be_filtered(browser, events
     names = f"{rows}.map(r => r.querySelector('.name').textContent).join(' ')"
     async with serving(household(), events) as address, browser.page() as page:
         logs.recent(None, "info", {"event": "daemon.ready"})
-        logs.recent(None, "warning", {"event": "link.lost", "mapping": "db", "n": 3})
+        logs.recent(None, "warning", {"event": "link.lost", "tunnel": "db", "n": 3})
         await page.open(address)
         await page.until(f"{names} === 'link.lost daemon.ready'")
         logs.recent(None, "error", {"event": "listener.failed"})
@@ -217,9 +219,9 @@ async def test_events_are_shown_newest_first_and_can_be_filtered(browser, events
 
 async def test_data_never_becomes_markup(browser, events):
     logs.recent.clear()
-    logs.recent(None, "warning", {"event": EVIL, "mapping": EVIL, EVIL: EVIL})
+    logs.recent(None, "warning", {"event": EVIL, "tunnel": EVIL, EVIL: EVIL})
     subject = Subject(
-        mapping(
+        tunnel(
             EVIL,
             "waiting",
             reason=EVIL,
@@ -279,8 +281,8 @@ async def test_everything_can_be_reached_and_done_with_the_keyboard(browser, eve
                 await page.until("!document.getElementById('details-orders-db').hidden")
         assert reached == [
             "skip",
-            "#mapping-billing-db",
-            "#mapping-wiki",
+            "#tunnel-billing-db",
+            "#tunnel-wiki",
             "filter",
             "details-orders-db",
             "session-box",
@@ -294,7 +296,7 @@ async def test_everything_can_be_reached_and_done_with_the_keyboard(browser, eve
 
 async def test_the_filter_leaves_what_matches(browser, events):
     names = (
-        "[...document.querySelectorAll('tbody.mapping')].filter(r => !r.hidden)"
+        "[...document.querySelectorAll('tbody.tunnel')].filter(r => !r.hidden)"
         ".map(r => r.querySelector('.toggle').textContent).join(' ')"
     )
     async with serving(household(), events) as address, browser.page() as page:
@@ -383,7 +385,7 @@ async def test_everything_has_a_name_for_a_screen_reader(browser, events):
 
 
 async def test_500_tunnels_are_shown_in_time(browser, events):
-    subject = Subject(*(mapping(f"tunnel-{n}") for n in range(500)))
+    subject = Subject(*(tunnel(f"tunnel-{n}") for n in range(500)))
     async with serving(subject, events) as address, browser.page() as page:
         await page.open(address)
         await page.until(f"{SHOWN} === 500")

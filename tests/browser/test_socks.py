@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ssmtunneld.farewell import close_server
+from ssmtunneld.base.aio import close_server
 from tests.integration.world import (
     configuration,
     emulator,
@@ -111,8 +111,8 @@ async def failure(page, address):
 
 
 async def failed(daemon, kind):
-    """Return once a connection to the only mapping has failed in this way."""
-    await until(lambda: daemon.snapshot().mappings[0].failures.get(kind))
+    """Return once a connection to the only tunnel has failed in this way."""
+    await until(lambda: daemon.snapshot().tunnels[0].failures.get(kind))
 
 
 ALL_IMAGES = "[...document.images].filter(i => i.naturalWidth).length === 12"
@@ -131,14 +131,14 @@ async def test_two_private_sites_are_browsed_through_socks5(events):
             assert await page.until(ALL_IMAGES)
             assert await page.evaluate("fetch('/more').then(r => r.text())")
         assert page.complaints == []
-        found = daemon.snapshot().mappings[0].destinations
+        found = daemon.snapshot().tunnels[0].destinations
         assert [d.name for d in found] == [f"{site}:{port}" for site in SITES]
 
         error = await failure(page, f"http://{OUTSIDE}:{port}/")
         assert error == "net::ERR_SOCKS_CONNECTION_FAILED"
         assert asked == set(SITES)
         # Maybe not ours: browsers call home, too.
-        line = await events.wait_for("connection.refused", mapping="browse")
+        line = await events.wait_for("connection.refused", tunnel="browse")
         assert "is not one of the destinations" in line["reason"]
         await failed(daemon, "forbidden")
 
@@ -162,7 +162,7 @@ async def test_a_private_site_is_browsed_through_http_connect(certificate):
         assert error == "net::ERR_TUNNEL_CONNECTION_FAILED"
         assert asked == {SITES[0]}
         await failed(daemon, "forbidden")
-        (found,) = daemon.snapshot().mappings[0].destinations
+        (found,) = daemon.snapshot().tunnels[0].destinations
         assert found.name == f"{SITES[0]}:{port}"
 
 
@@ -182,5 +182,5 @@ async def test_a_page_cannot_send_requests_through_either(mode):
         )
         assert answer == "failed"
         await failed(daemon, "handshake")
-        assert daemon.snapshot().mappings[0].destinations == ()
+        assert daemon.snapshot().tunnels[0].destinations == ()
         assert asked == {"127.0.0.1"}

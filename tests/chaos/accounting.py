@@ -28,7 +28,7 @@ class Report:
     links_lost: int = 0
     resumed: int = 0
     recovery: float = 0.0
-    """Seconds from the last fault until every mapping had answered a connection."""
+    """Seconds from the last fault until every tunnel had answered a connection."""
     silence: float = 0.0
     """Seconds after the last fault that a connection was without a byte, at most."""
     probes_lost: int = 0

@@ -9,7 +9,7 @@ import struct
 from collections import Counter
 from contextlib import asynccontextmanager
 
-from ssmtunneld.farewell import close_server
+from ssmtunneld.base.aio import close_server
 from tests.chaos.pattern import Checker, Corrupted, Pattern
 
 HEADER = struct.Struct(">4sQII?")

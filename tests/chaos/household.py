@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon
+from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from tests.chaos.client import rest
 
@@ -61,8 +61,8 @@ class House:
 
     @property
     def ports(self):
-        """The local ports of the mappings, in the order of the file."""
-        return [port_of(mapping) for mapping in self.daemon.mappings]
+        """The local ports of the tunnels, in the order of the file."""
+        return [port_of(tunnel) for tunnel in self.daemon.tunnels]
 
 
 @asynccontextmanager
@@ -86,9 +86,9 @@ async def household(text, settings, instance=None):
         house.left = [session.id for session in emulator.sessions if not session.over]
 
 
-def port_of(mapping):
-    """Return the TCP port that a mapping listens on."""
-    return int(mapping.server.bound[0].rpartition(":")[2])
+def port_of(tunnel):
+    """Return the TCP port that a tunnel listens on."""
+    return int(tunnel.server.bound[0].rpartition(":")[2])
 
 
 async def until(condition):
@@ -97,14 +97,14 @@ async def until(condition):
         await rest(0.01)
 
 
-def watch(mapping):
+def watch(tunnel):
     """Note which session carries which connection; return ids by the local port.
 
     This is the only place that looks inside the daemon: nothing outside of it tells,
     and without it one lost session would excuse every reset connection.
     """
     carried = {}
-    pool, try_open = mapping.pool, mapping.pool._try_open
+    pool, try_open = tunnel.pool, tunnel.pool._try_open
 
     def watched(waited):
         stream = try_open(waited)

@@ -22,7 +22,7 @@ _ROOMS = ("tunnel", "listener", "transport", "ops", "aws")
 _MODULES = (
     "daemon",
     "fleet",
-    "mapping",
+    "tunnel",
     "backend",
     "destinations",
     "herald",

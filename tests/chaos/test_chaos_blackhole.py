@@ -8,12 +8,12 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from ssmtunneld.config import Tunnel
+from ssmtunneld.config import TunnelSettings
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.errors import PeerUnresponsive
 from ssmtunneld.transport import websocket
 from ssmtunneld.transport.connection import Connection
-from ssmtunneld.transport.courtesy import Courtesy
+from ssmtunneld.transport.read_scheduler import ReadFairness
 from tests.chaos.client import Client, Errand, Outcome, rest
 from tests.chaos.destination import Destination
 from tests.chaos.household import household, until
@@ -68,7 +68,7 @@ async def test_it_is_noticed_within_five_seconds_when_so_configured_and_survived
 )
 @pytest.mark.parametrize("heard_for", [0.0, 0.4, 19.9, 20.0, 20.1, 61.0])
 def test_silence_is_noticed_in_time_whenever_it_begins(own, limit, heard_for):
-    tunnel = Tunnel.model_validate(
+    tunnel = TunnelSettings.model_validate(
         {"name": "n", "listen": 5432, "target": "i-0123456789abcdef0", "port": 1, **own}
     )
     liveness = websocket.Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout)
@@ -83,7 +83,7 @@ async def _listen_to_silence(liveness, heard_for):
     assert isinstance(connection, ClientConnection)
     connection.protocol.state = State.OPEN
     connection.connection_made(_Nowhere())
-    link = websocket.WebSocketLink(connection, liveness, Courtesy())
+    link = websocket.WebSocketLink(connection, liveness, ReadFairness())
     receiver = _Receiver()
     link.start(receiver)
     while (now := loop.time()) < heard_for:

@@ -31,15 +31,15 @@ async def test_new_connections_do_not_wait_behind_a_dial_that_is_never_answered(
     async with destination.listening():
         text = _CONFIGURATION.replace("{port}", str(destination.port))
         async with household(text, settings) as house, asyncio.TaskGroup() as tasks:
-            (mapping,) = house.daemon.mappings
-            carried = watch(mapping)
+            (tunnel,) = house.daemon.tunnels
+            carried = watch(tunnel)
             (session,) = house.emulator.sessions
             answered = asyncio.Event()
             _swallow_dials(session, answered)
             old = Client(Errand(1, up=10, down=10))
             tasks.create_task(old.run(house.ports[0]), name="old")
             async with asyncio.timeout(60):
-                await until(lambda: _stalled(mapping))
+                await until(lambda: _stalled(tunnel))
                 new = Client(Errand(2, up=1000, down=1000))
                 await new.run(house.ports[0])
             assert new.result.outcome is Outcome.COMPLETE
@@ -62,5 +62,5 @@ def _swallow_dials(session, answered):
     port.dial = dial_in_vain
 
 
-def _stalled(mapping):
-    return any(member.view.stalled for member in mapping.pool.snapshot().members)
+def _stalled(tunnel):
+    return any(member.view.stalled for member in tunnel.pool.snapshot().members)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
-from ssmtunneld.tunnel.plan import Phase
+from ssmtunneld.sessions.policy import Phase
 from tests.chaos.client import Client, Errand, Outcome
 from tests.chaos.destination import Destination
 from tests.chaos.household import household, until, watch
@@ -44,12 +44,12 @@ async def test_a_dialogue_has_its_own_session_whenever_the_download_comes(
             asyncio.timeout(60),
             asyncio.TaskGroup() as tasks,
         ):
-            (mapping,) = house.daemon.mappings
-            carried = watch(mapping)
+            (tunnel,) = house.daemon.tunnels
+            carried = watch(tunnel)
             clients = {errand: Client(errand) for errand in order}
             running = []
             for client in clients.values():
-                await until(lambda: _unused(mapping))
+                await until(lambda: _unused(tunnel))
                 task = tasks.create_task(client.run(house.ports[0]), name="client")
                 running.append(task)
                 await until(lambda client=client: client.result.received)
@@ -76,12 +76,12 @@ async def test_connections_are_spread_evenly_over_as_many_sessions_as_there_may_
             asyncio.timeout(60),
             asyncio.TaskGroup() as tasks,
         ):
-            (mapping,) = house.daemon.mappings
-            carried = watch(mapping)
+            (tunnel,) = house.daemon.tunnels
+            carried = watch(tunnel)
             clients = [Client(Errand(n, up=1_000_000, echo=True)) for n in range(20)]
             running = []
             for client in clients:
-                await until(lambda: _unused(mapping) or _complete(mapping))
+                await until(lambda: _unused(tunnel) or _complete(tunnel))
                 task = tasks.create_task(client.run(house.ports[0]), name="client")
                 running.append(task)
                 await until(lambda client=client: client.result.received)
@@ -99,8 +99,8 @@ async def test_new_connections_do_not_wait_for_what_an_old_one_has_to_catch_up_w
     async with destination.listening():
         text = _CONFIGURATION.replace("{port}", str(destination.port))
         async with household(text, settings) as house, asyncio.TaskGroup() as tasks:
-            (mapping,) = house.daemon.mappings
-            carried = watch(mapping)
+            (tunnel,) = house.daemon.tunnels
+            carried = watch(tunnel)
             old = Client(Errand(1, up=10, down=20_000_000))
             running = tasks.create_task(old.run(house.ports[0]), name="old")
             await until(lambda: old.result.received > 50_000)
@@ -110,7 +110,7 @@ async def test_new_connections_do_not_wait_for_what_an_old_one_has_to_catch_up_w
             sent = _sent(house)
             await until(lambda: _sent(house) > sent + 450)
             house.emulator.faults.clear()
-            await until(lambda: _stalled(mapping))
+            await until(lambda: _stalled(tunnel))
             new = Client(Errand(2, up=1000, down=1000))
             async with asyncio.timeout(20):
                 await new.run(house.ports[0])
@@ -126,18 +126,18 @@ def _sent(house):
     return sum(s.down.statistics.messages for s in house.emulator.sessions)
 
 
-def _stalled(mapping):
-    return any(view.stalled for view in _views(mapping))
+def _stalled(tunnel):
+    return any(view.stalled for view in _views(tunnel))
 
 
-def _unused(mapping):
-    return any(v.phase is Phase.READY and not v.streams for v in _views(mapping))
+def _unused(tunnel):
+    return any(v.phase is Phase.READY and not v.streams for v in _views(tunnel))
 
 
-def _complete(mapping):
-    ready = [view for view in _views(mapping) if view.phase is Phase.READY]
-    return len(ready) == mapping.tunnel.max_sessions
+def _complete(tunnel):
+    ready = [view for view in _views(tunnel) if view.phase is Phase.READY]
+    return len(ready) == tunnel.settings.max_sessions
 
 
-def _views(mapping):
-    return [member.view for member in mapping.pool.snapshot().members]
+def _views(tunnel):
+    return [member.view for member in tunnel.pool.snapshot().members]

@@ -39,7 +39,7 @@ async def test_downloads_have_a_session_each_where_there_may_be_as_many(
         text = _CONFIGURATION.replace("{port}", str(destination.port))
         text = text.replace("{sessions}", str(sessions))
         async with household(text, EmulatorSettings(pace=Pace.REAL)) as house:
-            carried = watch(house.daemon.mappings[0])
+            carried = watch(house.daemon.tunnels[0])
             clients = [Client(Errand(n, up=10, down=60_000)) for n in range(8)]
             async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
                 for client in clients:

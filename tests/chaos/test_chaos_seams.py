@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from ssmtunneld import mapping
 from ssmtunneld.base import compartment
 from ssmtunneld.base.compartment import catch_callbacks
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon
+from ssmtunneld.daemon import tunnel
+from ssmtunneld.daemon.daemon import Daemon
+from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
-from ssmtunneld.instance import control_socket
-from ssmtunneld.ops.systemd import Notifier, ServiceManager
+from ssmtunneld.serve.systemd import Notifier, ServiceManager
 from tests.chaos.client import rest
 from tests.chaos.household import port_of
 from tests.chaos.seams import find_seams
@@ -153,8 +153,8 @@ class Scene:
     def concerns_tunnels(self, defects):
         """Whether a compartment is one of the tunnels that may be hurt."""
         # Also those of before: parts of them may still run.
-        present = self.daemon.mappings
-        self._hurt |= {m.defects for m in present if m.tunnel.name in HURT}
+        present = self.daemon.tunnels
+        self._hurt |= {m.defects for m in present if m.settings.name in HURT}
         return defects in self._hurt
 
     def concerns_services(self, defects):
@@ -163,7 +163,7 @@ class Scene:
 
     async def echo(self, name):
         """Fail unless a new connection to a tunnel is answered."""
-        asked = next(m for m in self.daemon.mappings if m.tunnel.name == name)
+        asked = next(m for m in self.daemon.tunnels if m.settings.name == name)
         async with connection(port_of(asked)) as (reader, writer):
             if asked.tunnel.is_dynamic:
                 writer.write(b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01")
@@ -210,7 +210,7 @@ class Scene:
         control, http = control_socket(INSTANCE), self.folder / "http"
         for method, target in (
             ("GET", "/status"),
-            ("POST", "/mappings/good/resume"),
+            ("POST", "/tunnels/good/resume"),
             ("POST", "/reload"),
         ):
             await self.get(control, method, target)
@@ -280,7 +280,7 @@ def _impatient(monkeypatch):
     """What broke is started again after milliseconds: the ladder has its own tests."""
     monkeypatch.setattr(compartment, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(compartment, "LAST_DELAY", 0.05)
-    monkeypatch.setattr(mapping, "REBIND_INTERVAL", 0.1)
+    monkeypatch.setattr(tunnel, "REBIND_INTERVAL", 0.1)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from ssmtunneld.emulator.settings import (
 )
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.listener.owner import sight
-from ssmtunneld.tunnel.plan import Phase
+from ssmtunneld.sessions.policy import Phase
 from tests.chaos.accounting import Judge, Report, captured_log, open_sockets, threads
 from tests.chaos.adversary import Adversary
 from tests.chaos.client import Client, Errand, Outcome, rest
@@ -24,7 +24,7 @@ from tests.chaos.progress import Progress
 from tests.chaos.schedule import make_schedule
 
 READY_WITHIN = 30.0
-"""Seconds from the last fault until every mapping must have answered a connection that
+"""Seconds from the last fault until every tunnel must have answered a connection that
 was made when the faults ended, and must have its warm sessions again."""
 PATIENCE = 30.0
 """Seconds after the last fault without a byte on one connection, either way, after
@@ -83,7 +83,7 @@ class Scale:
     pace: float = 0.22
     """Seconds from one fault to the next."""
     workers: int = 3
-    """Clients that follow one another, for each mapping."""
+    """Clients that follow one another, for each tunnel."""
     largest: int = 200_000
     """Bytes of the largest transfer, each way."""
     scan_interval: float = 0.005
@@ -160,7 +160,7 @@ class World:
             drain_time=0.5,
         )
         async with self._destination.listening():
-            text = _mappings(self._destination.port, basic=self._scale.basic)
+            text = _tunnels(self._destination.port, basic=self._scale.basic)
             instance = f"chaos{self._seed}"
             async with household(text, settings, instance) as house:
                 victims = Random(f"victims {self._seed}")
@@ -180,7 +180,7 @@ class World:
 
     async def _play(self, house, adversary, judge):
         loop = asyncio.get_running_loop()
-        carried = [watch(mapping) for mapping in house.daemon.mappings]
+        carried = [watch(tunnel) for tunnel in house.daemon.tunnels]
         schedule = make_schedule(self._seed, self._scale.duration, self._scale.pace)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -212,28 +212,28 @@ class World:
         self.report.silence = progress.longest
 
     async def _recover(self, house, carried, judge, healed):
-        """Wait until every mapping has answered one connection, and is warm."""
+        """Wait until every tunnel has answered one connection, and is warm."""
         loop = asyncio.get_running_loop()
-        mappings = house.daemon.mappings
+        tunnels = house.daemon.tunnels
         try:
             async with asyncio.timeout_at(healed + READY_WITHIN):
                 async with asyncio.TaskGroup() as tasks:
-                    for mapping, by in zip(mappings, carried, strict=True):
-                        name = f"probe of {mapping.tunnel.name}"
-                        tasks.create_task(self._probe(mapping, by, judge), name=name)
+                    for tunnel, by in zip(tunnels, carried, strict=True):
+                        name = f"probe of {tunnel.settings.name}"
+                        tasks.create_task(self._probe(tunnel, by, judge), name=name)
         except TimeoutError:
-            states = [mapping.pool.snapshot() for mapping in mappings]
+            states = [tunnel.pool.snapshot() for tunnel in tunnels]
             self.report.problems.append(f"not ready in {READY_WITHIN} s: {states}")
         self.report.recovery = loop.time() - healed
         self._recovered = True
 
-    async def _probe(self, mapping, carried, judge):
+    async def _probe(self, tunnel, carried, judge):
         """Make one connection; only the loss of its session excuses another."""
         while True:
             number, ends_first = next(self._numbers), self._scale.basic
             probe = Client(Errand(number, up=100, down=100, ends_first=ends_first))
             result = probe.result
-            await self._run(probe, port_of(mapping), carried)
+            await self._run(probe, port_of(tunnel), carried)
             if result.outcome is Outcome.COMPLETE:
                 break
             if result.session is None:
@@ -241,7 +241,7 @@ class World:
             if result.session is None or judge.verdict(result) is not None:
                 return  # the judge will say so again
             self.report.probes_lost += 1
-        while _count_ready(mapping) < mapping.tunnel.warm and not self._scale.basic:
+        while _count_ready(tunnel) < tunnel.settings.warm and not self._scale.basic:
             await rest(0.05)
 
     async def _work(self, port, carried, role):
@@ -338,7 +338,7 @@ class World:
             await rest(0.01)
 
 
-def _mappings(port, *, basic):
+def _tunnels(port, *, basic):
     values = {
         "{port}": str(port),
         # An agent without smux does not know other hosts either.
@@ -351,6 +351,6 @@ def _mappings(port, *, basic):
     return text
 
 
-def _count_ready(mapping):
-    views = [member.view for member in mapping.pool.snapshot().members]
+def _count_ready(tunnel):
+    views = [member.view for member in tunnel.pool.snapshot().members]
     return sum(view.phase is Phase.READY and not view.retiring for view in views)

@@ -8,15 +8,15 @@ import pytest
 from aiohttp import web
 
 from ssmtunneld.cli.main import main
+from ssmtunneld.daemon.instance_lock import control_socket, instance_name
 from ssmtunneld.errors import ConfigError, SsmtunneldError
-from ssmtunneld.instance import control_socket, instance_name
-from ssmtunneld.ops.control import make_app, serve_control
+from ssmtunneld.serve.control_socket import make_app, serve_control
 
 PATIENCE = 30
 
 
-def mapping(name="db", **changes):
-    """Return the status of a mapping as the daemon sends it."""
+def tunnel_document(name="db", **changes):
+    """Return the status of a tunnel as the daemon sends it."""
     return {
         "name": name,
         "state": "ready",
@@ -38,7 +38,7 @@ def mapping(name="db", **changes):
 
 
 def waiting(name="dead", **changes):
-    """Return the status of a mapping that needs somebody."""
+    """Return the status of a tunnel that needs somebody."""
     trouble = {
         "state": "waiting",
         "usable": False,
@@ -46,10 +46,10 @@ def waiting(name="dead", **changes):
         "advice": "start the agent",
         "sessions": [],
     }
-    return mapping(name, **{**trouble, **changes})
+    return tunnel_document(name, **{**trouble, **changes})
 
 
-def document(*mappings, **changes):
+def document(*tunnels, **changes):
     """Return a status document."""
     return {
         "version": 1,
@@ -57,7 +57,7 @@ def document(*mappings, **changes):
         "pid": 7,
         "uptime": 61,
         "config": "/etc/c.toml",
-        "mappings": list(mappings),
+        "tunnels": list(tunnels),
         **changes,
     }
 
@@ -74,7 +74,7 @@ class Household:
     """
 
     def __init__(self, *documents):
-        self.documents = list(documents) or [document(mapping())]
+        self.documents = list(documents) or [document(tunnel_document())]
         self.problems = []
         self.cut = 0
         self.failure = None
@@ -186,4 +186,6 @@ def use_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr("ssmtunneld.cli.client.SYSTEM_PLACES", (tmp_path / "system",))
+    monkeypatch.setattr(
+        "ssmtunneld.cli.daemon_client.SYSTEM_PLACES", (tmp_path / "system",)
+    )

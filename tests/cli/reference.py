@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.exits import MEANINGS
+from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import PROGRAM, cli
 from ssmtunneld.cli.manual import summary
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from ssmtunneld.cli.manager import Place
-from ssmtunneld.cli.service import service
+from ssmtunneld.cli.commands.service import service
+from ssmtunneld.cli.service.manager import ServicePaths
 
 _PROGRAM = """\
 #!{python} -IS
@@ -60,7 +60,7 @@ class Machine:
             program.write_text(_PROGRAM.format(python=python, folder=str(folder)))
             program.chmod(0o755)
         self.answer()
-        self.place = Place(
+        self.place = ServicePaths(
             platform=platform,
             home=self.home,
             uid=1234,

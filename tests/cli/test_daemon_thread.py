@@ -31,7 +31,7 @@ def ask_for_ever(daemon):
 
 def test_it_runs_for_the_block_and_leaves_no_session(service):
     with DaemonThread(config("127.0.0.1:0")) as daemon:
-        while not (found := daemon.document()["mappings"][0])["usable"]:
+        while not (found := daemon.document()["tunnels"][0])["usable"]:
             assert found["state"] in {"unbound", "starting"}
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
     with pytest.raises(SsmtunneldError, match="the tunnels have ended"):

@@ -4,7 +4,7 @@ import pytest
 
 from ssmtunneld.cli.database import kind_of, variables
 from ssmtunneld.cli.destination import Local
-from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.exit_codes import CommandError
 from tests.cli.test_destination import only
 
 HERE = Local("127.0.0.1", 15432)

@@ -9,9 +9,9 @@ from ssmtunneld.cli.destination import (
     remote_port,
     tunnel_named,
 )
-from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.config import parse_config
-from tests.cli.household import Household, document, mapping, serving
+from tests.cli.household import Household, document, serving, tunnel_document
 from tests.integration.world import tunnel
 
 
@@ -66,7 +66,7 @@ def test_every_address_means_loopback_here(listen, host):
 
 
 def test_a_free_port_is_asked_from_the_daemon(home):
-    status = document(mapping("db", listen=["unix:/run/x", "127.0.0.1:34567"]))
+    status = document(tunnel_document("db", listen=["unix:/run/x", "127.0.0.1:34567"]))
     found = only(listen=["unix:/run/x", 0], port=1)
     with serving(Household(status)):
         assert local_end(found, None) == Local("127.0.0.1", 34567)
@@ -74,7 +74,7 @@ def test_a_free_port_is_asked_from_the_daemon(home):
 
 def test_a_daemon_that_does_not_listen_yet_is_said(home):
     with (
-        serving(Household(document(mapping("db", listen=[])))),
+        serving(Household(document(tunnel_document("db", listen=[])))),
         pytest.raises(CommandError, match="does not listen on a TCP address now"),
     ):
         local_end(only(listen=0, port=1), None)

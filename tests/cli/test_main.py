@@ -10,7 +10,7 @@ import pytest
 
 from ssmtunneld import __version__
 from ssmtunneld.cli import main as program
-from ssmtunneld.cli.exits import MEANINGS
+from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import cli, describe, exit_code, main
 from ssmtunneld.errors import (
     AccessDenied,

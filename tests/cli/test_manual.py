@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ssmtunneld.cli import main as program
-from ssmtunneld.cli.exits import MEANINGS
+from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.manual import pages, write
 
 ROOT = Path(__file__).parents[2]

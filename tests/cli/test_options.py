@@ -3,10 +3,17 @@
 import click
 import pytest
 
-from ssmtunneld.cli import status as status_module
+from ssmtunneld.cli.commands import status as status_module
 from ssmtunneld.cli.options import complete_names, load, load_in_use, seconds
 from ssmtunneld.errors import ConfigError
-from tests.cli.household import Household, call, document, mapping, serving, waiting
+from tests.cli.household import (
+    Household,
+    call,
+    document,
+    serving,
+    tunnel_document,
+    waiting,
+)
 from tests.integration.world import tunnel
 
 
@@ -45,7 +52,7 @@ def test_the_running_daemons_file_comes_before_the_usual_places(home, capsys):
     file.write_text(tunnel("db", port=1))
     with pytest.raises(ConfigError):
         load_in_use(None)
-    with serving(Household(document(mapping(), config=str(file))), file):
+    with serving(Household(document(tunnel_document(), config=str(file))), file):
         assert load_in_use(None).source == file
         with pytest.raises(ConfigError):
             load(None)  # for who starts a daemon
@@ -77,7 +84,9 @@ def completed(incomplete, **params):
 
 
 def test_the_running_daemons_tunnels_are_offered(operator):
-    operator.documents = [document(mapping("db"), waiting("dead"), mapping("web"))]
+    operator.documents = [
+        document(tunnel_document("db"), waiting("dead"), tunnel_document("web"))
+    ]
     assert completed("") == {"db": "ready", "dead": "waiting", "web": "ready"}
     assert completed("d") == {"db": "ready", "dead": "waiting"}
     assert completed("d", names=("db",)) == {"dead": "waiting"}

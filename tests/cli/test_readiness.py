@@ -2,8 +2,8 @@
 
 import pytest
 
-from ssmtunneld.cli.client import Daemon, NotRunning
-from ssmtunneld.cli.exits import CommandError
+from ssmtunneld.cli.daemon_client import Daemon, NotRunning
+from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.readiness import (
     POLL_INTERVAL,
     Patience,
@@ -11,7 +11,7 @@ from ssmtunneld.cli.readiness import (
     describe,
     not_ready,
 )
-from tests.cli.household import document, mapping, waiting
+from tests.cli.household import document, tunnel_document, waiting
 
 
 class Clock:
@@ -50,8 +50,8 @@ def looks(*found):
     return look
 
 
-READY = document(mapping())
-LATE = document(mapping(state="starting", usable=False))
+READY = document(tunnel_document())
+LATE = document(tunnel_document(state="starting", usable=False))
 
 
 def test_tunnels_that_are_ready_are_not_waited_for(clock):
@@ -66,7 +66,9 @@ def test_tunnels_may_get_ready_and_daemons_may_come_late(clock):
 
 
 def test_those_that_are_late_are_named_with_their_reasons(clock):
-    seen = document(mapping("web"), waiting("dead"), waiting("x", reason="", advice=""))
+    seen = document(
+        tunnel_document("web"), waiting("dead"), waiting("x", reason="", advice="")
+    )
     with pytest.raises(CommandError) as caught:
         await_ready(looks(seen), [], clock.patience(1))
     assert str(caught.value) == "not ready within 1 s: dead, x"
@@ -87,7 +89,7 @@ def test_a_daemon_that_never_comes_does_not_run(clock):
 
 
 def test_a_daemon_on_its_way_to_its_end_is_not_the_one(clock):
-    leaving = document(mapping(), draining=True)
+    leaving = document(tunnel_document(), draining=True)
     assert await_ready(looks(leaving, READY), [], clock.patience(1)).document == READY
     with pytest.raises(NotRunning):
         await_ready(looks(leaving), [], clock.patience(1))
@@ -144,7 +146,7 @@ def test_without_names_only_required_tunnels_count():
 def test_the_daemon_says_what_is_usable_and_older_ones_only_the_state(
     state, usable, ready
 ):
-    one = mapping(state=state, usable=usable)
+    one = tunnel_document(state=state, usable=usable)
     assert (not_ready(document(one), []) == []) is ready
     if usable is None:
         del one["usable"]

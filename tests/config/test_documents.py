@@ -9,11 +9,11 @@ from ssmtunneld.cli.database import KINDS
 from ssmtunneld.config import load_config, parse_config
 from ssmtunneld.config.load import DEEPEST, LARGEST_FILE
 from ssmtunneld.config.metadata import Reload, settings_of
-from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
+from ssmtunneld.config.parsers import LONGEST_DURATION, SOCKET_PATH_LIMIT
 from ssmtunneld.config.probes import EXAMPLES as PROBES
 from ssmtunneld.config.probes import parse_probe
 from ssmtunneld.config.tables import PROBLEM_LIMIT
-from ssmtunneld.config.values import LONGEST_DURATION, SOCKET_PATH_LIMIT
 from tests.packaging import reference
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_every_setting_is_in_the_example():
     data = tomllib.loads(everything())
     assert data["daemon"].keys() == DaemonSettings.model_fields.keys()
     used = set(data["defaults"]).union(*data["tunnels"].values())
-    assert used == Tunnel.model_fields.keys() - {"name"}
+    assert used == TunnelSettings.model_fields.keys() - {"name"}
 
 
 def test_what_the_example_has_in_comments_is_the_default():
@@ -63,7 +63,7 @@ def test_the_manual_s_tables_are_those_of_the_source():
 def test_the_manual_has_every_setting_once():
     listed = reference.listed(MANUAL)
     assert sorted(listed["[daemon]"]) == sorted(DaemonSettings.model_fields)
-    expected = sorted(Tunnel.model_fields.keys() - {"name"})
+    expected = sorted(TunnelSettings.model_fields.keys() - {"name"})
     assert sorted(listed["[tunnels.NAME]"]) == expected
 
 
@@ -105,7 +105,7 @@ def test_the_choices_of_commands_are_those_of_the_file():
         ]
         assert listed
         assert set(listed) == {values}
-    assert tuple(KINDS) == choices(Tunnel, "db_engine")
+    assert tuple(KINDS) == choices(TunnelSettings, "db_engine")
 
 
 def test_the_manual_s_first_example_is_a_configuration():

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
-from ssmtunneld.config.values import TcpAddress, UnixAddress
+from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
+from ssmtunneld.config.parsers import TcpAddress, UnixAddress
 
 
 def read(**settings):
@@ -94,7 +94,7 @@ def test_a_role_session_name_is_what_sts_takes():
 
 @pytest.mark.parametrize("name", ["a", "0", "orders-db_2", "x" * 63])
 def test_names_are_short_and_plain(name):
-    tunnel = Tunnel(
+    tunnel = TunnelSettings(
         name=name, listen=(TcpAddress("::1", 1),), target="i-0182d91e", port=1
     )
     assert tunnel.name == name
@@ -103,7 +103,9 @@ def test_names_are_short_and_plain(name):
 @pytest.mark.parametrize("name", ["", "A", "-a", "a b", "x" * 64, "a.b", "ü"])
 def test_other_names_are_refused(name):
     with pytest.raises(ValidationError, match="is not a tunnel's name"):
-        Tunnel(name=name, listen=(TcpAddress("::1", 1),), target="i-0182d91e", port=1)
+        TunnelSettings(
+            name=name, listen=(TcpAddress("::1", 1),), target="i-0182d91e", port=1
+        )
 
 
 @pytest.mark.parametrize(
@@ -215,15 +217,17 @@ def test_a_certificate_file_exists(tmp_path):
 
 def test_one_address_may_stand_without_brackets():
     table = {"name": "a", "target": "i-0182d91e", "port": 1}
-    one = Tunnel.model_validate({**table, "listen": 5432})
-    many = Tunnel.model_validate({**table, "listen": ["5432", "unix:/run/x"]})
+    one = TunnelSettings.model_validate({**table, "listen": 5432})
+    many = TunnelSettings.model_validate({**table, "listen": ["5432", "unix:/run/x"]})
     assert one.listen == (TcpAddress("localhost", 5432),)
     assert many.listen == (*one.listen, UnixAddress(Path("/run/x")))
 
 
 def test_there_is_at_least_one_address():
     with pytest.raises(ValidationError, match="at least 1 item"):
-        Tunnel.model_validate({"name": "a", "target": "i-0182d91e", "listen": []})
+        TunnelSettings.model_validate(
+            {"name": "a", "target": "i-0182d91e", "listen": []}
+        )
 
 
 def test_networks_are_a_list():

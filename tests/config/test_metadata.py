@@ -16,9 +16,9 @@ from ssmtunneld.config.metadata import (
     reload_of,
     settings_of,
 )
-from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
 
-SECTIONS = [DaemonSettings, TunnelDefaults, Tunnel]
+SECTIONS = [DaemonSettings, TunnelDefaults, TunnelSettings]
 
 
 class Section(BaseModel, use_attribute_docstrings=True):
@@ -38,7 +38,7 @@ class Narrower(Section):
 @pytest.mark.parametrize("model", SECTIONS)
 def test_every_setting_declares_what_a_change_of_it_needs(model):
     undeclared = [s.key for s in settings_of(model) if s.reload is None]
-    assert undeclared == (["name"] if model is Tunnel else [])
+    assert undeclared == (["name"] if model is TunnelSettings else [])
 
 
 @pytest.mark.parametrize("model", SECTIONS)

@@ -8,25 +8,27 @@ from ssmtunneld.config.model import (
     Config,
     Conflicts,
     DaemonSettings,
-    Tunnel,
     TunnelDefaults,
+    TunnelSettings,
 )
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
 )
+from ssmtunneld.sessions.dependencies import SessionSettings
+from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.tunnel.plan import Policy
-from ssmtunneld.tunnel.surroundings import SessionSettings
 
 BASE = {"name": "db", "listen": [5432], "target": "i-0182d91e", "port": 5432}
 
 
 def tunnel(**settings):
     table = {**BASE, **settings}
-    return Tunnel.model_validate({k: v for k, v in table.items() if v is not None})
+    return TunnelSettings.model_validate(
+        {k: v for k, v in table.items() if v is not None}
+    )
 
 
 def conflicts(**settings):
@@ -97,7 +99,7 @@ def test_what_is_written_as_json_reads_back_the_same():
     written = one.model_dump(mode="json", exclude_none=True)
     assert written["max_session_age"] == "1h30m"
     assert written["allow"] == ["10.0.0.0/8"]
-    assert Tunnel.model_validate(written, context={}) == one
+    assert TunnelSettings.model_validate(written, context={}) == one
 
 
 def test_the_document_follows_from_the_host():
@@ -257,7 +259,7 @@ def test_a_tunnel_whose_clients_name_the_destination_reads_back_the_same_too():
     assert one.warm == 0
     written = one.model_dump(mode="json", exclude_none=True)
     assert written["destinations"] == ["*.corp.test:443"]
-    assert Tunnel.model_validate(written, context={}) == one
+    assert TunnelSettings.model_validate(written, context={}) == one
 
 
 def test_sessions_to_a_destination_have_its_settings():

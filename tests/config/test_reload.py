@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssmtunneld.config import Tunnel, parse_config
+from ssmtunneld.config import TunnelSettings, parse_config
 from ssmtunneld.config.model import TunnelDefaults
 from ssmtunneld.config.reload import Changes, needs_sessions
 from tests.integration.world import tunnel
@@ -16,8 +16,8 @@ def test_a_setting_that_nobody_has_declared_needs_new_sessions(monkeypatch):
     (before,) = tunnels(tunnel("x", port=1))
     (after,) = tunnels(tunnel("x", port=1, linger="1s"))
     assert not needs_sessions(before, after)
-    field = Tunnel.model_fields["linger"]
-    for model in (Tunnel, TunnelDefaults):
+    field = TunnelSettings.model_fields["linger"]
+    for model in (TunnelSettings, TunnelDefaults):
         monkeypatch.setattr(model.model_fields["linger"], "metadata", [])
     assert field.metadata == []
     assert needs_sessions(before, after)

@@ -6,7 +6,7 @@ import pytest
 
 from ssmtunneld.config import json_schema
 from ssmtunneld.config.metadata import settings_of
-from ssmtunneld.config.model import DaemonSettings, Tunnel, TunnelDefaults
+from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
 
 
 def accepts(schema, value):
@@ -45,7 +45,7 @@ def test_every_setting_is_there_with_its_description():
     daemon, defaults, tunnel = sections()
     assert daemon["properties"].keys() == DaemonSettings.model_fields.keys()
     assert defaults["properties"].keys() == TunnelDefaults.model_fields.keys()
-    assert tunnel["properties"].keys() == Tunnel.model_fields.keys() - {"name"}
+    assert tunnel["properties"].keys() == TunnelSettings.model_fields.keys() - {"name"}
     assert tunnel["required"] == ["listen"]
     for table in (daemon, defaults, tunnel):
         for setting in table["properties"].values():
@@ -56,7 +56,7 @@ def test_every_setting_is_there_with_its_description():
 
 def test_every_setting_has_its_default_and_says_what_a_change_of_it_needs():
     for model, table in zip(
-        (DaemonSettings, TunnelDefaults, Tunnel), sections(), strict=True
+        (DaemonSettings, TunnelDefaults, TunnelSettings), sections(), strict=True
     ):
         for setting in settings_of(model):
             if setting.key == "name":

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.config import TcpAddress, Tunnel, parse_config, tables
+from ssmtunneld.config import TcpAddress, TunnelSettings, parse_config, tables
 from ssmtunneld.errors import ConfigError
 
 TARGET = 'target = "i-0182d91e"\n'
@@ -421,8 +421,8 @@ def test_names_of_other_programs_are_understood(wrong, right):
 
 
 def test_names_of_other_programs_are_none_of_ours():
-    assert set(tables.SYNONYMS.values()) <= Tunnel.model_fields.keys()
-    assert not tables.SYNONYMS.keys() & Tunnel.model_fields.keys()
+    assert set(tables.SYNONYMS.values()) <= TunnelSettings.model_fields.keys()
+    assert not tables.SYNONYMS.keys() & TunnelSettings.model_fields.keys()
 
 
 def test_a_file_of_nothing_but_mistakes_is_told_in_part():

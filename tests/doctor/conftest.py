@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
+from ssmtunneld.base.log import EventLog
 from ssmtunneld.config import parse_config
-from ssmtunneld.doctor.walk import World, examine
+from ssmtunneld.doctor.walk import DoctorContext, examine
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
-from ssmtunneld.log import EventLog
 from ssmtunneld.testing import EmulatorThread
 from tests.aws.conftest import AwsFiles, aws_files, stub  # noqa: F401 - these are fixtures
 from tests.emulator.test_server import certificate  # noqa: F401 - this is a fixture
@@ -82,7 +82,7 @@ class Surgery:
         given = {key: value for key, value in settings.items() if value is not None}
         text = tunnel("db", **given)
         only = parse_config(text, "test.toml", {}).tunnels[0]
-        world = World(
+        world = DoctorContext(
             lambda: datetime.now(UTC).timestamp() + ahead,
             SILENT,
             agent_patience,

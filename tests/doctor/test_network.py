@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from ssmtunneld.aws.client import Place
+from ssmtunneld.aws.client import AwsLocation
 from ssmtunneld.doctor import network
 from ssmtunneld.doctor.report import Broken, Skipped
 
 
 def place(ssm, data=None, region="eu-west-1"):
-    return Place(region, ssm, data)
+    return AwsLocation(region, ssm, data)
 
 
 def endpoints(ssm, data=None, **options):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from ssmtunneld.doctor.report import HOPS, Skipped
-from ssmtunneld.doctor.session import Line
+from ssmtunneld.doctor.session import DoctorChannel
 from tests.doctor.conftest import Findings
 
 
@@ -45,7 +45,7 @@ def test_a_link_that_is_lost_meanwhile_breaks_the_conversation(theatre):
 
 
 async def test_before_anything_was_acknowledged_there_is_no_time():
-    line = Line(lambda: 0)
+    line = DoctorChannel(lambda: 0)
     with pytest.raises(Skipped, match="nothing was sent yet"):
         await line.time_round_trip(1, 1)
     with pytest.raises(Skipped, match="nothing but the connection's"):

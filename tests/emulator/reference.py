@@ -16,7 +16,8 @@ import aiohttp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from ssmtunneld.farewell import close_server
+from ssmtunneld.base.aio import close_server
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.protocol.message import (
     ACK_FLAGS,
     Message,
@@ -35,7 +36,6 @@ from ssmtunneld.protocol.payloads import (
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
 
 INSTANCE = "i-0123456789abcdef0"

@@ -11,13 +11,13 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 
-from ssmtunneld.cli.emulator import emulator
+from ssmtunneld.cli.commands.emulator import emulator
 from ssmtunneld.errors import AddressInUse, ConfigError
 
 COMMAND = [
     sys.executable,
     "-c",
-    "from ssmtunneld.cli.emulator import emulator; emulator()",
+    "from ssmtunneld.cli.commands.emulator import emulator; emulator()",
 ]
 
 

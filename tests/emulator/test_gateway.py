@@ -11,8 +11,8 @@ from botocore.credentials import Credentials
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.gateway import _frame
-from ssmtunneld.secret import Secret
 from tests.emulator.reference import (
     Client,
     call,

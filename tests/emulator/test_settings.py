@@ -22,6 +22,6 @@ def test_the_clock_is_utc():
 
 
 def test_a_secret_does_not_show():
-    from ssmtunneld.secret import Secret
+    from ssmtunneld.base.secret import Secret
 
     assert "canary" not in repr(EmulatorSettings(secret_key=Secret("canary")))

@@ -8,13 +8,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from multidict import CIMultiDict
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.emulator.signature import (
     SignatureRefused,
     canonical_query,
     verify_signature,
 )
-from ssmtunneld.secret import Secret
 
 PATH = "/v1/data-channel/dev@example.com-1?role=publish_subscribe&cell-number=A+k/N=="
 AS_GO_SIGNS = PATH.replace("A+k/N==", "A%20k%2FN%3D%3D")

@@ -10,9 +10,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.settings import EmulatorSettings
 from ssmtunneld.errors import ConfigError
-from ssmtunneld.secret import Secret
 from ssmtunneld.testing import (  # noqa: F401 - fixtures are found by their names
     EmulatorThread,
     emulator_settings,

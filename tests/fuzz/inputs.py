@@ -8,6 +8,7 @@ import json
 from hashlib import sha256
 from itertools import pairwise
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.protocol.message import (
     Message,
     MessageType,
@@ -28,7 +29,6 @@ from ssmtunneld.protocol.payloads import (
     ProcessedAction,
     encode_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 from ssmtunneld.smux.frame import Command, encode_frame
 
 _ID = bytes(range(16))

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from itertools import count
 
-from ssmtunneld.farewell import close_server
+from ssmtunneld.base.aio import close_server
 from tests.support.hostile import (
     CANARY,
     FAR_DEEDS,

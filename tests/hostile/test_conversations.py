@@ -20,6 +20,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.uri import parse_uri
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
     LinkError,
@@ -29,8 +30,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.inbound import MAX_EARLY, MAX_EARLY_BYTES
-from ssmtunneld.secret import Secret
-from ssmtunneld.smux.session import MAX_SILENT
+from ssmtunneld.smux.mux import MAX_SILENT
 from ssmtunneld.transport.connection import (
     LARGE_FRAME,
     MAX_FRAGMENTS,
@@ -40,10 +40,10 @@ from ssmtunneld.transport.connection import (
     Connection,
     explain,
 )
-from ssmtunneld.transport.courtesy import Courtesy
 from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.outbox import CHOKE_SIZE
 from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.read_scheduler import ReadFairness
 from ssmtunneld.transport.websocket import (
     WRITE_BUFFER,
     Liveness,
@@ -166,7 +166,7 @@ class Near:
             self.texts.append(explain(error))
             connection.transport.abort()
             return
-        link = WebSocketLink(connection, Liveness(), Courtesy())
+        link = WebSocketLink(connection, Liveness(), ReadFairness())
         try:
             await self.driver.run(link, Secret(CANARY))
         except TunnelError as error:

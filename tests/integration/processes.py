@@ -53,7 +53,7 @@ def await_line(program, event, *, count=1, **facts):
     return lines_of(program, event, **facts)[count - 1]
 
 
-def await_port(program, mapping):
-    """Return the local port of ``mapping``, once the daemon listens there."""
-    line = await_line(program, "listener.bound", mapping=mapping)
+def await_port(program, tunnel):
+    """Return the local port of ``tunnel``, once the daemon listens there."""
+    line = await_line(program, "listener.bound", tunnel=tunnel)
     return int(line["address"].rpartition(":")[2])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon
+from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.errors import ConfigError
-from ssmtunneld.listener import admission, owner
-from ssmtunneld.listener.owner import Sight
-from ssmtunneld.ops.systemd import ServiceManager
+from ssmtunneld.listener import access, owner
+from ssmtunneld.listener.owner import OwnerVisibility
+from ssmtunneld.serve.systemd import ServiceManager
 from tests.integration.stranger import NAME, need_root, uid_of, visit
 from tests.integration.world import (
     ask,
@@ -35,8 +35,8 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on loopback")
 
 
 @contextlib.asynccontextmanager
-async def mapping(**settings):
-    """Run a daemon with one mapping to an echo; yield the daemon."""
+async def tunnel_table(**settings):
+    """Run a daemon with one tunnel to an echo; yield the daemon."""
     async with destination() as port, emulator() as aws:
         text = configuration(aws.endpoint_url, tunnel("db", port=port, **settings))
         async with running(text) as daemon:
@@ -44,17 +44,17 @@ async def mapping(**settings):
 
 
 def status_of(daemon):
-    return daemon.status()["mappings"][0]
+    return daemon.status()["tunnels"][0]
 
 
 @need_root
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 async def test_another_users_connection_is_refused_counted_and_logged(events, host):
     spelled = f"[{host}]" if ":" in host else host
-    async with mapping(listen=f"{spelled}:0") as daemon:
+    async with tunnel_table(listen=f"{spelled}:0") as daemon:
         address = (host, port_of(daemon, "db"))
         assert await visit(address) == [RESET]
-        line = await events.wait_for("connection.rejected", mapping="db")
+        line = await events.wait_for("connection.rejected", tunnel_table="db")
         facts = {key: line[key] for key in ("level", "rule", "uid", "user", "advice")}
         assert facts == {
             "level": "warning",
@@ -76,7 +76,7 @@ async def test_another_users_connection_is_refused_counted_and_logged(events, ho
 async def test_users_that_are_allowed_are_served(users):
     if 65534 in users and uid_of() != 65534:
         pytest.skip(f"{NAME} has another id here")
-    async with mapping(allow_users=users) as daemon:
+    async with tunnel_table(allow_users=users) as daemon:
         address = ("127.0.0.1", port_of(daemon, "db"))
         assert await visit(address, words="mine") == ["mine"]
         assert await echoes(address)
@@ -84,7 +84,7 @@ async def test_users_that_are_allowed_are_served(users):
 
 @need_root
 async def test_many_attempts_are_few_lines_and_cost_others_nothing(events):
-    async with mapping() as daemon:
+    async with tunnel_table() as daemon:
         address = ("127.0.0.1", port_of(daemon, "db"))
         async with asyncio.TaskGroup() as tasks:
             attempts = tasks.create_task(visit(*[address] * 300))
@@ -123,10 +123,10 @@ async def test_a_unix_socket_is_as_open_as_its_mode(tmp_path):
         if parent.owner() == tmp_path.owner():
             parent.chmod(parent.stat().st_mode | 0o055)
     path = tmp_path / "db.sock"
-    async with mapping(listen=f"unix:{path}"):
+    async with tunnel_table(listen=f"unix:{path}"):
         assert await visit(path) == ["PermissionError"]
         assert await echoes(path)
-    async with mapping(listen=f"unix:{path}", socket_mode="0666"):
+    async with tunnel_table(listen=f"unix:{path}", socket_mode="0666"):
         assert await visit(path, words="mine") == ["mine"]
 
 
@@ -165,7 +165,7 @@ async def test_this_machines_own_addresses_are_no_way_round(events):
         own = probe.getsockname()[0]
     if own.startswith("127."):
         pytest.skip("no address beside loopback")
-    async with mapping(listen="0.0.0.0:0", allow=["0.0.0.0/0"]) as daemon:
+    async with tunnel_table(listen="0.0.0.0:0", allow=["0.0.0.0/0"]) as daemon:
         port = port_of(daemon, "db")
         assert await visit((own, port), ("127.0.0.1", port)) == [RESET, RESET]
         assert await echoes((own, port))
@@ -183,7 +183,8 @@ def test_a_user_that_does_not_exist_is_an_error_with_the_nearest_name():
 
 
 @pytest.mark.parametrize(
-    ("sight", "served"), [(Sight.ABSENT, True), (Sight.HIDDEN, False)]
+    ("sight", "served"),
+    [(OwnerVisibility.ABSENT, True), (OwnerVisibility.HIDDEN, False)],
 )
 async def test_a_check_that_cannot_tell_says_so_once(
     events, monkeypatch, sight, served
@@ -205,18 +206,18 @@ async def test_a_check_that_cannot_tell_says_so_once(
 
 
 async def test_where_everybody_may_connect_there_is_nothing_to_say(events, monkeypatch):
-    monkeypatch.setattr(owner, "sight", lambda: Sight.HIDDEN)
-    async with mapping(allow_users=["*"]) as daemon:
+    monkeypatch.setattr(owner, "sight", lambda: OwnerVisibility.HIDDEN)
+    async with tunnel_table(allow_users=["*"]) as daemon:
         assert await echoes(("127.0.0.1", port_of(daemon, "db")))
     assert events.find("access.limited") == []
 
 
 async def test_users_outside_of_a_user_namespace_are_all_the_same(events, monkeypatch):
     monkeypatch.setattr(owner, "stranger", lambda: 65534)
-    async with mapping(allow_users=[1000]):
+    async with tunnel_table(allow_users=[1000]):
         (line,) = events.find("access.limited")
     assert "PrivateUsers" in line["advice"]
-    assert admission.allowed_uids((1000,)) == {1000, os.geteuid()}
+    assert access.allowed_uids((1000,)) == {1000, os.geteuid()}
 
 
 @need_root
@@ -250,7 +251,7 @@ async def test_all_tunnels_together_have_a_limit_and_each_keeps_its_part(events)
                 assert await ask(*ends, b"mine") == b"mine"
             waiting = await stack.enter_async_context(connection(greedy))
             waiting[1].write(b"later")
-            line = await events.wait_for("connections.saturated", mapping="greedy")
+            line = await events.wait_for("connections.saturated", tunnel_table="greedy")
             assert line["limit"] == 4
             assert await echoes(modest)
             text = configuration(aws.endpoint_url, *tables, max_connections=5)

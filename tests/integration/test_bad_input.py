@@ -41,7 +41,7 @@ def test_a_daemon_that_can_listen_nowhere_ends_with_1_and_says_who_does(tmp_path
             why, end = program.log().splitlines()
     assert f"cannot listen on {taken}: Address already in use" in why
     assert "choose another" in why
-    assert end == "ssmtunneld: no mapping can listen on its addresses"
+    assert end == "ssmtunneld: no tunnel can listen on its addresses"
 
 
 # A person's log has one line for each event, too.
@@ -58,7 +58,7 @@ async def test_a_trouble_has_one_line_in_the_log_for_people_as_well(services, tm
     assert wrong == []
 
 
-# What is wrong with each mapping: its settings, then what its one line must say: what
+# What is wrong with each tunnel: its settings, then what its one line must say: what
 # happened, why, and what to do.
 TROUBLES = {
     "denied": (
@@ -146,17 +146,17 @@ async def test_every_trouble_has_one_line_and_leaves_the_others_alone(
 
 
 def _check_lines(program, taken):
-    await_line(program, "session.ready", mapping="good")
+    await_line(program, "session.ready", tunnel="good")
     for name, (_, reason, advice) in TROUBLES.items():
-        line = await_line(program, "session.ended", mapping=name)
+        line = await_line(program, "session.ended", tunnel=name)
         assert line["reason"].startswith(reason)
         assert line["advice"].startswith(advice)
         assert line["level"] == "warning"
         assert line["retry_in"] >= 0
-    line = await_line(program, "link.failed", mapping="severed")
+    line = await_line(program, "link.failed", tunnel="severed")
     assert line["reason"].startswith(f"cannot reach {NOWHERE}: ")
     assert line["advice"].startswith(f"check that HTTPS to {NOWHERE} is open")
-    line = await_line(program, "listener.failed", mapping="taken")
+    line = await_line(program, "listener.failed", tunnel="taken")
     holder = f"pid {os.getpid()}" if sys.platform == "linux" else ""
     assert (
         f"cannot listen on 127.0.0.1:{taken}: Address already in use" in line["reason"]

@@ -15,7 +15,7 @@ import pytest
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.world import PATIENCE, configuration, destination, echoes, tunnel
 from tests.interop.programs import free_port
-from tests.ops.test_web import ask
+from tests.serve.test_status_page import ask
 
 STOP_OUTPUT = b"\x13"
 """Ctrl-S."""
@@ -189,7 +189,7 @@ async def test_a_failed_start_says_why_behind_its_log(tmp_path):
     assert process.returncode == 1
     *_, stopped, last = said.decode().splitlines()
     assert "daemon.stopped" in stopped
-    assert last == "ssmtunneld: no mapping can listen on its addresses"
+    assert last == "ssmtunneld: no tunnel can listen on its addresses"
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
@@ -229,8 +229,8 @@ async def test_a_daemon_may_be_started_without_a_standard_file(tmp_path, closed)
 async def test_forked_children_write_lines_of_their_own(tmp_path):
     code = (
         "import os\n"
-        "from ssmtunneld.log import get_log\n"
-        "from ssmtunneld.ops import logs\n"
+        "from ssmtunneld.base.log import get_log\n"
+        "from ssmtunneld.observe import logs\n"
         "logs.configure('info', 'json')\n"
         "get_log().info('parent.spoken')\n"
         "child = os.fork()\n"

@@ -101,7 +101,7 @@ async def test_the_table_fits_the_terminal_with_and_without_colour(
 
     def look():
         with daemon(service, tmp_path / "config.toml", *tunnels) as program:
-            await_line(program, "session.ended", mapping="dead")
+            await_line(program, "session.ended", tunnel="dead")
             env = environ(service) | {"NO_COLOR": no_color}
             terminal = Terminal(*STATUS, columns=columns, env=env)
             assert terminal.close() == 0
@@ -181,7 +181,7 @@ async def test_waiting_ends_when_the_daemon_has_started_and_is_ready(service, tm
             code, _, err = await command(service, "wait", "--timeout", "1ms", "no")
             assert (code, "no tunnel is called no" in err) == (2, True)
             code, out, _ = await command(service, "status", "--json")
-            assert (code, json.loads(out)["mappings"][0]["state"]) == (0, "ready")
+            assert (code, json.loads(out)["tunnels"][0]["state"]) == (0, "ready")
 
 
 async def refused(port):
@@ -216,7 +216,7 @@ async def test_a_tunnel_is_paused_resumed_and_drained(service, tmp_path):
             resumed = await command(service, "resume", "echo")
             assert resumed == (0, "echo: resumed\n", "")
             found = json.loads((await command(service, "status", "--json"))[1])
-            (address,) = found["mappings"][0]["listen"]
+            (address,) = found["tunnels"][0]["listen"]
             assert await echoes(int(address.rpartition(":")[2]))
 
 
@@ -255,9 +255,9 @@ async def test_a_reload_takes_over_what_has_changed_or_nothing(service, tmp_path
         assert f"ssmtunneld: {path}:" in err
         assert "the daemon goes on as before" in err
         names = [
-            mapping["name"]
-            for mapping in json.loads((await command(service, "status", "--json"))[1])[
-                "mappings"
+            shown["name"]
+            for shown in json.loads((await command(service, "status", "--json"))[1])[
+                "tunnels"
             ]
         ]
         assert names == ["kept", "new"]

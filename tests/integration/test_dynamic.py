@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ssmtunneld.ops.status import MappingState
+from ssmtunneld.observe.status import TunnelState
 from tests.integration.world import (
     PATIENCE,
     TARGET,
@@ -39,8 +39,8 @@ async def dynamic(mode="socks5", faults=(), **settings):
 
 
 def status_of(daemon):
-    """Return the status of the only mapping."""
-    return daemon.snapshot().mappings[0]
+    """Return the status of the only tunnel."""
+    return daemon.snapshot().tunnels[0]
 
 
 def request(host, port):
@@ -103,7 +103,7 @@ async def test_curl_reaches_names_that_only_the_target_knows_through_socks5():
         assert hosts == {"one.corp.test", "two.corp.test"}
         status = status_of(daemon)
         assert status.mode == "socks5"
-        assert status.state is MappingState.READY
+        assert status.state is TunnelState.READY
         assert [(d.name, d.accepted, d.sessions > 0) for d in status.destinations] == [
             (f"one.corp.test:{site}", 1, True),
             (f"two.corp.test:{site}", 1, True),
@@ -130,13 +130,13 @@ async def test_a_destination_outside_of_the_patterns_is_refused(events):
             *("--socks5-hostname", f"127.0.0.1:{port}"), f"http://outside.test:{site}/"
         )
         assert code == 97, output  # CURLE_PROXY
-        line = await events.wait_for("connection.refused", mapping="web")
+        line = await events.wait_for("connection.refused", tunnel="web")
         assert f"outside.test:{site} is not one of" in line["reason"]
         assert not list(service.sessions)
         await until(lambda: status_of(daemon).failures == {"forbidden": 2})
         status = status_of(daemon)
         assert status.destinations == ()
-        assert status.state is MappingState.IDLE
+        assert status.state is TunnelState.IDLE
 
 
 async def test_http_connect_refuses_what_is_outside_and_what_is_not_connect(events):
@@ -241,7 +241,7 @@ async def test_a_destination_leaves_when_it_has_been_idle(events):
         await events.wait_for("destination.left", destination=f"one.corp.test:{target}")
         await until(lambda: all(s.over for s in service.sessions))
         assert status_of(daemon).destinations == ()
-        assert status_of(daemon).state is MappingState.IDLE
+        assert status_of(daemon).state is TunnelState.IDLE
         # And comes back when it is wanted again.
         async with connected(port, "one.corp.test", target) as (reader, writer):
             assert await ask(reader, writer, b"again") == b"again"
@@ -308,7 +308,7 @@ async def test_a_tunnel_may_become_dynamic_and_plain_again(tmp_path, events):
                 port = port_of(daemon, "web")
                 async with connected(port, "one.corp.test", target) as (new, to_it):
                     assert await ask(new, to_it, b"dynamic") == b"dynamic"
-            await events.wait_for("mapping.removed", mapping="web")
+            await events.wait_for("tunnel.removed", tunnel="web")
             source.write_text(plain)
             await daemon.reload()
             assert await echoes(port_of(daemon, "web"))
@@ -321,7 +321,7 @@ async def test_a_dynamic_tunnel_is_paused_drained_and_resumed():
             draining = asyncio.TaskGroup()
             async with draining as tasks, asyncio.timeout(PATIENCE):
                 drained = tasks.create_task(daemon.drain("web"))
-                await until(lambda: status_of(daemon).state is MappingState.PAUSED)
+                await until(lambda: status_of(daemon).state is TunnelState.PAUSED)
                 assert await ask(reader, writer, b"goes on") == b"goes on"
                 writer.close()
             assert drained.result() == {"cut": 0}

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ssmtunneld.base.aio import close_server
 from ssmtunneld.emulator.settings import Pace
-from ssmtunneld.farewell import close_server
 from tests.integration.processes import await_port, lines_of, running
 from tests.integration.world import configuration, emulator, statuses, tunnel
 

@@ -80,7 +80,7 @@ async def test_sockets_are_judged_by_their_own_address_and_mode(tmp_path):
             try:
                 found = await lines_until(process, "listener.bound", 1)
                 failed = {
-                    line["mapping"]: (line["reason"], line["advice"])
+                    line["tunnel"]: (line["reason"], line["advice"])
                     for line in found
                     if line["event"] == "listener.failed"
                 }

@@ -50,7 +50,7 @@ async def test_the_key_is_there_before_the_first_byte(monkeypatch, tmp_path):
         async with asyncio.timeout(world.PATIENCE), world.running(text) as daemon:
             assert not events.find("key.pushed")
             await talk(daemon, b"hello")
-            (line,) = events.find("key.pushed", mapping="bastion")
+            (line,) = events.find("key.pushed", tunnel="bastion")
             assert (line["target"], line["user"]) == (TARGET, "ubuntu")
             await talk(daemon, b"again")
         assert len(events.find("key.pushed")) == 1
@@ -63,7 +63,7 @@ async def test_a_refused_key_is_told_and_the_connection_goes_on(stub, tmp_path):
         text = world.configuration(service.endpoint_url, bastion(tmp_path, port))
         async with asyncio.timeout(world.PATIENCE), world.running(text) as daemon:
             await talk(daemon, b"hello")
-    (line,) = events.find("key.push_failed", mapping="bastion", level="warning")
+    (line,) = events.find("key.push_failed", tunnel="bastion", level="warning")
     assert "ec2-instance-connect:SendSSHPublicKey" in line["advice"]
 
 
@@ -76,7 +76,7 @@ async def test_a_client_that_leaves_meanwhile_leaves_no_stream(stub, tmp_path):
             async with connection(world.port_of(daemon, "bastion")):
                 await asyncio.to_thread(stub.arrived.acquire)
             await events.wait_for("connection.ended")
-            (only,) = daemon.mappings
+            (only,) = daemon.tunnels
             assert not any(m.view.streams for m in only.pool.snapshot().members)
             stub.release.set()
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ssmtunneld import mapping
+from ssmtunneld.daemon import tunnel as tunnel_module
 from ssmtunneld.emulator.session import StartRequest
 from tests.aws.stub import CELL, GRANT, Stub
 from tests.integration.world import (
@@ -25,7 +25,7 @@ from tests.integration.world import (
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
-async def test_one_mapping_listens_on_every_kind_of_address(events, tmp_path):
+async def test_one_tunnel_listens_on_every_kind_of_address(events, tmp_path):
     path = tmp_path / "sockets" / "db.sock"
     async with destination() as port, emulator() as service:
         listen = ["localhost:0", "[::1]:0", f"unix:{path}", "127.0.0.2:0"]
@@ -33,13 +33,13 @@ async def test_one_mapping_listens_on_every_kind_of_address(events, tmp_path):
             service.endpoint_url, tunnel("db", listen=listen, port=port)
         )
         async with running(text) as daemon:
-            four, six, other, _, second = daemon.mappings[0].server.bound
+            four, six, other, _, second = daemon.tunnels[0].server.bound
             assert four.rpartition(":")[2] == six.rpartition(":")[2]
             for bound in (four, six, other, second):
                 host, _, number = bound.rpartition(":")
                 assert await echoes((host.strip("[]"), int(number)))
             assert await echoes(path)
-            assert len(events.find("listener.bound", mapping="db")) == 5
+            assert len(events.find("listener.bound", tunnel="db")) == 5
         assert not path.exists()
         assert set(statuses(service)) == {"Terminated"}
 
@@ -177,7 +177,7 @@ async def test_a_lost_websocket_is_resumed_and_the_connection_goes_on(events):
 
 
 async def test_a_port_that_becomes_free_is_taken_by_itself(events, monkeypatch):
-    monkeypatch.setattr(mapping, "REBIND_INTERVAL", 0.05)
+    monkeypatch.setattr(tunnel_module, "REBIND_INTERVAL", 0.05)
     async with destination() as port, emulator() as service:
         with socket.create_server(("127.0.0.1", 0)) as holder:
             taken = holder.getsockname()[1]
@@ -187,17 +187,17 @@ async def test_a_port_that_becomes_free_is_taken_by_itself(events, monkeypatch):
                 tunnel("good", port=port),
             )
             async with running(text, ready=False) as daemon:
-                await events.wait_for("listener.failed", mapping="late", count=2)
+                await events.wait_for("listener.failed", tunnel="late", count=2)
                 assert await echoes(port_of(daemon, "good"))
                 assert len({s.request.reason for s in service.sessions}) == 1
                 holder.close()
-                await events.wait_for("listener.bound", mapping="late")
+                await events.wait_for("listener.bound", tunnel="late")
                 await asyncio.wait_for(daemon.ready.wait(), 30)
                 assert await echoes(taken)
         assert set(statuses(service)) == {"Terminated"}
 
 
-async def test_a_connection_to_a_troubled_mapping_is_reset_and_says_why(events):
+async def test_a_connection_to_a_troubled_tunnel_is_reset_and_says_why(events):
     async with emulator(faults=(f"offline={TARGET}",)) as service:
         text = configuration(
             service.endpoint_url, tunnel("dead", port=1, connect_timeout="500ms")

@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ssmtunneld.config import DaemonSettings, Tunnel, parse_config
+from ssmtunneld.config import DaemonSettings, TunnelSettings, parse_config
 from ssmtunneld.config.metadata import Reload, reload_of
-from ssmtunneld.fleet import Fleet
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.tunnels import Tunnels
 from ssmtunneld.listener import owner
-from ssmtunneld.listener.owner import Sight
-from ssmtunneld.shared import Shared
-from ssmtunneld.tunnel.plan import Phase
+from ssmtunneld.listener.owner import OwnerVisibility
+from ssmtunneld.sessions.policy import Phase
 from tests.aws.stub import Stub
 from tests.integration.test_dynamic import NAMES, SUCCESS, connected, request
 from tests.integration.world import (
@@ -60,7 +60,7 @@ def live_settings(model):
 
 
 def test_every_live_setting_has_a_case():
-    assert OF_TUNNELS.keys() == live_settings(Tunnel)
+    assert OF_TUNNELS.keys() == live_settings(TunnelSettings)
     assert OF_THE_DAEMON.keys() == live_settings(DaemonSettings)
 
 
@@ -73,16 +73,16 @@ class Running:
         self._settings = settings
 
     @property
-    def mapping(self):
+    def tunnel(self):
         return self.fleet.get("x")
 
     @property
     def port(self):
-        return int(self.mapping.server.bound[0].rpartition(":")[2])
+        return int(self.tunnel.server.bound[0].rpartition(":")[2])
 
     @property
     def members(self):
-        return self.mapping.pool.snapshot().members
+        return self.tunnel.pool.snapshot().members
 
     def ready(self, count):
         """Say whether there are as many sessions, and all are ready."""
@@ -91,13 +91,13 @@ class Running:
 
     async def reload(self, events, **changes):
         """Change settings; neither sessions nor listeners may be touched."""
-        mapping = self.mapping
-        before = mapping.pools, mapping.server.bound
+        tunnel = self.tunnel
+        before = tunnel.pools, tunnel.server.bound
         self._settings = {**self._settings, **changes}
         found = await self.fleet.apply(parsed(self.service, self._settings), 5.0)
         assert found.changed == ("x",)
-        assert self.mapping is mapping
-        assert (mapping.pools, mapping.server.bound) == before
+        assert self.tunnel is tunnel
+        assert (tunnel.pools, tunnel.server.bound) == before
         assert len(events.find("listener.bound")) == 1
         assert events.find("session.retired") == []
 
@@ -111,8 +111,8 @@ def parsed(service, settings):
 async def tunnel_of(faults=(), **settings):
     """Run a fleet of one tunnel."""
     async with emulator(host_aliases=NAMES, faults=faults) as service:
-        shared = Shared(start_rate=100, start_burst=100, instance="0123456789ab")
-        fleet = Fleet(parsed(service, settings), shared, {})
+        shared = DaemonContext(start_rate=100, start_burst=100, instance="0123456789ab")
+        fleet = Tunnels(parsed(service, settings), shared, {})
         try:
             assert await fleet.bind()
             async with asyncio.TaskGroup() as tasks:
@@ -159,7 +159,7 @@ async def _allow(events, tmp_path, monkeypatch):
 
 @live("allow_users")
 async def _allow_users(events, tmp_path, monkeypatch):
-    if owner.sight() not in {Sight.CLEAR, Sight.SLOW}:
+    if owner.sight() not in {OwnerVisibility.CLEAR, OwnerVisibility.SLOW}:
         pytest.skip("this platform does not tell whose a connection is")
     us = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: us + 4242)
@@ -216,7 +216,7 @@ async def _socket_mode(events, tmp_path, monkeypatch):
 @live("probe")
 async def _probe(events, tmp_path, monkeypatch):
     async with destination() as port, tunnel_of(port=port) as run:
-        await run.mapping.wait_usable()
+        await run.tunnel.wait_usable()
         await run.reload(events, probe="banner:SSH-", probe_timeout=SOON)
         line = await events.wait_for("probe.failed")
         assert line["probe"] == "banner"
@@ -246,7 +246,7 @@ async def _probe_timeout(events, tmp_path, monkeypatch):
         destination(silence) as port,
         tunnel_of(port=port, probe="banner:SSH-", probe_timeout=NEVER) as run,
     ):
-        await run.mapping.pool.wait_ready()
+        await run.tunnel.pool.wait_ready()
         await run.reload(events, probe_timeout=SOON)
         line = await events.wait_for("probe.failed")
         assert line["reason"] == "no answer within 0.05 s"
@@ -441,11 +441,11 @@ async def daemon_of(path, *, log_as=lambda _: None, settings=None, **daemon):
 
         async def reload(**changes):
             path.write_text(text(**changes))
-            (mapping,) = running_one.mappings
-            before = mapping.pools, mapping.server.bound
+            (shown,) = running_one.tunnels
+            before = shown.pools, shown.server.bound
             found = await running_one.reload()
             assert found["unchanged"] == 1
-            assert (mapping.pools, mapping.server.bound) == before
+            assert (shown.pools, shown.server.bound) == before
 
         path.write_text(text())
         ready = settings is None
@@ -497,14 +497,14 @@ async def starts(path, **change):
     """Let a second session wait for the limiter, until ``change``."""
     slow = {"start_rate": 0.0001, "start_burst": 1}
     async with daemon_of(path, settings={"warm": 2}, **slow) as (daemon, reload, _):
-        (mapping,) = daemon.mappings
-        await mapping.pool.wait_ready()
-        phases = sorted(m.view.phase.name for m in mapping.pool.snapshot().members)
+        (tunnel,) = daemon.tunnels
+        await tunnel.pool.wait_ready()
+        phases = sorted(m.view.phase.name for m in tunnel.pool.snapshot().members)
         assert phases == ["READY", "STARTING"]
         await reload(**change)
         await until(
             lambda: (
-                [m.view.phase for m in mapping.pool.snapshot().members]
+                [m.view.phase for m in tunnel.pool.snapshot().members]
                 == [Phase.READY] * 2
             )
         )
@@ -540,7 +540,7 @@ async def _on_state(events, tmp_path, monkeypatch):
         await until(told.exists)
 
 
-@pytest.mark.parametrize("key", sorted(live_settings(Tunnel)))
+@pytest.mark.parametrize("key", sorted(live_settings(TunnelSettings)))
 async def test_a_live_setting_of_a_tunnel_takes_effect_at_once(
     key, events, tmp_path, monkeypatch
 ):

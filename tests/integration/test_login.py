@@ -99,13 +99,13 @@ async def in_thread(function, *arguments, **facts):
 
 
 def status(path, **environ):
-    """Return what ``ssmtunneld status --json`` says of the only mapping."""
+    """Return what ``ssmtunneld status --json`` says of the only tunnel."""
     program = launch("status", "--config", path, "--json", **environ)
     try:
         assert program.process.wait(30) == 0, program.log()
     finally:
         program.kill()
-    return json.loads(program.log())["mappings"][0]
+    return json.loads(program.log())["tunnels"][0]
 
 
 async def test_an_expired_login_is_healed_by_a_new_one(service, portal, tmp_path):

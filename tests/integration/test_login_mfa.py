@@ -145,7 +145,7 @@ def test_on_a_terminal_the_code_is_asked_for_and_not_shown(environ, tmp_path):
     assert session_file(tmp_path).exists()
 
 
-async def test_without_a_session_the_mapping_waits_for_the_first_code(
+async def test_without_a_session_the_tunnel_waits_for_the_first_code(
     service, environ, tmp_path
 ):
     path = tmp_path / "config.toml"

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ssmtunneld.instance import control_socket, instance_name
-from ssmtunneld.listener.binding import BACKLOG
+from ssmtunneld.daemon.instance_lock import control_socket, instance_name
+from ssmtunneld.listener.sockets import BACKLOG
 from tests.integration.processes import (
     await_line,
     await_port,
@@ -73,11 +73,11 @@ async def counts(processes, word=b"?"):
     return total
 
 
-async def mapping_status(path, name):
-    """Return what the daemon says of one mapping."""
+async def tunnel_status(path, name):
+    """Return what the daemon says of one tunnel."""
     code, body = await asyncio.to_thread(ask, control_socket(instance_name(path)))
     assert code == 200
-    return next(m for m in json.loads(body)["mappings"] if m["name"] == name)
+    return next(m for m in json.loads(body)["tunnels"] if m["name"] == name)
 
 
 async def until(fact):
@@ -120,7 +120,7 @@ class House:
         assert self._process.memory_info().rss < self._before + MEMORY
 
     async def status(self):
-        return await mapping_status(self._path, "busy")
+        return await tunnel_status(self._path, "busy")
 
     async def is_full(self):
         status = await self.status()
@@ -175,6 +175,6 @@ async def test_ten_thousand_wait_for_a_hundred_places_and_nobody_else_notices(tm
         await until(lambda: answered(CLIENTS))
         status = await until(daemon.is_empty)
         assert (status["accepted"], status["queued"]) == (CLIENTS + 1, 0)
-        lines = lines_of(daemon.program, "connections.saturated", mapping="busy")
+        lines = lines_of(daemon.program, "connections.saturated", tunnel="busy")
         assert lines[0]["limit"] == AT_ONCE
         assert len(lines) <= PATIENCE / 10

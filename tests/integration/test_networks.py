@@ -129,7 +129,7 @@ async def trouble(path, environ, event, **defaults):
             found = await in_thread(asked.wait_for, r"(?s)\{.*\n\}\n")
         finally:
             asked.kill()
-        return line, json.loads(found[0])["mappings"][0], program.log()
+        return line, json.loads(found[0])["tunnels"][0], program.log()
 
 
 @pytest.fixture

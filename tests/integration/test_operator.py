@@ -1,14 +1,14 @@
-"""What an operator can do to one mapping: pause it, drain it, resume it."""
+"""What an operator can do to one tunnel: pause it, drain it, resume it."""
 
 import asyncio
 import socket
 
 import pytest
 
-from ssmtunneld import mapping
-from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownMapping
-from ssmtunneld.ops.status import MappingState
-from ssmtunneld.ops.systemd import Notifier, ServiceManager
+from ssmtunneld.daemon import tunnel as tunnel_module
+from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownTunnel
+from ssmtunneld.observe.status import TunnelState
+from ssmtunneld.serve.systemd import Notifier, ServiceManager
 from tests.integration.world import (
     TARGET,
     ask,
@@ -34,11 +34,11 @@ async def until(fact):
 
 
 def state_of(daemon, name="x"):
-    (found,) = [m for m in daemon.snapshot().mappings if m.name == name]
+    (found,) = [m for m in daemon.snapshot().tunnels if m.name == name]
     return found
 
 
-async def test_a_paused_mapping_refuses_and_its_connections_go_on(events):
+async def test_a_paused_tunnel_refuses_and_its_connections_go_on(events):
     async with destination() as port, emulator() as service:
         text = configuration(
             service.endpoint_url, tunnel("x", port=port), tunnel("y", port=port)
@@ -53,24 +53,24 @@ async def test_a_paused_mapping_refuses_and_its_connections_go_on(events):
                     await echoes(local)
                 assert await ask(*line, b"after") == b"after"
                 paused = state_of(daemon)
-                assert paused.state is MappingState.PAUSED
+                assert paused.state is TunnelState.PAUSED
                 assert "ssmtunneld resume x" in paused.advice
                 assert not daemon.snapshot().ready
                 assert paused.sessions
-            # With its last connection the mapping gives up its sessions.
+            # With its last connection the tunnel gives up its sessions.
             await until(lambda: not state_of(daemon).sessions)
-            assert state_of(daemon, "y").state is MappingState.READY
+            assert state_of(daemon, "y").state is TunnelState.READY
             await daemon.resume("x")
             await daemon.resume("x")
             assert await echoes(port_of(daemon, "x"))
-            assert state_of(daemon).state is MappingState.READY
+            assert state_of(daemon).state is TunnelState.READY
             assert daemon.snapshot().ready
-        assert len(events.find("mapping.paused", mapping="x")) == 1
-        assert len(events.find("mapping.resumed", mapping="x")) == 1
+        assert len(events.find("tunnel.paused", tunnel="x")) == 1
+        assert len(events.find("tunnel.resumed", tunnel="x")) == 1
         assert set(statuses(service)) == {"Terminated"}
 
 
-async def test_a_drained_mapping_has_neither_connections_nor_sessions(events):
+async def test_a_drained_tunnel_has_neither_connections_nor_sessions(events):
     async with destination() as port, emulator() as service:
         text = configuration(
             service.endpoint_url, tunnel("x", port=port), drain_timeout="100ms"
@@ -83,7 +83,7 @@ async def test_a_drained_mapping_has_neither_connections_nor_sessions(events):
                     await reader.read()
             assert set(statuses(service)) == {"Terminated"}
             assert await daemon.drain("x") == {"cut": 0}
-            assert state_of(daemon).state is MappingState.PAUSED
+            assert state_of(daemon).state is TunnelState.PAUSED
             await daemon.resume("x")
             assert await echoes(port_of(daemon, "x"))
 
@@ -98,14 +98,14 @@ async def test_resuming_ends_a_drain_and_cuts_nobody(events):
                 assert await ask(*line, b"hello") == b"hello"
                 async with asyncio.TaskGroup() as tasks:
                     draining = tasks.create_task(daemon.drain("x"), name="drain")
-                    await events.wait_for("mapping.paused")
+                    await events.wait_for("tunnel.paused")
                     await daemon.resume("x")
                 assert draining.result() == {"cut": 0}
                 assert await ask(*line, b"still there") == b"still there"
             daemon.stop()
 
 
-async def test_a_pause_outlives_a_reload_but_not_its_mapping(events, tmp_path):
+async def test_a_pause_outlives_a_reload_but_not_its_tunnel(events, tmp_path):
     path = tmp_path / "config.toml"
     async with destination() as port, emulator() as service:
         text = configuration(service.endpoint_url, tunnel("x", port=port))
@@ -116,17 +116,17 @@ async def test_a_pause_outlives_a_reload_but_not_its_mapping(events, tmp_path):
             path.write_text(text.replace(str(port), "1") + "linger = 7")
             report = await daemon.reload()
             assert report["changed"] == ["x"]
-            assert state_of(daemon).state is MappingState.PAUSED
+            assert state_of(daemon).state is TunnelState.PAUSED
             assert state_of(daemon).listen == ()
             path.write_text(text + tunnel("y", port=port))
             assert (await daemon.reload())["added"] == ["y"]
-            assert state_of(daemon).state is MappingState.PAUSED
+            assert state_of(daemon).state is TunnelState.PAUSED
             assert await echoes(port_of(daemon, "y"))
             path.write_text(other)
             assert (await daemon.reload())["removed"] == ["x"]
             path.write_text(text)
             assert (await daemon.reload())["added"] == ["x"]
-            await events.wait_for("session.ready", mapping="x", count=2)
+            await events.wait_for("session.ready", tunnel="x", count=2)
             assert await echoes(port_of(daemon, "x"))
         assert set(statuses(service)) == {"Terminated"}
 
@@ -154,7 +154,7 @@ async def test_a_name_that_nobody_has_is_told_with_those_that_are_near(events):
         text = configuration(service.endpoint_url, tunnel("orders-db", port=1))
         async with running(text) as daemon:
             for request in (daemon.pause, daemon.resume, daemon.drain):
-                with pytest.raises(UnknownMapping, match="'order-db'") as caught:
+                with pytest.raises(UnknownTunnel, match="'order-db'") as caught:
                     await request("order-db")
                 assert caught.value.advice == "did you mean orders-db?"
 
@@ -210,7 +210,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(events, tmp_path):
 async def test_an_address_that_a_reload_cannot_have_is_told_and_tried_again(
     events, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(mapping, "REBIND_INTERVAL", 0.05)
+    monkeypatch.setattr(tunnel_module, "REBIND_INTERVAL", 0.05)
     path = tmp_path / "config.toml"
     async with destination() as port, emulator() as service:
         kept = f"unix:{tmp_path}/kept"
@@ -225,14 +225,14 @@ async def test_an_address_that_a_reload_cannot_have_is_told_and_tried_again(
                 await daemon.reload()
                 await events.wait_for("listener.failed", count=2)
                 found = state_of(daemon)
-                assert found.state is MappingState.UNBOUND
+                assert found.state is TunnelState.UNBOUND
                 assert str(taken) in found.reason
                 assert found.advice
                 # What was ours is ours, and what waits for nothing works.
                 assert await echoes(tmp_path / "kept")
             await events.wait_for("listener.bound", address=f"127.0.0.1:{taken}")
             assert await echoes(taken)
-            assert state_of(daemon).state is MappingState.READY
+            assert state_of(daemon).state is TunnelState.READY
 
 
 async def test_what_needs_no_session_applies_to_the_running_ones(events, tmp_path):
@@ -242,7 +242,7 @@ async def test_what_needs_no_session_applies_to_the_running_ones(events, tmp_pat
         settings = {"port": port, "listen": f"unix:{sock}"}
         text = configuration(service.endpoint_url, tunnel("x", **settings))
         async with running(text, source=path) as daemon:
-            (only,) = daemon.mappings
+            (only,) = daemon.tunnels
             async with connection(sock) as line:
                 assert await ask(*line, b"hello") == b"hello"
                 live = {
@@ -290,11 +290,11 @@ async def test_a_change_of_target_in_trouble_still_takes_the_new_connections(
                 async with connection(local) as (reader, _):
                     with pytest.raises(ConnectionResetError):
                         await reader.read()
-                assert state_of(daemon).state is MappingState.WAITING
+                assert state_of(daemon).state is TunnelState.WAITING
                 assert await ask(*line, b"as before") == b"as before"
             path.write_text(text.replace("port = ", "warm = 0\nport = "))
             await daemon.reload()
-            assert state_of(daemon).state in {MappingState.IDLE, MappingState.READY}
+            assert state_of(daemon).state in {TunnelState.IDLE, TunnelState.READY}
             assert await echoes(local)
     assert {s.request.target for s in service.sessions} == {TARGET}
 
@@ -316,7 +316,7 @@ async def test_who_waits_for_a_session_gets_one_of_the_new_target(events, tmp_pa
                 assert await ask(*line, b"at last") == b"at last"
 
 
-async def test_a_mapping_that_could_not_listen_yet_takes_over_everything(
+async def test_a_tunnel_that_could_not_listen_yet_takes_over_everything(
     events, tmp_path
 ):
     path = tmp_path / "config.toml"

@@ -145,10 +145,10 @@ def test_status_of_a_daemon_names_them_too_and_it_heals(checkpoint):
         program.wait_for(r"not authorized to perform")
         program.wait_for(r"control\.bound")
         _, out = place.ask("status", "--json")
-        (mapping,) = json.loads(out)["mappings"]
-        assert mapping["usable"] is False
-        assert SAID + TARGET_ARN in mapping["reason"]
-        assert mapping["advice"] == ALLOW.format(
+        (tunnel,) = json.loads(out)["tunnels"]
+        assert tunnel["usable"] is False
+        assert SAID + TARGET_ARN in tunnel["reason"]
+        assert tunnel["advice"] == ALLOW.format(
             action="ssm:StartSession", resource=TARGET_ARN, section="Named instances"
         )
         assert (

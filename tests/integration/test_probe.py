@@ -77,11 +77,11 @@ async def probing(port, probe, *, ready=True, **settings):
 
 
 def status_of(daemon):
-    return daemon.status()["mappings"][0]
+    return daemon.status()["tunnels"][0]
 
 
 async def status_until(daemon, fact):
-    """Return the first status of the only mapping for which ``fact`` holds."""
+    """Return the first status of the only tunnel for which ``fact`` holds."""
     async with asyncio.timeout(PATIENCE):
         while not fact(status := status_of(daemon)):  # noqa: ASYNC110 - any fact of it
             await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_another_server_or_none_fails_with_the_reason(
     settings = {"probe_timeout": "300ms"} if "no answer" in words else {}
     words = words.replace("300ms", "0.3 s")
     async with probing(port, probe, ready=False, **settings) as daemon:
-        line = await events.wait_for("probe.failed", mapping="db")
+        line = await events.wait_for("probe.failed", tunnel="db")
         assert words in line["reason"]
         status = await status_until(daemon, lambda s: s["probe"]["failures"] >= 2)
         assert (status["state"], status["usable"]) == ("unhealthy", False)

@@ -37,7 +37,7 @@ async def in_thread(function, *arguments, **facts):
 
 
 async def sessions_of(service, name):
-    """Return the mapping's sessions, as the service has them."""
+    """Return the tunnel's sessions, as the service has them."""
     found = await in_thread(service.sessions)
     return [s for s in found if s["reason"].endswith(f"/{name}]")]
 
@@ -140,8 +140,8 @@ async def test_a_reload_under_load_touches_only_what_has_changed(service, tmp_pa
                 }
                 assert known <= alive
             # With its last connection the removed one ends, and so do the old sessions.
-            removed = await in_thread(await_line, program, "mapping.removed")
-            assert (removed["mapping"], removed["cut"]) == ("gone", 0)
+            removed = await in_thread(await_line, program, "tunnel.removed")
+            assert (removed["tunnel"], removed["cut"]) == ("gone", 0)
             assert await in_thread(program.stop) == 0
             assert lines_of(program, "session.ended") == []
             assert lines_of(program, "connections.cut") == []
@@ -149,7 +149,7 @@ async def test_a_reload_under_load_touches_only_what_has_changed(service, tmp_pa
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
 
 
-async def test_an_address_may_move_to_another_mapping(service, tmp_path):
+async def test_an_address_may_move_to_another_tunnel(service, tmp_path):
     path = tmp_path / "config.toml"
     async with destination() as port:
         text = configuration(
@@ -175,7 +175,7 @@ async def test_an_address_may_move_to_another_mapping(service, tmp_path):
                     await_line,
                     program,
                     "listener.bound",
-                    mapping="one",
+                    tunnel="one",
                     address=f"127.0.0.1:{two}",
                 )
                 assert await echoes(one)

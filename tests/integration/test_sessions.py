@@ -96,7 +96,7 @@ async def test_a_daemons_session_is_listed_ended_and_replaced(service, tmp_path)
         def end_the_warm_session(program):
             await_line(program, "daemon.ready")
             (warm,) = listed("orders-db", "-c", path)
-            assert (warm["mapping"], warm["held"]) == ("orders-db", True)
+            assert (warm["tunnel"], warm["held"]) == ("orders-db", True)
             assert (warm["state"], warm["owner"]) == ("Connected", ME)
             for words in ("ssmtunneld/", "@", " tunnel orders-db ["):
                 assert words in warm["reason"]
@@ -132,7 +132,7 @@ async def test_somebody_elses_session_is_shown_with_all_owners_only(service):
     assert await asyncio.to_thread(listed) == []
     (session,) = await asyncio.to_thread(listed, "--all-owners")
     assert (session["id"], session["owner"]) == (bobs, BOB)
-    assert (session["mapping"], session["held"]) == (None, None)
+    assert (session["tunnel"], session["held"]) == (None, None)
     code, _, err = await asyncio.to_thread(sessions, "terminate", bobs)
     assert (code, f"{bobs} belongs to {BOB}" in err) == (2, True)
 

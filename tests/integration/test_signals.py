@@ -232,8 +232,8 @@ async def test_a_daemon_ends_what_the_killed_one_before_it_left(service, tmp_pat
     path = tmp_path / "config.toml"
     text = configuration(service.endpoint_url, tunnel("x", port=1), tunnel("y", port=1))
     with running(path, text, *JSON, **service.environment) as program:
-        await in_thread(await_line, program, "session.ready", mapping="x")
-        await in_thread(await_line, program, "session.ready", mapping="y")
+        await in_thread(await_line, program, "session.ready", tunnel="x")
+        await in_thread(await_line, program, "session.ready", tunnel="y")
     left = {s["id"] for s in service.sessions() if s["status"] != "Terminated"}
     assert len(left) == 2
     with running(path, text, *JSON, **service.environment) as program:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.cli.main import main
-from ssmtunneld.instance import control_socket, instance_name
-from ssmtunneld.ops import logs
+from ssmtunneld.daemon.instance_lock import control_socket, instance_name
+from ssmtunneld.observe import logs
 from tests.integration.world import (
     configuration,
     destination,
@@ -49,17 +49,17 @@ async def command(capsys, *arguments):
 
 
 async def states(daemon, **wanted):
-    """Wait until the mappings are in these states; return the document by name."""
+    """Wait until the tunnels are in these states; return the document by name."""
     async with asyncio.timeout(30):
         while True:
-            found = {m["name"]: m for m in daemon.status()["mappings"]}
+            found = {m["name"]: m for m in daemon.status()["tunnels"]}
             seen = {name: found.get(name, {}).get("state") for name in wanted}
             if seen == wanted:
                 return found
             await asyncio.sleep(0)
 
 
-async def test_each_mapping_says_how_it_is_why_and_what_to_do():
+async def test_each_tunnel_says_how_it_is_why_and_what_to_do():
     async with destination() as port, emulator(faults=(f"offline={OFFLINE}",)) as aws:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             text = configuration(
@@ -110,15 +110,15 @@ async def test_bytes_and_connections_are_counted(events):
     async with destination() as port, emulator() as aws:
         text = configuration(aws.endpoint_url, tunnel("echo", port=port))
         async with running(text) as daemon:
-            local = daemon.status()["mappings"][0]["listen"][0].rpartition(":")[2]
+            local = daemon.status()["tunnels"][0]["listen"][0].rpartition(":")[2]
             reader, writer = await asyncio.open_connection("127.0.0.1", int(local))
             writer.write(b"12345")
             assert await reader.readexactly(5) == b"12345"
-            mapping = daemon.status()["mappings"][0]
+            shown = daemon.status()["tunnels"][0]
             writer.close()
             await writer.wait_closed()
     wanted = {"connections": 1, "accepted": 1, "sent": 5, "received": 5, "waiting": 0}
-    assert wanted.items() <= mapping.items()
+    assert wanted.items() <= shown.items()
 
 
 async def test_the_control_socket_is_only_for_its_user_and_goes_with_the_daemon(events):

@@ -39,8 +39,8 @@ def cloud(_running_cloud, monkeypatch):
 
 
 @asynccontextmanager
-async def mapping_to(target, *, ready=True, **settings):
-    """Run a daemon with one mapping to ``target``, an emulator and an echo."""
+async def tunnel_to(target, *, ready=True, **settings):
+    """Run a daemon with one tunnel to ``target``, an emulator and an echo."""
     async with emulator() as service, destination() as port:
         text = configuration(
             service.endpoint_url, tunnel("db", target=target, port=port, **settings)
@@ -73,7 +73,7 @@ async def ends_in_a_reset(reader):
 
 async def test_a_group_that_replaces_its_instance_is_followed(cloud, events):
     (first,) = await asyncio.to_thread(cloud.create_group, "bastions", 1)
-    async with mapping_to("asg:bastions") as (service, daemon):
+    async with tunnel_to("asg:bastions") as (service, daemon):
         port = port_of(daemon, "db")
         async with connection(port) as (reader, writer):
             assert await ask(reader, writer, b"before") == b"before"
@@ -89,7 +89,7 @@ async def test_a_group_that_replaces_its_instance_is_followed(cloud, events):
 
 async def test_what_runs_on_outside_its_group_keeps_its_connections(cloud, events):
     (first,) = await asyncio.to_thread(cloud.create_group, "bastions", 1)
-    async with mapping_to("asg:bastions") as (service, daemon):
+    async with tunnel_to("asg:bastions") as (service, daemon):
         port = port_of(daemon, "db")
         async with connection(port) as (reader, writer):
             assert await ask(reader, writer, b"before") == b"before"
@@ -104,14 +104,14 @@ async def test_what_runs_on_outside_its_group_keeps_its_connections(cloud, event
 
 async def test_a_target_that_is_not_there_yet_is_waited_for(cloud, events):
     await asyncio.to_thread(cloud.launch, Name="web-2")
-    async with mapping_to("name:web-1", ready=False) as (service, daemon):
+    async with tunnel_to("name:web-1", ready=False) as (service, daemon):
         line = await events.wait_for("session.ended")
         assert line["reason"] == (
             "instance with tag Name=web-1: none found in eu-west-1 "
             f"(account {moto.ACCOUNT})"
         )
         assert line["advice"] == "did you mean name:web-2?"
-        status = daemon.status()["mappings"][0]
+        status = daemon.status()["tunnels"][0]
         assert status["state"] == "waiting"
         assert status["advice"] == "did you mean name:web-2?"
         wanted = await asyncio.to_thread(cloud.launch, Name="web-1")
@@ -122,7 +122,7 @@ async def test_a_target_that_is_not_there_yet_is_waited_for(cloud, events):
 
 async def test_sessions_are_spread_over_what_there_is(cloud, events):
     wanted = {await asyncio.to_thread(cloud.launch, Role="bastion") for _ in range(2)}
-    async with mapping_to("tag:Role=bastion", target_policy="spread", warm=2) as (
+    async with tunnel_to("tag:Role=bastion", target_policy="spread", warm=2) as (
         service,
         _,
     ):
@@ -136,7 +136,7 @@ async def test_a_target_without_an_agent_is_avoided(cloud, events):
         key=lambda i: (cloud.describe(i)["LaunchTime"], i),
     )
     # Systems Manager takes minutes to notice; StartSession knows at once.
-    async with mapping_to("tag:Role=bastion", ready=False) as (service, _):
+    async with tunnel_to("tag:Role=bastion", ready=False) as (service, _):
         service.faults.apply(["start-error=TargetNotConnected*1"])
         await events.wait_for("session.ended", level="warning")
         await events.wait_for("session.ready")
@@ -190,7 +190,7 @@ async def test_a_deployment_of_a_service_is_followed(monkeypatch, events):
     monkeypatch.setenv("AWS_ENDPOINT_URL_ECS", stub.url)
     deploy(stub, **{old: "RUNNING"})
     try:
-        async with mapping_to("ecs:prod/api/app") as (service, daemon):
+        async with tunnel_to("ecs:prod/api/app") as (service, daemon):
             port = port_of(daemon, "db")
             async with connection(port) as (reader, writer):
                 assert await ask(reader, writer, b"before") == b"before"

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
-from ssmtunneld.ops.schema import status_schema
+from ssmtunneld.observe.status_schema import status_schema
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.processes import await_line, await_port, launch, running
 from tests.integration.world import (
@@ -20,7 +20,7 @@ from tests.integration.world import (
     echoes,
     tunnel,
 )
-from tests.ops.test_web import ask
+from tests.serve.test_status_page import ask
 from tests.support.promtool import check_metrics
 
 JSON = ("--log-format", "json")
@@ -80,11 +80,11 @@ async def scrape_until(bound, name, value):
 
 
 def of(samples, name, **labels):
-    labels = {"mapping": "db", **labels}
+    labels = {"tunnel": "db", **labels}
     return samples[(f"ssmtunneld_{name}", *sorted(labels.items()))]
 
 
-async def test_readiness_follows_a_mapping_down_and_up(service, tmp_path):
+async def test_readiness_follows_a_tunnel_down_and_up(service, tmp_path):
     async with (
         destination() as port,
         serving(service, tmp_path, tunnel("db", port=port)) as (_, bound),
@@ -103,7 +103,7 @@ async def test_readiness_follows_a_mapping_down_and_up(service, tmp_path):
         assert (await ask(bound, "/startupz"))[0] == 200
         service.clear_faults()
         await until(bound, "/readyz", lambda status, _: status == 200)
-        assert of(await scrape(bound), "mapping_up") == 1
+        assert of(await scrape(bound), "tunnel_up") == 1
 
 
 async def test_a_lost_websocket_does_not_make_readiness_flap(service, tmp_path):
@@ -164,10 +164,10 @@ async def test_metrics_are_fine_with_promtool_and_counters_only_grow(service, tm
             assert of(before, "sessions_started_total") == 1
             assert of(before, "session_start_seconds_count") == 1
             assert of(before, "stream_open_seconds_count") == 1
-            assert of(before, "mapping_state", state="ready") == 1
-            assert of(before, "mapping_up", mapping="dead") == 0
+            assert of(before, "tunnel_state", state="ready") == 1
+            assert of(before, "tunnel_up", tunnel="dead") == 0
             failures = "session_start_failures_total"
-            assert of(before, failures, mapping="dead", reason="target") >= 1
+            assert of(before, failures, tunnel="dead", reason="target") >= 1
             # Another session takes the place of this one; counters stay.
             (live,) = [s for s in service.sessions() if s["status"] == "Connected"]
             service.close_session(live["id"], "for a test")
@@ -209,12 +209,12 @@ async def test_status_keeps_its_schema(service, tmp_path):
     check = Draft202012Validator(schema).validate
     check(document)
     check(json.loads(body))
-    states = {m["name"]: m["state"] for m in document["mappings"]}
+    states = {m["name"]: m["state"] for m in document["tunnels"]}
     assert states == {"db": "ready", "lazy": "idle", "dead": "waiting"}
     # Nothing that the schema does not describe.
     assert document.keys() == schema["properties"].keys()
-    described = schema["$defs"]["MappingStatus"]["properties"].keys()
-    assert all(m.keys() == described for m in document["mappings"])
+    described = schema["$defs"]["TunnelStatus"]["properties"].keys()
+    assert all(m.keys() == described for m in document["tunnels"])
     assert {e["event"] for e in json.loads(body)["events"]} >= {
         "daemon.started",
         "session.ready",

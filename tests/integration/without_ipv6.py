@@ -42,7 +42,7 @@ async def main(folder):
             environ = {**service.environment, "PYTHONPATH": str(folder)}
             with running(path, text, "--log-format", "json", **environ) as program:
                 await asyncio.to_thread(use, program)
-                (bound,) = lines_of(program, "listener.bound", mapping="both")
+                (bound,) = lines_of(program, "listener.bound", tunnel="both")
                 local = int(bound["address"].removeprefix("127.0.0.1:"))
                 assert await echoes(local)
                 assert await asyncio.to_thread(program.stop) == 0
@@ -52,7 +52,7 @@ def use(program):
     """Wait until it is ready; look what it has said."""
     await_line(program, "daemon.ready")
     assert await_line(program, "daemon.started")["loop"] == "asyncio"
-    failed = await_line(program, "listener.failed", mapping="six")
+    failed = await_line(program, "listener.failed", tunnel="six")
     assert failed["reason"].startswith("cannot listen on [::1]:0: ")
     assert failed["advice"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import structlog
 
+from ssmtunneld.base.aio import close_server
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon import Daemon
+from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
-from ssmtunneld.farewell import close_server
-from ssmtunneld.secret import Secret
 from tests.support.turns import turns
 
 TARGET = "i-0123456789abcdef0"
@@ -145,9 +145,9 @@ async def running(text, *, source="test.toml", ready=True, **parts):
 
 
 def port_of(daemon, name):
-    """Return the local port of the mapping ``name``."""
-    mapping = next(m for m in daemon.mappings if m.tunnel.name == name)
-    return int(mapping.server.bound[0].rpartition(":")[2])
+    """Return the local port of the tunnel ``name``."""
+    tunnel = next(m for m in daemon.tunnels if m.settings.name == name)
+    return int(tunnel.server.bound[0].rpartition(":")[2])
 
 
 def has_ipv6():

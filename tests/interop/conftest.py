@@ -142,18 +142,18 @@ def daemon(emulator, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tunnel(daemon):
-    """Start a daemon with one mapping to a port and return the local port."""
+    """Start a daemon with one tunnel to a port and return the local port."""
 
     def start(port, **settings):
         local = free_port()
-        daemon(mapping("only", local, port, **settings))
+        daemon(tunnel_table("only", local, port, **settings))
         return local
 
     return start
 
 
-def mapping(name, local, port, **settings):
-    """Return the configuration of one mapping."""
+def tunnel_table(name, local, port, **settings):
+    """Return the configuration of one tunnel."""
     values = {
         "listen": f"127.0.0.1:{local}",
         "target": TARGET,

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.interop.conftest import mapping
+from tests.interop.conftest import tunnel
 from tests.interop.content import noise
 from tests.interop.destination import TIMEOUT, Destination
 from tests.interop.programs import free_port
@@ -19,9 +19,8 @@ def ports(daemon):
     """Local ports, and behind them: one destination of ours, and nothing at all."""
     local, gone, destination, nobody = (free_port() for _ in range(4))
     daemon(
-        # One session carries all connections of this mapping.
-        mapping("one", local, destination, max_sessions=1)
-        + mapping("gone", gone, nobody)
+        # One session carries all connections of this tunnel.
+        tunnel("one", local, destination, max_sessions=1) + tunnel("gone", gone, nobody)
     )
     return {"one": local, "destination": destination, "gone": gone}
 
@@ -133,7 +132,7 @@ def _talking(near, far):
 
 def test_a_refused_destination_resets_the_client_and_nobody_else(ports, destination):
     with ExitStack() as stack:
-        # All of them share the one session of this mapping.
+        # All of them share the one session of this tunnel.
         pairs = [
             stack.enter_context(_joined(ports["one"], destination)) for _ in range(4)
         ]
@@ -150,7 +149,7 @@ def test_a_refused_destination_resets_the_client_and_nobody_else(ports, destinat
             assert len(rounds) >= count + 2
 
 
-def test_a_mapping_that_leads_nowhere_leaves_the_others_alone(ports, destination):
+def test_a_tunnel_that_leads_nowhere_leaves_the_others_alone(ports, destination):
     for _ in range(3):
         _expect_reset(ports["gone"])
     with _joined(ports["one"], destination) as (near, far):

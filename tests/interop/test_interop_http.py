@@ -1,4 +1,4 @@
-"""HTTP through one mapping: many at once, half-closed, and one that stops reading."""
+"""HTTP through one tunnel: many at once, half-closed, and one that stops reading."""
 
 import socket
 from contextlib import closing
@@ -8,7 +8,7 @@ from time import perf_counter
 import psutil
 import pytest
 
-from tests.interop.conftest import mapping
+from tests.interop.conftest import tunnel
 from tests.interop.content import MEBIBYTE, sha256, sha256_of
 from tests.interop.http_server import content
 from tests.interop.programs import free_port, run
@@ -43,7 +43,7 @@ def free_web_port():
 @pytest.fixture(scope="module")
 def web_daemon(daemon, free_web_port, unix_socket, http_server):
     listen = [f"127.0.0.1:{free_web_port}", f"unix:{unix_socket}"]
-    return daemon(mapping("web", free_web_port, http_server.port, listen=listen))
+    return daemon(tunnel("web", free_web_port, http_server.port, listen=listen))
 
 
 def _body(answer):
@@ -144,7 +144,7 @@ def test_a_client_that_stops_reading_costs_little_and_loses_nothing(
     """As a pager or a paused player does, in the middle of a large download.
 
     It lasts a whole minute, because that is when an agent that is not read from gives
-    up its websocket (protocol 6.7). The others of the same mapping are busy throughout.
+    up its websocket (protocol 6.7). The others of the same tunnel are busy throughout.
     """
     path = f"/{LARGE}/11"
     wanted = sha256(content(LARGE, 11))

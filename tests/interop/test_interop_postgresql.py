@@ -1,4 +1,4 @@
-"""PostgreSQL through one mapping: questions, twenty clients at once, big copies."""
+"""PostgreSQL through one tunnel: questions, twenty clients at once, big copies."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Redis through one mapping: fifty connections at once, and one large value."""
+"""Redis through one tunnel: fifty connections at once, and one large value."""
 
 import pytest
 

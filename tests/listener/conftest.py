@@ -6,7 +6,7 @@ import pytest
 import structlog
 import uvloop
 
-from ssmtunneld.log import EventLog
+from ssmtunneld.base.log import EventLog
 
 
 def pytest_asyncio_loop_factories():

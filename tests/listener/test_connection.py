@@ -4,9 +4,9 @@ import socket
 import pytest
 
 from ssmtunneld.errors import NoSessionReady, StreamReset
-from ssmtunneld.listener.connection import Connection, Source, _open
+from ssmtunneld.listener.connection import Connection, StreamSource, _open
 from ssmtunneld.listener.local import LocalDuplex
-from ssmtunneld.listener.relay import Departure, Ending, Transfer
+from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer
 from tests.support.conformance import receive_all
 from tests.support.memory import memory_pair
 from tests.support.sockets import read_all, reset, socket_pair
@@ -58,9 +58,11 @@ async def test_a_stream_is_opened_and_joined(ends):
         await server.send(b"answer")
         await server.send_eof()
         assert await read_all(client) == b"answer"
-        assert connection.transfer.ending is Ending.CANCELLED  # if it were cut now
+        assert (
+            connection.transfer.ending is ConnectionOutcome.CANCELLED
+        )  # if it were cut now
         client.close()
-    assert connection.transfer.ending is Ending.COMPLETED
+    assert connection.transfer.ending is ConnectionOutcome.COMPLETED
     assert (connection.transfer.sent, connection.transfer.received) == (8, 6)
     assert (connection.meter.sent, connection.meter.received) == (8, 6)
 
@@ -71,7 +73,7 @@ def at_once(stream):
     async def nobody_waits():
         raise AssertionError
 
-    return Source(lambda: stream, nobody_waits)
+    return StreamSource(lambda: stream, nobody_waits)
 
 
 async def test_what_came_with_the_connect_is_sent_before_anything_else(ends):
@@ -90,7 +92,7 @@ async def test_what_came_with_the_connect_is_sent_before_anything_else(ends):
         await server.send_eof()
         assert await read_all(client) == b"answer"
         client.close()
-    assert connection.transfer == Transfer(21, 6, Ending.COMPLETED)
+    assert connection.transfer == Transfer(21, 6, ConnectionOutcome.COMPLETED)
 
 
 async def test_a_client_that_waits_to_be_spoken_to_is_joined_at_once_too(ends):
@@ -102,7 +104,7 @@ async def test_a_client_that_waits_to_be_spoken_to_is_joined_at_once_too(ends):
         await server.send_eof()
         assert await read_all(client) == b"SSH-2.0-OpenSSH"
         client.close()
-    assert connection.transfer == Transfer(0, 15, Ending.COMPLETED)
+    assert connection.transfer == Transfer(0, 15, ConnectionOutcome.COMPLETED)
 
 
 async def test_a_client_that_has_reset_already_gets_no_stream(ends):
@@ -110,7 +112,7 @@ async def test_a_client_that_has_reset_already_gets_no_stream(ends):
     stream, server = memory_pair()
     reset(client)
     await connection.join(at_once(stream), LINGER)
-    assert connection.transfer.ending is Ending.LOCAL_RESET
+    assert connection.transfer.ending is ConnectionOutcome.LOCAL_RESET
     with pytest.raises(StreamReset):
         await server.receive()
 
@@ -126,7 +128,7 @@ async def test_a_client_that_said_all_it_had_to_say_at_once_is_answered(ends):
         await server.send(b"answer")
         await server.send_eof()
         assert await read_all(client) == b"answer"
-    assert connection.transfer.ending is Ending.COMPLETED
+    assert connection.transfer.ending is ConnectionOutcome.COMPLETED
 
 
 async def test_a_stream_that_breaks_before_the_first_byte_resets_the_client(ends):
@@ -135,7 +137,7 @@ async def test_a_stream_that_breaks_before_the_first_byte_resets_the_client(ends
     client.send(b"question")
     server.abort()
     await connection.join(at_once(stream), LINGER)
-    assert connection.transfer.ending is Ending.REMOTE_RESET
+    assert connection.transfer.ending is ConnectionOutcome.REMOTE_RESET
     with pytest.raises(ConnectionResetError):
         await read_all(client)
 
@@ -152,7 +154,7 @@ async def test_a_cut_before_the_first_byte_resets_both_ends(ends):
         await read_all(client)
     with pytest.raises(StreamReset):
         await receive_all(server)
-    assert connection.transfer.ending is Ending.CANCELLED
+    assert connection.transfer.ending is ConnectionOutcome.CANCELLED
 
 
 async def test_where_no_stream_is_ready_one_is_waited_for(ends):
@@ -160,7 +162,7 @@ async def test_where_no_stream_is_ready_one_is_waited_for(ends):
     opening = Opening()
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        source = Source(lambda: None, opening)
+        source = StreamSource(lambda: None, opening)
         tasks.create_task(connection.join(source, LINGER))
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
@@ -176,7 +178,7 @@ async def test_a_refusal_resets_the_client(ends):
         raise NoSessionReady("no session in 15 s")
 
     await connection.join(open_stream, LINGER)
-    assert connection.transfer.ending is Ending.REFUSED
+    assert connection.transfer.ending is ConnectionOutcome.REFUSED
     assert isinstance(connection.transfer.cause, NoSessionReady)
     with pytest.raises(ConnectionResetError):
         await read_all(client)
@@ -204,7 +206,7 @@ async def test_a_client_that_leaves_ends_the_wait_for_a_stream(ends, leave):
         await until(lambda: opening.waiting)
         leave(client)
     assert opening.cancelled
-    assert connection.transfer.ending is Ending.LOCAL_RESET
+    assert connection.transfer.ending is ConnectionOutcome.LOCAL_RESET
 
 
 async def test_what_a_client_left_behind_is_delivered(ends):
@@ -218,7 +220,7 @@ async def test_what_a_client_left_behind_is_delivered(ends):
         opening.may_go_on.set()
         await until(lambda: hasattr(opening, "server"))
         assert await receive_all(opening.server) == b"a line for the log server"
-    assert connection.transfer.ending is Ending.LOCAL_CLOSED
+    assert connection.transfer.ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 async def test_a_client_that_left_data_behind_does_not_end_the_wait():
@@ -229,7 +231,7 @@ async def test_a_client_that_left_data_behind_does_not_end_the_wait():
     client.close()
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(_open(opening, local))
-        assert await local.gone is Departure.CLOSED
+        assert await local.gone is ClientClose.CLOSED
         await turns(5)
         opening.may_go_on.set()
     assert waiting.result() is not None
@@ -244,14 +246,14 @@ async def test_a_client_that_leaves_just_when_the_stream_is_open_is_no_trouble(e
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
         reset(client)
-    assert connection.transfer.ending is Ending.LOCAL_RESET
+    assert connection.transfer.ending is ConnectionOutcome.LOCAL_RESET
 
 
 async def test_a_connection_that_never_ran_is_reset():
     mine, client = socket_pair()
     connection = Connection(mine, "peer", 0.0)
     connection.release()
-    assert connection.transfer.ending is Ending.CANCELLED
+    assert connection.transfer.ending is ConnectionOutcome.CANCELLED
     with client, pytest.raises(ConnectionResetError):
         await read_all(client)
 
@@ -274,7 +276,7 @@ async def test_cancelling_at_any_moment_leaves_nothing(ends, moment):
         await server.send(b"answer")
         joining.cancel()
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert connection.transfer.ending is Ending.CANCELLED
+    assert connection.transfer.ending is ConnectionOutcome.CANCELLED
     if opened:
         assert stream.aborted
     with pytest.raises(ConnectionResetError):

@@ -6,7 +6,7 @@ import pytest
 from ssmtunneld.errors import StreamReset
 from ssmtunneld.listener import local as local_module
 from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex
-from ssmtunneld.listener.relay import Departure
+from ssmtunneld.listener.relay import ClientClose
 from tests.support.conformance import DuplexConformance, receive_all
 from tests.support.sockets import read_all, reset, socket_pair
 from tests.support.turns import turns, until
@@ -120,7 +120,7 @@ async def test_a_reset_before_the_end_is_an_error_and_a_departure(tcp):
         await local.receive()
     with pytest.raises(StreamReset):
         await local.send(b"too late")
-    assert await local.gone is Departure.RESET
+    assert await local.gone is ClientClose.RESET
 
 
 async def test_a_reset_is_noticed_while_nobody_reads(tcp):
@@ -128,7 +128,7 @@ async def test_a_reset_is_noticed_while_nobody_reads(tcp):
     client.send(b"half a sente")
     await until(lambda: local.buffered)
     reset(client)
-    assert await local.gone is Departure.RESET
+    assert await local.gone is ClientClose.RESET
     assert local.buffered == 0
 
 
@@ -140,7 +140,7 @@ async def test_a_reset_is_noticed_while_reading_has_stopped(tcp):
         await until(lambda: local.buffered >= RECEIVE_MARK)
         sending.cancel()
     reset(client)
-    assert await local.gone is Departure.RESET
+    assert await local.gone is ClientClose.RESET
 
 
 async def test_a_client_that_only_ended_is_not_gone(ends):
@@ -157,7 +157,7 @@ async def test_a_client_that_closed_is_gone_though_nothing_is_written(ends):
     local, client = ends
     client.send(b"bye")
     client.close()
-    assert await local.gone is Departure.CLOSED
+    assert await local.gone is ClientClose.CLOSED
     assert await receive_all(local) == b"bye"
 
 
@@ -167,7 +167,7 @@ async def test_what_was_sent_before_an_end_outlives_a_reset(tcp):
     client.shutdown(socket.SHUT_WR)
     await until(lambda: local._inbound is local_module._Inbound.ENDED)
     reset(client)
-    assert await local.gone is Departure.CLOSED
+    assert await local.gone is ClientClose.CLOSED
     while not await _raises_reset(local.send(b"x")):
         await turns()
     assert await receive_all(local) == b"complete"

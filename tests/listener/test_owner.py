@@ -5,12 +5,12 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ssmtunneld.listener import owner, proctable
-from ssmtunneld.listener.owner import Peer, Presence, Sight
+from ssmtunneld.listener import owner, process_table
+from ssmtunneld.listener.owner import OwnerVisibility, Peer, PeerPresence
 from tests.support.sockets import reset, socket_pair
 
 NOBODY = 65534
-OURS = Peer(Presence.HELD, os.getuid())
+OURS = Peer(PeerPresence.HELD, os.getuid())
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_another_users_connection_is_theirs():
             os._exit(0)
         accepted, _ = listening.accept()
         local, peer = names(accepted)
-        assert owner.find_peer(local, peer) == Peer(Presence.HELD, NOBODY)
+        assert owner.find_peer(local, peer) == Peer(PeerPresence.HELD, NOBODY)
         assert owner._search(peer, local).uid == NOBODY
         accepted.close()
         os.waitpid(child, 0)
@@ -110,7 +110,7 @@ def test_a_closed_client_belongs_to_nobody_and_not_to_root(pair):
     local, peer = names(near)
     assert not owner.peer_has_closed(local, peer)
     far.close()
-    assert owner.find_peer(local, peer) == Peer(Presence.GONE)
+    assert owner.find_peer(local, peer) == Peer(PeerPresence.GONE)
     assert owner.peer_has_closed(local, peer)
 
 
@@ -118,7 +118,7 @@ def test_a_client_that_has_reset_the_connection_is_gone(pair):
     near, far = pair
     local, peer = names(near)
     reset(far)
-    assert owner.find_peer(local, peer) == Peer(Presence.GONE)
+    assert owner.find_peer(local, peer) == Peer(PeerPresence.GONE)
 
 
 def test_a_client_that_only_said_its_last_word_has_not_closed(pair):
@@ -131,7 +131,7 @@ def test_a_client_that_only_said_its_last_word_has_not_closed(pair):
 def test_a_connection_that_is_not_there_any_more_is_gone(pair):
     local, peer = names(pair[0])
     nowhere = (peer[0], 1, *peer[2:])
-    assert owner.find_peer(local, nowhere) == Peer(Presence.GONE)
+    assert owner.find_peer(local, nowhere) == Peer(PeerPresence.GONE)
     assert not owner.peer_has_closed(local, nowhere)
 
 
@@ -143,15 +143,15 @@ def test_a_client_that_a_firewall_has_redirected_to_us_is_unknown(pair, monkeypa
         return look(own, other) if own == local else None
 
     monkeypatch.setattr(owner, "_look", see_our_end_only)
-    assert owner.find_peer(local, peer) == Peer(Presence.UNKNOWN)
+    assert owner.find_peer(local, peer) == Peer(PeerPresence.UNKNOWN)
 
 
 @pytest.mark.usefixtures("_no_diagnosis")
 def test_a_client_elsewhere_is_not_looked_for_in_the_tables(monkeypatch):
     local, peer = ("192.0.2.1", 5432), ("192.0.2.2", 40000)
-    assert owner.sight() is Sight.SLOW
+    assert owner.sight() is OwnerVisibility.SLOW
     monkeypatch.setattr(owner, "_search", None)  # would raise
-    assert owner.find_peer(local, peer) == Peer(Presence.UNKNOWN)
+    assert owner.find_peer(local, peer) == Peer(PeerPresence.UNKNOWN)
     assert not owner.is_local(local, peer)
 
 
@@ -166,20 +166,20 @@ def test_a_link_local_address_is_asked_for_on_its_interface():
 
 
 def test_the_kernel_is_asked_about_one_connection_where_it_answers():
-    assert owner.sight() is Sight.CLEAR
+    assert owner.sight() is OwnerVisibility.CLEAR
 
 
 @pytest.mark.usefixtures("_no_diagnosis")
 def test_a_sandbox_without_diagnosis_is_slow_and_no_error(pair):
-    assert owner.sight() is Sight.SLOW
+    assert owner.sight() is OwnerVisibility.SLOW
     assert not owner.peer_has_closed(*names(pair[0]))
     assert owner.find_peer(*names(pair[0])) == OURS  # from the table
 
 
 @pytest.mark.usefixtures("_no_diagnosis", "_no_tables")
 def test_a_sandbox_that_hides_everything_leaves_the_user_unknown(pair):
-    assert owner.sight() is Sight.HIDDEN
-    assert owner.find_peer(*names(pair[0])) == Peer(Presence.UNKNOWN)
+    assert owner.sight() is OwnerVisibility.HIDDEN
+    assert owner.find_peer(*names(pair[0])) == Peer(PeerPresence.UNKNOWN)
 
 
 def test_the_kernel_is_asked_through_one_socket(pair, monkeypatch):
@@ -192,10 +192,10 @@ def test_the_kernel_is_asked_through_one_socket(pair, monkeypatch):
 
 
 def test_a_socket_that_failed_is_asked_no_more(pair, monkeypatch):
-    assert owner.sight() is Sight.CLEAR
+    assert owner.sight() is OwnerVisibility.CLEAR
     broken = os.open(os.devnull, os.O_RDONLY)  # so the question fails
     monkeypatch.setattr(owner, "_idle", [broken])
-    assert owner.find_peer(*names(pair[0])).presence is not Presence.HELD
+    assert owner.find_peer(*names(pair[0])).presence is not PeerPresence.HELD
     assert owner.find_peer(*names(pair[0])) == OURS
     os.close(owner._idle.pop())
 
@@ -204,9 +204,9 @@ def test_being_out_of_files_lets_nobody_in(pair, monkeypatch):
     def refuse(*_):
         raise OSError(24, "Too many open files")
 
-    assert owner.sight() is Sight.CLEAR
+    assert owner.sight() is OwnerVisibility.CLEAR
     monkeypatch.setattr(owner, "_diagnose", refuse)
-    assert owner.find_peer(*names(pair[0])).presence is not Presence.HELD
+    assert owner.find_peer(*names(pair[0])).presence is not PeerPresence.HELD
 
 
 def test_a_machine_without_loopback_is_no_error(monkeypatch):
@@ -214,15 +214,15 @@ def test_a_machine_without_loopback_is_no_error(monkeypatch):
         raise OSError(99, "Cannot assign requested address")
 
     monkeypatch.setattr(socket, "create_server", refuse)
-    assert owner.sight() is Sight.CLEAR
+    assert owner.sight() is OwnerVisibility.CLEAR
 
 
 def test_a_platform_that_cannot_tell_says_so(monkeypatch):
     near, far = socket_pair()
     with near, far:
         monkeypatch.setattr(sys, "platform", "sunos5")
-        assert owner.sight() is Sight.ABSENT
-        assert owner.find_peer(*names(near)) == Peer(Presence.UNKNOWN)
+        assert owner.sight() is OwnerVisibility.ABSENT
+        assert owner.find_peer(*names(near)) == Peer(PeerPresence.UNKNOWN)
         assert not owner.peer_has_closed(*names(near))
         assert owner.unix_peer_uid(near) is None
 
@@ -245,7 +245,7 @@ def test_a_user_without_an_id_in_our_namespace_is_not_the_user_nobody(
     overflow.write_text(f"{os.getuid()}\n")  # as if we were seen from inside
     monkeypatch.setattr(owner, "_OVERFLOW", overflow)
     assert owner.stranger() == os.getuid()
-    assert owner.find_peer(*names(pair[0])) == Peer(Presence.HELD, None)
+    assert owner.find_peer(*names(pair[0])) == Peer(PeerPresence.HELD, None)
 
 
 def test_a_system_without_user_namespaces_is_no_error(monkeypatch, tmp_path):
@@ -260,4 +260,4 @@ def test_a_unix_peer_is_known():
 
 
 def test_the_tables_are_optional(tmp_path):
-    assert list(proctable.read_table(tmp_path / "missing")) == []
+    assert list(process_table.read_table(tmp_path / "missing")) == []

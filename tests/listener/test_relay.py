@@ -4,7 +4,7 @@ from contextlib import suppress
 import pytest
 
 from ssmtunneld.errors import DestinationRefused, StreamReset
-from ssmtunneld.listener.relay import Departure, Ending, Meter, relay
+from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Meter, relay
 from tests.support.clockwork import run_virtual
 from tests.support.conformance import receive_all, receive_exactly
 from tests.support.memory import MemoryDuplex, memory_pair
@@ -107,7 +107,7 @@ def test_an_answer_arrives_though_the_client_has_ended():
         assert scene.remote.closed
 
     transfer = play(scenario)
-    assert transfer.ending is Ending.COMPLETED
+    assert transfer.ending is ConnectionOutcome.COMPLETED
     assert (transfer.sent, transfer.received, transfer.cause) == (5, 4, None)
 
 
@@ -117,7 +117,7 @@ def test_a_silent_remote_is_given_linger_seconds_after_the_client_has_ended():
         assert await receive_all(scene.server) == b""
         assert now() == LINGER
 
-    assert play(scenario).ending is Ending.LINGERED
+    assert play(scenario).ending is ConnectionOutcome.LINGERED
 
 
 def test_a_remote_whose_way_is_out_is_not_taken_for_silent():
@@ -126,19 +126,19 @@ def test_a_remote_whose_way_is_out_is_not_taken_for_silent():
         assert await receive_all(scene.server) == b""
         assert now() == 6 * LINGER
 
-    assert play(scenario, remote=Stuck).ending is Ending.LINGERED
+    assert play(scenario, remote=Stuck).ending is ConnectionOutcome.LINGERED
 
 
 def test_what_a_departed_client_sent_is_given_up_once_it_does_not_move():
     async def scenario(scene):
         await scene.client.send(b"never delivered")
-        scene.gone.set_result(Departure.CLOSED)
+        scene.gone.set_result(ClientClose.CLOSED)
         assert await scene.server.receive() == b"never delivered"
         with pytest.raises(StreamReset):
             await scene.server.receive()
         assert now() == 2 * LINGER
 
-    assert play(scenario, remote=Stuck).ending is Ending.LOCAL_RESET
+    assert play(scenario, remote=Stuck).ending is ConnectionOutcome.LOCAL_RESET
 
 
 def test_any_data_starts_the_wait_again():
@@ -152,7 +152,7 @@ def test_any_data_starts_the_wait_again():
         assert now() == 3 * (LINGER - 1) + LINGER
 
     transfer = play(scenario)
-    assert (transfer.ending, transfer.received) == (Ending.LINGERED, 3)
+    assert (transfer.ending, transfer.received) == (ConnectionOutcome.LINGERED, 3)
 
 
 def test_a_client_that_reads_slowly_does_not_make_the_remote_silent():
@@ -166,7 +166,7 @@ def test_a_client_that_reads_slowly_does_not_make_the_remote_silent():
         # Looked at every LINGER seconds, and then given LINGER seconds.
         assert 10.5 * LINGER + LINGER <= now() <= 10.5 * LINGER + 2 * LINGER
 
-    assert play(scenario).ending is Ending.LINGERED
+    assert play(scenario).ending is ConnectionOutcome.LINGERED
 
 
 def test_a_client_that_has_not_ended_may_wait_for_ever():
@@ -175,7 +175,7 @@ def test_a_client_that_has_not_ended_may_wait_for_ever():
         await scene.server.send_eof()
         await receive_all(scene.client)
 
-    assert play(scenario).ending is Ending.COMPLETED
+    assert play(scenario).ending is ConnectionOutcome.COMPLETED
 
 
 def test_a_reset_client_ends_the_stream_at_once():
@@ -186,7 +186,7 @@ def test_a_reset_client_ends_the_stream_at_once():
         assert now() == 0
 
     transfer = play(scenario)
-    assert transfer.ending is Ending.LOCAL_RESET
+    assert transfer.ending is ConnectionOutcome.LOCAL_RESET
     assert isinstance(transfer.cause, StreamReset)
 
 
@@ -199,7 +199,7 @@ def test_a_broken_stream_resets_the_client():
         assert scene.local.aborted
         assert scene.remote.aborted
 
-    assert play(scenario).ending is Ending.REMOTE_RESET
+    assert play(scenario).ending is ConnectionOutcome.REMOTE_RESET
 
 
 def test_a_refused_destination_resets_the_client_and_is_told_apart():
@@ -208,7 +208,7 @@ def test_a_refused_destination_resets_the_client_and_is_told_apart():
             await receive_all(scene.client)
 
     transfer = play(scenario, remote=Refused)
-    assert transfer.ending is Ending.REFUSED
+    assert transfer.ending is ConnectionOutcome.REFUSED
     assert str(transfer.cause) == "connection refused"
 
 
@@ -222,7 +222,7 @@ def test_the_last_words_of_a_remote_arrive_though_it_takes_no_more():
         await scene.client.send(b"and more")
         assert len(await receive_all(scene.client)) == 1200
 
-    assert play(scenario).ending is Ending.COMPLETED
+    assert play(scenario).ending is ConnectionOutcome.COMPLETED
 
 
 def test_a_remote_that_takes_no_data_and_is_silent_is_given_up():
@@ -233,7 +233,7 @@ def test_a_remote_that_takes_no_data_and_is_silent_is_given_up():
         assert now() == LINGER
 
     transfer = play(scenario, remote=Deaf)
-    assert transfer.ending is Ending.REMOTE_RESET
+    assert transfer.ending is ConnectionOutcome.REMOTE_RESET
     assert str(transfer.cause) == "deaf"
 
 
@@ -248,7 +248,7 @@ def test_a_client_that_reads_no_more_is_still_heard_to_its_end():
         assert await receive_all(scene.server) == b"last words"
 
     transfer = play(scenario, local=Deaf)
-    assert transfer.ending is Ending.LOCAL_CLOSED
+    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
     assert (transfer.sent, transfer.received) == (10, 4)
 
 
@@ -261,20 +261,20 @@ def test_a_client_that_reads_no_more_and_says_no_more_is_given_up():
             await scene.client.receive()
         assert now() == LINGER - 1 + LINGER
 
-    assert play(scenario, local=Deaf).ending is Ending.LOCAL_RESET
+    assert play(scenario, local=Deaf).ending is ConnectionOutcome.LOCAL_RESET
 
 
 def test_a_client_that_reads_no_more_and_has_closed_is_heard_to_its_end():
     async def scenario(scene):
         await scene.server.send(b"lost")
         await turns(5)
-        scene.gone.set_result(Departure.CLOSED)
+        scene.gone.set_result(ClientClose.CLOSED)
         await turns(5)
         await scene.client.send_eof()
         assert await receive_all(scene.server) == b""
         assert now() == 0
 
-    assert play(scenario, local=Deaf).ending is Ending.LOCAL_CLOSED
+    assert play(scenario, local=Deaf).ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 def test_a_client_that_reads_no_more_after_its_end_has_left():
@@ -285,7 +285,7 @@ def test_a_client_that_reads_no_more_after_its_end_has_left():
         assert await receive_all(scene.server) == b""
         assert now() == 0
 
-    assert play(scenario, local=Deaf).ending is Ending.LOCAL_CLOSED
+    assert play(scenario, local=Deaf).ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 def test_a_remote_that_ends_is_the_end_of_a_client_that_reads_no_more():
@@ -294,7 +294,7 @@ def test_a_remote_that_ends_is_the_end_of_a_client_that_reads_no_more():
         await scene.server.send_eof()
 
     transfer = play(scenario, local=Deaf)
-    assert transfer.ending is Ending.LOCAL_RESET
+    assert transfer.ending is ConnectionOutcome.LOCAL_RESET
     assert str(transfer.cause) == "deaf"
 
 
@@ -308,7 +308,7 @@ def test_two_deaf_ends_are_given_up_at_once():
         assert now() == 0
 
     transfer = play(scenario, local=Deaf, remote=Deaf)
-    assert transfer.ending is Ending.REMOTE_RESET
+    assert transfer.ending is ConnectionOutcome.REMOTE_RESET
 
 
 def test_two_deaf_ends_are_given_up_in_the_other_order_too():
@@ -321,14 +321,14 @@ def test_two_deaf_ends_are_given_up_in_the_other_order_too():
         assert now() == 0
 
     transfer = play(scenario, local=Deaf, remote=Deaf)
-    assert transfer.ending is Ending.REMOTE_RESET
+    assert transfer.ending is ConnectionOutcome.REMOTE_RESET
 
 
 @pytest.mark.parametrize(
     ("departure", "ending"),
     [
-        (Departure.CLOSED, Ending.LOCAL_CLOSED),
-        (Departure.RESET, Ending.LOCAL_RESET),
+        (ClientClose.CLOSED, ConnectionOutcome.LOCAL_CLOSED),
+        (ClientClose.RESET, ConnectionOutcome.LOCAL_RESET),
     ],
 )
 def test_a_client_that_is_gone_ends_a_wait_for_the_remote(departure, ending):
@@ -339,8 +339,8 @@ def test_a_client_that_is_gone_ends_a_wait_for_the_remote(departure, ending):
         scene.gone.set_result(departure)
         await turns(10)
         assert now() == 0
-        assert scene.remote.closed is (departure is Departure.CLOSED)
-        assert scene.remote.aborted is (departure is Departure.RESET)
+        assert scene.remote.closed is (departure is ClientClose.CLOSED)
+        assert scene.remote.aborted is (departure is ClientClose.RESET)
 
     assert play(scenario).ending is ending
 
@@ -350,26 +350,26 @@ def test_a_reset_client_ends_the_stream_even_while_the_remote_has_no_room():
         await scene.client.send(bytes(1000))
         await scene.client.send(bytes(1000))
         await turns(10)
-        scene.gone.set_result(Departure.RESET)
+        scene.gone.set_result(ClientClose.RESET)
         await turns(10)
         assert scene.remote.aborted
         assert now() == 0
 
-    assert play(scenario).ending is Ending.LOCAL_RESET
+    assert play(scenario).ending is ConnectionOutcome.LOCAL_RESET
 
 
 def test_the_first_reason_to_end_stands():
     async def scenario(scene):
         await scene.server.send_eof()
-        scene.gone.set_result(Departure.RESET)
+        scene.gone.set_result(ClientClose.RESET)
         await turns(10)
 
-    assert play(scenario).ending is Ending.COMPLETED
+    assert play(scenario).ending is ConnectionOutcome.COMPLETED
 
 
 def test_what_a_client_sent_before_it_closed_is_delivered():
     async def scenario(scene):
-        scene.gone.set_result(Departure.CLOSED)
+        scene.gone.set_result(ClientClose.CLOSED)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_send(scene.client, [bytes(99)] * 50))
             await turns(10)
@@ -377,7 +377,7 @@ def test_what_a_client_sent_before_it_closed_is_delivered():
             assert len(await receive_all(scene.server)) == 99 * 50
 
     transfer = play(scenario, capacity=100)
-    assert transfer.ending is Ending.LOCAL_CLOSED
+    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
     assert (transfer.sent, transfer.received) == (99 * 50, 0)
 
 
@@ -385,11 +385,11 @@ def test_a_closed_client_and_a_deaf_remote_have_nothing_left_to_wait_for():
     async def scenario(scene):
         await scene.client.send(b"x")
         await turns(5)
-        scene.gone.set_result(Departure.CLOSED)
+        scene.gone.set_result(ClientClose.CLOSED)
         await turns(5)
         assert now() == 0
 
-    assert play(scenario, remote=Deaf).ending is Ending.REMOTE_RESET
+    assert play(scenario, remote=Deaf).ending is ConnectionOutcome.REMOTE_RESET
 
 
 def test_last_words_that_the_remote_does_not_take_are_not_called_delivered():
@@ -398,7 +398,7 @@ def test_last_words_that_the_remote_does_not_take_are_not_called_delivered():
         await scene.client.send_eof()
 
     transfer = play(scenario, remote=Collapsing)
-    assert transfer.ending is Ending.REMOTE_RESET
+    assert transfer.ending is ConnectionOutcome.REMOTE_RESET
     assert str(transfer.cause) == "the session broke"
 
 
@@ -408,14 +408,14 @@ def test_a_remote_that_breaks_after_its_end_takes_nothing_from_the_client():
         await scene.server.send_eof()
         assert await receive_all(scene.client) == b"all"
 
-    assert play(scenario, remote=Collapsing).ending is Ending.COMPLETED
+    assert play(scenario, remote=Collapsing).ending is ConnectionOutcome.COMPLETED
 
 
 def test_nobody_has_to_watch_the_client():
     async def scenario(scene):
         await scene.server.send_eof()
 
-    assert play(scenario, watched=False).ending is Ending.COMPLETED
+    assert play(scenario, watched=False).ending is ConnectionOutcome.COMPLETED
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
@@ -433,7 +433,7 @@ def test_a_remote_that_can_half_close_gets_each_end_as_it_comes(first):
         assert await receive_all(early) == b"answer"
 
     transfer = play(scenario, half_close=True)
-    assert transfer.ending is Ending.COMPLETED
+    assert transfer.ending is ConnectionOutcome.COMPLETED
     assert transfer.sent + transfer.received == 14
 
 
@@ -447,7 +447,7 @@ def test_a_half_closed_remote_is_not_told_that_a_deaf_client_has_ended_too_soon(
         assert await receive_all(scene.server) == b"still here"
 
     transfer = play(scenario, local=Deaf, half_close=True)
-    assert transfer.ending is Ending.LOCAL_CLOSED
+    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 def test_a_half_closing_remote_that_takes_no_more_has_ended_with_its_end():
@@ -459,7 +459,7 @@ def test_a_half_closing_remote_that_takes_no_more_has_ended_with_its_end():
         assert now() == 0
 
     transfer = play(scenario, remote=Deaf, half_close=True)
-    assert transfer.ending is Ending.COMPLETED
+    assert transfer.ending is ConnectionOutcome.COMPLETED
 
 
 def test_the_meter_moves_while_the_relay_runs():
@@ -481,7 +481,7 @@ def test_a_half_closed_remote_goes_on_when_a_client_left_first():
         await scene.server.send_eof()
 
     transfer = play(scenario, local=Deaf, half_close=True)
-    assert transfer.ending is Ending.LOCAL_CLOSED
+    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 @pytest.mark.parametrize("moment", range(1, 40))

@@ -12,11 +12,12 @@ import pytest
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import DestinationRefused, NoSessionReady
 from ssmtunneld.listener import server as server_module
-from ssmtunneld.listener.admission import Rejection, user_name
-from ssmtunneld.listener.allowance import Allowance
-from ssmtunneld.listener.binding import peer_name
-from ssmtunneld.listener.relay import Ending
+from ssmtunneld.listener.access import Rejection
+from ssmtunneld.listener.limits import ConnectionLimit
+from ssmtunneld.listener.process_table import user_name
+from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.listener.server import Server, ServerSettings
+from ssmtunneld.listener.sockets import peer_name
 from tests.support.conformance import receive_all
 from tests.support.memory import memory_pair
 from tests.support.sockets import read_all, reset
@@ -47,7 +48,7 @@ class Observed:
 class Scene:
     """A server whose streams end at the test."""
 
-    def __init__(self, log, addresses, share=None, **settings):
+    def __init__(self, log, addresses, quota=None, **settings):
         self.streams = []
         self.remotes = []
         self.observed = Observed()
@@ -59,7 +60,7 @@ class Scene:
             settings=replace(SETTINGS, **settings),
             log=log,
             observer=self.observed,
-            share=share,
+            quota=quota,
         )
 
     async def _open_stream(self):
@@ -72,7 +73,7 @@ class Scene:
         return stream
 
     def connect(self, number=0):
-        listening = self.server._doors.listeners[number].socket
+        listening = self.server._acceptor.listeners[number].socket
         client = socket.socket(listening.family)
         client.connect(listening.getsockname())
         client.setblocking(False)
@@ -124,9 +125,9 @@ async def test_a_connection_is_joined_to_a_stream_of_its_own(scene, tmp_path):
         await until(lambda: s.server.statistics().active == 0)
         statistics = s.server.statistics()
     assert (statistics.accepted, statistics.sent, statistics.received) == (3, 24, 18)
-    assert statistics.endings == {Ending.COMPLETED: 3}
+    assert statistics.endings == {ConnectionOutcome.COMPLETED: 3}
     seen = Counter(s.observed.events)
-    assert seen == {("db", "opened"): 3, ("db", Ending.COMPLETED): 3}
+    assert seen == {("db", "opened"): 3, ("db", ConnectionOutcome.COMPLETED): 3}
 
 
 async def test_the_connections_of_the_moment_can_be_seen(scene, tmp_path):
@@ -161,7 +162,7 @@ async def test_a_refusal_is_a_reset_counted_and_logged_once(scene, lines):
         for _ in range(3):
             await assert_reset(s.connect())
         await until(lambda: s.server.statistics().refused == 3)
-    assert s.server.statistics().endings == {Ending.REFUSED: 3}
+    assert s.server.statistics().endings == {ConnectionOutcome.REFUSED: 3}
     refusals = [facts for _, event, facts in lines if event == "connection.refused"]
     assert refusals == [
         {
@@ -198,7 +199,7 @@ async def test_a_defect_met_by_one_connection_does_not_touch_another(scene):
             await remote.send(b"still here")
             assert await asyncio.get_running_loop().sock_recv(client, 99)
             await until(lambda: s.server.statistics().active == 1)
-    assert s.server.statistics().endings[Ending.FAILED] == 1
+    assert s.server.statistics().endings[ConnectionOutcome.FAILED] == 1
     [found] = s.server._defects.snapshot(asyncio.get_running_loop().time())
     assert (found.compartment, found.count) == ("connection", 1)
     assert found.last.startswith("defect: ZeroDivisionError at listener/")
@@ -224,10 +225,10 @@ async def test_connections_beyond_the_limit_wait_until_one_ends(scene, lines):
     assert ("warning", "connections.saturated", {"limit": 2}) in lines
 
 
-async def test_all_mappings_together_have_a_limit_too(log, lines):
-    allowance = Allowance(4)
+async def test_all_tunnels_together_have_a_limit_too(log, lines):
+    connection_limit = ConnectionLimit(4)
     greedy, modest = (
-        Scene(log, (ANY_PORT,), share=allowance.join(100)) for _ in range(2)
+        Scene(log, (ANY_PORT,), quota=connection_limit.join(100)) for _ in range(2)
     )
     async with greedy.serving(), modest.serving():
         clients = [greedy.connect() for _ in range(5)]
@@ -235,25 +236,27 @@ async def test_all_mappings_together_have_a_limit_too(log, lines):
         await turns(100)
         assert len(greedy.remotes) == 3
         assert ("warning", "connections.saturated", {"limit": 4}) in lines
-        # One was kept for the other mapping, and is free again after it.
+        # One was kept for the other tunnel, and is free again after it.
         for number in range(2):
             client = modest.connect()
             await modest.remote(number)
-            assert allowance.taken == 4
+            assert connection_limit.taken == 4
             reset(client)
-            await until(lambda: allowance.taken == 3)
-        allowance.limit = 5
+            await until(lambda: connection_limit.taken == 3)
+        connection_limit.limit = 5
         await greedy.remote(3)
         reset(clients[0])
         await greedy.remote(4)
         for client in clients[1:]:
             client.close()
-    assert allowance.taken == 0
+    assert connection_limit.taken == 0
 
 
 async def test_a_server_that_ends_leaves_its_part_to_others(log):
-    allowance = Allowance(4)
-    one, two = (Scene(log, (ANY_PORT,), share=allowance.join(100)) for _ in range(2))
+    connection_limit = ConnectionLimit(4)
+    one, two = (
+        Scene(log, (ANY_PORT,), quota=connection_limit.join(100)) for _ in range(2)
+    )
     async with one.serving():
         async with two.serving():
             clients = [one.connect() for _ in range(4)]
@@ -346,15 +349,17 @@ async def test_without_an_observer_nobody_is_told(log):
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
         client = socket.create_connection(
-            server._doors.listeners[0].socket.getsockname()
+            server._acceptor.listeners[0].socket.getsockname()
         )
         client.setblocking(False)
         await assert_reset(client)
         server.settings = SETTINGS
-        with socket.create_connection(server._doors.listeners[0].socket.getsockname()):
+        with socket.create_connection(
+            server._acceptor.listeners[0].socket.getsockname()
+        ):
             await until(lambda: server.statistics().accepted)
             serving.cancel()
-    assert server.statistics().endings[Ending.CANCELLED] == 1
+    assert server.statistics().endings[ConnectionOutcome.CANCELLED] == 1
 
 
 async def test_a_process_without_descriptors_rests_and_goes_on(scene, lines):
@@ -428,7 +433,7 @@ async def test_draining_resets_what_does_not_finish_in_time(scene):
             assert await s.server.drain(0.01) == 1
             assert s.streams[0].aborted
             await assert_reset(client)
-    assert s.server.statistics().endings == {Ending.CANCELLED: 1}
+    assert s.server.statistics().endings == {ConnectionOutcome.CANCELLED: 1}
 
 
 async def test_draining_a_server_that_never_served_frees_its_address(scene):

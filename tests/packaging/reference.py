@@ -12,11 +12,11 @@ the first and last of several that follow each other in the source::
 import re
 from pathlib import Path
 
-from ssmtunneld.config import DaemonSettings, Tunnel
+from ssmtunneld.config import DaemonSettings, TunnelSettings
 from ssmtunneld.config.metadata import expanding_keys, settings_of
 
 MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
-SECTIONS = {"[daemon]": DaemonSettings, "[tunnels.NAME]": Tunnel}
+SECTIONS = {"[daemon]": DaemonSettings, "[tunnels.NAME]": TunnelSettings}
 
 _BLOCK = re.compile(
     r"(?P<start><!-- settings (?P<section>\[\S+\]): (?P<keys>[^>]+) -->\n)"
@@ -33,7 +33,7 @@ _HEAD = """\
 def rewritten(text):
     """Return the manual's text with its tables as they should be."""
     text = _BLOCK.sub(_filled, text)
-    variables = ", ".join(map(_code, expanding_keys(Tunnel)))
+    variables = ", ".join(map(_code, expanding_keys(TunnelSettings)))
     return _VARIABLES.sub(rf"\g<1>{variables}\n\g<2>", text)
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from ssmtunneld.cli import units
+from ssmtunneld.cli.service import units
 from tests.packaging.units import FOLDER, examples
 
 EXPOSURE = 2.0
@@ -44,7 +44,7 @@ def analyze(*arguments):
 
 
 def test_the_folder_shows_what_the_templates_become():
-    # After a change of ssmtunneld/cli/templates: make units
+    # After a change of ssmtunneld/cli/service/templates: make units
     found = {name: (FOLDER / name).read_text() for name in examples()}
     assert found == examples()
 

@@ -110,7 +110,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     }
     assert expected - names(wheel) == set()
     assert "ssmtunneld/py.typed" in expected
-    assert any(name.startswith("ssmtunneld/ops/page/") for name in expected)
+    assert any(name.startswith("ssmtunneld/serve/page/") for name in expected)
 
 
 def test_the_wheel_brings_the_manual_and_nothing_that_is_not_for_users(wheel):

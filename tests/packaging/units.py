@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from ssmtunneld.cli import units
+from ssmtunneld.cli.service import units
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import (
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
-from ssmtunneld.smux.session import MuxSession
+from ssmtunneld.smux.mux import Mux
 
 
 class _Remote:
@@ -62,7 +62,7 @@ class MuxMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.mux = MuxSession()
+        self.mux = Mux()
         self.server = _Server()
         self.locals = []
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from ssmtunneld.tunnel.plan import (
+from ssmtunneld.sessions.policy import (
     Close,
     Phase,
     Policy,
@@ -14,7 +14,7 @@ from ssmtunneld.tunnel.plan import (
     next_change,
     plan,
 )
-from tests.tunnel.planning import NOW, PlannedPool
+from tests.sessions.planning import NOW, PlannedPool
 
 moments = st.floats(NOW - 1000, NOW)
 

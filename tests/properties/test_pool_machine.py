@@ -27,14 +27,14 @@ from ssmtunneld.errors import (
     Throttled,
     TunnelError,
 )
-from ssmtunneld.tunnel.lifespan import Lifespan
-from ssmtunneld.tunnel.limiter import StartLimiter
-from ssmtunneld.tunnel.plan import Phase, Policy
-from ssmtunneld.tunnel.surroundings import SessionSettings
+from ssmtunneld.sessions.dependencies import SessionSettings
+from ssmtunneld.sessions.lifespan import Lifespan
+from ssmtunneld.sessions.policy import Phase, Policy
+from ssmtunneld.sessions.start_queue import StartQueue
+from tests.sessions.rig import PoolRig, assert_nothing_left, check_alive
 from tests.support.clockwork import VirtualLoop
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import CONNECT, RESUME, START, Service, elapse
-from tests.tunnel.rig import PoolRig, assert_nothing_left, check_alive
 
 if TYPE_CHECKING:
     from ssmtunneld.transport.streams import StreamDuplex
@@ -91,7 +91,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.do(self._begin(limit, seed))
 
     async def _begin(self, limit, seed):
-        self.limiter = StartLimiter(RATE, BURST)
+        self.limiter = StartQueue(RATE, BURST)
         self.rig = PoolRig(
             Service(max_duration=limit),
             self.policy,

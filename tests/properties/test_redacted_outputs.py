@@ -24,22 +24,22 @@ from botocore.credentials import (
     ReadOnlyCredentials,
 )
 
-from ssmtunneld.aws.control import Grant
-from ssmtunneld.aws.credentials import read_keys
-from ssmtunneld.aws.proxies import parse_proxy
-from ssmtunneld.aws.refusals import _presentable
+from ssmtunneld.aws.api.errors import _presentable
+from ssmtunneld.aws.api.port import Grant
+from ssmtunneld.aws.api.proxies import parse_proxy
+from ssmtunneld.aws.identity.credentials import read_keys
+from ssmtunneld.base.log import get_log
 from ssmtunneld.base.redaction import register_environment
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.cli.main import main
 from ssmtunneld.doctor.report import Finding, Verdict
 from ssmtunneld.errors import ChannelClosed
-from ssmtunneld.log import get_log
-from ssmtunneld.ops import health, hook, logs
-from ssmtunneld.ops.metrics import Metrics
-from ssmtunneld.ops.status import daemon_status
-from ssmtunneld.ops.systemd import Notifier
+from ssmtunneld.observe import health, hook, logs
+from ssmtunneld.observe.metrics import Metrics
+from ssmtunneld.observe.status import daemon_status
 from ssmtunneld.protocol.payloads import OpenDataChannel
-from ssmtunneld.secret import Secret
-from tests.ops.test_status import status
+from ssmtunneld.serve.systemd import Notifier
+from tests.observe.test_status import status
 from tests.support.canary import leaks
 
 _ALPHABET = string.ascii_letters + string.digits + "+/"
@@ -155,7 +155,7 @@ def _logged(form, environ=None):
     def output(text, _):
         stream = io.StringIO()
         logs.configure("debug", form, stream=stream, environ=environ or {})
-        get_log(mapping=text).warning("a.b", reason=text, many=[text], other=Odd(text))
+        get_log(tunnel=text).warning("a.b", reason=text, many=[text], other=Odd(text))
         get_log().debug(text)
         return stream.getvalue()
 
@@ -180,28 +180,28 @@ def _recent(text, _):
     return json.dumps(events)
 
 
-def _mapping(text):
+def _tunnel(text):
     return status(trouble=ChannelClosed(text))
 
 
 def _document(text, _):
-    found = daemon_status(pid=1, config=text, uptime=1.0, mappings=(_mapping(text),))
+    found = daemon_status(pid=1, config=text, uptime=1.0, tunnels=(_tunnel(text),))
     return json.dumps(found.as_document())
 
 
 def _ready(text, _):
-    found = daemon_status(pid=1, config="", uptime=1.0, mappings=(_mapping(text),))
+    found = daemon_status(pid=1, config="", uptime=1.0, tunnels=(_tunnel(text),))
     check = health.readiness(found)
     return check.text(verbose=True) + json.dumps(check.as_document())
 
 
 def _metrics(text, _):
-    found = daemon_status(pid=1, config="", uptime=1.0, mappings=(_mapping(text),))
+    found = daemon_status(pid=1, config="", uptime=1.0, tunnels=(_tunnel(text),))
     return Metrics().render(found)[0].decode()
 
 
 def _hook(text, _):
-    return repr(hook._facts(_mapping(text)))
+    return repr(hook._facts(_tunnel(text)))
 
 
 def _notified(text, folder):

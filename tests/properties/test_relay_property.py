@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.errors import StreamError
-from ssmtunneld.listener.relay import Ending, Meter, relay
+from ssmtunneld.listener.relay import ConnectionOutcome, Meter, relay
 from tests.support.clockwork import run_virtual
 from tests.support.memory import memory_pair
 from tests.support.turns import elapse
@@ -133,7 +133,7 @@ def test_an_orderly_answer_arrives_whole_or_the_client_broke_off(
     if client.last is Last.END:
         assert at_client.heard == server.said
         assert at_client.heard_end
-        assert transfer.ending is Ending.COMPLETED
+        assert transfer.ending is ConnectionOutcome.COMPLETED
 
 
 @given(orderly, parts, st.integers(0, 60))
@@ -142,7 +142,7 @@ def test_a_broken_answer_never_looks_whole(client, server, capacity):
         client, replace(server, last=Last.ABORT), capacity, half_close=False
     )
     assert not at_client.heard_end
-    assert transfer.ending is Ending.REMOTE_RESET
+    assert transfer.ending is ConnectionOutcome.REMOTE_RESET
 
 
 @given(orderly, orderly, st.integers(0, 60))
@@ -162,7 +162,7 @@ def test_a_remote_that_never_ends_hears_everything_and_then_the_end(
     assert (at_client.heard, at_server.heard) == (server.said, client.said)
     assert at_client.heard_end
     assert at_server.heard_end
-    assert transfer.ending is Ending.LINGERED
+    assert transfer.ending is ConnectionOutcome.LINGERED
 
 
 @given(orderly, orderly, st.integers(0, 60))
@@ -171,5 +171,5 @@ def test_with_half_close_both_directions_arrive_whole(client, server, capacity):
     assert (at_client.heard, at_server.heard) == (server.said, client.said)
     assert at_client.heard_end
     assert at_server.heard_end
-    assert transfer.ending is Ending.COMPLETED
+    assert transfer.ending is ConnectionOutcome.COMPLETED
     assert (transfer.sent, transfer.received) == (len(client.said), len(server.said))

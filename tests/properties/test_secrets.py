@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import ssmtunneld
-from ssmtunneld.aws.control import Identity, SessionRequest
+from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.ssm import SsmControl
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.cli.main import describe
 from ssmtunneld.config import parse_config
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.errors import ConfigError, SsmtunneldError, TunnelError
-from ssmtunneld.secret import Secret
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import processes, world
 from tests.integration.world import (
@@ -195,8 +195,8 @@ async def test_no_object_of_a_running_daemon_shows_a_secret():
                 tunnel("quoted", port=port, endpoint_url=quoting),
             )
             async with world.running(text, ready=False) as daemon:
-                await events.wait_for("session.ended", mapping="quoted")
-                await events.wait_for("session.ready", mapping="good")
+                await events.wait_for("session.ended", tunnel="quoted")
+                await events.wait_for("session.ready", tunnel="good")
                 tokens = _check_objects(service)
                 async with connection(port_of(daemon, "good")) as line:
                     assert await ask(*line, PAYLOAD) == PAYLOAD

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
     HandshakeFailed,
@@ -17,7 +18,7 @@ from ssmtunneld.protocol.channel import (
     MALFORMED_LIMIT,
     PAUSE_TIMEOUT,
 )
-from ssmtunneld.protocol.events import Closed, Deliver, DialFailed, Introduce, Opened
+from ssmtunneld.protocol.events import Closed, Deliver, DialFailed, Opened, SendOpener
 from ssmtunneld.protocol.handshake import CLIENT_VERSION
 from ssmtunneld.protocol.message import (
     ACK_FLAGS,
@@ -30,7 +31,6 @@ from ssmtunneld.protocol.message import (
 from ssmtunneld.protocol.outbound import INITIAL_WINDOW, MAX_BYTES
 from ssmtunneld.protocol.payloads import HandshakeResponse
 from ssmtunneld.protocol.states import State
-from ssmtunneld.secret import Secret
 from tests.support.bench import (
     STAMP,
     Acked,
@@ -60,7 +60,7 @@ def _state(bench):
 
 def test_the_first_thing_on_a_websocket_is_the_introduction():
     (introduction,) = Bench().attach("secret token")
-    assert isinstance(introduction, Introduce)
+    assert isinstance(introduction, SendOpener)
     assert json.loads(introduction.text) == {
         "MessageSchemaVersion": "1.0",
         "RequestId": "request",
@@ -409,7 +409,7 @@ def test_a_new_websocket_gets_everything_unacknowledged_at_once_and_in_order():
     bench.at(1.05).receive(ack(2))
     assert bench.detach() == []
     introduction, *again = bench.at(5.0).attach()
-    assert isinstance(introduction, Introduce)
+    assert isinstance(introduction, SendOpener)
     assert again == [Sent(1, b"a"), Sent(3, b"c")]
 
 
@@ -438,7 +438,7 @@ def test_what_was_to_be_transmitted_is_dropped_with_its_websocket_but_facts_stay
     bench.core.receive(output(2, b"x"), 1.0)
     assert bench.at(1.0).detach() == [Deliver(b"x")]
     introduction, *again = bench.attach()
-    assert isinstance(introduction, Introduce)
+    assert isinstance(introduction, SendOpener)
     assert again == [Sent(1, b"a")]
 
 
@@ -498,7 +498,7 @@ def test_what_still_arrives_from_a_lost_websocket_is_left_to_be_sent_again(when)
     message = output(2, b"x") if when == "detached" else request()
     assert bench.receive(message) == []
     (introduction,) = bench.at(1.0).attach()
-    assert isinstance(introduction, Introduce)
+    assert isinstance(introduction, SendOpener)
     assert bench.receive(message)[0] == Acked(number)
 
 

@@ -5,11 +5,11 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from ssmtunneld.errors import ChannelClosed
-from ssmtunneld.protocol.events import Closed, Deliver, DialFailed, Introduce, Transmit
+from ssmtunneld.protocol.events import Closed, Deliver, DialFailed, SendOpener, Transmit
 
 
 def test_an_introduction_does_not_show_its_token():
-    assert "canary" not in repr(Introduce('{"TokenValue":"canary"}'))
+    assert "canary" not in repr(SendOpener('{"TokenValue":"canary"}'))
 
 
 def test_effects_compare_by_value():

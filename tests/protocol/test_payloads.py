@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import RemoteProtocolError
 from ssmtunneld.protocol.payloads import (
     FAILED,
@@ -29,7 +30,6 @@ from ssmtunneld.protocol.payloads import (
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 
 PARSERS = [
     pytest.param(parse_acknowledgement, id="acknowledgement"),

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ssmtunneld.errors import StreamReset
-from ssmtunneld.listener.relay import Departure
+from ssmtunneld.listener.relay import ClientClose
 from ssmtunneld.ssh.stdio import PIECE, Stdio
 
 PATIENCE = 30
@@ -101,7 +101,7 @@ async def test_a_reader_that_left_is_noticed_by_writing():
         ends.close(ends.drain)
         with pytest.raises(StreamReset, match="standard output: Broken pipe"):
             await stdio.send(b"anybody?")
-        assert stdio.gone.result() is Departure.CLOSED
+        assert stdio.gone.result() is ClientClose.CLOSED
         with pytest.raises(StreamReset):
             await stdio.receive()
         await stdio.aclose()
@@ -119,7 +119,7 @@ async def test_a_reader_that_left_is_noticed_once_the_input_has_ended(first):
             assert not stdio.gone.done()
             ends.close(ends.drain)
         async with asyncio.timeout(PATIENCE):
-            assert await stdio.gone is Departure.CLOSED
+            assert await stdio.gone is ClientClose.CLOSED
         stdio.leave()
         assert await stdio.receive() == b""
         stdio.abort()

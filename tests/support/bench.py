@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import SessionError
 from ssmtunneld.protocol.channel import DataChannel
-from ssmtunneld.protocol.events import Effect, Introduce, Transmit
+from ssmtunneld.protocol.events import Effect, SendOpener, Transmit
 from ssmtunneld.protocol.message import (
     ACK_FLAGS,
     Flag,
@@ -32,7 +33,6 @@ from ssmtunneld.protocol.payloads import (
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 
 STAMP = 1_700_000_000_123
 AGENT_VERSION = "3.3.987.0"
@@ -212,7 +212,7 @@ def handshaking_bench() -> Bench:
     """Return a bench whose channel waits for the agent's request, at 0.0 s."""
     bench = Bench()
     (introduction,) = bench.attach()
-    assert isinstance(introduction, Introduce)
+    assert isinstance(introduction, SendOpener)
     return bench
 
 

@@ -17,7 +17,7 @@ from ssmtunneld.errors import StreamError
 from tests.support.turns import turns, until
 
 if TYPE_CHECKING:
-    from ssmtunneld.duplex import Duplex
+    from ssmtunneld.base.duplex import Duplex
 
 PIECE = 16 * 1024
 # More than any carrier here may hold: kernel buffers of two sockets and our own.

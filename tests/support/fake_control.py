@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from ssmtunneld.aws.control import ActiveSession, Control, Grant, SessionRequest
+from ssmtunneld.aws.api.port import ActiveSession, Control, Grant, SessionRequest
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import LinkError, LinkLost, LinkRefused, SessionGone, TunnelError
-from ssmtunneld.secret import Secret
 from tests.support.bench import channel_closed
 from tests.support.clockwork import VirtualLoop
 from tests.support.fake_agent import AgentNature, FakeAgent, MemoryWire

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import threading
 
-from ssmtunneld.farewell import close_server
+from ssmtunneld.base.aio import close_server
 
 _CHUNK = 65536
 

@@ -8,14 +8,14 @@ ready.
 
 from random import Random
 
-from ssmtunneld.protocol.events import Deliver, Introduce, Transmit
+from ssmtunneld.base.secret import Secret
+from ssmtunneld.protocol.events import Deliver, SendOpener, Transmit
 from ssmtunneld.protocol.message import MessageType, PayloadType, decode, encode
 from ssmtunneld.protocol.payloads import (
     HandshakeResponse,
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.secret import Secret
 from tests.support.bench import agent_message, complete, open_bench, output, request
 
 SCAN = 0.1
@@ -241,5 +241,5 @@ class Mirrored:
                 case Deliver(payload):
                     self.got.append(payload)
                 case _:
-                    assert isinstance(effect, Introduce)
+                    assert isinstance(effect, SendOpener)
         return outgoing

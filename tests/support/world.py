@@ -14,19 +14,19 @@ from math import inf
 from random import Random
 from typing import Protocol
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.events import (
     Closed,
     Deliver,
     Effect,
-    Introduce,
     Opened,
+    SendOpener,
     Transmit,
 )
 from ssmtunneld.protocol.inbound import MAX_EARLY
 from ssmtunneld.protocol.message import MessageType, decode
 from ssmtunneld.protocol.outbound import MAX_BYTES
-from ssmtunneld.secret import Secret
 from tests.support.bench import Acked, described
 
 DELAY = 0.02
@@ -208,7 +208,7 @@ class World:
         """Carry out what both ends want, and give them what waits to be sent."""
         effects = self.channel.drain()
         if introduced:
-            assert isinstance(effects.pop(0), Introduce)
+            assert isinstance(effects.pop(0), SendOpener)
         self._carry_out(effects)
         while self._up and self.channel.room:
             self.channel.send(self._up.popleft(), self.now)

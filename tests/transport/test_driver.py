@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
     HandshakeFailed,
@@ -17,7 +18,6 @@ from ssmtunneld.protocol.channel import HANDSHAKE_TIMEOUT
 from ssmtunneld.protocol.message import Flag, PayloadType
 from ssmtunneld.protocol.outbound import INITIAL_WINDOW
 from ssmtunneld.protocol.states import State
-from ssmtunneld.secret import Secret
 from ssmtunneld.transport.driver import (
     BURST,
     PATIENCE,
@@ -30,8 +30,8 @@ from ssmtunneld.transport.outbox import (
     CHOKE_SIZE,
     CHOKE_TIMEOUT,
 )
-from ssmtunneld.transport.pace import DOUBT, LONGEST
-from ssmtunneld.transport.repair import SCAN_INTERVAL
+from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL
+from ssmtunneld.transport.read_scheduler import DOUBT, LONGEST
 from tests.support.bench import (
     Acked,
     Sent,

@@ -59,7 +59,7 @@ class WebSocketService:
         for message in messages:
             await self._connection.send(message)
         # A pong comes behind everything that was sent before its ping.
-        if self._link._intake.wanted:
+        if self._link._scheduler.wanted:
             async with asyncio.timeout(PATIENCE):
                 await (await self._connection.ping())
 

@@ -12,7 +12,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
-from ssmtunneld.smux.session import MAX_STREAM_ID
+from ssmtunneld.smux.mux import MAX_STREAM_ID
 from ssmtunneld.smux.stream import PIECE_OVERHEAD
 from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
 from ssmtunneld.transport.streams import SEND_BUFFER

@@ -1,0 +1,420 @@
+"""Causes and cures: what AWS, or what stands in its place, says, and what to do then.
+
+One row for each code of a service, each HTTP status without a code, and each exception
+of botocore and of ours; ``errors.py`` looks them up. A tunnel's log, status, metrics
+and ``doctor`` show what stands here. A row without a cure is one that nobody can do
+anything about but wait, and says that.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ssmtunneld.aws.api.boundary import FIND_OUT, NOT_AWS
+from ssmtunneld.errors import (
+    NAME_AUTHORITY,
+    AccessDenied,
+    AwsError,
+    CredentialsUnusable,
+    RequestRejected,
+    ServiceUnavailable,
+    ServiceUntrusted,
+    TargetNotConnected,
+    Throttled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a code means."""
+
+    kind: type[AwsError]
+    """What follows."""
+    cure: str
+    """What to do; names in braces are filled in by ``errors.py``."""
+    cause: str = ""
+    """What has happened, where the service's own words do not say."""
+    pattern: str = ""
+    """What the service's words must contain for this row; the first one counts."""
+    code: str = ""
+    """Our name for it, if another than the one that it is found by."""
+
+    def fits(self, message: str) -> bool:
+        """Return whether this row is about ``message``."""
+        return re.search(self.pattern, message) is not None
+
+
+CLOCK_CODES: Final = (
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+)
+"""The service refused a signature; a wrong clock is as likely as a wrong key."""
+
+_KEY_CODES: Final = (
+    "AuthFailure",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+)
+"""The service does not know the keys: perhaps its region is off for the account."""
+
+CREDENTIAL_CODES: Final = frozenset(
+    {
+        *CLOCK_CODES,
+        *_KEY_CODES,
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "TokenRefreshRequired",
+    }
+)
+"""The service refused the keys themselves: others may be accepted."""
+
+_OF_TUNNEL: Final = "check target, host, port, document and parameters of this tunnel"
+_WAIT: Final = (
+    "wait: it is tried again by itself; if it lasts, see https://health.aws.amazon.com"
+)
+_SLOW_DOWN: Final = (
+    "wait: it is tried again more slowly; if it lasts, lower start_rate, or ask AWS "
+    "for more {operation} calls a second"
+)
+_CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
+_ENABLE_REGION: Final = (
+    "enable the service, or region {region}, for this account: aws account "
+    "enable-region --region-name {region}"
+)
+
+_UNUSABLE: Final = Cause(
+    ServiceUnavailable,
+    FIND_OUT,
+    cause=NOT_AWS,
+    code="UnusableAnswer",
+)
+
+
+def _each(cause: Cause, *names: str) -> dict[str, tuple[Cause, ...]]:
+    return dict.fromkeys(names, (cause,))
+
+
+CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
+    **_each(Cause(CredentialsUnusable, "{renewal}"), *sorted(CREDENTIAL_CODES)),
+    **_each(
+        Cause(CredentialsUnusable, "{renewal}, and check this machine's clock"),
+        *CLOCK_CODES,
+    ),
+    **_each(Cause(CredentialsUnusable, "{renewal}{opt_in}"), *_KEY_CODES),
+    **_each(
+        Cause(AccessDenied, "{policy}"),
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthException",  # of EC2 Instance Connect
+        "ForbiddenException",
+        "NotAuthorized",
+        "UnauthorizedException",
+        "UnauthorizedOperation",
+    ),
+    **_each(
+        Cause(AccessDenied, _ENABLE_REGION),
+        "OptInRequired",
+        "SubscriptionRequiredException",
+    ),
+    **_each(
+        Cause(Throttled, _SLOW_DOWN),
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "429",
+    ),
+    **_each(
+        Cause(
+            Throttled,
+            "end sessions that nobody needs (ssmtunneld sessions), or ask AWS for more "
+            "in Service Quotas",
+        ),
+        "LimitExceededException",
+        "ServiceQuotaExceededException",
+    ),
+    **_each(
+        Cause(
+            RequestRejected,
+            "check that document {document} exists in {region}, is of session type "
+            "Port, and is spelled right",
+        ),
+        "InvalidDocument",
+        "InvalidDocumentVersion",
+    ),
+    **_each(
+        Cause(RequestRejected, _OF_TUNNEL),
+        "BadRequest",
+        "BadRequestException",
+        "InvalidFilterKey",
+        "InvalidParameters",
+        "InvalidTarget",
+        "ParamValidationError",
+        "SerializationException",
+        "UnsupportedOperation",
+        "ValidationError",
+        "ValidationException",
+    ),
+    **_each(Cause(TargetNotConnected, "{reachable}"), "TargetNotConnected"),
+    **_each(
+        Cause(ServiceUnavailable, _WAIT),
+        "InternalServerError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "500",
+        "502",
+        "503",
+        "504",
+    ),
+    # botocore calls an answer without a code by its status. AWS has codes: it is
+    # something else that answers, or an endpoint of a VPC.
+    **_each(
+        Cause(
+            ServiceUnavailable, FIND_OUT, cause="something redirects calls of this API"
+        ),
+        "301",
+        "302",
+        "303",
+        "307",
+        "308",
+    ),
+    **_each(
+        Cause(
+            AccessDenied,
+            "check what answered: a proxy, or the policy of a VPC endpoint",
+        ),
+        "401",
+        "403",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable, FIND_OUT, cause="what answers does not know this API"
+        ),
+        "400",
+        "404",
+        "405",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            cause="the proxy wants to know who asks",
+        ),
+        "407",
+    ),
+}
+"""By the service's code, or the status of an answer that has none."""
+
+EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
+    **_each(
+        Cause(CredentialsUnusable, "{renewal}"),
+        "ConfigNotFound",
+        "LoginError",
+        "MetadataRetrievalError",
+        "NoAuthTokenError",
+        "RefreshWithMFAUnsupportedError",
+        "SSOError",
+        "TokenRetrievalError",
+        "UnknownCredentialError",
+    ),
+    "CredentialRetrievalError": (
+        Cause(
+            CredentialsUnusable,
+            "start ssmtunneld where credential_source has keys (an instance, a "
+            "container, or AWS_ACCESS_KEY_ID), or use source_profile in profile "
+            "{profile}",
+            pattern="credential_source",
+        ),
+        Cause(CredentialsUnusable, "{renewal}"),
+    ),
+    "InvalidConfigError": (
+        Cause(
+            CredentialsUnusable,
+            "correct source_profile in the AWS configuration, or create that profile",
+            pattern="source_profile.*does not exist",
+        ),
+        Cause(CredentialsUnusable, "{renewal}"),
+    ),
+    **_each(
+        Cause(
+            CredentialsUnusable,
+            "let source_profile end at a profile with keys: from profile {profile} it "
+            "leads in a circle",
+        ),
+        "InfiniteLoopConfigError",
+    ),
+    **_each(
+        Cause(
+            CredentialsUnusable,
+            "write it anew, without line ends and characters that do not show",
+        ),
+        "KeysUnfit",
+    ),
+    **_each(
+        Cause(
+            CredentialsUnusable,
+            "log in or give keys to profile {profile} (aws configure sso --profile "
+            "{quoted_profile}), or start ssmtunneld where there are credentials",
+        ),
+        "NoCredentialsError",
+    ),
+    **_each(
+        Cause(CredentialsUnusable, "complete the keys of profile {profile}"),
+        "PartialCredentialsError",
+    ),
+    **_each(
+        Cause(
+            CredentialsUnusable,
+            "correct the name, or create it: aws configure sso --profile "
+            "{quoted_profile}",
+        ),
+        "ProfileNotFound",
+    ),
+    **_each(
+        Cause(CredentialsUnusable, "correct the AWS configuration file"),
+        "ConfigParseError",
+    ),
+    **_each(
+        Cause(CredentialsUnusable, "install it: pip install 'botocore[crt]'"),
+        "MissingDependencyException",
+    ),
+    **_each(
+        Cause(RequestRejected, "set region, such as us-east-1"),
+        "BaseEndpointResolverError",
+    ),
+    **_each(
+        Cause(RequestRejected, "correct region, such as us-east-1"),
+        "UnknownRegionError",
+        "ValidationError",
+    ),
+    **_each(
+        Cause(
+            RequestRejected,
+            "check region, AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT",
+        ),
+        "EndpointProviderError",
+    ),
+    **_each(Cause(RequestRejected, _OF_TUNNEL), "ParamValidationError"),
+    **_each(
+        Cause(
+            RequestRejected,
+            "correct endpoint_url, ssmmessages_endpoint, ca_bundle or proxy, or their "
+            "variables",
+            code="InvalidSetting",
+        ),
+        "SettingError",
+    ),
+    **_each(
+        Cause(RequestRejected, _CHECK_PROXY),
+        "InvalidEndpointConfigurationError",
+        "InvalidProxiesConfigError",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+        ),
+        "ProxyDemandsLogin",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "let the proxy connect to AWS's endpoints, or name them in NO_PROXY if "
+            "they can be reached without it",
+        ),
+        "ProxyForbids",
+    ),
+    **_each(Cause(ServiceUnavailable, _CHECK_PROXY), "ProxyConnectionError"),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "correct scheme or port of endpoint_url: an emulator without a certificate "
+            "is http://",
+        ),
+        "NotTls",
+    ),
+    "SSLError": (
+        Cause(ServiceUntrusted, NAME_AUTHORITY, pattern="CERTIFICATE_VERIFY_FAILED"),
+        Cause(ServiceUnavailable, NAME_AUTHORITY),
+    ),
+    "EndpointConnectionError": (
+        Cause(
+            ServiceUnavailable,
+            "start what should answer there, such as ssmtunneld emulator, or remove "
+            "endpoint_url and AWS_ENDPOINT_URL_SSM",
+            pattern=r"//(127\.[0-9.]+|localhost|\[::1\])[:/\"]",
+        ),
+        Cause(ServiceUnavailable, "check network and DNS{and_region}"),
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "check that HTTPS to this endpoint is open, or set HTTPS_PROXY",
+        ),
+        "ConnectTimeoutError",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "wait: it is tried again by itself; if it lasts, check what stands between "
+            "here and AWS: VPN, proxy, firewall",
+        ),
+        "ConnectionError",
+        "HTTPClientError",
+        "OSError",
+    ),
+    **_each(Cause(ServiceUnavailable, FIND_OUT), "WebPage", "AnswerTooLarge"),
+    **_each(_UNUSABLE, "ResponseParserError"),
+}
+"""By the name of an exception or of any of its bases, most special first as in its
+method resolution order: names that an older botocore lacks do no harm here."""
+
+_UNKNOWN: Final = Cause(
+    AwsError, "see what AWS says of this code; it is tried again by itself"
+)
+
+
+def cause_of_code(code: str, message: str, status: int) -> Cause:
+    """Return what a service's answer means.
+
+    Args:
+        code: The service's own, or the status of an answer without one.
+        message: The service's words.
+        status: The HTTP status.
+    """
+    found = _first(CODES, code, message)
+    if found is None and "Rate exceeded" in message:
+        found = CODES["Throttling"][0]
+    if found is None and status >= 500:
+        found = CODES["500"][0]
+    # What nobody has seen before is tried again, with backoff: stopping a tunnel for
+    # good takes a reason that we understand.
+    return found or _UNKNOWN
+
+
+def cause_of_exception(names: list[str], message: str) -> Cause:
+    """Return what an exception means, by its name and those of its bases."""
+    causes = (_first(EXCEPTIONS, name, message) for name in names)
+    found = next((cause for cause in causes if cause is not None), None)
+    if found is None and "BotoCoreError" in names:
+        found = _UNKNOWN
+    return found or _UNUSABLE
+
+
+def _first(
+    table: Mapping[str, tuple[Cause, ...]], name: str, message: str
+) -> Cause | None:
+    return next((c for c in table.get(name, ()) if c.fits(message)), None)

@@ -1,0 +1,92 @@
+"""What must be allowed when AWS says no: in its own words, else by protocol 1.4."""
+
+import re
+from typing import Final
+
+from ssmtunneld.aws.api.endpoints import partition_of
+
+DOCUMENT: Final = "ssmtunneld's IAM documentation"
+"""What advice calls ``docs/iam.md``, which whoever reads it does not have as a file."""
+
+# AWS's words: "User: arn is not authorized to perform: ssm:StartSession on resource:
+# arn because no identity-based policy allows the ssm:StartSession action".
+_REPORTED: Final = re.compile(
+    r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)(?: on resource: (\S+))?"
+)
+_EXPLICIT: Final = re.compile(r"with an explicit deny(?: in (?:an? )?([a-z -]+))?")
+
+_OWN_SESSIONS: Final = frozenset(
+    {"ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"}
+)
+_SECTIONS: Final = {
+    **dict.fromkeys(_OWN_SESSIONS, "The caller's own sessions"),
+    "ssm:StartSession": "Named instances",
+    "ssm:DescribeInstanceInformation": "Looking targets up",
+    "ec2:DescribeInstances": "Looking targets up",
+    "autoscaling:DescribeAutoScalingGroups": "Looking targets up",
+    "ecs:ListTasks": "Looking targets up",
+    "ecs:DescribeTasks": "Looking targets up",
+    "ssm:GetConnectionStatus": "Looking targets up",
+    "ecs:ListServices": "Looking targets up",
+    "ecs:ListClusters": "Looking targets up",
+    "sts:AssumeRole": "Assuming a role",
+    "redshift:GetClusterCredentials": "Passwords for databases",
+    "redshift:GetClusterCredentialsWithIAM": "Passwords for databases",
+    "redshift-serverless:GetCredentials": "Passwords for databases",
+    "ec2-instance-connect:SendSSHPublicKey": "Keys for ssh",
+}
+
+
+def advise(
+    message: str,
+    *,
+    service: str,
+    operation: str,
+    region: str,
+    target: str = "",
+    document: str = "",
+) -> str:
+    """Return what to change in a policy, and where its text stands.
+
+    Args:
+        message: AWS's own words, which name the action and the resource where it can.
+        service: The prefix of the action that was tried.
+        operation: The rest of it.
+        region: Where.
+        target: What a session was to be started to.
+        document: With which document.
+    """
+    reported = _REPORTED.search(message)
+    action = reported[1] if reported else f"{service}:{operation}"
+    resource = (reported[2] or "").rstrip(".,;") if reported else ""
+    resource = resource or _resources(action, region, target, document)
+    title = _SECTIONS.get(action, "What the caller needs")
+    see = f"(see {DOCUMENT}: {title})"
+    denied = _EXPLICIT.search(message)
+    if denied:
+        policy = (denied[1] or "policy").strip()
+        return f"change the {policy} that denies {action} on {resource} {see}"
+    return f"allow {action} on {resource} {see}"
+
+
+def _resources(action: str, region: str, target: str, document: str) -> str:
+    """Name what an IAM policy must allow (protocol 1.4)."""
+    arn = f"arn:{partition_of(region).name}"
+    if action == "ssm:StartSession":
+        if not document.startswith("arn:"):
+            document = f"{arn}:ssm:*:*:document/{document}"
+        return f"{_target_arn(arn, region, target)} and {document}"
+    if action in _OWN_SESSIONS:
+        return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
+    if action == "ec2-instance-connect:SendSSHPublicKey":
+        return _target_arn(arn, region, target)
+    return "*"
+
+
+def _target_arn(arn: str, region: str, target: str) -> str:
+    if target.startswith("ecs:"):
+        cluster, task, _ = [*target.removeprefix("ecs:").rsplit("_", 2), "*", "*"][:3]
+        return f"{arn}:ecs:{region}:*:task/{cluster}/{task}"
+    if target.startswith("mi-"):
+        return f"{arn}:ssm:{region}:*:managed-instance/{target}"
+    return f"{arn}:ec2:{region}:*:instance/{target}"

@@ -1,0 +1,413 @@
+"""What a target is found by, asked of AWS: instances, managed nodes, ECS tasks.
+
+Everything here blocks and is to be called in worker threads;
+``aws/targets/resolver.py`` does, one search at a time and no more than needed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, assert_never
+
+from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, PAGE_TOKEN, TASK_PART
+from ssmtunneld.aws.api.dialing import Deadline
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.config.targets import (
+    AddressTarget,
+    GroupTarget,
+    HostTarget,
+    SearchedTarget,
+    ServiceTarget,
+    TaggedTarget,
+)
+from ssmtunneld.errors import AwsError, ServiceUnavailable, TargetNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ssmtunneld.aws.api.answers import Answer
+    from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.base.foreign import CleanText
+
+_PAGE_LIMIT: Final = 20
+"""Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
+a bound against endless answers."""
+LIST_TIMEOUT: Final = 60.0
+"""Seconds for all pages of a list: each may take half of that, and who searches waits
+for all of them."""
+INSTANCES_PER_PAGE: Final = 50
+"""Up to 15 KB each: a page stays below what is read of an answer."""
+_LIVING: Final = ("pending", "running")
+_SEARCHED_STATES: Final = {"Name": "instance-state-name", "Values": list(_LIVING)}
+_ADDRESS_FILTERS: Final = {
+    4: "private-ip-address",
+    6: "network-interface.ipv6-addresses.ipv6-address",
+}
+_NODES_PER_CALL: Final = 40
+"""InstanceIds of DescribeInstanceInformation: AWS documents 40 values of a filter."""
+_TASKS_PER_CALL: Final = 50
+"""Half of DescribeTasks' maximum: with ten containers, a task has 12 KB."""
+_AGENT: Final = "ExecuteCommandAgent"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One thing that matches."""
+
+    id: str
+    """What StartSession takes."""
+    born: float = 0.0
+    """When it was started, in Unix seconds; 0 if nobody says."""
+    online: bool = False
+    """Whether its agent can be reached, as far as the service knows."""
+    state: str = ""
+    """Why it is not online, in few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search has found."""
+
+    searched: str
+    """What was looked for, in words: ``instances with tag Role=bastion``."""
+    candidates: tuple[Candidate, ...] = ()
+    """The oldest first."""
+    account: str = ""
+    """The account's number, where an answer told it."""
+    operation: str = "DescribeInstances"
+    """What was asked last."""
+
+    @property
+    def online(self) -> tuple[Candidate, ...]:
+        """Those that a session can be started to."""
+        return tuple(c for c in self.candidates if c.online)
+
+
+class TargetFate(Enum):
+    """What has become of something that a search finds no more."""
+
+    LIVES = auto()
+    """It still runs: what it serves may go on."""
+    GONE = auto()
+    """It is over, and so is whatever went through it."""
+
+
+def search(account: AwsClient, target: SearchedTarget) -> SearchResult:
+    """Return everything that ``target`` stands for now, online or not.
+
+    Raises:
+        AwsError: In the kinds of protocol 1.7.
+    """
+    match target:
+        case TaggedTarget(tags):
+            return _find_tagged(account, tags)
+        case AddressTarget(address):
+            found = SearchResult(f"instance with private address {address}")
+            key = _ADDRESS_FILTERS[address.version]
+            return _find_instances(account, found, [_filter(key, str(address))])
+        case HostTarget(name):
+            found = SearchResult(f"instance with private DNS name {name}")
+            return _find_instances(account, found, [_filter("private-dns-name", name)])
+        case GroupTarget(name):
+            return _find_group(account, name)
+        case ServiceTarget():
+            return _find_tasks(account, target)
+        case _:
+            assert_never(target)
+
+
+def learn_fates(account: AwsClient, ids: Iterable[str]) -> dict[str, TargetFate]:
+    """Return what became of targets, by id.
+
+    What nobody can say anything of, such as a managed node, is taken to live.
+
+    Raises:
+        AwsError: In the kinds of protocol 1.7.
+    """
+    fates = dict.fromkeys(ids, TargetFate.LIVES)
+    instances = [i for i in fates if i.startswith("i-")]
+    if instances:
+        running = {
+            instance.matching("InstanceId", INSTANCE_ID)
+            for _, instance in _instances(account, [_filter("instance-id", *instances)])
+            if _state(instance) in _LIVING
+        }
+        fates.update((i, TargetFate.GONE) for i in instances if i not in running)
+    for cluster, tasks in _by_cluster(fates).items():
+        living = {
+            c.id
+            for _, c in _containers(account, cluster, tasks)
+            if c.state not in _OVER
+        }
+        fates.update(
+            (i, TargetFate.GONE)
+            for i in fates
+            if i.startswith(f"ecs:{cluster}_") and i not in living
+        )
+    return fates
+
+
+def pages(
+    account: AwsClient,
+    service: str,
+    operation: str,
+    *,
+    limit: int = _PAGE_LIMIT,
+    **parameters: object,
+) -> Iterator[Answer]:
+    """Yield the pages of an answer, ``limit`` of them at most.
+
+    Raises:
+        AwsError: In the kinds of protocol 1.7.
+    """
+    token_key = "nextToken" if service == "ecs" else "NextToken"
+    deadline = Deadline(LIST_TIMEOUT)
+    for _ in range(limit):
+        answer = account.call_service(service, operation, **parameters)
+        yield answer
+        token = answer.matching(token_key, PAGE_TOKEN)
+        if not token:
+            return
+        if deadline.has_passed:
+            raise ServiceUnavailable(
+                operation,
+                clean("ListTooSlow"),
+                clean(f"not all of it came within {LIST_TIMEOUT:g} s"),
+                "check what stands between here and AWS: VPN, proxy, firewall",
+            )
+        parameters = {**parameters, token_key: token}
+
+
+def _filter(name: str, *values: str) -> dict[str, object]:
+    return {"Name": name, "Values": list(values)}
+
+
+# Instances.
+
+
+def _find_tagged(account: AwsClient, tags: Sequence[tuple[str, str]]) -> SearchResult:
+    words = " and ".join(f"tag {key}={value}" for key, value in tags)
+    filters = [_filter(f"tag:{key}", _literal(value)) for key, value in tags]
+    found = _find_instances(account, SearchResult(f"instance with {words}"), filters)
+    if found.candidates:
+        return found
+    # Managed nodes are no instances of EC2, but carry tags as well.
+    nodes = {
+        node_id: node
+        for page in pages(
+            account,
+            "ssm",
+            "DescribeInstanceInformation",
+            Filters=[{"Key": f"tag:{key}", "Values": [value]} for key, value in tags],
+        )
+        for node in page.structures("InstanceInformationList")
+        if (node_id := node.matching("InstanceId", NODE_ID))
+    }
+    born = {i: node.moment("RegistrationDate") for i, node in nodes.items()}
+    candidates = [_with_agent(Candidate(i, born[i]), nodes[i]) for i in nodes]
+    return replace(found, candidates=_oldest_first(candidates))
+
+
+def _literal(value: str) -> str:
+    # EC2's filters know wildcards; a tag is meant as it is written.
+    return value.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
+
+
+def _find_group(account: AwsClient, name: str) -> SearchResult:
+    found = SearchResult(
+        f"instance in service of Auto Scaling group {name}",
+        operation="DescribeAutoScalingGroups",
+    )
+    answers = pages(
+        account,
+        "autoscaling",
+        "DescribeAutoScalingGroups",
+        AutoScalingGroupNames=[name],
+    )
+    ids: list[str] = []
+    for group in (g for page in answers for g in page.structures("AutoScalingGroups")):
+        found = replace(found, account=_account_of(group.text("AutoScalingGroupARN")))
+        ids += [
+            instance_id
+            for instance in group.structures("Instances")
+            if instance.text("LifecycleState") == "InService"
+            and (instance_id := instance.matching("InstanceId", INSTANCE_ID))
+        ]
+    if not ids:
+        return found
+    return _find_instances(account, found, [_filter("instance-id", *ids)])
+
+
+def _find_instances(
+    account: AwsClient, found: SearchResult, filters: Sequence[Mapping[str, object]]
+) -> SearchResult:
+    born: dict[str, float] = {}
+    owner = found.account
+    for owner_id, instance in _instances(account, [*filters, _SEARCHED_STATES]):
+        owner = owner_id or owner
+        born[instance.matching("InstanceId", INSTANCE_ID)] = instance.moment(
+            "LaunchTime"
+        )
+    born.pop("", None)
+    nodes = _nodes(account, tuple(born))
+    candidates = [
+        _with_agent(Candidate(i, started), nodes.get(i)) for i, started in born.items()
+    ]
+    return replace(found, candidates=_oldest_first(candidates), account=owner)
+
+
+def _instances(
+    account: AwsClient, filters: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[str, Answer]]:
+    """Yield instances with their owner's account."""
+    for page in pages(
+        account,
+        "ec2",
+        "DescribeInstances",
+        Filters=list(filters),
+        MaxResults=INSTANCES_PER_PAGE,
+    ):
+        for reservation in page.structures("Reservations"):
+            for instance in reservation.structures("Instances"):
+                yield reservation.text("OwnerId"), instance
+
+
+def _state(instance: Answer) -> str:
+    return instance.structure("State").text("Name")
+
+
+def _nodes(account: AwsClient, ids: Sequence[str]) -> dict[str, Answer]:
+    """Return what Systems Manager knows of instances, by id."""
+    nodes: dict[str, Answer] = {}
+    for start in range(0, len(ids), _NODES_PER_CALL):
+        some = list(ids[start : start + _NODES_PER_CALL])
+        for page in pages(
+            account,
+            "ssm",
+            "DescribeInstanceInformation",
+            Filters=[{"Key": "InstanceIds", "Values": some}],
+        ):
+            for node in page.structures("InstanceInformationList"):
+                nodes[node.text("InstanceId")] = node
+    return nodes
+
+
+def _with_agent(candidate: Candidate, node: Answer | None) -> Candidate:
+    if node is None:
+        return replace(candidate, state="its agent has not registered")
+    status = node.text("PingStatus")
+    return replace(candidate, online=status == "Online", state=status)
+
+
+# ECS.
+
+_OVER: Final = frozenset({"STOPPED", "DEPROVISIONING", "DELETED"})
+_NO_SUCH_SERVICE: Final = frozenset(
+    {"ClusterNotFoundException", "ServiceNotFoundException"}
+)
+
+
+def _find_tasks(account: AwsClient, target: ServiceTarget) -> SearchResult:
+    what = "" if target.container is None else f"container {target.container} of "
+    found = SearchResult(
+        f"running task, {what}service {target.service} in ECS cluster {target.cluster}",
+        operation="ListTasks",
+    )
+    try:
+        arns = [
+            arn
+            for page in pages(
+                account,
+                "ecs",
+                "ListTasks",
+                cluster=target.cluster,
+                serviceName=target.service,
+                desiredStatus="RUNNING",
+            )
+            for arn in page.texts("taskArns")
+        ]
+    except AwsError as error:
+        if error.code not in _NO_SUCH_SERVICE:
+            raise
+        return found
+    containers = _containers(account, target.cluster, arns)
+    names = {name for name, _ in containers}
+    if target.container is None and len(names) > 1:
+        raise TargetNotFound(
+            "DescribeTasks",
+            clean("AmbiguousContainer"),
+            clean(
+                f"tasks of {target} have several containers: {', '.join(sorted(names))}"
+            ),
+            f"add one of them to target, such as {target}/{min(names)}",
+        )
+    candidates = [c for name, c in containers if target.container in {None, name}]
+    owner = _account_of(arns[0]) if arns else ""
+    return replace(found, candidates=_oldest_first(candidates), account=owner)
+
+
+def _containers(
+    account: AwsClient, cluster: str, tasks: Sequence[str]
+) -> list[tuple[CleanText, Candidate]]:
+    """Return the containers of ``tasks`` with their names."""
+    found: list[tuple[CleanText, Candidate]] = []
+    for start in range(0, len(tasks), _TASKS_PER_CALL):
+        some = list(tasks[start : start + _TASKS_PER_CALL])
+        answer = account.call_service(
+            "ecs", "DescribeTasks", cluster=cluster, tasks=some
+        )
+        for task in answer.structures("tasks"):
+            found.extend(
+                (part.text("name"), _candidate(cluster, task, part))
+                for part in task.structures("containers")
+            )
+    return found
+
+
+def _candidate(cluster: str, task: Answer, part: Answer) -> Candidate:
+    task_id = task.text("taskArn").rpartition("/")[2]
+    runtime = part.matching("runtimeId", TASK_PART)
+    state = _container_state(task, part)
+    return Candidate(
+        id=f"ecs:{cluster}_{task_id}_{runtime}",
+        born=task.moment("startedAt") or task.moment("createdAt"),
+        online=bool(runtime and TASK_PART.fullmatch(task_id)) and not state,
+        state=state,
+    )
+
+
+def _container_state(task: Answer, part: Answer) -> str:
+    """Return why a container cannot be reached; empty if it can."""
+    for status in (task.text("lastStatus"), part.text("lastStatus")):
+        if status != "RUNNING":
+            return status or "not started"
+    agents = [
+        agent
+        for agent in part.structures("managedAgents")
+        if agent.text("name") == _AGENT
+    ]
+    if not agents:
+        return "started without enableExecuteCommand"
+    agent = agents[0].text("lastStatus")
+    return "" if agent == "RUNNING" else f"its agent is {agent.lower() or 'missing'}"
+
+
+def _by_cluster(ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the ids of tasks, by cluster, of targets that are tasks."""
+    tasks: defaultdict[str, list[str]] = defaultdict(list)
+    for target in ids:
+        if target.startswith("ecs:"):
+            parts = target.removeprefix("ecs:").rsplit("_", 2)
+            if len(parts) == 3:
+                tasks[parts[0]].append(parts[1])
+    return tasks
+
+
+def _account_of(arn: str) -> str:
+    return "".join(arn.split(":")[4:5])
+
+
+def _oldest_first(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    return tuple(sorted(candidates, key=lambda c: (c.born, c.id)))

@@ -1,0 +1,71 @@
+"""Two things that asyncio lacks: work that an event ends, and an orderly server end."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+async def run_until(
+    work: Coroutine[Any, Any, _Result], event: asyncio.Event
+) -> _Result | None:
+    """Do ``work`` and return its result; if ``event`` comes first, cancel it.
+
+    If ``event`` is set already, ``work`` does not begin. Cancelling is safe if ``work``
+    is. What ``work`` raises comes out as it is.
+
+    Returns:
+        The result; ``None`` if it was cancelled.
+    """
+    if event.is_set():
+        work.close()
+        return None
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(_settle(work), name="work")
+        waiting = tasks.create_task(event.wait(), name="event")
+        await asyncio.wait({working, waiting}, return_when="FIRST_COMPLETED")
+        working.cancel()
+        waiting.cancel()
+    if working.cancelled():
+        return None
+    result, failure = working.result()
+    if failure is not None:
+        raise failure
+    return result
+
+
+async def _settle(
+    work: Coroutine[Any, Any, _Result],
+) -> tuple[_Result | None, Exception | None]:
+    # In a task group an error would come out as a group of one.
+    try:
+        return await work, None
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        return None, error
+
+
+# Turns of the loop from accept() until the protocol has its connection: the task that
+# makes the transport begins, the transport is made, the protocol is told.
+_TURNS: Final = 3
+
+
+async def close_server(server: asyncio.Server) -> None:
+    """Close ``server`` once all that it has accepted have reached their protocols.
+
+    Between accept() and the transport, asyncio's own loop takes a turn. Closing a
+    server in just that turn makes the transport fail half-way, without a word: nobody
+    closes the connection, and its client waits until the garbage is collected. So we
+    stop accepting first, and close the server some turns later. Connections that nobody
+    has accepted yet are refused by the kernel; those with TLS may still be shaking
+    hands. Idempotent. Connections are the caller's to close.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+    else:
+        server.close()  # uvloop makes the transport at once
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    server.close()

@@ -1,0 +1,32 @@
+"""A daemon that ends with whoever started it: what ``exec`` runs.
+
+``python -m ssmtunneld.cli.child_daemon OPTIONS`` is ``ssmtunneld run OPTIONS``, stopped
+as by SIGTERM once standard input ends. A pipe from the parent ends however the parent
+does, by SIGKILL too: nothing is left behind that holds sessions open.
+"""
+
+import os
+import signal
+import sys
+import threading
+from typing import NoReturn
+
+from ssmtunneld.cli.main import main as run_command
+
+_STDIN = 0
+
+
+def main() -> NoReturn:
+    """Run the daemon until standard input ends, or a signal comes."""
+    threading.Thread(target=_await_end, name="parent", daemon=True).start()
+    run_command(["run", *sys.argv[1:]])
+
+
+def _await_end() -> None:
+    while os.read(_STDIN, 1):
+        pass  # nobody should write; whoever does is still there
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Running another program in our place: its signals, its terminal, its exit code."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+from ssmtunneld.cli.exit_codes import CommandError
+
+NOT_FOUND: Final = 127
+NOT_EXECUTABLE: Final = 126
+"""Exit codes as shells and env(1) have them."""
+_BY_SIGNAL: Final = 128
+
+# A terminal sends these to everybody in front of it: the program has its own already.
+_OF_TERMINAL: Final = frozenset({signal.SIGINT, signal.SIGQUIT})
+_FORWARDED: Final = (
+    *_OF_TERMINAL,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: with what must be undone."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(_BY_SIGNAL + number)
+
+    before = {number: signal.signal(number, end) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_program(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run ``command`` with our input, output and terminal; return its exit code.
+
+    Signals that we get meanwhile are passed on to it. If one ends it, the code is 128
+    and the signal's number, as in shells.
+
+    Raises:
+        CommandError: It cannot be run.
+    """
+    with _forwarding() as program:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - what the user has asked for
+                list(command), env=environ
+            )
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            raise CommandError(
+                f"{command[0]} cannot be run: {error.strerror or error}",
+                code=NOT_FOUND if missing else NOT_EXECUTABLE,
+            ) from None
+        program.start(process)
+        code = process.wait()
+    return code if code >= 0 else _BY_SIGNAL - code
+
+
+class _Program:
+    """The program that gets our signals, once it has started."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def start(self, process: subprocess.Popen[bytes]) -> None:
+        """Send what came too early, and everything from now on."""
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
+
+    def signal(self, number: int, _: FrameType | None) -> None:
+        """Pass ``number`` on, unless the terminal has."""
+        if number in _OF_TERMINAL and _in_front():
+            return
+        if self._process is None:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
+
+
+@contextmanager
+def _forwarding() -> Iterator[_Program]:
+    program = _Program()
+    before = {number: signal.signal(number, program.signal) for number in _FORWARDED}
+    try:
+        yield program
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_front() -> bool:
+    """Return true if we, and so our program, are in a terminal's foreground."""
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        finally:
+            os.close(terminal)
+    return False

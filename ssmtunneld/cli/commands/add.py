@@ -1,0 +1,126 @@
+"""``ssmtunneld add``: one more tunnel in the file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssmtunneld.cli.ad_hoc import parse_destination
+from ssmtunneld.cli.setup import config_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command(
+    epilog="Examples: `ssmtunneld add web 8080 --target i-0182d91e85d69cf00`; "
+    "`ssmtunneld add orders-db orders.internal:5432 --target tag:Role=bastion "
+    "--listen 15432 --set max_sessions=8`; "
+    "`ssmtunneld add orders-db --from-discover orders`.",
+)
+@click.argument("name", metavar="NAME")
+@click.argument("destination", metavar="[[HOST:]PORT]", required=False)
+@click.option(
+    "--target",
+    metavar="TARGET",
+    help="Where the agent runs. By default what [defaults] says.",
+)
+@click.option(
+    "--listen",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Where to listen; repeatable. By default the destination's port on 127.0.0.1, "
+    "with 10000 added below 1024.",
+)
+@click.option("--profile", metavar="NAME", help="The AWS profile.")
+@click.option("--region", metavar="REGION", help="The AWS region.")
+@click.option(
+    "--from-discover",
+    "resource",
+    metavar="ID",
+    help="Ask AWS where a database, cache, ... of this name is; see ssmtunneld "
+    "discover. Its host and port are used, and a target of its VPC if --target and "
+    "[defaults] have none.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other setting, with a value as in TOML; repeatable.",
+)
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to change. By default $SSMTUNNELD_CONFIG, then the usual places.",
+)
+def add(
+    name: str,
+    destination: str | None,
+    *,
+    addresses: tuple[str, ...],
+    resource: str | None,
+    assignments: tuple[str, ...],
+    config_path: Path | None,
+    **given: str | None,
+) -> None:
+    """Add a tunnel to the file, and let a running daemon take it over.
+
+    Comments, order and spelling of everything else stay. A file that would be wrong
+    afterwards is not written. Where there is none yet, one is made.
+    """
+    path = config_file.place(config_path)
+    before = config_file.read(path)
+    settings: config_file.Settings = {**given, **_ends(destination)}
+    if resource is not None:
+        from ssmtunneld.cli.setup.discovered import settings_of
+
+        inherited = config_file.defaults_in(before or "")
+        settings |= settings_of(resource, settings, inherited)
+    settings |= dict(map(_assignment, assignments))
+    kept = {key: value for key, value in settings.items() if value is not None}
+    own = {"listen": _listen(addresses, kept), **kept}
+    after = config_file.with_tunnels(before or "", {name: own})
+    config_file.save(path, before, after)
+    click.echo(f"{path}: added {name}")
+    click.echo(config_file.reload_daemon(path), err=True)
+
+
+def _ends(destination: str | None) -> dict[str, object]:
+    if destination is None:
+        return {}
+    try:
+        forward = parse_destination(destination)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return {"host": forward.host, "port": forward.port}
+
+
+def _listen(addresses: Sequence[str], settings: config_file.Settings) -> object:
+    if "listen" in settings:
+        return settings.pop("listen")
+    found = [int(text) if text.isdecimal() else text for text in addresses]
+    if found:
+        return found[0] if len(found) == 1 else found
+    port = settings.get("port")
+    if not isinstance(port, int):
+        raise click.UsageError("where does it listen? name --listen, or a destination")
+    return port if port >= 1024 else 10000 + port
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    """Return the key and value of ``KEY=VALUE``; a bare word is text."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise click.UsageError(f"--set {text}: write KEY=VALUE")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except ValueError:
+        return key, value

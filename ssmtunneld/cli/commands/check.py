@@ -1,0 +1,167 @@
+"""``ssmtunneld check``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
+from ssmtunneld.cli.options import (
+    config_in_use_option,
+    load_in_use,
+    names_argument,
+    timeout_option,
+)
+from ssmtunneld.cli.terminal.text import counted
+from ssmtunneld.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ssmtunneld.config import Config, TunnelSettings
+    from ssmtunneld.doctor.parallel import Outcome
+
+
+@click.command()
+@names_argument
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Also test the tunnels, as doctor does, with one line for each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@timeout_option("60s", "With --live, the limit for all tunnels together")
+@config_in_use_option
+@click.pass_context
+def check(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    config_path: Path | None,
+    timeout: float,
+    *,
+    live: bool,
+    as_json: bool,
+) -> None:
+    """Check a configuration file, and optionally its tunnels.
+
+    Lists the tunnels, or only those called NAME; exits with 2 if the file is invalid.
+    --live tests each tunnel from the credentials to its destination, a few at a time,
+    and exits with 1 if one is broken. It starts and terminates a session for each
+    tunnel, and needs no running daemon.
+    """
+    try:
+        config = load_in_use(config_path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        refusal = {"ok": False, "problems": error.problems}
+        _print_document({**refusal, "warnings": [], "tunnels": {}})
+        ctx.exit(EXIT_USAGE)
+    chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
+    if not as_json:
+        click.echo(f"{config.source}: {counted(len(chosen), 'tunnel')}")
+        for line in _warnings(chosen):
+            click.echo(f"warning: {line}", err=True)
+    if live:
+        ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
+    if as_json:
+        found = {tunnel.name: _way(tunnel) for tunnel in chosen}
+        _print_document(_document(config, found, _warnings(chosen)))
+        return
+    for tunnel in chosen:
+        way = _way(tunnel)
+        listen = ", ".join(way["listen"])
+        click.echo(
+            f"  {tunnel.name}: {listen} -> {way['target']} -> {tunnel.destination}"
+        )
+
+
+def _try_all(
+    config: Config, tunnels: Sequence[TunnelSettings], timeout: float, *, as_json: bool
+) -> int:
+    """Walk along ``tunnels``, print what comes of it, and return the exit code."""
+    from ssmtunneld.cli.diagnosis import new_context, run
+    from ssmtunneld.doctor.parallel import examine_all
+
+    context = new_context()
+    found: dict[str, Outcome] = {}
+    tell = _in_order([tunnel.name for tunnel in tunnels], found, silent=as_json)
+
+    async def rounds() -> None:
+        await examine_all(tunnels, context, tell, timeout=timeout)
+        if as_json:  # before threads that still wait for the network are waited for
+            results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
+            _print_document(_document(config, results, _warnings(tunnels)))
+
+    run(rounds())
+    return EXIT_FAILED if any(o.broken for o in found.values()) else 0
+
+
+def _in_order(
+    names: Sequence[str], found: dict[str, Outcome], *, silent: bool
+) -> Callable[[Outcome], None]:
+    """Return what keeps outcomes, and prints each once those before it are known."""
+    waiting = list(names)
+
+    def tell(outcome: Outcome) -> None:
+        found[outcome.tunnel] = outcome
+        while not silent and waiting and waiting[0] in found:
+            _print(found[waiting.pop(0)])
+
+    return tell
+
+
+def _print(outcome: Outcome) -> None:
+    from ssmtunneld.cli.diagnosis import say
+
+    verdict, words = "ok", [finding.told for finding in outcome.warnings]
+    if outcome.broken is not None:
+        verdict, words = "fail", [outcome.broken.told]
+    elif words:
+        verdict = "warn"
+    tail = f": {'; '.join(words)}" if words else ""
+    say(verdict, f"{outcome.tunnel}{tail}")
+
+
+def _way(tunnel: TunnelSettings) -> dict[str, Any]:
+    return {
+        "listen": [str(address) for address in tunnel.listen],
+        "target": str(tunnel.target),
+        "destination": tunnel.destination,
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "ok": outcome.broken is None,
+        "broken": asdict(outcome.broken) if outcome.broken else None,
+        "warnings": [asdict(finding) for finding in outcome.warnings],
+    }
+
+
+def _warnings(tunnels: Sequence[TunnelSettings]) -> list[str]:
+    from ssmtunneld.cli.config_warnings import find_warnings
+
+    return find_warnings(tunnels)
+
+
+def _document(
+    config: Config, tunnels: dict[str, dict[str, Any]], warnings: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "ok": all(tunnel.get("ok", True) for tunnel in tunnels.values()),
+        "config": str(config.source),
+        "problems": [],
+        "warnings": list(warnings),
+        "tunnels": tunnels,
+    }
+
+
+def _print_document(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2))

@@ -1,0 +1,130 @@
+"""``ssmtunneld init``: a first configuration file."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.setup import config_file
+from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
+from ssmtunneld.cli.terminal.picker import can_ask
+from ssmtunneld.config.load import VARIABLE, user_config
+
+
+@click.command(
+    epilog="Examples: `ssmtunneld init`; "
+    "`ssmtunneld init ssh=22 orders-db=orders.internal:5432 --target tag:Role=bastion "
+    "--profile prod --region eu-west-1`.",
+)
+@click.argument("wanted", metavar="[[NAME=][HOST:]PORT]...", nargs=-1)
+@click.option("--target", metavar="TARGET", help="Where the agent runs.")
+@click.option("--profile", metavar="NAME", help="The AWS profile.")
+@click.option("--region", metavar="REGION", help="The AWS region.")
+@click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
+)
+@click.option(
+    "--service/--no-service",
+    default=None,
+    help="Also install the daemon as a service, see ssmtunneld service.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to write. By default $SSMTUNNELD_CONFIG, then config.toml in the "
+    "user's configuration directory.",
+)
+@click.pass_context
+def init(
+    ctx: click.Context,
+    /,
+    wanted: tuple[str, ...],
+    config_path: Path | None,
+    *,
+    service: bool | None,
+    force: bool,
+    **given: str | None,
+) -> None:
+    """Write a first configuration file, and say what to type next.
+
+    On a terminal it asks for what is not given: profile, region, target, destinations
+    (from ssmtunneld discover), local ports, and whether to install a service. Without
+    one, TARGET and a destination must be given. A file that exists is replaced only if
+    you agree, or with --force.
+    """
+    path = config_path or Path(os.environ.get(VARIABLE) or user_config(os.environ))
+    before = config_file.read(path)
+    ask = can_ask()
+    if before is not None and not force:
+        _refuse_or_agree(path, ask=ask)
+    try:
+        plan = _plan(given, wanted, ask=ask)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    config_file.save(path, before, plan.text())
+    click.echo(f"{path}: written, with {', '.join(t.name for t in plan.tunnels)}")
+    if service is None and ask:
+        from ssmtunneld.cli.setup.conversation import confirm
+
+        service = confirm("Install it as a service, which starts now and at login?")
+    _say_next(plan, path, service=bool(service))
+    if service:
+        from ssmtunneld.cli.child_process import run_program
+        from ssmtunneld.cli.service.manager import program
+
+        words = [*program(sys.argv[0]), "service", "install", *_option(path)]
+        ctx.exit(run_program(words, os.environ))
+
+
+def _refuse_or_agree(path: Path, *, ask: bool) -> None:
+    if not ask:
+        raise CommandError(
+            f"{path} exists",
+            "replace it with --force, or add to it: ssmtunneld add",
+            code=EXIT_USAGE,
+        )
+    from ssmtunneld.cli.setup.conversation import confirm
+
+    if not confirm(f"{path} exists. Replace it?"):
+        raise CommandError(f"{path} stays as it is", "add to it with ssmtunneld add")
+
+
+def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -> Plan:
+    """Return what to write.
+
+    Raises:
+        ValueError: Something is missing, or is no destination.
+    """
+    target = given.pop("target") or ""
+    plan = Plan(target, given["profile"], given["region"], given["endpoint_url"])
+    if ask:
+        from ssmtunneld.cli.setup.conversation import converse
+
+        return converse(plan, wanted)
+    if not target:
+        raise ValueError("which --target? ssmtunneld targets lists them")
+    if not wanted:
+        raise ValueError("where to? name destinations, such as ssh=22 db.internal:5432")
+    plan.tunnels = plan_tunnels(wanted)
+    return plan
+
+
+def _option(path: Path) -> list[str]:
+    return [] if path == user_config(os.environ) else ["-c", str(path)]
+
+
+def _say_next(plan: Plan, path: Path, *, service: bool) -> None:
+    option = "".join(f" {word}" for word in _option(path))
+    click.echo("\nNext:")
+    click.echo(f"  ssmtunneld check --live{option}   # do the tunnels work?")
+    if not service:
+        click.echo(f"  ssmtunneld run{option}            # Ctrl-C ends it")
+    for tunnel in plan.tunnels:
+        if tunnel.client:
+            click.echo(f"  {tunnel.client}   # {tunnel.name}")

@@ -1,0 +1,331 @@
+"""``ssmtunneld open``: tunnels without a file, for as long as the command runs."""
+
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from typing_extensions import override
+
+from ssmtunneld.cli.ad_hoc import (
+    Forward,
+    configure,
+    looks_like_destination,
+    parse_destination,
+    parse_forward,
+    socks_address,
+    with_addresses,
+)
+from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
+from ssmtunneld.cli.options import timeout_option
+from ssmtunneld.cli.terminal.announcer import Announcer
+from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
+
+if TYPE_CHECKING:
+    from ssmtunneld.cli.daemon_thread import DaemonThread
+    from ssmtunneld.config import Config
+
+POLL_INTERVAL: Final = 0.1
+"""Seconds between looks at tunnels that are not ready yet."""
+LIVE_INTERVAL: Final = 1.0
+"""Seconds between two states of the live line."""
+_DEFAULT: Final = "default"
+
+
+@click.command(
+    name="open",
+    cls=TrailingCommand,
+    options_metavar="[OPTIONS]",
+    epilog="Examples: `ssmtunneld open i-0182d91e85d69cf00 8000`; "
+    "`ssmtunneld open tag:Role=bastion orders.internal:5432 --listen 15432`; "
+    "`ssmtunneld open name:bastion-1 --socks --allow '*.internal:443'`; "
+    "`ssmtunneld open name:bastion-1 db.internal:5432 -- psql -h localhost`.",
+)
+@click.argument(
+    "words", metavar="[TARGET] [[HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
+)
+@click.option(
+    "--listen",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Where to listen, as in a file: 18000, 127.0.0.1:18000, unix:/path; "
+    "repeatable, in the order of the destinations. By default the destination's port "
+    "on 127.0.0.1 if it is free, else any port.",
+)
+@click.option(
+    "-L",
+    "forwards",
+    multiple=True,
+    metavar="[BIND:]PORT:HOST:HOSTPORT",
+    help="One more tunnel, as ssh spells it; repeatable.",
+)
+@click.option(
+    "--socks",
+    is_flag=False,
+    flag_value=_DEFAULT,
+    metavar="[ADDRESS]",
+    help="A SOCKS5 proxy to what --allow says; on 127.0.0.1:1080 if that is free.",
+)
+@click.option(
+    "--allow",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="What clients of --socks may name: *.internal.example.com:443, 10.0.0.0/8:*; "
+    "repeatable.",
+)
+@click.option(
+    "--allow-from",
+    "networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="Who may connect to an address that other machines can reach; repeatable.",
+)
+@click.option("--profile", metavar="NAME", help="The AWS profile.")
+@click.option("--region", metavar="REGION", help="The AWS region.")
+@click.option("--document", metavar="NAME", help="A session document of your own.")
+@click.option(
+    "--max-sessions",
+    type=click.IntRange(1, 1000),
+    help="Sessions that may carry a tunnel's connections together. By default 4.",
+)
+@click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
+)
+@click.option(
+    "--ready-fd",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Write the local addresses to this descriptor once all tunnels are ready, a "
+    "line each, and close it.",
+)
+@timeout_option("60s", "With CMD, how long to wait for the tunnels")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Also log what the tunnels do, on standard error.",
+)
+@click.pass_context
+def open_tunnels(  # noqa: PLR0913 - one parameter for each option
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    *,
+    addresses: tuple[str, ...],
+    forwards: tuple[str, ...],
+    socks: str | None,
+    patterns: tuple[str, ...],
+    networks: tuple[str, ...],
+    ready_fd: int | None,
+    timeout: float,
+    log_level: str | None,
+    **settings: object,
+) -> None:
+    """Open tunnels through TARGET, without a configuration file.
+
+    TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
+    say; on a terminal it may be left out, to pick one that is online. Each PORT leads
+    to the target itself, each HOST:PORT to a host that the target reaches. Ctrl-C ends
+    the tunnels and their sessions.
+    With CMD, the tunnels are open while it runs, and its exit code is ours. It finds
+    SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
+    SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each.
+    """
+    if ready_fd is not None:
+        _check_descriptor(ready_fd)
+    target, wanted = _split(words)
+    try:
+        tunnels = [parse_destination(text) for text in wanted]
+        tunnels += [parse_forward(text) for text in forwards]
+        proxy = _proxy(socks, patterns)
+        if not tunnels and proxy is None:
+            raise click.UsageError(
+                "where to? name a port, HOST:PORT, -L or --socks, such as: "
+                "ssmtunneld open i-0182d91e85d69cf00 8000"
+            )
+        listening = with_addresses(tunnels, addresses)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    config = _configure(target, listening, settings, proxy, networks)
+    _configure_log(log_level)
+    _serve(config, ready_fd, timeout, trailing(ctx), ctx)
+
+
+def _check_descriptor(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        raise click.UsageError(f"--ready-fd {number}: no such descriptor") from None
+
+
+def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Return the target, None if it is to be picked, and the destinations."""
+    if words and not looks_like_destination(words[0]):
+        return words[0], words[1:]
+    from ssmtunneld.cli.terminal.picker import can_ask
+
+    if not can_ask():
+        raise click.UsageError(
+            "which target? such as: ssmtunneld open i-0182d91e85d69cf00 8000; "
+            "ssmtunneld targets lists them"
+        )
+    return None, words
+
+
+def _proxy(socks: str | None, patterns: Sequence[str]) -> dict[str, object] | None:
+    if socks is None:
+        if patterns:
+            raise ValueError("--allow has no effect without --socks")
+        return None
+    if not patterns:
+        raise ValueError(
+            "--socks needs --allow PATTERN, such as '*.internal.example.com:443'"
+        )
+    address = socks_address("" if socks == _DEFAULT else socks)
+    return {"listen": address, "destinations": list(patterns)}
+
+
+def _configure(
+    target: str | None,
+    forwards: Sequence[Forward],
+    settings: dict[str, object],
+    proxy: dict[str, object] | None,
+    networks: Sequence[str],
+) -> "Config":
+    if target is None:
+        from ssmtunneld.cli.terminal.picker import pick_target
+
+        profile, region, url = (
+            None if settings[key] is None else str(settings[key])
+            for key in ("profile", "region", "endpoint_url")
+        )
+        target = pick_target(profile, region, url)
+    allowed = {"allow": list(networks)} if networks else {}
+    return configure(target, forwards, {**settings, **allowed}, proxy)
+
+
+class _Nowhere(io.StringIO):
+    """A stream that keeps nothing."""
+
+    @override
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+def _configure_log(level: str | None) -> None:
+    """Let the tunnels log; by default nothing, because what matters is said anyway."""
+    from ssmtunneld.observe import logs
+
+    if level is None:
+        logs.configure("error", "auto", stream=_Nowhere())
+    else:
+        logs.configure(level, "auto")
+
+
+def _serve(
+    config: "Config",
+    ready_fd: int | None,
+    timeout: float,
+    command: Sequence[str],
+    ctx: click.Context,
+) -> None:
+    from ssmtunneld.cli.daemon_thread import DaemonThread
+    from ssmtunneld.daemon.process import raise_file_limit
+
+    raise_file_limit()
+    # What a command prints must come out as it is.
+    stream = sys.stderr if command else sys.stdout
+    announcer = Announcer(stream, live=not command and stream.isatty())
+    if command:
+        with ended_by_signals(), DaemonThread(config) as daemon:
+            document = _await_ready(daemon, announcer, timeout)
+            _tell_ready(ready_fd, document)
+            code = run_program(command, {**os.environ, **variables(document)})
+        ctx.exit(code)
+    daemon = DaemonThread(config)
+    with _until_signal(), daemon:
+        _watch(daemon, announcer, ready_fd)
+    if daemon.alive:
+        # Asked twice. Worker threads that wait for AWS would hold up a usual end.
+        stream.flush()
+        os._exit(EXIT_INTERRUPTED)
+
+
+def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -> None:
+    """Say what happens, until a signal comes or the tunnels end."""
+    try:
+        _tell_ready(ready_fd, _await_ready(daemon, announcer, None))
+        while True:
+            announcer.observe(daemon.document(), _clock())
+            _pause(LIVE_INTERVAL)
+    finally:
+        announcer.close()
+
+
+def _await_ready(
+    daemon: "DaemonThread", announcer: Announcer, timeout: float | None
+) -> dict[str, Any]:
+    """Return the status once all tunnels are ready.
+
+    Raises:
+        CommandError: They are not within ``timeout`` seconds, or can never be.
+    """
+    deadline = None if timeout is None else _clock() + timeout
+    while True:
+        document = daemon.document()
+        if announcer.observe(document, _clock()):
+            return document
+        if deadline is not None and _clock() >= deadline:
+            raise CommandError(
+                f"not ready within {timeout:g} s", "give it more with --timeout"
+            )
+        _pause(POLL_INTERVAL)
+
+
+def variables(document: dict[str, Any]) -> dict[str, str]:
+    """Return what a command finds in its environment: where tunnels listen."""
+    from ssmtunneld.cli.commands.exec import addresses
+
+    tunnels = document["tunnels"]
+    first = addresses([{**tunnels[0], "name": _FIRST}])
+    plain = {key.replace(_STEM, "SSMTUNNELD_"): first[key] for key in first}
+    return {**plain, **addresses(tunnels)}
+
+
+_FIRST: Final = "first"
+_STEM: Final = "SSMTUNNELD_FIRST_"
+
+
+def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
+    if descriptor is None:
+        return
+    tunnels = document["tunnels"]
+    text = "".join(f"{tunnel['listen'][0]}\n" for tunnel in tunnels)
+    # Whoever wanted to know may have gone: the tunnels are open all the same.
+    with suppress(OSError), os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextmanager
+def _until_signal() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block, in order."""
+    try:
+        with ended_by_signals(), suppress(KeyboardInterrupt):
+            yield
+    except SystemExit:
+        return
+
+
+def _clock() -> float:
+    return time.monotonic_ns() / 1e9
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)

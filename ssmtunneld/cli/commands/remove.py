@@ -1,0 +1,36 @@
+"""``ssmtunneld remove``: one tunnel fewer in the file."""
+
+from pathlib import Path
+
+import click
+
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.setup import config_file
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file to change. By default $SSMTUNNELD_CONFIG, then the usual places.",
+)
+def remove(names: tuple[str, ...], config_path: Path | None) -> None:
+    """Remove tunnels from the file, and let a running daemon take that over.
+
+    Comments above a tunnel stay, as does everything else. Its connections have
+    drain_timeout to finish.
+    """
+    path = config_file.place(config_path)
+    before = config_file.read(path)
+    if before is None:
+        raise CommandError(f"there is no file {path}", code=EXIT_USAGE)
+    after = before
+    for name in dict.fromkeys(names):
+        after = config_file.without_tunnel(after, name)
+    config_file.save(path, before, after)
+    click.echo(f"{path}: removed {', '.join(dict.fromkeys(names))}")
+    click.echo(config_file.reload_daemon(path), err=True)

@@ -1,0 +1,54 @@
+"""``ssmtunneld wait``."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ssmtunneld.cli.daemon_client import VARIABLE, NotRunning, find
+from ssmtunneld.cli.options import (
+    daemon_option,
+    load,
+    names_argument,
+    timeout_option,
+)
+from ssmtunneld.cli.readiness import Patience, await_ready
+
+
+@click.command()
+@click.option("--ready", is_flag=True, help="The default, and the only condition.")
+@names_argument
+@timeout_option("60s", "Limit for waiting")
+@daemon_option
+def wait(
+    names: tuple[str, ...], config_path: Path | None, timeout: float, **_: bool
+) -> None:
+    """Wait until tunnels are ready.
+
+    Waits for the tunnels called NAME, or for all required ones. Exits with 1, and the
+    reasons, if they are not ready in time; with 3 if no daemon runs by then; with 2 at
+    once if there is no such tunnel, or --config names no usable file.
+    """
+    _check_hope(config_path, names)
+    await_ready(lambda: find(config_path), names, Patience(timeout))
+
+
+def _check_hope(config_path: Path | None, names: Sequence[str]) -> None:
+    """Raise what waiting cannot mend, if no daemon runs yet for the file that is named.
+
+    Raises:
+        ConfigError: The file does not exist, or cannot be used.
+        CommandError: It has no tunnel of such a name.
+    """
+    named = config_path or os.environ.get(VARIABLE)
+    if not named:
+        return
+    try:
+        find(config_path)
+    except NotRunning:
+        from ssmtunneld.cli.destination import tunnel_named
+
+        config = load(Path(named))
+        for name in names:
+            tunnel_named(config, name)

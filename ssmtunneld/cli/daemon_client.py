@@ -1,0 +1,293 @@
+"""The commands' end of the control socket: finding a daemon, and asking it.
+
+The standard library's HTTP client, because it starts fastest: ``status`` must not be
+slower than what it shows.
+"""
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from typing_extensions import override
+
+from ssmtunneld.cli.exit_codes import (
+    EXIT_FAILED,
+    EXIT_NOT_RUNNING,
+    EXIT_USAGE,
+    CommandError,
+)
+from ssmtunneld.daemon.instance_lock import control_sockets, holders, state_trouble
+from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL_HEADER
+from ssmtunneld.version import __version__
+
+ANSWER_TIMEOUT: Final = 5.0
+"""Seconds for what a daemon can answer at once."""
+RELOAD_TIMEOUT: Final = 60.0
+"""Seconds for a reload: listeners are bound and settings resolved meanwhile."""
+VARIABLE: Final = "SSMTUNNELD_CONFIG"
+
+SYSTEM_PLACES: Final = (Path("/run"), Path("/var/lib"))
+"""Folders in which system services have a folder for their sockets (``systemd/``)."""
+
+_USAGE_CODES: Final = frozenset({400, 404, 422})
+
+
+class NotRunning(CommandError):
+    """No daemon runs, or none for the file that was named."""
+
+    def __init__(self, config: Path | None = None) -> None:
+        where = f" for {config}" if config else ""
+        super().__init__(
+            f"no daemon runs{where}",
+            "start one: ssmtunneld run" + (f" -c {config}" if config else ""),
+            code=EXIT_NOT_RUNNING,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A daemon's answer to one request."""
+
+    code: int
+    protocol: int
+    """The control socket's version; 0 for daemons that do not tell it."""
+    program: str
+    """The daemon's version; empty for the same ones."""
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon that runs, or did when it was asked for its status."""
+
+    path: Path
+    protocol: int
+    document: dict[str, Any]
+    """Its status document of that moment."""
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: dict[str, Any] | None = None,
+        *,
+        needs: int = 1,
+        timeout: float | None = ANSWER_TIMEOUT,
+    ) -> dict[str, Any]:
+        """Return the answer to one request.
+
+        Args:
+            method: HTTP's.
+            target: The path.
+            body: Sent as JSON.
+            needs: The version of the control socket that knows this request.
+            timeout: Seconds until it must have answered; ``None`` to wait for ever.
+
+        Raises:
+            CommandError: It refuses, is too old, does not answer, or has ended.
+        """
+        if self.protocol < needs:
+            raise CommandError(
+                f"the running daemon is {self.document.get('program', 'older')} "
+                f"(control protocol {self.protocol}), this command needs "
+                f"{__version__} (control protocol {needs})",
+                "restart it",
+            )
+        answer = request(self.path, method, target, body, timeout=timeout)
+        if answer is None:
+            raise NotRunning
+        if answer.code >= 400:
+            raise _refusal(answer)
+        return answer.document
+
+
+def find(config: Path | None) -> Daemon:
+    """Return the daemon that runs the file ``config``, or else the only one there is.
+
+    ``$SSMTUNNELD_CONFIG`` stands for a ``config`` that is not given.
+
+    Raises:
+        NotRunning: There is none.
+        CommandError: There are several, or it does not answer, or it is another user's.
+    """
+    if config is None and (named := os.environ.get(VARIABLE)):
+        config = Path(named)
+    found = _all(control_sockets(config))
+    if config is None:
+        found += _all(_system_sockets())
+    elif not found:
+        source = str(config.resolve())
+        found = [
+            daemon
+            for daemon in _all(_system_sockets())
+            if daemon.document.get("config") == source
+        ]
+    if not found:
+        raise _not_found(config)
+    if len(found) > 1:
+        raise ambiguous([str(daemon.document["config"]) for daemon in found])
+    return found[0]
+
+
+def ambiguous(configs: Sequence[str]) -> CommandError:
+    """Return the error for several daemons of which none is named."""
+    listed = ", ".join(configs)
+    return CommandError(
+        "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
+    )
+
+
+def _not_found(config: Path | None) -> CommandError:
+    """Return why no daemon answers: none runs, or none can be asked."""
+    for pid in holders(config):
+        return CommandError(
+            f"a daemon runs (pid {pid}), but it cannot be asked",
+            "see control.failed in its log",
+        )
+    trouble = state_trouble()
+    if not trouble:
+        return NotRunning(config)
+    return CommandError(
+        f"no daemon answers; one may run that cannot be asked: {trouble}",
+        "let STATE_DIRECTORY name a folder that its user can write, there and here",
+        code=EXIT_NOT_RUNNING,
+    )
+
+
+def _system_sockets() -> list[Path]:
+    return [
+        path
+        for place in SYSTEM_PLACES
+        for path in sorted(place.glob("ssmtunneld*/*.sock"))
+    ]
+
+
+def _all(paths: Sequence[Path]) -> list[Daemon]:
+    found = []
+    for path in paths:
+        answer = request(path, "GET", "/status")
+        if answer is None:
+            continue  # left behind by a daemon that was killed
+        if answer.code >= 400:
+            raise _refusal(answer)
+        found.append(Daemon(path, answer.protocol, answer.document))
+    return found
+
+
+def select(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the tunnels called ``names``, in the file's order; all if none is given.
+
+    Raises:
+        CommandError: There is none of such a name.
+    """
+    tunnels: list[dict[str, Any]] = document["tunnels"]
+    known = [tunnel["name"] for tunnel in tunnels]
+    for name in names:
+        if name not in known:
+            raise _unknown(name, known)
+    return [m for m in tunnels if not names or m["name"] in names]
+
+
+def _unknown(name: str, known: Sequence[str]) -> CommandError:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    listed = ", ".join(known) or "none"
+    return CommandError(
+        f"no tunnel is called {name}",
+        f"did you mean {near[0]}?" if near else f"the tunnels are: {listed}",
+        code=EXIT_USAGE,
+    )
+
+
+def request(
+    path: Path,
+    method: str,
+    target: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout: float | None = ANSWER_TIMEOUT,
+) -> Answer | None:
+    """Send one request to the control socket ``path``.
+
+    Returns ``None`` if nobody listens there.
+
+    Raises:
+        CommandError: There is no answer, or none that can be understood.
+    """
+    connection = _UnixConnection(path, timeout)
+    try:
+        connection.request(method, target, None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        text = response.read()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except PermissionError:
+        raise CommandError(
+            f"{path} belongs to another user", "ask as its user, or as root"
+        ) from None
+    except TimeoutError:
+        raise CommandError(
+            f"no answer from the daemon behind {path} within {timeout:g} s",
+            "see its log, or ask again: ssmtunneld status",
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise CommandError(
+            f"the daemon behind {path} closed the connection: {reason}",
+            "see its log, or ask again: ssmtunneld status",
+        ) from None
+    finally:
+        connection.close()
+    protocol = response.headers.get(PROTOCOL_HEADER, "0")
+    return Answer(
+        code=response.status,
+        protocol=int(protocol) if protocol.isdecimal() else 0,
+        program=response.headers.get(PROGRAM_HEADER, ""),
+        document=_document(text, response.status),
+    )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    @override
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _document(text: bytes, code: int) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    if code < 400:
+        raise CommandError("the daemon's answer is not JSON", "see its log")
+    # Older daemons, and the library below ours, refuse in plain words.
+    words = " ".join(text.decode(errors="replace").split())
+    return {"error": words or f"the daemon answered with HTTP {code}"}
+
+
+def _refusal(answer: Answer) -> CommandError:
+    document, code = answer.document, answer.code
+    advice = "see its log" if code >= 500 else ""
+    return CommandError(
+        str(document.get("error") or f"the daemon answered with HTTP {code}"),
+        str(document.get("advice") or advice),
+        code=EXIT_USAGE if code in _USAGE_CODES else EXIT_FAILED,
+        problems=[str(problem) for problem in document.get("problems") or ()],
+    )

@@ -1,0 +1,60 @@
+"""The daemons that run beside a command that also works without one."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from ssmtunneld.cli import daemon_client
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.daemon.instance_lock import control_sockets
+
+PATIENCE: Final = 2.0
+"""Seconds for a daemon to answer; without an answer a command works alone."""
+
+
+def running(config: Path | None) -> list[dict[str, Any]]:
+    """Return the status documents of the daemons that answer, our own ones first.
+
+    Args:
+        config: Only the one that runs this file; by default $SSMTUNNELD_CONFIG's, and
+            without it all of them. Other users' daemons do not answer.
+    """
+    if config is None and (named := os.environ.get(daemon_client.VARIABLE)):
+        config = Path(named)
+    paths = control_sockets(config)
+    for place in daemon_client.SYSTEM_PLACES:
+        paths += sorted(place.glob("ssmtunneld*/*.sock"))
+    found = [document for path in paths if (document := _ask(path)) is not None]
+    if config is None:
+        return found
+    source = str(config.resolve())
+    return [document for document in found if document.get("config") == source]
+
+
+def config_in_use(config: Path | None) -> Path:
+    """Return the configuration file that a command is about.
+
+    As ``status`` finds a daemon: the file that is named, by option or
+    $SSMTUNNELD_CONFIG; else that of the daemon that runs; else, because no daemon needs
+    to run, the one in the usual places.
+
+    Raises:
+        CommandError: Several daemons run, and none is named.
+        ConfigError: There is no file.
+    """
+    from ssmtunneld.config import find_config
+
+    if config is None and not os.environ.get(daemon_client.VARIABLE):
+        sources = sorted({str(document["config"]) for document in running(None)})
+        if len(sources) > 1:
+            raise daemon_client.ambiguous(sources)
+        config = next(map(Path, sources), None)
+    return find_config(config, os.environ)
+
+
+def _ask(path: Path) -> dict[str, Any] | None:
+    try:
+        answer = daemon_client.request(path, "GET", "/status", timeout=PATIENCE)
+    except CommandError:
+        return None
+    return answer.document if answer is not None and answer.code < 400 else None

@@ -1,0 +1,188 @@
+"""The questions of ``init``, on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+
+from ssmtunneld.cli.ad_hoc import Forward
+from ssmtunneld.cli.setup.first_configuration import (
+    Plan,
+    PlannedTunnel,
+    plan_one,
+    plan_tunnels,
+)
+from ssmtunneld.errors import SsmtunneldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from questionary import Question
+
+    from ssmtunneld.aws.discovery import Resource
+    from ssmtunneld.aws.targets.inventory import Node
+
+T = TypeVar("T")
+
+_OTHER: Final = "something else: type it"
+_NO_PROFILE: Final = "none: the environment's credentials"
+
+
+def converse(given: Plan, wanted: Sequence[str]) -> Plan:
+    """Ask for what was not given, and return the whole plan.
+
+    Args:
+        given: What options said; a target that is empty is asked for.
+        wanted: Destinations that were named; none to ask for them.
+
+    Raises:
+        click.Abort: The user has had enough.
+        ValueError: ``wanted`` has what is no destination.
+    """
+    profile = given.profile or _profile()
+    region = given.region or _text("Region? (empty: the profile's)", "") or None
+    plan = Plan(given.target, profile, region, given.endpoint_url)
+    resources, nodes = _look(plan)
+    if not plan.target:
+        plan.target = _target(nodes)
+    plan.tunnels = plan_tunnels(wanted)
+    if not wanted:
+        plan.tunnels = _destinations(resources)
+    plan.tunnels = [_with_port(tunnel) for tunnel in plan.tunnels]
+    return plan
+
+
+def confirm(question: str, *, default: bool = False) -> bool:
+    """Return whether the user agrees.
+
+    Raises:
+        click.Abort: The user has had enough.
+    """
+    import questionary
+
+    return bool(_answer(questionary.confirm(question, default=default)))
+
+
+def _answer(question: Question) -> object:
+    answer: object = question.ask()
+    if answer is None:
+        raise click.Abort
+    return answer
+
+
+def _text(question: str, default: str) -> str:
+    import questionary
+
+    return str(_answer(questionary.text(question, default=default))).strip()
+
+
+def _profile() -> str | None:
+    import questionary
+
+    from ssmtunneld.aws.identity.profiles import profile_names
+
+    names = profile_names()
+    if not names:
+        return None
+    choices = [_NO_PROFILE, *names]
+    answer = _answer(questionary.select("AWS profile?", choices))
+    return None if answer == _NO_PROFILE else str(answer)
+
+
+def _look(plan: Plan) -> tuple[list[Resource], list[Node]]:
+    """Return what AWS has, and what is online; nothing where it cannot be asked."""
+    from ssmtunneld.cli.setup.discovered import look
+
+    click.echo("Looking for targets and destinations ...", err=True)
+    try:
+        found, inventory = look(plan.profile, plan.region, plan.endpoint_url)
+    except SsmtunneldError as error:
+        advice = f"; {error.advice}" if error.advice else ""
+        click.echo(f"ssmtunneld: {error}{advice}", err=True)
+        return [], []
+    return list(found.resources), list(inventory.nodes)
+
+
+def _target(nodes: Sequence[Node]) -> str:
+    import questionary
+
+    from ssmtunneld.cli.setup.discovered import spell
+
+    if nodes:
+        choices = [
+            questionary.Choice(f"{node.name}  {node.id}".strip(), spell(node, nodes))
+            for node in nodes
+        ]
+        choices.append(questionary.Choice(_OTHER, ""))
+        if answer := _answer(questionary.select("Target?", choices)):
+            return str(answer)
+    return _valid_target()
+
+
+def _valid_target() -> str:
+    import questionary
+
+    from ssmtunneld.config.targets import parse_target
+
+    def check(text: str) -> bool | str:
+        try:
+            parse_target(text.strip())
+        except ValueError as error:
+            return str(error)
+        return True
+
+    question = questionary.text(
+        "Target? (an id, name:web-1, tag:Role=bastion, ...)", validate=check
+    )
+    return str(_answer(question)).strip()
+
+
+def _destinations(resources: Sequence[Resource]) -> list[PlannedTunnel]:
+    import questionary
+
+    found: list[PlannedTunnel] = []
+    if resources:
+        choices = [
+            questionary.Choice(
+                f"{r.id}  {r.engine} {r.role}  {r.host}:{r.port}", value=index
+            )
+            for index, r in enumerate(resources)
+        ]
+        asked = questionary.checkbox("Destinations? (space chooses)", choices)
+        answer = _answer(asked)
+        for index in answer if isinstance(answer, list) else ():
+            r = resources[index]
+            comment = " ".join(filter(None, (r.id, r.engine, r.role)))
+            forward = Forward(r.host, r.port)
+            found.append(plan_one(forward, found, name=r.id, comment=comment))
+    question = "Others? [HOST:]PORT, with spaces between (22 is ssh to the target)"
+    while True:
+        words = _text(question, "" if found else "22").split()
+        try:
+            found += plan_tunnels(words, found)
+        except ValueError as error:
+            click.echo(f"ssmtunneld: {error}", err=True)
+            continue
+        if found:
+            return found
+
+
+def _with_port(tunnel: PlannedTunnel) -> PlannedTunnel:
+    import questionary
+
+    from ssmtunneld.config import parse_address
+
+    def check(text: str) -> bool | str:
+        try:
+            parse_address(text.strip())
+        except ValueError as error:
+            return str(error)
+        return True
+
+    asked = questionary.text(
+        f"Local port of {tunnel.name}?", default=str(tunnel.listen), validate=check
+    )
+    text = str(_answer(asked)).strip()
+    listen = int(text) if text.isdecimal() else text
+    return PlannedTunnel(tunnel.name, tunnel.forward, listen, tunnel.comment)

@@ -1,0 +1,4 @@
+"""What a terminal shows: tables, live views, quoted values, cleaned text.
+
+In: documents as the daemon gives them. Out: lines that fit the width. Asks nobody.
+"""

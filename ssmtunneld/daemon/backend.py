@@ -1,0 +1,335 @@
+"""The sessions of one tunnel, for as long as one set of settings holds.
+
+A change of what decides about sessions means another backend; the one before it keeps
+its connections until they end.
+"""
+
+import asyncio
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ssmtunneld.aws.api.network import tls_context
+from ssmtunneld.aws.api.port import Identity, SessionRequest
+from ssmtunneld.aws.instance_connect import KeyPusher
+from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.config import TunnelSettings
+from ssmtunneld.config.fields import REASON_LIMIT
+from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.errors import TunnelError
+from ssmtunneld.sessions.connect import Connector
+from ssmtunneld.sessions.counters import SessionCounters
+from ssmtunneld.sessions.dependencies import SessionDependencies, SessionSettings
+from ssmtunneld.sessions.lifespan import Lifespan
+from ssmtunneld.sessions.policy import Policy
+from ssmtunneld.sessions.pool import Pool
+from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.start_queue import Urgency
+from ssmtunneld.sessions.targeting import (
+    FixedTargetSelector,
+    SearchingTargetSelector,
+    TargetSelector,
+)
+from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.transport.streams import StreamDuplex
+from ssmtunneld.transport.websocket import Liveness
+from ssmtunneld.version import __version__
+
+
+class Backend:
+    """A pool of sessions, and what it is made from.
+
+    Args:
+        tunnel: The settings.
+        context: What it uses of the process.
+        log: Bound to the tunnel.
+        counters: Where the tunnel's sessions are counted.
+        first: Whether no other backend of this tunnel was before this one. Only then
+            can there be sessions that a daemon before us left behind.
+        defects: Where the tunnel's defects are noted.
+    """
+
+    def __init__(
+        self,
+        tunnel: TunnelSettings,
+        context: DaemonContext,
+        *,
+        log: EventLog,
+        counters: SessionCounters,
+        first: bool = True,
+        defects: Defects | None = None,
+    ) -> None:
+        self._defects = defects or Defects(log)
+        self._tunnel = tunnel
+        self._context = context
+        self._first = first
+        self._resting = False
+        self._mark = mark(context.instance, tunnel.name)
+        self._lifespan = Lifespan(tunnel.max_session_age)
+        self._selector = target_selector(tunnel, context, log)
+        control = context.controls.get(identity_of(tunnel))
+        self._login = control.login
+        self._pusher = KeyPusher(control, log)
+        self.pool = Pool(
+            tunnel.name,
+            self._session_factory(log),
+            self._policy(),
+            random=context.random,
+            log=log,
+            lifespan=self._lifespan,
+            respects_idle=tunnel.keep_alive is False,
+            counters=counters,
+            defects=self._defects,
+        )
+        self.pool.first_urgency = urgency_of(tunnel)
+        if isinstance(self._selector, SearchingTargetSelector):
+            self._selector.count_by(lambda: self.pool.targets)
+
+    @property
+    def tunnel(self) -> TunnelSettings:
+        """The settings; may be replaced by others that need no new session."""
+        return self._tunnel
+
+    @tunnel.setter
+    def tunnel(self, tunnel: TunnelSettings) -> None:
+        self._tunnel = tunnel
+        self._lifespan.configure(tunnel.max_session_age)
+        self.pool.first_urgency = urgency_of(tunnel)
+        self.pool.policy = self._policy()
+
+    @property
+    def resting(self) -> bool:
+        """Whether sessions are given up as soon as no connection needs them."""
+        return self._resting
+
+    @resting.setter
+    def resting(self, resting: bool) -> None:
+        self._resting = resting
+        self.pool.policy = self._policy()
+
+    async def run(self) -> None:
+        """Keep the sessions until cancelled, or until retired and the last one is over.
+
+        Cancelling terminates all of them.
+        """
+        self._context.pools.add(self.pool)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                aside = [
+                    tasks.create_task(
+                        run_compartment(part, work, self._defects),
+                        name=f"{self._tunnel.name} {part}",
+                    )
+                    for part, work in self._aside().items()
+                ]
+                await self.pool.run()
+                for task in aside:
+                    task.cancel()
+        finally:
+            self._context.pools.discard(self.pool)
+
+    def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what goes on beside the sessions, by the names of compartments."""
+        parts = {"census": self._take_census, "login": self._attend_login}
+        if isinstance(self._selector, SearchingTargetSelector):
+            parts["target"] = partial(self._selector.follow, self.pool)
+        return parts
+
+    @property
+    def login(self) -> TunnelError | None:
+        """Why nobody can act as the tunnel's identity; None if somebody can."""
+        return self._login.trouble_of(self._tunnel.name)
+
+    def stream_at_once(self) -> StreamDuplex | None:
+        """Return a stream if it takes no waiting: not for a session, nor for a key."""
+        return None if self._tunnel.instance_connect else self.pool.stream_at_once()
+
+    async def open_stream(self, timeout: float) -> StreamDuplex:
+        """Return a stream, with the key of whoever connects known where it leads.
+
+        That is, if the tunnel asks for it. What goes wrong with the key is in the log:
+        whoever connects may have another one. Cancelling is safe.
+
+        Args:
+            timeout: Seconds that a session may take.
+
+        Raises:
+            NoSessionReady: There was none in time; says why.
+            PoolRetired: Ask its successor.
+        """
+        stream = await self.pool.open_stream(timeout)
+        try:
+            await self._introduce()
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    async def _introduce(self) -> None:
+        tunnel, user = self._tunnel, self._tunnel.instance_connect_user
+        if tunnel.instance_connect and user is not None:
+            key = tunnel.instance_connect_key
+            await self._pusher.push(self.pool.targets, user, key)
+
+    async def _attend_login(self) -> None:
+        with self._login.telling(self.pool.retry_now):
+            await self._login.attend()
+
+    async def _take_census(self) -> None:
+        """End what a daemon before us left, and learn how old sessions may become."""
+        if not self._mark:
+            return
+        await self.pool.wait_ready()
+        orphan_reaper = self._context.orphan_reaper(identity_of(self._tunnel))
+        for target in self.pool.targets:
+            limit = await orphan_reaper.terminate_orphans(
+                target, self._mark if self._first else "", self._context.owns
+            )
+            if limit is not None:
+                self._lifespan.tell(limit)
+
+    def _policy(self) -> Policy:
+        tunnel = self._tunnel
+        policy = Policy(
+            warm=tunnel.warm,
+            max_sessions=tunnel.max_sessions,
+            streams_per_session=tunnel.streams_per_session,
+            idle_close=tunnel.idle_close,
+        )
+        if self._resting:
+            policy = replace(policy, warm=0, spare=False, idle_close=0.0)
+        return policy
+
+    def _session_factory(
+        self, log: EventLog
+    ) -> Callable[[int, Callable[[], None]], Session]:
+        tunnel = self._tunnel
+        settings = settings_of(tunnel)
+        dependencies = session_dependencies(tunnel, self._context, log)
+
+        def make(number: int, changed: Callable[[], None]) -> Session:
+            request = _request(self._tunnel, self._mark)
+            return Session(
+                number,
+                request,
+                dependencies,
+                settings,
+                log=log,
+                changed=changed,
+                selector=self._selector,
+            )
+
+        return make
+
+
+def urgency_of(tunnel: TunnelSettings) -> Urgency:
+    """Return how urgent a tunnel's first session is while nobody waits for it."""
+    return Urgency.REQUIRED if tunnel.required else Urgency.FIRST
+
+
+def identity_of(tunnel: TunnelSettings) -> Identity:
+    """Return who a tunnel is towards AWS."""
+    return Identity(
+        profile=tunnel.profile,
+        region=tunnel.region,
+        endpoint_url=tunnel.endpoint_url,
+        ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
+        ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
+        proxy="" if tunnel.proxy is False else tunnel.proxy,
+        role_arn=tunnel.role_arn,
+        external_id=tunnel.external_id,
+        role_session_name=tunnel.role_session_name,
+        mfa_serial=tunnel.mfa_serial,
+        tunnel=tunnel.name,
+    )
+
+
+def target_selector(
+    tunnel: TunnelSettings, context: DaemonContext, log: EventLog
+) -> TargetSelector:
+    """Return what chooses the target of a tunnel's sessions."""
+    target = parse_target(tunnel.target)
+    if isinstance(target, FixedTarget):
+        return FixedTargetSelector(target.id)
+    resolver = context.resolver(identity_of(tunnel))
+    return SearchingTargetSelector(target, tunnel.target_policy, resolver, log)
+
+
+def settings_of(tunnel: TunnelSettings) -> SessionSettings:
+    """Return what a tunnel says about each of its sessions."""
+    return SessionSettings(
+        keep_alive=tunnel.keep_alive or None,
+        buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
+    )
+
+
+def mark(instance: str | None, name: str) -> str:
+    """Return what the reasons of a tunnel's sessions end with; empty for none."""
+    return f"[{instance}/{name}]" if instance else ""
+
+
+def default_reason(name: str) -> str:
+    """Return what a session of tunnel ``name`` says of itself in the audit log."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        user = str(os.getuid())
+    host = socket.gethostname().partition(".")[0]
+    return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
+
+
+def reason_of(tunnel: TunnelSettings, its_mark: str = "") -> str:
+    """Return what a tunnel's sessions say of themselves in the audit log.
+
+    Whose they are comes first, then what the configuration adds, as far as that fits.
+
+    Args:
+        tunnel: The tunnel.
+        its_mark: Comes last, whole: see :func:`mark`.
+    """
+    reason = default_reason(tunnel.name)
+    if tunnel.reason is not None:
+        reason = f"{reason}: {tunnel.reason}"
+    return f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip()
+
+
+def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
+    return SessionRequest.port_forward(
+        tunnel.target,
+        tunnel.port,
+        tunnel.host,
+        document=tunnel.document,
+        parameters=tunnel.parameters,
+        reason=reason_of(tunnel, its_mark),
+    )
+
+
+def session_dependencies(
+    tunnel: TunnelSettings, context: DaemonContext, log: EventLog
+) -> SessionDependencies:
+    """Return what a tunnel's sessions use of the world."""
+    identity = identity_of(tunnel)
+    control = context.controls.get(identity)
+    connector = Connector(
+        control,
+        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
+        lambda: tls_context(control.ca_bundle),
+        log,
+        identity.proxy,
+        context.fairness,
+    )
+    return SessionDependencies(
+        control=control,
+        connect=connector.connect,
+        random=context.random,
+        new_id=partial(context.random_bytes.take, 16),
+        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
+        limiter=context.limiter(identity),
+    )

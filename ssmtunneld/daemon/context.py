@@ -1,0 +1,125 @@
+"""What all tunnels of a process have in common."""
+
+import secrets
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING
+
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.aws.ssm import ControlRegistry
+from ssmtunneld.aws.targets.resolver import Resolver
+from ssmtunneld.base.log import get_log
+from ssmtunneld.base.random_bytes import RandomBytes
+from ssmtunneld.listener.limits import ConnectionLimit
+from ssmtunneld.observe.status import IdentityStatus
+from ssmtunneld.sessions.orphans import OrphanReaper
+from ssmtunneld.sessions.start_queue import StartQueue
+from ssmtunneld.transport.read_scheduler import ReadFairness
+
+if TYPE_CHECKING:
+    from ssmtunneld.sessions.pool import Pool
+
+
+class DaemonContext:
+    """What all tunnels of a process have in common.
+
+    Args:
+        start_rate: StartSession calls per second, for each account and region.
+        start_burst: How many of them may come at once.
+        instance: Tells the sessions of this configuration from all others, also after
+            a restart; ``None`` to leave forgotten sessions alone.
+        max_connections: Local connections of all tunnels together.
+        named: Whether the tunnels stand in a file, by which a human knows them.
+
+    Attributes:
+        connection_limit: Divides ``max_connections`` among the tunnels.
+        fairness: Lets busy sessions wait for others.
+        random_bytes: Where the ids of messages come from.
+        pools: All that have sessions at the moment, or may have.
+    """
+
+    def __init__(
+        self,
+        *,
+        start_rate: float,
+        start_burst: int,
+        instance: str | None = None,
+        max_connections: int = sys.maxsize,
+        named: bool = True,
+    ) -> None:
+        self.connection_limit = ConnectionLimit(max_connections)
+        self.controls = ControlRegistry(named=named)
+        self.fairness = ReadFairness()
+        self.random_bytes = RandomBytes()
+        # Only jitter depends on it.
+        self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
+        self.instance = instance
+        self.pools: set[Pool] = set()
+        self._start_rate = start_rate
+        self._start_burst = start_burst
+        self._limiters: dict[tuple[str | None, ...], StartQueue] = {}
+        self._orphan_reapers: dict[Identity, OrphanReaper] = {}
+        self._resolvers: dict[Identity, Resolver] = {}
+
+    def limiter(self, identity: Identity) -> StartQueue:
+        """Return the limiter of the identity's account and region."""
+        key = (
+            identity.profile,
+            identity.role_arn,
+            identity.region,
+            identity.endpoint_url,
+        )
+        if key not in self._limiters:
+            self._limiters[key] = StartQueue(self._start_rate, self._start_burst)
+        return self._limiters[key]
+
+    def limit_starts(self, *, rate: float, burst: int) -> None:
+        """Apply another rate and burst, from the next call on."""
+        self._start_rate = rate
+        self._start_burst = burst
+        for limiter in self._limiters.values():
+            limiter.adjust(rate, burst)
+
+    def orphan_reaper(self, identity: Identity) -> OrphanReaper:
+        """Return the identity's census."""
+        if identity not in self._orphan_reapers:
+            control = self.controls.get(identity)
+            # Of all identities: a reload may have given a tunnel another one.
+            settled = self.controls.settled
+            self._orphan_reapers[identity] = OrphanReaper(control, get_log(), settled)
+        return self._orphan_reapers[identity]
+
+    def resolver(self, identity: Identity) -> Resolver:
+        """Return what finds the identity's targets."""
+        if identity not in self._resolvers:
+            self._resolvers[identity] = Resolver(self.controls.get(identity))
+        return self._resolvers[identity]
+
+    def identities(
+        self, tunnels: Iterable[tuple[str, Identity]]
+    ) -> tuple[IdentityStatus, ...]:
+        """Return who tunnels are towards AWS, given each one's name and identity."""
+        found: defaultdict[Identity, list[str]] = defaultdict(list)
+        for name, identity in tunnels:
+            found[identity].append(name)
+        return tuple(self._identity(who, tuple(names)) for who, names in found.items())
+
+    def _identity(self, identity: Identity, names: tuple[str, ...]) -> IdentityStatus:
+        control = self.controls.get(identity)
+        expiry = control.login.expiry
+        renewed, failed = control.refreshes
+        return IdentityStatus(
+            name=identity.name,
+            tunnels=names,
+            expires_at=None if expiry is None else expiry.expires_at,
+            login_ends_at=None if expiry is None else expiry.ends_at,
+            advice="" if expiry is None else expiry.advice,
+            renewed=renewed,
+            failed=failed,
+        )
+
+    def owns(self, session_id: str) -> bool:
+        """Whether a session is one of this process's."""
+        return any(pool.owns(session_id) for pool in self.pools)

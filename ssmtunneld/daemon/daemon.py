@@ -1,0 +1,437 @@
+"""The composition root: builds everything below by hand, starts it and ends it.
+
+One event loop; per tunnel one pool of sessions and one server (``tunnel.py``), and
+all of them in a fleet that changes with the configuration (``tunnels.py``). Each tunnel
+and each of the daemon's own services is a compartment (``base/compartment.py``).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NoReturn
+
+from ssmtunneld.base.aio import run_until
+from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.base.log import get_log
+from ssmtunneld.config import Config, DaemonSettings
+from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.backend import identity_of
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.instance_lock import control_socket
+from ssmtunneld.daemon.preflight import Preflight
+from ssmtunneld.daemon.reload import Reloader, ending
+from ssmtunneld.daemon.service_notifier import ServiceNotifier
+from ssmtunneld.daemon.tunnel import Tunnel
+from ssmtunneld.daemon.tunnels import Tunnels
+from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.observe.history import TrafficSample
+from ssmtunneld.observe.hook import StateHook
+from ssmtunneld.observe.status import (
+    DaemonStatus,
+    TunnelStatus,
+    daemon_status,
+)
+from ssmtunneld.serve.http_server import HttpServer, HttpServerSettings
+from ssmtunneld.serve.systemd import ServiceManager
+from ssmtunneld.sessions.network_watch import NetworkWatch, open_route_socket
+from ssmtunneld.version import __version__
+
+CLOSING_TIME: Final = 3.0
+"""Seconds at the end for calls that were made and that nobody waits for any more."""
+SURVEY_BATCH: Final = 16
+"""Tunnels that are looked at in one turn of the loop: about 2 ms."""
+
+
+class Daemon:
+    """All tunnels of a configuration, from start to a clean end.
+
+    Args:
+        config: What to run.
+        instance: This daemon's name (``instance_lock.py``); ``None`` to leave the
+        sessions
+            of a daemon before it alone.
+        manager: The service manager's part of the process.
+        log_as: Called with the settings after a reload that changes how the log is to
+            look, or how much it is to say.
+        when_ready: Called when ``ready`` is set.
+        claim: Where there is no ``instance``: returns its name once it is free.
+
+    Attributes:
+        ready: Set once every tunnel that is required could take connections, and
+            whoever asks the daemon for its status gets an answer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        instance: str | None = None,
+        manager: ServiceManager | None = None,
+        log_as: Callable[[DaemonSettings], None] = lambda _: None,
+        when_ready: Callable[[], None] = lambda: None,
+        claim: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        self._config = config
+        self._instance = instance
+        self._log_as = log_as
+        self._when_ready = when_ready
+        self._claim = claim
+        self._log = get_log()
+        self._defects = Defects(self._log)
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self.ready = asyncio.Event()
+        self._control_opened = asyncio.Event()
+        manager = manager or ServiceManager.none()
+        settings = config.daemon
+        self._context = DaemonContext(
+            start_rate=settings.start_rate,
+            start_burst=settings.start_burst,
+            instance=instance,
+        )
+        self._preflight = Preflight(self._log)
+        self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
+        self._notifier = ServiceNotifier(
+            manager,
+            sentence=self._sentence,
+            alive=self._is_alive,
+            defects=self._defects,
+        )
+        self._reloader = Reloader(
+            config.source,
+            self._apply,
+            notifier=self._notifier,
+            stop=self._stop,
+            defects=self._defects,
+        )
+        self._reloader.watch_file(enabled=settings.watch_config)
+        self._hook = StateHook(self.survey, os.environ, self._log)
+        self._hook.command = settings.on_state
+        self._http = HttpServer(self, HttpServerSettings.of(settings), self._log)
+        self._started = asyncio.get_running_loop().time()
+
+    @property
+    def tunnels(self) -> list[Tunnel]:
+        """Those that run, in the order of the file."""
+        return list(self._tunnels)
+
+    @property
+    def settings(self) -> DaemonSettings:
+        """The table ``[daemon]``, as it is now."""
+        return self._config.daemon
+
+    # Life.
+
+    def stop(self) -> None:
+        """Ask for a clean end; asked again, for an immediate one."""
+        if self._stop.is_set():
+            self._force.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop`, or cancellation, which does not drain.
+
+        Raises:
+            SsmtunneldError: No tunnel at all can listen, or far too few files can be
+                opened.
+        """
+        self._log.info(
+            "daemon.started",
+            version=__version__,
+            tunnels=len(self._tunnels),
+            loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        )
+        try:
+            self._take_precautions(strict=True)
+            if not await self._tunnels.bind():
+                self._give_up()
+            await self._serve()
+        finally:
+            with self._defects.guard("end"):
+                self._tunnels.close()
+            await self._defects.attempt("end", self._close_controls)
+            self._log.info("daemon.stopped")
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(self._keep(name, part), name=name)
+                for name, part in self._parts().items()
+            ]
+            await self._stop.wait()
+            await self._defects.attempt("end", self._end)
+            for task in running:
+                task.cancel()
+
+    async def _close_controls(self) -> None:
+        # A call in a thread may take longer than anybody has time for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._context.controls.close()
+
+    async def _end(self) -> None:
+        await run_until(self._say_farewell(), self._force)
+        if self._force.is_set() and (cut := self._open_connections()):
+            self._log.warning("connections.cut", count=cut)
+
+    def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what runs until the end, by name. Each of them ends when cancelled.
+
+        Whom one can ask comes first: somebody may ask while the sessions are started.
+        """
+        return {
+            "control": self._answer_operators,
+            "http": self._http.run,
+            "tunnels": self._tunnels.run,
+            "readiness": self._announce,
+            "network": self._watch_network,
+            "notifier": self._notifier.run,
+            "reload": self._reloader.run,
+            "hook": self._hook.run,
+        }
+
+    async def _keep(
+        self, name: str, part: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        # One that breaks must not be waited for.
+        opened = {"control": self._control_opened, "http": self._http.opened}
+        broke = opened[name].set if name in opened else lambda: None
+        await run_compartment(name, part, self._defects, broke=broke)
+
+    async def _watch_network(self) -> None:
+        route = open_route_socket()
+        try:
+            network = NetworkWatch(
+                self._on_network, wall_clock=_wall_clock, route=route
+            )
+            await network.run()
+        finally:
+            if route is not None:
+                route.close()
+
+    async def _announce(self) -> None:
+        await self._tunnels.wait_ready()
+        # Whoever is told that we are ready may ask us the next moment.
+        await self._control_opened.wait()
+        await self._http.opened.wait()
+        self.ready.set()
+        self._notifier.ready()
+        self._log.info("daemon.ready")
+        with self._defects.guard("readiness"):
+            self._when_ready()
+
+    async def _say_farewell(self) -> None:
+        budget = self.settings.drain_timeout
+        self._tunnels.stop_accepting()
+        left = self._open_connections()
+        if left:
+            self._log.info(
+                "daemon.draining",
+                connections=left,
+                budget=budget,
+                advice="a second signal (Ctrl-C) resets them at once",
+            )
+        else:
+            self._log.info("daemon.draining", connections=0, budget=budget)
+        self._notifier.ending()
+        cut = await self._tunnels.end(budget)
+        if cut:
+            self._log.warning("connections.cut", count=cut)
+
+    def _open_connections(self) -> int:
+        return sum(tunnel.connections for tunnel in self.snapshot().tunnels)
+
+    def _give_up(self) -> NoReturn:
+        raise SsmtunneldError("no tunnel can listen on its addresses")
+
+    def _on_network(self, kind: str) -> None:
+        """Check all links; try again at once where the machine is somewhere else."""
+        self._log.info("network.changed", kind=kind)
+        for pool in self._context.pools:
+            with pool.defects.guard("session"):
+                if kind == "route":
+                    pool.check()
+                else:
+                    pool.retry_now()
+
+    # Reload (design D12).
+
+    def request_reload(self) -> None:
+        """Ask for a reload as soon as one can be done; its result is in the log."""
+        self._reloader.request()
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and take over what has changed.
+
+        One reload after the other. Cancelling is safe: what has been taken over stays.
+
+        Returns:
+            Names of tunnels: ``{"added", "removed", "changed", "unchanged"}``, the last
+            one a number.
+
+        Raises:
+            ConfigError: The file cannot be used; nothing has changed.
+            SsmtunneldError: The daemon is ending.
+        """
+        return (await self._reloader.reload()).as_document()
+
+    async def _apply(self, config: Config) -> Changes:
+        before, self._config = self._config, config
+        self._take_over(config.daemon, before.daemon)
+        self._take_precautions(strict=False)
+        return await self._tunnels.apply(config.tunnels, self.settings.drain_timeout)
+
+    def _take_precautions(self, *, strict: bool) -> None:
+        tunnels = self._config.tunnels
+        self._preflight.check_access(tunnels)
+        self._context.connection_limit.limit = self._preflight.connections(
+            self.settings, tunnels, strict=strict
+        )
+
+    def _take_over(self, settings: DaemonSettings, before: DaemonSettings) -> None:
+        """Apply the table ``[daemon]``, where it differs from ``before``."""
+        self._context.limit_starts(rate=settings.start_rate, burst=settings.start_burst)
+        self._http.settings = HttpServerSettings.of(settings)
+        self._hook.command = settings.on_state
+        self._reloader.watch_file(enabled=settings.watch_config)
+        # What an operator has chosen meanwhile stays unless the file has changed.
+        old = before.log_level, before.log_format
+        if old != (settings.log_level, settings.log_format):
+            self._log_as(settings)
+
+    # What an operator may ask for (``serve/control_socket.py``).
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """Let tunnel ``name`` take no connections.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        self._manageable(name).pause()
+        return {}
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """Let tunnel ``name`` take connections again.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        await self._manageable(name).resume()
+        return {}
+
+    async def drain(self, name: str) -> dict[str, Any]:
+        """Pause ``name`` and let its connections finish within ``drain_timeout``.
+
+        Returns:
+            How many connections were reset: ``{"cut": 0}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            SsmtunneldError: The daemon is ending.
+        """
+        tunnel = self._manageable(name)
+        drained = tunnel.drain(self.settings.drain_timeout)
+        cut = await run_until(drained, self._stop)
+        return {"cut": cut or 0}
+
+    def _manageable(self, name: str) -> Tunnel:
+        if self._stop.is_set():
+            raise ending()
+        return self._tunnels.get(name)
+
+    async def _answer_operators(self) -> None:
+        """Answer operators until cancelled; once no other daemon of this file does."""
+        if self._instance is None:
+            self._control_opened.set()
+            if self._claim is None:
+                return
+            self._instance = self._context.instance = await self._claim()
+            self._log.info("instance.claimed", config=str(self._config.source))
+        await self._serve_control(control_socket(self._instance))
+
+    async def _serve_control(self, path: Path) -> None:
+        control = await asyncio.to_thread(_import_control)
+        try:
+            async with control.serve_control(path, control.make_app(self)):
+                self._log.info("control.bound", path=str(path))
+                self._control_opened.set()
+                await asyncio.Event().wait()
+        except OSError as error:
+            self._log.warning("control.failed", path=str(path), reason=str(error))
+            self._control_opened.set()
+
+    # Observation.
+
+    def snapshot(self) -> DaemonStatus:
+        """Return how everything is at this moment."""
+        now = asyncio.get_running_loop().time()
+        found = [self._tunnels.status_of(tunnel, now) for tunnel in self._tunnels]
+        return self._status_with(found, now)
+
+    async def survey(self) -> DaemonStatus:
+        """Return how everything is, as :meth:`snapshot`, without holding up the loop.
+
+        For whoever asks every second: 500 tunnels take some 50 ms. Cancelling is safe.
+        """
+        loop = asyncio.get_running_loop()
+        found: list[TunnelStatus] = []
+        for tunnel in self.tunnels:
+            found.append(self._tunnels.status_of(tunnel, loop.time()))
+            if len(found) % SURVEY_BATCH == 0:
+                await asyncio.sleep(0)
+        return self._status_with(found, loop.time())
+
+    def _status_with(self, tunnels: list[TunnelStatus], now: float) -> DaemonStatus:
+        return daemon_status(
+            pid=os.getpid(),
+            config=str(self._config.source.resolve()),
+            uptime=now - self._started,
+            draining=self._stop.is_set(),
+            tunnels=tuple(tunnels),
+            identities=self._context.identities(
+                (m.settings.name, identity_of(m.settings)) for m in self._tunnels
+            ),
+            defects=self._defects.snapshot(now),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document (``observe/status.py``)."""
+        return self.snapshot().as_document()
+
+    def readings(self) -> Mapping[str, TrafficSample]:
+        """Return the counters of all tunnels; asked every second."""
+        return self._tunnels.readings()
+
+    def _is_alive(self) -> bool:
+        if self._stop.is_set():
+            return True
+        return self._tunnels.accepting
+
+    def _sentence(self) -> str:
+        found = self.snapshot().tunnels
+        usable = sum(m.usable for m in found)
+        troubles = [m for m in found if m.reason]
+        plural = "s" * (len(found) != 1)
+        sentence = f"{len(found)} tunnel{plural}, {usable} usable"
+        if troubles:
+            first = troubles[0]
+            sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
+        if self._reloader.refusal:
+            refusal = self._reloader.refusal
+            sentence += f"; the changed configuration is refused: {refusal}"
+        return sentence
+
+
+def _import_control() -> ModuleType:
+    from ssmtunneld.serve import control_socket  # noqa: PLC0415 - it takes 0.3 s: in a thread
+
+    return control_socket
+
+
+def _wall_clock() -> float:
+    return time.time_ns() / 1e9

@@ -1,0 +1,174 @@
+"""The process around a daemon: its signals, its files, its event loop."""
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from ssmtunneld.base.compartment import Defects, catch_callbacks
+from ssmtunneld.base.deadline import Deadline
+from ssmtunneld.base.log import get_log
+from ssmtunneld.config import Config, DaemonSettings
+from ssmtunneld.daemon.daemon import Daemon
+from ssmtunneld.daemon.instance_lock import Claim, claim_instance
+from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
+from ssmtunneld.serve.systemd import ServiceManager
+
+ENDING_TIME: Final = 4.5
+"""Seconds beyond ``drain_timeout`` in which sessions are terminated and all is tidied
+up; then the process ends as it is."""
+THREADS_TIME: Final = 1.0
+"""Seconds that threads get to finish once the daemon has: a call in a thread cannot be
+cancelled, and nobody needs its result any more."""
+
+
+@contextmanager
+def stop_on_signals(daemon: Daemon) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop ``daemon``: once to drain, twice to end at once."""
+    answers: Answers = {signal.SIGTERM: daemon.stop, signal.SIGINT: daemon.stop}
+    with Signals() as signals, signals.answered(answers):
+        yield
+
+
+def run_daemon(
+    config: Config,
+    signals: Signals,
+    log_as: Callable[[DaemonSettings], None] = lambda _: None,
+    deadline: Deadline | None = None,
+) -> None:
+    """Run the daemon until a signal ends it; uvloop where it imports.
+
+    SIGTERM and SIGINT stop it, SIGHUP makes it reload.
+
+    Args:
+        config: What to run.
+        signals: Has kept the signals that came since the start of the process.
+        log_as: See :class:`Daemon`.
+        deadline: Ends the process if threads hold it up.
+
+    Raises:
+        SsmtunneldError: It could not start.
+    """
+    # Before anything else opens files: descriptors are passed by number.
+    manager = ServiceManager.of(os.environ, os.getpid())
+    raise_file_limit()
+
+    async def main() -> None:
+        catch_callbacks(asyncio.get_running_loop(), Defects(get_log()))
+        with claim_instance(config.source) as claim:
+            if claim.name is None:
+                _explain(config, claim)
+            # What exists once all is ready stays, most of it botocore's models; the
+            # collector's look through all of it takes 40 ms, in which nothing moves.
+            daemon = Daemon(
+                config,
+                claim.name,
+                manager,
+                log_as,
+                when_ready=gc.freeze,
+                claim=claim.wait,
+            )
+            signals.budget = lambda: daemon.settings.drain_timeout + ENDING_TIME
+            answers: Answers = {
+                signal.SIGTERM: daemon.stop,
+                signal.SIGINT: daemon.stop,
+                signal.SIGHUP: lambda: _on_hangup(daemon, signals),
+            }
+            with signals.answered(answers):
+                await daemon.run()
+
+    others = set(threading.enumerate())
+    runner = asyncio.Runner(loop_factory=loop_factory())
+    try:
+        runner.run(main())
+        if deadline is not None:
+            deadline.code = 0
+    finally:
+        if deadline is not None:
+            deadline.arm(THREADS_TIME)
+        runner.close()  # waits for the threads of its executor
+        _await_threads(set(threading.enumerate()) - others, THREADS_TIME, deadline)
+
+
+def _await_threads(
+    threads: Iterable[threading.Thread], patience: float, deadline: Deadline | None
+) -> None:
+    """Disarm the deadline if ``threads`` end: the interpreter would wait for them."""
+    if deadline is None:
+        return
+    ends_at = time.perf_counter() + patience
+    ours = [thread for thread in threads if not thread.daemon]
+    for thread in ours:
+        thread.join(max(0.0, ends_at - time.perf_counter()))
+    if not any(thread.is_alive() for thread in ours):
+        deadline.disarm()
+
+
+def report_rest() -> None:
+    """Say in the log what holds up the end of the process, for a :class:`Deadline`."""
+    threads = [t.name for t in threading.enumerate() if not t.daemon]
+    get_log().warning(
+        "daemon.aborted",
+        threads=", ".join(n for n in threads if n != threading.main_thread().name),
+        reason="it did not end in time",
+    )
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
+def _explain(config: Config, claim: Claim) -> None:
+    """Say why this daemon has no instance, and what that means."""
+    advice = (
+        "it is managed, and its sessions tidied up, by the daemon that runs already"
+    )
+    if claim.holder is None:
+        advice = (
+            "let STATE_DIRECTORY name a folder that this user can write, so that "
+            "ssmtunneld status finds this daemon"
+        )
+    log = get_log()
+    log.warning(
+        "daemon.not_alone",
+        config=str(config.source),
+        pid=claim.holder,
+        reason=claim.reason,
+        advice=advice,
+    )
+    log.warning("control.failed", path="", reason=claim.reason)
+
+
+def _on_hangup(daemon: Daemon, signals: Signals) -> None:
+    if terminal_is_gone():
+        signals.press()
+        daemon.stop()
+    else:
+        daemon.request_reload()
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may.
+
+    A tunnel takes two and each connection one more, but the usual limit is 1024, for
+    the sake of programs that call select().
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems refuse "unlimited"; then the limit stays what it was.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes an event loop: uvloop's, or ``None`` for the default."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional: it has no wheels for some platforms
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

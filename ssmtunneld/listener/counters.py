@@ -1,0 +1,155 @@
+"""What a tunnel's connections add up to: counts that only grow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ssmtunneld.errors import DestinationRefused, NoSessionReady
+from ssmtunneld.listener.proxy.protocol import (
+    DestinationForbidden,
+    ProxyProtocolError,
+    TooManyDestinations,
+)
+from ssmtunneld.listener.relay import ConnectionOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ssmtunneld.errors import TunnelError
+    from ssmtunneld.listener.access import Rejection
+    from ssmtunneld.listener.connection import Connection
+    from ssmtunneld.listener.relay import Transfer
+
+
+class Failure(StrEnum):
+    """Why a connection did not get its destination."""
+
+    REFUSED = "refused"
+    """The agent could not connect to the destination."""
+    NO_SESSION = "no_session"
+    """No session was ready within ``connect_timeout``."""
+    FORBIDDEN = "forbidden"
+    """Its client named a destination that is not one of ``destinations``."""
+    CROWDED = "crowded"
+    """Its client named one more than ``max_destinations``."""
+    HANDSHAKE = "handshake"
+    """Its client did not say in the tunnel's protocol where it wants to go."""
+    OTHER = "other"
+    """The session was lost meanwhile, or something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """How a tunnel's listening side has done since the daemon's start.
+
+    Attributes:
+        active: Connections now.
+        accepted: Connections since the start.
+        refused: Those for which there was no stream, or whose destination refused.
+        rejected: Connections that were reset instead of accepted.
+        saturated: How often ``max_connections`` made others wait.
+        sent: Bytes from clients, including those of the connections now.
+        received: Bytes to clients, likewise.
+        endings: How the finished connections ended.
+        failures: Why the refused ones were.
+        rejections: Which rule the rejected ones broke.
+    """
+
+    active: int
+    accepted: int
+    refused: int
+    rejected: int
+    saturated: int
+    sent: int
+    received: int
+    endings: Mapping[ConnectionOutcome, int]
+    failures: Mapping[Failure, int]
+    rejections: Mapping[Rejection, int]
+
+
+class ConnectionCounters:
+    """Counts for one tunnel; outlives its servers, and may be shared by two.
+
+    Attributes:
+        saturated: How often ``max_connections`` made others wait.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_endings",
+        "_failures",
+        "_living",
+        "_received",
+        "_rejections",
+        "_sent",
+        "saturated",
+    )
+
+    def __init__(self) -> None:
+        self.saturated = 0
+        self._accepted = 0
+        self._sent = 0
+        self._received = 0
+        self._living: set[Connection] = set()
+        self._endings: Counter[ConnectionOutcome] = Counter()
+        self._failures: Counter[Failure] = Counter()
+        self._rejections: Counter[Rejection] = Counter()
+
+    def reject(self, rejection: Rejection) -> None:
+        """Count a connection that was reset instead of accepted."""
+        self._rejections[rejection] += 1
+
+    def enter(self, connection: Connection) -> None:
+        """Count a connection, and what it moves, from now on."""
+        self._accepted += 1
+        self._living.add(connection)
+
+    def leave(self, connection: Connection, transfer: Transfer) -> None:
+        """Keep what a connection that is over has moved."""
+        self._living.discard(connection)
+        self._sent += transfer.sent
+        self._received += transfer.received
+        self._endings[transfer.ending] += 1
+        if transfer.ending is ConnectionOutcome.REFUSED:
+            self._failures[_failure(transfer.cause)] += 1
+
+    def moved(self) -> tuple[int, int]:
+        """Return the bytes from clients and to clients so far."""
+        meters = [connection.meter for connection in self._living]
+        sent = self._sent + sum(meter.sent for meter in meters)
+        return sent, self._received + sum(meter.received for meter in meters)
+
+    def read(self) -> ServerStatistics:
+        """Return the counts of this moment."""
+        sent, received = self.moved()
+        return ServerStatistics(
+            active=len(self._living),
+            accepted=self._accepted,
+            refused=self._endings[ConnectionOutcome.REFUSED],
+            rejected=self._rejections.total(),
+            saturated=self.saturated,
+            sent=sent,
+            received=received,
+            endings=dict(self._endings),
+            failures=dict(self._failures),
+            rejections=dict(self._rejections),
+        )
+
+
+def _failure(cause: TunnelError | None) -> Failure:
+    match cause:
+        case DestinationRefused():
+            return Failure.REFUSED
+        case NoSessionReady():
+            return Failure.NO_SESSION
+        case DestinationForbidden():
+            return Failure.FORBIDDEN
+        case TooManyDestinations():
+            return Failure.CROWDED
+        case ProxyProtocolError():
+            return Failure.HANDSHAKE
+        case _:
+            return Failure.OTHER

@@ -1,0 +1,103 @@
+"""Where lines of text go out, although whoever took them may have gone.
+
+A terminal that was closed, a full disk or a reader that has ended must not end the
+process that only wanted to say something.
+"""
+
+import io
+import threading
+from collections.abc import Callable
+from typing import Final, TextIO
+
+_ENCODING: Final = "utf-8"
+_ERRORS: Final = "backslashreplace"
+
+
+class LogOutput:
+    """Writes lines to a stream, and counts those that it would not take.
+
+    The stream's own buffer is passed by. It would keep what could not be written, try
+    it again with every later line, and at last fail the end of the process.
+
+    May be used by any thread.
+
+    Args:
+        stream: Where to; one without a file below it is written to as it is.
+        notice: Returns the line, without its end, that says how many were lost.
+
+    Attributes:
+        notice: The same one; may be replaced.
+    """
+
+    def __init__(self, stream: TextIO, notice: Callable[[int], str]) -> None:
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)
+        self._raw = raw if isinstance(raw, io.RawIOBase) else None
+        self._stream = stream
+        self.notice = notice
+        self._lock = threading.RLock()
+        self._lost = 0
+        self._torn = False
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written since the last one that could be."""
+        return self._lost
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there is a file below, so that writing may block."""
+        return self._raw is not None
+
+    def lose(self, lines: int) -> None:
+        """Count ``lines`` that were lost before they came here."""
+        with self._lock:
+            self._lost += lines
+
+    def renew(self) -> None:
+        """Begin anew in a child process, whose parent may have held the lock."""
+        self._lock = threading.RLock()
+        self._lost = 0
+
+    def write(self, text: str) -> int:
+        """Write whole lines, or lose them: all that goes wrong is counted.
+
+        The first line after a loss comes behind one that says how much was lost.
+
+        Returns:
+            How much of ``text`` there was, as streams do.
+        """
+        with self._lock:
+            if self._lost and self._put(self.notice(self._lost) + "\n"):
+                self._lost = 0
+            # Where there is no room for the notice, the line must not come first.
+            if self._lost or not self._put(text):
+                self._lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each line is passed on when it is written."""
+
+    def _put(self, text: str) -> bool:
+        try:
+            if self._raw is None:
+                self._stream.write(text)
+                self._stream.flush()
+                return True
+            return self._put_raw(self._raw, text)
+        except (OSError, ValueError):  # a ValueError says that it has been closed
+            return False
+
+    def _put_raw(self, raw: io.RawIOBase, text: str) -> bool:
+        if self._torn:
+            # What was torn off stays so; the next line begins where lines begin.
+            text = f"\n{text}"
+        data = memoryview(text.encode(_ENCODING, _ERRORS))
+        while data:
+            written = raw.write(data)
+            # A stream that somebody has made non-blocking says so by None.
+            if not written:
+                return False
+            self._torn = data[written - 1] != ord("\n")
+            data = data[written:]
+        return True

@@ -1,0 +1,363 @@
+"""What Prometheus scrapes: made from a status document when somebody asks.
+
+Labels are bounded: names of tunnels, profiles and roles that the configuration has,
+and words that the source knows. No metric names an instance, a session, a client or a
+host (docs/metrics.md lists all of them).
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from ssmtunneld.listener.access import Rejection
+from ssmtunneld.listener.counters import Failure
+from ssmtunneld.listener.relay import ConnectionOutcome
+from ssmtunneld.observe.status import (
+    DaemonStatus,
+    IdentityStatus,
+    TunnelState,
+    TunnelStatus,
+)
+from ssmtunneld.sessions.counters import Distribution, Reason
+from ssmtunneld.version import __version__
+
+NAMESPACE: Final = "ssmtunneld"
+
+# What is always there, so that a rate has a zero to start from; others come as they do.
+_ENDED: Final = (Reason.STOPPED, Reason.CLOSED, Reason.GONE, Reason.PROTOCOL)
+_FAILED: Final = (
+    Reason.THROTTLED,
+    Reason.UNAVAILABLE,
+    Reason.TARGET,
+    Reason.DENIED,
+    Reason.CREDENTIALS,
+    Reason.REJECTED,
+)
+_PHASES: Final = ("starting", "ready", "resuming")
+
+
+def _probe_up(tunnel: TunnelStatus) -> float | None:
+    return None if tunnel.probe is None else tunnel.probe.ok
+
+
+_Value = Callable[[TunnelStatus], float | None]
+_Values = Callable[[TunnelStatus], Mapping[str, float]]
+
+_GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
+    (
+        "tunnel_up",
+        "Whether a connection made now may expect to be served.",
+        lambda m: m.usable,
+    ),
+    (
+        "tunnel_required",
+        "Whether the daemon's readiness depends on the tunnel.",
+        lambda m: m.required,
+    ),
+    ("probe_up", "Whether the destination passed its last probe.", _probe_up),
+    ("connections_active", "Local connections.", lambda m: m.connections),
+    (
+        "connections_limit",
+        "Local connections that there may be.",
+        lambda m: m.max_connections,
+    ),
+    (
+        "connections_waiting",
+        "Local connections that wait for a session.",
+        lambda m: m.waiting,
+    ),
+    (
+        "connections_queued",
+        "Local connections that wait to be accepted.",
+        lambda m: m.queued,
+    ),
+    (
+        "session_age_seconds",
+        "Age of the oldest session.",
+        lambda m: max((s.age for s in m.sessions), default=None),
+    ),
+    (
+        "sessions_stalled",
+        "Sessions in which nothing moves although something should.",
+        lambda m: sum(s.stalled for s in m.sessions),
+    ),
+    (
+        "publication_paused",
+        "Sessions whose agent has asked to pause publication.",
+        lambda m: sum(s.paused for s in m.sessions),
+    ),
+    (
+        "unacked_bytes",
+        "Bytes sent and not yet acknowledged.",
+        lambda m: sum(s.unacknowledged_bytes for s in m.sessions),
+    ),
+    (
+        "rtt_seconds",
+        "Smoothed round trip to the agent of the busiest session.",
+        lambda m: m.rtt,
+    ),
+)
+
+_COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
+    (
+        "connections_accepted",
+        "Local connections that were accepted.",
+        lambda m: m.accepted,
+    ),
+    (
+        "connections_saturated",
+        "Times that the limit made further connections wait.",
+        lambda m: m.saturated,
+    ),
+    ("transmit_bytes", "Bytes from local clients.", lambda m: m.sent),
+    ("receive_bytes", "Bytes to local clients.", lambda m: m.received),
+    (
+        "sessions_started",
+        "Sessions that the service granted.",
+        lambda m: m.counts.started,
+    ),
+    (
+        "retransmissions",
+        "Messages sent again on the data channel.",
+        lambda m: m.counts.retransmitted,
+    ),
+    (
+        "duplicates",
+        "Messages that arrived again on the data channel.",
+        lambda m: m.counts.duplicates,
+    ),
+)
+
+_LABELLED: Final[tuple[tuple[str, str, str, _Values], ...]] = (
+    (
+        "connections",
+        "Local connections that are over, by how they ended.",
+        "result",
+        lambda m: _filled((e.value for e in ConnectionOutcome), m.endings),
+    ),
+    (
+        "connections_rejected",
+        "Local connections that were reset at once, by the rule they broke.",
+        "rule",
+        lambda m: _filled((r.value for r in Rejection), m.rejections),
+    ),
+    (
+        "dial_failures",
+        "Local connections that got no destination, by why.",
+        "reason",
+        lambda m: _filled((f.value for f in Failure), m.failures),
+    ),
+    (
+        "sessions_ended",
+        "Sessions that are over, by why.",
+        "reason",
+        lambda m: _filled(_ENDED, m.counts.ended),
+    ),
+    (
+        "session_start_failures",
+        "Attempts to start a session that got none, by why.",
+        "reason",
+        lambda m: _filled(_FAILED, m.counts.failed),
+    ),
+    (
+        "reconnects",
+        "Lost websockets that were replaced (resume), and sessions lost with their "
+        "connections (restart).",
+        "kind",
+        lambda m: {"resume": m.counts.resumed, "restart": m.counts.restarted},
+    ),
+)
+
+_HISTOGRAMS: Final[
+    tuple[tuple[str, str, Callable[[TunnelStatus], Distribution]], ...]
+] = (
+    (
+        "session_start_seconds",
+        "Time from StartSession until a session takes connections.",
+        lambda m: m.counts.starting,
+    ),
+    (
+        "stream_open_seconds",
+        "Time that local connections waited for a session.",
+        lambda m: m.counts.opening,
+    ),
+)
+
+_Expiry = Callable[[IdentityStatus], float | None]
+
+_EXPIRIES: Final[tuple[tuple[str, str, _Expiry], ...]] = (
+    (
+        "credentials_expiry_timestamp_seconds",
+        "When the keys end that AWS is called with.",
+        lambda identity: identity.expires_at,
+    ),
+    (
+        "login_expiry_timestamp_seconds",
+        "When a human must log in again.",
+        lambda identity: identity.login_ends_at,
+    ),
+)
+
+
+def _filled(
+    names: Iterable[str], counts: Mapping[str, int] | Mapping[Reason, int]
+) -> dict[str, float]:
+    zeros: dict[str, float] = dict.fromkeys(map(str, names), 0)
+    return zeros | {str(name): count for name, count in counts.items()}
+
+
+class _StatusCollector(Collector):
+    """One status document as metrics."""
+
+    def __init__(self, status: DaemonStatus) -> None:
+        self._status = status
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, each with all tunnels."""
+        yield InfoMetricFamily(
+            f"{NAMESPACE}_build",
+            "The daemon and what it runs on.",
+            value={"version": __version__, "python": platform.python_version()},
+        )
+        yield GaugeMetricFamily(
+            f"{NAMESPACE}_ready",
+            "Whether every tunnel that is required is usable.",
+            value=self._status.ready,
+        )
+        yield from self._plain(GaugeMetricFamily, _GAUGES)
+        yield from self._plain(CounterMetricFamily, _COUNTERS)
+        yield self._defects()
+        yield self._states()
+        yield self._phases()
+        yield from self._labelled()
+        yield from self._histograms()
+        yield from self._credentials()
+
+    def _plain(
+        self,
+        kind: type[GaugeMetricFamily | CounterMetricFamily],
+        described: Iterable[tuple[str, str, _Value]],
+    ) -> Iterator[Metric]:
+        for name, text, value_of in described:
+            family = kind(f"{NAMESPACE}_{name}", text, labels=["tunnel"])
+            for tunnel in self._status.tunnels:
+                value = value_of(tunnel)
+                if value is not None:
+                    family.add_metric([tunnel.name], value)
+            yield family
+
+    def _defects(self) -> Metric:
+        text = "Exceptions that nobody foresaw, by the part that was started again."
+        name, labels = f"{NAMESPACE}_defects", ["tunnel", "compartment"]
+        family = CounterMetricFamily(name, text, labels=labels)
+        for tunnel in self._status.tunnels:
+            for defect in tunnel.defects:
+                family.add_metric([tunnel.name, defect.compartment], defect.count)
+        for defect in self._status.defects:  # no tunnel's
+            family.add_metric(["", defect.compartment], defect.count)
+        return family
+
+    def _states(self) -> Metric:
+        text = "1 for the state that the tunnel is in, 0 for all others."
+        name = f"{NAMESPACE}_tunnel_state"
+        family = GaugeMetricFamily(name, text, labels=["tunnel", "state"])
+        for tunnel in self._status.tunnels:
+            for state in TunnelState:
+                labels = [tunnel.name, state.value]
+                family.add_metric(labels, tunnel.state is state)
+        return family
+
+    def _phases(self) -> Metric:
+        name, text = f"{NAMESPACE}_sessions", "Sessions, by where they stand."
+        family = GaugeMetricFamily(name, text, labels=["tunnel", "phase"])
+        for tunnel in self._status.tunnels:
+            phases = [session.phase for session in tunnel.sessions]
+            for phase in _PHASES:
+                family.add_metric([tunnel.name, phase], phases.count(phase))
+        return family
+
+    def _labelled(self) -> Iterator[Metric]:
+        for name, text, label, values_of in _LABELLED:
+            labels = ["tunnel", label]
+            family = CounterMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
+            for tunnel in self._status.tunnels:
+                for word, value in values_of(tunnel).items():
+                    family.add_metric([tunnel.name, word], value)
+            yield family
+
+    def _credentials(self) -> Iterator[Metric]:
+        identities = _by_name(self._status.identities)
+        for name, text, read in _EXPIRIES:
+            expiry = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=["identity"])
+            for label, same in identities.items():
+                ends = [at for at in map(read, same) if at is not None]
+                if ends:
+                    expiry.add_metric([label], min(ends))
+            yield expiry
+        name, text = f"{NAMESPACE}_credentials_refreshes", "Attempts to get AWS keys."
+        labels = ["identity", "outcome"]
+        family = CounterMetricFamily(name, text, labels=labels)
+        for label, same in identities.items():
+            family.add_metric([label, "renewed"], sum(i.renewed for i in same))
+            family.add_metric([label, "failed"], sum(i.failed for i in same))
+        yield family
+
+    def _histograms(self) -> Iterator[Metric]:
+        for name, text, read in _HISTOGRAMS:
+            full = f"{NAMESPACE}_{name}"
+            family = HistogramMetricFamily(full, text, labels=["tunnel"])
+            for tunnel in self._status.tunnels:
+                found = read(tunnel)
+                bounds = [*(str(bound) for bound in found.bounds), "+Inf"]
+                buckets = list(zip(bounds, found.counts, strict=True))
+                family.add_metric([tunnel.name], buckets, found.total)
+            yield family
+
+
+def _by_name(identities: Iterable[IdentityStatus]) -> dict[str, list[IdentityStatus]]:
+    """Return identities by their names: one name for several regions is usual."""
+    found: dict[str, list[IdentityStatus]] = {}
+    for identity in identities:
+        found.setdefault(identity.name, []).append(identity)
+    return found
+
+
+class Metrics:
+    """Makes what a scrape gets. Has a registry of its own for each scrape."""
+
+    def __init__(self) -> None:
+        self._process = ProcessCollector(registry=None)
+
+    @staticmethod
+    def form(accept: str) -> str:
+        """Return the content type of the form that the header ``accept`` asks for.
+
+        It is a header that asks for the same form.
+        """
+        return choose_encoder(accept)[1]
+
+    def render(self, status: DaemonStatus, accept: str = "") -> tuple[bytes, str]:
+        """Return the metrics of ``status`` and their content type; for any thread.
+
+        Args:
+            status: What to show.
+            accept: The request's header: OpenMetrics where that is asked for.
+        """
+        registry = CollectorRegistry()
+        registry.register(_StatusCollector(status))
+        registry.register(self._process)
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type

@@ -1,1 +1,0 @@
-"""Observation: logs and what else an operator looks at."""

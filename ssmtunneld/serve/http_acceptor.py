@@ -1,0 +1,171 @@
+"""Where HTTP connections come in: bound, screened, counted and never kept for long.
+
+Anybody on this machine can connect to a loopback port. So there is a limit to their
+number, and one to their age, whatever they are doing; beyond the limit the oldest one
+goes, so that a probe gets its answer even while somebody holds on to all the others.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.errors import AddressInUse
+from ssmtunneld.listener.sockets import ListenAddress, Listener, bind
+
+LIMIT: Final = 64
+"""Connections at once."""
+LIFETIME: Final = 15.0
+"""Seconds for a connection, from its start to its last byte. Prometheus gives up after
+ten, Kubernetes after one."""
+SWEEP_INTERVAL: Final = 1.0
+"""Seconds between looks at their ages."""
+REBIND_INTERVAL: Final = 5.0
+"""Seconds between attempts to listen on an address that cannot be had."""
+EXHAUSTED_PAUSE: Final = 1.0
+"""Seconds that accepting rests when the process is out of something."""
+SOCKET_MODE: Final = 0o600
+
+
+class HttpConnection(Protocol):
+    """A connection's protocol, as far as its life goes."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Where it sends; ``None`` once it is over."""
+        ...
+
+
+class HttpAcceptor:
+    """Listens, and hands every connection that may come in to a protocol.
+
+    Args:
+        addresses: Where to listen.
+        admit: Whether a connection from this address may come in; ``None`` stands for
+            a Unix socket.
+        enter: Makes the protocol of a connection.
+        present: Returns the connections of this moment, oldest first.
+        log: Where to say what cannot be.
+        opened: Called once, when it listens on every address that can be had now.
+        rebind_interval: Seconds between attempts to listen.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[ListenAddress],
+        *,
+        admit: Callable[[str | None], bool],
+        enter: Callable[[], asyncio.Protocol],
+        present: Callable[[], Sequence[HttpConnection]],
+        log: EventLog,
+        opened: Callable[[], None] = lambda: None,
+        rebind_interval: float = REBIND_INTERVAL,
+    ) -> None:
+        self._addresses = addresses
+        self._admit = admit
+        self._enter = enter
+        self._present = present
+        self._log = log
+        self._opened = opened
+        self._untried = len(addresses)
+        self._rebind_interval = rebind_interval
+        self._since: dict[HttpConnection, float] = {}
+        self.bound: tuple[str, ...] = ()
+        """The addresses with their real ports; empty while there is none."""
+
+    async def run(self) -> None:
+        """Listen until cancelled; an address that cannot be had is tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            for address in self._addresses:
+                tasks.create_task(self._serve(address), name=f"http {address}")
+            tasks.create_task(self._sweep(), name="http sweep")
+
+    async def _serve(self, address: ListenAddress) -> None:
+        listeners = await self._bind(address)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for listener in listeners:
+                    accepting = self._accept(listener)
+                    tasks.create_task(accepting, name=f"http {listener.name}")
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    async def _bind(self, address: ListenAddress) -> list[Listener]:
+        listeners: list[Listener] = []
+        try:
+            listeners = await self._listen(address)
+        except (AddressInUse, OSError) as error:
+            # Once, however often it is tried.
+            advice = error.advice if isinstance(error, AddressInUse) else ""
+            self._log.warning("http.failed", reason=str(error), advice=advice)
+        self._note_attempt()
+        while not listeners:
+            await asyncio.sleep(self._rebind_interval)
+            with suppress(AddressInUse, OSError):
+                listeners = await self._listen(address)
+        return listeners
+
+    async def _listen(self, address: ListenAddress) -> list[Listener]:
+        listeners = await bind([address], socket_mode=SOCKET_MODE)
+        for listener in listeners:
+            self.bound = (*self.bound, listener.name)
+            self._log.info("http.bound", address=listener.name)
+        return listeners
+
+    def _note_attempt(self) -> None:
+        self._untried -= 1
+        if not self._untried:
+            self._opened()
+
+    async def _accept(self, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await listener.readable()
+                try:
+                    sock, peer = listener.socket.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                except OSError as error:
+                    self._log.warning("http.failed", reason=str(error), advice="")
+                    await asyncio.sleep(EXHAUSTED_PAUSE)
+                    continue
+                if self._may_enter(sock, peer):
+                    await loop.connect_accepted_socket(self._enter, sock)
+        finally:
+            listener.close()
+
+    def _may_enter(self, sock: socket.socket, peer: object) -> bool:
+        sock.settimeout(0)
+        address = str(peer[0]) if isinstance(peer, tuple) else None
+        if not self._admit(address):
+            sock.close()
+            self._log.warning("http.refused", rule="address", peer=address)
+            return False
+        present = self._present()
+        if len(present) >= LIMIT:
+            _end(present[0])
+        return True
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self.end_old(loop.time())
+            await asyncio.sleep(SWEEP_INTERVAL)
+
+    def end_old(self, now: float) -> None:
+        """End the connections that are too old at ``now``, and note new ones."""
+        present = self._present()
+        self._since = {each: self._since.get(each, now) for each in present}
+        for each, since in self._since.items():
+            if now >= since + LIFETIME:
+                _end(each)
+
+
+def _end(conversation: HttpConnection) -> None:
+    # Not close(): that would wait for a reader who does not read.
+    if conversation.transport is not None:
+        conversation.transport.abort()

@@ -1,0 +1,229 @@
+"""What became of a tunnel's sessions: counts that only grow.
+
+A session keeps plain numbers of its own while it lives; they are added up when somebody
+asks, and once more when it ends. Nothing is counted on the way of the data.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+from typing import Final, Protocol
+
+from ssmtunneld.errors import (
+    AccessDenied,
+    ChannelClosed,
+    CredentialsUnusable,
+    HandshakeFailed,
+    LinkError,
+    RemoteProtocolError,
+    RequestRejected,
+    ServiceUnavailable,
+    SessionGone,
+    TargetNotConnected,
+    Throttled,
+    TunnelError,
+)
+from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.smux.mux import MuxStatistics
+
+START_BOUNDS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Seconds: a session takes one to two against the real service."""
+OPEN_BOUNDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0)
+"""Seconds: nothing while a session is ready, ``connect_timeout`` at most."""
+
+
+class Reason(StrEnum):
+    """Why a session ended, or could not be started."""
+
+    STOPPED = "stopped"
+    """We ended it: surplus, replaced, or the end of the tunnel."""
+    CLOSED = "closed"
+    """The service or the agent closed its channel."""
+    GONE = "gone"
+    """It could not be resumed."""
+    PROTOCOL = "protocol"
+    """The agent and we did not understand each other."""
+    LINK = "link"
+    """Its data channel could not be reached."""
+    THROTTLED = "throttled"
+    """The service wants fewer calls."""
+    UNAVAILABLE = "unavailable"
+    """The service failed or could not be reached."""
+    TARGET = "target"
+    """No agent answers for the target."""
+    DENIED = "denied"
+    """IAM says no."""
+    CREDENTIALS = "credentials"
+    """There are none, or they have expired."""
+    REJECTED = "rejected"
+    """The request itself is wrong."""
+    OTHER = "other"
+
+
+_REASONS: Final[Mapping[type[TunnelError], Reason]] = {
+    ChannelClosed: Reason.CLOSED,
+    SessionGone: Reason.GONE,
+    RemoteProtocolError: Reason.PROTOCOL,
+    HandshakeFailed: Reason.PROTOCOL,
+    LinkError: Reason.LINK,
+    Throttled: Reason.THROTTLED,
+    ServiceUnavailable: Reason.UNAVAILABLE,
+    TargetNotConnected: Reason.TARGET,
+    AccessDenied: Reason.DENIED,
+    CredentialsUnusable: Reason.CREDENTIALS,
+    RequestRejected: Reason.REJECTED,
+}
+
+
+def reason_of(error: TunnelError | None) -> Reason:
+    """Return the one word for ``error``; ``None`` means that we wanted it so."""
+    if error is None:
+        return Reason.STOPPED
+    known = (_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS)
+    return next(known, Reason.OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How often something took how long."""
+
+    bounds: tuple[float, ...]
+    """Seconds, ascending."""
+    counts: tuple[int, ...]
+    """How many took at most that long, cumulatively; the last one counts all."""
+    total: float
+    """Seconds, all of them together."""
+
+
+class Histogram:
+    """Counts durations in fixed steps."""
+
+    __slots__ = ("_bounds", "_counts", "_total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._total += seconds
+
+    def read(self) -> Distribution:
+        """Return what was counted."""
+        return Distribution(
+            self._bounds, tuple(accumulate(self._counts)), round(self._total, 6)
+        )
+
+
+class CountedSession(Protocol):
+    """What a session tells of itself."""
+
+    @property
+    def session_id(self) -> str | None:
+        """Set once the service has granted it."""
+        ...
+
+    @property
+    def took(self) -> float | None:
+        """Seconds from its start until it took connections; ``None`` before that."""
+        ...
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost websocket was replaced."""
+        ...
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        """Return snapshots of the channel and of what it carries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """What became of the sessions of one tunnel since the daemon's start."""
+
+    started: int
+    """Sessions that the service granted."""
+    ended: Mapping[Reason, int]
+    """Of these, those that are over, by why."""
+    failed: Mapping[Reason, int]
+    """Attempts to start one that got none, by why."""
+    resumed: int
+    """Lost websockets that were replaced, with no connection lost."""
+    restarted: int
+    """Sessions lost after they had been ready, with their connections."""
+    retransmitted: int
+    """Messages sent again."""
+    duplicates: int
+    """Messages that arrived again."""
+    starting: Distribution
+    """Seconds from StartSession to the first connection's chance."""
+    opening: Distribution
+    """Seconds that local connections waited for a session."""
+
+
+class SessionCounters:
+    """Counts for one tunnel; outlives its pools."""
+
+    def __init__(self) -> None:
+        self.opening = Histogram(OPEN_BOUNDS)
+        """Told of every connection that got a stream."""
+        self._starting = Histogram(START_BOUNDS)
+        self._living: dict[CountedSession, bool] = {}
+        self._numbered = 0
+        self._started = 0
+        self._ended: Counter[Reason] = Counter()
+        self._failed: Counter[Reason] = Counter()
+        self._resumed = self._restarted = 0
+        self._retransmitted = self._duplicates = 0
+
+    def next_number(self) -> int:
+        """Return the number of a session that is about to be started, from 1."""
+        self._numbered += 1
+        return self._numbered
+
+    def enter(self, session: CountedSession) -> None:
+        """Count ``session`` from now on."""
+        self._living[session] = False
+
+    def note_ready(self, session: CountedSession) -> None:
+        """Note how long the start took; told again, do nothing."""
+        if session.took is not None and self._living.get(session) is False:
+            self._living[session] = True
+            self._starting.observe(session.took)
+
+    def leave(self, session: CountedSession, error: TunnelError | None) -> None:
+        """Keep what ``session`` counted; ``error`` ended it, ``None`` if we did."""
+        self.note_ready(session)
+        was_ready = self._living.pop(session)
+        channel, _ = session.statistics()
+        self._resumed += session.resumes
+        self._retransmitted += channel.retransmitted
+        self._duplicates += channel.duplicates
+        if session.session_id is not None:
+            self._started += 1
+            self._ended[reason_of(error)] += 1
+            self._restarted += was_ready and error is not None
+        elif error is not None:
+            self._failed[reason_of(error)] += 1
+
+    def read(self) -> SessionCounts:
+        """Return the counts of this moment."""
+        channels = [session.statistics()[0] for session in self._living]
+        granted = sum(session.session_id is not None for session in self._living)
+        return SessionCounts(
+            started=self._started + granted,
+            ended=dict(self._ended),
+            failed=dict(self._failed),
+            resumed=self._resumed + sum(s.resumes for s in self._living),
+            restarted=self._restarted,
+            retransmitted=self._retransmitted + sum(c.retransmitted for c in channels),
+            duplicates=self._duplicates + sum(c.duplicates for c in channels),
+            starting=self._starting.read(),
+            opening=self.opening.read(),
+        )

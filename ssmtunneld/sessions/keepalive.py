@@ -1,0 +1,58 @@
+"""When to send a NOP: against the service's idle timeout, or an old agent's."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ssmtunneld.protocol.handshake import Terms
+
+AGENT_NOP_INTERVAL: Final = 10.0
+"""Seconds between NOPs for an agent that ends silent smux sessions (protocol 7.5)."""
+
+
+class _Port(Protocol):
+    @property
+    def streams(self) -> int: ...
+
+    def nop(self) -> None: ...
+
+
+class KeepAlive:
+    """The NOPs of one session, while it has a link.
+
+    Args:
+        keep_alive: Seconds between them; ``None`` respects the service's idle timeout.
+        end: Ends the session, whose agent would not outlive that timeout.
+    """
+
+    def __init__(self, keep_alive: float | None, end: Callable[[], None]) -> None:
+        self._keep_alive = keep_alive
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, terms: Terms, port: _Port) -> None:
+        """Send them from now on."""
+        self.stop()
+        interval = AGENT_NOP_INTERVAL if terms.needs_nop else self._keep_alive
+        if interval is not None:
+            self._timer = self._loop.call_later(interval, self._send, terms, port)
+
+    def _send(self, terms: Terms, port: _Port) -> None:
+        try:
+            if self._keep_alive or port.streams:
+                port.nop()
+            else:
+                # The service's idle timeout is to be respected, but an old agent does
+                # not wait for it: soon it gives up smux without a word (protocol 7.5),
+                # and the next stream would hang.
+                self._end()
+        finally:
+            # Also after a defect: without NOPs the session would end in silence.
+            self.start(terms, port)
+
+    def stop(self) -> None:
+        """Send no more; idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,94 @@
+"""What the service knows of our sessions: their maximum age, and forgotten ones.
+
+A daemon that was killed leaves sessions behind. They would idle out, but until then
+they are open doors in an audit. Ours carry a mark in their reason, so that the next
+daemon with the same configuration finds them. All this needs ssm:DescribeSessions;
+where that is not permitted, nothing is lost but these two comforts.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ssmtunneld.aws.api.port import ActiveSession, Control
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.errors import AccessDenied, AwsError
+from ssmtunneld.sessions.start_queue import StartQueue
+
+FRESH: Final = 30.0
+"""Seconds for which an answer serves the other tunnels with the same target."""
+
+
+class OrphanReaper:
+    """Asks the service for the active sessions of a target; for one identity.
+
+    Args:
+        control: Whom to ask.
+        log: Where to say, once, that it is not permitted.
+        settled: Returns when every session of this process that has been asked for is
+            known by its id, or was refused. Those asked for meanwhile do not matter.
+    """
+
+    def __init__(
+        self, control: Control, log: EventLog, settled: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._control = control
+        self._log = log
+        self._settled = settled
+        self._permitted = True
+        self._answers: dict[str, tuple[float, list[ActiveSession]]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        # Far below what the API was seen to throttle: nobody waits for this.
+        self._limiter = StartQueue(1.0, 3)
+
+    async def sessions(self, target: str) -> list[ActiveSession]:
+        """Return the active sessions of ``target``; none if they cannot be had."""
+        async with self._one_at_a_time:
+            now = asyncio.get_running_loop().time()
+            asked_at, answer = self._answers.get(target, (float("-inf"), []))
+            if now < asked_at + FRESH or not self._permitted:
+                return answer
+            try:
+                with await self._limiter.place():
+                    answer = await self._control.describe(target=target)
+            except AccessDenied as error:
+                self._permitted = False
+                self._log.info("census.not_permitted", reason=str(error))
+            except AwsError as error:
+                self._log.info("census.failed", reason=str(error))
+            self._answers[target] = (now, answer)
+            return answer
+
+    async def terminate_orphans(
+        self, target: str, mark: str, ours: Callable[[str], bool]
+    ) -> float | None:
+        """End the sessions of ``target`` that a daemon before us left behind.
+
+        Args:
+            target: The target.
+            mark: What their reason ends with.
+            ours: Whether a session id is one of ours, alive.
+
+        Returns:
+            The maximum age of a session in seconds, if the service tells it.
+        """
+        limit: float | None = None
+        sessions = await self.sessions(target)
+        # The service lists a session from when it grants it, and its answer may still
+        # be on the way to us. No clock can tell: theirs is not ours.
+        await self._settled()
+        for session in sessions:
+            if ours(session.session_id):
+                limit = session.max_duration
+            elif mark and session.reason.endswith(mark):
+                await self._terminate(session.session_id)
+        return limit
+
+    async def _terminate(self, session_id: str) -> None:
+        self._log.warning("session.orphaned", session_id=session_id)
+        try:
+            await self._control.terminate(session_id)
+        except AwsError as error:
+            self._log.warning(
+                "session.abandoned", session_id=session_id, reason=str(error)
+            )

@@ -1,0 +1,377 @@
+"""Which sessions to start, retire and close, and which one takes the next stream.
+
+Pure: from a view of the sessions and the time to a list of actions (design D5, D6). The
+pool carries them out, and asks again when something has changed or at ``next_change``.
+For how long a connection waits for a better session than there is, and which session a
+probe may use, is decided here, too.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Protocol, TypeAlias
+
+from ssmtunneld.config.model import STREAMS_PER_SESSION
+
+
+class Phase(Enum):
+    """Where a session stands, as far as policy cares."""
+
+    STARTING = auto()
+    """Asked for, or on its way through the handshake."""
+    READY = auto()
+    """Takes streams."""
+    RESUMING = auto()
+    """Was ready; its websocket is lost and being replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration wants of one pool. Times are in seconds."""
+
+    warm: int = 1
+    """Sessions that are kept ready without any connection."""
+    max_sessions: int = 4
+    """Sessions that take new streams at a time. One that is being replaced because it
+    ends soon, or only finishes its streams, comes on top."""
+    streams_per_session: int = STREAMS_PER_SESSION
+    """Streams above which a session takes another only if no session can be added."""
+    spare: bool = True
+    """Whether another is kept ready while there are connections: one without any, so
+    that the next one shares with nobody; with ``warm = 0``, one that is not loaded."""
+    idle_close: float = 300.0
+    """How long a session beyond ``warm`` may be without a stream."""
+    expiry_margin: float = 120.0
+    """How long before its end a session is replaced."""
+    resume_patience: float = 5.0
+    """How long a session may take to resume before another takes its place."""
+
+
+class Candidate(Protocol):
+    """The part of a :class:`SessionView` that :func:`choose` looks at.
+
+    A protocol, because this is asked of the pool's members themselves for every local
+    connection, and to make views of them takes longer than to choose.
+    """
+
+    @property
+    def number(self) -> int:
+        """Its number within the pool."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """How many it carries."""
+        ...
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it moves much data."""
+        ...
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it does not move."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it can open no further stream."""
+        ...
+
+    @property
+    def retiring(self) -> bool:
+        """Whether it takes no new streams."""
+        ...
+
+    @property
+    def traffic(self) -> float:
+        """Recent bytes per second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What policy may know of one session."""
+
+    number: int
+    phase: Phase
+    since: float
+    """When it came into this phase."""
+    streams: int = 0
+    bulk: bool = False
+    """It moves much data: a new stream would share its limited rate."""
+    stalled: bool = False
+    """It does not move: a slow reader, an agent that does not answer."""
+    exhausted: bool = False
+    """It can open no further stream."""
+    retiring: bool = False
+    """It takes no new streams and is closed when the last one has ended."""
+    idle_since: float = 0.0
+    """Since when it has had no stream; only meaningful while ``streams`` is 0."""
+    expires_at: float | None = None
+    """When the service, or the configuration, ends it."""
+    traffic: float = 0.0
+    """Recent bytes per second, to choose between equals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start one more session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Give the session no new streams."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the session; it has no streams."""
+
+    number: int
+
+
+Action: TypeAlias = Start | Retire | Close
+
+
+def plan(
+    sessions: Sequence[SessionView], policy: Policy, *, waiting: int, now: float
+) -> list[Action]:
+    """Return what brings ``sessions`` closer to the policy.
+
+    Args:
+        sessions: All that are not over.
+        policy: What is wanted.
+        waiting: Local connections that wait for a session.
+        now: The time, on the clock of the views.
+    """
+    over = [s for s in sessions if (s.retiring or s.exhausted) and not s.streams]
+    actions: list[Action] = [Close(s.number) for s in over]
+    serving = [s for s in sessions if not s.retiring and s not in over]
+    lasting = [s for s in serving if not _expiring(s, policy, now)]
+    actions.extend(_replacements(serving, lasting, policy, now))
+    demand = waiting > 0 or any(s.streams for s in serving)
+    surplus = [] if waiting else _surplus(lasting, policy, now, demand=demand)
+    actions.extend(Close(s.number) for s in surplus)
+    kept = [s for s in lasting if s not in surplus]
+    wanted = _wanted(kept, policy, waiting, now, demand=demand)
+    actions.extend(Start() for _ in range(wanted - len(kept)))
+    return actions
+
+
+def _expiring(session: SessionView, policy: Policy, now: float) -> bool:
+    # One that is still on its way is not replaced: the next would be no sooner.
+    return (
+        session.expires_at is not None
+        and session.phase is not Phase.STARTING
+        and now >= session.expires_at - policy.expiry_margin
+    )
+
+
+def _replacements(
+    serving: Sequence[SessionView],
+    lasting: Sequence[SessionView],
+    policy: Policy,
+    now: float,
+) -> list[Action]:
+    """Retire what ends soon, once others are ready (make before break)."""
+    ready = sum(s.phase is Phase.READY for s in lasting)
+    needed = policy.warm > 0 or any(s.streams for s in serving)
+    if needed and not ready:
+        return []
+    ending = sorted(
+        (s for s in serving if _expiring(s, policy, now)),
+        key=lambda s: s.expires_at or 0.0,
+    )
+    # Those that were started together end together: not all at once.
+    kept = max(0, policy.warm - ready)
+    return [Retire(s.number) for s in ending[: max(0, len(ending) - kept)]]
+
+
+def _surplus(
+    lasting: Sequence[SessionView], policy: Policy, now: float, *, demand: bool
+) -> list[SessionView]:
+    """Return the sessions beyond ``warm`` that nobody has used for long."""
+    idle = [
+        s
+        for s in lasting
+        if s.phase is Phase.READY
+        and not s.streams
+        and now >= s.idle_since + policy.idle_close
+    ]
+    # What is in use and cannot take more does not count as warm; _wanted agrees.
+    unusable = sum(not _usable(s, policy, now) for s in lasting if s not in idle)
+    beyond = len(lasting) - policy.warm - unusable
+    free = _count_free(lasting, policy, now)
+    if demand and policy.spare and _count_free(idle, policy, now) == free:
+        # The last spare one would be started again at once.
+        beyond = min(beyond, len(idle) - 1)
+    elif policy.spare and policy.warm and _was_used(lasting, idle, policy, now):
+        # It would be started again when the next connection comes, which may be soon.
+        beyond = min(beyond, len(lasting) - unusable - policy.warm - 1)
+    idle.sort(key=lambda s: (_usable(s, policy, now), s.idle_since))
+    return idle[: max(0, beyond)]
+
+
+def _was_used(
+    lasting: Sequence[SessionView],
+    idle: Sequence[SessionView],
+    policy: Policy,
+    now: float,
+) -> bool:
+    """Tell whether one, without a stream by now, had one not long ago."""
+    return any(
+        s.phase is Phase.READY and _usable(s, policy, now) and s not in idle
+        for s in lasting
+    )
+
+
+def _wanted(
+    kept: Sequence[SessionView],
+    policy: Policy,
+    waiting: int,
+    now: float,
+    *,
+    demand: bool,
+) -> int:
+    """Return how many lasting sessions there should be."""
+    unusable = sum(not _usable(s, policy, now) for s in kept)
+    wanted = policy.warm + unusable
+    if demand and policy.spare and not _count_free(kept, policy, now):
+        wanted = max(wanted, len(kept) + 1)
+    waiting -= _room(kept, policy, now)
+    if waiting > 0 and not any(
+        s.phase is Phase.RESUMING and _usable(s, policy, now) for s in kept
+    ):
+        starting = sum(s.phase is Phase.STARTING for s in kept)
+        for_waiting = -(-waiting // policy.streams_per_session)
+        wanted = max(wanted, len(kept) - starting + for_waiting)
+    return min(wanted, policy.max_sessions)
+
+
+def _room(kept: Iterable[SessionView], policy: Policy, now: float) -> int:
+    """Count the waiting connections that are served as soon as they are told."""
+    return sum(
+        max(0, policy.streams_per_session - s.streams)
+        for s in kept
+        if s.phase is Phase.READY and _usable(s, policy, now)
+    )
+
+
+def _usable(session: SessionView, policy: Policy, now: float) -> bool:
+    if session.phase is Phase.RESUMING:
+        return now < session.since + policy.resume_patience
+    return not session.stalled and not session.exhausted
+
+
+def _count_free(sessions: Iterable[SessionView], policy: Policy, now: float) -> int:
+    """Count the sessions that are a spare for the next connection, now or soon."""
+    return sum(_usable(s, policy, now) and _spare(s, policy) for s in sessions)
+
+
+def _spare(session: SessionView, policy: Policy) -> bool:
+    if not session.streams:
+        # Whatever it moved before: nobody is there any more.
+        return True
+    # What is shared cannot be parted again: the keystrokes of one connection wait
+    # behind the download that came to it later. But whoever wants no session without
+    # a need gets another only when one is loaded.
+    half = max(1, policy.streams_per_session // 2)
+    return not policy.warm and not session.bulk and session.streams < half
+
+
+def choose(
+    sessions: Iterable[Candidate], policy: Policy, *, may_wait: bool
+) -> int | None:
+    """Return the number of the session that takes the next stream (design D6).
+
+    The ready one with the fewest streams, then the least traffic. One that is full,
+    stalled or carries bulk data is a last resort: with ``may_wait``, for as long as
+    another may still come, a full one is not taken.
+    """
+    ready = [
+        s
+        for s in sessions
+        if s.phase is Phase.READY and not s.retiring and not s.exhausted
+    ]
+    moving = [s for s in ready if not s.stalled]
+    open_ones = [s for s in moving if s.streams < policy.streams_per_session]
+    candidates = open_ones or ([] if may_wait else moving or ready)
+    best = min(
+        candidates,
+        # What a session moved before it was left does not matter any more.
+        key=lambda s: (s.bulk and s.streams > 0, s.streams, s.traffic, s.number),
+        default=None,
+    )
+    return None if best is None else best.number
+
+
+def next_change(
+    sessions: Iterable[SessionView], policy: Policy, now: float
+) -> float | None:
+    """Return when, by the clock alone, ``plan`` may have something new to say."""
+    times: list[float] = []
+    for session in sessions:
+        if session.retiring:
+            continue
+        if session.expires_at is not None:
+            times.append(session.expires_at - policy.expiry_margin)
+        if session.phase is Phase.RESUMING:
+            times.append(session.since + policy.resume_patience)
+        elif session.phase is Phase.READY and not session.streams:
+            times.append(session.idle_since + policy.idle_close)
+    return min((t for t in times if t > now), default=None)
+
+
+GROWTH_PATIENCE: Final = 3.0
+"""Seconds that a connection waits for a session with room, if one may come, before it
+shares a full one. Starting a session takes one to two seconds."""
+STALL_PATIENCE: Final = 10.0
+"""Seconds that it waits if none of those that there are moves: within that time this is
+found out, one is replaced (STUCK_TIME in pooled_session.py) and another one started."""
+
+
+def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
+    """Say whether a connection may wait on, rather than take what there is.
+
+    Args:
+        views: All sessions.
+        limit: How many may serve at a time.
+        waited: Seconds that it has waited.
+    """
+    if all(view.stalled for view in views if view.phase is Phase.READY):
+        return waited < STALL_PATIENCE
+    growing = sum(not view.retiring for view in views) < limit or any(
+        view.phase is Phase.STARTING for view in views
+    )
+    return growing and waited < GROWTH_PATIENCE
+
+
+def choose_for_probe(
+    sessions: Iterable[SessionView], *, respects_idle: bool
+) -> int | None:
+    """Return the number of the session to ask through, or None; pure.
+
+    Args:
+        sessions: Those that carry many connections.
+        respects_idle: The service's idle timeout is to end unused sessions, and it
+            cannot tell a probe from use. So only a session that connections are moving
+            data in at this very moment is taken: its timeout starts anew anyway.
+    """
+    candidates = [
+        s
+        for s in sessions
+        if s.phase is Phase.READY
+        and not (s.retiring or s.exhausted or s.stalled)
+        and not (respects_idle and not (s.streams and s.traffic))
+    ]
+    best = min(candidates, key=lambda s: (s.bulk, s.streams, s.number), default=None)
+    return None if best is None else best.number

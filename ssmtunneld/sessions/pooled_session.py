@@ -1,0 +1,330 @@
+"""A session as its pool sees it: its recent traffic, and what only the pool knows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.protocol.handshake import Terms
+from ssmtunneld.sessions.policy import Phase, SessionView, choose_for_probe
+from ssmtunneld.sessions.session import Session
+from ssmtunneld.smux.mux import MuxStatistics
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+BULK_RATE: Final = 256 << 10
+"""Bytes per second above which a session is said to carry bulk data: a third of what
+the agent sends at most (protocol 6.8), and more than people read or type."""
+STALL_TIME: Final = 5.0
+"""Seconds without progress, in spite of something to acknowledge, that are a stall."""
+GAP_TIME: Final = 1.5
+"""Seconds behind that are a stall too: the agent repeats one message within a second,
+but only ten in a second (protocol 4.5), and whatever comes later waits for them."""
+
+DIAL_TIME: Final = 10.0
+"""Seconds for which one stream's data went unanswered that are a stall: the agent dials
+one stream after the other, and a destination that swallows its packets holds up all
+behind it for minutes (protocol 6.6). A server may also think that long before its first
+byte; then new streams go elsewhere for nothing, which does no harm."""
+
+
+class MeasuredSession(Protocol):
+    """What a gauge looks at."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that are not yet over."""
+        ...
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of payload both ways, since the beginning."""
+        ...
+
+    @property
+    def reading_stopped(self) -> bool:
+        """Whether a slow local reader holds everything up."""
+        ...
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        ...
+
+    @property
+    def unanswered(self) -> int | None:
+        """The oldest stream whose destination has not answered what was sent to it."""
+        ...
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        """Return snapshots of the channel and what it carries."""
+        ...
+
+
+class TrafficGauge:
+    """Measures one session, each time that it is told to."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_answered_at",
+        "_measured_at",
+        "_progress_at",
+        "_stalled_at",
+        "_traffic",
+        "_unacked",
+        "_unanswered",
+        "idle_since",
+        "rate",
+        "stalled",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.rate = 0.0
+        """Bytes per second, both ways, since the measurement before."""
+        self.stalled = False
+        """Nothing moves although something should."""
+        self.idle_since = now
+        """When the last stream was seen."""
+        self._measured_at = now
+        self._progress_at = now
+        self._stalled_at = now
+        self._traffic = 0
+        self._acknowledged = 0
+        self._unacked = 0
+        self._unanswered: int | None = None
+        self._answered_at = now
+
+    @property
+    def bulk(self) -> bool:
+        """Whether the session carries bulk data."""
+        return self.rate > BULK_RATE
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds it has been stalled; 0.0 if it is not."""
+        return now - self._stalled_at if self.stalled else 0.0
+
+    def measure(self, session: MeasuredSession, now: float) -> None:
+        """Look at ``session``; looks closer than a tenth of a second are too short."""
+        if session.streams:
+            self.idle_since = now
+        elapsed = now - self._measured_at
+        if elapsed < 0.1:
+            return
+        self._measured_at = now
+        traffic = session.traffic
+        self.rate = (traffic - self._traffic) / elapsed
+        self._traffic = traffic
+        channel, _ = session.statistics()
+        # What was sent since a quiet time has not waited for all of that time.
+        waited = self._unacked and channel.unacked
+        if not waited or channel.acknowledged != self._acknowledged:
+            self._progress_at = now
+        self._acknowledged = channel.acknowledged
+        self._unacked = channel.unacked
+        unanswered = session.unanswered
+        if unanswered is None or unanswered != self._unanswered:
+            self._answered_at = now
+        self._unanswered = unanswered
+        was_stalled = self.stalled
+        self.stalled = (
+            session.reading_stopped
+            or now >= self._progress_at + STALL_TIME
+            or session.behind >= GAP_TIME
+            or now >= self._answered_at + DIAL_TIME
+        )
+        if not was_stalled:
+            self._stalled_at = now
+
+
+REFUSALS: Final = 3
+"""Refused destinations in a row after which a session to a remote host is replaced:
+the agent resolves the name once in its session's life (protocol 6.2)."""
+RECYCLE_AGE: Final = 30.0
+"""Seconds that a session is used before it is replaced for that reason: a destination
+that is simply down must not cost one StartSession after the other."""
+STUCK_TIME: Final = 5.0
+"""Seconds for which no session of a full pool has moved before one is replaced."""
+ABANDON_TIME: Final = 10.0
+"""Seconds without any acknowledgement after which a session that nobody uses is ended,
+although what its last users sent has not arrived."""
+SILENT_TIME: Final = 7.0
+"""Seconds without any acknowledgement after which a session counts as not moving for
+``STUCK_TIME``: a waiting connection is served by another before its patience ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PooledSessionSnapshot:
+    """What there is to see of one session."""
+
+    view: SessionView
+    session_id: str | None
+    created: float
+    """When it came into being, on the loop's clock."""
+    terms: Terms | None
+    channel: ChannelStatistics
+
+
+class PooledSession:
+    """A session, and what only the pool knows of it."""
+
+    __slots__ = ("gauge", "retiring", "session", "task")
+
+    def __init__(self, session: Session, now: float) -> None:
+        self.session = session
+        self.task: asyncio.Task[None] | None = None
+        self.retiring = False
+        self.gauge = TrafficGauge(now)
+
+    def measure(self, now: float) -> None:
+        """Look at the session; end it if it will never move again."""
+        self.gauge.measure(self.session, now)
+        self.session.look_for_hole(now)
+
+    def stuck_for(self, now: float) -> float:
+        """Return for how many seconds nothing has moved although the link is up."""
+        if self.session.phase is not Phase.READY:
+            return 0.0
+        silent = self.session.silent_for - SILENT_TIME + STUCK_TIME
+        return max(self.gauge.stalled_for(now), silent)
+
+    def is_abandoned(self) -> bool:
+        """Whether nothing moves in it, and nobody is left who waits for that."""
+        session = self.session
+        return (
+            session.phase is Phase.READY
+            and session.silent_for >= ABANDON_TIME
+            and not session.attended
+        )
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the agent may have an old address of another host (design D9)."""
+        session = self.session
+        return (
+            session.refusals >= REFUSALS
+            and now >= session.created + RECYCLE_AGE
+            and session.terms is not None
+            and bool(session.terms.properties.get("host"))
+        )
+
+    # A candidate for the next stream.
+
+    @property
+    def number(self) -> int:
+        """The session's."""
+        return self.session.number
+
+    @property
+    def phase(self) -> Phase:
+        """The session's."""
+        return self.session.phase
+
+    @property
+    def streams(self) -> int:
+        """Streams that need the session still."""
+        session = self.session
+        if session.streams:
+            return session.streams
+        # What was sent last is to arrive before the session is closed for good.
+        return int((self.retiring or session.exhausted) and session.undelivered)
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it moves much data."""
+        return self.gauge.bulk
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it does not move."""
+        session = self.session
+        # The gauge looks once a second; the others are so at once.
+        return (
+            self.gauge.stalled
+            or session.reading_stopped
+            or session.held_up
+            or session.behind >= GAP_TIME
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it can open no further stream."""
+        return self.session.exhausted
+
+    @property
+    def traffic(self) -> float:
+        """Recent bytes per second."""
+        return self.gauge.rate
+
+    def view(self, limit: float | None) -> SessionView:
+        """Return what policy may know; ``limit`` is a session's greatest age."""
+        session = self.session
+        return SessionView(
+            number=self.number,
+            phase=self.phase,
+            since=session.since,
+            streams=self.streams,
+            bulk=self.bulk,
+            stalled=self.stalled,
+            exhausted=self.exhausted,
+            retiring=self.retiring,
+            idle_since=max(self.gauge.idle_since, session.since),
+            expires_at=None if limit is None else session.created + limit,
+            traffic=self.traffic,
+        )
+
+    def snapshot(self, limit: float | None) -> PooledSessionSnapshot:
+        """Return what there is to see."""
+        session = self.session
+        return PooledSessionSnapshot(
+            view=self.view(limit),
+            session_id=session.session_id,
+            created=session.created,
+            terms=session.terms,
+            channel=session.statistics()[0],
+        )
+
+
+def find_stuck(
+    members: Iterable[PooledSession], limit: int, now: float
+) -> PooledSession | None:
+    """Return whom to replace because the pool is full and none of it moves.
+
+    At most as many as may serve are kept beside them until their streams have ended, so
+    that readers who never read cannot have one session after the other.
+
+    Args:
+        members: All of the pool.
+        limit: How many may serve at a time.
+        now: The time, in seconds.
+    """
+    serving, retiring = [], 0
+    for member in members:
+        if member.retiring:
+            retiring += 1
+        else:
+            serving.append(member)
+    full = len(serving) >= limit > retiring
+    if full and all(m.stuck_for(now) >= STUCK_TIME for m in serving):
+        return max(serving, key=lambda m: m.stuck_for(now))
+    return None
+
+
+def session_for_probe(
+    members: Iterable[PooledSession], *, respects_idle: bool
+) -> Session | None:
+    """Return the session to ask through, or None to leave it.
+
+    Args:
+        members: All that are not over. One that carries a single connection is not for
+            asking: that one belongs to a client.
+        respects_idle: See :func:`choose_for_probe`.
+    """
+    sessions = {
+        member.session.number: (member.session, member.view(None))
+        for member in members
+        if member.session.terms is not None and member.session.terms.mux
+    }
+    views = [view for _, view in sessions.values()]
+    number = choose_for_probe(views, respects_idle=respects_idle)
+    return None if number is None else sessions[number][0]

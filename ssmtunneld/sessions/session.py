@@ -1,0 +1,481 @@
+"""One SSM session, from its grant to its termination."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+from uuid import uuid4
+
+from ssmtunneld.aws.api.port import Grant, SessionRequest
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.errors import (
+    AwsError,
+    ChannelClosed,
+    LinkError,
+    LinkRefused,
+    LinkUnreachable,
+    SessionError,
+    SessionGone,
+    TargetNotConnected,
+    Throttled,
+    TunnelError,
+)
+from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
+from ssmtunneld.protocol.handshake import Terms
+from ssmtunneld.protocol.message import Flag
+from ssmtunneld.sessions.backoff import Backoff
+from ssmtunneld.sessions.dependencies import SessionDependencies, SessionSettings
+from ssmtunneld.sessions.gap_detector import GapDetector
+from ssmtunneld.sessions.keepalive import KeepAlive
+from ssmtunneld.sessions.policy import Phase
+from ssmtunneld.sessions.start_queue import StartSlot, Urgency
+from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
+from ssmtunneld.smux.mux import MuxStatistics
+from ssmtunneld.transport.driver import Driver, Pauses
+from ssmtunneld.transport.link import Link
+from ssmtunneld.transport.ports import MuxPort, Pending, SinglePort
+from ssmtunneld.transport.streams import StreamDuplex
+
+STABLE_LINK: Final = 1.0
+"""Seconds that a websocket must have lived for its loss not to count as a failure."""
+TERMINATE_TIMEOUT: Final = 5.0
+"""Seconds for the API call that ends a session; then it is left to idle out."""
+FAREWELL_TIMEOUT: Final = 2.0
+"""Seconds for the agent to end a session that was told to (protocol appendix A)."""
+HELD_UP_TIME: Final = 0.1
+"""Seconds beyond a round trip without an acknowledgement, after which a session is no
+choice for a new connection."""
+CHECK_TIMEOUT: Final = 5.0
+"""Seconds for a sign of life after a sleep or a change of network (design D4)."""
+SAME_TOKEN_ATTEMPTS: Final = 3
+"""Dials with the token of StartSession before ResumeSession is asked for another."""
+
+_STOPPED: Final = clean("the tunnel was stopped")
+
+
+class Session:
+    """One session's life: start, handshake, resume after every loss, terminate.
+
+    Args:
+        number: Its number within the pool.
+        request: What to ask StartSession for.
+        dependencies: What it uses.
+        settings: How it behaves.
+        log: Where it says so.
+        changed: Called after each change of phase.
+        selector: Chooses the target; by default it is the request's.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        request: SessionRequest,
+        dependencies: SessionDependencies,
+        settings: SessionSettings,
+        *,
+        log: EventLog,
+        changed: Callable[[], None],
+        selector: TargetSelector | None = None,
+    ) -> None:
+        self.number = number
+        self.session_id: str | None = None
+        self.target: str | None = None
+        """What it was started to, once that is decided."""
+        self.phase = Phase.STARTING
+        self.terms: Terms | None = None
+        self.trouble: TunnelError | None = None
+        """What stands in the way now; ``None`` while the session is ready."""
+        self.took: float | None = None
+        """Seconds from its start until it took connections."""
+        self.resumes = 0
+        """How often a lost websocket was replaced."""
+        self.queued = False
+        """Whether it waits for its turn to be started."""
+        self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
+        """Who waits for it; asked for as long as it waits for its start."""
+        self._request = request
+        self._selector = selector or FixedTargetSelector(request.target)
+        self._dependencies = dependencies
+        self._settings = settings
+        self._log = log.bind(session=number)
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self.since = self.created = self._loop.time()
+        """When it came into its phase, and into being, on the loop's clock."""
+        self._channel = DataChannel(
+            client_id=str(uuid4()),
+            new_id=dependencies.new_id,
+            wall_clock_ms=dependencies.wall_clock_ms,
+        )
+        self._driver = Driver(self._channel, self._open_port)
+        self._port: MuxPort | SinglePort | None = None
+        self._nops = KeepAlive(settings.keep_alive, self._say_farewell)
+        self._hole = GapDetector(self.since)
+        self._over, self._retry = asyncio.Event(), asyncio.Event()
+        self._stopping = self._given_up = False
+        self._reported = ""
+        self._backoff = Backoff(dependencies.random, base=0.2, cap=10.0)
+
+    # Life.
+
+    async def run(self) -> None:
+        """Live until told to stop. Cancelling terminates the session at the service.
+
+        Raises:
+            TunnelError: Why the session could not be started, or ended. Its streams are
+                cut by then.
+        """
+        try:
+            self.target = await self._selector.choose()
+            place = await self._wait_for_turn()
+            # Whoever waited for its turn to start has not aged by that.
+            self.since = self.created = self._loop.time()
+            grant = await self._start(replace(self._request, target=self.target), place)
+            self.session_id = grant.session_id
+            self._log = self._log.bind(session_id=grant.session_id)
+            self._log.info("session.started", target=self.target)
+            await self._live_and_terminate(grant)
+        finally:
+            self._over.set()
+
+    async def _wait_for_turn(self) -> StartSlot:
+        self.queued = True
+        try:
+            return await self._dependencies.limiter.place(self._ask_urgency)
+        finally:
+            self.queued = False
+
+    async def _start(self, request: SessionRequest, place: StartSlot) -> Grant:
+        limiter = self._dependencies.limiter
+        try:
+            grant = await self._dependencies.control.start(request, answered=place.free)
+        except Throttled:
+            limiter.note_throttled()
+            raise
+        except TargetNotConnected:
+            self._selector.avoid(request.target)
+            raise
+        limiter.note_served()
+        return grant
+
+    def _ask_urgency(self) -> Urgency:
+        return self.urgency()
+
+    @property
+    def start_reason(self) -> str:
+        """Why it has not been started yet, as a clause; empty if that is not so."""
+        if not self.queued:
+            return ""
+        return self._dependencies.limiter.reason_for(self._ask_urgency)
+
+    def reconsider_urgency(self) -> None:
+        """Take its turn again: somebody waits for it who did not before."""
+        self._dependencies.limiter.reconsider()
+
+    async def _live_and_terminate(self, grant: Grant) -> None:
+        ended_there = False
+        try:
+            await self._live(grant)
+        except (ChannelClosed, SessionGone) as error:
+            # What cannot be resumed may still stand at the service: because we lost
+            # patience, or because an answer without a token was not the last word.
+            ended_there = isinstance(error, ChannelClosed)
+            self._end(error)
+            if not self._stopping:
+                raise
+        except SessionError as error:
+            self._end(error)
+            raise
+        finally:
+            self._nops.stop()
+            self._end(ChannelClosed(_STOPPED))
+            if not ended_there:
+                await self._terminate(grant.session_id)
+
+    async def _live(self, grant: Grant) -> None:
+        unused_dials = 0
+        while True:
+            linked_at = float("inf")
+            try:
+                link = await self._dependencies.connect(grant)
+                linked_at = self._loop.time()
+                unused_dials = SAME_TOKEN_ATTEMPTS
+                await self._use(link, grant)
+            except LinkRefused as error:
+                unused_dials = SAME_TOKEN_ATTEMPTS
+                self._lose(error)
+            except LinkError as error:
+                unused_dials += 1
+                self._lose(error)
+            if self._loop.time() >= linked_at + STABLE_LINK:
+                self._backoff.reset()
+            else:
+                await self._pause(self._backoff.next())
+            if unused_dials >= SAME_TOKEN_ATTEMPTS:
+                grant = await self._resume(grant)
+                unused_dials = 0
+
+    async def _use(self, link: Link, grant: Grant) -> None:
+        if self.terms is not None:
+            self.resumes += 1
+            self._log.info("session.resumed", streams=self.streams)
+            self._opened()
+        await self._driver.run(link, grant.token)
+
+    def _lose(self, error: LinkError) -> None:
+        self.trouble = error
+        self._nops.stop()
+        self._report(error)
+        if self.phase is Phase.READY:
+            self._enter(Phase.RESUMING)
+        else:
+            self._changed()
+
+    def _report(self, error: LinkError) -> None:
+        if not isinstance(error, LinkUnreachable | LinkRefused):
+            self._log.info("link.lost", reason=str(error), streams=self.streams)
+        elif str(error) != self._reported:
+            # Once, however often it is tried again.
+            self._reported = str(error)
+            self._log.warning("link.failed", reason=str(error), advice=error.advice)
+
+    async def _resume(self, grant: Grant) -> Grant:
+        deadline = self.since + self._settings.resume_budget
+        while True:
+            try:
+                resumed = await self._dependencies.control.resume(grant.session_id)
+            except AwsError as error:
+                # Also when access is denied or credentials have expired: none of this
+                # ends the session at the service (protocol 1.7).
+                self.trouble = error
+                self._log.warning(
+                    "session.resume_failed", reason=str(error), advice=error.advice
+                )
+                self._changed()
+                if self.terms is None:
+                    # It never carried anything: another one is as good.
+                    raise
+                if self._loop.time() >= deadline:
+                    raise self._give_up(error) from None
+                await self._pause(self._backoff.next())
+            else:
+                return resumed
+
+    def _give_up(self, error: AwsError) -> SessionGone:
+        assert self.session_id is not None, "resumed before it was started"
+        gone = SessionGone(self.session_id, clean(f"not resumed in time; {error}"))
+        gone.advice = error.advice
+        return gone
+
+    async def _pause(self, seconds: float) -> None:
+        self._retry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
+
+    def check(self) -> None:
+        """Make sure that the link is alive, or lose it."""
+        self._driver.check(CHECK_TIMEOUT)
+
+    def retry_now(self) -> None:
+        """Do not wait for the backoff, and make sure that the link is alive."""
+        self._backoff.reset()
+        self._retry.set()
+        self.check()
+
+    async def _terminate(self, session_id: str) -> None:
+        limit = asyncio.timeout(TERMINATE_TIMEOUT)
+        try:
+            with suppress(TimeoutError):
+                async with limit:
+                    await self._dependencies.control.terminate(session_id)
+        except TunnelError as error:
+            self._log.warning("session.abandoned", reason=str(error))
+        finally:
+            # Until Python 3.11.3 a task that is being cancelled gets no TimeoutError.
+            if limit.expired():
+                self._log.warning("session.abandoned", reason="timed out")
+
+    async def stop(self) -> None:
+        """Ask the agent to end the session; return when it has, or after two seconds.
+
+        Streams are cut. Afterwards cancel the task of :meth:`run`, which terminates the
+        session by the API if the agent did not.
+        """
+        self._stopping = True
+        if self._port is not None:
+            # Now, lest a basic session's end be taken for that of its destination.
+            self._port.fail(ChannelClosed(_STOPPED))
+        terms = self.terms
+        if self.phase is Phase.READY and terms and terms.understands_terminate:
+            self._say_farewell()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_TIMEOUT):
+                    await self._over.wait()
+
+    def cut(self, why: str) -> None:
+        """Reset all streams, because nothing will come of them; then stop it."""
+        self._stopping = self._given_up = True
+        if self._port is not None:
+            self._port.fail(ChannelClosed(clean(why)))
+        self._changed()
+
+    def _end(self, error: SessionError) -> None:
+        self._channel.close(error)
+        if self._port is not None:
+            self._port.fail(error)
+
+    # Data.
+
+    def _open_port(self, terms: Terms) -> MuxPort | SinglePort:
+        self.terms = terms
+        buffers = self._settings.buffers
+        if terms.mux:
+            self._port = MuxPort(self._driver, buffers)
+        else:
+            self._port = SinglePort(
+                self._driver,
+                buffers,
+                self._finish_single,
+                ends_with=not terms.redials,
+            )
+        if terms.notice:
+            self._log.info("agent.said", notice=terms.notice)
+        self.took = self._loop.time() - self.created
+        self._log.info(
+            "session.ready",
+            agent=terms.agent_version,
+            mode="mux" if terms.mux else "basic",
+            took_ms=round(self.took * 1000),
+        )
+        self._opened()
+        return self._port
+
+    def _opened(self) -> None:
+        self.trouble = None
+        self._reported = ""
+        self._enter(Phase.READY)
+        if self._port is not None and self.terms is not None:
+            self._nops.start(self.terms, self._port)
+
+    def _finish_single(self) -> None:
+        # Behind the turn of the loop in which the driver sends the last bytes.
+        if not self._stopping:
+            self._stopping = True
+            self._loop.call_soon(self._say_farewell)
+            self._changed()
+
+    def _say_farewell(self) -> None:
+        self._driver.send_flag(Flag.TERMINATE_SESSION)
+
+    def open_stream(self, *, counted: bool = True) -> StreamDuplex:
+        """Return a new stream to the destination; the session must be ready."""
+        assert self._port is not None, "open_stream() before the session is ready"
+        return self._port.open_stream(counted=counted)
+
+    @property
+    def unsent(self) -> Sequence[StreamDuplex]:
+        """Streams of which nothing has left, while nothing can leave."""
+        waits = self._port is not None and (self.held_up or not self._channel.room)
+        return self._port.unsent if waits and self._port is not None else ()
+
+    def hand_over(self, stream: StreamDuplex, other: "Session") -> None:
+        """Move a stream of which nothing has left to ``other``, which is ready."""
+        port = self._port
+        assert isinstance(port, MuxPort), "the stream of a basic session never waits"
+        other.take_over(stream, port.withdraw(stream))
+
+    def take_over(self, stream: StreamDuplex, pending: Pending) -> None:
+        """Go on with a stream of another session, of which nothing has left."""
+        port = self._port
+        assert isinstance(port, MuxPort), "a basic session takes no stream of another"
+        port.adopt(stream, pending)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it can go on with streams of another session."""
+        return isinstance(self._port, MuxPort)
+
+    @property
+    def attended(self) -> int:
+        """Streams that somebody here still holds."""
+        return 0 if self._port is None or self._given_up else self._port.attended
+
+    @property
+    def streams(self) -> int:
+        """Streams that are not yet over."""
+        return 0 if self._port is None or self._given_up else self._port.streams
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of payload both ways."""
+        return 0 if self._port is None else self._port.traffic
+
+    @property
+    def unanswered(self) -> int | None:
+        """The oldest stream whose destination has not answered what was sent to it."""
+        return None if self._port is None else self._port.unanswered
+
+    @property
+    def refusals(self) -> int:
+        """Destinations refused in a row."""
+        return 0 if self._port is None else self._port.refusals
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further stream can be opened."""
+        return self._port is not None and not self._port.available
+
+    @property
+    def reading_stopped(self) -> bool:
+        """Whether a slow local reader keeps the session from being read (D7)."""
+        return self._driver.stalled
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether a resume is under way for what the agent has not got yet."""
+        if self._given_up or self.phase is not Phase.RESUMING:
+            return False
+        return self._driver.statistics().unacked > 0
+
+    @property
+    def pauses(self) -> Pauses:
+        """For how long nothing of ours has reached the service, now and before."""
+        return self._driver.pauses
+
+    def look_for_hole(self, now: float) -> None:
+        """End the session if what is missing in it will never come."""
+        if self.phase is Phase.READY and self._port is not None:
+            self._hole.examine(now, self._driver, self._port)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the agent has been silent for longer than it takes to answer.
+
+        What was sent to it has not been acknowledged for a round trip and
+        ``HELD_UP_TIME``: it does not get rid of something, and whatever is sent to it
+        now waits behind that.
+        """
+        return self.silent_for >= HELD_UP_TIME
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds beyond a round trip for which nothing new was acknowledged."""
+        return self._driver.silent_for
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        return self._driver.behind
+
+    def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
+        """Return snapshots of the channel and of what it carries."""
+        port = self._port
+        return self._channel.statistics(), port.statistics() if port else None
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.since = self._loop.time()
+        self._changed()

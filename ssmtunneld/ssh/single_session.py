@@ -1,0 +1,203 @@
+"""One session for one connection, by itself: no daemon, nothing left at the service."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias
+
+from ssmtunneld.aws.api.port import SessionRequest
+from ssmtunneld.aws.targets.resolver import AwsCaller
+from ssmtunneld.base.aio import run_until
+from ssmtunneld.base.log import EventLog, get_log
+from ssmtunneld.config import TunnelSettings
+from ssmtunneld.daemon.backend import (
+    identity_of,
+    reason_of,
+    session_dependencies,
+    settings_of,
+    target_selector,
+)
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.errors import NoSessionReady, TunnelError
+from ssmtunneld.listener.relay import ClientClose, Transfer, relay
+from ssmtunneld.sessions.policy import Phase
+from ssmtunneld.sessions.session import Session
+from ssmtunneld.ssh.stdio import Stdio
+from ssmtunneld.transport.streams import StreamDuplex
+
+FLUSH_TIMEOUT: Final = 5.0
+"""Seconds for the agent to take what was sent, before the session ends."""
+TICK: Final = 1.0
+"""Seconds between looks whether something is missing that will never come."""
+_SETTLING: Final = 0.02
+
+Prepare: TypeAlias = Callable[[AwsCaller, str], Coroutine[Any, Any, None]]
+"""What must be done, with these credentials, before bytes flow to this target."""
+
+
+async def _do_nothing(_asking: AwsCaller, _target: str) -> None:
+    """Prepare nothing."""
+
+
+async def carry_alone(
+    tunnel: TunnelSettings, timeout: float, local: Stdio, prepare: Prepare = _do_nothing
+) -> Transfer | None:
+    """Join ``local`` to a session of its own; returns when nothing of it is left.
+
+    Cancelling is safe: it cuts the connection, and terminates the session.
+
+    Args:
+        tunnel: The settings.
+        timeout: Seconds until the session must be ready.
+        local: Closed on return.
+        prepare: What to do once the session is ready, before it is used.
+
+    Returns:
+        What was done; None if the local side left before anything was.
+
+    Raises:
+        TunnelError: There is no session; says why. Or ``prepare`` has failed.
+    """
+    context = DaemonContext(start_rate=1.0, start_burst=1, named=False)
+    try:
+        solo = SingleSession(tunnel, context, get_log(tunnel=tunnel.name), prepare)
+        return await solo.carry(local, timeout)
+    finally:
+        await context.controls.close()
+
+
+class SingleSession:
+    """One session, and the one stream that it carries.
+
+    Args:
+        tunnel: The settings; those about listeners and pools do not matter.
+        context: What it uses of the process.
+        log: Where the session says what happens to it.
+        prepare: What to do once the session is ready, before it is used.
+    """
+
+    def __init__(
+        self,
+        tunnel: TunnelSettings,
+        context: DaemonContext,
+        log: EventLog,
+        prepare: Prepare = _do_nothing,
+    ) -> None:
+        self._tunnel = tunnel
+        self._prepare = prepare
+        self._asking = context.controls.get(identity_of(tunnel))
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._over = asyncio.Event()
+        self._failure: TunnelError | None = None
+        self._session = Session(
+            1,
+            SessionRequest.port_forward(
+                tunnel.target,
+                tunnel.port,
+                document=tunnel.document,
+                reason=reason_of(tunnel),
+            ),
+            session_dependencies(tunnel, context, log),
+            settings_of(tunnel),
+            log=log,
+            changed=self._changed.set,
+            selector=target_selector(tunnel, context, log),
+        )
+
+    async def carry(self, local: Stdio, timeout: float) -> Transfer | None:
+        """Start the session, join ``local`` to its stream, end the session.
+
+        Cancelling is safe: it cuts both, and terminates the session.
+
+        Args:
+            local: Owned from here on: it is closed on return. If it leaves before the
+                session is ready, the attempt ends.
+            timeout: Seconds until the session must be ready.
+
+        Returns:
+            What the relay has done; None if the local side left before it began.
+
+        Raises:
+            TunnelError: There is no session; says why.
+        """
+        failure: TunnelError | None = None
+        transfer: Transfer | None = None
+        async with asyncio.TaskGroup() as tasks:
+            living = tasks.create_task(self._live(), name="session")
+            looking = tasks.create_task(self._look_for_holes(), name="holes")
+            try:
+                remote = await self._open(local.gone, timeout)
+                if remote is not None:
+                    linger = self._tunnel.linger
+                    transfer = await relay(
+                        local, remote, linger=linger, gone=local.gone
+                    )
+                    await self._flush(remote)
+            except TunnelError as error:
+                failure = error  # the task group would put it into a group of one
+            finally:
+                local.abort()
+                if not self._over.is_set():
+                    await self._session.stop()
+                living.cancel()
+                looking.cancel()
+        if failure is not None:
+            raise failure
+        return transfer
+
+    async def _live(self) -> None:
+        try:
+            await self._session.run()
+        except TunnelError as error:
+            self._failure = error
+        finally:
+            self._over.set()
+            self._changed.set()
+
+    async def _look_for_holes(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._session.look_for_hole(self._loop.time())
+
+    async def _open(
+        self, gone: asyncio.Future[ClientClose], timeout: float
+    ) -> StreamDuplex | None:
+        left = asyncio.Event()
+        gone.add_done_callback(lambda _: left.set())
+        try:
+            async with asyncio.timeout(timeout):
+                await run_until(self._get_ready(), left)
+        except TimeoutError:
+            raise self._too_late(timeout) from None
+        if gone.done():
+            return None
+        return self._session.open_stream()
+
+    async def _get_ready(self) -> None:
+        await self._wait_ready()
+        assert self._session.target is not None, "ready without a target"
+        await self._prepare(self._asking, self._session.target)
+        await self._wait_ready()  # it may have lost its link meanwhile
+
+    async def _wait_ready(self) -> None:
+        while self._session.phase is not Phase.READY:
+            if self._over.is_set():
+                raise self._failure or NoSessionReady("the session has ended")
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _too_late(self, timeout: float) -> TunnelError:
+        trouble = self._session.trouble
+        if trouble is not None:
+            return trouble
+        return NoSessionReady(f"no session within {timeout:g} s")
+
+    async def _flush(self, remote: StreamDuplex) -> None:
+        """Wait until the agent has what the local side sent before it left."""
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                # A stream has no event for it.
+                while remote.unsettled and not self._over.is_set():  # noqa: ASYNC110 - see above
+                    await asyncio.sleep(_SETTLING)
+        except TimeoutError:
+            pass  # what is missing will not arrive any more

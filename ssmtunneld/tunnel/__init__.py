@@ -1,1 +1,0 @@
-"""Keeping sessions warm: policy, one session's life, the pool."""

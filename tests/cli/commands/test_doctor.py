@@ -1,0 +1,83 @@
+"""``ssmtunneld doctor`` prints what was found, as lines or as JSON."""
+
+import json
+
+import pytest
+
+from ssmtunneld.observe import logs
+from tests.cli.household import call
+from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
+    NAME,
+    aws_files,
+    surgery,
+    theatre,
+)
+from tests.integration.world import tunnel
+
+# Click knows that nobody looks, and leaves colours out.
+
+
+@pytest.fixture(autouse=True)
+def _quiet(_logging):
+    """Keep the emulator, which runs in this process, off the standard output."""
+    logs.configure("error", "auto")
+
+
+def write(home, theatre, **settings):  # noqa: F811 - the way of pytest
+    path = home / "config.toml"
+    way = {"host": NAME, "port": theatre.port, **settings}
+    path.write_text(tunnel("db", **way) + "\n" + tunnel("ssh", port=theatre.port))
+    return path
+
+
+def test_each_hop_is_a_line_and_all_is_well(home, theatre, capsys):  # noqa: F811 - the way of pytest
+    path = write(home, theatre)
+    code, out, _ = call(capsys, "doctor", "-c", path)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == f"  [ok]    config: {path}, 2 tunnels"
+    assert sum(line.startswith("  [ok]    handshake: agent 3.") for line in lines) == 2
+    assert sum(line.startswith(("db: ", "ssh: ")) for line in lines) == 2
+    assert "cure" not in out
+
+
+def test_what_is_broken_has_its_cure_below_it(home, theatre, capsys):  # noqa: F811 - the way of pytest
+    theatre.aws.set_faults("refuse-dial")
+    code, out, _ = call(capsys, "doctor", "db", "-c", write(home, theatre))
+    lines = out.splitlines()
+    assert code == 1
+    at = next(i for i, line in enumerate(lines) if line.startswith("  [fail]  dest"))
+    assert lines[at + 1].startswith("          cure: check that the destination")
+    assert lines[at + 2].startswith("  [skip]  round trip: not reached")
+    assert not any(line.startswith("ssh: ") for line in lines)
+
+
+def test_json_is_one_document(home, theatre, capsys):  # noqa: F811 - the way of pytest
+    theatre.aws.set_faults("refuse-dial")
+    code, out, _ = call(capsys, "doctor", "--json", "-c", write(home, theatre))
+    document = json.loads(out)
+    assert (code, document["ok"]) == (1, False)
+    assert list(document["tunnels"]) == ["db", "ssh"]
+    found = document["tunnels"]["db"]
+    (broken,) = [finding for finding in found if finding["verdict"] == "fail"]
+    assert broken.keys() == {"hop", "verdict", "text", "cure"}
+    assert broken["hop"] == "destination"
+
+
+def test_a_broken_configuration_is_the_first_hop(home, capsys):
+    path = home / "config.toml"
+    path.write_text("[tunnels.db]\nlisten = 1\n")
+    code, out, _ = call(capsys, "doctor", "-c", path)
+    assert code == 1
+    assert out.startswith(f"  [fail]  config: {path}:1: tunnels.db.")
+    code, out, _ = call(capsys, "doctor", "--json", "-c", path)
+    document = json.loads(out)
+    assert (code, document["tunnels"]) == (1, {})
+    assert document["findings"][0]["verdict"] == "fail"
+
+
+def test_a_tunnel_that_does_not_exist_is_wrong_usage(home, capsys):
+    path = home / "config.toml"
+    path.write_text(tunnel("db", listen=1, port=1))
+    code, _, err = call(capsys, "doctor", "dbx", "-c", path)
+    assert (code, "did you mean db?" in err) == (2, True)

@@ -1,0 +1,137 @@
+"""``ssmtunneld exec`` beside a daemon; with its own it is an integration test."""
+
+import sys
+
+import pytest
+
+from ssmtunneld.cli.commands.exec import addresses
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.testing import EmulatorThread
+from tests.cli.household import call, document, tunnel_document, waiting
+from tests.integration.world import configuration, tunnel
+
+SAY = (sys.executable, "-c")
+
+
+def test_the_command_finds_where_tunnels_listen_and_its_end_is_ours(operator, capfd):
+    program = "import os, sys; print(os.environ['SSMTUNNELD_DB_PORT']); sys.exit(7)"
+    code, out, err = call(capfd, "exec", *SAY, program)
+    assert (code, out, err) == (7, "5432\n", "")
+
+
+@pytest.mark.parametrize("separator", [(), ("--",)])
+def test_options_after_the_command_are_its_own(operator, capfd, separator):
+    echo = ("sh", "-c", 'echo "$@"', "sh", "-t", "x", "--help")
+    assert call(capfd, "exec", *separator, *echo)[:2] == (0, "-t x --help\n")
+
+
+def test_it_waits_for_the_tunnels_that_are_named(operator, capfd):
+    late = document(tunnel_document("web", state="starting", usable=False), waiting())
+    operator.documents = [late, late, document(tunnel_document("web"), waiting())]
+    code, out, _ = call(capfd, "exec", "-t", "web", "echo", "now")
+    assert (code, out) == (0, "now\n")
+
+
+def test_the_command_is_not_run_if_they_are_not_ready_in_time(operator, capfd):
+    operator.documents = [document(tunnel_document(), waiting())]
+    code, out, err = call(capfd, "exec", "--timeout", "10ms", "echo", "never")
+    assert (code, out) == (1, "")
+    assert "dead: waiting: nobody answers" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "no command; usage:"),
+        (("-t", "x", "true"), 2, "no tunnel is called x"),
+        (("--tunel", "x", "true"), 2, "--tunel"),
+        (("/nowhere/at-all",), 127, "/nowhere/at-all cannot be run: No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(operator, capfd, arguments, code, words):
+    found, out, err = call(capfd, "exec", *arguments)
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def test_without_a_daemon_and_without_a_file_there_is_nothing_to_start(home, capfd):
+    code, _, err = call(capfd, "exec", "true")
+    assert code == 2
+    assert "no configuration file" in err
+
+
+def test_a_file_with_mistakes_ends_it_with_2_and_what_is_wrong(home, capfd):
+    path = home / "config.toml"
+    path.write_text("[tunnels.db]\nlisten = 1\n")
+    code, out, err = call(capfd, "exec", "-c", path, "echo", "never")
+    assert (code, out) == (2, "")
+    assert f"ssmtunneld: {path}:" in err
+    assert err.endswith(
+        "ssmtunneld: the daemon has exited with 2; see its messages above\n"
+    )
+
+
+@pytest.fixture
+def service(home, monkeypatch):
+    """An emulator that the daemons of this test find."""
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+def test_without_a_daemon_there_is_one_as_long_as_the_command_runs(
+    service, home, capfd
+):
+    path = home / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
+    code, out, err = call(capfd, "exec", "-c", path, "sh", "-c", "echo up; exit 4")
+    # On a slow machine it says what it waits for.
+    said = [line for line in err.splitlines() if "waiting up to" not in line]
+    assert (code, said) == (4, [])
+    assert "up" in out.splitlines()  # among what the emulator says
+    assert {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, capfd):
+    path = home / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
+    code, _, err = call(capfd, "exec", "-c", path, "--timeout", "10ms", "echo", "never")
+    assert code == 1
+    assert "the daemon is still starting after 0.01 s; allow more with" in err
+
+
+def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
+    path = home / "config.toml"
+    wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This")
+    path.write_text(configuration(service.endpoint_url, wrong))
+    never = ("sh", "-c", "echo never")
+    code, out, err = call(capfd, "exec", "-c", path, "--timeout", "10m", *never)
+    assert code == 1
+    assert "never" not in out
+    assert "some tunnels cannot become ready: wrong; correct the configuration" in err
+
+
+@pytest.mark.parametrize(
+    ("listen", "variables"),
+    [
+        (["127.0.0.1:5432"], {"HOST": "127.0.0.1", "PORT": "5432"}),
+        (["[::1]:22", "127.0.0.1:22"], {"HOST": "::1", "PORT": "22"}),
+        (["0.0.0.0:1"], {"HOST": "127.0.0.1", "PORT": "1"}),
+        (["[::]:1"], {"HOST": "::1", "PORT": "1"}),
+        (["unix:/run/a:b"], {"SOCKET": "/run/a:b"}),
+        (
+            ["unix:/run/x", "127.0.0.1:1"],
+            {"SOCKET": "/run/x", "HOST": "127.0.0.1", "PORT": "1"},
+        ),
+        ([], {}),
+    ],
+)
+def test_an_address_becomes_variables(listen, variables):
+    expected = {f"SSMTUNNELD_ORDERS_DB_{key}": v for key, v in variables.items()}
+    assert addresses([tunnel_document("orders-db", listen=listen)]) == expected
+
+
+def test_names_that_a_variable_cannot_tell_apart_are_an_error():
+    with pytest.raises(CommandError, match="a-b and a_b would both be SSMTUNNELD_A_B"):
+        addresses([tunnel_document("a-b"), tunnel_document("a_b")])

@@ -1,0 +1,289 @@
+"""``ssmtunneld proxy``: its way, its exit codes, its one line of complaint."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+from aiohttp import web
+
+from ssmtunneld.testing import EmulatorThread
+from tests.cli.household import Household, call, document, serving, tunnel_document
+
+TARGET = "i-0123456789abcdef0"
+PATIENCE = 60
+
+
+def refusing():
+    """Return the application of another user's daemon."""
+
+    async def get_status(_):
+        return web.json_response({"error": "not yours"}, status=403)
+
+    app = web.Application()
+    app.add_routes([web.get("/status", get_status)])
+    return app
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+        statuses = {session["status"] for session in emulator.state()["sessions"]}
+        assert statuses <= {"Terminated", "Failed"}
+
+
+@pytest.fixture
+def greeter():
+    """A server that greets one client after its first words; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            far, _ = server.accept()
+            with far:
+                far.settimeout(PATIENCE)
+                far.sendall(b"hello " + far.recv(100))
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        port = server.getsockname()[1]
+        yield port
+        # In case that nobody came.
+        socket.create_connection(("127.0.0.1", port)).close()
+        thread.join(PATIENCE)
+
+
+def start(*arguments):
+    """Run it as ssh would, with a pipe for each stream."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssmtunneld", "proxy", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_alone_it_starts_a_session_and_ends_with_0(home, emulator, greeter):
+    with start(TARGET, greeter) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == b""
+    assert len(emulator.state()["sessions"]) == 1
+
+
+def through(port, destination=22, **changes):
+    """Return an operator with a tunnel that listens on ``port``."""
+    place = {"target": TARGET, "destination": f"localhost:{destination}"}
+    there = tunnel_document(listen=[f"127.0.0.1:{port}"], **place)
+    return Household(document(there, **changes))
+
+
+def file_with(home, endpoint):
+    """Return the file of a daemon whose tunnels lead to ``endpoint``."""
+    file = home / "daemon.toml"
+    file.write_text(f'[defaults]\nregion = "eu-west-1"\nendpoint_url = "{endpoint}"\n')
+    return str(file)
+
+
+def test_beside_a_daemon_it_takes_its_tunnel(home, greeter):
+    with serving(through(greeter)), start(TARGET, 22, "--region", "any") as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("options", [["--no-daemon"], ["--document", "Acme-None"]])
+def test_what_a_daemon_cannot_know_is_done_alone(home, emulator, greeter, options):
+    with serving(through(greeter)), start(TARGET, 1, *options) as process:
+        assert process.wait(PATIENCE) == 255
+
+
+def test_a_listener_that_resets_is_a_failure(home):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        serving(through(server.getsockname()[1])),
+        start(TARGET, 22) as process,
+    ):
+        far, _ = server.accept()
+        linger = struct.pack("ii", 1, 0)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        far.close()
+        assert process.wait(PATIENCE) == 255
+        assert process.stderr.read().startswith(b"ssmtunneld: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_its_session(home, emulator, number):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        with start(TARGET, server.getsockname()[1]) as process:
+            far, _ = server.accept()
+            with far:
+                process.send_signal(number)
+                # As ssh does: its end of the pipes goes with it.
+                process.stdin.close()
+                assert process.wait(PATIENCE) == 0
+                assert process.stderr.read() == b""
+
+
+def test_a_signal_ends_it_although_its_input_stays_open(home, emulator):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        with start(TARGET, server.getsockname()[1]) as process:
+            far, _ = server.accept()
+            with far:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE) == 255
+
+
+def test_a_refusal_is_one_line_and_255(home, emulator):
+    with start("--document", "Acme-None", TARGET, 22) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (255, b"")
+    assert len(err.splitlines()) == 1
+    assert b"Acme-None" in err
+
+
+def test_what_is_no_target_is_one_line_and_255(home, capsys):
+    code, _, err = call(capsys, "proxy", "web-1", 22)
+    assert code == 255
+    assert err.startswith("ssmtunneld: web-1 is not a target: write i-...")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_refused_port_is_one_line_and_255(home, emulator):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with start(TARGET, port) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, len(err.splitlines())) == (255, 1)
+    assert b"could not connect" in err
+
+
+def accepted(emulator, user):
+    """Return the keys that an sshd would be given."""
+    url = f"{emulator.endpoint_url}/_emulator/keys/{TARGET}/{user}"
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
+
+
+KEY = ["--instance-connect", "--user", "me"]
+
+
+def wait_until_there_is_no_key(home):
+    """Return once every key is deleted, which may be after the end of the process."""
+    (folder,) = home.rglob("ssh")
+    deadline = time.perf_counter() + PATIENCE
+    while any(folder.iterdir()):
+        assert time.perf_counter() < deadline
+
+
+def test_the_instance_knows_the_key_before_the_first_byte(home, emulator):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        with start(*KEY, "--log-level", "debug", TARGET, port) as process:
+            process.stdin.write(b"words")
+            process.stdin.flush()
+            far, _ = server.accept()
+            far.settimeout(PATIENCE)
+            with far:
+                assert far.recv(100) == b"words"
+                (key,) = home.rglob("key")
+                public = key.with_suffix(".pub").read_bytes()
+                assert accepted(emulator, "me").split() == public.split()[:2]
+                secret = key.read_bytes().split(b"-----")[2].split()
+            assert process.wait(PATIENCE) == 0
+            said = process.stderr.read()
+    assert not any(line in said for line in secret)
+    wait_until_there_is_no_key(home)
+
+
+def test_a_daemon_at_another_endpoint_is_not_taken(home, emulator, greeter):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        elsewhere = through(
+            nobody.getsockname()[1],
+            greeter,
+            config=file_with(home, "http://127.0.0.1:9"),
+        )
+        with serving(elsewhere), start(TARGET, greeter) as process:
+            process.stdin.write(b"words")
+            process.stdin.flush()
+            assert process.stdout.read() == b"hello words"
+            assert process.wait(PATIENCE) == 0
+    assert len(emulator.state()["sessions"]) == 1
+
+
+def test_beside_a_daemon_the_key_is_pushed_as_well(home, emulator, greeter):
+    config = file_with(home, emulator.endpoint_url)
+    with (
+        serving(through(greeter, config=config)),
+        start(*KEY, TARGET, 22) as process,
+    ):
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+    assert accepted(emulator, "me").startswith(b"ssh-ed25519 ")
+    assert emulator.sessions() == []
+    wait_until_there_is_no_key(home)
+
+
+def test_a_name_does_not_say_which_instance_a_daemon_would_take(home, emulator):
+    place = {"target": "name:web", "destination": "localhost:22"}
+    there = Household(document(tunnel_document(listen=["127.0.0.1:1"], **place)))
+    # Alone, it looks for the instance, where nobody answers.
+    closed = {**os.environ, "AWS_ENDPOINT_URL_EC2": "http://127.0.0.1:9"}
+    argv = [sys.executable, "-m", "ssmtunneld", "proxy", *KEY, "name:web", "22"]
+    with serving(there):
+        result = subprocess.run(
+            argv, env=closed, capture_output=True, check=False, timeout=PATIENCE
+        )
+    assert result.returncode == 255
+    assert b"DescribeInstances" in result.stderr
+
+
+def test_a_refused_key_is_one_line_and_255(home, emulator, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", "http://127.0.0.1:9")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        start(*KEY, TARGET, server.getsockname()[1]) as process,
+    ):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, len(err.splitlines())) == (255, 1)
+    assert b"SendSSHPublicKey failed: EndpointConnectionError" in err
+    wait_until_there_is_no_key(home)
+
+
+def test_only_instances_take_keys_this_way(home, capsys):
+    code, _, err = call(capsys, "proxy", *KEY, "mi-0123456789abcdef0", 22)
+    assert code == 255
+    assert "is no EC2 instance: only they take keys this way" in err
+
+
+def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
+    code, _, err = call(capsys, "proxy", "--user", "me", TARGET, 22)
+    assert code == 2
+    assert "--user needs --instance-connect" in err
+
+
+def test_nothing_heavy_is_imported_beside_a_daemon(home):
+    code = (
+        "import sys, ssmtunneld.cli.commands.proxy, ssmtunneld.ssh.daemon_route, ssmtunneld.daemon.signals\n"
+        "print({'pydantic', 'botocore', 'aiohttp', 'websockets'} & set(sys.modules))"
+    )
+    environ = {**os.environ}
+    output = subprocess.check_output([sys.executable, "-c", code], env=environ)
+    assert output == b"set()\n"

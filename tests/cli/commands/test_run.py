@@ -1,0 +1,106 @@
+"""``ssmtunneld run`` in this very process: what it is told, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from ssmtunneld.cli.main import main
+from ssmtunneld.daemon.instance_lock import claim_instance
+from ssmtunneld.testing import EmulatorThread
+from tests.integration import world
+from tests.integration.world import configuration, tunnel
+
+
+@pytest.fixture(autouse=True)
+def _aws(monkeypatch, tmp_path):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+
+
+class Stopper:
+    """A standard error that sends a signal to us as soon as it reads some words."""
+
+    def __init__(self, words, number):
+        self.text = ""
+        self._words = words
+        self._number = number
+
+    def write(self, text):
+        known = self._words in self.text
+        self.text += text
+        if not known and self._words in self.text:
+            os.kill(os.getpid(), self._number)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return False
+
+    @property
+    def lines(self):
+        return self.text.splitlines()
+
+
+def run(monkeypatch, *options, words="daemon.ready", number=signal.SIGTERM):
+    """Run the command until it has said ``words``; return its code and its lines."""
+    screen = Stopper(words, number)
+    monkeypatch.setattr("sys.stderr", screen)
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *map(str, options)])
+    return caught.value.code, screen.lines
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A configuration file for an emulator that runs."""
+    path = tmp_path / "config.toml"
+    with EmulatorThread() as service:
+        text = configuration(service.endpoint_url, tunnel("x", port=1))
+        path.write_text(text.replace("[daemon]\n", '[daemon]\nlog_format = "json"\n'))
+        yield path
+        assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_runs_until_a_signal_and_ends_with_0(config, monkeypatch, number):
+    code, lines = run(monkeypatch, "-c", config, number=number)
+    events = [json.loads(line)["event"] for line in lines]
+    assert not code
+    assert (events[0], events[-1]) == ("daemon.started", "daemon.stopped")
+    assert "daemon.draining" in events
+
+
+def test_options_win_over_the_file(config, monkeypatch):
+    quiet = config.read_text().replace("[daemon]\n", '[daemon]\nlog_level = "error"\n')
+    config.write_text(quiet)
+    options = ("--log-level", "info", "--log-format", "text")
+    with claim_instance(config):
+        code, lines = run(monkeypatch, "-c", config, *options)
+    assert not code
+    assert "[warning  ] daemon.not_alone" in lines[0]
+    assert str(config) in lines[0]
+    assert "daemon.stopped" in lines[-1]
+
+
+def test_a_daemon_that_can_listen_nowhere_gives_up_with_1(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = holder.getsockname()[1]
+        text = configuration("http://127.0.0.1:9", tunnel("db", listen=taken, port=1))
+        path.write_text(text)
+        code, lines = run(monkeypatch, "--config", path, "--log-level", "error")
+    assert code == 1
+    assert len(lines) == 2
+    assert f"cannot listen on 127.0.0.1:{taken}: Address already in use" in lines[0]
+    assert lines[1] == "ssmtunneld: no tunnel can listen on its addresses"
+
+
+def test_a_wrong_file_ends_it_with_2_before_anything_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    path.write_text("[tunnels.db]\nlisten = 1\n")
+    code, lines = run(monkeypatch, "--config", path)
+    assert code == 2
+    assert all(line.startswith(f"ssmtunneld: {path}:") for line in lines)

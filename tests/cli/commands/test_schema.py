@@ -1,0 +1,26 @@
+"""``ssmtunneld schema`` prints JSON Schemas that editors and programs can use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssmtunneld.cli.main import main
+
+
+def test_the_schema_is_json_and_describes_the_tables(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["schema"])
+    schema = json.loads(capsys.readouterr().out)
+    assert not caught.value.code
+    assert schema["$schema"].startswith("https://json-schema.org/draft/2020-12")
+    assert {"daemon", "defaults", "tunnels"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_that_of_the_status_document_is_the_committed_one(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["schema", "--status"])
+    assert not caught.value.code
+    committed = Path(__file__).parents[3] / "docs" / "status.schema.json"
+    assert capsys.readouterr().out == committed.read_text(encoding="utf-8")

@@ -1,0 +1,74 @@
+"""What is said of tunnels as they come up."""
+
+import io
+
+import pytest
+
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.terminal.announcer import Announcer
+from tests.cli.household import document, tunnel_document
+
+STARTING = {"state": "starting", "usable": False}
+
+
+def lines(stream):
+    return stream.getvalue().splitlines()
+
+
+def test_a_tunnel_is_told_once_when_it_listens_and_once_when_it_is_ready():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    assert not announcer.observe(document(tunnel_document(listen=[], **STARTING)), 0)
+    assert lines(stream) == []
+    assert not announcer.observe(document(tunnel_document(**STARTING)), 1)
+    assert announcer.observe(document(tunnel_document()), 2)
+    assert announcer.observe(document(tunnel_document()), 3)
+    assert lines(stream) == [
+        "db: listening on 127.0.0.1:5432 -> i-0123456789abcdef0 -> orders:5432",
+        "db: ready",
+    ]
+    announcer.close()
+
+
+def test_trouble_is_told_when_it_comes_and_when_it_has_gone():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    trouble = {"state": "retrying", "usable": False, "reason": "no way.", "advice": "x"}
+    for status in (
+        tunnel_document(),
+        tunnel_document(**trouble),
+        tunnel_document(**trouble),
+        tunnel_document(),
+    ):
+        announcer.observe(document(status), 0)
+    assert lines(stream)[1:] == ["db: ready", "db: retrying: no way; x", "db: ready"]
+
+
+def test_one_that_starts_on_demand_is_ready():
+    announcer = Announcer(io.StringIO(), live=False)
+    idle = tunnel_document(state="idle", usable=False)
+    assert announcer.observe(document(idle), 0)
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", 4), ("unbound", 1)])
+def test_what_nobody_will_mend_is_an_error(state, code):
+    announcer = Announcer(io.StringIO(), live=False)
+    hopeless = tunnel_document(
+        state=state, usable=False, reason="it is wrong", advice="stop"
+    )
+    with pytest.raises(CommandError, match="it is wrong; stop") as caught:
+        announcer.observe(document(tunnel_document("a"), hopeless), 0)
+    assert caught.value.code == code
+
+
+def test_on_a_terminal_a_line_below_says_what_moves():
+    announcer = Announcer(stream := io.StringIO(), live=True)
+    announcer.observe(document(tunnel_document(sent=0, received=0, connections=1)), 10)
+    announcer.observe(
+        document(tunnel_document(sent=2048, received=10, connections=2)), 12
+    )
+    live = "up 1.0 KiB/s  down 5 B/s  2 connections  (Ctrl-C ends)"
+    assert stream.getvalue().endswith(f"\r\x1b[K{live}")
+    again = tunnel_document(sent=4096, received=20, connections=2, state="resuming")
+    announcer.observe(document({**again, "usable": False, "reason": "cut"}), 14)
+    assert stream.getvalue().endswith(f"\r\x1b[Kdb: resuming: cut\n{live}")
+    announcer.close()
+    assert stream.getvalue().endswith("\r\x1b[K")

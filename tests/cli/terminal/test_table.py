@@ -1,0 +1,212 @@
+"""Tables that fit: what has no room is left out, and nothing is cut."""
+
+import pytest
+from rich.console import Console
+
+from ssmtunneld.cli.terminal.table import (
+    UNLIMITED,
+    headline,
+    login_notices,
+    open_console,
+    status_table,
+)
+from tests.cli.household import document, tunnel_document, waiting
+
+LONG_HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com:5432"
+
+
+def drawn(tunnels, width):
+    """Return the lines of the table without the blanks at their ends."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(status_table(tunnels, width))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_with_room_there_is_everything():
+    head, row = drawn([tunnel_document(waiting=3)], 200)
+    assert head.split() == [
+        *("NAME", "STATE", "LISTEN", "DESTINATION", "VIA"),
+        *("SESSIONS", "CONNS", "UP", "DOWN"),
+    ]
+    assert row.split() == [
+        *("db", "ready", "127.0.0.1:5432", "orders:5432", "i-0123456789abcdef0"),
+        *("1", "2", "(+3)", "2.0", "KiB", "5", "B"),
+    ]
+
+
+def test_what_has_no_room_is_left_out_whole():
+    head, row = drawn([tunnel_document("orders-db", destination=LONG_HOST)], 80)
+    assert head.split() == [
+        "NAME",
+        "STATE",
+        "LISTEN",
+        "SESSIONS",
+        "CONNS",
+        "UP",
+        "DOWN",
+    ]
+    assert "orders-db  ready  127.0.0.1:5432" in row
+    assert "…" not in head + row
+    head, row = drawn([tunnel_document(destination="db:1")], 80)
+    assert "DESTINATION" in head
+    assert "VIA" not in head
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal(width):
+    tunnels = [
+        tunnel_document("a" * 30, destination=LONG_HOST),
+        waiting(reason="long " * 99),
+    ]
+    assert max(map(len, drawn(tunnels, width))) <= width
+
+
+@pytest.mark.parametrize("width", [12, 30])
+def test_even_the_narrowest_terminal_gets_every_letter(width):
+    lines = drawn(
+        [tunnel_document("orders-database", listen=["unix:/run/x.sock"])], width
+    )
+    letters = "".join("".join(lines).split())
+    assert sorted(letters) == sorted(
+        "NAMESTATELISTENorders-databasereadyunix:/run/x.sock"
+    )
+
+
+def test_each_address_has_a_line_and_none_a_dash():
+    _, first, second, third = drawn(
+        [
+            tunnel_document(listen=["127.0.0.1:1", "unix:/tmp/x"]),
+            tunnel_document("n", listen=[]),
+        ],
+        200,
+    )
+    assert "127.0.0.1:1" in first
+    assert second.strip() == "unix:/tmp/x"
+    assert third.split()[:3] == ["n", "ready", "-"]
+
+
+def test_trouble_has_its_reason_and_what_to_do_below():
+    lines = drawn([waiting(retry_in=11.5), waiting("x", advice="")], 200)
+    assert [line.strip() for line in lines[2:4]] == [
+        "nobody answers. (next attempt in 12s)",
+        "-> start the agent",
+    ]
+    assert lines[2].startswith("      ")
+    assert len(lines) == 6
+
+
+def test_reasons_are_wrapped_between_words_and_never_cut():
+    reason = " ".join(f"word{number}" for number in range(40))
+    lines = drawn([waiting(reason=reason, advice="")], 80)
+    assert " ".join(" ".join(lines[2:]).split()) == reason
+
+
+def test_what_others_say_cannot_move_the_cursor_or_look_like_markup():
+    lines = drawn([waiting(reason="\x1b[2J[bold]x", target="\x1b[H")], 200)
+    assert "\x1b" not in "".join(lines)
+    assert lines[2].strip() == "\\u001b[2J[bold]x"
+
+
+def test_without_tunnels_there_are_only_headings():
+    assert len(drawn([], 80)) == 1
+
+
+def test_the_headline_tells_the_daemon_and_how_many_are_usable():
+    assert headline(document(tunnel_document(), waiting())) == (
+        "ssmtunneld 1.0, pid 7, up 1m 1s, /etc/c.toml: 1 of 2 tunnels usable"
+    )
+    assert headline(document(tunnel_document(), draining=True)).endswith(
+        "1 of 1 tunnel usable, draining"
+    )
+
+
+def test_an_idle_tunnel_counts_as_usable():
+    idle = tunnel_document(state="idle", sessions=[])
+    assert headline(document(idle, waiting())).endswith("1 of 2 tunnels usable")
+
+
+@pytest.mark.parametrize("width", range(50, 130, 5))
+def test_up_is_never_shown_without_down(width):
+    wide = tunnel_document("orders-db", destination=LONG_HOST, sent=10**9, received=1)
+    head = drawn([wide], width)[0].split()
+    assert ("UP" in head) == ("DOWN" in head)
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [(None, UNLIMITED), ("80", 80), ("200", 200)]
+)
+def test_a_pipe_gets_whole_lines_unless_told_otherwise(
+    home, monkeypatch, columns, width
+):
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    console = open_console()
+    assert (console.width, console.color_system) == (width, None)
+
+
+class Terminal:
+    """A standard output that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        raise OSError
+
+    def write(self, text):
+        pass
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("no_color", "coloured"), [(None, True), ("", True), ("1", False)]
+)
+def test_a_terminal_is_coloured_unless_that_is_unwanted(
+    home, monkeypatch, no_color, coloured
+):
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    assert (open_console().color_system is not None) is coloured
+
+
+def identity(**changes):
+    usual = {
+        "name": "prod",
+        "tunnels": ["db"],
+        "login_ends_at": 1720.0,
+        "advice": "run: ssmtunneld login db",
+    }
+    return {**usual, **changes}
+
+
+def test_a_login_that_ends_soon_is_mentioned():
+    told = document(tunnel_document(), identities=[identity()])
+    assert login_notices(told, told["tunnels"], 1000.0) == [
+        "login of prod ends in 12 min -> run: ssmtunneld login db"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("who", "state", "now"),
+    [
+        (identity(), "ready", 500.0),  # there is time enough
+        (identity(), "ready", 1800.0),  # it is over: the state says so
+        (identity(), "needs_login", 1000.0),
+        (identity(tunnels=["other"]), "ready", 1000.0),
+        (identity(login_ends_at=None), "ready", 1000.0),
+    ],
+)
+def test_other_logins_are_not(who, state, now):
+    told = document(tunnel_document(state=state), identities=[who])
+    assert login_notices(told, told["tunnels"], now) == []
+
+
+def test_an_older_daemon_knows_nothing_of_logins():
+    assert login_notices(document(tunnel_document()), [tunnel_document()], 0.0) == []

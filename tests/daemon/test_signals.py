@@ -1,0 +1,41 @@
+"""Signals before, while and after somebody answers them."""
+
+import os
+import pty
+import signal
+
+from ssmtunneld.daemon.signals import NUMBERS, Signals, terminal_is_gone
+
+
+def handlers():
+    return [signal.getsignal(number) for number in NUMBERS]
+
+
+async def test_what_comes_early_is_answered_later():
+    before, answers = handlers(), []
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        wanted = {signal.SIGTERM: lambda: answers.append("stop")}
+        with signals.answered(wanted):
+            assert answers == ["stop"]
+        # Nobody answers any more, and nobody dies of it.
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert answers == ["stop"]
+    assert handlers() == before
+
+
+def test_a_terminal_that_was_closed_is_gone():
+    controller, terminal = pty.openpty()
+    assert not terminal_is_gone(terminal)
+    os.close(controller)
+    assert terminal_is_gone(terminal)
+    os.close(terminal)
+
+
+def test_what_is_no_terminal_cannot_be_gone():
+    reading, writing = os.pipe()
+    assert not terminal_is_gone(reading)
+    os.close(reading)
+    os.close(writing)
+    assert not terminal_is_gone(reading)

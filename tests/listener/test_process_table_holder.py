@@ -1,0 +1,75 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from ssmtunneld.listener import process_table
+from ssmtunneld.listener.process_table import user_name
+
+COMMAND = Path("/proc/self/comm").read_text().strip()
+US = f"{COMMAND}, pid {os.getpid()}"
+
+
+@pytest.fixture(params=[("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def listening(request):
+    host, family = request.param
+    with socket.create_server((host, 0), family=family) as sock:
+        yield sock
+
+
+def test_the_holder_of_a_port_is_named(listening):
+    host, port, *_ = listening.getsockname()
+    assert process_table.tcp_holder([host], port) == US
+
+
+def test_the_holder_of_a_port_everywhere_is_in_the_way_of_each_address():
+    with socket.create_server(("0.0.0.0", 0)) as sock:
+        assert process_table.tcp_holder(["127.0.0.1"], sock.getsockname()[1]) == US
+
+
+def test_a_holder_of_one_address_is_in_the_way_of_all(listening):
+    port = listening.getsockname()[1]
+    everywhere = "::" if listening.family == socket.AF_INET6 else "0.0.0.0"
+    assert process_table.tcp_holder([everywhere], port) == US
+
+
+def test_a_connection_that_left_by_the_port_is_named_too(listening):
+    with socket.create_connection(listening.getsockname()[:2]) as client:
+        host, port, *_ = client.getsockname()
+        assert process_table.tcp_holder([host], port) == US
+
+
+def test_who_listens_elsewhere_is_not_blamed():
+    with socket.create_server(("127.0.0.2", 0)) as sock:
+        assert process_table.tcp_holder(["127.0.0.1"], sock.getsockname()[1]) == ""
+
+
+def test_the_holder_of_a_unix_socket_is_named(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        assert process_table.unix_holder(path) == US
+    assert process_table.unix_holder(path) == ""
+
+
+def test_a_holder_whose_process_is_hidden_is_named_by_user(listening, monkeypatch):
+    """The table shows every socket, but another user's process keeps its files."""
+    monkeypatch.setattr(process_table, "MOST_FILES", 0)
+    host, port, *_ = listening.getsockname()
+    assert (
+        process_table.tcp_holder([host], port)
+        == f"a process of user {user_name(os.getuid())}"
+    )
+
+
+def test_processes_that_end_meanwhile_are_passed_over(tmp_path, monkeypatch):
+    gone, hidden = tmp_path / "1" / "fd", tmp_path / "2" / "fd"
+    gone.mkdir(parents=True)
+    (gone / "3").symlink_to("socket:[77]")  # and its command can no longer be read
+    (gone / "4").touch()
+    hidden.parent.mkdir()
+    hidden.touch()  # as unreadable as a folder can be made for root
+    monkeypatch.setattr(process_table, "_PROC", tmp_path)
+    assert process_table._process(77) == ""

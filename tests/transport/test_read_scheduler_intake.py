@@ -1,0 +1,147 @@
+"""When a transport is read: not while it is full, and in turns with others."""
+
+import asyncio
+
+import pytest
+
+from ssmtunneld.base.bounded_reads import SIZE, BoundedReads
+from ssmtunneld.transport.read_scheduler import (
+    LUMP,
+    MEMORY,
+    MUCH,
+    PAUSE,
+    SIP,
+    TURNS_OF_OTHERS,
+    LinkTraffic,
+    ReadFairness,
+    ReadScheduler,
+)
+from tests.support.clockwork import virtual
+from tests.support.turns import turns
+
+
+class Transport(asyncio.Transport):
+    """Tells whether it reads; refuses to be told twice, as uvloop's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = True
+        self.closing = False
+
+    def pause_reading(self):
+        assert self.reads
+        self.reads = False
+
+    def resume_reading(self):
+        assert not self.reads
+        self.reads = True
+
+    def is_closing(self):
+        return self.closing
+
+
+def small_reads():
+    return BoundedReads(asyncio.Protocol())
+
+
+@virtual
+async def test_others_have_their_turns_between_two_reads():
+    transport = Transport()
+    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    intake.yield_turn(SIZE - 1, 0.0)
+    assert transport.reads  # the network has no more at the moment
+    intake.yield_turn(SIZE, 0.0)
+    intake.yield_turn(SIZE, 0.0)
+    for _ in range(TURNS_OF_OTHERS):
+        assert not transport.reads
+        await asyncio.sleep(0)
+    await turns(2)
+    assert transport.reads
+
+
+@virtual
+async def test_a_busy_one_waits_longer_while_another_moves_little():
+    fairness, transport = ReadFairness(), Transport()
+    reads = small_reads()
+    intake = ReadScheduler(transport, reads, fairness)
+    now = asyncio.get_running_loop().time()
+    intake.note_read(2 * MUCH, now)
+    LinkTraffic(fairness).note_read(300, now)
+    intake.yield_turn(300, now)
+    await asyncio.sleep(PAUSE / 2)
+    assert not transport.reads
+    assert len(reads.get_buffer(-1)) == SIP
+    await asyncio.sleep(PAUSE)
+    assert transport.reads
+    intake.yield_turn(300, asyncio.get_running_loop().time() + MEMORY)
+    assert transport.reads
+    assert len(reads.get_buffer(-1)) == SIZE
+
+
+@virtual
+async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
+    transport, reads = Transport(), small_reads()
+    intake = ReadScheduler(transport, reads, ReadFairness())
+    intake.rest(0.02)
+    assert transport.reads
+    intake.yield_turn(300, 0.0)
+    await asyncio.sleep(0.019)
+    assert not transport.reads
+    assert len(reads.get_buffer(-1)) == LUMP
+    await asyncio.sleep(0.002)
+    assert transport.reads
+    intake.yield_turn(300, 0.0)
+    assert transport.reads  # one rest, unless it is asked for again
+    assert len(reads.get_buffer(-1)) == SIZE
+
+
+@virtual
+async def test_a_rest_ends_when_it_is_told():
+    transport = Transport()
+    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    intake.end_rest()  # without effect
+    intake.rest(0.02)
+    intake.yield_turn(300, 0.0)
+    intake.end_rest()
+    assert transport.reads
+    intake.rest(0.02)
+    intake.yield_turn(300, 0.0)
+    await asyncio.sleep(0.015)
+    assert not transport.reads  # the timer of the first rest has nothing to say
+
+
+@virtual
+async def test_who_has_more_to_be_read_does_not_rest():
+    transport = Transport()
+    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    intake.rest(0.02)
+    intake.yield_turn(SIZE, 0.0)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads
+
+
+@virtual
+async def test_a_turn_does_not_read_what_nobody_takes():
+    transport = Transport()
+    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=False)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert not transport.reads
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=True)
+    assert not transport.reads
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@virtual
+async def test_a_transport_that_is_closing_is_let_alone(wanted):
+    transport = Transport()
+    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    transport.closing = True
+    intake.yield_turn(SIZE, 0.0)
+    intake.set_wanted(wanted=wanted)
+    await turns(TURNS_OF_OTHERS + 2)
+    assert transport.reads

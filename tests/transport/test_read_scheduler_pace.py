@@ -1,0 +1,81 @@
+"""When a download lasts, and how long reading it may rest."""
+
+import pytest
+
+from ssmtunneld.transport.read_scheduler import (
+    DOUBT,
+    LEAST_MESSAGES,
+    LONGEST,
+    MOST_MESSAGES,
+    PACE_WINDOW,
+    SHARE,
+    DownloadPace,
+)
+
+START = 100.0
+AGENT = 0.0011
+"""Seconds between two messages of an agent (protocol 6.8)."""
+
+
+def downloaded(pace, seconds, *, since=START, interval=AGENT):
+    """Let one message arrive per ``interval``; return the time of the last."""
+    now = since
+    while now < since + seconds:
+        now += interval
+        pace.note_arrival(1, now)
+    return now
+
+
+def test_a_download_that_lasts_rests_for_a_share_of_what_it_has_lasted():
+    pace = DownloadPace()
+    now = downloaded(pace, 1.0)
+    assert pace.rest(now) == pytest.approx(SHARE * 1.0, rel=0.01)
+    now = downloaded(pace, 3.0, since=now)
+    assert pace.rest(now) == LONGEST
+
+
+def test_a_short_one_is_read_as_it_comes():
+    pace = DownloadPace()
+    assert pace.rest(START) == 0.0
+    now = downloaded(pace, DOUBT - 0.02)
+    assert pace.rest(now) == 0.0
+
+
+def test_resting_does_not_end_it():
+    pace = DownloadPace()
+    now = downloaded(pace, 5.0)
+    for _ in range(200):
+        assert pace.rest(now) == LONGEST
+        now += LONGEST + 0.001
+        pace.note_arrival(round(LONGEST / AGENT), now)
+
+
+def test_what_we_send_ends_it():
+    pace = DownloadPace()
+    now = downloaded(pace, 5.0)
+    pace.note_sent()
+    assert pace.rest(now) == 0.0
+    again = downloaded(pace, 2 * DOUBT, since=now)
+    assert pace.rest(again) == pytest.approx(SHARE * (again - now), rel=0.01)
+
+
+def test_who_may_be_waiting_for_us_is_read_at_once():
+    pace = DownloadPace()
+    now = downloaded(pace, 5.0)
+    pace.note_arrival(MOST_MESSAGES, now)
+    assert pace.rest(now) == 0.0
+    now = downloaded(pace, 5.0, since=now, interval=PACE_WINDOW / MOST_MESSAGES / 2)
+    assert pace.rest(now) == 0.0
+
+
+def test_a_pause_ends_it():
+    pace = DownloadPace()
+    now = downloaded(pace, 5.0) + 3 * PACE_WINDOW
+    pace.note_arrival(1, now)
+    assert pace.rest(now) == 0.0
+
+
+def test_a_trickle_is_none():
+    pace = DownloadPace()
+    now = downloaded(pace, 5.0, interval=PACE_WINDOW / (LEAST_MESSAGES - 2))
+    assert pace.rest(now) < SHARE * 2 * PACE_WINDOW
