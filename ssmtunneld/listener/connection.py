@@ -181,7 +181,7 @@ def _handshake(opening: Opening) -> ProxyHandshake | _Plain:
 
 
 class _Plain:
-    """The part of :class:`ProxyHandshake` where all connections have one destination."""
+    """A :class:`ProxyHandshake` where all connections have one destination."""
 
     __slots__ = ("_open_stream",)
 

@@ -128,7 +128,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     log_level: str | None,
     **settings: object,
 ) -> None:
-    """Open tunnels through TARGET, without a configuration file.
+    """Open tunnels without a file, for as long as the command runs.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
     say; on a terminal it may be left out, to pick one that is online. Each PORT leads
