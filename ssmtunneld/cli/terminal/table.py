@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ssmtunneld.cli.readiness import is_usable
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
+from ssmtunneld.cli.terminal.tunnel_line import is_usable
 
 UNLIMITED: Final = 100_000
 """Columns where nobody looks: a pipe or a file gets whole lines."""
