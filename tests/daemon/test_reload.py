@@ -30,7 +30,7 @@ class Scene:
         self.go_on.set()
         self.stop = asyncio.Event()
         notifier = ServiceNotifier(
-            ServiceManager.none(), sentence=lambda: "", alive=lambda: True
+            ServiceManager.none(), describe=lambda: "", alive=lambda: True
         )
         self.reloader = Reloader(path, self.apply, notifier=notifier, stop=self.stop)
 

@@ -178,7 +178,7 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
         (f"--target {ID} --document-name D --parameters '!'", "cannot be read: !"),
         (
             f"--target {ID} --document-name D --parameters portNumber=$PORT",
-            "$PORT is no port that could stand in a file",
+            "$PORT is not a fixed port number",
         ),
         ("--target $(cat id) --document-name D", "target is what a command prints"),
     ],

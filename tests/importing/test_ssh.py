@@ -142,6 +142,6 @@ def test_a_forward_without_a_destination_is_said():
         " LocalForward 2 nowhere\n"
     )
     assert [note.text for note in found.notes] == [
-        "1 does not say host and port",
-        "2 nowhere does not say host and port",
+        "1 has no host and port",
+        "2 nowhere has no host and port",
     ]
