@@ -91,7 +91,7 @@ async def test_a_file_that_is_nested_too_deeply_is_refused_like_any_other(
 
 
 async def test_a_defect_of_reading_is_a_refusal(scene, events, monkeypatch):
-    """Whatever it is: the daemon goes on as before."""
+    """Whatever it is: the daemon keeps the previous one."""
 
     def broken(*_):
         raise ZeroDivisionError

@@ -64,7 +64,7 @@ def test_a_host_that_is_an_instance_is_the_target():
         "host": "fd00::5",
         "port": 2,
     }
-    assert "does not say where it leads" in found.notes[0].text
+    assert "has no destination" in found.notes[0].text
 
 
 def test_what_is_no_toml_is_said():

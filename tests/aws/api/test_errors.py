@@ -336,7 +336,7 @@ def test_botocores_exceptions_are_translated(name, kind, advice):
 @pytest.mark.parametrize(
     ("error", "kind", "advice"),
     [
-        (SettingError("x is no proxy"), RequestRejected, "correct endpoint_url"),
+        (SettingError("x is not a proxy"), RequestRejected, "correct endpoint_url"),
         (ConnectionResetError("cut"), ServiceUnavailable, ""),
         (ResponseParserError("no XML"), ServiceUnavailable, ""),
     ],
