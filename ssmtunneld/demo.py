@@ -222,7 +222,7 @@ class _Guide:
         self._cut = sum(tunnel.connections for tunnel in found)
         self._fresh_cut = True
         self._emulator.cut_websockets()
-        self._say(f"all websockets are cut, under {self._cut} connections")
+        self._say(f"all websockets cut, with {self._cut} connections")
 
 
 _KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

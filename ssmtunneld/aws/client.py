@@ -330,7 +330,7 @@ def _new_client(
     except ValueError:
         # botocore quotes the URL, which may hold a password.
         variable = f"AWS_ENDPOINT_URL_{service.upper()}"
-        problem = f"{variable}, or the profile's endpoint_url, is no URL"
+        problem = f"{variable}, or the profile's endpoint_url, is not a URL"
         raise SettingError(problem) from None
     return client
 

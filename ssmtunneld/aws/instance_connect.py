@@ -44,7 +44,7 @@ def check_instance(target: str) -> None:
                 "EC2 Instance Connect is only for EC2 instances (i-...), not for "
                 f"{target}"
             ),
-            "leave out instance_connect, and put a key of yours on the target",
+            "remove instance_connect, and install your public key on the target",
         )
 
 
@@ -74,7 +74,7 @@ def push_key(account: AwsClient, instance: str, user: str, public_key: str) -> N
         raise ServiceUnavailable(
             _OPERATION,
             clean("NotPushed"),
-            clean(f"{instance} did not take the key"),
+            clean(f"{instance} did not accept the key"),
             "check that the instance runs, and that its sshd asks EC2 Instance Connect",
         )
 

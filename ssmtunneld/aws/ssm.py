@@ -204,10 +204,10 @@ class SsmControl(Control):
             "OpenDataChannel",
             clean("UntrustedStreamUrl"),
             clean(
-                f"{without_query(url)} is no data channel of this region's SSM, so the "
-                "session's token is not sent there"
+                f"{without_query(url)} is not a data channel of this region's SSM, so "
+                "the session's token is not sent there"
             ),
-            "if it is yours, set ssmmessages_endpoint to its host",
+            "if you trust this host, set ssmmessages_endpoint to it",
         )
 
     @property
@@ -317,7 +317,7 @@ class SsmControl(Control):
     def _resume(self, session_id: str) -> Grant:
         answer = self._open().call("ResumeSession", SessionId=session_id)
         if not answer.matching("TokenValue", TOKEN):
-            raise SessionGone(session_id, clean("the service gave no new token"))
+            raise SessionGone(session_id, clean("the service returned no new token"))
         return self._grant("ResumeSession", session_id, answer)
 
     def _grant(self, operation: str, session_id: str, answer: Answer) -> Grant:
@@ -327,8 +327,8 @@ class SsmControl(Control):
             raise ServiceUnavailable(
                 operation,
                 clean("IncompleteAnswer"),
-                clean("session, token or stream URL is missing, or is none"),
-                "find out what answers there: a proxy, or a wrong endpoint_url",
+                clean("session ID, token or stream URL is missing or invalid"),
+                "check what answers there: a proxy, or a wrong endpoint_url",
             )
         place = self._open().place
         assert place is not None, "an answer without a connection"

@@ -229,7 +229,8 @@ def request(
         return None
     except PermissionError:
         raise CommandError(
-            f"{path} belongs to another user", "ask as its user, or as root"
+            f"{path} belongs to another user",
+            "run this command as its user, or as root",
         ) from None
     except TimeoutError:
         raise CommandError(

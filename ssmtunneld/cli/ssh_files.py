@@ -105,7 +105,9 @@ def _read(path: Path) -> str | None:
         if not stat.S_ISREG(found.st_mode):
             raise CommandError(f"{path} is not a regular file", "move it away")
         if found.st_uid != os.geteuid():
-            raise CommandError(f"{path} belongs to another user", "see to that first")
+            raise CommandError(
+                f"{path} belongs to another user", "change its owner first"
+            )
         with path.open(encoding="utf-8", newline="") as file:
             return file.read()
     except FileNotFoundError:

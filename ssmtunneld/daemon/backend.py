@@ -5,9 +5,6 @@ its connections until they end.
 """
 
 import asyncio
-import getpass
-import os
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -20,7 +17,6 @@ from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.config import TunnelSettings
-from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
@@ -29,6 +25,7 @@ from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
+from ssmtunneld.sessions.reason import mark, session_reason
 from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.sessions.targeting import (
@@ -39,7 +36,6 @@ from ssmtunneld.sessions.targeting import (
 from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.transport.websocket import Liveness
-from ssmtunneld.version import __version__
 
 
 class Backend:
@@ -73,7 +69,7 @@ class Backend:
         self._mark = mark(context.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
         self._selector = target_selector(tunnel, context, log)
-        control = context.controls.get(identity_of(tunnel))
+        control = context.controls.get(Identity.of(tunnel))
         self._login = control.login
         self._pusher = KeyPusher(control, log)
         self.pool = Pool(
@@ -186,7 +182,7 @@ class Backend:
         if not self._mark:
             return
         await self.pool.wait_ready()
-        orphan_reaper = self._context.orphan_reaper(identity_of(self._tunnel))
+        orphan_reaper = self._context.orphan_reaper(Identity.of(self._tunnel))
         for target in self.pool.targets:
             limit = await orphan_reaper.terminate_orphans(
                 target, self._mark if self._first else "", self._context.owns
@@ -233,23 +229,6 @@ def urgency_of(tunnel: TunnelSettings) -> Urgency:
     return Urgency.REQUIRED if tunnel.required else Urgency.FIRST
 
 
-def identity_of(tunnel: TunnelSettings) -> Identity:
-    """Return who a tunnel is towards AWS."""
-    return Identity(
-        profile=tunnel.profile,
-        region=tunnel.region,
-        endpoint_url=tunnel.endpoint_url,
-        ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
-        ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
-        proxy="" if tunnel.proxy is False else tunnel.proxy,
-        role_arn=tunnel.role_arn,
-        external_id=tunnel.external_id,
-        role_session_name=tunnel.role_session_name,
-        mfa_serial=tunnel.mfa_serial,
-        tunnel=tunnel.name,
-    )
-
-
 def target_selector(
     tunnel: TunnelSettings, context: DaemonContext, log: EventLog
 ) -> TargetSelector:
@@ -257,7 +236,7 @@ def target_selector(
     target = parse_target(tunnel.target)
     if isinstance(target, FixedTarget):
         return FixedTargetSelector(target.id)
-    resolver = context.resolver(identity_of(tunnel))
+    resolver = context.resolver(Identity.of(tunnel))
     return SearchingTargetSelector(target, tunnel.target_policy, resolver, log)
 
 
@@ -269,36 +248,6 @@ def settings_of(tunnel: TunnelSettings) -> SessionSettings:
     )
 
 
-def mark(instance: str | None, name: str) -> str:
-    """Return what the reasons of a tunnel's sessions end with; empty for none."""
-    return f"[{instance}/{name}]" if instance else ""
-
-
-def default_reason(name: str) -> str:
-    """Return what a session of tunnel ``name`` says of itself in the audit log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = str(os.getuid())
-    host = socket.gethostname().partition(".")[0]
-    return f"ssmtunneld/{__version__} {user}@{host} tunnel {name}"
-
-
-def reason_of(tunnel: TunnelSettings, its_mark: str = "") -> str:
-    """Return what a tunnel's sessions say of themselves in the audit log.
-
-    Whose they are comes first, then what the configuration adds, as far as that fits.
-
-    Args:
-        tunnel: The tunnel.
-        its_mark: Comes last, whole: see :func:`mark`.
-    """
-    reason = default_reason(tunnel.name)
-    if tunnel.reason is not None:
-        reason = f"{reason}: {tunnel.reason}"
-    return f"{reason[: REASON_LIMIT - len(its_mark) - 1]} {its_mark}".strip()
-
-
 def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
     return SessionRequest.port_forward(
         tunnel.target,
@@ -306,7 +255,7 @@ def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
         tunnel.host,
         document=tunnel.document,
         parameters=tunnel.parameters,
-        reason=reason_of(tunnel, its_mark),
+        reason=session_reason(tunnel, its_mark),
     )
 
 
@@ -314,7 +263,7 @@ def session_dependencies(
     tunnel: TunnelSettings, context: DaemonContext, log: EventLog
 ) -> SessionDependencies:
     """Return what a tunnel's sessions use of the world."""
-    identity = identity_of(tunnel)
+    identity = Identity.of(tunnel)
     control = context.controls.get(identity)
     connector = Connector(
         control,

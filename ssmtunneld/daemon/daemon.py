@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
+from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
-from ssmtunneld.daemon.backend import identity_of
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.preflight import Preflight
@@ -96,7 +96,7 @@ class Daemon:
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
         self._notifier = ServiceNotifier(
             manager,
-            sentence=self._sentence,
+            describe=self._describe,
             alive=self._is_alive,
             defects=self._defects,
         )
@@ -394,7 +394,7 @@ class Daemon:
             draining=self._stop.is_set(),
             tunnels=tuple(tunnels),
             identities=self._context.identities(
-                (m.settings.name, identity_of(m.settings)) for m in self._tunnels
+                (m.settings.name, Identity.of(m.settings)) for m in self._tunnels
             ),
             defects=self._defects.snapshot(now),
         )
@@ -412,7 +412,7 @@ class Daemon:
             return True
         return self._tunnels.accepting
 
-    def _sentence(self) -> str:
+    def _describe(self) -> str:
         found = self.snapshot().tunnels
         usable = sum(m.usable for m in found)
         troubles = [m for m in found if m.reason]
@@ -423,7 +423,7 @@ class Daemon:
             sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
         if self._reloader.refusal:
             refusal = self._reloader.refusal
-            sentence += f"; the changed configuration is refused: {refusal}"
+            sentence += f"; the changed configuration was rejected: {refusal}"
         return sentence
 
 

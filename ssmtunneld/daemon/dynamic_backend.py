@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
+from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.destinations import Destination
-from ssmtunneld.daemon.backend import Backend, identity_of
+from ssmtunneld.daemon.backend import Backend
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
@@ -69,7 +70,7 @@ class DynamicBackend:
         self._tasks: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
         self._left = asyncio.Event()
-        self._login = context.controls.get(identity_of(tunnel)).login
+        self._login = context.controls.get(Identity.of(tunnel)).login
 
     @property
     def tunnel(self) -> TunnelSettings:

@@ -117,7 +117,7 @@ def report_rest() -> None:
     get_log().warning(
         "daemon.aborted",
         threads=", ".join(n for n in threads if n != threading.main_thread().name),
-        reason="it did not end in time",
+        reason="the daemon did not end in time",
     )
     if sys.stderr is not None:
         sys.stderr.flush()
@@ -125,9 +125,7 @@ def report_rest() -> None:
 
 def _explain(config: Config, claim: Claim) -> None:
     """Say why this daemon has no instance, and what that means."""
-    advice = (
-        "it is managed, and its sessions tidied up, by the daemon that runs already"
-    )
+    advice = "the other daemon answers ssmtunneld status and ends forgotten sessions"
     if claim.holder is None:
         advice = (
             "let STATE_DIRECTORY name a folder that this user can write, so that "

@@ -106,7 +106,7 @@ class Reloader:
             self._log.error(
                 "reload.refused",
                 reason="; ".join(error.problems),
-                advice="correct the file; the daemon goes on as before",
+                advice="correct the file; the daemon keeps the previous configuration",
             )
             raise
         self.refusal = ""

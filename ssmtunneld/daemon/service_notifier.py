@@ -26,7 +26,7 @@ class ServiceNotifier:
 
     Args:
         manager: Who listens, and how often it wants to hear.
-        sentence: Describes the daemon.
+        describe: Describes the daemon.
         alive: Says whether what must run does run. That the sign of life is sent from
             the event loop shows that the loop does.
         monotonic_us: Returns CLOCK_MONOTONIC in microseconds.
@@ -38,7 +38,7 @@ class ServiceNotifier:
         self,
         manager: ServiceManager,
         *,
-        sentence: Callable[[], str],
+        describe: Callable[[], str],
         alive: Callable[[], bool],
         monotonic_us: Callable[[], int] | None = None,
         defects: Defects | None = None,
@@ -46,7 +46,7 @@ class ServiceNotifier:
         self._defects = defects or Defects(get_log())
         self._notifier = manager.notifier
         self._interval = manager.watchdog or STATUS_INTERVAL
-        self._sentence = sentence
+        self._describe = describe
         self._alive = alive
         self._monotonic_us = monotonic_us or _monotonic_us
         self._ready = False
@@ -74,7 +74,7 @@ class ServiceNotifier:
             self._notifier.watchdog()
         # Or the next sign of life would come too late: after the pause for a defect.
         with self._defects.guard("notifier"):
-            self._notifier.status(self._sentence())
+            self._notifier.status(self._describe())
         return alive
 
     def ready(self) -> None:
@@ -97,7 +97,7 @@ class ServiceNotifier:
     def _tell_ready(self) -> None:
         if self._notifier.listening:
             with self._defects.guard("notifier"):
-                self._notifier.ready(self._sentence())
+                self._notifier.ready(self._describe())
 
     def ending(self) -> None:
         """Say that the daemon ends, and go on asking for the time that it takes."""

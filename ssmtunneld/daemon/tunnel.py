@@ -445,7 +445,7 @@ def _make_frontend(
 
 
 def _frontend_settings(tunnel: TunnelSettings) -> ProxyFrontendSettings:
-    assert tunnel.mode != "tcp", "another tunnel takes its place"
+    assert tunnel.mode != "tcp", "replaced by another tunnel"
     return ProxyFrontendSettings(tunnel.mode, tunnel.destinations)
 
 

@@ -48,9 +48,7 @@ class Tunnels:
         self._changed = asyncio.Event()
         self._last_seen: WeakKeyDictionary[Tunnel, TunnelStatus] = WeakKeyDictionary()
         for name in inherited.keys() - self._tunnels.keys():
-            self._log.warning(
-                "socket.unused", name=name, reason="no tunnel of this name"
-            )
+            self._log.warning("socket.unused", name=name, reason="unknown tunnel")
 
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._tunnels.values())

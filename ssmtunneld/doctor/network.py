@@ -113,7 +113,7 @@ def check_proxies(found: Sequence[Endpoint]) -> str:
             try:
                 _reach(endpoint)
             except OSError as error:
-                text = f"{proxy} does not lead to {endpoint}: {_words(error)}"
+                text = f"{proxy} cannot connect to {endpoint}: {_words(error)}"
                 raise Broken(text, _cure_of_proxy(text)) from None
         lines.append(f"{proxy} for {endpoint.service}")
     return ", ".join(lines)
@@ -139,7 +139,7 @@ def resolve(found: Sequence[Endpoint]) -> str:
         addresses = dict.fromkeys(str(answer[4][0]) for answer in answers)
         return f"{endpoint.host} is {' '.join(list(addresses)[:4])}"
 
-    return _each_direct(found, find, "a proxy looks up the names")
+    return _each_direct(found, find, "the proxy resolves names")
 
 
 def connect(found: Sequence[Endpoint]) -> str:
@@ -158,7 +158,7 @@ def connect(found: Sequence[Endpoint]) -> str:
             raise Broken(text, _CHECK_PORT) from None
         return str(endpoint)
 
-    return _each_direct(found, reach, "a proxy connects")
+    return _each_direct(found, reach, "the proxy connects")
 
 
 def check_certificates(
@@ -167,7 +167,7 @@ def check_certificates(
     """Shake hands with the endpoints; return what they speak.
 
     Raises:
-        Broken: One is not trusted, or speaks no TLS.
+        Broken: One is not trusted, or does not support TLS.
         Skipped: None is encrypted, or all are behind proxies that are not looked at.
     """
     lines = []
@@ -189,8 +189,10 @@ def check_certificates(
                 "ca_bundle or AWS_CA_BUNDLE",
             ) from None
         except OSError as error:
-            text = f"no TLS with {endpoint}: {_words(error)}"
-            raise Broken(text, "something between here and there breaks TLS") from None
+            text = f"TLS failed with {endpoint}: {_words(error)}"
+            raise Broken(
+                text, "something between this machine and the endpoint breaks TLS"
+            ) from None
     if not lines:
         encrypted = any(endpoint.encrypted for endpoint in found)
         raise Skipped("behind a SOCKS proxy" if encrypted else "http is not encrypted")
@@ -209,12 +211,12 @@ def check_clock(
 
     Raises:
         Broken: So far that signatures are refused.
-        Skipped: It does not tell the time.
+        Skipped: The answer has no date.
     """
     try:
         date = parsedate_to_datetime(_ask_date(endpoint, context) or "").timestamp()
     except (OSError, http.client.HTTPException, ValueError, OverflowError):
-        raise Skipped(f"{endpoint} does not tell the time") from None
+        raise Skipped(f"{endpoint} sent no date") from None
     skew = round(now() - date)
     way = "ahead of" if skew > 0 else "behind"
     if abs(skew) > LARGEST_SKEW:
@@ -262,7 +264,7 @@ def _open(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
     if proxy is None:
         return dial(endpoint.host, endpoint.port, deadline)
     if not endpoint.reachable:
-        raise OSError(f"through a proxy of {proxy.scheme}, which is not looked at")
+        raise OSError(f"through a {proxy.scheme} proxy, which is not tested")
     opened = dial(proxy.host, proxy.port, deadline)
     try:
         tunnel(opened, str(endpoint), proxy.headers)

@@ -73,8 +73,8 @@ async def examine_all(
 
 
 def _unfinished(name: str, findings: list[Finding], timeout: float) -> Finding:
-    text = f"no end within {timeout:g} s"
+    text = f"not finished within {timeout:g} s"
     if not findings:
-        text = f"its turn did not come within {timeout:g} s"
-    cure = f"give it more --timeout, or see: ssmtunneld doctor {name}"
+        text = f"not started within {timeout:g} s"
+    cure = f"raise --timeout, or run: ssmtunneld doctor {name}"
     return Finding(HOPS[len(findings)], Verdict.FAIL, text, cure)

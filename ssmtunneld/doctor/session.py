@@ -40,11 +40,11 @@ _ROUND_TRIPS: Final = 3
 _SILENT: Final = "the agent acknowledged nothing within {:g} s"
 _RESTART_AGENT: Final = "restart or update the SSM agent of the target"
 _COME_CLOSER: Final = (
-    "use a target in a region that is nearer, or look for what slows the network down "
-    "between here, the region and the target: VPN, proxy, Wi-Fi"
+    "use a target in a nearer region, or find what slows the network between this "
+    "machine, the region and the target: VPN, proxy, Wi-Fi"
 )
 _CHECK_NETWORK: Final = (
-    "look for what loses or delays packets: VPN and its MTU, proxy, Wi-Fi, a target "
+    "find what loses or delays packets: VPN and its MTU, proxy, Wi-Fi, a target "
     "whose processor is busy"
 )
 _CHECK_DESTINATION: Final = (
@@ -111,16 +111,16 @@ class DoctorChannel:
         """Wait so many seconds for the agent; return what it is. Cancelling is safe.
 
         Raises:
-            Broken: It says nothing, or what does not suit.
+            Broken: The agent is silent, or its handshake is unsupported.
         """
         try:
             async with asyncio.timeout(patience):
                 await self._changed.wait()
         except TimeoutError:
-            text = f"the agent said nothing within {patience:g} s"
+            text = f"no message from the agent within {patience:g} s"
             raise Broken(text, _RESTART_AGENT) from None
         if self._terms is None:
-            assert self._failure is not None, "something has changed"
+            assert self._failure is not None, "neither terms nor a failure"
             advice = self._failure.advice or _RESTART_AGENT
             raise Broken(str(self._failure), advice)
         many = "many connections in a session" if self._terms.mux else "one connection"
@@ -136,7 +136,7 @@ class DoctorChannel:
             Skipped: An old agent does not say.
         """
         if not isinstance(self._port, MuxPort):
-            raise Skipped("agents as old as this do not say whether they connected")
+            raise Skipped("agents this old do not report whether they connected")
         probe = tunnel.probe or Probe("tcp")
         stream = self._port.open_stream(counted=False)
         try:
@@ -175,7 +175,9 @@ class DoctorChannel:
                 raise Broken(_SILENT.format(patience), _RESTART_AGENT) from None
         rtt = self._channel.statistics().rtt
         if rtt is None:
-            raise Skipped("nothing was sent yet that an agent as old as this answers")
+            raise Skipped(
+                "not measured: agents this old answer nothing that was sent so far"
+            )
         text = f"{rtt * 1000:.0f} ms to the agent and back"
         if rtt > slow:
             raise Doubtful(text, _COME_CLOSER)
@@ -196,7 +198,9 @@ class DoctorChannel:
             Skipped: Nothing can be measured with an old agent.
         """
         if not isinstance(self._port, FillingPort):
-            raise Skipped("an agent as old as this takes nothing but the connection's")
+            raise Skipped(
+                "not measured: agents this old accept only the connection's bytes"
+            )
         loop = asyncio.get_running_loop()
         before, began = self._channel.statistics(), loop.time()
         with suppress(TimeoutError):

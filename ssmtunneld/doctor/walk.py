@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 from ssmtunneld.aws.api.boundary import note_defect
 from ssmtunneld.aws.api.endpoints import is_loopback_host
 from ssmtunneld.aws.api.network import tls_context
-from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
+from ssmtunneld.aws.api.port import Control, Grant, Identity, SessionRequest
 from ssmtunneld.aws.ssm import SsmControl
 from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.config.session_documents import REMOTE_HOST_DOCUMENT
 from ssmtunneld.config.targets import FixedTarget, parse_target
-from ssmtunneld.daemon.backend import identity_of, reason_of
 from ssmtunneld.doctor import network, session
 from ssmtunneld.doctor.report import (
     HOPS,
@@ -38,6 +37,7 @@ from ssmtunneld.errors import (
     Throttled,
     TunnelError,
 )
+from ssmtunneld.sessions.reason import session_reason
 
 if TYPE_CHECKING:
     import ssl
@@ -97,7 +97,7 @@ async def examine(
         context: What is used.
         tell: Called with each finding, in the order of ``HOPS``.
     """
-    control = SsmControl(identity_of(tunnel))
+    control = SsmControl(Identity.of(tunnel))
     try:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             walk = _Walk(tunnel, context, control, stack, tasks)
@@ -155,7 +155,7 @@ class _Walk:
         broken = ""
         for hop in HOPS:
             if broken:
-                tell(Finding(hop, Verdict.SKIP, f"not reached, because of {broken}"))
+                tell(Finding(hop, Verdict.SKIP, f"not reached: failed at {broken}"))
                 continue
             finding = await _look(hop, looks[hop])
             tell(finding)
@@ -173,7 +173,7 @@ class _Walk:
                 # A role or a login that needs the network, which is looked at next.
                 raise Skipped(str(error)) from None
             self._unplaced = error
-            raise Skipped("not looked for without a region") from None
+            raise Skipped("not tested without a region") from None
         if not key:
             raise Broken(
                 "there are no AWS credentials",
@@ -199,7 +199,7 @@ class _Walk:
             place,
             fips=_is_on("AWS_USE_FIPS_ENDPOINT"),
             dual_stack=_is_on("AWS_USE_DUALSTACK_ENDPOINT"),
-            proxy=identity_of(self._tunnel).proxy,
+            proxy=Identity.of(self._tunnel).proxy,
         )
         return f"{place.region}, {' and '.join(map(str, self._endpoints))}"
 
@@ -301,14 +301,14 @@ class _Walk:
     async def _see_permission(self) -> str:
         tunnel = self._tunnel
         if tunnel.is_dynamic:
-            raise Skipped("clients name the destination, so none is tried")
+            raise Skipped("not tested: clients name the destination")
         request = SessionRequest.port_forward(
             self._target,
             tunnel.port,
             tunnel.host,
             document=tunnel.session_document,
             parameters=tunnel.parameters,
-            reason=reason_of(tunnel),
+            reason=session_reason(tunnel),
         )
         try:
             grant = await self._control.start(request)
@@ -327,7 +327,7 @@ class _Walk:
             grant,
             self._context,
             self._walk_context.log,
-            identity_of(self._tunnel).proxy,
+            Identity.of(self._tunnel).proxy,
         )
         running = self._tasks.create_task(self._line.run(link, grant), name="line")
         self._stack.callback(running.cancel)
@@ -373,7 +373,7 @@ async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
         return Finding(hop, Verdict.FAIL, str(error), error.advice or _REPORT)
     except Exception as error:  # noqa: BLE001 - each hop is a compartment (design D18)
         note_defect(error)
-        text = f"this could not be looked at ({type(error).__name__})"
+        text = f"this test failed unexpectedly ({type(error).__name__})"
         return Finding(hop, Verdict.FAIL, text, _REPORT)
 
 

@@ -54,7 +54,7 @@ def _load(text: str) -> dict[str, Any]:
         data = yaml.safe_load(text) if data is None else data
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).partition("\n")[0]
-        raise ValueError(f"is no YAML: {first}") from None
+        raise ValueError(f"is not YAML: {first}") from None
     return _table(data)
 
 

@@ -59,7 +59,9 @@ def read_commands(text: str) -> Found:
             continue
         calls = list(parse_calls(command))
         if not calls:
-            found.note(line, "this start-session cannot be read: its quotes are odd")
+            found.note(
+                line, "this start-session cannot be read: its quotes do not match"
+            )
         for call in calls:
             add_call(found, call, line)
     return found
@@ -254,7 +256,7 @@ def _tunnel(
     host = (rest.pop("host", None) or [""])[0]
     local = _number(rest.pop("localPortNumber", []))
     if document in _BUILT_IN and port is None:
-        raise ValueError(f"{document} without portNumber leads nowhere")
+        raise ValueError(f"{document} needs portNumber")
     tunnel["listen"] = local or usual_port(port or _SSH_PORT)
     tunnel["port"] = port
     tunnel["host"] = remote_host(host)
@@ -272,7 +274,7 @@ def _number(values: Sequence[str]) -> int | None:
     if not text or text == "0":
         return None
     if not re.fullmatch("[0-9]{1,5}", text):
-        raise ValueError(f"{text} is no port that could stand in a file")
+        raise ValueError(f"{text} is not a fixed port number")
     return int(text)
 
 
@@ -280,7 +282,7 @@ def _with_variables(key: str, text: str) -> str:
     """Return ``text`` with variables as a file spells them."""
     if "$(" in text or "`" in text:
         raise ValueError(
-            f"{key} is what a command prints, {text}: write a target such as "
+            f"{key} is a command substitution, {text}: write a target such as "
             "tag:Name=bastion instead"
         )
     return _VARIABLE.sub(lambda match: f"${{{match[1] or match[2]}}}", text)
@@ -298,7 +300,7 @@ def parse_parameters(text: str) -> dict[str, list[str]]:
     if stripped.startswith("{"):
         return _from_json(stripped)
     if stripped.startswith("file://"):
-        raise ValueError(f"--parameters are in {stripped}: put them in their place")
+        raise ValueError(f"--parameters are in {stripped}: write its content instead")
     found: dict[str, list[str]] = {}
     for key, listed, quoted, single in _SHORTHAND.findall(stripped):
         values = [v.strip("\"' ") for v in listed.split(",")] if listed else []
@@ -317,7 +319,7 @@ def _from_json(text: str) -> dict[str, list[str]]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"--parameters are no JSON: {text}") from None
+        raise ValueError(f"--parameters are not JSON: {text}") from None
     return {
         str(key): [str(v) for v in (value if isinstance(value, list) else [value])]
         for key, value in data.items()

@@ -55,7 +55,7 @@ def read_ssh_config(text: str) -> Found:
             continue
         if "*" in name or "?" in name:
             if name != "*":
-                text_of = f"Host {name} is what ssmtunneld ssh-config --write is for"
+                text_of = f"Host {name} is a pattern: use ssmtunneld ssh-config --write"
                 found.note(line, text_of)
             continue
         _add_host(found, name, line, options, call)
@@ -127,22 +127,22 @@ def _add_forward(found: Found, name: str, option: _Option, common: Settings) -> 
     words = _words(option.value)
     local = _END.fullmatch(words[0]) if words else None
     if option.key == "remoteforward":
-        text = "RemoteForward leads the other way, which sessions cannot"
+        text = "RemoteForward is not supported: sessions do not forward back"
         found.note(option.line, text)
     elif local is None:
-        text = f"{option.value} has no port to listen on that a file could say"
+        text = f"{option.value} has no fixed port to listen on"
         found.note(option.line, text)
     elif option.key == "dynamicforward":
         found.note(
             option.line,
-            f"{name} lets clients name any destination, as ssh does: list in "
-            "destinations what they need",
+            f"{name} lets clients name any destination, as ssh does: restrict "
+            "destinations to those needed",
         )
         listen = local_address(local[1] or "", int(local[2]))
         mode = {"mode": "socks5", "destinations": list(_EVERYTHING)}
         found.add(name, {"listen": listen, **common, **mode}, option.line)
     elif len(words) != 2 or not (remote := _REMOTE.fullmatch(words[1])):
-        found.note(option.line, f"{option.value} does not say host and port")
+        found.note(option.line, f"{option.value} has no host and port")
     else:
         ends: Settings = {"host": remote_host(remote[1]), "port": int(remote[2])}
         listen = local_address(local[1] or "", int(local[2]))

@@ -38,7 +38,7 @@ def _line(text: str, name: str) -> int:
 def _add_entry(found: Found, entry: dict[str, Any], line: int) -> None:
     name = str(entry.get("name", "tunnel"))
     if entry.get("enabled") is False:
-        found.note(line, f"{name} is not enabled, and left out")
+        found.note(line, f"{name} is not enabled, and is left out")
         return
     host = str(entry.get("host", ""))
     common: Settings = {}
@@ -49,7 +49,7 @@ def _add_entry(found: Found, entry: dict[str, Any], line: int) -> None:
     else:
         common["target"] = host
     if ours := [key for key in _OF_SSH if key in entry]:
-        text = f"{name}: {', '.join(ours)} are ssh's: sessions need none of them"
+        text = f"{name}: {', '.join(ours)} apply to ssh only, and are left out"
         found.note(line, text)
     for forward in _entries(entry, "forwards"):
         _add_forward(found, name, line, forward, common)
@@ -58,10 +58,12 @@ def _add_entry(found: Found, entry: dict[str, Any], line: int) -> None:
         listen = proxy.get("local")
         own = str(proxy.get("label") or f"{name}-socks")
         found.add(own, {"listen": listen, **common, **settings}, line)
-        text = f"{own} lets clients name any destination: list what they need"
+        text = f"{own} lets clients name any destination: restrict destinations"
         found.note(line, text)
     if _entries(entry, "remote_forwards"):
-        text = f"{name}: remote_forwards lead the other way, which sessions cannot"
+        text = (
+            f"{name}: remote_forwards are not supported: sessions do not forward back"
+        )
         found.note(line, text)
 
 
@@ -77,7 +79,7 @@ def _add_forward(
     remote = _REMOTE.fullmatch(str(forward.get("remote", "")))
     listen = forward.get("local")
     if remote is None or listen is None:
-        found.note(line, f"{name}: {forward} does not say where it leads")
+        found.note(line, f"{name}: {forward} has no destination")
         return
     host = remote_host(remote[1] or "")
     own = forward.get("label") or f"{name}-{short(host) if host else remote[2]}"

@@ -109,7 +109,7 @@ class StateHook:
             async with asyncio.timeout(TIMEOUT):
                 code = await process.wait()
             if code:
-                self._fail(status, f"it ended with {code}")
+                self._fail(status, f"it exited with {code}")
         except TimeoutError:
             self._fail(status, f"it took longer than {TIMEOUT:g} s")
         finally:

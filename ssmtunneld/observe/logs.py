@@ -286,7 +286,7 @@ def _as_json(_: object, __: str, event: _Event) -> str:
 
 
 def _without_controls(_: object, __: str, event: _Event) -> _Event:
-    # The renderer shows whatever is no text by its repr, which has none of them.
+    # The renderer shows whatever is not text by its repr, which has none of them.
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = _visible(value)

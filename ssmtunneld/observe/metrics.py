@@ -58,29 +58,29 @@ _Values = Callable[[TunnelStatus], Mapping[str, float]]
 _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
     (
         "tunnel_up",
-        "Whether a connection made now may expect to be served.",
+        "1 if the tunnel is usable: a new connection can be served.",
         lambda m: m.usable,
     ),
     (
         "tunnel_required",
-        "Whether the daemon's readiness depends on the tunnel.",
+        "1 if the daemon's readiness depends on the tunnel.",
         lambda m: m.required,
     ),
-    ("probe_up", "Whether the destination passed its last probe.", _probe_up),
+    ("probe_up", "1 if the destination passed its last probe.", _probe_up),
     ("connections_active", "Local connections.", lambda m: m.connections),
     (
         "connections_limit",
-        "Local connections that there may be.",
+        "Limit of local connections (max_connections).",
         lambda m: m.max_connections,
     ),
     (
         "connections_waiting",
-        "Local connections that wait for a session.",
+        "Local connections waiting for a session.",
         lambda m: m.waiting,
     ),
     (
         "connections_queued",
-        "Local connections that wait to be accepted.",
+        "Local connections waiting to be accepted.",
         lambda m: m.queued,
     ),
     (
@@ -90,7 +90,7 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
     ),
     (
         "sessions_stalled",
-        "Sessions in which nothing moves although something should.",
+        "Sessions without progress although data is pending.",
         lambda m: sum(s.stalled for s in m.sessions),
     ),
     (
@@ -113,12 +113,12 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
 _COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
     (
         "connections_accepted",
-        "Local connections that were accepted.",
+        "Accepted local connections.",
         lambda m: m.accepted,
     ),
     (
         "connections_saturated",
-        "Times that the limit made further connections wait.",
+        "Times that the limit was reached and further connections had to wait.",
         lambda m: m.saturated,
     ),
     ("transmit_bytes", "Bytes from local clients.", lambda m: m.sent),
@@ -130,12 +130,12 @@ _COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
     ),
     (
         "retransmissions",
-        "Messages sent again on the data channel.",
+        "Messages retransmitted on the data channel.",
         lambda m: m.counts.retransmitted,
     ),
     (
         "duplicates",
-        "Messages that arrived again on the data channel.",
+        "Duplicate messages received on the data channel.",
         lambda m: m.counts.duplicates,
     ),
 )
@@ -143,31 +143,31 @@ _COUNTERS: Final[tuple[tuple[str, str, _Value], ...]] = (
 _LABELLED: Final[tuple[tuple[str, str, str, _Values], ...]] = (
     (
         "connections",
-        "Local connections that are over, by how they ended.",
+        "Finished local connections, by result.",
         "result",
         lambda m: _filled((e.value for e in ConnectionOutcome), m.endings),
     ),
     (
         "connections_rejected",
-        "Local connections that were reset at once, by the rule they broke.",
+        "Local connections rejected on arrival, by rule.",
         "rule",
         lambda m: _filled((r.value for r in Rejection), m.rejections),
     ),
     (
         "dial_failures",
-        "Local connections that got no destination, by why.",
+        "Local connections that did not reach the destination, by reason.",
         "reason",
         lambda m: _filled((f.value for f in Failure), m.failures),
     ),
     (
         "sessions_ended",
-        "Sessions that are over, by why.",
+        "Ended sessions, by reason.",
         "reason",
         lambda m: _filled(_ENDED, m.counts.ended),
     ),
     (
         "session_start_failures",
-        "Attempts to start a session that got none, by why.",
+        "Failed attempts to start a session, by reason.",
         "reason",
         lambda m: _filled(_FAILED, m.counts.failed),
     ),
@@ -185,7 +185,7 @@ _HISTOGRAMS: Final[
 ] = (
     (
         "session_start_seconds",
-        "Time from StartSession until a session takes connections.",
+        "Time from StartSession until a session is ready.",
         lambda m: m.counts.starting,
     ),
     (
@@ -200,12 +200,12 @@ _Expiry = Callable[[IdentityStatus], float | None]
 _EXPIRIES: Final[tuple[tuple[str, str, _Expiry], ...]] = (
     (
         "credentials_expiry_timestamp_seconds",
-        "When the keys end that AWS is called with.",
+        "Expiry of the AWS credentials in use, in Unix seconds.",
         lambda identity: identity.expires_at,
     ),
     (
         "login_expiry_timestamp_seconds",
-        "When a human must log in again.",
+        "Time at which a human must log in again, in Unix seconds.",
         lambda identity: identity.login_ends_at,
     ),
 )
@@ -229,12 +229,12 @@ class _StatusCollector(Collector):
         """Yield every family, each with all tunnels."""
         yield InfoMetricFamily(
             f"{NAMESPACE}_build",
-            "The daemon and what it runs on.",
+            "Versions of the daemon and of Python.",
             value={"version": __version__, "python": platform.python_version()},
         )
         yield GaugeMetricFamily(
             f"{NAMESPACE}_ready",
-            "Whether every tunnel that is required is usable.",
+            "1 if every required tunnel is usable.",
             value=self._status.ready,
         )
         yield from self._plain(GaugeMetricFamily, _GAUGES)
@@ -260,7 +260,7 @@ class _StatusCollector(Collector):
             yield family
 
     def _defects(self) -> Metric:
-        text = "Exceptions that nobody foresaw, by the part that was started again."
+        text = "Unexpected exceptions, by the component that was restarted."
         name, labels = f"{NAMESPACE}_defects", ["tunnel", "compartment"]
         family = CounterMetricFamily(name, text, labels=labels)
         for tunnel in self._status.tunnels:
@@ -271,7 +271,7 @@ class _StatusCollector(Collector):
         return family
 
     def _states(self) -> Metric:
-        text = "1 for the state that the tunnel is in, 0 for all others."
+        text = "1 for the current state of the tunnel, 0 for all others."
         name = f"{NAMESPACE}_tunnel_state"
         family = GaugeMetricFamily(name, text, labels=["tunnel", "state"])
         for tunnel in self._status.tunnels:
@@ -281,7 +281,7 @@ class _StatusCollector(Collector):
         return family
 
     def _phases(self) -> Metric:
-        name, text = f"{NAMESPACE}_sessions", "Sessions, by where they stand."
+        name, text = f"{NAMESPACE}_sessions", "Sessions, by phase."
         family = GaugeMetricFamily(name, text, labels=["tunnel", "phase"])
         for tunnel in self._status.tunnels:
             phases = [session.phase for session in tunnel.sessions]
@@ -307,7 +307,10 @@ class _StatusCollector(Collector):
                 if ends:
                     expiry.add_metric([label], min(ends))
             yield expiry
-        name, text = f"{NAMESPACE}_credentials_refreshes", "Attempts to get AWS keys."
+        name, text = (
+            f"{NAMESPACE}_credentials_refreshes",
+            "Attempts to get AWS credentials.",
+        )
         labels = ["identity", "outcome"]
         family = CounterMetricFamily(name, text, labels=labels)
         for label, same in identities.items():

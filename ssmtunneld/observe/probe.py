@@ -23,7 +23,9 @@ JITTER: Final = 0.1
 """By how much of itself an interval varies: many tunnels must not ask in step."""
 
 _ADVICE: Final = "check that the destination is up and reachable from the target"
-_OTHER_ADVICE: Final = "check the destination, its port, and that probe fits it"
+_OTHER_ADVICE: Final = (
+    "check the destination, its port, and that probe matches its protocol"
+)
 
 
 class ProbeStream(Duplex, Protocol):

@@ -269,7 +269,7 @@ class DaemonStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether every tunnel that is required is usable."""
+        """1 if every required tunnel is usable."""
         return not self.draining and all(m.usable for m in self.tunnels if m.required)
 
     def as_document(self) -> dict[str, Any]:
@@ -451,7 +451,7 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
         case TunnelState.READY | TunnelState.IDLE:
             return "", ""
         case TunnelState.PAUSED:
-            return "an operator paused it", f"run: ssmtunneld resume {subject.name}"
+            return "paused by an operator", f"run: ssmtunneld resume {subject.name}"
         case TunnelState.UNHEALTHY if subject.probe is not None:
             return subject.probe.reason, subject.probe.advice
         case TunnelState.UNBOUND:

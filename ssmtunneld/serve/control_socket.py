@@ -143,7 +143,7 @@ class _Requests:
         if level not in logs.LEVELS:
             levels = ", ".join(logs.LEVELS)
             return _refusal(
-                HTTPStatus.BAD_REQUEST, "that is no log level", f"choose of {levels}"
+                HTTPStatus.BAD_REQUEST, "unknown log level", f"choose one of {levels}"
             )
         logs.set_level(level)
         return web.json_response({"level": level})
@@ -177,7 +177,7 @@ async def _explain(request: web.Request, handler: _Handler) -> web.StreamRespons
     except ConfigError as error:
         return _refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "the configuration cannot be used; the daemon goes on as before",
+            "the configuration is invalid; the daemon keeps the previous one",
             "correct the file and reload again",
             error.problems,
         )
@@ -198,7 +198,7 @@ async def _check_peer(request: web.Request, handler: _Handler) -> web.StreamResp
         return _refusal(
             HTTPStatus.FORBIDDEN,
             "this daemon belongs to another user",
-            "ask as its user, or as root",
+            "run this command as its user, or as root",
         )
     return await handler(request)
 

@@ -167,7 +167,7 @@ class _Answers:
         name = request.match_info["name"]
         found = health.readiness_of(await self._survey.get(None), name)
         if found is None:
-            raise web.HTTPNotFound(text="there is no tunnel of this name\n")
+            raise web.HTTPNotFound(text="unknown tunnel\n")
         return _answer(request, found)
 
     async def startupz(self, request: web.Request) -> web.Response:
@@ -234,7 +234,7 @@ def _answer(request: web.Request, found: health.Health) -> web.Response:
 def _number(request: web.Request, name: str) -> int:
     text = request.query.get(name, "0")
     if not _NUMBER.fullmatch(text):
-        raise web.HTTPBadRequest(text=f"{name}: a number\n")
+        raise web.HTTPBadRequest(text=f"{name} must be a number\n")
     return int(text)
 
 
@@ -266,11 +266,11 @@ def _screen(admission: Admission, log: EventLog) -> Middleware:
             raise web.HTTPMethodNotAllowed(request.method, _METHODS)
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1:
-            raise web.HTTPBadRequest(text="one Host header is needed\n")
+            raise web.HTTPBadRequest(text="exactly one Host header is required\n")
         if not admission.admits_host(hosts[0], _local_address(request)):
             log.warning("http.refused", rule="host", host=hosts[0][:HOST_SHOWN])
             raise web.HTTPMisdirectedRequest(
-                text="this name is not one of mine: see http_hosts\n"
+                text="Host header not allowed; add it to http_hosts\n"
             )
         return await handler(request)
 

@@ -103,7 +103,7 @@ def _quote(path: Path, tokens: str = "") -> str:
 
 
 def _unspellable(text: str) -> SsmtunneldError:
-    error = SsmtunneldError(f"{clean(text)!r} cannot stand in ssh's configuration")
+    error = SsmtunneldError(f"{clean(text)!r} cannot be written in ssh's configuration")
     error.advice = "choose a path without quotes, backslashes and control characters"
     return error
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.instance_connect import FRESH, LIFETIME, check_instance, push_key
 from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.aws.targets.resolver import AwsCaller
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import check_instance_user
-from ssmtunneld.daemon.backend import identity_of
 from ssmtunneld.errors import ConfigError
 from ssmtunneld.ssh.keys import Lease, folder_name
 
@@ -69,7 +69,7 @@ class InstanceConnectLogin:
         controls = ControlRegistry(named=False)
         try:
             tunnel = settings()
-            await self.make(controls.get(identity_of(tunnel)), tunnel.target)
+            await self.make(controls.get(Identity.of(tunnel)), tunnel.target)
         finally:
             await controls.close()
 
@@ -89,4 +89,6 @@ def _check(user: str, host: str) -> None:
     except ValueError as error:
         raise ConfigError([f"{host} {error}"]) from None
     if not may_be_instance(target):
-        raise ConfigError([f"{host} is no EC2 instance: only they take keys this way"])
+        raise ConfigError(
+            [f"{host} is not an EC2 instance, and only those accept keys this way"]
+        )

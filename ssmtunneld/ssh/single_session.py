@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
-from ssmtunneld.aws.api.port import SessionRequest
+from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.targets.resolver import AwsCaller
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.backend import (
-    identity_of,
-    reason_of,
     session_dependencies,
     settings_of,
     target_selector,
@@ -20,6 +18,7 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import NoSessionReady, TunnelError
 from ssmtunneld.listener.relay import ClientClose, Transfer, relay
 from ssmtunneld.sessions.policy import Phase
+from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.transport.streams import StreamDuplex
@@ -84,7 +83,7 @@ class SingleSession:
     ) -> None:
         self._tunnel = tunnel
         self._prepare = prepare
-        self._asking = context.controls.get(identity_of(tunnel))
+        self._asking = context.controls.get(Identity.of(tunnel))
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
@@ -95,7 +94,7 @@ class SingleSession:
                 tunnel.target,
                 tunnel.port,
                 document=tunnel.document,
-                reason=reason_of(tunnel),
+                reason=session_reason(tunnel),
             ),
             session_dependencies(tunnel, context, log),
             settings_of(tunnel),

@@ -60,7 +60,7 @@ def test_the_service_is_told_instance_user_and_public_key(account, stub):
 
 def test_a_key_that_was_not_taken_is_an_error(account, stub):
     stub.answer(OPERATION, {"RequestId": "1", "Success": False})
-    with pytest.raises(ServiceUnavailable, match="did not take the key"):
+    with pytest.raises(ServiceUnavailable, match="did not accept the key"):
         push_key(account, INSTANCE, "ubuntu", KEY)
 
 

@@ -30,7 +30,7 @@ class Scene:
         self.go_on.set()
         self.stop = asyncio.Event()
         notifier = ServiceNotifier(
-            ServiceManager.none(), sentence=lambda: "", alive=lambda: True
+            ServiceManager.none(), describe=lambda: "", alive=lambda: True
         )
         self.reloader = Reloader(path, self.apply, notifier=notifier, stop=self.stop)
 
@@ -91,7 +91,7 @@ async def test_a_file_that_is_nested_too_deeply_is_refused_like_any_other(
 
 
 async def test_a_defect_of_reading_is_a_refusal(scene, events, monkeypatch):
-    """Whatever it is: the daemon goes on as before."""
+    """Whatever it is: the daemon keeps the previous one."""
 
     def broken(*_):
         raise ZeroDivisionError

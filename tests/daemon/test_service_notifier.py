@@ -24,7 +24,7 @@ class Scene:
         self.notifier = Notifier(address)
         self.notifier = ServiceNotifier(
             ServiceManager(self.notifier, watchdog, {}),
-            sentence=lambda: self.words,
+            describe=lambda: self.words,
             alive=lambda: self.alive,
             monotonic_us=lambda: 42,
         )
@@ -137,7 +137,7 @@ async def test_a_daemon_that_ends_asks_for_time_again_and_again(scene, monkeypat
 
 
 async def test_where_nobody_listens_nothing_is_done():
-    notifier = ServiceNotifier(ServiceManager.none(), sentence=_never, alive=_never)
+    notifier = ServiceNotifier(ServiceManager.none(), describe=_never, alive=_never)
     await notifier.run()
     notifier.ready()
     notifier.reloading()

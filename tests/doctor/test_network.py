@@ -125,13 +125,13 @@ def test_a_proxy_that_refuses_is_named(environment):
     with serving(Proxy) as port:
         environment.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
         found = endpoints("https://ssm.example.internal")
-        with pytest.raises(Broken, match=r"does not lead to ssm.*407"):
+        with pytest.raises(Broken, match=r"cannot connect to ssm.*407"):
             network.check_proxies(found)
 
 
 def test_a_proxy_that_is_none_is_broken(environment):
     environment.setenv("HTTPS_PROXY", "ftp://me:canary@proxy.example")
-    with pytest.raises(Broken, match=r"ftp://proxy\.example is no proxy"):
+    with pytest.raises(Broken, match=r"ftp://proxy\.example is not a proxy"):
         endpoints("https://ssm.example.internal")
 
 
@@ -152,7 +152,7 @@ def test_names_and_connections_are_the_proxys_business(environment):
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     found = endpoints("https://ssm.example.internal", "wss://data.example.internal")
     for look in (network.resolve, network.connect):
-        with pytest.raises(Skipped, match="a proxy"):
+        with pytest.raises(Skipped, match="the proxy"):
             look(found)
 
 
@@ -163,7 +163,7 @@ def test_a_socks_proxy_is_shown_and_not_looked_at(environment, surgery):
     assert network.check_proxies(found) == words
     with pytest.raises(Skipped, match="behind a SOCKS proxy"):
         network.check_certificates(found[:1], surgery.context(None))
-    with pytest.raises(Skipped, match="does not tell the time"):
+    with pytest.raises(Skipped, match="sent no date"):
         network.check_clock(found[0], lambda: None, lambda: 0.0)
 
 
@@ -197,7 +197,7 @@ def test_what_speaks_no_tls_is_named(environment, surgery):
     with surgery.open():
         port = surgery.aws.endpoint_url.rpartition(":")[2]
         found = endpoints(f"https://127.0.0.1:{port}")
-        with pytest.raises(Broken, match="no TLS with 127"):
+        with pytest.raises(Broken, match="TLS failed with 127"):
             network.check_certificates(found, surgery.context(None))
 
 
@@ -210,5 +210,5 @@ def test_a_host_that_does_not_tell_the_time_is_skipped(environment, answer):
 
     with serving(Timeless) as port:
         (only,) = endpoints(f"http://127.0.0.1:{port}")
-        with pytest.raises(Skipped, match="does not tell the time"):
+        with pytest.raises(Skipped, match="sent no date"):
             network.check_clock(only, lambda: None, lambda: 0.0)

@@ -47,9 +47,9 @@ def test_no_more_than_a_few_are_tried_at_once(theatre):
     reached = sorted(outcome.broken.hop for outcome in found.values())
     assert reached == ["credentials"] * 2 + ["handshake"] * AT_ONCE
     late = next(o.broken for o in found.values() if o.broken.hop == "credentials")
-    assert late.text == "its turn did not come within 10 s"
+    assert late.text == "not started within 10 s"
     slow = next(o.broken for o in found.values() if o.broken.hop == "handshake")
-    assert slow.text == "no end within 10 s"
+    assert slow.text == "not finished within 10 s"
     assert "ssmtunneld doctor t" in slow.cure
 
 

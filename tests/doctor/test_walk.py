@@ -59,7 +59,7 @@ def test_a_missing_region_is_named(theatre, monkeypatch):
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     found = theatre.examine()
     assert "region" in broken(found, "region").cure
-    assert found.of("credentials").text == "not looked for without a region"
+    assert found.of("credentials").text == "not tested without a region"
 
 
 def test_a_proxy_that_is_not_there_is_named(theatre, monkeypatch, closed_port):
@@ -67,7 +67,7 @@ def test_a_proxy_that_is_not_there_is_named(theatre, monkeypatch, closed_port):
     monkeypatch.setenv("NO_PROXY", "")
     found = theatre.examine(endpoint_url="https://ssm.example.internal")
     finding = broken(found, "proxy")
-    assert f"http://127.0.0.1:{closed_port} does not lead to ssm.ex" in finding.text
+    assert f"http://127.0.0.1:{closed_port} cannot connect to ssm.ex" in finding.text
     assert "HTTPS_PROXY" in finding.cure
     assert "secret" not in finding.text
 
@@ -113,7 +113,7 @@ def test_a_proxy_in_another_spelling_is_told_in_a_sentence(theatre, monkeypatch,
     monkeypatch.setenv("NO_PROXY", "")
     found = theatre.examine(endpoint_url="https://ssm.example.internal")
     assert found.broken == ["proxy"]
-    assert "is no proxy" in next(f.text for f in found if f.verdict == "fail")
+    assert "is not a proxy" in next(f.text for f in found if f.verdict == "fail")
 
 
 async def test_a_hop_that_trips_over_itself_is_a_finding(monkeypatch):
@@ -128,7 +128,7 @@ async def test_a_hop_that_trips_over_itself_is_a_finding(monkeypatch):
 
     finding = await walk._look("tls", trip)
     assert (finding.hop, finding.verdict) == ("tls", "fail")
-    assert finding.text == "this could not be looked at (TypeError)"
+    assert finding.text == "this test failed unexpectedly (TypeError)"
     assert finding.cure
     assert [type(error) for error in noted] == [TypeError]
     finding = await walk._look("tls", refuse)
@@ -305,7 +305,7 @@ def test_an_upgrade_that_is_refused_is_named(theatre):
 def test_an_agent_that_says_nothing_is_named(theatre):
     theatre.aws.set_faults("handshake-stall")
     finding = broken(theatre.examine(agent_patience=0.2), "handshake")
-    assert finding.text == "the agent said nothing within 0.2 s"
+    assert finding.text == "no message from the agent within 0.2 s"
 
 
 def test_a_destination_that_refuses_is_named(theatre):

@@ -84,5 +84,5 @@ def test_what_has_no_equivalent_is_said(target, note):
 
 @pytest.mark.parametrize("text", ["connections: [", '{"connections": '])
 def test_what_is_no_yaml_is_said(text):
-    with pytest.raises(ValueError, match="is no YAML"):
+    with pytest.raises(ValueError, match="is not YAML"):
         read_basti(text)

@@ -168,19 +168,19 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
         ("--document-name AWS-StartPortForwardingSession", "has no --target"),
         (
             f"--target {ID} --document-name AWS-StartPortForwardingSession",
-            "without portNumber leads nowhere",
+            "needs portNumber",
         ),
         (
             f"--target {ID} --document-name D --parameters file://x.json",
             "--parameters are in file://x.json",
         ),
-        (f"--target {ID} --document-name D --parameters '{{x'", "are no JSON"),
+        (f"--target {ID} --document-name D --parameters '{{x'", "are not JSON"),
         (f"--target {ID} --document-name D --parameters '!'", "cannot be read: !"),
         (
             f"--target {ID} --document-name D --parameters portNumber=$PORT",
-            "$PORT is no port that could stand in a file",
+            "$PORT is not a fixed port number",
         ),
-        ("--target $(cat id) --document-name D", "target is what a command prints"),
+        ("--target $(cat id) --document-name D", "target is a command substitution"),
     ],
 )
 def test_what_has_no_equivalent_is_said_with_its_line(rest, note):

@@ -30,7 +30,7 @@ Host bastion
                 "port": 5432,
             }
         },
-        [(2, "Host i-* is what ssmtunneld"), (2, "Host mi-* is what ssmtunneld")],
+        [(2, "Host i-* is a pattern"), (2, "Host mi-* is a pattern")],
     ),
     "several forwards, with profile and region": (
         f"""Host jump
@@ -67,7 +67,7 @@ Host bastion
                 "destinations": ["*:*"],
             },
         },
-        [(6, "jump-3 lets clients name any"), (7, "RemoteForward leads the other")],
+        [(6, "jump-3 lets clients name any"), (7, "RemoteForward is not supported")],
     ),
     "a host that only logs in": (
         f"""Host web
@@ -104,7 +104,7 @@ Host prod-old
                 "port": 6379,
             },
         },
-        [(3, "Host prod-* is what ssmtunneld ssh-config")],
+        [(3, "Host prod-* is a pattern")],
     ),
     "hosts without Session Manager are none of ours": (
         f"""Host *
@@ -121,7 +121,7 @@ Host ours
   LocalForward /tmp/sock /run/docker.sock
 """,
         {},
-        [(12, "/tmp/sock /run/docker.sock has no port to listen on")],
+        [(12, "/tmp/sock /run/docker.sock has no fixed port to listen on")],
     ),
 }
 
@@ -142,6 +142,6 @@ def test_a_forward_without_a_destination_is_said():
         " LocalForward 2 nowhere\n"
     )
     assert [note.text for note in found.notes] == [
-        "1 does not say host and port",
-        "2 nowhere does not say host and port",
+        "1 has no host and port",
+        "2 nowhere has no host and port",
     ]

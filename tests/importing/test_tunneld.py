@@ -43,10 +43,13 @@ def test_the_readme_becomes_four_tunnels():
     }
     assert [(note.line, note.text) for note in found.notes] == [
         (5, "prod: prod is a host of ssh: name a target instead"),
-        (5, "prod: user, ssh_options are ssh's: sessions need none of them"),
-        (5, "browser lets clients name any destination: list what they need"),
-        (5, "prod: remote_forwards lead the other way, which sessions cannot"),
-        (19, "old is not enabled, and left out"),
+        (5, "prod: user, ssh_options apply to ssh only, and are left out"),
+        (5, "browser lets clients name any destination: restrict destinations"),
+        (
+            5,
+            "prod: remote_forwards are not supported: sessions do not forward back",
+        ),
+        (19, "old is not enabled, and is left out"),
     ]
 
 
@@ -61,7 +64,7 @@ def test_a_host_that_is_an_instance_is_the_target():
         "host": "fd00::5",
         "port": 2,
     }
-    assert "does not say where it leads" in found.notes[0].text
+    assert "has no destination" in found.notes[0].text
 
 
 def test_what_is_no_toml_is_said():

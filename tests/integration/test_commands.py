@@ -253,7 +253,7 @@ async def test_a_reload_takes_over_what_has_changed_or_nothing(service, tmp_path
         code, out, err = await command(service, "reload")
         assert (code, out) == (2, "")
         assert f"ssmtunneld: {path}:" in err
-        assert "the daemon goes on as before" in err
+        assert "the daemon keeps the previous one" in err
         names = [
             shown["name"]
             for shown in json.loads((await command(service, "status", "--json"))[1])[

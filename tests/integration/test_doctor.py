@@ -193,7 +193,7 @@ def break_upgrade(ward, stack):
 
 def break_handshake(ward, stack):
     ward.faults = ["handshake-stall"]
-    return "the agent said nothing within 15 s", "restart or update the SSM agent"
+    return "no message from the agent within 15 s", "restart or update the SSM agent"
 
 
 def break_destination(ward, stack):

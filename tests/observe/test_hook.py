@@ -128,7 +128,7 @@ async def test_without_a_command_nobody_looks():
     ("command", "reason"),
     [
         (["/nowhere/to-be-found"], "No such file"),
-        ([sys.executable, "-c", "raise SystemExit(3)"], "ended with 3"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "exited with 3"),
     ],
 )
 async def test_a_command_that_fails_is_said(command, reason):

@@ -215,7 +215,7 @@ def test_a_probe_that_fails_makes_a_tunnel_unusable(found, state, usable, reason
 def test_a_paused_tunnel_says_how_it_goes_on():
     found = status(member(), bound=(), paused=True)
     assert (found.state, found.usable) == ("paused", False)
-    assert found.reason == "an operator paused it"
+    assert found.reason == "paused by an operator"
     assert found.advice == "run: ssmtunneld resume db"
 
 

@@ -129,7 +129,7 @@ async def test_a_file_that_cannot_be_used_is_refused_with_all_its_problems(
     code, refusal = await ask(client, "POST", "/reload")
     assert code == 422
     assert refusal["problems"] == operator.problems
-    assert "goes on as before" in refusal["error"]
+    assert "keeps the previous one" in refusal["error"]
     assert "correct the file" in refusal["advice"]
 
 

@@ -97,7 +97,7 @@ DOWN = tunnel("down", "waiting", reason="no agent", required=False)
         ("/readyz?verbose", [tunnel()], 200, "[+]db ok\nreadyz check passed\n"),
         ("/readyz/db", [tunnel(), DOWN], 200, "ok\n"),
         ("/readyz/down", [tunnel(), DOWN], 503, "[-]down failed: waiting: no agent\n"),
-        ("/readyz/nobody", [tunnel()], 404, "no tunnel of this name"),
+        ("/readyz/nobody", [tunnel()], 404, "unknown tunnel"),
         ("/readyz", [tunnel(state="failed", reason="\ud800!")], 503, "failed: ?!\n"),
         ("/startupz", [tunnel(state="failed")], 200, "ok\n"),
         ("/startupz", [tunnel(state="unbound", listen=())], 503, "startupz check"),

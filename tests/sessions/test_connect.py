@@ -192,7 +192,7 @@ async def test_a_proxy_that_makes_no_sense_is_said_without_its_password(monkeypa
     monkeypatch.setenv("http_proxy", "ftp://me:canary@proxy.example")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(LinkUnreachable, match="is no proxy") as caught:
+    with pytest.raises(LinkUnreachable, match="is not a proxy") as caught:
         await Desk().connector.connect(ELSEWHERE)
     assert "canary" not in str(caught.value)
 

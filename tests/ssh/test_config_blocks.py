@@ -89,7 +89,7 @@ def test_a_tunnel_that_pushes_a_key_says_whose_and_which():
 
 @pytest.mark.parametrize("name", ['a"b', "a\nb", "a\\b", "a\x1bb", "a\tb"])
 def test_a_path_that_ssh_would_misread_is_refused(name):
-    with pytest.raises(SsmtunneldError, match="cannot stand in ssh") as caught:
+    with pytest.raises(SsmtunneldError, match="cannot be written in ssh") as caught:
         render(["s", "proxy"], [], Path("/home") / name)
     assert "choose a path" in caught.value.advice
     assert "\n" not in str(caught.value)

@@ -97,8 +97,8 @@ async def test_what_a_search_has_found_must_be_an_instance(introduce):
     [
         ("a/../b", INSTANCE, "is not a user of an instance"),
         ("", INSTANCE, "is not a user of an instance"),
-        ("me", "mi-0123456789abcdef0", "is no EC2 instance"),
-        ("me", "ecs:prod/api", "is no EC2 instance"),
+        ("me", "mi-0123456789abcdef0", "is not an EC2 instance"),
+        ("me", "ecs:prod/api", "is not an EC2 instance"),
         ("me", "web-1", "is not a target"),
     ],
 )

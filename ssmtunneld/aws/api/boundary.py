@@ -25,7 +25,7 @@ FIND_OUT: Final = (
     "proxy, or a wrong endpoint_url"
 )
 """What to do about an answer that is not AWS's."""
-NOT_AWS: Final = "the answer is not one of AWS's"
+NOT_AWS: Final = "the answer is not from AWS"
 """What is wrong with such an answer."""
 
 

@@ -81,12 +81,10 @@ CREDENTIAL_CODES: Final = frozenset(
 """The service refused the keys themselves: others may be accepted."""
 
 _OF_TUNNEL: Final = "check target, host, port, document and parameters of this tunnel"
-_WAIT: Final = (
-    "wait: it is tried again by itself; if it lasts, see https://health.aws.amazon.com"
-)
+_WAIT: Final = "wait: ssmtunneld retries by itself; if it persists, see https://health.aws.amazon.com"
 _SLOW_DOWN: Final = (
-    "wait: it is tried again more slowly; if it lasts, lower start_rate, or ask AWS "
-    "for more {operation} calls a second"
+    "wait: ssmtunneld retries more slowly; if it persists, lower start_rate, or ask "
+    "AWS for more {operation} calls a second"
 )
 _CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
 _ENABLE_REGION: Final = (
@@ -139,8 +137,8 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             Throttled,
-            "end sessions that nobody needs (ssmtunneld sessions), or ask AWS for more "
-            "in Service Quotas",
+            "end unused sessions (ssmtunneld sessions), or request a higher limit in "
+            "Service Quotas",
         ),
         "LimitExceededException",
         "ServiceQuotaExceededException",
@@ -182,9 +180,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     # botocore calls an answer without a code by its status. AWS has codes: it is
     # something else that answers, or an endpoint of a VPC.
     **_each(
-        Cause(
-            ServiceUnavailable, FIND_OUT, cause="something redirects calls of this API"
-        ),
+        Cause(ServiceUnavailable, FIND_OUT, cause="calls to this API are redirected"),
         "301",
         "302",
         "303",
@@ -201,7 +197,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     ),
     **_each(
         Cause(
-            ServiceUnavailable, FIND_OUT, cause="what answers does not know this API"
+            ServiceUnavailable, FIND_OUT, cause="the server does not implement this API"
         ),
         "400",
         "404",
@@ -211,7 +207,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause(
             ServiceUnavailable,
             "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
-            cause="the proxy wants to know who asks",
+            cause="the proxy requires authentication",
         ),
         "407",
     ),
@@ -251,15 +247,15 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             CredentialsUnusable,
-            "let source_profile end at a profile with keys: from profile {profile} it "
-            "leads in a circle",
+            "correct source_profile, which is circular from profile {profile}: it must "
+            "end at a profile with keys",
         ),
         "InfiniteLoopConfigError",
     ),
     **_each(
         Cause(
             CredentialsUnusable,
-            "write it anew, without line ends and characters that do not show",
+            "set it again, without line ends or invisible characters",
         ),
         "KeysUnfit",
     ),
@@ -369,8 +365,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: it is tried again by itself; if it lasts, check what stands between "
-            "here and AWS: VPN, proxy, firewall",
+            "wait: ssmtunneld retries by itself; if it persists, check what stands "
+            "between here and AWS: VPN, proxy, firewall",
         ),
         "ConnectionError",
         "HTTPClientError",
@@ -383,7 +379,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
 method resolution order: names that an older botocore lacks do no harm here."""
 
 _UNKNOWN: Final = Cause(
-    AwsError, "see what AWS says of this code; it is tried again by itself"
+    AwsError, "look up this code in the AWS documentation; ssmtunneld retries by itself"
 )
 
 

@@ -127,7 +127,7 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
         TooLate: There was no time for it.
         OSError: None of its addresses can be reached.
     """
-    failure: OSError = socket.gaierror(socket.EAI_NONAME, "it has no address")
+    failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address found")
     for family, kind, protocol, _, address in look_up(host, port, deadline):
         opened = socket.socket(family, kind, protocol)
         try:
@@ -156,7 +156,7 @@ def look_up(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
         try:
             return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         except UnicodeError:  # a label that is empty, or longer than 63 characters
-            raise socket.gaierror(socket.EAI_NONAME, "it is not a host name") from None
+            raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
 
     return in_time(ask, deadline)[:ADDRESS_LIMIT]
 
@@ -177,7 +177,7 @@ def in_time(
         TooLate: It takes too long, or too much of that kind is under way.
     """
     if not _errands.acquire(timeout=deadline.left):
-        raise TooLate(f"{ERRAND_LIMIT} others are still being waited for")
+        raise TooLate(f"{ERRAND_LIMIT} other lookups are still pending")
     outcome: Future[T] = Future()
 
     def run() -> None:

@@ -59,17 +59,17 @@ StartSession takes 0.3 to 2 s, and has been seen to take 20."""
 
 
 class ProxyUnusable(ProxyConnectionError):
-    """A proxy cannot be reached, or does not lead on."""
+    """A proxy cannot be reached, or refuses to connect."""
 
-    fmt = "{proxy_url} does not lead there: {error}"
+    fmt = "proxy {proxy_url} failed: {error}"
 
 
 class ProxyDemandsLogin(ProxyUnusable):
-    """A proxy wants to know who asks."""
+    """A proxy requires authentication."""
 
 
 class ProxyForbids(ProxyUnusable):
-    """A proxy does not let anybody through to there."""
+    """A proxy forbids this endpoint."""
 
 
 class CallTooSlow(ReadTimeoutError):
@@ -85,15 +85,15 @@ class AnswerTooLarge(BotoCoreError):
 
 
 class NotTls(SSLError):
-    """Something answers, but speaks no TLS."""
+    """Something answers, but does not support TLS."""
 
-    fmt = "{endpoint_url} speaks no TLS: {error}"
+    fmt = "{endpoint_url} does not support TLS: {error}"
 
 
 class WebPage(BotoCoreError):
     """A page for people was answered: something stands in AWS's place."""
 
-    fmt = "{endpoint_url} answers with a web page, which AWS does not"
+    fmt = "{endpoint_url} answers with a web page, so it is not AWS"
 
 
 class Sender:
@@ -132,7 +132,7 @@ class Sender:
             trust = tls_context(self._ca_bundle) if "https" in schemes else None
         except OSError as error:
             why = error.strerror or type(error).__name__
-            text = f"{self._ca_bundle} holds no certificates: {why}"
+            text = f"{self._ca_bundle} contains no certificates: {why}"
             raise SettingError(text) from None
         with (
             Deadline(self._timeout) as deadline,
@@ -286,7 +286,7 @@ def _new_connection(
     try:
         return opener(connection.host.strip("[]"), connection.port)
     except (TooLate, TimeoutError) as error:
-        words = str(error) or "it does not answer"
+        words = str(error) or "no answer"
         raise exceptions.ConnectTimeoutError(connection, words) from error
     except OSError as error:
         words = error.strerror or type(error).__name__

@@ -46,7 +46,7 @@ def ca_bundle_of(session: Session, network: Network) -> str | None:
         if text:
             path = Path(text).expanduser()
             if not path.exists():
-                raise SettingError(f"{name} names {path}, which is no file")
+                raise SettingError(f"{name} names {path}, which is not a file")
             return str(path)
     return None
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ssmtunneld.base.secret import Secret
+    from ssmtunneld.config import TunnelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,24 @@ class Identity:
     mfa_serial: str | None = None
     """The device whose codes the role asks for; None if it asks for none."""
     tunnel: str = field(default="", compare=False)
-    """A tunnel that acts as this identity: what a human calls it by."""
+    """A tunnel that acts as this identity, for messages."""
+
+    @classmethod
+    def of(cls, tunnel: TunnelSettings) -> Identity:
+        """Return the identity with which a tunnel calls AWS."""
+        return cls(
+            profile=tunnel.profile,
+            region=tunnel.region,
+            endpoint_url=tunnel.endpoint_url,
+            ssmmessages_endpoint=tunnel.ssmmessages_endpoint,
+            ca_bundle=str(tunnel.ca_bundle) if tunnel.ca_bundle else None,
+            proxy="" if tunnel.proxy is False else tunnel.proxy,
+            role_arn=tunnel.role_arn,
+            external_id=tunnel.external_id,
+            role_session_name=tunnel.role_session_name,
+            mfa_serial=tunnel.mfa_serial,
+            tunnel=tunnel.name,
+        )
 
     @property
     def name(self) -> str:

@@ -138,7 +138,7 @@ def parse_proxy(text: str) -> Proxy:
     is_host = bool(host) and not any(c <= " " or c > "~" for c in url)
     if scheme not in _PROXY_PORTS or not host or not is_host or rest:
         kinds = "http, https, socks5 or socks5h"
-        raise SettingError(f"{shown} is no proxy: write {kinds}, ://host:port")
+        raise SettingError(f"{shown} is not a proxy: write {kinds}, ://host:port")
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else Secret(unquote(parts.password))
     return Proxy(scheme, host, port or _PROXY_PORTS[scheme], user, password)

@@ -306,7 +306,7 @@ _SOURCES: Final = {
 }
 
 
-_OVER: Final = "its keys are still expired after they were got anew"
+_OVER: Final = "its keys are still expired after a refresh"
 
 
 def read_keys(

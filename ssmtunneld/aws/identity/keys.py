@@ -49,7 +49,7 @@ def tidy(
         whose: Where they come from, for the message.
 
     Raises:
-        KeysUnfit: One is no text, or has control characters or others beyond ASCII.
+        KeysUnfit: One is not text, or has control characters or others beyond ASCII.
     """
     found = [
         _tidy(part, name, whose)
@@ -62,10 +62,10 @@ def _tidy(part: object, name: str, whose: str) -> str | None:
     if part is None:
         return None
     if not isinstance(part, str):
-        raise KeysUnfit(name=name, whose=whose, problem="is no text")
+        raise KeysUnfit(name=name, whose=whose, problem="is not text")
     bare = part.rstrip("\r\n")
     if not bare.isascii():
-        raise KeysUnfit(name=name, whose=whose, problem="has characters beyond ASCII")
+        raise KeysUnfit(name=name, whose=whose, problem="has non-ASCII characters")
     if not _PLAIN.fullmatch(bare):
         raise KeysUnfit(name=name, whose=whose, problem="has control characters")
     return bare

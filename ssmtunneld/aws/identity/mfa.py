@@ -250,7 +250,7 @@ def _explained(refusal: AwsError) -> AwsError:
             refusal.operation,
             refusal.code,
             refusal.message,
-            "enter the code that the device shows now: each is accepted once, and only "
-            "of the device whose serial number stands in mfa_serial",
+            "enter the code that the device shows now: each code is accepted once, and "
+            "only from the device that mfa_serial names",
         )
     return refusal

@@ -33,7 +33,7 @@ def renewal_advice(
     if method == "env":
         return (
             "start ssmtunneld again with new keys in its environment, or use a "
-            "profile: its keys are read again by themselves"
+            "profile: its keys are reread automatically"
         )
     for name in profile_chain(profiles, profile):
         settings = profiles.get(name, {})

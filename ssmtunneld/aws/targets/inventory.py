@@ -40,7 +40,7 @@ _UNREGISTERED: Final = (
     "AmazonSSMManagedInstanceCore, and that HTTPS to ssm and ssmmessages is open"
 )
 _LOST: Final = (
-    "its agent is not heard any more: check that it runs and that HTTPS to ssm and "
+    "its agent no longer reports: check that it runs and that HTTPS to ssm and "
     "ssmmessages is open"
 )
 

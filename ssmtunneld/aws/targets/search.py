@@ -174,7 +174,7 @@ def pages(
             raise ServiceUnavailable(
                 operation,
                 clean("ListTooSlow"),
-                clean(f"not all of it came within {LIST_TIMEOUT:g} s"),
+                clean(f"no complete list within {LIST_TIMEOUT:g} s"),
                 "check what stands between here and AWS: VPN, proxy, firewall",
             )
         parameters = {**parameters, token_key: token}

@@ -54,7 +54,7 @@ def show(names: tuple[str, ...], config_path: Path | None, *, as_json: bool) -> 
         return
     import tomlkit
 
-    click.echo(f"# What holds of {found.source}")
+    click.echo(f"# Settings in effect from {found.source}")
     click.echo(tomlkit.dumps(document), nl=False)
 
 

@@ -78,18 +78,18 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
             "set db_user, or pass --user USER",
             code=EXIT_USAGE,
         )
+    from ssmtunneld.aws.api.port import Identity
     from ssmtunneld.aws.databases.rds_tokens import sign_database_token
-    from ssmtunneld.daemon.backend import identity_of
 
-    token = sign_database_token(identity_of(tunnel), host, port, user)
+    token = sign_database_token(Identity.of(tunnel), host, port, user)
     return DatabaseLogin(user, token, made_up=False)
 
 
 def _ask_redshift(
     tunnel: TunnelSettings, warehouse: Warehouse, user: str | None
 ) -> DatabaseLogin:
+    from ssmtunneld.aws.api.port import Identity
     from ssmtunneld.aws.databases.redshift import get_login
-    from ssmtunneld.daemon.backend import identity_of
 
     if warehouse.serverless and user is not None:
         raise CommandError(
@@ -98,5 +98,5 @@ def _ask_redshift(
             code=EXIT_USAGE,
         )
     user = user or tunnel.db_user
-    login = get_login(identity_of(tunnel), warehouse, user, tunnel.db_name)
+    login = get_login(Identity.of(tunnel), warehouse, user, tunnel.db_name)
     return DatabaseLogin(login.user, login.password, made_up=True)

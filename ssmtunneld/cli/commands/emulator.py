@@ -77,7 +77,7 @@ def _path(
     type=click.Choice(["real", "none"]),
     default="real",
     show_default=True,
-    help="Speed of the agent: 1024 bytes and a rest of 1 ms, or unlimited.",
+    help="Speed of the agent: 1024 bytes and a pause of 1 ms, or unlimited.",
 )
 @click.option(
     "--agent-version",
@@ -174,7 +174,7 @@ def _path(
     multiple=True,
     callback=_nodes,
     metavar="TARGET[,name=N][,ip=A][,tag:K=V]",
-    help="What the API tells of a target; repeatable.",
+    help="Data that the API returns about a target; repeatable.",
 )
 @click.option(
     "--document",

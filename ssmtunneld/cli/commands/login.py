@@ -88,9 +88,9 @@ def _identity(
 
         return Identity(profile=profile)
     tunnel = tunnel_named(load_in_use(config_path), name)
-    from ssmtunneld.daemon.backend import identity_of
+    from ssmtunneld.aws.api.port import Identity
 
-    return identity_of(tunnel)
+    return Identity.of(tunnel)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -130,7 +130,7 @@ def _print(
             click.echo(f"ssmtunneld: {shortcoming}", err=True)
     where = ", ".join(dict.fromkeys(each.region for each in told))
     what = counted(len(shown), "target" if everything else "online target")
-    click.echo(f"{what} in {where}{' that fit' if some else ''}")
+    click.echo(f"{what} in {where}{' that match' if some else ''}")
     if not shown:
         if not (everything or some):
             click.echo("see why: ssmtunneld targets --all", err=True)

@@ -236,7 +236,7 @@ def reload_daemon(path: Path) -> str:
     except NotRunning:
         return f"no daemon runs it: ssmtunneld run{_option(path)}"
     daemon.ask("POST", "/reload", timeout=RELOAD_TIMEOUT)
-    return "the running daemon has taken it over"
+    return "the running daemon has reloaded it"
 
 
 def _option(path: Path) -> str:

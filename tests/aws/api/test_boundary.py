@@ -98,7 +98,7 @@ def test_what_others_tripped_over_is_their_answer(log):
 
 
 def test_words_are_the_systems_or_ours():
-    assert words_of(SettingError("x is no proxy")) == "x is no proxy"
+    assert words_of(SettingError("x is not a proxy")) == "x is not a proxy"
     missing = FileNotFoundError(2, "No such file or directory", "/opt/helper")
     assert words_of(missing) == "No such file or directory: /opt/helper"
     assert words_of(ConnectionResetError(104, "Connection reset")) == "Connection reset"

@@ -101,10 +101,10 @@ def ask(stub, keys):
         (
             error("ThrottlingException"),
             Throttled,
-            "wait: it is tried again more slowly",
+            "wait: ssmtunneld retries more slowly",
         ),
         (Reply(429, ""), Throttled, "more StartSession calls a second"),
-        (Reply(500, ""), ServiceUnavailable, "wait: it is tried again by itself"),
+        (Reply(500, ""), ServiceUnavailable, "wait: ssmtunneld retries by itself"),
         (Reply(503, ""), ServiceUnavailable, "https://health.aws.amazon.com"),
         (error("InternalServerError", status=500), ServiceUnavailable, "wait"),
         (error("ServiceQuotaExceededException"), Throttled, "Service Quotas"),
@@ -168,7 +168,7 @@ source_profile = loop
     [
         ("sourceless", "where credential_source has keys"),
         ("orphan", "correct source_profile"),
-        ("loop", "from profile loop it leads in a circle"),
+        ("loop", "circular from profile loop"),
         ("nobody", "aws configure sso --profile nobody"),
     ],
 )

@@ -135,7 +135,7 @@ def test_so_many_at_a_time_and_no_more(monkeypatch):
     with Deadline(0.05) as deadline:
         with pytest.raises(TooLate):
             in_time(lambda: release.wait(30), deadline)
-        with pytest.raises(TooLate, match="others are still being waited for"):
+        with pytest.raises(TooLate, match="other lookups are still pending"):
             in_time(lambda: None, deadline)
     release.set()
     with Deadline(30) as deadline:

@@ -336,7 +336,7 @@ def test_botocores_exceptions_are_translated(name, kind, advice):
 @pytest.mark.parametrize(
     ("error", "kind", "advice"),
     [
-        (SettingError("x is no proxy"), RequestRejected, "correct endpoint_url"),
+        (SettingError("x is not a proxy"), RequestRejected, "correct endpoint_url"),
         (ConnectionResetError("cut"), ServiceUnavailable, ""),
         (ResponseParserError("no XML"), ServiceUnavailable, ""),
     ],
@@ -390,7 +390,7 @@ def test_known_secrets_are_struck_out_of_any_message():
 def test_an_answer_that_cannot_be_read_is_not_quoted():
     error = ResponseParserError("Unable to parse response:\n<SecretAccessKey>canary")
     refusal = translate(error, during())
-    assert refusal.message == "the answer is not one of AWS's"
+    assert refusal.message == "the answer is not from AWS"
     assert refusal.code == "UnusableAnswer"
 
 

@@ -4,7 +4,9 @@ import pytest
 
 from ssmtunneld.aws.api.port import Grant, Identity, SessionRequest
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.config import parse_config
 from tests.aws.stub import CELL, SESSION, STREAM, TOKEN
+from tests.integration.world import tunnel
 
 TARGET = "i-0182d91e85d69cf00"
 PLAIN = "AWS-StartPortForwardingSession"
@@ -110,3 +112,29 @@ def test_tunnels_of_one_identity_are_one_identity():
     one, other = Identity(profile="x", tunnel="a"), Identity(profile="x", tunnel="b")
     assert one == other
     assert hash(one) == hash(other)
+
+
+def parse_tunnels(*tables):
+    return parse_config("\n".join(tables), "test.toml", {}).tunnels
+
+
+def test_an_identity_is_all_that_decides_whom_aws_sees(tmp_path):
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    plain, full = parse_tunnels(
+        tunnel("plain", port=1),
+        tunnel(
+            "full",
+            listen="127.0.0.1:1",
+            port=1,
+            profile="prod",
+            region="eu-west-1",
+            endpoint_url="https://ssm.example",
+            ssmmessages_endpoint="data.example",
+            ca_bundle=str(bundle),
+        ),
+    )
+    assert Identity.of(plain) == Identity()
+    assert Identity.of(full) == Identity(
+        "prod", "eu-west-1", "https://ssm.example", "data.example", str(bundle)
+    )

@@ -198,6 +198,6 @@ def test_who_looks_up_names():
     ],
 )
 def test_what_is_no_proxy_is_said_without_its_password(text):
-    with pytest.raises(ValueError, match="is no proxy") as caught:
+    with pytest.raises(ValueError, match="is not a proxy") as caught:
         parse_proxy(text)
     assert "canary" not in str(caught.value)

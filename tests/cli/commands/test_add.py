@@ -68,7 +68,7 @@ def test_a_running_daemon_takes_it_over(path, capsys):
     household.documents[0]["config"] = str(path)
     with serving(household, path):
         code, _, err = call(capsys, "add", "web", "80", "-c", path)
-    assert (code, err) == (0, "the running daemon has taken it over\n")
+    assert (code, err) == (0, "the running daemon has reloaded it\n")
     assert household.asked == ["reload"]
 
 

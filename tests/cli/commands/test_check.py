@@ -176,4 +176,4 @@ def test_live_ends_in_time(check, theatre):  # noqa: F811 - the way of pytest
     theatre.aws.set_faults("handshake-stall")
     code, out, _ = check(two(theatre), "--live", "--timeout", "3s", "db")
     assert code == 1
-    assert "no end within 3 s; give it more --timeout" in out[1]
+    assert "not finished within 3 s; give it more --timeout" in out[1]

@@ -30,7 +30,7 @@ def test_a_file_with_mistakes_is_refused_with_2_and_all_of_them(operator, capsys
     assert err.splitlines() == [
         "ssmtunneld: c.toml:1: x: no",
         "ssmtunneld: c.toml:2: y: never",
-        "ssmtunneld: the configuration cannot be used; the daemon goes on as before; "
+        "ssmtunneld: the configuration is invalid; the daemon keeps the previous one; "
         "correct the file and reload again",
     ]
 

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from ssmtunneld.config.fields import NAME_PATTERN
-from ssmtunneld.daemon.backend import default_reason, mark
+from ssmtunneld.sessions.reason import default_reason, mark
 
 # Anybody can write a reason: what is found here is shown, and nothing more.
 _MARKED: Final = re.compile(rf"\[[0-9a-f]{{12}}/(?P<name>{NAME_PATTERN})\]$")

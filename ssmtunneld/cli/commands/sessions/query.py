@@ -19,7 +19,6 @@ from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.options import load
 from ssmtunneld.cli.running_daemons import config_in_use, running
 from ssmtunneld.config.targets import FixedTarget, parse_target
-from ssmtunneld.daemon.backend import identity_of
 from ssmtunneld.daemon.instance_lock import instance_name
 from ssmtunneld.errors import AwsError, ConfigError
 
@@ -101,7 +100,7 @@ class SessionScope:
             return {Identity(profile=self.profile, region=self.region): {None: []}}
         found: Inquiries = {}
         for tunnel in [tunnel_named(config, name) for name in names] or config.tunnels:
-            targets = found.setdefault(identity_of(tunnel), {})
+            targets = found.setdefault(Identity.of(tunnel), {})
             # What is looked up may be another instance by now.
             parsed = parse_target(tunnel.target) if names else None
             target = parsed.id if isinstance(parsed, FixedTarget) else None

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from ssmtunneld.cli.commands.sessions.origin import is_of, tunnel_in
-from ssmtunneld.daemon.backend import default_reason, mark
+from ssmtunneld.sessions.reason import default_reason, mark
 
 HERE = "0123456789ab"
 ELSEWHERE = "ba9876543210"

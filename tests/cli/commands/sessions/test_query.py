@@ -16,9 +16,9 @@ from ssmtunneld.cli.commands.sessions.query import (
 )
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.config import parse_config
-from ssmtunneld.daemon.backend import default_reason, mark
 from ssmtunneld.daemon.instance_lock import instance_name
 from ssmtunneld.errors import AccessDenied, ConfigError, CredentialsUnusable
+from ssmtunneld.sessions.reason import default_reason, mark
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import document, tunnel_document
 from tests.integration.world import TARGET, tunnel, use_loopback_aws
