@@ -238,6 +238,7 @@ def _serve(
 ) -> None:
     from ssmtunneld.cli.daemon_thread import DaemonThread
     from ssmtunneld.daemon.process import raise_file_limit
+    from ssmtunneld.observe import logs
 
     raise_file_limit()
     # What a command prints must come out as it is.
@@ -255,6 +256,7 @@ def _serve(
     if daemon.alive:
         # Asked twice. Worker threads that wait for AWS would hold up a usual end.
         stream.flush()
+        logs.flush()
         os._exit(EXIT_INTERRUPTED)
 
 

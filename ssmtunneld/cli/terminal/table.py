@@ -123,6 +123,31 @@ def login_notices(
     return lines
 
 
+def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
+    """Return a line for each part in which something broke that nobody foresaw.
+
+    Args:
+        document: The whole one: the daemon's own services are told too.
+        tunnels: Those that are shown.
+    """
+    wholes = [("the daemon", document), *((m["name"], m) for m in tunnels)]
+    return [
+        _defect_notice(name, defect)
+        for name, whole in wholes
+        for defect in whole.get("defects", ())  # older daemons have none
+    ]
+
+
+def _defect_notice(name: str, defect: dict[str, Any]) -> str:
+    again = defect["restart_in"]
+    restart = "" if again is None else f", started again in {duration(again + 1)}"
+    return (
+        f"{defect['compartment']} of {name} broke {counted(defect['count'], 'time')}, "
+        f"{duration(defect['age'])} ago{restart}: {printable(defect['last'])} -> "
+        "please report it with the log's line"
+    )
+
+
 def status_table(tunnels: Sequence[_Tunnel], width: int) -> Group:
     """Return the table of ``status``, no wider than ``width``."""
     return draw(tunnels, _COLUMNS, width)
