@@ -10,7 +10,6 @@ from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.setup import config_file
 from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
 from ssmtunneld.cli.terminal.picker import can_ask
-from ssmtunneld.config.load import VARIABLE, user_config
 
 
 @click.command(
@@ -58,6 +57,8 @@ def init(
     one, TARGET and a destination must be given. A file that exists is replaced only if
     you agree, or with --force.
     """
+    from ssmtunneld.config.load import VARIABLE, user_config
+
     path = config_path or Path(os.environ.get(VARIABLE) or user_config(os.environ))
     before = config_file.read(path)
     ask = can_ask()
@@ -116,6 +117,8 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
 
 
 def _option(path: Path) -> list[str]:
+    from ssmtunneld.config.load import user_config
+
     return [] if path == user_config(os.environ) else ["-c", str(path)]
 
 
