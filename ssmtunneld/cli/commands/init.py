@@ -1,15 +1,20 @@
 """``ssmtunneld init``: a first configuration file."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.setup import config_file
-from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
 from ssmtunneld.cli.terminal.picker import can_ask
+
+if TYPE_CHECKING:
+    from ssmtunneld.cli.setup.first_configuration import Plan
 
 
 @click.command(
@@ -102,6 +107,8 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
     Raises:
         ValueError: Something is missing, or is no destination.
     """
+    from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
+
     target = given.pop("target") or ""
     plan = Plan(target, given["profile"], given["region"], given["endpoint_url"])
     if ask:
