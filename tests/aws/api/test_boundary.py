@@ -78,7 +78,7 @@ def test_where_our_own_code_tripped_is_logged_without_values(log):
     ((event, facts),) = log
     assert event == "defect"
     assert (facts["compartment"], facts["kind"]) == ("aws", "AttributeError")
-    assert facts["place"].startswith("aws/api/boundary.py:")
+    assert facts["place"].startswith("base/compartment.py:")
     assert "int" not in " ".join(facts.values())
 
 
