@@ -7,6 +7,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from ssmtunneld.base.log import EventLog
 from ssmtunneld.observe import logs
 
 # A deadline would make a slow machine look like a defect.
@@ -28,3 +29,19 @@ def _logging():
     root.handlers = handlers
     root.setLevel(level)
     logs.set_level("info")
+
+
+@pytest.fixture
+def lines():
+    """What was logged: (level, event, facts)."""
+    return []
+
+
+@pytest.fixture
+def log(lines):
+    def keep(_, level, facts):
+        lines.append((level, facts.pop("event"), facts))
+        raise structlog.DropEvent
+
+    logger = structlog.wrap_logger(None, processors=[keep])
+    return EventLog(logger)

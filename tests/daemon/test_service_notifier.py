@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ssmtunneld.daemon import service_notifier as herald_module
+from ssmtunneld.daemon import service_notifier
 from ssmtunneld.daemon.service_notifier import ServiceNotifier
 from ssmtunneld.serve.systemd import Notifier, ServiceManager
 
@@ -13,7 +13,7 @@ PATIENCE = 30.0
 
 
 class Scene:
-    """A herald, and the end of the socket that hears it."""
+    """A notifier, and the end of the socket that hears it."""
 
     def __init__(self, address, watchdog):
         self.alive = True
@@ -21,9 +21,9 @@ class Scene:
         self.heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.bind(address)
         self.heard.setblocking(False)
-        self.notifier = Notifier(address)
+        self.channel = Notifier(address)
         self.notifier = ServiceNotifier(
-            ServiceManager(self.notifier, watchdog, {}),
+            ServiceManager(self.channel, watchdog, {}),
             sentence=lambda: self.words,
             alive=lambda: self.alive,
             monotonic_us=lambda: 42,
@@ -50,7 +50,7 @@ class Scene:
         return False
 
     def close(self):
-        self.notifier.close()
+        self.channel.close()
         self.heard.close()
 
 
@@ -78,7 +78,7 @@ async def test_signs_of_life_come_as_often_as_they_are_wanted(scene):
 
 
 async def test_without_life_there_is_no_sign_but_a_look_soon_after(scene, monkeypatch):
-    monkeypatch.setattr(herald_module, "AGAIN", 0.01)
+    monkeypatch.setattr(service_notifier, "AGAIN", 0.01)
     s = scene(watchdog=3600.0)
     s.alive = False
     async with asyncio.TaskGroup() as tasks:
@@ -122,7 +122,7 @@ async def test_a_reload_is_told_only_by_a_daemon_that_was_ready(scene):
 
 
 async def test_a_daemon_that_ends_asks_for_time_again_and_again(scene, monkeypatch):
-    monkeypatch.setattr(herald_module, "ENDING_INTERVAL", 0.01)
+    monkeypatch.setattr(service_notifier, "ENDING_INTERVAL", 0.01)
     s = scene(watchdog=3600.0)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(s.notifier.run())
@@ -150,4 +150,4 @@ def _never():
 
 
 def test_the_clock_is_the_one_that_systemd_compares_with():
-    assert herald_module._monotonic_us() > 0
+    assert service_notifier._monotonic_us() > 0
