@@ -7,6 +7,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from ssmtunneld.base import redaction
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.observe import logs
 
@@ -17,6 +18,15 @@ settings.register_profile("nightly", max_examples=5000, deadline=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
+
+
+@pytest.fixture(autouse=True)
+def _redaction(monkeypatch):
+    """Forget the secrets that a test has made, which others may say in the clear."""
+    fresh = redaction.Redactor()
+    for value in redaction._process._values:  # those that modules have as constants
+        fresh.register(value)
+    monkeypatch.setattr(redaction, "_process", fresh)
 
 
 @pytest.fixture(autouse=True)
