@@ -18,20 +18,20 @@ from typing import Protocol
 
 import ssmtunneld
 
-_ROOMS = ("tunnel", "listener", "transport", "ops", "aws")
+_ROOMS = ("sessions", "listener", "transport", "observe", "serve", "aws")
 _MODULES = (
-    "daemon",
-    "fleet",
-    "tunnel",
-    "backend",
-    "destinations",
-    "herald",
-    "reload",
-    "watch",
+    "daemon.daemon",
+    "daemon.tunnels",
+    "daemon.tunnel",
+    "daemon.backend",
+    "daemon.dynamic_backend",
+    "daemon.service_notifier",
+    "daemon.reload",
+    "daemon.config_watch",
 )
 _RUNS = {"create_task", "run_compartment", "attempt"}
 _LOOPS = (asyncio.Protocol, asyncio.BufferedProtocol)
-_ROOT = {"Daemon._serve", "Daemon._keep", "Fleet.run"}
+_ROOT = {"Daemon._serve", "Daemon._keep", "Tunnels.run"}
 """What all compartments are in, and their boundary itself."""
 
 
@@ -42,9 +42,14 @@ class Seam:
     owner: type
     name: str
 
+    @property
+    def method(self):
+        """Its name with its class's."""
+        return f"{self.owner.__name__}.{self.name}"
+
     def __str__(self):
         module = self.owner.__module__.removeprefix("ssmtunneld.")
-        return f"{module}.{self.owner.__name__}.{self.name}"
+        return f"{module}.{self.method}"
 
 
 def find_seams():
@@ -56,15 +61,16 @@ def find_seams():
         found |= set(_handed_over(module, classes))
     found |= set(_called_by_loop(classes))
     found |= set(_interfaces(modules, classes))
-    return sorted((s for s in found if str(s).split(".", 1)[1] not in _ROOT), key=str)
+    return sorted((s for s in found if s.method not in _ROOT), key=str)
 
 
 def _modules():
     for _, name, is_package in pkgutil.walk_packages(
         ssmtunneld.__path__, "ssmtunneld."
     ):
-        room = name.split(".")[1]
-        if not is_package and (room in _ROOMS or room in _MODULES):
+        place = name.removeprefix("ssmtunneld.")
+        is_room = place.split(".")[0] in _ROOMS
+        if not is_package and (is_room or place in _MODULES):
             yield importlib.import_module(name)
 
 

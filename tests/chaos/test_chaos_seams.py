@@ -80,8 +80,17 @@ mode = "socks5"
 destinations = ["*:*"]
 """
 
-_OF_SERVICES = ("daemon", "fleet", "herald", "reload", "watch", "ops", "tunnel.network")
-_OF_TUNNELS = ("ops.probe", "ops.session")
+_OF_SERVICES = (
+    "daemon.daemon.",
+    "daemon.tunnels.",
+    "daemon.service_notifier.",
+    "daemon.reload.",
+    "daemon.config_watch.",
+    "observe.",
+    "serve.",
+    "sessions.network_watch.",
+)
+_OF_TUNNELS = ("observe.probe.",)
 
 
 def _is_of_service(seam):
