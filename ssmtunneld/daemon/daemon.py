@@ -1,7 +1,7 @@
 """The composition root: builds everything below by hand, starts it and ends it.
 
 One event loop; per tunnel one pool of sessions and one server (``tunnel.py``), and
-all of them in a fleet that changes with the configuration (``tunnels.py``). Each tunnel
+all of them in a set that changes with the configuration (``tunnels.py``). Each tunnel
 and each of the daemon's own services is a compartment (``base/compartment.py``).
 """
 

@@ -3,7 +3,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from ssmtunneld.listener import access, owner
+from ssmtunneld.listener import owner, process_table
 from ssmtunneld.listener.access import (
     AccessDecision,
     Rejection,
@@ -150,9 +150,9 @@ def test_an_id_without_a_name_is_advised_without_quotes():
 def test_a_name_is_looked_up_once(monkeypatch):
     user_name.cache_clear()
     asked = []
-    look_up = access.pwd.getpwuid
+    look_up = process_table.pwd.getpwuid
     monkeypatch.setattr(
-        access.pwd, "getpwuid", lambda uid: asked.append(uid) or look_up(uid)
+        process_table.pwd, "getpwuid", lambda uid: asked.append(uid) or look_up(uid)
     )
     assert [user_name(0), user_name(0)] == ["root", "root"]
     assert asked == [0]

@@ -357,7 +357,7 @@ function sumOfSeries() {
   return total;
 }
 
-function showMappings(tunnels) {
+function showTunnels(tunnels) {
   const names = new Set(tunnels.map((m) => m.name));
   for (const [name, row] of rows) {
     if (!names.has(name)) {
@@ -437,7 +437,7 @@ function forget() {
 function show(status) {
   remember(status);
   showOverview(status);
-  showMappings(status.tunnels);
+  showTunnels(status.tunnels);
   showEvents(status.events);
 }
 
