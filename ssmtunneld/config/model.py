@@ -46,6 +46,7 @@ from ssmtunneld.config.fields import (
 )
 from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
 from ssmtunneld.config.parsers import Address, TcpAddress, names_loopback
+from ssmtunneld.config.probes import speaks_mysql
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
@@ -384,6 +385,7 @@ class TunnelSettings(TunnelDefaults):
             if getattr(self, key) != TunnelDefaults.model_fields[key].default:
                 yield key, 'has no effect without mode = "socks5" or "http-connect"'
         yield from self._destination()
+        yield from self._harmful_probe()
 
     def _dynamic(self) -> Iterator[tuple[str, str]]:
         if not self.destinations:
@@ -395,6 +397,17 @@ class TunnelSettings(TunnelDefaults):
                     key,
                     f"cannot be used in mode {self.mode}: clients name the destination",
                 )
+
+    def _harmful_probe(self) -> Iterator[tuple[str, str]]:
+        if self.probe is None or self.probe.kind == "mysql":
+            return
+        if speaks_mysql(self.port, self.db_engine):
+            yield (
+                "probe",
+                f'should be "mysql", not "{self.probe}": MySQL and MariaDB lock the '
+                "target's address out after 100 visits that do not finish their "
+                "handshake (if something else listens there, set db_engine)",
+            )
 
     def _destination(self) -> Iterator[tuple[str, str]]:
         document = self.session_document

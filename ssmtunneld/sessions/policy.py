@@ -53,7 +53,12 @@ stands since its start, and what the destination said meanwhile grows stale."""
 
 
 def adapted(
-    policy: Policy, *, limit: float | None, basic: bool, dormant: bool
+    policy: Policy,
+    *,
+    limit: float | None,
+    basic: bool,
+    dormant: bool,
+    expected: int = 0,
 ) -> Policy:
     """Return ``policy``, adapted to what is known of the sessions.
 
@@ -62,6 +67,8 @@ def adapted(
         limit: A session's greatest age in seconds, if it is known.
         basic: They carry one connection each.
         dormant: The last one idled out, and nobody has asked for another.
+        expected: Sessions that the connections of the next moments are likely to need,
+            besides those in use; of interest where each needs its own.
     """
     if limit is not None:
         # One that may not grow old must not be due for replacement all its life.
@@ -70,7 +77,7 @@ def adapted(
     if basic:
         policy = replace(
             policy,
-            warm=0,
+            warm=min(expected, policy.max_sessions),
             spare=False,
             streams_per_session=1,
             idle_close=min(policy.idle_close, BASIC_IDLE),

@@ -10,8 +10,15 @@ from typing import Final, assert_never
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
-from ssmtunneld.errors import ChannelClosed, NoSessionReady, TunnelError, Unforeseen
+from ssmtunneld.errors import (
+    ChannelClosed,
+    NoSessionReady,
+    StreamError,
+    TunnelError,
+    Unforeseen,
+)
 from ssmtunneld.sessions.backoff import Retries
+from ssmtunneld.sessions.basic import RecentDemand, is_refusal, refusal
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import (
@@ -37,6 +44,9 @@ TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
+MOST_EXPECTED: Final = 64
+"""Connections that are remembered, and so sessions that are kept ready for the next
+ones, where each connection needs its own."""
 UNSENT_TICK: Final = 0.1
 """Seconds between looks at streams that cannot leave their sessions."""
 SETTLING: Final = 0.02
@@ -93,6 +103,7 @@ class Pool:
         self._respects_idle = respects_idle
         self._counters = counters or SessionCounters()
         self._dormant = self._basic = False
+        self._demand = RecentDemand(MOST_EXPECTED)
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, PooledSession] = {}
@@ -128,10 +139,7 @@ class Pool:
         Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
         """
         self._retired = True
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.served.done():
-                waiter.served.set_exception(_retired())
+        self._fail_waiters(_retired)
         for member in self._members.values():
             self._retire(member, "the tunnel's settings have changed")
         self._changed.set()
@@ -237,13 +245,21 @@ class Pool:
         if stuck is not None:
             self._retire(stuck, "nothing moves in it, and no other may be started")
 
-    def _policy_now(self) -> Policy:
+    def _policy_now(self, *, expecting: bool = True) -> Policy:
         return adapted(
             self._policy,
             limit=self._lifespan.limit,
             basic=self._basic,
             dormant=self._dormant,
+            expected=self._expected() if self._basic and expecting else 0,
         )
+
+    def _expected(self) -> int:
+        """Return how many basic sessions to keep ready, besides those in use."""
+        # Where sessions fail, only who waits for one asks for more.
+        if self._trouble is not None:
+            return 0
+        return self._demand.peak(self._loop.time())
 
     def _retire(self, member: PooledSession, why: str) -> None:
         if not member.retiring:
@@ -309,6 +325,9 @@ class Pool:
         # Once a spare has idled out, none is wanted before a client comes: the end of a
         # session with a quiet stream, after it, is in nobody's way.
         self._trouble = None if self._dormant else error
+        if self._basic and isinstance(error, ChannelClosed) and is_refusal(error):
+            # Whoever waits would be told the same, some sessions later.
+            self._fail_waiters(partial(refusal, error))
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
         delay = self._retries.note_end(error.recovery, now)
@@ -384,6 +403,7 @@ class Pool:
 
         Raises:
             NoSessionReady: There was none within ``timeout`` seconds; says why.
+            DestinationRefused: A session that carries one connection ended with that.
             PoolRetired: Ask its successor.
         """
         if self._retired:
@@ -450,6 +470,12 @@ class Pool:
                 waiter.served.set_result(stream)
             self._waiters.popleft()
 
+    def _fail_waiters(self, make_error: Callable[[], StreamError]) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.served.done():
+                waiter.served.set_exception(make_error())
+
     def _urgency_of(self, session: Session) -> Urgency:
         """Return who waits for a session that is to be started (design D20)."""
         queued = [m.session.number for m in self._members.values() if m.session.queued]
@@ -484,6 +510,7 @@ class Pool:
             if number is None:
                 return None
         stream = self._members[number].session.open_stream()
+        self._demand.note(self._loop.time())
         if self._settling is None:
             self._settling = self._loop.call_later(SETTLING, self._on_settled)
         return stream
@@ -515,7 +542,7 @@ class Pool:
             waiting=len(self._waiters),
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
-            warm=self._policy_now().warm,
+            warm=self._policy_now(expecting=False).warm,
             start_reason=self._start_reason(),
             counts=self._counters.read(),
         )
