@@ -252,7 +252,7 @@ def _now() -> float:
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:
-        return time.monotonic()
+        return time.monotonic()  # noqa: TID251 - a thread has no loop
 
 
 def defects_here() -> Defects | None:

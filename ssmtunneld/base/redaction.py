@@ -18,6 +18,7 @@ import re
 import threading
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
@@ -44,6 +45,9 @@ CACHED_TEXTS: Final = 4096
 """Texts whose result is remembered."""
 CACHED_TEXT_LIMIT: Final = 512
 """Characters of the longest one of these."""
+
+ANSWER_LIMIT: Final = 64
+"""Runs of characters that are registered of one answer: credentials are four texts."""
 
 _GRAM: Final = 5
 _STRIDE: Final = 4  # _GRAM + _STRIDE - 1 == PIECE
@@ -75,6 +79,8 @@ _ANYTHING: Final = re.compile(rb"[ -~\x80-\xff]{8,}")
 _SECRET_NAME: Final = re.compile(
     r".*(?:SECRET|TOKEN|PASSWORD|PASSWD|_PWD|_AUTH)(?:_KEY|_ACCESS_KEY)?", re.IGNORECASE
 )
+_RUN: Final = re.compile(rb"[A-Za-z0-9+/=_.\\-]{16,}")
+_ACCESS_KEY_ID: Final = re.compile(r"A[KS]IA[A-Z0-9]{16}")
 _PASSWORD: Final = re.compile(r"://[^/@\s:]*:([^/@\s]*)@")
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _SIGNATURE: Final = re.compile(r"(?<=Signature=)[0-9A-Fa-f]{64}")
@@ -351,6 +357,19 @@ def register_environment(environ: Mapping[str, str]) -> None:
             register(value)
         for password in _PASSWORD.findall(value):
             register(unquote(password))
+
+
+def register_answer(answer: bytes) -> None:
+    """Register whatever may be a secret in an answer that has credentials in it.
+
+    Whoever reads it, and stumbles, may quote what stands where it should not: a secret
+    key as a version. So all runs of 16 and more characters count that keys and tokens
+    are made of, except access keys' ids, which are names.
+    """
+    for run in islice(_RUN.finditer(answer), ANSWER_LIMIT):
+        text = run[0].decode("ascii").replace("\\/", "/")
+        if not _ACCESS_KEY_ID.fullmatch(text):
+            register(text)
 
 
 def redact(text: str) -> str:

@@ -6,7 +6,7 @@ others are kept below a rate where they arrive.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import TracebackType
 from typing import Final
@@ -192,17 +192,21 @@ class StartQueue:
 
         Args:
             urgency: Asked again whenever a place may be free; see :meth:`reconsider`.
+
+        Raises whatever ``urgency`` raises, whoever has asked it: the others' places do
+        not depend on it.
         """
         self._loop = asyncio.get_running_loop()
         ticket = _Ticket(urgency, asyncio.get_running_loop().create_future())
         self._tickets.append(ticket)
-        self._grant()
         try:
+            self._grant()
             return await ticket.granted
         except asyncio.CancelledError:
-            if ticket.granted.done() and not ticket.granted.cancelled():
+            granted = ticket.granted
+            if granted.done() and not granted.cancelled() and not granted.exception():
                 # Granted in the very turn in which its caller left.
-                ticket.granted.result().free()
+                granted.result().free()
             raise
         finally:
             if ticket in self._tickets:
@@ -220,7 +224,8 @@ class StartQueue:
         now = self._now()
         if now >= self._looked_at + LOOK_AGAIN:
             self._looked_at = now
-            self._order = {t.urgency: n for n, t in enumerate(self._in_order())}
+            waiting = self._in_order()
+            self._order = {t.urgency: n for n, (_, t) in enumerate(waiting)}
         place = self._order.get(urgency)
         return None if place is None else place + self._calls
 
@@ -258,10 +263,20 @@ class StartQueue:
         recovered = max(0.0, now - self._allowed_at) / RECOVERY
         return min(MOST_CALLS, self._allowed + recovered)
 
-    def _in_order(self) -> list[_Ticket]:
+    def _in_order(self) -> list[tuple[Urgency, _Ticket]]:
         # Sorting is stable: equals stay in the order in which they came.
-        waiting = [t for t in self._tickets if not t.granted.done()]
-        return sorted(waiting, key=lambda ticket: ticket.urgency())
+        return sorted(self._waiting(), key=lambda waiting: waiting[0])
+
+    def _waiting(self) -> Iterator[tuple[Urgency, _Ticket]]:
+        """Yield the calls that wait, with their urgencies: each is another tunnel's."""
+        for ticket in [t for t in self._tickets if not t.granted.done()]:
+            try:
+                urgency = ticket.urgency()
+            except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+                # Its own tunnel's defect, told to the one who waits for its place.
+                ticket.granted.set_exception(error)
+            else:
+                yield urgency, ticket
 
     def _grant(self) -> None:
         """Grant what may be granted now, and look again when more may be."""
@@ -269,9 +284,8 @@ class StartQueue:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        for ticket in self._in_order():
+        for urgency, ticket in self._in_order():
             now = loop.time()
-            urgency = ticket.urgency()
             free_at = self._free_at(urgency)
             if free_at is None:
                 return
