@@ -20,7 +20,7 @@ from ssmtunneld.errors import NoSessionReady, Recovery, TunnelError
 
 @dataclass(frozen=True, slots=True)
 class LocalTunnel:
-    """Where an open tunnel can be reached."""
+    """The local address of an open tunnel."""
 
     host: str
     """An IP address; empty for a Unix socket."""

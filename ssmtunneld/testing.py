@@ -82,7 +82,7 @@ class EmulatorThread:
 
     @property
     def endpoint_url(self) -> str:
-        """What to give boto3 as ``endpoint_url`` for ``ssm``."""
+        """The ``endpoint_url`` of ``ssm`` for boto3."""
         return self._url
 
     @property

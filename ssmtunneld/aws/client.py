@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AwsLocation:
-    """Where an identity's sessions live."""
+    """Region and endpoints of an identity's sessions."""
 
     region: str
     ssm_endpoint: str
@@ -104,7 +104,7 @@ class _Connection:
 
 
 _RENEWAL: Final = "Login"
-"""What is being done when nothing is asked for but that the keys are valid."""
+"""The operation named in errors of a mere check of the keys."""
 
 
 def _ignore(_outcome: TunnelError | None) -> None:
@@ -133,7 +133,7 @@ class AwsClient:
 
     @property
     def place(self) -> AwsLocation | None:
-        """Where this identity's sessions live; None before the first call."""
+        """Location of this identity's sessions; None before the first call."""
         return None if self._connection is None else self._connection.place
 
     @property
@@ -143,7 +143,7 @@ class AwsClient:
 
     @property
     def refreshes(self) -> Refreshes:
-        """What became of the attempts to get keys."""
+        """Counts of the attempts to get keys."""
         connection = self._connection
         return Refreshes() if connection is None else connection.credentials.refreshes
 

@@ -1,4 +1,4 @@
-"""What tunnels may lead to: databases, caches, clusters and load balancers by name.
+"""Discovery of destinations: databases, caches, clusters and load balancers by name.
 
 Everything here blocks and is to be called in worker threads, or where no loop runs.
 Each service is asked by itself: one that is denied, or that a region does not have,
@@ -45,7 +45,7 @@ class Resource:
     service: str
     """As ``ssmtunneld discover`` calls it: ``rds``."""
     id: str
-    """What AWS calls it."""
+    """Its identifier at AWS."""
     engine: str
     """``aurora-postgresql``, ``redis``, ``https``, ..."""
     host: str
@@ -405,7 +405,7 @@ _SERVICES: Final[Mapping[str, tuple[str, Asking]]] = {
     "eks": ("EKS", _kubernetes),
     "elb": ("ELASTIC_LOAD_BALANCING_V2", _load_balancers),
 }
-"""What asks each service, and how variables name its endpoint."""
+"""The variable of each service's endpoint, and the function that asks it."""
 
 SERVICES: Final = tuple(_SERVICES)
 """The services that are asked."""

@@ -25,7 +25,7 @@ enough for a login."""
 
 _OPERATION: Final = "SendSSHPublicKey"
 _KINDS: Final = ("ssh-ed25519", "ssh-rsa")
-"""What the service takes."""
+"""Kinds of key that the service accepts."""
 _USUAL_KEYS: Final = ("id_ed25519.pub", "id_rsa.pub")
 _LARGEST_KEY: Final = 4096
 

@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which sessions are wanted."""
+    """A filter of sessions."""
 
     limit: int
     """At most so many."""
@@ -86,7 +86,7 @@ class SessionHistory:
 
     @property
     def region(self) -> str:
-        """Where the sessions are; empty before the first answer."""
+        """Region of the sessions; empty before the first answer."""
         place = self._account.place
         return "" if place is None else place.region
 

@@ -98,7 +98,7 @@ def _host(text: str) -> str | None:
 
 
 def looks_like_destination(text: str) -> bool:
-    """Whether ``text`` is a destination, and no target."""
+    """Return True if ``text`` is a destination, not a target."""
     try:
         parse_target(text)
     except ValueError:
@@ -144,7 +144,7 @@ def _free(port: int, taken: set[int]) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Whether this process could listen on ``port`` of 127.0.0.1 now."""
+    """Return True if this process could listen on ``port`` of 127.0.0.1 now."""
     with socket.socket() as probe:
         # As listeners do: what an ended connection has left is no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

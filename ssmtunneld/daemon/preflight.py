@@ -1,4 +1,4 @@
-"""What is looked at before a configuration is used: open files, and who is who."""
+"""Checks before a configuration is used: open files, and users of connections."""
 
 import resource
 from collections.abc import Iterable, Sequence

@@ -166,7 +166,7 @@ class Tunnel:
 
     @property
     def usable(self) -> bool:
-        """Whether a session is ready, and its destination too as far as is known."""
+        """True if a session is ready, and the destination has not failed its probe."""
         return self._backend.pool.ready and self.prober.usable
 
     async def wait_usable(self) -> None:

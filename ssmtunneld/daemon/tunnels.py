@@ -105,7 +105,7 @@ class Tunnels:
 
     @property
     def accepting(self) -> bool:
-        """Whether every server that has its addresses accepts from them."""
+        """True if every server that has its addresses accepts from them."""
         found = True
         for tunnel in self:
             with tunnel.defects.guard("status"):

@@ -58,11 +58,11 @@ class Endpoint:
     port: int
     encrypted: bool
     proxy: Proxy | None
-    """What stands between, according to configuration and environment."""
+    """The proxy on the way, by configuration and environment."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the way there is one that can be tried here."""
+        """True if the way there can be tested here."""
         return self.proxy is None or self.proxy.scheme == "http"
 
     @override

@@ -14,7 +14,7 @@ _LOOKED_UP: Final = (
     "elasticacheMemcachedCluster",
     "elasticacheMemcachedNode",
 )
-"""What basti finds by its name in AWS; we are told where it is."""
+"""Kinds that basti finds by name in AWS; a tunnel has their address."""
 _KNOWN: Final = frozenset(
     {
         *_LOOKED_UP,

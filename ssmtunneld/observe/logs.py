@@ -1,4 +1,4 @@
-"""How log lines look: for a terminal, for the journal, or as JSON (design D16).
+"""Formats of log lines: for a terminal, for the journal, or as JSON (design D16).
 
 Everything goes to standard error. Other libraries' loggers are held at WARNING whatever
 our own level is: at DEBUG they print requests, responses and frames, tokens included.
@@ -256,7 +256,7 @@ class _Restraint:
 
 
 class _Bucket:
-    """How many lines of one kind may still be written."""
+    """A token bucket for log lines of one kind."""
 
     __slots__ = ("_at", "_left", "suppressed")
 

@@ -30,18 +30,18 @@ from ssmtunneld.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class IdentityStatus:
-    """Who tunnels are towards AWS, and how long that lasts."""
+    """An identity of tunnels towards AWS, and its expiry."""
 
     name: str
     """Profile and role, such as prod/Bastion; not unique."""
     tunnels: tuple[str, ...]
     """The names of the tunnels that act as it."""
     expires_at: float | None
-    """When its keys end, in Unix seconds, if that is known; most renew themselves."""
+    """Expiry of its keys, in Unix seconds, if known; most are renewed automatically."""
     login_ends_at: float | None
-    """When a human must log in again, in Unix seconds, if that is known."""
+    """Time at which a human must log in again, in Unix seconds, if known."""
     advice: str
-    """What to do then; empty if that is not known."""
+    """Advice for that time; empty if unknown."""
     renewed: int
     """Times that other keys than before were got, the first ones included."""
     failed: int
@@ -64,7 +64,7 @@ class SessionStatus:
     session_id: str | None
     """The service's name of it, once it has one."""
     phase: Literal["starting", "ready", "resuming"]
-    """Where it stands."""
+    """The phase of its life."""
     retiring: bool
     """It takes no new connections and ends after its last one."""
     age: float
@@ -78,7 +78,7 @@ class SessionStatus:
     agent: str | None
     """The agent's version, once it is known."""
     mode: Literal["mux", "basic"] | None
-    """Whether it carries many connections or one, once that is known."""
+    """``mux`` (many connections) or ``basic`` (one); null until known."""
     rtt: float | None
     """The smoothed round-trip time to the agent, in seconds."""
     unacknowledged: int
@@ -135,7 +135,7 @@ _VITAL: Final = frozenset({"tunnel", "listener", "sessions", "pool"})
 
 
 class TunnelState(StrEnum):
-    """How a tunnel is, in one word."""
+    """The state of a tunnel."""
 
     READY = "ready"
     """A session takes connections."""
@@ -176,7 +176,7 @@ class DestinationStatus:
     sessions: int
     """Its sessions."""
     reason: str
-    """Why it has none, and what to do about it; empty if nothing is in the way."""
+    """Reason and advice for having none; empty if nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,25 +186,25 @@ class TunnelStatus:
     name: str
     """The tunnel's name."""
     state: TunnelState
-    """How it is, in one word."""
+    """The state, in one word."""
     usable: bool
-    """Whether a connection made now may expect to be served: what readiness asks."""
+    """True if a new connection can be served: the condition of readiness."""
     reason: str
-    """Why it is not ready; empty if it is."""
+    """Reason for not being ready; empty if it is ready."""
     advice: str
-    """What to do about it; empty if nothing is to be done."""
+    """Advice; empty if nothing has to be done."""
     listen: tuple[str, ...]
     """The local addresses, with their real ports; empty while none could be bound."""
     target: str
-    """Where the agent runs."""
+    """The node whose agent is used."""
     destination: str
     """Host and port as the target reaches them."""
     required: bool
-    """Whether the daemon counts as ready only when this tunnel is usable."""
+    """True if the daemon is ready only while this tunnel is usable."""
     connections: int
     """Local connections now."""
     max_connections: int
-    """How many there may be."""
+    """Limit of connections."""
     waiting: int
     """Connections that wait for a session."""
     queued: int
@@ -216,7 +216,7 @@ class TunnelStatus:
     rejected: int
     """Connections that were reset at once: their client may not connect."""
     saturated: int
-    """How often ``max_connections`` made others wait."""
+    """Number of times that ``max_connections`` was reached and connections waited."""
     sent: int
     """Bytes from local clients."""
     received: int
@@ -226,21 +226,21 @@ class TunnelStatus:
     retry_in: float | None
     """Seconds until another session is tried, if that is being delayed."""
     endings: Mapping[str, int]
-    """How finished connections ended."""
+    """Finished connections, by result."""
     failures: Mapping[str, int]
-    """Why the refused ones were."""
+    """Refused connections, by reason."""
     rejections: Mapping[str, int]
-    """Which rule the rejected ones broke."""
+    """Rejected connections, by the rule that they broke."""
     probe: ProbeStatus | None
-    """What its probe has found out; null without one."""
+    """Result of its probe; null without one."""
     counts: SessionCounts
-    """What became of its sessions since the daemon's start."""
+    """Counts of its sessions since the start of the daemon."""
     sessions: tuple[SessionStatus, ...]
     """The sessions of this moment."""
     mode: Literal["tcp", "socks5", "http-connect"]
-    """Whether clients name the destination, and how."""
+    """``tcp``, or the protocol in which clients name the destination."""
     destinations: tuple[DestinationStatus, ...]
-    """Where clients name it: those in use, the most recent one last."""
+    """Destinations in use with dynamic forwarding, the most recent one last."""
     defects: tuple[DefectStatus, ...]
     """Its parts in which something was raised that nobody foresaw."""
 
@@ -260,17 +260,17 @@ class DaemonStatus:
     uptime: float
     """Seconds since its start."""
     draining: bool
-    """Whether it is on its way to its end, and accepts nothing new."""
+    """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
     """In the order of the file."""
     identities: tuple[IdentityStatus, ...]
-    """Who they are towards AWS."""
+    """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """The daemon's own services in which something was raised that nobody foresaw."""
 
     @property
     def ready(self) -> bool:
-        """1 if every required tunnel is usable."""
+        """True if every required tunnel is usable."""
         return not self.draining and all(m.usable for m in self.tunnels if m.required)
 
     def as_document(self) -> dict[str, Any]:
@@ -310,7 +310,7 @@ def _as_document(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class StatusInputs:
-    """What a tunnel's status is made from."""
+    """The inputs from which a tunnel's status is made."""
 
     name: str
     target: str
@@ -319,15 +319,15 @@ class StatusInputs:
     pool: PoolSnapshot
     server: Server
     unbound: Exception | None = None
-    """Why an address cannot be had."""
+    """Reason for an address that cannot be bound."""
     paused: bool = False
-    """Whether an operator wants no connections."""
+    """True if an operator has paused the tunnel."""
     probe: ProbeStatus | None = None
-    """What its probe has found out."""
+    """Result of its probe."""
     login: TunnelError | None = None
-    """Why nobody can act as its identity."""
+    """The error that makes its identity unusable."""
     mode: Literal["tcp", "socks5", "http-connect"] = "tcp"
-    """Whether clients name the destination."""
+    """``tcp``, or the protocol in which clients name the destination."""
     destinations: tuple[DestinationStatus, ...] = ()
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()

@@ -1,4 +1,4 @@
-"""Where HTTP connections come in: bound, screened, counted and never kept for long.
+"""Acceptance of HTTP connections: listening, access, limit of number and age.
 
 Anybody on this machine can connect to a loopback port. So there is a limit to their
 number, and one to their age, whatever they are doing; beyond the limit the oldest one
@@ -34,7 +34,7 @@ class HttpConnection(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """Where it sends; ``None`` once it is over."""
+        """The transport; ``None`` once it is closed."""
         ...
 
 

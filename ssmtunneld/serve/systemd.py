@@ -47,7 +47,7 @@ class Notifier:
 
     @property
     def listening(self) -> bool:
-        """Whether somebody is to be told."""
+        """True if a service manager listens."""
         return self._socket is not None
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class Notifier:
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """What systemd gave the process."""
+    """The sockets and settings that systemd gave the process."""
 
     notifier: Notifier
     watchdog: float | None

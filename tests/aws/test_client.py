@@ -272,7 +272,7 @@ def test_those_that_give_credentials_are_asked_on_the_same_way(open_account, key
             role_arn="arn:aws:iam::123456789012:role/ops",
             proxy=proxy.url(),
         )
-        with pytest.raises(ServiceUnavailable, match="proxy .* failed"):
+        with pytest.raises(ServiceUnavailable, match=r"proxy .* failed"):
             start(account)
     assert set(proxy.asked) == {f"sts.{REGION}.amazonaws.com:443"}
 

@@ -24,9 +24,9 @@ FIND_OUT: Final = (
     "find out what answers there: a portal of this network that wants a login, a "
     "proxy, or a wrong endpoint_url"
 )
-"""What to do about an answer that is not AWS's."""
+"""Advice for an answer that is not from AWS."""
 NOT_AWS: Final = "the answer is not from AWS"
-"""What is wrong with such an answer."""
+"""The message for such an answer."""
 
 
 def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) -> T:

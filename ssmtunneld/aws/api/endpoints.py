@@ -1,4 +1,4 @@
-"""Where AWS answers, and whom a token may be shown to (protocol 1.5, design D1)."""
+"""Endpoints of AWS, and the hosts that a token is sent to (protocol 1.5, design D1)."""
 
 import ipaddress
 import re
@@ -25,7 +25,7 @@ class Partition:
     """A separate AWS: its own names, accounts and certificates."""
 
     name: str
-    """What stands second in its ARNs."""
+    """The partition, the second part of ARNs."""
     suffix: str
     dual_stack_suffix: str
 

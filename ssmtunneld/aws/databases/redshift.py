@@ -34,7 +34,7 @@ _WORKGROUP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """What a host's name says of a Redshift."""
+    """The parts of a Redshift host name."""
 
     name: str
     """The cluster's, or the workgroup's."""

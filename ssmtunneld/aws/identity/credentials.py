@@ -62,12 +62,12 @@ PROVIDER_FAILURES: Final = (
     ResponseParserError,  # neither of the above: their answer is no XML
     SettingError,
 )
-"""What the methods below raise if credentials cannot be had or refreshed."""
+"""Raised by the methods below if credentials cannot be loaded or refreshed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signs a request."""
+    """Keys that sign a request."""
 
     access_key: str
     secret_key: Secret
@@ -83,7 +83,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Refreshes:
-    """How often keys were got, and how often not."""
+    """Counts of successful and failed attempts to get keys."""
 
     renewed: int = 0
     """Times that there were other keys than before; the first ones count."""
@@ -151,7 +151,7 @@ class CredentialSource:
 
     @property
     def generation(self) -> int:
-        """How often the credentials were forgotten; to be noted before a call."""
+        """Number of times the credentials were dropped; read it before a call."""
         return self._generation
 
     @property
@@ -166,12 +166,12 @@ class CredentialSource:
 
     @property
     def refreshes(self) -> Refreshes:
-        """What became of all attempts to get other keys."""
+        """Counts of the attempts to get new keys."""
         return self._refreshes
 
     @property
     def expires_at(self) -> float | None:
-        """When the keys end, in Unix seconds; None if that is not known."""
+        """Expiry of the keys, in Unix seconds; None if unknown."""
         return None if self._loaded is None else expiry_of(self._loaded)
 
     def load_credentials(self) -> Self:

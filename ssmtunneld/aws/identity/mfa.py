@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 _OPERATION: Final = "Login"
 _INVENTED: Final = "botocore-session-"
-"""How botocore's own names of role sessions begin."""
+"""Prefix of the role session names that botocore makes."""
 
 
 def login_needs(identity: Identity) -> LoginNeeds:

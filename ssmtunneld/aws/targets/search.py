@@ -1,4 +1,4 @@
-"""What a target is found by, asked of AWS: instances, managed nodes, ECS tasks.
+"""Search for a target at AWS: instances, managed nodes, ECS tasks.
 
 Everything here blocks and is to be called in worker threads;
 ``aws/targets/resolver.py`` does, one search at a time and no more than needed.
@@ -57,27 +57,27 @@ class Candidate:
     """One thing that matches."""
 
     id: str
-    """What StartSession takes."""
+    """The target as StartSession takes it."""
     born: float = 0.0
-    """When it was started, in Unix seconds; 0 if nobody says."""
+    """Start time, in Unix seconds; 0 if unknown."""
     online: bool = False
-    """Whether its agent can be reached, as far as the service knows."""
+    """True if its agent is online according to the service."""
     state: str = ""
-    """Why it is not online, in few words."""
+    """Short reason for not being online."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search has found."""
+    """The result of a search."""
 
     searched: str
-    """What was looked for, in words: ``instances with tag Role=bastion``."""
+    """The query in words: ``instances with tag Role=bastion``."""
     candidates: tuple[Candidate, ...] = ()
     """The oldest first."""
     account: str = ""
     """The account's number, where an answer told it."""
     operation: str = "DescribeInstances"
-    """What was asked last."""
+    """The operation that was called last."""
 
     @property
     def online(self) -> tuple[Candidate, ...]:
@@ -86,7 +86,7 @@ class SearchResult:
 
 
 class TargetFate(Enum):
-    """What has become of something that a search finds no more."""
+    """The present state of a node that a search no longer finds."""
 
     LIVES = auto()
     """It still runs: what it serves may go on."""
