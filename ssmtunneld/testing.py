@@ -201,7 +201,7 @@ class EmulatorThread:
         self._call(lambda emulator: emulator.permissions.set(access_key, document))
 
     def deny(self, *actions: str, access_key: str | None = None) -> None:
-        """Deny actions such as ``ssm:ResumeSession``, beside what policies say.
+        """Deny actions such as ``ssm:ResumeSession``, besides what policies say.
 
         Args:
             actions: With wildcards, if need be.

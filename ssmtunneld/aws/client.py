@@ -1,6 +1,6 @@
 """One identity's botocore client, and the last place where botocore is seen.
 
-Everything in this module blocks and is to be called in worker threads; all of it is
+Everything in this module blocks and must be called in worker threads; all of it is
 thread-safe. botocore prints whole answers, with their tokens, at debug level, and
 whole requests, with their signatures: its loggers are kept at INFO here unless the
 program set their level itself, and no code of ours may set it below that.

@@ -1,6 +1,6 @@
 """Discovery of destinations: databases, caches, clusters and load balancers by name.
 
-Everything here blocks and is to be called in worker threads, or where no loop runs.
+Everything here blocks and must be called in worker threads, or where no loop runs.
 Each service is asked by itself: one that is denied, or that a region does not have,
 takes nothing away from the others.
 """
@@ -51,7 +51,7 @@ class Resource:
     host: str
     port: int
     vpc: str = ""
-    """Empty if nobody says."""
+    """Empty if unknown."""
     role: str = ""
     """``writer``, ``reader``, ... where there are several addresses of one id."""
 

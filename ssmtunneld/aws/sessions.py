@@ -1,6 +1,6 @@
 """Sessions as the account knows them: active and past ones, and whoever started them.
 
-``SessionHistory`` is for commands: it blocks, and is to be called where no loop runs,
+``SessionHistory`` is for commands: it blocks, and must be called where no loop runs,
 or in a thread. The rest reads answers, for ``ssm.py`` as well.
 """
 
@@ -94,7 +94,7 @@ class SessionHistory:
         """Return the identity's ARN; empty where there is no STS: at an emulator.
 
         Raises:
-            AwsError: It cannot be had.
+            AwsError: It cannot be determined.
         """
         if self._caller is None:
             self._caller = self._ask_sts()

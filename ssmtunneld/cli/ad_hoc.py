@@ -46,7 +46,7 @@ def parse_destination(text: str) -> Forward:
     """Return where ``[HOST:]PORT`` leads.
 
     Raises:
-        ValueError: It is no destination; says what to write.
+        ValueError: It is not a destination; says what to write.
     """
     match = _DESTINATION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= _HIGHEST_PORT:
@@ -146,7 +146,7 @@ def _free(port: int, taken: set[int]) -> str:
 def is_free(port: int) -> bool:
     """Return True if this process could listen on ``port`` of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As listeners do: what an ended connection has left is no obstacle.
+        # As listeners do: what an ended connection has left is not an obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -132,7 +132,7 @@ class Backend:
             self._context.pools.discard(self.pool)
 
     def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """Return what goes on beside the sessions, by the names of compartments."""
+        """Return the tasks besides the sessions, by the names of compartments."""
         parts = {"orphans": self._reap_orphans, "login": self._attend_login}
         if isinstance(self._selector, SearchingTargetSelector):
             parts["target"] = partial(self._selector.follow, self.pool)

@@ -268,7 +268,7 @@ class DynamicBackend:
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see of all pools together.
 
-        One destination that cannot be had is no trouble while another one can.
+        One destination that cannot be had is not a trouble while another one can.
         """
         found = [place.backend.pool.snapshot() for place in self._places()]
         troubles = [pool.trouble for pool in found]

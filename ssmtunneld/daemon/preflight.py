@@ -13,7 +13,7 @@ from ssmtunneld.listener.access import AccessLimitation, access_limitations
 from ssmtunneld.listener.limits import files_needed
 
 FEWEST_FILES: Final = 32
-"""Open files without which nothing works at all, beside each tunnel's."""
+"""Open files that the process needs, besides those of each tunnel."""
 
 
 class Preflight:

@@ -1,6 +1,6 @@
 """From here to AWS's endpoints: proxies, names, connections, certificates, clocks.
 
-Everything here blocks, for at most ``TIMEOUT`` seconds a step, and is to be called in
+Everything here blocks, for at most ``TIMEOUT`` seconds a step, and must be called in
 threads. Nothing of ours is sent but a bare GET: no credentials, no token.
 """
 

@@ -150,7 +150,7 @@ class Session:
         self._ids = message_ids(random)
         self.rotate()
         self.first_cell_number = self.cell_number
-        """The cell number that official clients before 1.2.835.0 keep (protocol 1.6)."""
+        """Kept by official clients before 1.2.835.0 (protocol 1.6)."""
 
     def rotate(self) -> None:
         """Make a new token and cell number; the old ones are stale from now on."""

@@ -28,7 +28,7 @@ def read_basti(text: str) -> Found:
     """Return the tunnels of all connections.
 
     Raises:
-        ValueError: It is no YAML.
+        ValueError: It is not YAML.
     """
     found = Found()
     data = _load(text)

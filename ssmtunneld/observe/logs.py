@@ -138,7 +138,7 @@ def say(line: str) -> bool:
 def flush(budget: float = FLUSH_BUDGET) -> bool:
     """Wait until all lines are written, for ``budget`` seconds at most.
 
-    Called by itself where the interpreter ends; to be called where it is left otherwise
+    Called automatically when the interpreter ends; call it before any other exit
     (``os._exit``, ``os.execv``).
 
     Returns:
@@ -182,7 +182,7 @@ def _notice_of_loss(lost: int, renderers: list[structlog.typing.Processor]) -> s
 class _Rendering:
     """Forms a line, without secrets and of bounded length.
 
-    Text from elsewhere is bounded where it enters; this is for what nobody foresaw.
+    Text from elsewhere is bounded where it enters; this is for unexpected text.
     """
 
     def __init__(self, renderers: list[structlog.typing.Processor]) -> None:

@@ -92,8 +92,8 @@ class Admission:
     """Access to the listener: client networks and allowed Host headers.
 
     Attributes:
-        allow: Networks that requests may come from, beside this machine itself.
-        hosts: Names of this listener, beside ``localhost`` and the address that a
+        allow: Networks that requests may come from, besides this machine itself.
+        hosts: Names of this listener, besides ``localhost`` and the address that a
             connection was made to; in lower case.
     """
 
@@ -292,7 +292,7 @@ async def serve_web(
 ) -> None:
     """Show ``subject`` on ``addresses`` until cancelled.
 
-    An address that cannot be had is said in the log and tried again. ``opened`` is
+    An address that cannot be bound is said in the log and tried again. ``opened`` is
     called once it listens on all others.
     """
     history = History(subject.readings)

@@ -54,7 +54,7 @@ def note_defect(error: Exception) -> None:
     """Log where our own code has tripped; what others tripped over is their answer.
 
     Nothing of the exception's text is told: it may quote anything. What a setting or
-    the operating system is to blame for is no defect.
+    the operating system is to blame for is not a defect.
     """
     defect = Defect.of(error)
     is_ours = defect.place == defect.origin != NOWHERE

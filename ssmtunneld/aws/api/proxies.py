@@ -93,7 +93,7 @@ def proxy_for(url: str, chosen: str | None = None) -> Proxy | None:
             empty for no proxy at all.
 
     Raises:
-        SettingError: What is configured is no proxy. The text shows no password.
+        SettingError: What is configured is not a proxy. The text shows no password.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -134,7 +134,7 @@ def parse_proxy(text: str) -> Proxy:
     scheme = "socks5h" if parts.scheme == "socks" else parts.scheme
     host, rest = parts.hostname, parts.path.strip("/") + parts.query + parts.fragment
     # "PROXY host:port" is how the files for automatic configuration write it; and what
-    # urlsplit drops silently, such as a line end, is no part of a host either.
+    # urlsplit drops silently, such as a line end, is not a part of a host either.
     is_host = bool(host) and not any(c <= " " or c > "~" for c in url)
     if scheme not in _PROXY_PORTS or not host or not is_host or rest:
         kinds = "http, https, socks5 or socks5h"

@@ -204,7 +204,7 @@ class _Store:
             return
         folder = cache_folder()
         make_private_folder(folder)
-        # Written beside its place, for its owner only, and moved there as a whole.
+        # Written to a temporary file, for its owner only, and moved there as a whole.
         JSONFileCache(str(folder))[key] = value
 
 

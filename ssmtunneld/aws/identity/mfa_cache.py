@@ -102,7 +102,7 @@ class MfaRole:
         )
 
     def arguments(self) -> dict[str, object]:
-        """Return what AssumeRole is asked for, beside the role and the code."""
+        """Return the arguments of AssumeRole, except the role and the code."""
         found: dict[str, object | None] = {
             "SerialNumber": self.serial,
             "ExternalId": self.external_id,

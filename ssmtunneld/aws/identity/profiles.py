@@ -87,7 +87,7 @@ def _login_command(settings: Mapping[str, object], name: str) -> tuple[str, ...]
 
 
 def human_end(profiles: Profiles, profile: str) -> float | None:
-    """Return when a human must log in again, in Unix seconds; None if nobody knows."""
+    """Return when a human must log in again, in Unix seconds; None if unknown."""
     ends = []
     for name in profile_chain(profiles, profile):
         settings = profiles.get(name, {})

@@ -1,6 +1,6 @@
 """Managed nodes of an account and region: what a session could be started to.
 
-Everything here blocks and is to be called in worker threads, or where no loop runs.
+Everything here blocks and must be called in worker threads, or where no loop runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Search for a target at AWS: instances, managed nodes, ECS tasks.
 
-Everything here blocks and is to be called in worker threads;
+Everything here blocks and must be called in worker threads;
 ``aws/targets/resolver.py`` does, one search at a time and no more than needed.
 """
 
@@ -193,7 +193,7 @@ def _find_tagged(account: AwsClient, tags: Sequence[tuple[str, str]]) -> SearchR
     found = _find_instances(account, SearchResult(f"instance with {words}"), filters)
     if found.candidates:
         return found
-    # Managed nodes are no instances of EC2, but carry tags as well.
+    # Managed nodes are not instances of EC2, but carry tags as well.
     nodes = {
         node_id: node
         for page in pages(

@@ -99,7 +99,7 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
     """Return what to write.
 
     Raises:
-        ValueError: Something is missing, or is no destination.
+        ValueError: Something is missing, or is not a destination.
     """
     target = given.pop("target") or ""
     plan = Plan(target, given["profile"], given["region"], given["endpoint_url"])

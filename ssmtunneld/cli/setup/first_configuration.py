@@ -83,7 +83,7 @@ def plan_tunnels(
     """Return the tunnels that ``[NAME=][HOST:]PORT`` ask for.
 
     Raises:
-        ValueError: One of them is no destination.
+        ValueError: One of them is not a destination.
     """
     planned = list(taken)
     count = len(planned)
