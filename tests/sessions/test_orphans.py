@@ -120,7 +120,7 @@ async def test_whoever_may_not_ask_is_told_once_and_asks_no_more():
         assert await bureau.terminate_orphans() is None
         await elapse(FRESH + 1)
     assert bureau.control.count(DESCRIBE) == 1
-    assert len(bureau.journal.lines("orphan_search.not_permitted")) == 1
+    assert len(bureau.journal.lines("orphans.search_denied")) == 1
 
 
 @virtual
@@ -129,7 +129,7 @@ async def test_a_search_that_failed_is_tried_again_later():
     bureau.control.others = [other(1, MARK)]
     bureau.control.fail_next(DESCRIBE, THROTTLED)
     await bureau.terminate_orphans()
-    assert len(bureau.journal.lines("orphan_search.failed")) == 1
+    assert len(bureau.journal.lines("orphans.search_failed")) == 1
     await elapse(FRESH + 1)
     await bureau.terminate_orphans()
     assert bureau.control.others == []
