@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, PAGE_TOKEN, TASK_PART
+from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, TASK_PART
 from ssmtunneld.aws.api.dialing import Deadline
+from ssmtunneld.aws.api.pages import turn_pages
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import (
     AddressTarget,
@@ -163,21 +165,19 @@ def pages(
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
+    call = partial(account.call_service, service, operation)
     deadline = Deadline(LIST_TIMEOUT)
-    for _ in range(limit):
-        answer = account.call_service(service, operation, **parameters)
+    for answer, is_last in turn_pages(
+        call, parameters, limit=limit, tokens=(token_key, token_key)
+    ):
         yield answer
-        token = answer.matching(token_key, PAGE_TOKEN)
-        if not token:
-            return
-        if deadline.has_passed:
+        if deadline.has_passed and not is_last:
             raise ServiceUnavailable(
                 operation,
                 clean("ListTooSlow"),
                 clean(f"no complete list within {LIST_TIMEOUT:g} s"),
                 "check what stands between here and AWS: VPN, proxy, firewall",
             )
-        parameters = {**parameters, token_key: token}
 
 
 def _filter(name: str, *values: str) -> dict[str, object]:
