@@ -19,7 +19,8 @@
         │   ├── RemoteProtocolError   the peer broke the protocol
         │   ├── HandshakeFailed       the agent and we could not agree
         │   ├── ChannelClosed         the service said channel_closed
-        │   └── SessionGone           ResumeSession says there is nothing to resume
+        │   ├── SessionGone           ResumeSession says there is nothing to resume
+        │   └── Unforeseen            something of ours broke: a bug, please report it
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls
         │   ├── ServiceUnavailable    the service failed, or could not be reached

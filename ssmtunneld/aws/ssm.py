@@ -11,6 +11,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -58,6 +59,10 @@ T = TypeVar("T")
 _THREADS: Final = 8
 
 
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds that ``close`` waits for sessions being terminated, unless told otherwise."""
+
+
 def _tell_nobody() -> None:
     """Do nothing."""
 
@@ -80,7 +85,7 @@ class SsmControl(Control):
         identity: Identity,
         *,
         now: Callable[[], datetime] = _wall_clock,
-        close_timeout: float = 10.0,
+        close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
         self._identity = identity
         self._now = now
@@ -252,8 +257,10 @@ class SsmControl(Control):
         def contain() -> T:
             return contained(lambda: work(*args, **kwargs), partial(unusable, "AskAws"))
 
+        # In our context: a defect counts as one of the tunnel that asks.
+        around = copy_context()
         try:
-            return self._threads.submit(contain)
+            return self._threads.submit(around.run, contain)
         except RuntimeError:
             raise LocalProtocolError("the control plane was closed") from None
 
@@ -370,17 +377,23 @@ class ControlRegistry:
 
     Args:
         named: Whether a human knows the tunnels by their names: they stand in a file.
+        close_timeout: Seconds that ``close`` waits for sessions being terminated.
     """
 
-    def __init__(self, *, named: bool = True) -> None:
+    def __init__(
+        self, *, named: bool = True, close_timeout: float = CLOSE_TIMEOUT
+    ) -> None:
         self._named = named
+        self._close_timeout = close_timeout
         self._controls: dict[Identity, SsmControl] = {}
 
     def get(self, identity: Identity) -> SsmControl:
         """Return the control for ``identity``; it is closed with the registry."""
         if identity not in self._controls:
             named = identity if self._named else replace(identity, tunnel="")
-            self._controls[identity] = SsmControl(named)
+            self._controls[identity] = SsmControl(
+                named, close_timeout=self._close_timeout
+            )
         return self._controls[identity]
 
     async def settled(self) -> None:

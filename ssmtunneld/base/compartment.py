@@ -10,6 +10,8 @@ defect like any other. Cancellation and the end of the process pass through.
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -126,6 +128,8 @@ _around: ContextVar["Defects | None"] = ContextVar("_around", default=None)
 class Defects:
     """The defects of one tunnel, or of the process's own services.
 
+    May be used by any thread, except what starts something again.
+
     Args:
         log: Bound to the tunnel.
     """
@@ -133,6 +137,7 @@ class Defects:
     def __init__(self, log: DefectLog) -> None:
         self._log = log
         self._records: dict[str, _Record] = {}
+        self._guard = threading.Lock()
 
     def note(self, compartment: str, error: BaseException) -> Defect:
         """Log and count an exception that was caught at the boundary of a compartment.
@@ -144,9 +149,14 @@ class Defects:
         Returns:
             What may be said of it.
         """
+        defect = self.count(compartment, error)
+        self._write(compartment, defect)
+        return defect
+
+    def count(self, compartment: str, error: BaseException) -> Defect:
+        """Do the same without a line in the log: where the log itself has failed."""
         defect = Defect.of(error)
         self._record(compartment, defect)
-        self._write(compartment, defect)
         return defect
 
     def note_restart(self, compartment: str, error: BaseException) -> float:
@@ -169,11 +179,12 @@ class Defects:
         return delay
 
     def _record(self, compartment: str, defect: Defect) -> _Record:
-        record = self._records.setdefault(compartment, _Record(defect))
-        record.last = defect
-        record.at = asyncio.get_running_loop().time()
-        record.count += 1
-        return record
+        with self._guard:
+            record = self._records.setdefault(compartment, _Record(defect))
+            record.last = defect
+            record.at = _now()
+            record.count += 1
+            return record
 
     def _write(self, compartment: str, defect: Defect, **facts: object) -> None:
         self._log.error(
@@ -192,6 +203,8 @@ class Defects:
 
     def snapshot(self, now: float) -> tuple[DefectStatus, ...]:
         """Return what there is to see at ``now``, on the loop's clock."""
+        with self._guard:
+            records = list(self._records.items())
         return tuple(
             DefectStatus(
                 compartment=name,
@@ -204,7 +217,7 @@ class Defects:
                     else None
                 ),
             )
-            for name, record in self._records.items()
+            for name, record in records
         )
 
     @contextmanager
@@ -232,6 +245,22 @@ class Defects:
         if error is not None:
             self.note(compartment, error)
         return result
+
+
+def _now() -> float:
+    """Return the loop's time; in another thread, what the loops' clocks show."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
+
+
+def defects_here() -> Defects | None:
+    """Return whose compartment the running code is in, if anybody's.
+
+    A thread is in one if it runs in a copy of the context of whoever started it.
+    """
+    return _around.get()
 
 
 async def run_compartment(

@@ -9,8 +9,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssmtunneld.config.parsers import names_loopback
-from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +90,8 @@ def _parts(text: str) -> list[str]:
 
 
 def _host(text: str) -> str | None:
+    from ssmtunneld.config.parsers import names_loopback
+
     host = text.removeprefix("[").removesuffix("]")
     # The target's own loopback is where sessions lead that name no host.
     return None if not host or names_loopback(host) else host
@@ -99,6 +99,8 @@ def _host(text: str) -> str | None:
 
 def looks_like_destination(text: str) -> bool:
     """Return True if ``text`` is a destination, not a target."""
+    from ssmtunneld.config.targets import parse_target
+
     try:
         parse_target(text)
     except ValueError:

@@ -29,17 +29,20 @@ from ssmtunneld.version import __version__
 
 PROGRAM: Final = "ssmtunneld"
 COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
-"""Set by a shell that wants completions instead of a command (``cli/commands/completion.py``)."""
+"""Set by a shell that wants completions instead of a command.
+
+``cli/commands/completion.py`` prints what sets it.
+"""
 
 COMMANDS: Final = {
     "open": "Open tunnels without a file, for as long as the command runs.",
-    "init": "Write a first configuration file.",
-    "add": "Add a tunnel to the file.",
-    "remove": "Remove a tunnel from the file.",
-    "import": "Turn other programs' tunnels into ours.",
-    "discover": "List databases, caches and more that tunnels may lead to.",
-    "ssh": "Log in to a target with your own ssh.",
-    "targets": "List the targets of an account and region.",
+    "init": "Write a first configuration file, and say what to type next.",
+    "add": "Add a tunnel to the file, and let a running daemon take it over.",
+    "remove": "Remove tunnels from the file, and let a running daemon take that over.",
+    "import": "Print the tunnels of another program's file as TOML, or add them.",
+    "discover": "List databases, caches, clusters and load balancers of an account.",
+    "ssh": "Log in to a target with your own ssh, and end as it ends.",
+    "targets": "List the targets of an account and region that are online.",
     "run": "Run the daemon in the foreground.",
     "status": "Show the state of the daemon and its tunnels.",
     "wait": "Wait until tunnels are ready.",
@@ -58,7 +61,7 @@ COMMANDS: Final = {
     "env": "Print environment variables for database programs.",
     "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
     "service": "Install the daemon as a systemd or launchd service.",
-    "config": "Show the sample configuration, its place, or what applies.",
+    "config": "Show the sample configuration, the file's place, or what applies.",
     "check": "Check a configuration file, and optionally its tunnels.",
     "demo": "Try ssmtunneld without AWS: emulator, destinations and daemon.",
     "emulator": "Emulate the AWS side of Session Manager on loopback.",

@@ -10,7 +10,7 @@ import click
 
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, select
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
 
 POLL_INTERVAL: Final = 0.2
 """Seconds between looks at a daemon: 2 ms of its time each."""
@@ -106,23 +106,6 @@ def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, 
         for tunnel in select(document, names)
         if (names or tunnel["required"]) and not is_usable(tunnel)
     ]
-
-
-def is_usable(tunnel: dict[str, Any]) -> bool:
-    """Say whether a tunnel would serve a connection now.
-
-    Older daemons tell only its state.
-    """
-    usable = tunnel.get("usable")
-    return tunnel["state"] in {"ready", "idle"} if usable is None else bool(usable)
-
-
-def describe(tunnel: dict[str, Any]) -> str:
-    """Return one line: the reason why a tunnel is not ready, and what to do."""
-    words = printable(tunnel["reason"]).rstrip(".")
-    reason = f": {words}" if words else ""
-    advice = f"; {printable(tunnel['advice'])}" if tunnel["advice"] else ""
-    return f"{tunnel['name']}: {tunnel['state']}{reason}{advice}"
 
 
 def _too_late(missing: Sequence[dict[str, Any]], timeout: float) -> CommandError:

@@ -22,12 +22,11 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.connect import Connector
 from ssmtunneld.sessions.counters import SessionCounters
-from ssmtunneld.sessions.dependencies import SessionDependencies, SessionSettings
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.reason import mark, session_reason
-from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.sessions.targeting import (
     FixedTargetSelector,

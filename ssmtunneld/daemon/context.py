@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ssmtunneld.aws.api.port import Identity
-from ssmtunneld.aws.ssm import ControlRegistry
+from ssmtunneld.aws.ssm import CLOSE_TIMEOUT, ControlRegistry
 from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
@@ -32,6 +32,7 @@ class DaemonContext:
             a restart; ``None`` to leave forgotten sessions alone.
         max_connections: Local connections of all tunnels together.
         named: Whether the tunnels stand in a file, by which a human knows them.
+        close_timeout: Seconds at the end for calls that nobody waits for any more.
 
     Attributes:
         connection_limit: Divides ``max_connections`` among the tunnels.
@@ -48,9 +49,10 @@ class DaemonContext:
         instance: str | None = None,
         max_connections: int = sys.maxsize,
         named: bool = True,
+        close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
         self.connection_limit = ConnectionLimit(max_connections)
-        self.controls = ControlRegistry(named=named)
+        self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
         # Only jitter depends on it.

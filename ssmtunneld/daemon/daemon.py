@@ -28,6 +28,7 @@ from ssmtunneld.daemon.service_notifier import ServiceNotifier
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.daemon.tunnels import Tunnels
 from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.observe import logs
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.hook import StateHook
 from ssmtunneld.observe.status import (
@@ -42,6 +43,8 @@ from ssmtunneld.version import __version__
 
 CLOSING_TIME: Final = 3.0
 """Seconds at the end for calls that were made and that nobody waits for any more."""
+ABANDON_TIME: Final = 2.5
+"""Seconds after which it is said that some of them are given up."""
 SURVEY_BATCH: Final = 16
 """Tunnels that are looked at in one turn of the loop: about 2 ms."""
 
@@ -91,6 +94,7 @@ class Daemon:
             start_rate=settings.start_rate,
             start_burst=settings.start_burst,
             instance=instance,
+            close_timeout=ABANDON_TIME,
         )
         self._preflight = Preflight(self._log)
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
@@ -396,7 +400,7 @@ class Daemon:
             identities=self._context.identities(
                 (m.settings.name, Identity.of(m.settings)) for m in self._tunnels
             ),
-            defects=self._defects.snapshot(now),
+            defects=(*self._defects.snapshot(now), *logs.defects.snapshot(now)),
         )
 
     def status(self) -> dict[str, Any]:

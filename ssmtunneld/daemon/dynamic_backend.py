@@ -21,8 +21,8 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.observe.status import DestinationStatus
-from ssmtunneld.sessions.counters import SessionCounters
-from ssmtunneld.sessions.snapshot import PoolRetired, PoolSnapshot
+from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
+from ssmtunneld.sessions.pool import PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
 if TYPE_CHECKING:

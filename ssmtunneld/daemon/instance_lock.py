@@ -6,7 +6,6 @@ at a time; a second one must not take the first one's sessions for forgotten. On
 first one has ended, the second one takes its place.
 """
 
-import asyncio
 import fcntl
 import hashlib
 import os
@@ -103,6 +102,8 @@ class Claim:
         Args:
             interval: Seconds between attempts.
         """
+        import asyncio  # noqa: PLC0415 - commands look for locks too, and start faster
+
         while not self.attempt():  # noqa: ASYNC110 - nobody tells when a process ends
             await asyncio.sleep(interval)
         return self._wanted

@@ -5,7 +5,6 @@ import gc
 import os
 import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from ssmtunneld.base.compartment import Defects, catch_callbacks
-from ssmtunneld.base.deadline import Deadline
+from ssmtunneld.base.deadline import REPORT_TIME, Deadline
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
 from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
+from ssmtunneld.observe import logs
 from ssmtunneld.serve.systemd import ServiceManager
 
 ENDING_TIME: Final = 4.5
@@ -119,8 +119,8 @@ def report_rest() -> None:
         threads=", ".join(n for n in threads if n != threading.main_thread().name),
         reason="the daemon did not end in time",
     )
-    if sys.stderr is not None:
-        sys.stderr.flush()
+    # The queue of the log ends with the process, and may be what nobody takes.
+    logs.flush(REPORT_TIME)
 
 
 def _explain(config: Config, claim: Claim) -> None:

@@ -27,9 +27,8 @@ from ssmtunneld.listener.server import Server, ServerSettings
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.probe import Prober, ProbeSettings
 from ssmtunneld.observe.status import StatusInputs, TunnelStatus, tunnel_status
-from ssmtunneld.sessions.counters import SessionCounters
-from ssmtunneld.sessions.pool import Pool
-from ssmtunneld.sessions.snapshot import PoolRetired, PoolSnapshot
+from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
+from ssmtunneld.sessions.pool import Pool, PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
 REBIND_INTERVAL: Final = 5.0

@@ -16,8 +16,10 @@ from ssmtunneld.observe.probe_protocols import converse
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.sessions.connect import Connector
+from ssmtunneld.transport.basic_port import BasicPort
 from ssmtunneld.transport.driver import Driver
-from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.mux_port import MuxPort
+from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.websocket import Liveness
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class DoctorChannel:
         self._driver = Driver(self._channel, self._opened)
         self._changed = asyncio.Event()
         self._terms: Terms | None = None
-        self._port: FillingPort | SinglePort | None = None
+        self._port: FillingPort | BasicPort | None = None
         self._failure: TunnelError | None = None
 
     async def run(self, link: Link, grant: Grant) -> None:
@@ -229,12 +231,12 @@ class DoctorChannel:
                 raise Broken(str(self._failure), self._failure.advice or _CHECK_NETWORK)
             await port.turn()
 
-    def _opened(self, terms: Terms) -> FillingPort | SinglePort:
+    def _opened(self, terms: Terms) -> FillingPort | BasicPort:
         self._terms = terms
         self._port = (
             FillingPort(self._driver, Buffers())
             if terms.mux
-            else SinglePort(self._driver, Buffers(), lambda: None, ends_with=False)
+            else BasicPort(self._driver, Buffers(), lambda: None, ends_with=False)
         )
         self._changed.set()
         return self._port

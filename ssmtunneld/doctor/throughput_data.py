@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import Command, encode_frame
-from ssmtunneld.transport.ports import MuxPort
+from ssmtunneld.transport.mux_port import MuxPort
 
 if TYPE_CHECKING:
     from ssmtunneld.errors import SessionError

@@ -1,8 +1,8 @@
-"""Other programs' ways to write tunnels, as tunnels of ours.
+"""Other programs' tunnels, read as tunnels of ours.
 
-In comes the text of a shell script, an ssh_config, a ``.basti.yaml`` or a file of
-tunneld's; out come settings of tunnels, and a line for each thing that has no
-equivalent. Pure: nothing here reads a file, asks AWS, or runs what it reads.
+In: the text of a shell script, an ssh_config, a ``.basti.yaml`` or a tunneld file.
+Out: settings of tunnels, and a line for each thing that has no equivalent. Pure: reads
+no file, asks nobody, runs nothing. May import ``config`` and ``base`` only.
 """
 
 from ssmtunneld.importing.detect import read

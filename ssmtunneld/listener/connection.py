@@ -51,8 +51,8 @@ class StreamSource:
     open_stream: Callable[[], Awaitable[Duplex]]
 
 
-Opening: TypeAlias = "Callable[[], Awaitable[Duplex]] | StreamSource | ProxyFrontend"
-"""How a connection gets a stream; an entrance asks its client for the destination."""
+Opening: TypeAlias = "StreamSource | ProxyFrontend"
+"""The way to a stream; a front end asks its client for the destination."""
 
 
 class Connection:
@@ -88,8 +88,7 @@ class Connection:
         Cancelling is safe: the connection is reset, and the stream too.
 
         Args:
-            opening: Returns a stream, or raises TunnelError if there is none; or asks
-                the client where it wants to go.
+            opening: The way to a stream.
             linger: See :func:`relay`.
         """
         assert self._socket is not None, "joined twice"
@@ -177,11 +176,11 @@ def _reset(sock: socket.socket, stream: Duplex) -> None:
 def _handshake(opening: Opening) -> ProxyHandshake | _Plain:
     if isinstance(opening, ProxyFrontend):
         return opening.handshake()
-    return _Plain(opening.open_stream if isinstance(opening, StreamSource) else opening)
+    return _Plain(opening.open_stream)
 
 
 class _Plain:
-    """The part of :class:`ProxyHandshake` where all connections have one destination."""
+    """A :class:`ProxyHandshake` where all connections have one destination."""
 
     __slots__ = ("_open_stream",)
 

@@ -23,7 +23,7 @@ class ConnectionOutcome(Enum):
     """How a local connection ended."""
 
     COMPLETED = "completed"
-    """The remote ended (or, with half-close, both did); all of it was delivered."""
+    """The remote ended; all of it was delivered."""
     LINGERED = "lingered"
     """The local client had ended and the remote said nothing for ``linger`` seconds."""
     LOCAL_CLOSED = "local_closed"
@@ -81,7 +81,6 @@ async def relay(
     remote: Duplex,
     *,
     linger: float,
-    half_close: bool = False,
     meter: Meter | None = None,
     gone: asyncio.Future[ClientClose] | None = None,
 ) -> Transfer:
@@ -99,14 +98,11 @@ async def relay(
         remote: The stream to the destination; owned likewise.
         linger: How many seconds to wait after the local end of file without hearing
             from the remote. Any data starts the wait again.
-        half_close: Whether ``remote`` can carry an end of file in one direction. Then
-            ends are passed on as they come, and ``linger`` only bounds the wait for a
-            side that has failed.
         meter: Where to count; fresh if not given.
         gone: Completes when the local client is known to have left, even while nobody
             reads from it or writes to it.
     """
-    joint = _Relay(local, remote, linger, meter or Meter(), half_close=half_close)
+    joint = _Relay(local, remote, linger, meter or Meter())
     try:
         await joint.run(gone)
         await joint.part()
@@ -140,7 +136,6 @@ class _Relay:
         "_delivering",
         "_ending",
         "_expected",
-        "_half_close",
         "_linger",
         "_local",
         "_local_ended",
@@ -160,14 +155,11 @@ class _Relay:
         remote: Duplex,
         linger: float,
         meter: Meter,
-        *,
-        half_close: bool,
     ) -> None:
         self._local = local
         self._remote = remote
         self._linger = linger
         self._meter = meter
-        self._half_close = half_close
         self._loop = asyncio.get_running_loop()
         self._pump: asyncio.Task[None] | None = None
         self._scope: asyncio.Timeout | None = None
@@ -196,9 +188,6 @@ class _Relay:
                 gone.remove_done_callback(self._on_gone)
             if self._timer is not None:
                 self._timer.cancel()
-        if self._ending is None:
-            # Only with half-close: both directions have run to their ends.
-            self._ending = ConnectionOutcome.COMPLETED
 
     async def part(self) -> None:
         """Close both streams as the ending demands."""
@@ -249,7 +238,7 @@ class _Relay:
                 return
             if self._timer is not None:
                 self._stirred = self._loop.time()
-        await self._on_local_end()
+        self._on_local_end()
 
     async def _downward(self) -> None:
         while True:
@@ -279,23 +268,18 @@ class _Relay:
                 self._delivering = False
             if self._timer is not None:
                 self._stirred = self._loop.time()
-        await self._on_remote_end()
+        self._on_remote_end()
 
-    async def _on_local_end(self) -> None:
+    def _on_local_end(self) -> None:
         self._local_ended = True
         if self._expected is not None:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
-        elif self._half_close:
-            await self._remote.send_eof()
         else:
             self._wait_or(ConnectionOutcome.LINGERED)
 
-    async def _on_remote_end(self) -> None:
+    def _on_remote_end(self) -> None:
         if self._expected in _NOBODY_READS:
-            if not self._half_close:
-                self._end(self._expected, self._cause)
-        elif self._half_close and self._expected is None:
-            await self._local.send_eof()
+            self._end(self._expected, self._cause)
         else:
             self._end(ConnectionOutcome.COMPLETED)
 

@@ -7,7 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from ssmtunneld.base.log import EventLog
-    from ssmtunneld.listener.access import AccessDecision, Rejection
+    from ssmtunneld.listener.access import AccessDecision
     from ssmtunneld.listener.connection import ConnectionView, Opening
     from ssmtunneld.listener.counters import ServerStatistics
     from ssmtunneld.listener.limits import ConnectionQuota
@@ -39,22 +39,6 @@ BATCH: Final = 64
 # connection ends earlier. The waiting connection keeps the socket readable: without the
 # rest the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
-
-
-class ServerObserver(Protocol):
-    """Who wants to know of each connection; must neither block nor raise."""
-
-    def connection_opened(self, server: str) -> None:
-        """A connection was accepted."""
-        ...
-
-    def connection_ended(self, server: str, transfer: Transfer, seconds: float) -> None:
-        """An accepted connection is over, after ``seconds``."""
-        ...
-
-    def connection_rejected(self, server: str, rejection: Rejection) -> None:
-        """A connection was not accepted."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +76,7 @@ class Server:
         name: The tunnel's name.
     """
 
-    def __init__(  # noqa: PLR0913 - keywords for the things it works with
+    def __init__(
         self,
         *,
         name: str,
@@ -100,7 +84,6 @@ class Server:
         opening: Opening,
         settings: ServerSettings,
         log: EventLog,
-        observer: ServerObserver | None = None,
         totals: ConnectionCounters | None = None,
         quota: ConnectionQuota | None = None,
         defects: Defects | None = None,
@@ -112,7 +95,6 @@ class Server:
         self._closed = asyncio.Event()
         self._opening = opening
         self._log = log
-        self._observer = observer
         self._bursts = RateLimitedLog(log)
         self._tasks: asyncio.TaskGroup | None = None
         self._leaving = False
@@ -353,8 +335,6 @@ class Server:
             user=verdict.user,
             advice=verdict.advice,
         )
-        if self._observer is not None:
-            self._observer.connection_rejected(self.name, verdict.rejection)
 
     def _start(self, sock: socket.socket, peer: SocketName | str) -> None:
         assert self._tasks is not None, "accepted before serve()"
@@ -367,8 +347,6 @@ class Server:
         task.add_done_callback(self._finish)
         self._totals.enter(connection)
         self._quota.take()
-        if self._observer is not None:
-            self._observer.connection_opened(self.name)
 
     async def _run(self, connection: Connection) -> None:
         try:
@@ -386,9 +364,6 @@ class Server:
         self._quota.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)
-        if self._observer is not None:
-            seconds = asyncio.get_running_loop().time() - connection.since
-            self._observer.connection_ended(self.name, transfer, seconds)
 
     def _report(self, peer: str, transfer: Transfer) -> None:
         if transfer.ending is ConnectionOutcome.REFUSED and transfer.cause is not None:

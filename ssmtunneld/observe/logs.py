@@ -7,8 +7,10 @@ A fault that repeats must not fill a disk: of each kind of warning and error a t
 writes a few at once and then one now and then, which says how many were left out.
 
 A log that cannot be written does not end the process (``observe/log_output.py``), and
-one that blocks does not stop it (``observe/log_queue.py``). No line is longer than
-``LINE_LIMIT``, and none has a secret, in whatever spelling (``base/redaction.py``).
+one that blocks does not stop it (``observe/log_queue.py``). A line that cannot be
+formed is replaced by one that says so: the log is a compartment too (design D18). No
+line is longer than ``LINE_LIMIT``, and none has a secret, in whatever spelling
+(``base/redaction.py``).
 """
 
 import atexit
@@ -25,6 +27,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 from typing_extensions import override
 
+from ssmtunneld.base.compartment import Defect, Defects
 from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.observe.log_output import LogOutput
 from ssmtunneld.observe.log_queue import LogQueue
@@ -64,6 +67,17 @@ _stream: TextIO | None = None
 _Event = MutableMapping[str, Any]
 
 
+class _Nowhere:
+    """Writes nothing: what broke is the log."""
+
+    def error(self, event: str, **facts: object) -> None:
+        """Leave it out."""
+
+
+defects: Final = Defects(_Nowhere())
+"""Lines that could not be formed: there is one log, so there is one account of it."""
+
+
 def set_level(level: str) -> None:
     """Change what is written, at once and for every logger: a key of ``LEVELS``."""
     global _threshold  # noqa: PLW0603 - one process has one level
@@ -89,15 +103,15 @@ def configure(
     environ = os.environ if environ is None else environ
     set_level(level)
     renderers = _renderers(form, stream, environ)
-    file = _open(stream, lambda lost: _notice_of_loss(lost, renderers))
+    deciding: list[structlog.typing.Processor] = [
+        _Restraint(clock_ns),
+        recent,
+        _drop_unimportant,
+    ]
+    contained = _Contained(deciding, _Rendering(renderers))
+    file = _open(stream, contained.tell_loss)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            _Restraint(clock_ns),
-            recent,
-            _drop_unimportant,
-            _Rendering(renderers),
-        ],
+        processors=[contained],
         # It only ever writes and flushes.
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", file)),
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -169,14 +183,55 @@ def _renderers(
     return [stamp, _without_controls, console]
 
 
-def _notice_of_loss(lost: int, renderers: list[structlog.typing.Processor]) -> str:
-    """Return the line for what nobody could read, as ``renderers`` form lines."""
-    # Around the levels and the restraint: it comes once, and it must not get lost too.
-    texts = structlog.wrap_logger(
-        structlog.ReturnLogger(),
-        processors=[structlog.processors.add_log_level, *renderers],
-    )
-    return str(texts.warning("log.resumed", lost=lost))
+class _Contained:
+    """Forms lines, and ends here what goes wrong with that: others only want to talk.
+
+    Args:
+        processors: Decide about an event and keep it: drop it, or return it.
+        rendering: Makes a line of it.
+    """
+
+    def __init__(
+        self, processors: list[structlog.typing.Processor], rendering: "_Rendering"
+    ) -> None:
+        self._processors: list[structlog.typing.Processor] = [
+            structlog.processors.add_log_level,
+            *processors,
+            rendering,
+        ]
+        # Around the restraint and the level: what it says comes once in a long while.
+        self._texts = structlog.wrap_logger(
+            structlog.ReturnLogger(),
+            processors=[structlog.processors.add_log_level, rendering],
+        )
+
+    def __call__(self, logger: object, method: str, event: _Event) -> str:
+        """Return the line without its end."""
+        name = event.get("event")
+        line: Any = event
+        try:
+            for process in self._processors:
+                line = process(logger, method, line)
+            return str(line)
+        except structlog.DropEvent:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            return self._apologize(name, defects.count("log", error))
+
+    def tell_loss(self, lost: int) -> str:
+        """Return the line for what nobody could read."""
+        try:
+            return str(self._texts.warning("log.resumed", lost=lost))
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            return self._apologize("log.resumed", defects.count("log", error))
+
+    def _apologize(self, name: object, defect: Defect) -> str:
+        # Names of events are ours; a fact may be what has broken it.
+        about = name if type(name) is str else ""
+        try:
+            return str(self._texts.error("log.failed", about=about, defect=str(defect)))
+        except Exception:  # noqa: BLE001 - the boundary of a compartment
+            return f"log.failed about={_visible(about)} defect={defect.kind}"
 
 
 class _Rendering:

@@ -21,10 +21,9 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import Recovery, TunnelError, Unforeseen
 from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.probe import ProbeStatus
-from ssmtunneld.sessions.counters import SessionCounters, SessionCounts
+from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
-from ssmtunneld.sessions.snapshot import PoolSnapshot
 from ssmtunneld.version import __version__
 
 

@@ -27,6 +27,7 @@ from ssmtunneld.errors import (
     TunnelError,
 )
 from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.smux.mux import MuxStatistics
 
 START_BOUNDS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -227,3 +228,23 @@ class SessionCounters:
             starting=self._starting.read(),
             opening=self.opening.read(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """A pool at one moment."""
+
+    name: str
+    members: tuple[PooledSessionSnapshot, ...]
+    waiting: int
+    """Local connections that wait for a session."""
+    trouble: TunnelError | None
+    """The error that kept a session from starting, or ended the last one."""
+    retry_in: float | None
+    """Seconds until the next attempt to start a session, if that is delayed."""
+    warm: int
+    """Sessions that the policy keeps without any connection at the moment."""
+    counts: SessionCounts
+    """Totals of its sessions so far."""
+    start_reason: str = ""
+    """The reason why the first session in the start queue waits; empty for none."""

@@ -11,8 +11,9 @@ from typing import Final
 
 from ssmtunneld.errors import RemoteProtocolError
 from ssmtunneld.protocol.channel import ChannelStatistics
+from ssmtunneld.transport.basic_port import BasicPort
 from ssmtunneld.transport.driver import Driver
-from ssmtunneld.transport.ports import MuxPort, SinglePort
+from ssmtunneld.transport.mux_port import MuxPort
 
 PROBE_INTERVAL: Final = 5.0
 """Seconds between two signs of life that are asked for. Each is a message, which also
@@ -50,7 +51,7 @@ class GapDetector:
         self._acknowledged = acknowledged
         self._proofs = 0
 
-    def examine(self, now: float, driver: Driver, port: MuxPort | SinglePort) -> None:
+    def examine(self, now: float, driver: Driver, port: MuxPort | BasicPort) -> None:
         """Look at a session whose link is up, and do what follows from that."""
         if not driver.missing:
             self._delivered = -1  # as it is nearly always: nothing to look closer at

@@ -7,9 +7,9 @@ probe may use, is decided here, too.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from ssmtunneld.config.model import STREAMS_PER_SESSION
 
@@ -45,6 +45,37 @@ class Policy:
     """How long before its end a session is replaced."""
     resume_patience: float = 5.0
     """How long a session may take to resume before another takes its place."""
+
+
+BASIC_IDLE: Final = 60.0
+"""Seconds that an unused basic session is kept: its connection to the destination
+stands since its start, and what the destination said meanwhile grows stale."""
+
+
+def adapted(
+    policy: Policy, *, limit: float | None, basic: bool, dormant: bool
+) -> Policy:
+    """Return ``policy``, adapted to what is known of the sessions.
+
+    Args:
+        policy: What the configuration wants.
+        limit: A session's greatest age in seconds, if it is known.
+        basic: They carry one connection each.
+        dormant: The last one idled out, and nobody has asked for another.
+    """
+    if limit is not None:
+        # One that may not grow old must not be due for replacement all its life.
+        margin = min(policy.expiry_margin, limit / 4)
+        policy = replace(policy, expiry_margin=margin)
+    if basic:
+        policy = replace(
+            policy,
+            warm=0,
+            spare=False,
+            streams_per_session=1,
+            idle_close=min(policy.idle_close, BASIC_IDLE),
+        )
+    return replace(policy, warm=0) if dormant else policy
 
 
 class Candidate(Protocol):
@@ -336,7 +367,7 @@ GROWTH_PATIENCE: Final = 3.0
 shares a full one. Starting a session takes one to two seconds."""
 STALL_PATIENCE: Final = 10.0
 """Seconds that it waits if none of those that there are moves: within that time this is
-found out, one is replaced (STUCK_TIME in pooled_session.py) and another one started."""
+found out, one is replaced (``STUCK_TIME``) and another one started."""
 
 
 def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
@@ -375,3 +406,46 @@ def choose_for_probe(
     ]
     best = min(candidates, key=lambda s: (s.bulk, s.streams, s.number), default=None)
     return None if best is None else best.number
+
+
+STUCK_TIME: Final = 5.0
+"""Seconds for which no session of a full pool has moved before one is replaced."""
+
+
+class Watched(Protocol):
+    """The part of a pooled session that :func:`find_stuck` looks at."""
+
+    @property
+    def retiring(self) -> bool:
+        """True if the session takes no new streams."""
+        ...
+
+    def stuck_for(self, now: float) -> float:
+        """Return for how many seconds nothing has moved although the link is up."""
+        ...
+
+
+_W = TypeVar("_W", bound=Watched)
+
+
+def find_stuck(sessions: Iterable[_W], limit: int, now: float) -> _W | None:
+    """Return the session to replace because the pool is full and no session moves.
+
+    At most ``limit`` retiring sessions are kept until their streams have ended, so that
+    readers who never read cannot have one session after the other.
+
+    Args:
+        sessions: All of the pool.
+        limit: How many may serve at a time.
+        now: The time, in seconds.
+    """
+    serving, retiring = [], 0
+    for session in sessions:
+        if session.retiring:
+            retiring += 1
+        else:
+            serving.append(session)
+    full = len(serving) >= limit > retiring
+    if full and all(s.stuck_for(now) >= STUCK_TIME for s in serving):
+        return max(serving, key=lambda s: s.stuck_for(now))
+    return None

@@ -10,9 +10,9 @@ from typing import Final, assert_never
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
-from ssmtunneld.errors import ChannelClosed, TunnelError, Unforeseen
+from ssmtunneld.errors import ChannelClosed, NoSessionReady, TunnelError, Unforeseen
 from ssmtunneld.sessions.backoff import Retries
-from ssmtunneld.sessions.counters import SessionCounters
+from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import (
     Close,
@@ -21,26 +21,15 @@ from ssmtunneld.sessions.policy import (
     Retire,
     SessionView,
     Start,
+    adapted,
     choose,
+    find_stuck,
     may_wait,
     next_change,
     plan,
 )
-from ssmtunneld.sessions.pooled_session import (
-    PooledSession,
-    find_stuck,
-    session_for_probe,
-)
+from ssmtunneld.sessions.pooled_session import PooledSession, session_for_probe
 from ssmtunneld.sessions.session import Session
-from ssmtunneld.sessions.snapshot import (
-    PoolRetired,
-    PoolSnapshot,
-    adapted,
-    busiest_rtt,
-    find_trouble,
-    first_start_reason,
-    no_session,
-)
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -53,6 +42,10 @@ UNSENT_TICK: Final = 0.1
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
+
+
+class PoolRetired(NoSessionReady):
+    """The pool gives no more streams: another one has taken its place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -411,11 +404,11 @@ class Pool:
                 return await waiter.served
         except TimeoutError:
             _give_back(waiter)
-            raise no_session(
+            raise _no_session(
                 timeout,
                 self.trouble,
                 in_use=self._ready.is_set(),
-                start_reason=first_start_reason(self._members.values()),
+                start_reason=self._start_reason(),
             ) from None
         except asyncio.CancelledError:
             _give_back(waiter)
@@ -471,7 +464,15 @@ class Pool:
     @property
     def trouble(self) -> TunnelError | None:
         """What stands in the way of a session; ``None`` while one is ready."""
-        return find_trouble(self._members.values(), self._trouble)
+        sessions = [member.session for member in self._members.values()]
+        if any(session.phase is Phase.READY for session in sessions):
+            return None
+        return next(filter(None, [self._trouble, *(s.trouble for s in sessions)]), None)
+
+    def _start_reason(self) -> str:
+        """Return why the first session in the start queue waits; empty for none."""
+        sessions = (member.session for member in self._members.values())
+        return next((s.start_reason for s in sessions if s.queued), "")
 
     def _try_open(self, waited: float) -> StreamDuplex | None:
         policy = self._policy_now()
@@ -500,7 +501,10 @@ class Pool:
     @property
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
-        return busiest_rtt(self._members.values())
+        # The others' may be from long ago.
+        members = self._members.values()
+        found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
+        return max((f for f in found if f[1] is not None), default=(0.0, None))[1]
 
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
@@ -512,9 +516,38 @@ class Pool:
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
             warm=self._policy_now().warm,
-            start_reason=first_start_reason(self._members.values()),
+            start_reason=self._start_reason(),
             counts=self._counters.read(),
         )
+
+
+def _no_session(
+    waited: float, trouble: TunnelError | None, *, in_use: bool, start_reason: str = ""
+) -> NoSessionReady:
+    """Return the error of a connection that got no session.
+
+    Args:
+        waited: Seconds.
+        trouble: What stands in the way of a session, if anything.
+        in_use: There are sessions, but none with room.
+        start_reason: Why the next one is not started yet.
+    """
+    if trouble is not None:
+        why = str(trouble)
+    elif in_use:
+        why = "all sessions are busy and max_sessions is reached"
+    elif start_reason:
+        why = f"it waits to be started, {start_reason}"
+    else:
+        why = "it is still being started"
+    error = NoSessionReady(f"no session within {waited:g} s: {why}")
+    if trouble is not None:
+        error.advice = trouble.advice
+    elif in_use:
+        error.advice = "raise max_sessions of the tunnel, or close connections"
+    else:
+        error.advice = "try again in a moment, or raise connect_timeout of the tunnel"
+    return error
 
 
 def _retired() -> PoolRetired:

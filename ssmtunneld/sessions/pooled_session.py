@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.protocol.channel import ChannelStatistics
 from ssmtunneld.protocol.handshake import Terms
-from ssmtunneld.sessions.policy import Phase, SessionView, choose_for_probe
+from ssmtunneld.sessions.policy import (
+    STUCK_TIME,
+    Phase,
+    SessionView,
+    choose_for_probe,
+)
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.smux.mux import MuxStatistics
 
@@ -144,8 +149,6 @@ the agent resolves the name once in its session's life (protocol 6.2)."""
 RECYCLE_AGE: Final = 30.0
 """Seconds that a session is used before it is replaced for that reason: a destination
 that is simply down must not cost one StartSession after the other."""
-STUCK_TIME: Final = 5.0
-"""Seconds for which no session of a full pool has moved before one is replaced."""
 ABANDON_TIME: Final = 10.0
 """Seconds without any acknowledgement after which a session that nobody uses is ended,
 although what its last users sent has not arrived."""
@@ -283,31 +286,6 @@ class PooledSession:
             terms=session.terms,
             channel=session.statistics()[0],
         )
-
-
-def find_stuck(
-    members: Iterable[PooledSession], limit: int, now: float
-) -> PooledSession | None:
-    """Return whom to replace because the pool is full and none of it moves.
-
-    At most as many as may serve are kept beside them until their streams have ended, so
-    that readers who never read cannot have one session after the other.
-
-    Args:
-        members: All of the pool.
-        limit: How many may serve at a time.
-        now: The time, in seconds.
-    """
-    serving, retiring = [], 0
-    for member in members:
-        if member.retiring:
-            retiring += 1
-        else:
-            serving.append(member)
-    full = len(serving) >= limit > retiring
-    if full and all(m.stuck_for(now) >= STUCK_TIME for m in serving):
-        return max(serving, key=lambda m: m.stuck_for(now))
-    return None
 
 
 def session_for_probe(

@@ -1,13 +1,14 @@
 """One SSM session, from its grant to its termination."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Final
 from uuid import uuid4
 
-from ssmtunneld.aws.api.port import Grant, SessionRequest
+from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import (
@@ -26,16 +27,17 @@ from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
 from ssmtunneld.sessions.backoff import Backoff
-from ssmtunneld.sessions.dependencies import SessionDependencies, SessionSettings
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
 from ssmtunneld.sessions.policy import Phase
-from ssmtunneld.sessions.start_queue import StartSlot, Urgency
+from ssmtunneld.sessions.start_queue import StartQueue, StartSlot, Urgency
 from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
 from ssmtunneld.smux.mux import MuxStatistics
+from ssmtunneld.transport.basic_port import BasicPort
 from ssmtunneld.transport.driver import Driver, Pauses
 from ssmtunneld.transport.link import Link
-from ssmtunneld.transport.ports import MuxPort, Pending, SinglePort
+from ssmtunneld.transport.mux_port import MuxPort
+from ssmtunneld.transport.ports import Buffers, Pending
 from ssmtunneld.transport.streams import StreamDuplex
 
 STABLE_LINK: Final = 1.0
@@ -49,10 +51,36 @@ HELD_UP_TIME: Final = 0.1
 choice for a new connection."""
 CHECK_TIMEOUT: Final = 5.0
 """Seconds for a sign of life after a sleep or a change of network (design D4)."""
+RESUME_TIME: Final = 1200.0
+"""Seconds for which resuming is tried: the service's default idle timeout (protocol
+1.8)."""
 SAME_TOKEN_ATTEMPTS: Final = 3
 """Dials with the token of StartSession before ResumeSession is asked for another."""
 
 _STOPPED: Final = clean("the tunnel was stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Settings of one session. Times are in seconds."""
+
+    keep_alive: float | None = 300.0
+    """How often a NOP keeps the service's idle timeout away; ``None`` respects it."""
+    buffers: Buffers = field(default_factory=Buffers)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDependencies:
+    """Everything outside of this room that a session uses; tests pass fakes."""
+
+    control: Control
+    connect: Callable[[Grant], Awaitable[Link]]
+    random: Random
+    new_id: Callable[[], bytes]
+    """Returns 16 random bytes."""
+    wall_clock_ms: Callable[[], int]
+    limiter: StartQueue
+    """The queue of StartSession calls; shared by all of one account and region."""
 
 
 class Session:
@@ -110,7 +138,7 @@ class Session:
             wall_clock_ms=dependencies.wall_clock_ms,
         )
         self._driver = Driver(self._channel, self._open_port)
-        self._port: MuxPort | SinglePort | None = None
+        self._port: MuxPort | BasicPort | None = None
         self._nops = KeepAlive(settings.keep_alive, self._say_farewell)
         self._hole = GapDetector(self.since)
         self._over, self._retry = asyncio.Event(), asyncio.Event()
@@ -242,7 +270,7 @@ class Session:
             self._log.warning("link.failed", reason=str(error), advice=error.advice)
 
     async def _resume(self, grant: Grant) -> Grant:
-        deadline = self.since + self._settings.resume_budget
+        deadline = self.since + RESUME_TIME
         while True:
             try:
                 resumed = await self._dependencies.control.resume(grant.session_id)
@@ -329,13 +357,13 @@ class Session:
 
     # Data.
 
-    def _open_port(self, terms: Terms) -> MuxPort | SinglePort:
+    def _open_port(self, terms: Terms) -> MuxPort | BasicPort:
         self.terms = terms
         buffers = self._settings.buffers
         if terms.mux:
             self._port = MuxPort(self._driver, buffers)
         else:
-            self._port = SinglePort(
+            self._port = BasicPort(
                 self._driver,
                 buffers,
                 self._finish_single,

@@ -7,7 +7,7 @@ no lock is needed: state changes only between turns of the loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, assert_never
+from typing import Concatenate, Final, NamedTuple, ParamSpec, assert_never
 from uuid import uuid4
 
 from ssmtunneld.base.secret import Secret
@@ -32,6 +32,7 @@ from ssmtunneld.protocol.message import Flag
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.outbox import Outbox
 from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL, PeerRecovery
+from ssmtunneld.transport.ports import Port
 from ssmtunneld.transport.read_scheduler import DownloadPace
 
 BURST: Final = 16
@@ -48,39 +49,6 @@ class Pauses(NamedTuple):
     now: float
     before: float
     """The longest one that is over."""
-
-
-class Port(Protocol):
-    """What a channel carries: the upper end of its byte stream (streams.py).
-
-    None of these calls waits. ``receive`` raises RemoteProtocolError where the bytes
-    make no sense.
-    """
-
-    @property
-    def congested(self) -> bool:
-        """Whether more is unread than may be: stop reading the link (design D7)."""
-        ...
-
-    def next_payload(self) -> bytes:
-        """Return the next payload to send, at most 1024 bytes; ``b""`` if none."""
-        ...
-
-    def after_sending(self) -> None:
-        """Learn that a round of ``next_payload`` is over: wake whoever has room now."""
-        ...
-
-    def receive(self, payload: bytes) -> None:
-        """Take the next bytes from the agent."""
-        ...
-
-    def dial_failed(self) -> None:
-        """Learn that the agent could not connect some stream."""
-        ...
-
-    def fail(self, error: SessionError) -> None:
-        """Learn that the session is over."""
-        ...
 
 
 _P = ParamSpec("_P")

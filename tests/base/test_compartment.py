@@ -14,6 +14,7 @@ from ssmtunneld.base.compartment import (
     Defects,
     _settle,
     catch_callbacks,
+    defects_here,
     run_compartment,
 )
 from tests.support.clockwork import turns, virtual
@@ -227,3 +228,40 @@ def test_a_callback_is_reported_for_the_compartment_that_asked_for_it(factory):
         "ValueError",
         "pending",
     ]
+
+
+@virtual
+async def test_where_the_log_itself_failed_a_defect_is_only_counted():
+    log = Log()
+    defects = Defects(log)
+    assert defects.count("log", KeyError(SECRET)).kind == "KeyError"
+    (status,) = defects.snapshot(asyncio.get_running_loop().time())
+    assert (status.compartment, status.count, status.age) == ("log", 1, 0)
+    assert log.lines == []
+
+
+@virtual
+async def test_what_runs_in_a_compartment_knows_whose_it_is():
+    async def work():
+        return defects_here()
+
+    defects = Defects(Log())
+    assert defects_here() is None
+    assert await defects.attempt("part", work) is defects
+    assert defects_here() is None
+
+
+async def test_threads_note_defects_at_the_same_time():
+    defects = Defects(Log())
+
+    def note(number):
+        for turn in range(200):
+            defects.note(f"part {number} {turn % 7}", ValueError())
+            defects.snapshot(0.0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(4):
+            tasks.create_task(asyncio.to_thread(note, number))
+    found = defects.snapshot(asyncio.get_running_loop().time())
+    assert sum(status.count for status in found) == 800
+    assert all(-1 < status.age < 3600 for status in found)

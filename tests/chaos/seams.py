@@ -18,20 +18,11 @@ from typing import Protocol
 
 import ssmtunneld
 
-_ROOMS = ("tunnel", "listener", "transport", "ops", "aws")
-_MODULES = (
-    "daemon",
-    "fleet",
-    "tunnel",
-    "backend",
-    "destinations",
-    "herald",
-    "reload",
-    "watch",
-)
+_ROOMS = ("daemon", "serve", "observe", "sessions", "aws", "listener", "transport")
+"""The floors of a daemon that runs (docs/architecture.md)."""
 _RUNS = {"create_task", "run_compartment", "attempt"}
 _LOOPS = (asyncio.Protocol, asyncio.BufferedProtocol)
-_ROOT = {"Daemon._serve", "Daemon._keep", "Fleet.run"}
+_ROOT = {"Daemon._serve", "Daemon._keep", "Tunnels.run"}
 """What all compartments are in, and their boundary itself."""
 
 
@@ -64,7 +55,7 @@ def _modules():
         ssmtunneld.__path__, "ssmtunneld."
     ):
         room = name.split(".")[1]
-        if not is_package and (room in _ROOMS or room in _MODULES):
+        if not is_package and room in _ROOMS:
             yield importlib.import_module(name)
 
 

@@ -13,6 +13,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.md"
 
 # Where a document says more than the summary.
 MORE = {
+    "open": "[below](#open)",
+    "init": "[quickstart.md](quickstart.md)",
+    "add": "[below](#add-and-remove)",
+    "remove": "[below](#add-and-remove)",
+    "import": "[below](#import)",
+    "discover": "[below](#discover)",
+    "ssh": "[below](#ssh)",
+    "targets": "[below](#targets)",
     "status": "[status.md](status.md)",
     "doctor": "[doctor.md](doctor.md)",
     "check": "[doctor.md](doctor.md#the-short-form-ssmtunneld-check---live)",

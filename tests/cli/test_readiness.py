@@ -8,7 +8,6 @@ from ssmtunneld.cli.readiness import (
     POLL_INTERVAL,
     Patience,
     await_ready,
-    describe,
     not_ready,
 )
 from tests.cli.household import document, tunnel_document, waiting
@@ -151,12 +150,6 @@ def test_the_daemon_says_what_is_usable_and_older_ones_only_the_state(
     if usable is None:
         del one["usable"]
         assert (not_ready(document(one), []) == []) is ready
-
-
-def test_reasons_are_one_harmless_line():
-    assert describe(waiting(reason="a\nb\x1b[2J", advice="")) == (
-        "dead: waiting: a b\\u001b[2J"
-    )
 
 
 def test_the_usual_clock_goes_on_and_the_usual_pause_ends():

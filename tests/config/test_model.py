@@ -16,8 +16,8 @@ from ssmtunneld.config.session_documents import (
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
 )
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.policy import Policy
+from ssmtunneld.sessions.session import SessionSettings
 from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.websocket import Liveness
 

@@ -13,7 +13,7 @@ from ssmtunneld.daemon.dynamic_backend import DynamicBackend
 from ssmtunneld.errors import NoSessionReady
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.sessions.counters import SessionCounters
-from ssmtunneld.sessions.snapshot import PoolRetired
+from ssmtunneld.sessions.pool import PoolRetired
 from tests.integration import world
 from tests.integration.world import PATIENCE, TARGET, configuration, emulator, tunnel
 from tests.support.turns import until

@@ -31,6 +31,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.inbound import MAX_EARLY, MAX_EARLY_BYTES
 from ssmtunneld.smux.mux import MAX_SILENT
+from ssmtunneld.transport.basic_port import BasicPort
 from ssmtunneld.transport.connection import (
     LARGE_FRAME,
     MAX_FRAGMENTS,
@@ -41,8 +42,9 @@ from ssmtunneld.transport.connection import (
     explain,
 )
 from ssmtunneld.transport.driver import Driver
+from ssmtunneld.transport.mux_port import MuxPort
 from ssmtunneld.transport.outbox import CHOKE_SIZE
-from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.read_scheduler import ReadFairness
 from ssmtunneld.transport.websocket import (
     WRITE_BUFFER,
@@ -117,7 +119,7 @@ class Near:
             self.port = MuxPort(self.driver, BUFFERS)
         else:
             ends_with = not terms.redials
-            self.port = SinglePort(
+            self.port = BasicPort(
                 self.driver, BUFFERS, lambda: None, ends_with=ends_with
             )
         return self.port

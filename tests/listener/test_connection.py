@@ -25,6 +25,10 @@ def ends():
     theirs.close()
 
 
+def _none():
+    """Return no stream: none is ready."""
+
+
 class Opening:
     """An ``open_stream`` that waits until the test lets it go on."""
 
@@ -53,7 +57,7 @@ async def test_a_stream_is_opened_and_joined(ends):
 
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(open_stream, LINGER))
+        tasks.create_task(connection.join(StreamSource(_none, open_stream), LINGER))
         assert await server.receive() == b"question"
         await server.send(b"answer")
         await server.send_eof()
@@ -162,7 +166,7 @@ async def test_where_no_stream_is_ready_one_is_waited_for(ends):
     opening = Opening()
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        source = StreamSource(lambda: None, opening)
+        source = StreamSource(_none, opening)
         tasks.create_task(connection.join(source, LINGER))
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
@@ -177,7 +181,7 @@ async def test_a_refusal_resets_the_client(ends):
     async def open_stream():
         raise NoSessionReady("no session in 15 s")
 
-    await connection.join(open_stream, LINGER)
+    await connection.join(StreamSource(_none, open_stream), LINGER)
     assert connection.transfer.ending is ConnectionOutcome.REFUSED
     assert isinstance(connection.transfer.cause, NoSessionReady)
     with pytest.raises(ConnectionResetError):
@@ -192,7 +196,7 @@ async def test_a_defect_resets_the_client_and_is_passed_on(ends, error):
         raise error
 
     with pytest.raises(error):
-        await connection.join(open_stream, LINGER)
+        await connection.join(StreamSource(_none, open_stream), LINGER)
     with pytest.raises(ConnectionResetError):
         await read_all(client)
 
@@ -202,7 +206,7 @@ async def test_a_client_that_leaves_ends_the_wait_for_a_stream(ends, leave):
     connection, client = ends
     opening = Opening()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(opening, LINGER))
+        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
         await until(lambda: opening.waiting)
         leave(client)
     assert opening.cancelled
@@ -215,7 +219,7 @@ async def test_what_a_client_left_behind_is_delivered(ends):
     client.send(b"a line for the log server")
     client.close()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(opening, LINGER))
+        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
         await turns(50)
         opening.may_go_on.set()
         await until(lambda: hasattr(opening, "server"))
@@ -242,7 +246,7 @@ async def test_a_client_that_leaves_just_when_the_stream_is_open_is_no_trouble(e
     connection, client = ends
     opening = Opening()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(opening, LINGER))
+        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
         reset(client)
@@ -271,7 +275,9 @@ async def test_cancelling_at_any_moment_leaves_nothing(ends, moment):
 
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        joining = tasks.create_task(connection.join(open_stream, LINGER))
+        joining = tasks.create_task(
+            connection.join(StreamSource(_none, open_stream), LINGER)
+        )
         await turns(moment)
         await server.send(b"answer")
         joining.cancel()

@@ -20,25 +20,22 @@ class Scene:
         self,
         *,
         capacity=1000,
-        half_close=False,
         watched=True,
         local=MemoryDuplex,
         remote=MemoryDuplex,
     ):
         self.client, self.local = memory_pair(capacity)
-        self.remote, self.server = memory_pair(capacity, half_close=half_close)
+        self.remote, self.server = memory_pair(capacity, half_close=False)
         self.local.__class__ = local
         self.remote.__class__ = remote
         self.meter = Meter()
         self.gone = asyncio.get_running_loop().create_future() if watched else None
-        self._half_close = half_close
 
     def run(self):
         return relay(
             self.local,
             self.remote,
             linger=LINGER,
-            half_close=self._half_close,
             meter=self.meter,
             gone=self.gone,
         )
@@ -418,50 +415,6 @@ def test_nobody_has_to_watch_the_client():
     assert play(scenario, watched=False).ending is ConnectionOutcome.COMPLETED
 
 
-@pytest.mark.parametrize("first", ["client", "server"])
-def test_a_remote_that_can_half_close_gets_each_end_as_it_comes(first):
-    async def scenario(scene):
-        early, late = scene.client, scene.server
-        if first == "server":
-            early, late = late, early
-        await early.send(b"question")
-        await early.send_eof()
-        assert await receive_all(late) == b"question"
-        await elapse(10 * LINGER)
-        await late.send(b"answer")
-        await late.send_eof()
-        assert await receive_all(early) == b"answer"
-
-    transfer = play(scenario, half_close=True)
-    assert transfer.ending is ConnectionOutcome.COMPLETED
-    assert transfer.sent + transfer.received == 14
-
-
-def test_a_half_closed_remote_is_not_told_that_a_deaf_client_has_ended_too_soon():
-    async def scenario(scene):
-        await scene.server.send(b"lost")
-        await scene.server.send_eof()
-        await turns(10)
-        await scene.client.send(b"still here")
-        await scene.client.send_eof()
-        assert await receive_all(scene.server) == b"still here"
-
-    transfer = play(scenario, local=Deaf, half_close=True)
-    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
-
-
-def test_a_half_closing_remote_that_takes_no_more_has_ended_with_its_end():
-    async def scenario(scene):
-        await scene.client.send(b"x")
-        await turns(5)
-        await scene.server.send_eof()
-        assert await receive_all(scene.client) == b""
-        assert now() == 0
-
-    transfer = play(scenario, remote=Deaf, half_close=True)
-    assert transfer.ending is ConnectionOutcome.COMPLETED
-
-
 def test_the_meter_moves_while_the_relay_runs():
     async def scenario(scene):
         await scene.client.send(b"12345")
@@ -471,17 +424,6 @@ def test_the_meter_moves_while_the_relay_runs():
         await scene.server.send_eof()
 
     play(scenario)
-
-
-def test_a_half_closed_remote_goes_on_when_a_client_left_first():
-    async def scenario(scene):
-        await scene.client.send_eof()
-        assert await receive_all(scene.server) == b""
-        await scene.server.send(b"lost")
-        await scene.server.send_eof()
-
-    transfer = play(scenario, local=Deaf, half_close=True)
-    assert transfer.ending is ConnectionOutcome.LOCAL_CLOSED
 
 
 @pytest.mark.parametrize("moment", range(1, 40))

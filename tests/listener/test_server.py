@@ -13,6 +13,7 @@ from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import DestinationRefused, NoSessionReady
 from ssmtunneld.listener import server as server_module
 from ssmtunneld.listener.access import Rejection
+from ssmtunneld.listener.connection import StreamSource
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.listener.process_table import user_name
 from ssmtunneld.listener.relay import ConnectionOutcome
@@ -28,38 +29,19 @@ SETTINGS = ServerSettings(linger=60.0, max_connections=100)
 ME = os.getuid()
 
 
-class Observed:
-    """A ``ServerObserver`` that keeps what it is told."""
-
-    def __init__(self):
-        self.events = []
-
-    def connection_opened(self, server):
-        self.events.append((server, "opened"))
-
-    def connection_ended(self, server, transfer, seconds):
-        assert seconds >= 0
-        self.events.append((server, transfer.ending))
-
-    def connection_rejected(self, server, rejection):
-        self.events.append((server, rejection))
-
-
 class Scene:
     """A server whose streams end at the test."""
 
     def __init__(self, log, addresses, quota=None, **settings):
         self.streams = []
         self.remotes = []
-        self.observed = Observed()
         self.open = self._open
         self.server = Server(
             name="db",
             addresses=addresses,
-            opening=self._open_stream,
+            opening=StreamSource(lambda: None, self._open_stream),
             settings=replace(SETTINGS, **settings),
             log=log,
-            observer=self.observed,
             quota=quota,
         )
 
@@ -126,8 +108,6 @@ async def test_a_connection_is_joined_to_a_stream_of_its_own(scene, tmp_path):
         statistics = s.server.statistics()
     assert (statistics.accepted, statistics.sent, statistics.received) == (3, 24, 18)
     assert statistics.endings == {ConnectionOutcome.COMPLETED: 3}
-    seen = Counter(s.observed.events)
-    assert seen == {("db", "opened"): 3, ("db", ConnectionOutcome.COMPLETED): 3}
 
 
 async def test_the_connections_of_the_moment_can_be_seen(scene, tmp_path):
@@ -305,7 +285,7 @@ async def test_a_client_from_elsewhere_is_reset(scene, lines):
         await assert_reset(s.connect())
         await until(lambda: s.server.statistics().rejected)
         assert s.server.statistics().accepted == 0
-    assert s.observed.events == [("db", Rejection.ADDRESS)]
+    assert s.server.statistics().rejections == {Rejection.ADDRESS: 1}
     [(_, event, facts)] = lines
     assert (event, facts["rule"], facts["uid"]) == (
         "connection.rejected",
@@ -318,7 +298,7 @@ async def test_another_users_client_is_reset_and_named(scene, lines):
     async with scene(allow_uids=frozenset({ME + 1})).serving() as s:
         await assert_reset(s.connect())
         await until(lambda: s.server.statistics().rejected)
-    assert s.observed.events == [("db", Rejection.OWNER)]
+    assert s.server.statistics().rejections == {Rejection.OWNER: 1}
     facts = lines[0][2]
     assert (facts["rule"], facts["uid"]) == ("owner", ME)
     assert facts["user"] == user_name(ME)
@@ -335,31 +315,6 @@ async def test_our_own_client_is_welcome_and_unix_sockets_have_their_mode(
         s.server.settings = replace(s.server.settings, allow_uids=frozenset())
         with s.connect(1):
             await s.remote(1)
-
-
-async def test_without_an_observer_nobody_is_told(log):
-    server = Server(
-        name="db",
-        addresses=[ANY_PORT],
-        opening=None,  # type: ignore[arg-type]  # it is not called
-        settings=replace(SETTINGS, allow=(ip_network("192.0.2.0/24"),)),
-        log=log,
-    )
-    await server.bind()
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve())
-        client = socket.create_connection(
-            server._acceptor.listeners[0].socket.getsockname()
-        )
-        client.setblocking(False)
-        await assert_reset(client)
-        server.settings = SETTINGS
-        with socket.create_connection(
-            server._acceptor.listeners[0].socket.getsockname()
-        ):
-            await until(lambda: server.statistics().accepted)
-            serving.cancel()
-    assert server.statistics().endings[ConnectionOutcome.CANCELLED] == 1
 
 
 async def test_a_process_without_descriptors_rests_and_goes_on(scene, lines):

@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
+from ssmtunneld.base.compartment import Defects
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.observe import logs
@@ -530,3 +532,93 @@ def test_a_sentence_for_a_person_comes_behind_the_log(pipe, monkeypatch):
     assert [source.readline() for _ in range(2)] == ["<6>a.b\n", "ssmtunneld: no\n"]
     monkeypatch.undo()
     assert not logs.say("this is another standard error")
+
+
+# The log is a compartment.
+
+
+class Hostile:
+    """A fact that cannot be shown."""
+
+    def __str__(self):
+        raise RuntimeError("canary")
+
+    __repr__ = __str__
+
+
+@pytest.fixture
+def account(monkeypatch):
+    """Return what counts the lines that could not be formed, from nothing."""
+    defects = Defects(logs._Nowhere())
+    monkeypatch.setattr(logs, "defects", defects)
+
+    def count():
+        found = defects.snapshot(time.monotonic())
+        return {status.compartment: status.count for status in found}
+
+    return count
+
+
+@pytest.mark.parametrize("form", ["text", "json", "auto"])
+def test_a_fact_that_cannot_be_shown_costs_its_own_line_only(account, form):
+    def speak():
+        get_log().info("a.b", why=Hostile())
+        get_log().info("c.d", why="well")
+
+    first, second = written(form, speak).splitlines()
+    assert "log.failed" in first
+    assert "a.b" in first
+    assert "RuntimeError" in first
+    assert "canary" not in first
+    assert "c.d" in second
+    assert account() == {"log": 1}
+
+
+def test_whoever_speaks_does_not_notice_that_forming_lines_breaks(account, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("canary")
+
+    monkeypatch.setattr(logs._Rendering, "__call__", broken)
+
+    def speak():
+        for level in LEVELS:
+            getattr(get_log(), level)("a.b", n=1)
+        logging.getLogger("library").error("words")
+
+    lines = written("json", speak).splitlines()
+    assert len(lines) == 5
+    assert set(lines[:4]) == {"log.failed about=a.b defect=ZeroDivisionError"}
+    assert account() == {"log": 5}
+
+
+def test_a_notice_of_loss_that_cannot_be_formed_is_told_without_it(
+    account, monkeypatch
+):
+    def broken(*_):
+        raise ZeroDivisionError("canary")
+
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text):
+            if self.full:
+                raise OSError(errno.ENOSPC, "no space")
+            return super().write(text)
+
+    stream = Full()
+    logs.configure("info", "json", stream=stream, environ={})
+    get_log().info("a.b")
+    stream.full = False
+    monkeypatch.setattr(logs._Rendering, "__call__", broken)
+    get_log().info("c.d")
+    assert stream.getvalue().splitlines() == [
+        "log.failed about=log.resumed defect=ZeroDivisionError",
+        "log.failed about=c.d defect=ZeroDivisionError",
+    ]
+    assert account() == {"log": 2}
+
+
+def test_what_is_no_event_of_ours_is_not_repeated(account):
+    (line,) = written("json", lambda: get_log().info(Hostile())).splitlines()
+    assert json.loads(line)["about"] == ""
+    assert account() == {"log": 1}

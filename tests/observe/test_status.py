@@ -29,10 +29,9 @@ from ssmtunneld.observe.status import (
 )
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.handshake import Terms
-from ssmtunneld.sessions.counters import SessionCounters
+from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.policy import Phase, SessionView
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
-from ssmtunneld.sessions.snapshot import PoolSnapshot
 from ssmtunneld.version import __version__
 from tests.observe.samples import defect, tunnel
 

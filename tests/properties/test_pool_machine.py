@@ -27,9 +27,9 @@ from ssmtunneld.errors import (
     Throttled,
     TunnelError,
 )
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import Phase, Policy
+from ssmtunneld.sessions.session import SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
 from tests.sessions.rig import PoolRig, assert_nothing_left, check_alive
 from tests.support.clockwork import VirtualLoop

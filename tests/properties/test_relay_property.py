@@ -96,17 +96,17 @@ class Party:
         self.heard_end = True
 
 
-def perform(client_part, server_part, capacity, *, half_close):
+def perform(client_part, server_part, capacity):
     async def main():
         client_end, local = memory_pair(capacity)
-        remote, server_end = memory_pair(capacity, half_close=half_close)
+        remote, server_end = memory_pair(capacity, half_close=False)
         client, server = Party(client_end, client_part), Party(server_end, server_part)
         meter = Meter()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(client.play())
             tasks.create_task(server.play())
             relaying = tasks.create_task(
-                relay(local, remote, linger=LINGER, half_close=half_close, meter=meter)
+                relay(local, remote, linger=LINGER, meter=meter)
             )
         assert asyncio.all_tasks() == {asyncio.current_task()}
         for end in (local, remote):
@@ -116,9 +116,9 @@ def perform(client_part, server_part, capacity, *, half_close):
     return run_virtual(main())
 
 
-@given(parts, parts, st.integers(0, 60), st.booleans())
-def test_nothing_is_invented_reordered_or_miscounted(client, server, capacity, half):
-    at_client, at_server, transfer = perform(client, server, capacity, half_close=half)
+@given(parts, parts, st.integers(0, 60))
+def test_nothing_is_invented_reordered_or_miscounted(client, server, capacity):
+    at_client, at_server, transfer = perform(client, server, capacity)
     assert client.said.startswith(bytes(at_server.heard))
     assert server.said.startswith(bytes(at_client.heard))
     assert len(at_server.heard) <= transfer.sent <= len(client.said)
@@ -129,7 +129,7 @@ def test_nothing_is_invented_reordered_or_miscounted(client, server, capacity, h
 def test_an_orderly_answer_arrives_whole_or_the_client_broke_off(
     client, server, capacity
 ):
-    at_client, _, transfer = perform(client, server, capacity, half_close=False)
+    at_client, _, transfer = perform(client, server, capacity)
     if client.last is Last.END:
         assert at_client.heard == server.said
         assert at_client.heard_end
@@ -138,9 +138,7 @@ def test_an_orderly_answer_arrives_whole_or_the_client_broke_off(
 
 @given(orderly, parts, st.integers(0, 60))
 def test_a_broken_answer_never_looks_whole(client, server, capacity):
-    at_client, _, transfer = perform(
-        client, replace(server, last=Last.ABORT), capacity, half_close=False
-    )
+    at_client, _, transfer = perform(client, replace(server, last=Last.ABORT), capacity)
     assert not at_client.heard_end
     assert transfer.ending is ConnectionOutcome.REMOTE_RESET
 
@@ -148,7 +146,7 @@ def test_a_broken_answer_never_looks_whole(client, server, capacity):
 @given(orderly, orderly, st.integers(0, 60))
 def test_a_request_and_its_answer_arrive_whole(client, server, capacity):
     server = replace(server, patience=len(client.said))
-    at_client, at_server, _ = perform(client, server, capacity, half_close=False)
+    at_client, at_server, _ = perform(client, server, capacity)
     assert (at_client.heard, at_server.heard) == (server.said, client.said)
     assert at_client.heard_end
 
@@ -158,18 +156,8 @@ def test_a_remote_that_never_ends_hears_everything_and_then_the_end(
     client, server, capacity
 ):
     server = replace(server, last=Last.WAIT)
-    at_client, at_server, transfer = perform(client, server, capacity, half_close=False)
+    at_client, at_server, transfer = perform(client, server, capacity)
     assert (at_client.heard, at_server.heard) == (server.said, client.said)
     assert at_client.heard_end
     assert at_server.heard_end
     assert transfer.ending is ConnectionOutcome.LINGERED
-
-
-@given(orderly, orderly, st.integers(0, 60))
-def test_with_half_close_both_directions_arrive_whole(client, server, capacity):
-    at_client, at_server, transfer = perform(client, server, capacity, half_close=True)
-    assert (at_client.heard, at_server.heard) == (server.said, client.said)
-    assert at_client.heard_end
-    assert at_server.heard_end
-    assert transfer.ending is ConnectionOutcome.COMPLETED
-    assert (transfer.sent, transfer.received) == (len(client.said), len(server.said))

@@ -13,11 +13,10 @@ from structlog.testing import LogCapture
 from ssmtunneld.aws.api.port import SessionRequest
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import TunnelError
-from ssmtunneld.sessions.dependencies import SessionDependencies, SessionSettings
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import Phase, Policy, SessionView
 from ssmtunneld.sessions.pool import Pool
-from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
 from ssmtunneld.transport.streams import StreamDuplex
 from tests.support.fake_agent import BASIC_PROPERTIES, AgentNature

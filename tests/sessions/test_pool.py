@@ -68,6 +68,7 @@ async def test_the_first_stream_needs_nothing_from_the_service():
 async def test_a_stream_is_had_at_once_where_a_session_is_ready():
     async with living_pool(LONE) as rig:
         assert rig.pool.stream_at_once() is None
+        assert rig.pool.rtt is None
         await rig.until_ready()
         stream = rig.pool.stream_at_once()
         await check_alive(stream)

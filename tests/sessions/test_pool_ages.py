@@ -7,9 +7,9 @@ from ssmtunneld.errors import (
     CredentialsUnusable,
     LinkLost,
 )
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import Policy
+from ssmtunneld.sessions.session import SessionSettings
 from tests.sessions.rig import (
     PoolRig,
     basic,

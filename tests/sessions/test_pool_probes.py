@@ -3,8 +3,8 @@
 import pytest
 
 from ssmtunneld.errors import DestinationRefused
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.policy import Policy
+from ssmtunneld.sessions.session import SessionSettings
 from tests.sessions.rig import basic, check_alive, living_pool, until
 from tests.support.clockwork import turns, virtual
 from tests.support.fake_agent import AgentNature

@@ -14,8 +14,8 @@ from ssmtunneld.errors import (
     TargetNotConnected,
     Throttled,
 )
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.policy import Policy
+from ssmtunneld.sessions.session import SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
 from tests.sessions.rig import (
     PoolRig,

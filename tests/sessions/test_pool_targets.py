@@ -5,9 +5,8 @@ from collections import Counter
 import pytest
 
 from ssmtunneld.errors import StreamReset, TargetNotConnected, TargetNotFound
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.policy import Phase, Policy
-from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.session import Session, SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
 from tests.sessions.rig import (
     REQUEST,

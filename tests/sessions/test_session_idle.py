@@ -5,8 +5,8 @@ from ssmtunneld.errors import (
     Throttled,
 )
 from ssmtunneld.protocol.message import Flag
-from ssmtunneld.sessions.dependencies import SessionSettings
 from ssmtunneld.sessions.keepalive import AGENT_NOP_INTERVAL
+from ssmtunneld.sessions.session import SessionSettings
 from ssmtunneld.transport.ports import Buffers
 from tests.sessions.rig import (
     basic,

@@ -6,8 +6,7 @@ import pytest
 from typing_extensions import override
 
 from ssmtunneld.errors import Throttled
-from ssmtunneld.sessions.dependencies import SessionSettings
-from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.session import Session, SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
 from tests.sessions.rig import REQUEST, Journal, now, surroundings, until
 from tests.support.clockwork import virtual

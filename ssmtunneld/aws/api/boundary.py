@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ssmtunneld.aws.api.endpoints import SettingError
-from ssmtunneld.base.compartment import NOWHERE, Defect
+from ssmtunneld.base.compartment import NOWHERE, Defect, Defects, defects_here
 from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.base.log import get_log
 from ssmtunneld.errors import ServiceUnavailable, SsmtunneldError
@@ -54,20 +54,14 @@ def note_defect(error: Exception) -> None:
     """Log where our own code has tripped; what others tripped over is their answer.
 
     Nothing of the exception's text is told: it may quote anything. What a setting or
-    the operating system is to blame for is not a defect.
+    the operating system is to blame for is not a defect. It counts as one of the tunnel
+    that the call was made for.
     """
     defect = Defect.of(error)
     is_ours = defect.place == defect.origin != NOWHERE
     if not is_ours or isinstance(error, SettingError | OSError):
         return
-    get_log().error(
-        "defect",
-        compartment="aws",
-        kind=defect.kind,
-        place=defect.place,
-        origin=defect.origin,
-        advice="this is a defect of ssmtunneld, please report it with this line",
-    )
+    (defects_here() or Defects(get_log())).note("aws", error)
 
 
 def unusable(operation: str, error: Exception) -> ServiceUnavailable:

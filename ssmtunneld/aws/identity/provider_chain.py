@@ -7,6 +7,7 @@ name that does not change.
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import re
 import selectors
@@ -31,7 +32,7 @@ from ssmtunneld.aws.botocore_internals import (
     replace_role_loading,
 )
 from ssmtunneld.aws.identity.keys import tidy, tidy_environment
-from ssmtunneld.aws.identity.metadata import go_direct
+from ssmtunneld.aws.identity.metadata import go_direct, region_of_instance
 from ssmtunneld.aws.identity.mfa_cache import MfaRole
 from ssmtunneld.aws.identity.profiles import profile_chain
 
@@ -255,3 +256,33 @@ class _BoundedProcess(subprocess.Popen[bytes]):
 
 def _refuse_to_prompt(_prompt: str) -> str:
     raise RefreshWithMFAUnsupportedError
+
+
+def quiet_botocore() -> None:
+    """Keep botocore's loggers from printing secrets, or what we log ourselves."""
+    levels = {
+        "boto3": logging.INFO,
+        "botocore": logging.INFO,
+        "urllib3": logging.INFO,
+        # A failed refresh is a warning with a traceback there, at each attempt. It is
+        # also raised, so our own line says it, with what to do.
+        "botocore.credentials": logging.ERROR,
+        "botocore.tokens": logging.ERROR,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
+
+
+def default_region(session: botocore.session.Session) -> str | None:
+    """Return the region of environment, profile or instance; None if none is known."""
+    # In the order that users know from other SDKs; botocore itself knows neither
+    # AWS_REGION nor the instance's region (users.md 3.7).
+    region: str | None = (
+        os.environ.get("AWS_REGION")
+        or session.get_config_variable("region")
+        or region_of_instance(session)
+    )
+    # As with keys: an environment file with CRLF leaves a line end behind.
+    return region.rstrip("\r\n") if isinstance(region, str) else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def config() -> None:
-    """Show the sample configuration, where the file is, and what holds."""
+    """Show the sample configuration, the file's place, or what applies."""
 
 
 @config.command()

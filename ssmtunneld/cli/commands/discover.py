@@ -48,7 +48,7 @@ def discover(
     *,
     as_json: bool,
 ) -> None:
-    """List databases, caches, clusters and internal load balancers of an account.
+    """List databases, caches, clusters and load balancers of an account.
 
     With host and port, and the online targets in the same VPC, which may reach them
     (security groups decide). Each FILTER must be part of what a line shows. A service

@@ -15,7 +15,8 @@ from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
 from ssmtunneld.cli.options import complete_names, daemon_option, timeout_option
-from ssmtunneld.cli.readiness import Patience, await_ready, describe
+from ssmtunneld.cli.readiness import Patience, await_ready
+from ssmtunneld.cli.terminal.tunnel_line import describe
 
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")

@@ -55,12 +55,12 @@ def import_tunnels(
     add: bool,
     **given: str | None,
 ) -> None:
-    """Print the tunnels of FILE as TOML: what has no equivalent is said line by line.
+    """Print the tunnels of another program's file as TOML, or add them.
 
-    It reads scripts and aliases with `aws ssm start-session`, an ssh_config whose
-    hosts have Session Manager as their ProxyCommand, basti's .basti.yaml, and
-    tunneld's TOML. Nothing that it reads is run. It ends with 1 if what it prints
-    needs a person before it can be used.
+    What has no equivalent is said line by line. It reads scripts and aliases with
+    `aws ssm start-session`, an ssh_config whose hosts have Session Manager as their
+    ProxyCommand, basti's .basti.yaml, and tunneld's TOML. Nothing that it reads is run.
+    It ends with 1 if what it prints needs a person before it can be used.
     """
     from ssmtunneld.cli.setup import config_file
     from ssmtunneld.importing import read

@@ -1,16 +1,20 @@
 """``ssmtunneld init``: a first configuration file."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.setup import config_file
-from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
 from ssmtunneld.cli.terminal.picker import can_ask
-from ssmtunneld.config.load import VARIABLE, user_config
+
+if TYPE_CHECKING:
+    from ssmtunneld.cli.setup.first_configuration import Plan
 
 
 @click.command(
@@ -58,6 +62,8 @@ def init(
     one, TARGET and a destination must be given. A file that exists is replaced only if
     you agree, or with --force.
     """
+    from ssmtunneld.config.load import VARIABLE, user_config
+
     path = config_path or Path(os.environ.get(VARIABLE) or user_config(os.environ))
     before = config_file.read(path)
     ask = can_ask()
@@ -101,6 +107,8 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
     Raises:
         ValueError: Something is missing, or is not a destination.
     """
+    from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
+
     target = given.pop("target") or ""
     plan = Plan(target, given["profile"], given["region"], given["endpoint_url"])
     if ask:
@@ -116,6 +124,8 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
 
 
 def _option(path: Path) -> list[str]:
+    from ssmtunneld.config.load import user_config
+
     return [] if path == user_config(os.environ) else ["-c", str(path)]
 
 

@@ -128,7 +128,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     log_level: str | None,
     **settings: object,
 ) -> None:
-    """Open tunnels through TARGET, without a configuration file.
+    """Open tunnels without a file, for as long as the command runs.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
     say; on a terminal it may be left out, to pick one that is online. Each PORT leads
@@ -238,6 +238,7 @@ def _serve(
 ) -> None:
     from ssmtunneld.cli.daemon_thread import DaemonThread
     from ssmtunneld.daemon.process import raise_file_limit
+    from ssmtunneld.observe import logs
 
     raise_file_limit()
     # What a command prints must come out as it is.
@@ -255,6 +256,7 @@ def _serve(
     if daemon.alive:
         # Asked twice. Worker threads that wait for AWS would hold up a usual end.
         stream.flush()
+        logs.flush()
         os._exit(EXIT_INTERRUPTED)
 
 

@@ -57,7 +57,7 @@ def ssh(
     config_path: Path | None,
     **given: str | None,
 ) -> None:
-    """Log in to TARGET with your own ssh, and end as it ends.
+    """Log in to a target with your own ssh, and end as it ends.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
     say. No file is touched but ssh's own known_hosts. What stands behind -- is for

@@ -43,6 +43,7 @@ def status(
 
 def _print(document: dict[str, Any], tunnels: list[dict[str, Any]]) -> None:
     from ssmtunneld.cli.terminal.table import (
+        defect_notices,
         headline,
         login_notices,
         open_console,
@@ -55,6 +56,8 @@ def _print(document: dict[str, Any], tunnels: list[dict[str, Any]]) -> None:
         if tunnels:
             console.print(status_table(tunnels, console.width))
         for line in login_notices(document, tunnels, time.time_ns() / 1e9):
+            console.print(line, soft_wrap=True)
+        for line in defect_notices(document, tunnels):
             console.print(line, soft_wrap=True)
     # Cells are filled up with spaces, which would only be in the way of copying.
     for line in drawn.get().splitlines():

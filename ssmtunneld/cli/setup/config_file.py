@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.ssh_files import Change
-from ssmtunneld.config import find_config, parse_config
-from ssmtunneld.config.load import user_config
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ Settings = dict[str, object]
 
 def place(config_path: Path | None) -> Path:
     """Return the file to change; it need not exist."""
+    from ssmtunneld.config.load import find_config, user_config
+
     try:
         return find_config(config_path, os.environ)
     except ConfigError:
@@ -217,6 +217,8 @@ def save(path: Path, before: str | None, after: str) -> None:
         ConfigError: What it would say cannot be used; nothing has changed.
         CommandError: It cannot be written; nothing has changed.
     """
+    from ssmtunneld.config import parse_config
+
     real = path.resolve()  # a link stays one
     parse_config(after, path, os.environ)
     mode = _PRIVATE if before is None else stat.S_IMODE(real.stat().st_mode)
@@ -240,6 +242,8 @@ def reload_daemon(path: Path) -> str:
 
 
 def _option(path: Path) -> str:
+    from ssmtunneld.config import find_config
+
     try:
         usual = find_config(None, os.environ)
     except ConfigError:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
-from ssmtunneld.cli.readiness import describe
 from ssmtunneld.cli.terminal.text import counted, size
+from ssmtunneld.cli.terminal.tunnel_line import describe
 
 _ERASE: Final = "\r\x1b[K"
 _HOPELESS: Final = {"failed": EXIT_REFUSED, "unbound": EXIT_FAILED}

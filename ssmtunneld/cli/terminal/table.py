@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ssmtunneld.cli.readiness import is_usable
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
+from ssmtunneld.cli.terminal.tunnel_line import is_usable
 
 UNLIMITED: Final = 100_000
 """Columns where nobody looks: a pipe or a file gets whole lines."""
@@ -121,6 +121,31 @@ def login_notices(
             who = printable(identity["name"])
             lines.append(f"login of {who} ends in {minutes} min -> {advice}")
     return lines
+
+
+def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
+    """Return a line for each part in which something broke that nobody foresaw.
+
+    Args:
+        document: The whole one: the daemon's own services are told too.
+        tunnels: Those that are shown.
+    """
+    wholes = [("the daemon", document), *((m["name"], m) for m in tunnels)]
+    return [
+        _defect_notice(name, defect)
+        for name, whole in wholes
+        for defect in whole.get("defects", ())  # older daemons have none
+    ]
+
+
+def _defect_notice(name: str, defect: dict[str, Any]) -> str:
+    again = defect["restart_in"]
+    restart = "" if again is None else f", started again in {duration(again + 1)}"
+    return (
+        f"{defect['compartment']} of {name} broke {counted(defect['count'], 'time')}, "
+        f"{duration(defect['age'])} ago{restart}: {printable(defect['last'])} -> "
+        "please report it with the log's line"
+    )
 
 
 def status_table(tunnels: Sequence[_Tunnel], width: int) -> Group:

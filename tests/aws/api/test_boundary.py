@@ -1,12 +1,15 @@
 """The boundary: whatever is raised behind it is one of our errors in front of it."""
 
+import asyncio
 import json
+from contextvars import copy_context
 
 import pytest
 
 from ssmtunneld.aws.api import boundary
 from ssmtunneld.aws.api.boundary import contained, note_defect, unusable, words_of
 from ssmtunneld.aws.api.endpoints import SettingError, check_endpoint
+from ssmtunneld.base.compartment import Defects
 from ssmtunneld.errors import AccessDenied, AwsError, ServiceUnavailable
 
 
@@ -78,7 +81,7 @@ def test_where_our_own_code_tripped_is_logged_without_values(log):
     ((event, facts),) = log
     assert event == "defect"
     assert (facts["compartment"], facts["kind"]) == ("aws", "AttributeError")
-    assert facts["place"].startswith("aws/api/boundary.py:")
+    assert facts["place"].startswith("base/compartment.py:")
     assert "int" not in " ".join(facts.values())
 
 
@@ -103,3 +106,25 @@ def test_words_are_the_systems_or_ours():
     assert words_of(missing) == "No such file or directory: /opt/helper"
     assert words_of(ConnectionResetError(104, "Connection reset")) == "Connection reset"
     assert "canary" not in words_of(OSError("canary"))
+
+
+async def test_it_counts_as_one_of_the_tunnel_that_asks(log):
+    class Ours:
+        error = staticmethod(lambda event, **facts: log.append((event, facts)))
+
+    def call():
+        contained(lambda: note_defect(5), explain)
+
+    defects = Defects(Ours)
+    around = []
+
+    async def work():
+        around.append(copy_context())
+
+    await defects.attempt("session", work)
+    with pytest.raises(AwsError):
+        await asyncio.to_thread(around[0].run, call)
+    (status,) = defects.snapshot(asyncio.get_running_loop().time())
+    assert (status.compartment, status.count) == ("aws", 1)
+    assert 0 <= status.age < 3600
+    assert [event for event, _ in log] == ["defect"]

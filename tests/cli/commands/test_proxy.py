@@ -281,7 +281,8 @@ def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
 
 def test_nothing_heavy_is_imported_beside_a_daemon(home):
     code = (
-        "import sys, ssmtunneld.cli.commands.proxy, ssmtunneld.ssh.daemon_route, ssmtunneld.daemon.signals\n"
+        "import sys, ssmtunneld.cli.commands.proxy\n"
+        "import ssmtunneld.ssh.daemon_route, ssmtunneld.daemon.signals\n"
         "print({'pydantic', 'botocore', 'aiohttp', 'websockets'} & set(sys.modules))"
     )
     environ = {**os.environ}

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from ssmtunneld.cli.terminal.table import (
     UNLIMITED,
+    defect_notices,
     headline,
     login_notices,
     open_console,
@@ -210,3 +211,32 @@ def test_other_logins_are_not(who, state, now):
 
 def test_an_older_daemon_knows_nothing_of_logins():
     assert login_notices(document(tunnel_document()), [tunnel_document()], 0.0) == []
+
+
+def defect(**changes):
+    usual = {
+        "compartment": "http",
+        "count": 2,
+        "last": "defect: ValueError at serve/http_server.py:7",
+        "age": 61.0,
+        "restart_in": None,
+    }
+    return {**usual, **changes}
+
+
+def test_what_broke_is_told_of_the_daemon_and_of_the_tunnels_that_are_shown():
+    broken = tunnel_document(
+        defects=[defect(compartment="probe", count=1, restart_in=3.2)]
+    )
+    hidden = tunnel_document(name="hidden", defects=[defect()])
+    told = document(broken, hidden, defects=[defect()])
+    assert defect_notices(told, [broken]) == [
+        "http of the daemon broke 2 times, 1m 1s ago: defect: ValueError at "
+        "serve/http_server.py:7 -> please report it with the log's line",
+        "probe of db broke 1 time, 1m 1s ago, started again in 4s: defect: ValueError "
+        "at serve/http_server.py:7 -> please report it with the log's line",
+    ]
+
+
+def test_an_older_daemon_knows_nothing_of_defects():
+    assert defect_notices(document(tunnel_document()), [tunnel_document()]) == []

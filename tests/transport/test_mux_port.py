@@ -1,4 +1,4 @@
-"""Byte streams over a channel: waiting, waking, bounds, ends."""
+"""Byte streams over smux: waiting, waking, bounds, ends."""
 
 import asyncio
 
@@ -10,80 +10,32 @@ from ssmtunneld.errors import (
     LocalProtocolError,
     StreamReset,
 )
-from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
 from ssmtunneld.smux.mux import MAX_STREAM_ID
 from ssmtunneld.smux.stream import PIECE_OVERHEAD
-from ssmtunneld.transport.ports import Buffers, MuxPort, SinglePort
+from ssmtunneld.transport.mux_port import MuxPort
+from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.streams import SEND_BUFFER
 from tests.support.clockwork import turns, virtual
 from tests.support.conformance import DuplexConformance
+from tests.transport.port_rig import LOST, SMALL, FakeDriver, start_waiting, take
 
 SYN, FIN, PSH, NOP = Command.SYN, Command.FIN, Command.PSH, Command.NOP
-SMALL = Buffers(stream=1000, session=2500)
-LOST = ChannelClosed("the session timed out")
-
-
-class FakeDriver:
-    """Counts what a port asks for."""
-
-    def __init__(self):
-        self.woken = 0
-        self.looks = 0
-        self.settled = True
-        self.missing = 0
-
-    def wake(self):
-        self.woken += 1
-
-    wake_late = wake
-
-    def reading_changed(self):
-        self.looks += 1
 
 
 def _mux_port(buffers=SMALL):
     return MuxPort(FakeDriver(), buffers)
 
 
-def _single_port(buffers=SMALL, *, ends_with=True):
-    over = []
-    port = SinglePort(
-        FakeDriver(), buffers, lambda: over.append("over"), ends_with=ends_with
-    )
-    return port, over
-
-
-def _round(port, messages=10**6):
-    """Take up to so many messages from ``port``, as a driver does."""
-    payloads = []
-    while len(payloads) < messages and (payload := port.next_payload()):
-        assert len(payload) <= MAX_PAYLOAD
-        payloads.append(payload)
-    port.after_sending()
-    return b"".join(payloads)
-
-
 def _frames(port):
-    return [tuple(frame) for frame in FrameDecoder().feed(_round(port))]
+    return [tuple(frame) for frame in FrameDecoder().feed(take(port))]
 
 
 def _arrive(port, *frames):
     port.receive(b"".join(encode_frame(*frame) for frame in frames))
 
 
-async def _outcome(awaitable):
-    try:
-        return await awaitable
-    except StreamReset as error:
-        return error
-
-
-def _start(tasks, awaitable):
-    return tasks.create_task(_outcome(awaitable), name="the one who waits")
-
-
-# Mux: opening and sending.
+# Opening and sending.
 
 
 @virtual
@@ -104,11 +56,11 @@ async def test_a_send_waits_until_half_of_its_buffer_is_free():
     stream = port.open_stream()
     await stream.send(bytes(SEND_BUFFER))
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stream.send(b"x"))
+        waiting = start_waiting(tasks, stream.send(b"x"))
         await turns()
         while port.statistics().pending > SEND_BUFFER // 2:
             assert not waiting.done()
-            _round(port, 1)
+            take(port, 1)
             await turns()
         assert waiting.done()
 
@@ -118,10 +70,10 @@ async def test_a_send_that_is_cancelled_still_goes_out():
     port = _mux_port()
     stream = port.open_stream()
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stream.send(bytes(2 * SEND_BUFFER)))
+        waiting = start_waiting(tasks, stream.send(bytes(2 * SEND_BUFFER)))
         await turns()
         waiting.cancel()
-    _round(port)
+    take(port)
     assert stream.sent == 2 * SEND_BUFFER
     await stream.send(b"more")
 
@@ -131,11 +83,11 @@ async def test_a_stream_that_waits_does_not_keep_another_from_sending():
     port = _mux_port()
     stuck, free = port.open_stream(), port.open_stream()
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stuck.send(bytes(2 * SEND_BUFFER)))
+        waiting = start_waiting(tasks, stuck.send(bytes(2 * SEND_BUFFER)))
         await turns()
         await free.send(b"x")
         assert not waiting.done()
-        _round(port)
+        take(port)
 
 
 @virtual
@@ -157,7 +109,7 @@ async def test_streams_are_available_until_their_ids_run_out():
         port.open_stream()
 
 
-# Mux: receiving.
+# Receiving.
 
 
 @virtual
@@ -175,7 +127,7 @@ async def test_a_receive_waits_for_data_of_its_own_stream():
     port = _mux_port()
     first, _ = port.open_stream(), port.open_stream()
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, first.receive())
+        waiting = start_waiting(tasks, first.receive())
         await turns()
         _arrive(port, (PSH, 5, b"not yours"))
         await turns()
@@ -189,7 +141,7 @@ async def test_a_receive_that_is_cancelled_loses_nothing():
     port = _mux_port()
     stream = port.open_stream()
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stream.receive())
+        waiting = start_waiting(tasks, stream.receive())
         await turns()
         _arrive(port, (PSH, 3, b"x"))
         _arrive(port, (PSH, 3, b"y"))
@@ -201,7 +153,7 @@ async def test_a_receive_that_is_cancelled_loses_nothing():
 async def test_the_remote_end_comes_behind_what_had_arrived_and_stays():
     port = _mux_port()
     stream = port.open_stream()
-    _round(port)
+    take(port)
     _arrive(port, (PSH, 3, b"last"), (FIN, 3))
     assert await stream.receive() == b"last"
     assert await stream.receive() == b""
@@ -214,9 +166,9 @@ async def test_the_remote_end_comes_behind_what_had_arrived_and_stays():
 async def test_the_remote_end_wakes_who_waits_for_room_and_drops_what_it_sends():
     port = _mux_port()
     stream = port.open_stream()
-    _round(port)
+    take(port)
     async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stream.send(bytes(2 * SEND_BUFFER)))
+        waiting = start_waiting(tasks, stream.send(bytes(2 * SEND_BUFFER)))
         await turns()
         _arrive(port, (FIN, 3))
     assert waiting.result() is None
@@ -251,7 +203,7 @@ async def test_refusals_are_counted_until_a_destination_answers():
     assert port.refusals == 0
 
 
-# Mux: bounds.
+# Bounds.
 
 
 @virtual
@@ -286,7 +238,7 @@ def test_a_stream_that_goes_away_unread_does_not_stop_the_session(how):
     async def run():
         port = _mux_port()
         stream = port.open_stream()
-        _round(port)
+        take(port)
         _arrive(port, (PSH, 3, bytes(2000)))
         looks = port._driver.looks
         if how == "abort":
@@ -307,14 +259,14 @@ async def test_a_stream_that_ended_unread_still_counts():
     port = _mux_port()
     stream = port.open_stream()
     _arrive(port, (PSH, 3, bytes(2000)), (FIN, 3))
-    _round(port)
+    take(port)
     assert port.congested
     assert await stream.receive() == bytes(2000)
     assert not port.congested
     assert await stream.receive() == b""
 
 
-# Mux: ends.
+# Ends.
 
 
 @virtual
@@ -344,7 +296,7 @@ async def test_closing_sends_what_was_sent_and_is_idempotent():
 async def test_the_remote_end_of_a_stream_that_was_closed_here_wakes_nobody():
     port = _mux_port()
     stream = port.open_stream()
-    _round(port)
+    take(port)
     await stream.send(bytes(3000))
     await stream.aclose()
     _arrive(port, (FIN, 3))
@@ -370,7 +322,7 @@ def test_whoever_waits_is_woken_by_any_end(how, who):
         port = _mux_port()
         stream = port.open_stream()
         async with asyncio.TaskGroup() as tasks:
-            waiting = _start(
+            waiting = start_waiting(
                 tasks,
                 stream.receive()
                 if who == "receive"
@@ -540,226 +492,7 @@ class TestMuxStreamDuplex(DuplexConformance):
         assert near.sent == 0
 
 
-# A session that is one stream.
-
-
-@virtual
-async def test_a_single_session_has_one_stream():
-    port, _ = _single_port()
-    assert port.available
-    assert port.streams == 0
-    port.open_stream()
-    assert not port.available
-    assert port.streams == 1
-    with pytest.raises(LocalProtocolError):
-        port.open_stream()
-
-
-@virtual
-async def test_a_single_stream_is_its_bytes_in_messages():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    await stream.send(b"")
-    assert port._driver.woken == 0
-    data = bytes(range(256)) * 9
-    await stream.send(data)
-    assert port._driver.woken == 1
-    assert len(port.next_payload()) == MAX_PAYLOAD
-    assert _round(port) == data[MAX_PAYLOAD:]
-    assert port.traffic == stream.sent == len(data)
-
-
-@virtual
-async def test_a_single_stream_receives_also_what_came_before_it():
-    port, _ = _single_port()
-    port.receive(b"SSH-2.0-")
-    stream = port.open_stream()
-    async with asyncio.TaskGroup() as tasks:
-        assert await stream.receive() == b"SSH-2.0-"
-        waiting = _start(tasks, stream.receive())
-        await turns()
-        port.receive(b"OpenSSH")
-    assert waiting.result() == b"OpenSSH"
-
-
-@virtual
-async def test_a_single_stream_that_is_not_read_stops_its_session():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    port.receive(bytes(SMALL.stream))
-    assert port.congested
-    await stream.receive()
-    assert not port.congested
-    assert port._driver.looks == 1
-
-
-@virtual
-async def test_a_single_stream_waits_for_room():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    async with asyncio.TaskGroup() as tasks:
-        waiting = _start(tasks, stream.send(bytes(2 * SEND_BUFFER)))
-        await turns()
-        assert not waiting.done()
-        _round(port)
-
-
-@virtual
-async def test_a_single_stream_has_no_end_to_say_but_takes_no_more():
-    port, over = _single_port()
-    stream = port.open_stream()
-    await stream.send(b"last")
-    await stream.send_eof()
-    await stream.send(b"too late")
-    assert _round(port) == b"last"
-    assert over == []
-    assert port.streams == 1
-
-
-@virtual
-async def test_a_single_session_is_over_once_all_was_sent_after_a_close():
-    port, over = _single_port()
-    stream = port.open_stream()
-    await stream.send(bytes(3000))
-    await stream.aclose()
-    await stream.aclose()
-    _round(port, 1)
-    assert over == []
-    assert port.streams == 1, "a session without streams may be ended at any time"
-    _round(port)
-    _round(port)
-    assert over == ["over"]
-    assert port.streams == 0
-
-
-@virtual
-async def test_a_single_session_is_over_at_once_if_nothing_is_pending():
-    port, over = _single_port()
-    stream = port.open_stream()
-    port.receive(bytes(2000))
-    await stream.aclose()
-    assert over == ["over"]
-    assert not port.congested
-    port.receive(bytes(2000))
-    assert not port.congested
-
-
-@virtual
-async def test_a_single_session_is_over_at_once_after_an_abort():
-    port, over = _single_port()
-    stream = port.open_stream()
-    await stream.send(bytes(3000))
-    await stream.aclose()
-    stream.abort()
-    stream.abort()
-    assert over == ["over"]
-    assert _round(port) == b""
-
-
-@virtual
-async def test_the_ordinary_end_of_a_single_session_is_the_end_of_its_stream():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    port.receive(b"bye")
-    port.fail(ChannelClosed())
-    assert await stream.receive() == b"bye"
-    assert await stream.receive() == b""
-    with pytest.raises(StreamReset):
-        await stream.send(b"x")
-
-
-@virtual
-async def test_a_single_stream_that_is_opened_after_the_end_is_broken_too():
-    port, _ = _single_port()
-    port.fail(LOST)
-    with pytest.raises(StreamReset, match="timed out"):
-        await port.open_stream().receive()
-
-
-@virtual
-async def test_any_other_end_of_a_single_session_breaks_its_stream():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    port.fail(LOST)
-    with pytest.raises(StreamReset, match="timed out"):
-        await stream.receive()
-
-
-@pytest.mark.parametrize(
-    ("ends_with", "missing"),
-    [
-        pytest.param(False, 0, id="the agent would have connected again"),
-        pytest.param(True, 1, id="a message is missing"),
-    ],
-)
-@virtual
-async def test_an_end_that_may_not_be_the_destinations_breaks_a_single_stream(
-    ends_with, missing
-):
-    port, _ = _single_port(ends_with=ends_with)
-    port._driver.missing = missing
-    stream = port.open_stream()
-    port.receive(b"the first half")
-    port.fail(ChannelClosed())
-    assert await stream.receive() == b"the first half"
-    with pytest.raises(StreamReset):
-        await stream.receive()
-
-
-@virtual
-async def test_a_single_stream_that_was_cut_does_not_end_in_order_after_that():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    port.fail(LOST)
-    port.fail(ChannelClosed())
-    with pytest.raises(StreamReset, match="timed out"):
-        await stream.receive()
-
-
-@virtual
-async def test_a_single_session_that_nobody_uses_may_end_too():
-    port, over = _single_port()
-    _round(port)
-    port.fail(LOST)
-    assert over == []
-
-
-@virtual
-async def test_a_single_session_has_no_words_for_nops_and_failed_dials():
-    port, _ = _single_port()
-    port.nop()
-    port.dial_failed()
-    assert port._driver.woken == 0
-    assert port.refusals == 0
-    assert _round(port) == b""
-
-
-@virtual
-async def test_statistics_of_a_single_session_are_those_of_its_stream():
-    port, _ = _single_port()
-    stream = port.open_stream()
-    await stream.send(b"abc")
-    port.receive(b"x")
-    now = port.statistics()
-    assert (now.streams, now.opened, now.pending) == (1, 1, 3)
-    assert now.unread == 1 + PIECE_OVERHEAD
-    assert (now.refused, now.dropped) == (0, 0)
-
-
-@pytest.mark.parametrize("single", [False, True])
-async def test_the_silence_of_a_stream_means_nothing_while_something_is_stuck(single):
-    port = _single_port()[0] if single else _mux_port()
-    stream = port.open_stream()
-    assert not stream.unsettled
-    await stream.send(b"a question")
-    assert stream.unsettled
-    _round(port)
-    assert not stream.unsettled
-    port._driver.settled = False
-    assert stream.unsettled
-
-
-# Mux: streams that do not count.
+# Streams that do not count.
 
 
 @virtual
@@ -768,17 +501,17 @@ async def test_a_stream_that_does_not_count_is_no_use_of_the_session():
     probe, stream = port.open_stream(counted=False), port.open_stream()
     assert port.streams == 1
     await probe.send(b"ping")
-    _round(port)
+    take(port)
     assert port.unanswered is None
     await stream.send(b"select 1")
-    _round(port)
+    take(port)
     assert port.unanswered == 5
     probe.abort()
     assert port.streams == 1  # its FIN has still to go
-    _round(port)
+    take(port)
     assert (port.streams, port.statistics().streams) == (1, 1)
     stream.abort()
-    _round(port)
+    take(port)
     assert port.streams == 0
 
 
@@ -787,7 +520,7 @@ async def test_streams_that_did_not_count_are_forgotten():
     port = _mux_port()
     for _ in range(3):
         port.open_stream(counted=False).abort()
-        _round(port)
+        take(port)
     assert len(port._uncounted) == 1
     assert port.streams == 0
 
@@ -798,15 +531,20 @@ async def test_an_answer_to_any_stream_ends_a_row_of_refusals():
     port.dial_failed()
     probe = port.open_stream(counted=False)
     assert port.refusals == 1
-    _round(port)
+    take(port)
     _arrive(port, (PSH, 3, b"+PONG"))
     assert port.refusals == 0
     probe.abort()
 
 
 @virtual
-async def test_the_only_stream_of_a_session_is_for_use():
-    port, _ = _single_port()
-    with pytest.raises(LocalProtocolError):
-        port.open_stream(counted=False)
-    port.open_stream()
+async def test_the_silence_of_a_stream_means_nothing_while_something_is_stuck():
+    port = _mux_port()
+    stream = port.open_stream()
+    assert not stream.unsettled
+    await stream.send(b"a question")
+    assert stream.unsettled
+    take(port)
+    assert not stream.unsettled
+    port._driver.settled = False
+    assert stream.unsettled

@@ -1,0 +1,217 @@
+"""Many streams over one session: the channel's port in mux mode."""
+
+from typing import Final
+
+from ssmtunneld.errors import SessionError
+from ssmtunneld.smux.mux import Mux, MuxStatistics
+from ssmtunneld.smux.stream import Stream
+from ssmtunneld.transport.ports import Buffers, Pending, PortDriver
+from ssmtunneld.transport.streams import SEND_BUFFER, StreamDuplex
+
+MOST_UNCOUNTED: Final = 64
+"""Streams that do not count, after which those that are over are forgotten."""
+
+
+class MuxPort:
+    """The streams of one smux session; the channel's port in mux mode."""
+
+    def __init__(self, driver: PortDriver, buffers: Buffers) -> None:
+        self._driver = driver
+        self._buffers = buffers
+        self._mux = Mux()
+        self._duplexes: dict[int, StreamDuplex] = {}
+        self._senders: set[StreamDuplex] = set()
+        self._full: set[Stream] = set()
+        self._unproven: set[Stream] = set()
+        self._uncounted: set[Stream] = set()
+        self._error: SessionError | None = None
+        self.traffic = 0
+        """Bytes of payload both ways, since the beginning."""
+        self.refusals = 0
+        """Destinations refused since one last answered."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that are not yet over, without those that do not count."""
+        return self._mux.streams - sum(not s.over for s in self._uncounted)
+
+    @property
+    def attended(self) -> int:
+        """Streams that somebody here still holds; the others only finish."""
+        return sum(not s.aborted for s in self._mux.open_streams) - sum(
+            not s.over and not s.aborted for s in self._uncounted
+        )
+
+    @property
+    def unsent(self) -> list[StreamDuplex]:
+        """Streams of which nothing has left, in the order in which they were opened."""
+        return [
+            duplex
+            for duplex in self._duplexes.values()
+            if not duplex.announced and duplex.stream not in self._uncounted
+        ]
+
+    def withdraw(self, duplex: StreamDuplex) -> Pending:
+        """Give up a stream of which nothing has left; return what waited in it.
+
+        The agent never hears of it. The duplex must be adopted by another port.
+        """
+        stream = duplex.stream
+        assert not stream.syn_sent, "the agent knows of it"
+        pending = Pending(stream.take_all(), finishing=stream.finishing)
+        self._mux.withdraw(stream)
+        self._retire(stream)
+        self._senders.discard(duplex)
+        return pending
+
+    def adopt(self, duplex: StreamDuplex, pending: Pending) -> None:
+        """Go on with a stream that another port has withdrawn.
+
+        Raises:
+            LocalProtocolError: No stream can be opened; see ``available``.
+        """
+        stream = self._mux.open()
+        self._duplexes[stream.stream_id] = duplex
+        self._unproven.add(stream)
+        duplex.move(self, stream)
+        self._mux.send(stream, pending.data)
+        if stream.pending > SEND_BUFFER:
+            self._senders.add(duplex)
+        if pending.finishing:
+            self._mux.finish(stream)
+        if self._error is not None:
+            duplex.fail(self._error)
+        self._driver.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether another stream can be opened."""
+        return not self._mux.exhausted
+
+    @property
+    def unanswered(self) -> int | None:
+        """The oldest stream that sent data and has had no sign of its destination."""
+        waiting = (s.stream_id for s in self._unproven - self._uncounted if s.sent)
+        return min(waiting, default=None)
+
+    def open_stream(self, *, counted: bool = True) -> StreamDuplex:
+        """Return a new stream; the agent connects it when its SYN arrives.
+
+        Args:
+            counted: Whether it counts as use of the session: a probe does not.
+
+        Raises:
+            LocalProtocolError: There is none; see ``available``.
+        """
+        stream = self._mux.open()
+        if not counted:
+            self._uncounted = {s for s in self._uncounted if not s.over} | {stream}
+        duplex = StreamDuplex(self, stream)
+        self._duplexes[stream.stream_id] = duplex
+        self._unproven.add(stream)
+        if self._error is not None:
+            # The session is over, and whoever chose it had not heard of that yet.
+            duplex.fail(self._error)
+        self._driver.wake_late()
+        return duplex
+
+    def nop(self) -> None:
+        """Send a NOP: the service counts it as activity (protocol 7.5)."""
+        self._mux.nop()
+        self._driver.wake()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way, or missing, as far as can be known."""
+        return self._driver.settled
+
+    def statistics(self) -> MuxStatistics:
+        """Return a snapshot."""
+        return self._mux.statistics()
+
+    # Called by the streams.
+
+    def read(self, stream: Stream) -> bytes:
+        """Take what arrived on ``stream``."""
+        data = self._mux.read(stream)
+        self._full.discard(stream)
+        self._driver.reading_changed()
+        return data
+
+    def send(self, duplex: StreamDuplex, stream: Stream, data: bytes) -> None:
+        """Queue ``data``."""
+        self._mux.send(stream, data)
+        if stream.pending > SEND_BUFFER:
+            self._senders.add(duplex)
+        self._driver.wake()
+
+    def finish(self, stream: Stream) -> None:
+        """Send FIN behind what is pending."""
+        self._mux.finish(stream)
+        self._driver.wake()
+
+    def close(self, stream: Stream) -> None:
+        """Send FIN behind what is pending, and read no more."""
+        self._mux.close(stream)
+        self._retire(stream)
+
+    def abort(self, stream: Stream) -> None:
+        """Send FIN at once, and read no more."""
+        self._mux.abort(stream)
+        if not stream.over:
+            # Nobody needs the session for it any more, even if FIN cannot leave.
+            if len(self._uncounted) >= MOST_UNCOUNTED:
+                self._uncounted = {s for s in self._uncounted if not s.over}
+            self._uncounted.add(stream)
+        self._retire(stream)
+
+    def _retire(self, stream: Stream) -> None:
+        self._duplexes.pop(stream.stream_id, None)
+        self._full.discard(stream)
+        self._unproven.discard(stream)
+        self._driver.wake()
+        self._driver.reading_changed()
+
+    # Called by the driver.
+
+    @property
+    def congested(self) -> bool:
+        """Whether a stream, or all together, have more unread than they may."""
+        return bool(self._full) or self._mux.unread > self._buffers.session
+
+    def next_payload(self) -> bytes:
+        """Return frames for one message."""
+        payload = self._mux.next_payload()
+        self.traffic += len(payload)
+        return payload
+
+    def after_sending(self) -> None:
+        """Let those go on sending that have room again."""
+        if self._senders:
+            self._senders = {d for d in self._senders if not d.offer_room()}
+
+    def receive(self, payload: bytes) -> None:
+        """Take the next bytes from the agent."""
+        self.traffic += len(payload)
+        for stream in self._mux.receive(payload):
+            if stream.unread > self._buffers.stream:
+                self._full.add(stream)
+            if stream in self._unproven:
+                self._unproven.discard(stream)
+                self.refusals = 0 if stream.received else self.refusals
+            duplex = self._duplexes.get(stream.stream_id)
+            if duplex is not None:
+                duplex.wake_reader()
+                if stream.ended:
+                    duplex.offer_room()
+
+    def dial_failed(self) -> None:
+        """Note that some stream could not be connected."""
+        self.refusals += 1
+        self._mux.dial_failed()
+
+    def fail(self, error: SessionError) -> None:
+        """Break all streams, also those that are opened before it is known."""
+        self._error = error
+        for duplex in list(self._duplexes.values()):
+            duplex.fail(error)
