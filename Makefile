@@ -39,9 +39,10 @@ format:
 units:           ## systemd/, from the templates of `ssmtunneld service install`
 	$(BIN)/python -m tests.packaging.units
 
-reference:       ## the tables in docs/, from ssmtunneld/config and the commands
+reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/python -m tests.packaging.reference
 	$(BIN)/python -m tests.cli.reference
+	$(BIN)/ssmtunneld schema --status >docs/status.schema.json
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

@@ -45,7 +45,7 @@ _ErrorT = TypeVar("_ErrorT", bound=SsmtunneldError)
 
 @dataclass(frozen=True, slots=True)
 class LocalTunnel:
-    """Where an open tunnel can be reached."""
+    """The local address of an open tunnel."""
 
     host: str
     """An IP address; empty for a Unix socket."""

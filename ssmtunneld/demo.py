@@ -72,7 +72,7 @@ async def run_demo(say: Callable[[str], None]) -> None:
         echo = await stack.enter_async_context(_destination(_serve_echo))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-demo")))
         url = emulator.endpoint_url
-        # Two of them with ports of their own, so that one can be run beside the other.
+        # Two of them with ports of their own, so that both can run at once.
         source, yours = folder / "demo.toml", folder / "yours.toml"
         source.write_text(_configuration(url, page, echo))
         text = _configuration(url, page, echo)
@@ -144,7 +144,7 @@ class _Guide:
         daemon: The demo's.
         emulator: The service that it talks to.
         say: Prints one line.
-        yours: A file that can be run beside the demo.
+        yours: A file that can run next to the demo.
         page: The port of the web server behind the agent.
     """
 
@@ -193,7 +193,7 @@ class _Guide:
         say(f"  ssmtunneld status --watch -c {source}")
         address = self._daemon.settings.http_listen[0]
         say(f"  http://{address}/      # the status page, for a browser")
-        say("\n# The configuration above, and tunnels without one, beside the demo:\n")
+        say("\n# The configuration above, and tunnels without one, next to the demo:\n")
         say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
         say(f"  ssmtunneld run -c {self._yours}")
         say(f"  ssmtunneld open {TARGET} {self._page} --listen {_free_port()}")

@@ -82,7 +82,7 @@ class EmulatorThread:
 
     @property
     def endpoint_url(self) -> str:
-        """What to give boto3 as ``endpoint_url`` for ``ssm``."""
+        """The ``endpoint_url`` of ``ssm`` for boto3."""
         return self._url
 
     @property
@@ -201,7 +201,7 @@ class EmulatorThread:
         self._call(lambda emulator: emulator.permissions.set(access_key, document))
 
     def deny(self, *actions: str, access_key: str | None = None) -> None:
-        """Deny actions such as ``ssm:ResumeSession``, beside what policies say.
+        """Deny actions such as ``ssm:ResumeSession``, besides what policies say.
 
         Args:
             actions: With wildcards, if need be.

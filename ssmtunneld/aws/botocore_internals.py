@@ -243,7 +243,7 @@ CONTRACT: Final = (
         lambda: _holds(_ending_credentials, "_expiry_time"),
     ),
 )
-"""What must be true of a release of botocore."""
+"""Attributes that every supported release of botocore has."""
 
 
 def _provider(session: Session, method: str) -> Any:  # noqa: ANN401 - what botocore has no type for

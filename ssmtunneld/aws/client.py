@@ -1,6 +1,6 @@
 """One identity's botocore client, and the last place where botocore is seen.
 
-Everything in this module blocks and is to be called in worker threads; all of it is
+Everything in this module blocks and must be called in worker threads; all of it is
 thread-safe. botocore prints whole answers, with their tokens, at debug level, and
 whole requests, with their signatures: its loggers are kept at INFO here unless the
 program set their level itself, and no code of ours may set it below that.
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AwsLocation:
-    """Where an identity's sessions live."""
+    """Region and endpoints of an identity's sessions."""
 
     region: str
     ssm_endpoint: str
@@ -106,7 +106,7 @@ class _Connection:
 
 
 _RENEWAL: Final = "Login"
-"""What is being done when nothing is asked for but that the keys are valid."""
+"""The operation named in errors of a mere check of the keys."""
 
 
 def _ignore(_outcome: TunnelError | None) -> None:
@@ -135,7 +135,7 @@ class AwsClient:
 
     @property
     def place(self) -> AwsLocation | None:
-        """Where this identity's sessions live; None before the first call."""
+        """Location of this identity's sessions; None before the first call."""
         return None if self._connection is None else self._connection.place
 
     @property
@@ -145,7 +145,7 @@ class AwsClient:
 
     @property
     def refreshes(self) -> Refreshes:
-        """What became of the attempts to get keys."""
+        """Counts of the attempts to get keys."""
         connection = self._connection
         return Refreshes() if connection is None else connection.credentials.refreshes
 

@@ -1,6 +1,6 @@
-"""What tunnels may lead to: databases, caches, clusters and load balancers by name.
+"""Discovery of destinations: databases, caches, clusters and load balancers by name.
 
-Everything here blocks and is to be called in worker threads, or where no loop runs.
+Everything here blocks and must be called in worker threads, or where no loop runs.
 Each service is asked by itself: one that is denied, or that a region does not have,
 takes nothing away from the others.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ssmtunneld.aws.api.answers import PAGE_TOKEN, Answer
+from ssmtunneld.aws.api.answers import Answer
+from ssmtunneld.aws.api.pages import NEXT_TOKEN, turn_pages
 from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AwsError
@@ -45,13 +47,13 @@ class Resource:
     service: str
     """As ``ssmtunneld discover`` calls it: ``rds``."""
     id: str
-    """What AWS calls it."""
+    """Its identifier at AWS."""
     engine: str
     """``aurora-postgresql``, ``redis``, ``https``, ..."""
     host: str
     port: int
     vpc: str = ""
-    """Empty if nobody says."""
+    """Empty if unknown."""
     role: str = ""
     """``writer``, ``reader``, ... where there are several addresses of one id."""
 
@@ -140,17 +142,12 @@ def _pages(
     tokens: tuple[str, str],
     parameters: Mapping[str, object],
 ) -> Iterator[Answer]:
-    for _ in range(_PAGE_LIMIT):
-        answer = account.call_service(service, operation, **parameters)
+    call = partial(account.call_service, service, operation)
+    for answer, _ in turn_pages(call, parameters, limit=_PAGE_LIMIT, tokens=tokens):
         yield answer
-        token = answer.matching(tokens[1], PAGE_TOKEN)
-        if not token:
-            return
-        parameters = {**parameters, tokens[0]: token}
 
 
-_NEXT: Final = ("NextToken", "NextToken")
-_next: Final = ("nextToken", "nextToken")
+_CAMEL_TOKEN: Final = ("nextToken", "nextToken")
 
 
 def _port(found: Answer, key: str = "Port") -> int:
@@ -257,7 +254,7 @@ def _serverless_caches(account: AwsClient) -> Iterator[Resource]:
             "elasticache",
             "DescribeServerlessCaches",
             "ServerlessCaches",
-            _NEXT,
+            NEXT_TOKEN,
         )
     )
     vpcs = _vpcs_of(account, (cache.texts("SubnetIds") for cache in found))
@@ -281,7 +278,7 @@ def _vpcs_of(account: AwsClient, subnets: Iterable[list[CleanText]]) -> list[str
                 "ec2",
                 "DescribeSubnets",
                 "Subnets",
-                _NEXT,
+                NEXT_TOKEN,
                 Filters=[{"Name": "subnet-id", "Values": ids}],
             ):
                 known[subnet.text("SubnetId")] = subnet.text("VpcId")
@@ -291,9 +288,13 @@ def _vpcs_of(account: AwsClient, subnets: Iterable[list[CleanText]]) -> list[str
 
 
 def _memory_databases(account: AwsClient) -> Iterator[Resource]:
-    groups = _items(account, "memorydb", "DescribeSubnetGroups", "SubnetGroups", _NEXT)
+    groups = _items(
+        account, "memorydb", "DescribeSubnetGroups", "SubnetGroups", NEXT_TOKEN
+    )
     vpcs = {g.text("Name"): g.text("VpcId") for g in groups}
-    for found in _items(account, "memorydb", "DescribeClusters", "Clusters", _NEXT):
+    for found in _items(
+        account, "memorydb", "DescribeClusters", "Clusters", NEXT_TOKEN
+    ):
         end = found.structure("ClusterEndpoint")
         vpc = vpcs.get(found.text("SubnetGroupName"), "")
         name, engine = found.text("Name"), found.text("Engine") or "redis"
@@ -314,7 +315,7 @@ def _warehouses(account: AwsClient) -> Iterator[Resource]:
 
 def _serverless_warehouses(account: AwsClient) -> Iterator[Resource]:
     service = "redshift-serverless"
-    for found in _items(account, service, "ListWorkgroups", "workgroups", _next):
+    for found in _items(account, service, "ListWorkgroups", "workgroups", _CAMEL_TOKEN):
         end = found.structure("endpoint")
         vpcs = (each.text("vpcId") for each in end.structures("vpcEndpoints"))
         name, host = found.text("workgroupName"), end.text("address")
@@ -341,7 +342,9 @@ def _search_domains(account: AwsClient) -> Iterator[Resource]:
 
 
 def _brokers(account: AwsClient) -> Iterator[Resource]:
-    found = list(_items(account, "kafka", "ListClustersV2", "ClusterInfoList", _NEXT))
+    found = list(
+        _items(account, "kafka", "ListClustersV2", "ClusterInfoList", NEXT_TOKEN)
+    )
     vpcs = _vpcs_of(account, map(_subnets_of_brokers, found))
     for cluster, vpc in zip(found, vpcs, strict=True):
         name, arn = cluster.text("ClusterName"), cluster.text("ClusterArn")
@@ -362,7 +365,7 @@ def _subnets_of_brokers(cluster: Answer) -> list[CleanText]:
 
 
 def _kubernetes(account: AwsClient) -> Iterator[Resource]:
-    for name in _names(account, "eks", "ListClusters", "clusters", _next):
+    for name in _names(account, "eks", "ListClusters", "clusters", _CAMEL_TOKEN):
         answer = account.call_service("eks", "DescribeCluster", name=name)
         found = answer.structure("cluster")
         url = urlsplit(found.text("endpoint"))
@@ -405,7 +408,7 @@ _SERVICES: Final[Mapping[str, tuple[str, Asking]]] = {
     "eks": ("EKS", _kubernetes),
     "elb": ("ELASTIC_LOAD_BALANCING_V2", _load_balancers),
 }
-"""What asks each service, and how variables name its endpoint."""
+"""The variable of each service's endpoint, and the function that asks it."""
 
 SERVICES: Final = tuple(_SERVICES)
 """The services that are asked."""

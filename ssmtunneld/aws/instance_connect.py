@@ -25,7 +25,7 @@ enough for a login."""
 
 _OPERATION: Final = "SendSSHPublicKey"
 _KINDS: Final = ("ssh-ed25519", "ssh-rsa")
-"""What the service takes."""
+"""Kinds of key that the service accepts."""
 _USUAL_KEYS: Final = ("id_ed25519.pub", "id_rsa.pub")
 _LARGEST_KEY: Final = 4096
 
@@ -34,7 +34,7 @@ def check_instance(target: str) -> None:
     """Make sure that ``target`` is what Instance Connect is for.
 
     Raises:
-        RequestRejected: It is no EC2 instance.
+        RequestRejected: It is not an EC2 instance.
     """
     if not target.startswith("i-"):
         raise RequestRejected(
@@ -51,7 +51,7 @@ def check_instance(target: str) -> None:
 def push_key(account: AwsClient, instance: str, user: str, public_key: str) -> None:
     """Let ``user`` of an instance log in with a key for ``LIFETIME`` seconds.
 
-    Blocks; to be called in a worker thread.
+    Blocks; must be called in a worker thread.
 
     Args:
         account: Who pushes; needs ``ec2-instance-connect:SendSSHPublicKey``.

@@ -1,6 +1,6 @@
 """Sessions as the account knows them: active and past ones, and whoever started them.
 
-``SessionHistory`` is for commands: it blocks, and is to be called where no loop runs,
+``SessionHistory`` is for commands: it blocks, and must be called where no loop runs,
 or in a thread. The rest reads answers, for ``ssm.py`` as well.
 """
 
@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ssmtunneld.aws.api.answers import PAGE_TOKEN, SESSION_ID
+from ssmtunneld.aws.api.answers import SESSION_ID
 from ssmtunneld.aws.api.boundary import contained, unusable
 from ssmtunneld.aws.api.endpoints import is_loopback_host
+from ssmtunneld.aws.api.pages import turn_pages
 from ssmtunneld.aws.api.port import ActiveSession
 from ssmtunneld.errors import SessionGone, Throttled
 
@@ -46,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which sessions are wanted."""
+    """A filter of sessions."""
 
     limit: int
     """At most so many."""
@@ -86,7 +87,7 @@ class SessionHistory:
 
     @property
     def region(self) -> str:
-        """Where the sessions are; empty before the first answer."""
+        """Region of the sessions; empty before the first answer."""
         place = self._account.place
         return "" if place is None else place.region
 
@@ -94,7 +95,7 @@ class SessionHistory:
         """Return the identity's ARN; empty where there is no STS: at an emulator.
 
         Raises:
-            AwsError: It cannot be had.
+            AwsError: It cannot be determined.
         """
         if self._caller is None:
             self._caller = self._ask_sts()
@@ -174,7 +175,7 @@ class SessionHistory:
 def pages(
     call: Callable[..., Answer], query: dict[str, object]
 ) -> Iterator[tuple[list[Answer], bool]]:
-    """Yield what DescribeSessions answers, page by page, and whether one is the last.
+    """Yield the pages of DescribeSessions, each with True if it is the last one.
 
     It ends after 50 pages even if there are more.
 
@@ -185,13 +186,12 @@ def pages(
     Raises:
         AwsError: ``call`` did.
     """
-    asked = {"MaxResults": _PAGE_SIZE, **query}
-    for _ in range(_PAGE_LIMIT):
-        answer = call("DescribeSessions", **asked)
-        asked["NextToken"] = answer.matching("NextToken", PAGE_TOKEN)
-        yield answer.structures("Sessions"), not asked["NextToken"]
-        if not asked["NextToken"]:
-            return
+    for answer, is_last in turn_pages(
+        lambda **asked: call("DescribeSessions", **asked),
+        {"MaxResults": _PAGE_SIZE, **query},
+        limit=_PAGE_LIMIT,
+    ):
+        yield answer.structures("Sessions"), is_last
 
 
 def read_entry(answer: Answer) -> Entry:

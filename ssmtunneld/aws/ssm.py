@@ -104,11 +104,11 @@ class SsmControl(Control):
             wall_clock=lambda: now().timestamp(),
             log=self._log,
         )
-        """Whether this identity can log in."""
+        """The login of this identity."""
 
     @property
     def refreshes(self) -> tuple[int, int]:
-        """How often keys were got since the start, and how often not."""
+        """Counts of successful and failed attempts to get keys since the start."""
         if self._account is None:
             return 0, 0
         found = self._account.refreshes
@@ -217,7 +217,7 @@ class SsmControl(Control):
 
     @property
     def ca_bundle(self) -> str | None:
-        """What its TLS connections trust; known after the first call."""
+        """Trusted certificates of its TLS connections; known after the first call."""
         place = None if self._account is None else self._account.place
         return self._identity.ca_bundle if place is None else place.ca_bundle
 

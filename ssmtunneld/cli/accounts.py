@@ -124,6 +124,6 @@ def report_failures(failures: Sequence[AwsError], *, alone: bool) -> None:
 
 
 def matches(words: Sequence[str], *texts: str) -> bool:
-    """Whether each of ``words`` is part of one of ``texts``, whatever their case."""
+    """Return True if each of ``words`` is part of one of ``texts``, in any case."""
     whole = "\n".join(texts).casefold()
     return all(word.casefold() in whole for word in words)

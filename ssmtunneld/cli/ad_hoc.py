@@ -44,7 +44,7 @@ def parse_destination(text: str) -> Forward:
     """Return where ``[HOST:]PORT`` leads.
 
     Raises:
-        ValueError: It is no destination; says what to write.
+        ValueError: It is not a destination; says what to write.
     """
     match = _DESTINATION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= _HIGHEST_PORT:
@@ -98,7 +98,7 @@ def _host(text: str) -> str | None:
 
 
 def looks_like_destination(text: str) -> bool:
-    """Return whether ``text`` is a destination, and not a target."""
+    """Return True if ``text`` is a destination, not a target."""
     from ssmtunneld.config.targets import parse_target
 
     try:
@@ -146,9 +146,9 @@ def _free(port: int, taken: set[int]) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Whether this process could listen on ``port`` of 127.0.0.1 now."""
+    """Return True if this process could listen on ``port`` of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As listeners do: what an ended connection has left is no obstacle.
+        # As listeners do: what an ended connection has left is not an obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -70,7 +70,7 @@ class DaemonThread:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs: after the block, because nobody waited for its end."""
+        """True if it still runs after the block, because nobody waited for its end."""
         return not self._ended.is_set()
 
     def document(self) -> dict[str, Any]:

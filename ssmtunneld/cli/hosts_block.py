@@ -105,7 +105,7 @@ def read(file: Path) -> str:
     """Return what the file holds, such that ``replace`` gives the same bytes back.
 
     Raises:
-        CommandError: It cannot be read, or is no regular file.
+        CommandError: It cannot be read, or is not a regular file.
     """
     try:
         # Opening a FIFO would wait for somebody who writes.
@@ -113,7 +113,9 @@ def read(file: Path) -> str:
         with os.fdopen(descriptor, "rb") as opened:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise CommandError(
-                    f"{file} is no regular file", "name a hosts file", code=EXIT_USAGE
+                    f"{file} is not a regular file",
+                    "name a hosts file",
+                    code=EXIT_USAGE,
                 )
             return opened.read().decode("utf-8", "surrogateescape")
     except OSError as error:

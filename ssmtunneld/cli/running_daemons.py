@@ -1,4 +1,4 @@
-"""The daemons that run beside a command that also works without one."""
+"""Running daemons, for commands that also work without one."""
 
 import os
 from pathlib import Path

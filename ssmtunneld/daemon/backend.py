@@ -101,7 +101,7 @@ class Backend:
 
     @property
     def resting(self) -> bool:
-        """Whether sessions are given up as soon as no connection needs them."""
+        """True if sessions end as soon as no connection needs them."""
         return self._resting
 
     @resting.setter
@@ -131,15 +131,15 @@ class Backend:
             self._context.pools.discard(self.pool)
 
     def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """Return what goes on beside the sessions, by the names of compartments."""
-        parts = {"census": self._take_census, "login": self._attend_login}
+        """Return the tasks besides the sessions, by the names of compartments."""
+        parts = {"orphans": self._reap_orphans, "login": self._attend_login}
         if isinstance(self._selector, SearchingTargetSelector):
             parts["target"] = partial(self._selector.follow, self.pool)
         return parts
 
     @property
     def login(self) -> TunnelError | None:
-        """Why nobody can act as the tunnel's identity; None if somebody can."""
+        """The error that makes the tunnel's identity unusable; None if usable."""
         return self._login.trouble_of(self._tunnel.name)
 
     def stream_at_once(self) -> StreamDuplex | None:
@@ -177,7 +177,7 @@ class Backend:
         with self._login.telling(self.pool.retry_now):
             await self._login.attend()
 
-    async def _take_census(self) -> None:
+    async def _reap_orphans(self) -> None:
         """End what a daemon before us left, and learn how old sessions may become."""
         if not self._mark:
             return

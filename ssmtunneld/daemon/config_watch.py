@@ -17,7 +17,7 @@ class ConfigWatch:
     By the file's attributes: that works on every file system, for editors that replace
     the file and for links that are turned over. A change counts once a second look
     finds it as it was at the first: whoever writes is then done, most probably. A file
-    that is gone is no change.
+    that is gone is not a change.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""What all tunnels of a process have in common."""
+"""State that all tunnels of a process share."""
 
 import secrets
 import sys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DaemonContext:
-    """What all tunnels of a process have in common.
+    """State that all tunnels of a process share.
 
     Args:
         start_rate: StartSession calls per second, for each account and region.
@@ -85,7 +85,7 @@ class DaemonContext:
             limiter.adjust(rate, burst)
 
     def orphan_reaper(self, identity: Identity) -> OrphanReaper:
-        """Return the identity's census."""
+        """Return the identity's reaper of forgotten sessions."""
         if identity not in self._orphan_reapers:
             control = self.controls.get(identity)
             # Of all identities: a reload may have given a tunnel another one.
@@ -123,5 +123,5 @@ class DaemonContext:
         )
 
     def owns(self, session_id: str) -> bool:
-        """Whether a session is one of this process's."""
+        """Return True if a session belongs to this process."""
         return any(pool.owns(session_id) for pool in self.pools)

@@ -32,7 +32,7 @@ _RETIRED: Final = "the tunnel's settings have changed meanwhile"
 
 
 class DynamicBackend:
-    """What a :class:`Backend` is to a tunnel with one destination.
+    """The backend of a tunnel, as :class:`Backend` is for one destination.
 
     Args:
         tunnel: The settings.
@@ -44,7 +44,7 @@ class DynamicBackend:
     """
 
     ready = True
-    """Whether a connection may come: sessions follow."""
+    """True if connections can come, so that sessions follow."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class DynamicBackend:
 
     @property
     def resting(self) -> bool:
-        """Whether sessions are given up as soon as no connection needs them."""
+        """True if sessions end as soon as no connection needs them."""
         return self._resting
 
     @resting.setter
@@ -99,7 +99,7 @@ class DynamicBackend:
 
     @property
     def login(self) -> TunnelError | None:
-        """Why nobody can act as the tunnel's identity; None if somebody can."""
+        """The error that makes the tunnel's identity unusable; None if usable."""
         return self._login.trouble_of(self._tunnel.name)
 
     def _places(self) -> Iterator["_Place"]:
@@ -268,7 +268,7 @@ class DynamicBackend:
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see of all pools together.
 
-        One destination that cannot be had is no trouble while another one can.
+        One destination that cannot be had is not a trouble while another one can.
         """
         found = [place.backend.pool.snapshot() for place in self._places()]
         troubles = [pool.trouble for pool in found]
@@ -321,13 +321,13 @@ class _Place:
 
     @property
     def busy(self) -> bool:
-        """Whether a connection has it or waits for it."""
+        """True if a connection uses it or waits for it."""
         members = self.backend.pool.snapshot().members
         return bool(self._asking) or any(member.view.streams for member in members)
 
     @property
     def used_at(self) -> float:
-        """When a connection had it last, or asked for it; on the loop's clock."""
+        """Time of its last use or request by a connection, on the loop's clock."""
         members = self.backend.pool.snapshot().members
         return max([self._asked_at, *(member.view.idle_since for member in members)])
 

@@ -1,4 +1,4 @@
-"""Which daemon this is: one for each configuration file, user and machine.
+"""The lock of a daemon: one for each configuration file, user and machine.
 
 The name is part of the reason of every session, so that a daemon that starts after a
 crash knows the sessions of the one before it. A lock makes sure that there is only one

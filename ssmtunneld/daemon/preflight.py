@@ -1,4 +1,4 @@
-"""What is looked at before a configuration is used: open files, and who is who."""
+"""Checks before a configuration is used: open files, and users of connections."""
 
 import resource
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from ssmtunneld.listener.access import AccessLimitation, access_limitations
 from ssmtunneld.listener.limits import files_needed
 
 FEWEST_FILES: Final = 32
-"""Open files without which nothing works at all, beside each tunnel's."""
+"""Open files that the process needs, besides those of each tunnel."""
 
 
 class Preflight:

@@ -1,4 +1,4 @@
-"""What the service manager is told of a daemon's life, and when."""
+"""Notifications of a daemon's life to the service manager."""
 
 import asyncio
 import time

@@ -20,7 +20,7 @@ FORCED_BUDGET: Final = 2.5
 """Seconds that a second signal leaves, to cut connections and terminate sessions."""
 
 Answers: TypeAlias = Mapping[int, Callable[[], None]]
-"""What to call for each signal's number."""
+"""The handler of each signal, by its number."""
 
 
 class Signals:
@@ -97,7 +97,7 @@ class Signals:
 
 
 def terminal_is_gone(descriptor: int = 0) -> bool:
-    """Whether ``descriptor`` was a terminal that has been closed.
+    """Return True if ``descriptor`` was a terminal that has been closed.
 
     Then a SIGHUP is the old one: there is nobody left to work for.
     """

@@ -165,7 +165,7 @@ class Tunnel:
 
     @property
     def usable(self) -> bool:
-        """Whether a session is ready, and its destination too as far as is known."""
+        """True if a session is ready, and the destination has not failed its probe."""
         return self._backend.pool.ready and self.prober.usable
 
     async def wait_usable(self) -> None:
@@ -243,7 +243,7 @@ class Tunnel:
 
     @property
     def _has_addresses(self) -> bool:
-        # A refused socket is no address that is missing, but may be put right.
+        # A refused socket is not an address that is missing, but may be put right.
         return self.paused or (self.server.complete and self.unbound is None)
 
     async def _begin(self) -> None:
@@ -288,7 +288,7 @@ class Tunnel:
 
         Where they need other sessions, returns when these take the new connections:
         once one is ready, or in trouble, or after ``SWITCH_PATIENCE``. Connections that
-        are open keep their sessions until they end. An address that cannot be had is
+        are open keep their sessions until they end. An address that cannot be bound is
         tried again while the tunnel runs.
         """
         before, self.settings = self.settings, tunnel

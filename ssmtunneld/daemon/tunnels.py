@@ -105,7 +105,7 @@ class Tunnels:
 
     @property
     def accepting(self) -> bool:
-        """Whether every server that has its addresses accepts from them."""
+        """True if every server that has its addresses accepts from them."""
         found = True
         for tunnel in self:
             with tunnel.defects.guard("status"):
@@ -145,7 +145,7 @@ class Tunnels:
     async def apply(self, tunnels: Sequence[TunnelSettings], budget: float) -> Changes:
         """Take over another configuration; touch only what is different.
 
-        To be called by one at a time. Returns when new connections find everything as
+        Must be called by one at a time. Returns when new connections find everything as
         ``tunnels`` say, except what cannot be had: see ``Tunnel.apply``.
 
         Args:

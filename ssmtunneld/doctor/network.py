@@ -1,6 +1,6 @@
 """From here to AWS's endpoints: proxies, names, connections, certificates, clocks.
 
-Everything here blocks, for at most ``TIMEOUT`` seconds a step, and is to be called in
+Everything here blocks, for at most ``TIMEOUT`` seconds a step, and must be called in
 threads. Nothing of ours is sent but a bare GET: no credentials, no token.
 """
 
@@ -58,11 +58,11 @@ class Endpoint:
     port: int
     encrypted: bool
     proxy: Proxy | None
-    """What stands between, according to configuration and environment."""
+    """The proxy on the way, by configuration and environment."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the way there is one that can be tried here."""
+        """True if the way there can be tested here."""
         return self.proxy is None or self.proxy.scheme == "http"
 
     @override

@@ -20,7 +20,7 @@ AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found along one tunnel."""
+    """Findings along one tunnel."""
 
     tunnel: str
     """Its name."""

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""Findings of the doctor."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +29,7 @@ HOPS: Final = (
 
 
 class Verdict(StrEnum):
-    """How a hop is."""
+    """The verdict on a hop."""
 
     OK = "ok"
     WARN = "warn"
@@ -41,15 +41,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one hop."""
+    """The result for one hop."""
 
     hop: str
     """One of ``HOPS``."""
     verdict: Verdict
     text: str
-    """What was found, or why nothing was looked for."""
+    """The result, or the reason for not testing."""
     cure: str = ""
-    """What to do about it; empty if nothing is to be done."""
+    """Advice; empty if nothing has to be done."""
 
     def __post_init__(self) -> None:
         """Remove secrets from what libraries and services have said."""

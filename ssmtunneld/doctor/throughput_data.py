@@ -23,7 +23,7 @@ class FillingPort(MuxPort):
     """A port that sends meaningless messages on demand, before all else."""
 
     left = 0
-    """How many are still to be sent."""
+    """Number of messages still to send."""
     _turn: asyncio.Event | None = None
 
     def fill(self, messages: int) -> None:

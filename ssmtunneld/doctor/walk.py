@@ -70,7 +70,7 @@ _CHECK_AGENT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DoctorContext:
-    """What the doctor uses.
+    """Dependencies of the doctor.
 
     Attributes:
         wall_clock: The Unix time in seconds.
@@ -109,7 +109,7 @@ async def examine(
 
 
 class _Walk:
-    """What was learned so far, and the hop that comes next."""
+    """Results so far, and the next hop."""
 
     def __init__(
         self,

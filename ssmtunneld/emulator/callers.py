@@ -1,4 +1,4 @@
-"""Who calls the API, by the access key, and what STS says of that (GetCallerIdentity).
+"""Callers of the API by access key, and STS's answer about them (GetCallerIdentity).
 
 Signatures of API calls are not verified: the key's name is enough to be somebody.
 """
@@ -34,9 +34,9 @@ class Caller:
     """Somebody who calls."""
 
     arn: str
-    """Who owns the sessions that they start."""
+    """The owner of the sessions that they start."""
     name: str
-    """What the ids of these sessions begin with."""
+    """Prefix of the ids of these sessions."""
     key: str = ""
     """The access key; empty if the request is not signed."""
     region: str = _DEFAULT_REGION

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: the fault plan and its small language.
+"""Injected faults: the fault plan and its small language.
 
 A specification is a comma-separated list of ``[up:|down:]NAME[=VALUE]``. Up is from the
 client to the agent. docs/emulator.md has the table of names; ``NAMES`` here is its
@@ -18,14 +18,14 @@ from ssmtunneld.errors import ConfigError
 
 
 class Direction(StrEnum):
-    """Which way messages travel on the client's websocket."""
+    """The direction of messages on the client's websocket."""
 
     UP = "up"
     DOWN = "down"
 
 
 class Action(StrEnum):
-    """What is done once, to live sessions or to one of them."""
+    """A single action on all live sessions or on one of them."""
 
     PAUSE = "pause"
     START = "start"
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 @dataclass(slots=True)
 class LineFaults:
-    """What happens to the messages of one direction."""
+    """The faults of the messages in one direction."""
 
     drop: float = 0.0
     """Probability that a message vanishes."""
@@ -151,7 +151,7 @@ class FaultPlan:
         self.knobs = Knobs()
         self.specs: list[str] = []
         self.untouched = dict.fromkeys(Direction, True)
-        """Whether messages in a direction meet no fault; kept because it is looked at
+        """True if messages in a direction meet no fault; kept because it is read
         for every message."""
         self._changed: asyncio.Event | None = None
         self._frozen_since: float | None = None

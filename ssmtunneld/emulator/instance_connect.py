@@ -10,7 +10,7 @@ from ssmtunneld.emulator.api import ApiError, Body, Operation
 from ssmtunneld.emulator.settings import EmulatorSettings
 
 LIFETIME: Final = timedelta(seconds=60)
-"""How long an instance accepts a key after each push."""
+"""Seconds for which an instance accepts a key after each push."""
 LIMIT: Final = 1000
 """Keys at once."""
 
@@ -38,7 +38,7 @@ class InstanceConnect:
         self.operations: dict[str, Operation] = {
             "AWSEC2InstanceConnectService.SendSSHPublicKey": self._send_key
         }
-        """What it adds to the API, by the name in ``X-Amz-Target``."""
+        """Operations that it adds to the API, by the name in ``X-Amz-Target``."""
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to add to an application: what sshd's AuthorizedKeysCommand asks.

@@ -35,7 +35,7 @@ async def give_way() -> None:
 
 @dataclass(slots=True)
 class LaneStatistics:
-    """What passed, since the session began."""
+    """Messages that passed since the session began."""
 
     messages: int = 0
     bytes: int = 0
@@ -87,7 +87,7 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        """Whether a sender must wait in `room`."""
+        """True if a sender must wait in `room`."""
         if self._shut or self.receiver_away:
             return False
         return len(self) >= self._capacity

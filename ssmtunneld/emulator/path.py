@@ -34,7 +34,7 @@ _DEFAULT_QUEUE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PathSettings:
-    """What a path is like, in each direction by itself."""
+    """Delay, rate and queue of a path; the directions are independent."""
 
     delay: float = 0.0
     """Seconds that a packet travels."""
@@ -98,7 +98,7 @@ class Flow:
 
     @property
     def ready(self) -> bool:
-        """Whether there is anything to send, and it may be."""
+        """True if something is queued and can be sent now."""
         return bool(self._waiting) and not self.held
 
     def send(self, data: bytes | bytearray | memoryview) -> None:

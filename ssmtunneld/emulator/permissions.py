@@ -1,4 +1,4 @@
-"""What callers may do: their policies, and what each call of the API asks of them.
+"""Permissions of callers: their policies, and the actions of each API call.
 
 Where AWS's documents leave a question open, docs/emulator.md says what was guessed.
 """

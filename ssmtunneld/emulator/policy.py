@@ -47,7 +47,7 @@ Context = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for.
+    """A request whose permission is checked.
 
     Args:
         action: ``ssm:StartSession``, ...
@@ -223,7 +223,7 @@ _OPERATORS: Final[Mapping[str, tuple[_Compare, bool]]] = {
     "ArnNotEquals": (_arn_like, False),
     "ArnNotLike": (_arn_like, False),
 }
-"""How a value is compared, and what a match means."""
+"""The comparison of each operator, and the meaning of a match."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _facts(message: Message) -> dict[str, object]:
 
 @dataclass(slots=True)
 class RecordedSession:
-    """What a session's two sides said, in the order in which the service passed it."""
+    """Messages of both sides of a session, in the order of the service."""
 
     document: str
     properties: Mapping[str, str]

@@ -47,7 +47,9 @@ def screen(names: Collection[str], log: EventLog) -> Middleware:
         hosts = request.headers.getall("Host", [])
         host = hosts[0] if len(hosts) == 1 else ""
         if not _is_ours(host, _local_address(request), names):
-            log.warning("emulator.refused", rule="host", host=clean(host, _SHOWN))
+            log.warning(
+                "emulator.request_refused", rule="host", host=clean(host, _SHOWN)
+            )
             raise web.HTTPMisdirectedRequest(
                 text="Host header not allowed; start the emulator with --http-host\n"
             )
@@ -55,7 +57,7 @@ def screen(names: Collection[str], log: EventLog) -> Middleware:
         site = request.headers.get("Sec-Fetch-Site")
         if comes_from_elsewhere(host, origin, site):
             shown = clean(origin or "", _SHOWN)
-            log.warning("emulator.refused", rule="origin", origin=shown)
+            log.warning("emulator.request_refused", rule="origin", origin=shown)
             raise web.HTTPForbidden(text="requests from web pages are refused\n")
         return await handler(request)
 

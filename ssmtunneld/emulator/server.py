@@ -78,9 +78,9 @@ class Emulator:
         )
         """Every session, for looking at."""
         self.admin = Admin(self.sessions, self.faults)
-        """What the admin path answers."""
+        """The admin API."""
         self.permissions = Permissions(self.settings)
-        """Who may do what; may be changed at any time."""
+        """Permissions of the callers; can be changed at any time."""
         control = ControlPlane(
             self.sessions,
             self.settings,
@@ -162,7 +162,7 @@ class Emulator:
 
     @property
     def endpoint_url(self) -> str:
-        """What to set ``AWS_ENDPOINT_URL_SSM`` to."""
+        """The value for ``AWS_ENDPOINT_URL_SSM``."""
         return f"http{self._secure}://{self._authority}"
 
     def close_session(self, session_id: str, output: str = "") -> None:

@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """What StartSession was asked for, checked."""
+    """Validated parameters of StartSession."""
 
     target: str
     document: str
@@ -58,7 +58,7 @@ class StartRequest:
     owner: str = ""
     """The caller's ARN; empty for the emulator's own ``owner``."""
     caller: str = ""
-    """What the id begins with; empty for the emulator's own ``caller``."""
+    """Prefix of the id; empty for the emulator's own ``caller``."""
 
 
 class Link(Protocol):
@@ -118,9 +118,9 @@ class Session:
         self.ended: datetime | None = None
         self.status = Status.CONNECTING
         self.output = ""
-        """What the client was told at the end."""
+        """Output that the client got at the end."""
         self.websockets = 0
-        """How many the client has opened so far."""
+        """Number of websockets that the client has opened so far."""
         self._random = random
         self._settings = settings
         self._plan = plan
@@ -150,7 +150,7 @@ class Session:
         self._ids = message_ids(random)
         self.rotate()
         self.first_cell_number = self.cell_number
-        """Which official clients before 1.2.835.0 keep (protocol 1.6)."""
+        """Kept by official clients before 1.2.835.0 (protocol 1.6)."""
 
     def rotate(self) -> None:
         """Make a new token and cell number; the old ones are stale from now on."""
@@ -163,12 +163,12 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether the session has ended or is just doing so."""
+        """True if the session has ended or is ending."""
         return self._ending.done()
 
     @property
     def attached(self) -> bool:
-        """Whether a client's websocket is open."""
+        """True if a client's websocket is open."""
         return self._link is not None
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What an emulator is told once, at its start."""
+"""Settings of an emulator, fixed at its start."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from ssmtunneld.emulator.path import PathSettings
 
 
 class Pace(StrEnum):
-    """How fast the agent sends."""
+    """The speed at which the agent sends."""
 
     REAL = "real"
     """One message of at most 1024 bytes, then a rest of 1 ms (protocol 6.5)."""
@@ -32,7 +32,7 @@ def _wall_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What the API tells of a target, beside its id."""
+    """Data of a target in the API's answers, except its id."""
 
     name: str = ""
     """The computer's own."""
@@ -46,7 +46,7 @@ class EmulatorSettings:
     """Everything that can be chosen; durations are in seconds."""
 
     host: str = "127.0.0.1"
-    """Where to listen; loopback unless ``allow_remote``."""
+    """Address to listen on; loopback unless ``allow_remote``."""
     port: int = 0
     pace: Pace = Pace.REAL
     agent_version: str = DEFAULT_AGENT_VERSION
@@ -56,7 +56,7 @@ class EmulatorSettings:
     """Answer an unsigned websocket upgrade with 403."""
     access_key: str = "AKIAEMULATOR00000000"
     secret_key: Secret | None = None
-    """When given, signatures are verified; otherwise only their form is."""
+    """Keys to verify signatures with; without them only the form is checked."""
     idle_timeout: float = 1200.0
     """Without a sequenced message from the client (protocol 1.8)."""
     max_duration: float | None = None
@@ -76,18 +76,18 @@ class EmulatorSettings:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     stream_endpoint: str | None = None
-    """What StreamUrl begins with, such as ``wss://ssmmessages.eu-west-1.amazonaws.com``
+    """Start of StreamUrl, such as ``wss://ssmmessages.eu-west-1.amazonaws.com``
     for clients that come through a proxy; None is the emulator's own address."""
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
-    """How long a websocket may take to send its first message."""
+    """Time within which a websocket must send its first message."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    """What is known of some targets, by their ids."""
+    """Data of some targets, by their ids."""
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """IAM policies by access key; that of ``""`` is for callers who have none of their
     own. Without any, everybody may do everything."""
     record: Path | None = None
-    """Where all messages of all sessions are written; see
+    """File for all messages of all sessions; see
     `ssmtunneld.emulator.recording`."""
     record_payloads: bool = False
     """Write what users send, too."""
@@ -101,13 +101,13 @@ class EmulatorSettings:
     """Between two looks at the front of what is not acknowledged: the agent repeats at
     most one message each time, so this bounds its recovery from loss (protocol 4.5)."""
     drain_time: float = 2.0
-    """How long the agent waits for acknowledgements at its end (protocol 6.3)."""
+    """Time for which the agent waits for acknowledgements at its end (protocol 6.3)."""
     pong_deadline: float = 60.0
-    """How long new agents may be blocked before they reconnect (protocol 6.7)."""
+    """Time for which new agents can be blocked before they reconnect (protocol 6.7)."""
     freeze_notice: float = 30.0
-    """How long the API takes a frozen agent for connected."""
+    """Time for which the API reports a frozen agent as connected."""
     agent_away_time: float = 0.15
-    """How long the agent's own websocket takes to reconnect (protocol 1.9)."""
+    """Time that the agent's own websocket takes to reconnect (protocol 1.9)."""
     keepalive_interval: float = 10.0
     keepalive_timeout: float = 30.0
     """The agent's smux keepalive, where its version has it on (protocol 7.5)."""
@@ -118,7 +118,7 @@ class EmulatorSettings:
     """Messages in each of the agent's two buffers (protocol 4.3, 4.4)."""
     owner: str = "arn:aws:sts::123456789012:assumed-role/emulator/dev@example.com"
     caller: str = "dev@example.com"
-    """What session ids begin with."""
+    """Prefix of session ids."""
     identities: Mapping[str, str] = field(default_factory=dict)
     """Other callers: their ARNs by access key. Whoever has another key, or none, is
     ``owner``."""

@@ -1,4 +1,4 @@
-"""What the agent's and the client's version strings switch on (protocol 2.3, 7.5)."""
+"""Features that the versions of agent and client switch on (protocol 2.3, 7.5)."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def compare_versions(left: str, right: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AgentTraits:
-    """What an agent of one version does (the milestones of protocol 2.3)."""
+    """Features of an agent of one version (the milestones of protocol 2.3)."""
 
     version: str
     has_mux: bool

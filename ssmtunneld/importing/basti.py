@@ -14,7 +14,7 @@ _LOOKED_UP: Final = (
     "elasticacheMemcachedCluster",
     "elasticacheMemcachedNode",
 )
-"""What basti finds by its name in AWS; we are told where it is."""
+"""Kinds that basti finds by name in AWS; a tunnel has their address."""
 _KNOWN: Final = frozenset(
     {
         *_LOOKED_UP,
@@ -28,7 +28,7 @@ def read_basti(text: str) -> Found:
     """Return the tunnels of all connections.
 
     Raises:
-        ValueError: It is no YAML.
+        ValueError: It is not YAML.
     """
     found = Found()
     data = _load(text)

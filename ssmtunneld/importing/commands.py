@@ -85,7 +85,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quote or a command in parentheses has not ended yet."""
+    """Return True if a quote or a command in parentheses is still open."""
     hidden, _ = _hide(text)
     try:
         shlex.split(hidden, comments=True)

@@ -15,7 +15,7 @@ FORMATS: Final = {
     "basti": read_basti,
     "tunneld": read_tunneld,
 }
-"""What reads each format, by its name."""
+"""The reader of each format, by its name."""
 
 _MARKS: Final = (
     ("tunneld", re.compile(r"^\s*\[\[\s*tunnels\s*\]\]", re.MULTILINE)),

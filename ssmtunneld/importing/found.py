@@ -1,4 +1,4 @@
-"""What was found in somebody else's file."""
+"""Findings in the file of another program."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ class Note:
     """Something that has no equivalent, or is not quite what it was."""
 
     line: int
-    """Where it stands; 0 if nobody knows."""
+    """Line number; 0 if unknown."""
     text: str
 
 

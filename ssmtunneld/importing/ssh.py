@@ -32,7 +32,7 @@ class _Block:
     options: list[_Option] = field(default_factory=list)
 
     def applies(self, host: str) -> bool:
-        """Whether its options are those of ``host``."""
+        """Return True if its options apply to ``host``."""
         if any(fnmatchcase(host, p[1:]) for p in self.patterns if p.startswith("!")):
             return False
         return any(fnmatchcase(host, p) for p in self.patterns)

@@ -15,7 +15,7 @@ def read_tunneld(text: str) -> Found:
     """Return the tunnels of all forwards.
 
     Raises:
-        ValueError: It is no TOML.
+        ValueError: It is not TOML.
     """
     found = Found()
     try:

@@ -1,4 +1,4 @@
-"""What the daemon knows of itself: logs, metrics, status, health, history, probes.
+"""Observation of the daemon: logs, metrics, status, health, history, probes.
 
 In: snapshots of tunnels, sessions and connections. Out: one frozen status document and
 what is made from it. May never import ``serve`` or ``daemon``, and changes nothing that

@@ -1,4 +1,4 @@
-"""Whether the daemon lives, has started, and can be used: what probes ask."""
+"""Liveness, startup and readiness of the daemon, for probes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,13 @@ from ssmtunneld.observe.status import DaemonStatus, TunnelState, TunnelStatus
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one tunnel adds to an answer."""
+    """One tunnel's part of an answer."""
 
     tunnel: str
     state: TunnelState
     passed: bool
     required: bool
-    """Whether the answer depends on it."""
+    """True if the answer depends on it."""
     reason: str
 
     def line(self) -> str:
@@ -47,7 +47,7 @@ class Health:
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is yes."""
+        """True if the check passes."""
         required = (check.passed for check in self.checks if check.required)
         return not self.draining and all(required)
 

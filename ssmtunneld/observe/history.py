@@ -1,4 +1,4 @@
-"""What moved lately: a sample a second for each tunnel, for the status page's plots.
+"""Recent traffic: a sample a second for each tunnel, for the plots of the status page.
 
 Taken only while somebody could look at it. Two minutes of 500 tunnels take 0.7 MB.
 """

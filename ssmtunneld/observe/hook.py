@@ -30,7 +30,7 @@ PASSED_ON: Final = frozenset(
         "WAYLAND_DISPLAY",
     }
 )
-"""Variables that the command inherits, beside ``LC_*``: what a program needs to run
+"""Variables that the command inherits, besides ``LC_*``: what a program needs to run
 and to show a notification. Credentials, proxies and the service manager's variables are
 not among them."""
 VALUE_LIMIT: Final = 4096

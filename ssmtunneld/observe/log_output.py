@@ -1,4 +1,4 @@
-"""Where lines of text go out, although whoever took them may have gone.
+"""Output of log lines to a stream whose reader can go away.
 
 A terminal that was closed, a full disk or a reader that has ended must not end the
 process that only wanted to say something.
@@ -46,7 +46,7 @@ class LogOutput:
 
     @property
     def is_file(self) -> bool:
-        """Whether there is a file below, so that writing may block."""
+        """True if a file is below, so that writing can block."""
         return self._raw is not None
 
     def lose(self, lines: int) -> None:

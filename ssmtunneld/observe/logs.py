@@ -1,4 +1,4 @@
-"""How log lines look: for a terminal, for the journal, or as JSON (design D16).
+"""Formats of log lines: for a terminal, for the journal, or as JSON (design D16).
 
 Everything goes to standard error. Other libraries' loggers are held at WARNING whatever
 our own level is: at DEBUG they print requests, responses and frames, tokens included.
@@ -152,7 +152,7 @@ def say(line: str) -> bool:
 def flush(budget: float = FLUSH_BUDGET) -> bool:
     """Wait until all lines are written, for ``budget`` seconds at most.
 
-    Called by itself where the interpreter ends; to be called where it is left otherwise
+    Called automatically when the interpreter ends; call it before any other exit
     (``os._exit``, ``os.execv``).
 
     Returns:
@@ -237,7 +237,7 @@ class _Contained:
 class _Rendering:
     """Forms a line, without secrets and of bounded length.
 
-    Text from elsewhere is bounded where it enters; this is for what nobody foresaw.
+    Text from elsewhere is bounded where it enters; this is for unexpected text.
     """
 
     def __init__(self, renderers: list[structlog.typing.Processor]) -> None:
@@ -311,7 +311,7 @@ class _Restraint:
 
 
 class _Bucket:
-    """How many lines of one kind may still be written."""
+    """A token bucket for log lines of one kind."""
 
     __slots__ = ("_at", "_left", "suppressed")
 

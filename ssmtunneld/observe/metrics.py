@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: made from a status document when somebody asks.
+"""Metrics for Prometheus, made from a status document at each scrape.
 
 Labels are bounded: names of tunnels, profiles and roles that the configuration has,
 and words that the source knows. No metric names an instance, a session, a client or a

@@ -63,7 +63,7 @@ class ProbeStatus:
     reason: str
     """What is wrong with it; empty if nothing is."""
     advice: str
-    """What to do about it; empty if nothing is to be done."""
+    """Advice; empty if nothing has to be done."""
     failures: int
     """Probes that have failed since one last passed."""
     age: float | None

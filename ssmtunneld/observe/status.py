@@ -29,22 +29,22 @@ from ssmtunneld.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class IdentityStatus:
-    """Who tunnels are towards AWS, and how long that lasts."""
+    """An identity of tunnels towards AWS, and its expiry."""
 
     name: str
     """Profile and role, such as prod/Bastion; not unique."""
     tunnels: tuple[str, ...]
-    """The names of the tunnels that act as it."""
+    """Names of the tunnels with this identity."""
     expires_at: float | None
-    """When its keys end, in Unix seconds, if that is known; most renew themselves."""
+    """Expiry of its keys, in Unix seconds, if known; most are renewed automatically."""
     login_ends_at: float | None
-    """When a human must log in again, in Unix seconds, if that is known."""
+    """Time at which a human must log in again, in Unix seconds, if known."""
     advice: str
-    """What to do then; empty if that is not known."""
+    """Advice for that time; empty if unknown."""
     renewed: int
-    """Times that other keys than before were got, the first ones included."""
+    """Times that new keys were obtained, the first ones included."""
     failed: int
-    """Attempts to get keys that failed."""
+    """Failed attempts to get keys."""
 
 
 _PHASES: Final[Mapping[Phase, Literal["starting", "ready", "resuming"]]] = {
@@ -59,39 +59,39 @@ class SessionStatus:
     """One session."""
 
     number: int
-    """Counted from 1 within its tunnel, since the daemon's start."""
+    """Number within its tunnel, from 1, since the start of the daemon."""
     session_id: str | None
-    """The service's name of it, once it has one."""
+    """Session id at AWS; null until the service has granted it."""
     phase: Literal["starting", "ready", "resuming"]
-    """Where it stands."""
+    """``starting`` until its first ready, ``resuming`` without its websocket."""
     retiring: bool
-    """It takes no new connections and ends after its last one."""
+    """True if it takes no new connections and ends after its last one."""
     age: float
     """Seconds since its start."""
     streams: int
     """Connections that it carries."""
     rate: float
-    """Bytes per second, both ways, lately."""
+    """Recent bytes per second, up and down together."""
     stalled: bool
-    """Nothing moves although something should."""
+    """True if there is no progress although data is pending."""
     agent: str | None
-    """The agent's version, once it is known."""
+    """The agent's version; null until known."""
     mode: Literal["mux", "basic"] | None
-    """Whether it carries many connections or one, once that is known."""
+    """``mux`` (many connections) or ``basic`` (one); null until known."""
     rtt: float | None
     """The smoothed round-trip time to the agent, in seconds."""
     unacknowledged: int
-    """Messages that wait for an acknowledgement."""
+    """Messages sent and not yet acknowledged."""
     unacknowledged_bytes: int
-    """Bytes of them."""
+    """Bytes sent and not yet acknowledged."""
     window: int
-    """Messages that may wait at a time."""
+    """Limit of unacknowledged messages."""
     paused: bool
-    """The agent has asked to pause publication."""
+    """True if the agent has asked to pause publication."""
     retransmitted: int
-    """Messages sent again."""
+    """Messages retransmitted."""
     duplicates: int
-    """Messages that arrived again."""
+    """Messages received more than once."""
 
 
 def session_status(member: PooledSessionSnapshot, now: float) -> SessionStatus:
@@ -134,30 +134,30 @@ _VITAL: Final = frozenset({"tunnel", "listener", "sessions", "pool"})
 
 
 class TunnelState(StrEnum):
-    """How a tunnel is, in one word."""
+    """The state of a tunnel."""
 
     READY = "ready"
-    """A session takes connections."""
+    """A session is ready."""
     UNHEALTHY = "unhealthy"
-    """A session takes connections, but the destination failed its probe."""
+    """A session is ready, but the destination failed its probe."""
     IDLE = "idle"
-    """No session, and none is wanted before a connection comes."""
+    """No session; the next connection starts one."""
     STARTING = "starting"
-    """The first session is on its way."""
+    """The first session, or the first answer of a probe, is pending."""
     RESUMING = "resuming"
-    """Its sessions have lost their websockets and are getting new ones."""
+    """Its sessions have lost their websockets and are being resumed."""
     RETRYING = "retrying"
-    """No session could be started; another attempt follows by itself."""
+    """No session could be started; the daemon retries by itself."""
     NEEDS_LOGIN = "needs_login"
-    """A human must log in: ``advice`` has the command. What is open goes on."""
+    """A human must log in; ``advice`` has the command. Open connections continue."""
     WAITING = "waiting"
-    """Somebody must do something elsewhere: see ``advice``."""
+    """Something outside of the daemon must change: see ``advice``."""
     FAILED = "failed"
-    """The tunnel's settings are refused: see ``advice``."""
+    """AWS refuses the tunnel's settings: see ``advice``."""
     UNBOUND = "unbound"
-    """A local address cannot be had."""
+    """A local address cannot be bound."""
     PAUSED = "paused"
-    """An operator wants no connections."""
+    """An operator has paused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +167,15 @@ class DestinationStatus:
     name: str
     """Host and port, as the client spelled them."""
     accepted: int
-    """Connections that asked for it since its first one."""
+    """Connections since it came into use."""
     connections: int
-    """Connections to it now."""
+    """Open connections."""
     waiting: int
-    """Connections that wait for a session."""
+    """Connections waiting for a session."""
     sessions: int
-    """Its sessions."""
+    """Number of its sessions."""
     reason: str
-    """Why it has none, and what to do about it; empty if nothing is in the way."""
+    """Reason and advice if it has no session; empty if nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,37 +185,37 @@ class TunnelStatus:
     name: str
     """The tunnel's name."""
     state: TunnelState
-    """How it is, in one word."""
+    """The state, in one word."""
     usable: bool
-    """Whether a connection made now may expect to be served: what readiness asks."""
+    """True if a new connection can be served: the condition of readiness."""
     reason: str
-    """Why it is not ready; empty if it is."""
+    """Reason for not being ready; empty if it is ready."""
     advice: str
-    """What to do about it; empty if nothing is to be done."""
+    """Advice; empty if nothing has to be done."""
     listen: tuple[str, ...]
-    """The local addresses, with their real ports; empty while none could be bound."""
+    """Local addresses with their real ports; empty while none is bound."""
     target: str
-    """Where the agent runs."""
+    """The node whose agent is used."""
     destination: str
     """Host and port as the target reaches them."""
     required: bool
-    """Whether the daemon counts as ready only when this tunnel is usable."""
+    """True if the daemon is ready only while this tunnel is usable."""
     connections: int
-    """Local connections now."""
+    """Open local connections."""
     max_connections: int
-    """How many there may be."""
+    """Limit of connections."""
     waiting: int
-    """Connections that wait for a session."""
+    """Connections waiting for a session."""
     queued: int
-    """Connections that wait to be accepted, because ``max_connections`` are open."""
+    """Connections waiting to be accepted, because ``max_connections`` are open."""
     accepted: int
-    """Connections since the daemon's start."""
+    """Connections accepted since the start of the daemon."""
     refused: int
-    """Of these, those that got no destination."""
+    """Accepted connections that did not reach the destination."""
     rejected: int
-    """Connections that were reset at once: their client may not connect."""
+    """Connections reset on arrival, because their client is not allowed."""
     saturated: int
-    """How often ``max_connections`` made others wait."""
+    """Number of times that ``max_connections`` was reached and connections waited."""
     sent: int
     """Bytes from local clients."""
     received: int
@@ -223,25 +223,25 @@ class TunnelStatus:
     rtt: float | None
     """The round-trip time of its busiest session, in seconds."""
     retry_in: float | None
-    """Seconds until another session is tried, if that is being delayed."""
+    """Seconds until the next attempt to start a session; null if none waits."""
     endings: Mapping[str, int]
-    """How finished connections ended."""
+    """Finished connections, by result."""
     failures: Mapping[str, int]
-    """Why the refused ones were."""
+    """Refused connections, by reason."""
     rejections: Mapping[str, int]
-    """Which rule the rejected ones broke."""
+    """Rejected connections, by the rule that they broke."""
     probe: ProbeStatus | None
-    """What its probe has found out; null without one."""
+    """Result of its probe; null without one."""
     counts: SessionCounts
-    """What became of its sessions since the daemon's start."""
+    """Counts of its sessions since the start of the daemon."""
     sessions: tuple[SessionStatus, ...]
-    """The sessions of this moment."""
+    """Present sessions."""
     mode: Literal["tcp", "socks5", "http-connect"]
-    """Whether clients name the destination, and how."""
+    """``tcp``, or the protocol in which clients name the destination."""
     destinations: tuple[DestinationStatus, ...]
-    """Where clients name it: those in use, the most recent one last."""
+    """Destinations in use with dynamic forwarding, the most recent one last."""
     defects: tuple[DefectStatus, ...]
-    """Its parts in which something was raised that nobody foresaw."""
+    """Parts of the tunnel that raised an unexpected exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,27 +249,27 @@ class DaemonStatus:
     """The whole daemon."""
 
     version: int
-    """Of this document."""
+    """Version of this document."""
     program: str
-    """The daemon's version."""
+    """Version of the daemon."""
     pid: int
-    """Its process."""
+    """Process id."""
     config: str
-    """Its configuration file."""
+    """Path of the configuration file."""
     uptime: float
     """Seconds since its start."""
     draining: bool
-    """Whether it is on its way to its end, and accepts nothing new."""
+    """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
-    """In the order of the file."""
+    """The tunnels, in the order of the file."""
     identities: tuple[IdentityStatus, ...]
-    """Who they are towards AWS."""
+    """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
-    """The daemon's own services in which something was raised that nobody foresaw."""
+    """Services of the daemon that raised an unexpected exception."""
 
     @property
     def ready(self) -> bool:
-        """1 if every required tunnel is usable."""
+        """True if every required tunnel is usable."""
         return not self.draining and all(m.usable for m in self.tunnels if m.required)
 
     def as_document(self) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def _as_document(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class StatusInputs:
-    """What a tunnel's status is made from."""
+    """The inputs from which a tunnel's status is made."""
 
     name: str
     target: str
@@ -318,15 +318,15 @@ class StatusInputs:
     pool: PoolSnapshot
     server: Server
     unbound: Exception | None = None
-    """Why an address cannot be had."""
+    """Reason for an address that cannot be bound."""
     paused: bool = False
-    """Whether an operator wants no connections."""
+    """True if an operator has paused the tunnel."""
     probe: ProbeStatus | None = None
-    """What its probe has found out."""
+    """Result of its probe."""
     login: TunnelError | None = None
-    """Why nobody can act as its identity."""
+    """The error that makes its identity unusable."""
     mode: Literal["tcp", "socks5", "http-connect"] = "tcp"
-    """Whether clients name the destination."""
+    """``tcp``, or the protocol in which clients name the destination."""
     destinations: tuple[DestinationStatus, ...] = ()
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
@@ -440,7 +440,7 @@ def broken_status(
 def _presentable(text: str) -> str:
     """Return what health, hook, service manager and page may say of a tunnel.
 
-    Others' words are cleaned where they enter; this is for what nobody foresaw.
+    Others' words are cleaned where they enter; this is for unexpected text.
     """
     return clean(redact(text), REASON_LIMIT)
 

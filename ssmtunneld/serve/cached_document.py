@@ -1,4 +1,4 @@
-"""What is made at most so often, however many ask for it."""
+"""A document that is made at most once in a while, however many ask for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable

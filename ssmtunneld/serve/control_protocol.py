@@ -1,4 +1,4 @@
-"""What the daemon and its commands agree on: the control socket's version.
+"""The version of the control socket, on which daemon and commands agree.
 
 Nothing here may be slow to import: ``ssmtunneld status`` reads it too.
 """

@@ -45,7 +45,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Operator(Protocol):
-    """What the control socket asks of a daemon."""
+    """The methods of a daemon that the control socket calls."""
 
     def status(self) -> dict[str, Any]:
         """Return the status document."""

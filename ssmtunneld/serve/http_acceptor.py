@@ -1,4 +1,4 @@
-"""Where HTTP connections come in: bound, screened, counted and never kept for long.
+"""Acceptance of HTTP connections: listening, access, limit of number and age.
 
 Anybody on this machine can connect to a loopback port. So there is a limit to their
 number, and one to their age, whatever they are doing; beyond the limit the oldest one
@@ -23,7 +23,7 @@ ten, Kubernetes after one."""
 SWEEP_INTERVAL: Final = 1.0
 """Seconds between looks at their ages."""
 REBIND_INTERVAL: Final = 5.0
-"""Seconds between attempts to listen on an address that cannot be had."""
+"""Seconds between attempts to listen on an address that cannot be bound."""
 EXHAUSTED_PAUSE: Final = 1.0
 """Seconds that accepting rests when the process is out of something."""
 SOCKET_MODE: Final = 0o600
@@ -34,7 +34,7 @@ class HttpConnection(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """Where it sends; ``None`` once it is over."""
+        """The transport; ``None`` once it is closed."""
         ...
 
 
@@ -48,7 +48,7 @@ class HttpAcceptor:
         enter: Makes the protocol of a connection.
         present: Returns the connections of this moment, oldest first.
         log: Where to say what cannot be.
-        opened: Called once, when it listens on every address that can be had now.
+        opened: Called once, when it listens on every address that can be bound now.
         rebind_interval: Seconds between attempts to listen.
     """
 
@@ -76,7 +76,7 @@ class HttpAcceptor:
         """The addresses with their real ports; empty while there is none."""
 
     async def run(self) -> None:
-        """Listen until cancelled; an address that cannot be had is tried again."""
+        """Listen until cancelled; an address that cannot be bound is tried again."""
         async with asyncio.TaskGroup() as tasks:
             for address in self._addresses:
                 tasks.create_task(self._serve(address), name=f"http {address}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HttpServerSettings:
-    """Where to listen, and who may ask; see docs/configuration.md."""
+    """Addresses to listen on, and who may connect; see docs/configuration.md."""
 
     listen: tuple[Address, ...]
     allow: tuple[IPv4Network | IPv6Network, ...]

@@ -76,7 +76,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class StatusSource(Protocol):
-    """What the listener shows: a daemon."""
+    """The daemon that the listener shows."""
 
     async def survey(self) -> DaemonStatus:
         """Return how everything is; others have their turn meanwhile."""
@@ -89,11 +89,11 @@ class StatusSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who may ask, and by which names.
+    """Access to the listener: client networks and allowed Host headers.
 
     Attributes:
-        allow: Networks that requests may come from, beside this machine itself.
-        hosts: Names of this listener, beside ``localhost`` and the address that a
+        allow: Networks that requests may come from, besides this machine itself.
+        hosts: Names of this listener, besides ``localhost`` and the address that a
             connection was made to; in lower case.
     """
 
@@ -101,7 +101,7 @@ class Admission:
     hosts: frozenset[str] = frozenset()
 
     def admits_peer(self, peer: str | None) -> bool:
-        """Whether a connection from ``peer`` may ask; ``None`` is a Unix socket."""
+        """Return True if a client at ``peer`` is allowed; ``None`` is a Unix socket."""
         if peer is None:
             return True
         address = parse_ip(peer)
@@ -110,7 +110,7 @@ class Admission:
         return address.is_loopback or any(address in net for net in self.allow)
 
     def admits_host(self, header: str, local: str | None) -> bool:
-        """Whether ``header``, a Host header, names this listener."""
+        """Return True if ``header``, a Host header, names this listener."""
         return names_server(header, local, self.hosts)
 
 
@@ -292,7 +292,7 @@ async def serve_web(
 ) -> None:
     """Show ``subject`` on ``addresses`` until cancelled.
 
-    An address that cannot be had is said in the log and tried again. ``opened`` is
+    An address that cannot be bound is said in the log and tried again. ``opened`` is
     called once it listens on all others.
     """
     history = History(subject.readings)

@@ -47,7 +47,7 @@ class Notifier:
 
     @property
     def listening(self) -> bool:
-        """Whether somebody is to be told."""
+        """True if a service manager listens."""
         return self._socket is not None
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class Notifier:
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """What systemd gave the process."""
+    """The sockets and settings that systemd gave the process."""
 
     notifier: Notifier
     watchdog: float | None
@@ -112,7 +112,7 @@ class ServiceManager:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], pid: int) -> Self:
-        """Return what the environment of process ``pid`` tells; to be called once."""
+        """Return what the environment of process ``pid`` tells; must be called once."""
         return cls(
             Notifier(environ.get("NOTIFY_SOCKET")),
             watchdog_interval(environ, pid),
@@ -153,7 +153,7 @@ def activated_sockets(
     """Return the listening sockets that systemd passed, by their names.
 
     ``FileDescriptorName=`` of the socket unit is the tunnel's name; several sockets
-    may share it. Descriptors that are no stream sockets are closed and left out. To be
+    may share it. Descriptors that are not stream sockets are closed and left out. To be
     called once, before anything else opens files.
     """
     count = environ.get("LISTEN_FDS", "")

@@ -1,4 +1,4 @@
-"""What became of a tunnel's sessions: counts that only grow.
+"""Counts of a tunnel's sessions, which only grow.
 
 A session keeps plain numbers of its own while it lives; they are added up when somebody
 asks, and once more when it ends. Nothing is counted on the way of the data.
@@ -146,24 +146,24 @@ class CountedSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionCounts:
-    """What became of the sessions of one tunnel since the daemon's start."""
+    """Counts of the sessions of one tunnel since the start of the daemon."""
 
     started: int
     """Sessions that the service granted."""
     ended: Mapping[Reason, int]
-    """Of these, those that are over, by why."""
+    """Ended sessions, by reason."""
     failed: Mapping[Reason, int]
-    """Attempts to start one that got none, by why."""
+    """Failed attempts to start one, by reason."""
     resumed: int
     """Lost websockets that were replaced, with no connection lost."""
     restarted: int
     """Sessions lost after they had been ready, with their connections."""
     retransmitted: int
-    """Messages sent again."""
+    """Messages retransmitted."""
     duplicates: int
-    """Messages that arrived again."""
+    """Messages received more than once."""
     starting: Distribution
-    """Seconds from StartSession to the first connection's chance."""
+    """Seconds from StartSession until a session was ready."""
     opening: Distribution
     """Seconds that local connections waited for a session."""
 

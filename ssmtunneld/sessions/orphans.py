@@ -53,9 +53,9 @@ class OrphanReaper:
                     answer = await self._control.describe(target=target)
             except AccessDenied as error:
                 self._permitted = False
-                self._log.info("census.not_permitted", reason=str(error))
+                self._log.info("orphans.search_denied", reason=str(error))
             except AwsError as error:
-                self._log.info("census.failed", reason=str(error))
+                self._log.info("orphans.search_failed", reason=str(error))
             self._answers[target] = (now, answer)
             return answer
 

@@ -1,4 +1,4 @@
-"""What an ssh_config(5) must hold so that ssh finds its way through sessions."""
+"""Blocks of an ssh_config(5) that lead ssh through sessions."""
 
 import re
 import shlex
@@ -34,17 +34,17 @@ class SshTunnel:
     host: str
     """The destination; ``localhost`` is the target itself."""
     address: str
-    """Where it listens: ``127.0.0.1:2222`` or ``unix:/path``."""
+    """Local address: ``127.0.0.1:2222`` or ``unix:/path``."""
     port: int = _SSH
     """The destination's."""
     user: str | None = None
-    """Who logs in there, if the tunnel pushes a key."""
+    """The user who logs in there, if the tunnel pushes a key."""
     key: Path | None = None
     """That public key, if it is not one that ssh has by default."""
 
     @property
     def alias(self) -> str:
-        """What known_hosts calls it: what it would be called without a tunnel.
+        """Its name in known_hosts: the same as without a tunnel.
 
         All tunnels are on localhost, so ports and addresses say nothing of the host.
         """

@@ -43,7 +43,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def connect(address: str) -> socket.socket | None:
-    """Return a connection to a listener; None if it is not to be had.
+    """Return a connection to a listener; None if it cannot be made.
 
     Blocks, for ``CONNECT_TIMEOUT`` seconds at most.
     """

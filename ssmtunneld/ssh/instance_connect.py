@@ -28,7 +28,7 @@ class InstanceConnectLogin:
         host: What was asked for: a target, by id or by what it is found by.
 
     Raises:
-        ConfigError: It is no EC2 instance, or nobody can have that name.
+        ConfigError: It is not an EC2 instance, or nobody can have that name.
         KeyUnavailable: There is no key.
     """
 

@@ -140,7 +140,7 @@ class Lease:
                     shutil.rmtree(path, ignore_errors=True)
 
     def is_fresh(self, seconds: float) -> bool:
-        """Whether the key was pushed at most ``seconds`` ago."""
+        """Return True if the key was pushed at most ``seconds`` ago."""
         try:
             age = self._now() - self._public.stat().st_mtime
         except FileNotFoundError:  # released

@@ -1,4 +1,4 @@
-"""What a connection to a host name needs to know: from the command line, and the file.
+"""Settings of a connection to a host name, from the command line and the file.
 
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
@@ -20,7 +20,7 @@ from ssmtunneld.errors import ConfigError
 
 SSH_PORT: Final = 22
 NAME: Final = "proxy"
-"""What the sessions' reasons call it."""
+"""Name of the tunnel in the reasons of sessions."""
 
 _PROFILE: Final = (
     "region",
@@ -29,7 +29,7 @@ _PROFILE: Final = (
     "role_session_name",
     "mfa_serial",
 )
-"""What a profile has of its own: not to be mixed with that of another one."""
+"""Settings that belong to a profile: never mixed with those of another one."""
 _KEPT: Final = (
     *(
         key

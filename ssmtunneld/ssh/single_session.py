@@ -32,7 +32,7 @@ TICK: Final = 1.0
 _SETTLING: Final = 0.02
 
 Prepare: TypeAlias = Callable[[AwsCaller, str], Coroutine[Any, Any, None]]
-"""What must be done, with these credentials, before bytes flow to this target."""
+"""A step before bytes flow to this target, with these credentials."""
 
 
 async def _do_nothing(_asking: AwsCaller, _target: str) -> None:

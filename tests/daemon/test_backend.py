@@ -17,7 +17,7 @@ async def test_the_age_that_the_service_allows_is_learned_from_it():
         async with world.running(text, instance="0123456789ab") as daemon:
             (only,) = daemon.tunnels
             await events.wait_for("emulator.api_called", operation="DescribeSessions")
-            # The rest of the census is a turn of the loop or two away.
+            # The rest of the search is a turn of the loop or two away.
             while only._backend._lifespan.limit is None:
                 await world.asyncio.sleep(0)
             assert only._backend._lifespan.limit == pytest.approx(3600)

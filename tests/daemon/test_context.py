@@ -22,7 +22,7 @@ async def context():
     await context.controls.close()
 
 
-async def test_tunnels_of_one_identity_share_a_client_a_census_and_an_allowance(
+async def test_tunnels_of_one_identity_share_a_client_a_reaper_and_a_start_queue(
     context,
 ):
     one, two, elsewhere = (

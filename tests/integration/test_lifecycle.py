@@ -156,7 +156,7 @@ async def test_a_token_is_not_sent_to_a_host_that_is_not_the_services(events):
             stub.close()
         with pytest.raises(BlockingIOError):
             trap.accept()
-    assert "is no data channel of this region's SSM" in line["reason"]
+    assert "is not a data channel of this region's SSM" in line["reason"]
     assert "set ssmmessages_endpoint" in line["advice"]
     # What nobody can use is not left open.
     assert stub.calls("TerminateSession") == [{"SessionId": GRANT["SessionId"]}]

@@ -21,7 +21,7 @@ def other(number: int, reason: str, max_duration: float | None = None) -> Active
 
 
 class Bureau:
-    """A census, and what it takes place in."""
+    """A reaper of orphans, and its surroundings."""
 
     def __init__(self) -> None:
         self.control = FakeControl()
@@ -120,16 +120,16 @@ async def test_whoever_may_not_ask_is_told_once_and_asks_no_more():
         assert await bureau.terminate_orphans() is None
         await elapse(FRESH + 1)
     assert bureau.control.count(DESCRIBE) == 1
-    assert len(bureau.journal.lines("census.not_permitted")) == 1
+    assert len(bureau.journal.lines("orphans.search_denied")) == 1
 
 
 @virtual
-async def test_a_census_that_failed_is_tried_again_later():
+async def test_a_search_that_failed_is_tried_again_later():
     bureau = Bureau()
     bureau.control.others = [other(1, MARK)]
     bureau.control.fail_next(DESCRIBE, THROTTLED)
     await bureau.terminate_orphans()
-    assert len(bureau.journal.lines("census.failed")) == 1
+    assert len(bureau.journal.lines("orphans.search_failed")) == 1
     await elapse(FRESH + 1)
     await bureau.terminate_orphans()
     assert bureau.control.others == []

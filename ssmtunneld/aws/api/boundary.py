@@ -24,9 +24,9 @@ FIND_OUT: Final = (
     "find out what answers there: a portal of this network that wants a login, a "
     "proxy, or a wrong endpoint_url"
 )
-"""What to do about an answer that is not AWS's."""
+"""Advice for an answer that is not from AWS."""
 NOT_AWS: Final = "the answer is not from AWS"
-"""What is wrong with such an answer."""
+"""The message for such an answer."""
 
 
 def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) -> T:
@@ -54,7 +54,7 @@ def note_defect(error: Exception) -> None:
     """Log where our own code has tripped; what others tripped over is their answer.
 
     Nothing of the exception's text is told: it may quote anything. What a setting or
-    the operating system is to blame for is no defect. It counts as one of the tunnel
+    the operating system is to blame for is not a defect. It counts as one of the tunnel
     that the call was made for.
     """
     defect = Defect.of(error)

@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a code means."""
+    """The meaning of an error code."""
 
     kind: type[AwsError]
-    """What follows."""
+    """The class of the error, which decides what a tunnel does next."""
     cure: str
-    """What to do; names in braces are filled in by ``errors.py``."""
+    """Advice; ``errors.py`` fills in the names in braces."""
     cause: str = ""
-    """What has happened, where the service's own words do not say."""
+    """The cause, where the service's message does not tell it."""
     pattern: str = ""
-    """What the service's words must contain for this row; the first one counts."""
+    """A pattern that the service's message must match; the first match counts."""
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
 

@@ -94,7 +94,7 @@ class Deadline:
 
     @property
     def has_passed(self) -> bool:
-        """Whether it has passed."""
+        """True once it has passed."""
         return self.left == 0
 
     def watch(self, opened: socket.socket) -> socket.socket:

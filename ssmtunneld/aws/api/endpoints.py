@@ -1,4 +1,4 @@
-"""Where AWS answers, and whom a token may be shown to (protocol 1.5, design D1)."""
+"""Endpoints of AWS, and the hosts that a token is sent to (protocol 1.5, design D1)."""
 
 import ipaddress
 import re
@@ -25,7 +25,7 @@ class Partition:
     """A separate AWS: its own names, accounts and certificates."""
 
     name: str
-    """What stands second in its ARNs."""
+    """The partition, the second part of ARNs."""
     suffix: str
     dual_stack_suffix: str
 
@@ -94,7 +94,7 @@ def parse_override(text: str) -> str:
     that the value of an ``AWS_ENDPOINT_URL`` variable can be given as it is.
 
     Raises:
-        SettingError: It is no host, or says more than a host and port.
+        SettingError: It is not a host, or says more than a host and port.
     """
     url = text if "://" in text else f"wss://{text}"
     address = _address(url)
@@ -169,7 +169,7 @@ def check_endpoint(url: str, name: str) -> None:
         name: The setting that says so, for the message.
 
     Raises:
-        SettingError: It is no URL of a host.
+        SettingError: It is not the URL of a host.
     """
     try:
         parts = urlsplit(url)

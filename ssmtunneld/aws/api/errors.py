@@ -1,4 +1,4 @@
-"""What botocore raises, translated to what a tunnel does next (protocol 1.7).
+"""Translation of botocore's exceptions to what a tunnel does next (protocol 1.7).
 
 Nothing of botocore's leaves this package: its exceptions carry whole requests, with
 their signatures and session tokens, and their texts may quote them.
@@ -43,14 +43,14 @@ _POLICY_LIMIT: Final = 800
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What was being done: the material of good advice."""
+    """The circumstances of a call, from which advice is made."""
 
     operation: str
     """``StartSession``, ..."""
     region: str
     """Empty if none could be found."""
     renewal: str
-    """How a human makes these credentials valid again."""
+    """The step by which a human renews these credentials."""
     service: str = "ssm"
     """As IAM's actions begin."""
     profile: str = ""
@@ -58,7 +58,7 @@ class CallContext:
     document: str = ""
     session_id: str = ""
     secrets: tuple[Secret, ...] = ()
-    """What no message may contain."""
+    """Secrets that no message contains."""
 
 
 def translate(error: Exception, during: CallContext) -> TunnelError:

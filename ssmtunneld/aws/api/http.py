@@ -198,7 +198,7 @@ def _send(manager: PoolManager, request: AWSPreparedRequest) -> AWSResponse:
 
 
 class _Body:
-    """What botocore asks for the body of an answer."""
+    """The body of an answer, as botocore reads it."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -336,12 +336,12 @@ _PAGE: Final = re.compile(
     rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+)?html\b",
     re.IGNORECASE | re.DOTALL,
 )
-"""How a page for people begins."""
+"""First bytes of a web page."""
 _TUNNEL_STATUS: Final = re.compile(r"the proxy answered ([0-9]{3})\b")
-"""What ``tunnel`` says when a proxy refuses."""
+"""The message of ``tunnel`` when a proxy refuses."""
 _REFUSALS: Final = {"407": ProxyDemandsLogin, "403": ProxyForbids}
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
-"""What OpenSSL says of answers that are no TLS at all."""
+"""OpenSSL's errors for answers that are not TLS."""
 
 
 def _as_botocores(

@@ -1,4 +1,4 @@
-"""What stands between us and AWS: trusted certificates, and the way there."""
+"""The network between us and AWS: trusted certificates and proxies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the configuration says of it; the environment has the rest."""
+    """Network settings of the configuration; the environment supplies the rest."""
 
     ca_bundle: str | None = None
     """A file of trusted certificates."""

@@ -1,4 +1,4 @@
-"""What must be allowed when AWS says no: in its own words, else by protocol 1.4."""
+"""The permission that a denied call needs: from its message, else protocol 1.4."""
 
 import re
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from ssmtunneld.aws.api.endpoints import partition_of
 
 DOCUMENT: Final = "ssmtunneld's IAM documentation"
-"""What advice calls ``docs/iam.md``, which whoever reads it does not have as a file."""
+"""Name of ``docs/iam.md`` in advice, whose readers do not have the file."""
 
 # AWS's words: "User: arn is not authorized to perform: ssm:StartSession on resource:
 # arn because no identity-based policy allows the ssm:StartSession action".

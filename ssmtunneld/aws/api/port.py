@@ -1,4 +1,4 @@
-"""What we need of AWS, as the layers above see it."""
+"""The port to AWS: the types and calls that the floors above use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we are towards AWS, and where AWS is: what tunnels may have in common."""
+    """Credentials, region and endpoints of AWS calls; tunnels can share one."""
 
     profile: str | None = None
     """A profile of the AWS configuration; None is ``AWS_PROFILE`` or the default."""
@@ -39,9 +39,9 @@ class Identity:
     role_arn: str | None = None
     """A role to assume with the profile's credentials; None is the profile itself."""
     external_id: str | None = None
-    """What the role's trust policy asks for."""
+    """The external id that the role's trust policy asks for."""
     role_session_name: str | None = None
-    """What the role's sessions are called; None is ``ssmtunneld-USER``."""
+    """Name of the role's sessions; None is ``ssmtunneld-USER``."""
     mfa_serial: str | None = None
     """The device whose codes the role asks for; None if it asks for none."""
     tunnel: str = field(default="", compare=False)
@@ -73,7 +73,7 @@ class Identity:
 
     @property
     def login_command(self) -> str:
-        """What asks a human for the code that a role needs."""
+        """The command that asks a human for the code that a role needs."""
         if self.tunnel:
             return f"ssmtunneld login {self.tunnel}"
         if self.mfa_serial is not None:
@@ -82,13 +82,13 @@ class Identity:
 
     @property
     def network(self) -> Network:
-        """What stands between us and AWS."""
+        """Certificates and proxy on the way to AWS."""
         return Network(self.ca_bundle, self.proxy)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """What StartSession is asked for."""
+    """Parameters of StartSession."""
 
     target: str
     document: str
@@ -148,7 +148,7 @@ class Grant:
     session_id: str
     token: Secret
     stream_url: str
-    """What to dial, byte for byte: overridden where configured, its host checked."""
+    """The URL to dial, byte for byte: overridden where configured, its host checked."""
 
     @override
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which proxy stands between here and a host.
+"""The proxy between this machine and a host.
 
 API and data channel ask the same question here, so that they take the same way. The
 libraries below them would each answer it differently: one knows no ``ALL_PROXY``,
@@ -36,7 +36,7 @@ _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What connections are made through; ``str()`` is fit for a log."""
+    """A proxy; its ``str()`` is safe to log."""
 
     scheme: str
     """``http``, ``https``, ``socks4``, ``socks4a``, ``socks5`` or ``socks5h``."""
@@ -47,17 +47,17 @@ class Proxy:
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS, not HTTP."""
+        """True for SOCKS, False for HTTP."""
         return self.scheme in _SOCKS
 
     @property
     def resolves(self) -> bool:
-        """Whether it looks up the names of hosts itself."""
+        """True if the proxy resolves host names."""
         return self.scheme not in {"socks4", "socks5"}
 
     @property
     def url(self) -> Secret:
-        """What libraries want to be given, with user and password."""
+        """The URL for libraries, with user and password."""
         user = "" if self.user is None else quote(self.user, safe="")
         password = "" if self.password is None else self.password.reveal()
         who = "" if self.user is None else f"{user}:{quote(password, safe='')}@"
@@ -65,7 +65,7 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What an HTTP proxy is to be told; a secret, if there is anything."""
+        """Headers for an HTTP proxy: secret, unless empty."""
         if self.user is None:
             return {}
         password = "" if self.password is None else self.password.reveal()
@@ -93,7 +93,7 @@ def proxy_for(url: str, chosen: str | None = None) -> Proxy | None:
             empty for no proxy at all.
 
     Raises:
-        SettingError: What is configured is no proxy. The text shows no password.
+        SettingError: What is configured is not a proxy. The text shows no password.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -134,7 +134,7 @@ def parse_proxy(text: str) -> Proxy:
     scheme = "socks5h" if parts.scheme == "socks" else parts.scheme
     host, rest = parts.hostname, parts.path.strip("/") + parts.query + parts.fragment
     # "PROXY host:port" is how the files for automatic configuration write it; and what
-    # urlsplit drops silently, such as a line end, is no part of a host either.
+    # urlsplit drops silently, such as a line end, is not a part of a host either.
     is_host = bool(host) and not any(c <= " " or c > "~" for c in url)
     if scheme not in _PROXY_PORTS or not host or not is_host or rest:
         kinds = "http, https, socks5 or socks5h"

@@ -43,7 +43,7 @@ def upgrade_headers(
 
     Args:
         url: The URL that will be dialled, unchanged.
-        access_key: The id of the key, which is no secret.
+        access_key: The id of the key, which is not a secret.
         secret_key: The key.
         session_token: Goes with temporary keys.
         region: The region whose service will check the signature.

@@ -2,7 +2,7 @@
 
 The token is a signature over the destination's own name and port, whatever the address
 that a client connects to. Making one asks nobody, unless credentials must be refreshed.
-Everything here blocks and is to be called where no loop runs, or in a thread.
+Everything here blocks and must be called where no loop runs, or in a thread.
 """
 
 from __future__ import annotations

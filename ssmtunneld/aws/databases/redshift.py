@@ -1,6 +1,6 @@
 """Users and passwords for Redshift, which has no signed tokens: the service makes both.
 
-Everything here blocks and is to be called where no loop runs, or in a thread.
+Everything here blocks and must be called where no loop runs, or in a thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WORKGROUP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """What a host's name says of a Redshift."""
+    """The parts of a Redshift host name."""
 
     name: str
     """The cluster's, or the workgroup's."""

@@ -5,7 +5,7 @@ tools end up with keys that expired yesterday while the user has long logged in 
 (users.md, pain 3). Here botocore's chain of providers is thrown away and built anew
 whenever its credentials were refused or could not be refreshed.
 
-Everything in this module blocks, on files, networks and processes, and is to be called
+Everything in this module blocks, on files, networks and processes, and must be called
 in worker threads; all of it is thread-safe.
 """
 
@@ -59,15 +59,15 @@ if TYPE_CHECKING:
 PROVIDER_FAILURES: Final = (
     BotoCoreError,
     ClientError,  # in the words of STS or IAM Identity Center
-    ResponseParserError,  # neither of the above: their answer is no XML
+    ResponseParserError,  # neither of the above: their answer is not XML
     SettingError,
 )
-"""What the methods below raise if credentials cannot be had or refreshed."""
+"""Raised by the methods below if credentials cannot be loaded or refreshed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signs a request."""
+    """Keys that sign a request."""
 
     access_key: str
     secret_key: Secret
@@ -83,7 +83,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Refreshes:
-    """How often keys were got, and how often not."""
+    """Counts of successful and failed attempts to get keys."""
 
     renewed: int = 0
     """Times that there were other keys than before; the first ones count."""
@@ -93,7 +93,7 @@ class Refreshes:
 
 @dataclass(frozen=True, slots=True)
 class AssumedRole:
-    """A role that the configuration names, beside those of profiles."""
+    """A role that the configuration names, besides those of profiles."""
 
     arn: str
     external_id: str | None = None
@@ -151,7 +151,7 @@ class CredentialSource:
 
     @property
     def generation(self) -> int:
-        """How often the credentials were forgotten; to be noted before a call."""
+        """Number of times the credentials were dropped; read it before a call."""
         return self._generation
 
     @property
@@ -166,12 +166,12 @@ class CredentialSource:
 
     @property
     def refreshes(self) -> Refreshes:
-        """What became of all attempts to get other keys."""
+        """Counts of the attempts to get new keys."""
         return self._refreshes
 
     @property
     def expires_at(self) -> float | None:
-        """When the keys end, in Unix seconds; None if that is not known."""
+        """Expiry of the keys, in Unix seconds; None if unknown."""
         return None if self._loaded is None else expiry_of(self._loaded)
 
     def load_credentials(self) -> Self:
@@ -260,7 +260,7 @@ class CredentialSource:
         return renewal_advice(profiles, name, self._method, self._login)
 
     def ends_at(self) -> float | None:
-        """Return when a human must act, in Unix seconds; None if nobody can know.
+        """Return when a human must act, in Unix seconds; None if unknown.
 
         Where credentials renew themselves, nobody must, until that fails.
         """
@@ -335,7 +335,7 @@ def read_keys(
     def explain(error: Exception) -> Exception:
         if isinstance(error, PROVIDER_FAILURES):
             return error
-        # A credential_process that is missing, or prints what is no JSON or another
+        # A credential_process that is missing, or prints what is not JSON or another
         # one; a cache file that is being rewritten. botocore lets it through as it is.
         note_defect(error)
         words = _OVER if "still expired" in str(error) else words_of(error)

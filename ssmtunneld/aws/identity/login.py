@@ -1,4 +1,4 @@
-"""Whether an identity can log in, and the wait for a human who does so (design D11).
+"""The login of an identity, and the wait for a human to renew it (design D11).
 
 Credentials are renewed ahead of need, off the loop. Where only a human can renew them,
 this says so, once, and watches what a login writes: it takes effect within seconds.
@@ -80,14 +80,14 @@ def _entries(path: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class CredentialExpiry:
-    """What is known of keys that are valid now."""
+    """Expiry of the keys that are valid now."""
 
     ends_at: float | None
-    """When a human must act, in Unix seconds; None if nobody can know."""
+    """Time at which a human must act, in Unix seconds; None if unknown."""
     advice: str
-    """What to do then."""
+    """Advice for that time."""
     expires_at: float | None = None
-    """When the keys themselves end, in Unix seconds; None if they do not say."""
+    """Expiry of the keys themselves, in Unix seconds; None if they have none."""
 
 
 class Login:
@@ -119,9 +119,9 @@ class Login:
         self._turn = asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
         self.trouble: CredentialsUnusable | None = None
-        """Why nobody can act as this identity; None while that is not known."""
+        """The error that makes this identity unusable; None if none is known."""
         self.expiry: CredentialExpiry | None = None
-        """What was last known of valid keys; None before that."""
+        """The last known expiry of valid keys; None before the first."""
 
     def trouble_of(self, tunnel: str) -> CredentialsUnusable | None:
         """Return :attr:`trouble`, with the advice that fits one of its tunnels."""

@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 _OPERATION: Final = "Login"
 _INVENTED: Final = "botocore-session-"
-"""How botocore's own names of role sessions begin."""
+"""Prefix of the role session names that botocore makes."""
 
 
 def login_needs(identity: Identity) -> LoginNeeds:
@@ -205,7 +205,7 @@ class _Store:
             return
         folder = cache_folder()
         make_private_folder(folder)
-        # Written beside its place, for its owner only, and moved there as a whole.
+        # Written to a temporary file, for its owner only, and moved there as a whole.
         JSONFileCache(str(folder))[key] = value
 
 

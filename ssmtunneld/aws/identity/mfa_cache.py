@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 METHOD: Final = "assume-role"
-"""What botocore calls the provider of such credentials."""
+"""botocore's name for the provider of such credentials."""
 
 _FIELDS: Final = {
     "access_key": "AccessKeyId",
@@ -102,7 +102,7 @@ class MfaRole:
         )
 
     def arguments(self) -> dict[str, object]:
-        """Return what AssumeRole is asked for, beside the role and the code."""
+        """Return the arguments of AssumeRole, except the role and the code."""
         found: dict[str, object | None] = {
             "SerialNumber": self.serial,
             "ExternalId": self.external_id,
@@ -113,7 +113,7 @@ class MfaRole:
 
     @property
     def key(self) -> str:
-        """What the AWS CLI names the session's file after."""
+        """Name of the session's file in the cache, as the AWS CLI derives it."""
         asked = json.dumps({**self.arguments(), "RoleArn": self.arn}, sort_keys=True)
         return hashlib.sha1(asked.encode(), usedforsecurity=False).hexdigest()
 

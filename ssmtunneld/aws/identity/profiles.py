@@ -1,4 +1,4 @@
-"""What the profiles of the AWS configuration say of logins: whose, how, until when."""
+"""Logins in the profiles of the AWS configuration: owner, kind and expiry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Profiles = Mapping[str, Mapping[str, object]]
 
 
 _SSO_CACHE: Final = "~/.aws/sso/cache"
-"""Where the AWS CLI keeps the tokens of IAM Identity Center."""
+"""Folder in which the AWS CLI keeps the tokens of IAM Identity Center."""
 
 
 def renewal_advice(
@@ -58,14 +58,14 @@ _ADVICE_BY_METHOD: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LoginNeeds:
-    """What a human must do so that a profile has credentials."""
+    """The login by which a human gives credentials to a profile."""
 
     command: tuple[str, ...]
     """A command of the AWS CLI that opens a browser; empty for none."""
     profile: str
-    """Whose login that is; empty for nobody's."""
+    """The profile to log in with; empty if there is none."""
     code: bool
-    """Whether a role asks for an MFA code."""
+    """True if a role asks for an MFA code."""
 
 
 def needs_of(profiles: Profiles, profile: str) -> LoginNeeds:
@@ -87,7 +87,7 @@ def _login_command(settings: Mapping[str, object], name: str) -> tuple[str, ...]
 
 
 def human_end(profiles: Profiles, profile: str) -> float | None:
-    """Return when a human must log in again, in Unix seconds; None if nobody knows."""
+    """Return when a human must log in again, in Unix seconds; None if unknown."""
     ends = []
     for name in profile_chain(profiles, profile):
         settings = profiles.get(name, {})

@@ -1,6 +1,6 @@
 """Managed nodes of an account and region: what a session could be started to.
 
-Everything here blocks and is to be called in worker threads, or where no loop runs.
+Everything here blocks and must be called in worker threads, or where no loop runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Node:
     """An instance or another machine that Systems Manager knows, or should know."""
 
     id: str
-    """What StartSession takes."""
+    """The target as StartSession takes it."""
     name: str = ""
     """Its tag ``Name``, its name as a managed node, or its computer's name."""
     ping: str = ""
@@ -61,7 +61,7 @@ class Node:
     address: str = ""
     """The private IP address."""
     last_seen: float = 0.0
-    """When its agent was last heard of, in Unix seconds; 0 if nobody says."""
+    """Last sign of life of its agent, in Unix seconds; 0 if unknown."""
     vpc: str = ""
     """The VPC of an instance, where EC2 said so."""
     reason: str = ""
@@ -69,17 +69,17 @@ class Node:
 
     @property
     def online(self) -> bool:
-        """Whether a session can be started now, as far as the service knows."""
+        """True if the service would start a session now."""
         return self.ping == "Online"
 
     @property
     def can_multiplex(self) -> bool | None:
-        """Whether one session carries many connections; None if nobody can tell."""
+        """True if one session carries many connections; None if unknown."""
         return _reaches(self.agent_version, MUX_SINCE)
 
     @property
     def can_reach_hosts(self) -> bool | None:
-        """Whether it forwards to other hosts; None if nobody can tell."""
+        """True if it forwards to other hosts; None if unknown."""
         return _reaches(self.agent_version, REMOTE_HOST_SINCE)
 
 
@@ -93,7 +93,7 @@ class Inventory:
     account: str = ""
     """The account's number, where an answer told it."""
     shortcoming: str = ""
-    """Why names and VPCs are missing; empty if they are not."""
+    """Reason for missing names and VPCs; empty if none are missing."""
 
 
 def list_nodes(account: AwsClient, *, everything: bool = False) -> Inventory:
@@ -172,7 +172,7 @@ def _instances(account: AwsClient) -> tuple[dict[str, Answer], str]:
 
 
 def stands_alone(account: AwsClient, service: str) -> bool:
-    """Whether SSM is an emulator's, and ``service`` cannot know the keys.
+    """Return True if SSM is an emulator's, so that ``service`` cannot know the keys.
 
     Args:
         account: Who would ask.

@@ -1,4 +1,4 @@
-"""What to say when a search finds nothing that is online (blocking, as a search is)."""
+"""Errors for searches that find nothing online (blocking, as searches are)."""
 
 from __future__ import annotations
 

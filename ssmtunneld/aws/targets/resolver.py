@@ -46,7 +46,7 @@ class _Answer:
 
 
 class Resolver:
-    """What targets stand for, as one identity sees it.
+    """Resolves targets to nodes, as one identity sees them.
 
     Args:
         asking: Makes the calls.

@@ -1,6 +1,6 @@
-"""What a target is found by, asked of AWS: instances, managed nodes, ECS tasks.
+"""Search for a target at AWS: instances, managed nodes, ECS tasks.
 
-Everything here blocks and is to be called in worker threads;
+Everything here blocks and must be called in worker threads;
 ``aws/targets/resolver.py`` does, one search at a time and no more than needed.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, PAGE_TOKEN, TASK_PART
+from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, TASK_PART
 from ssmtunneld.aws.api.dialing import Deadline
+from ssmtunneld.aws.api.pages import turn_pages
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import (
     AddressTarget,
@@ -57,27 +59,27 @@ class Candidate:
     """One thing that matches."""
 
     id: str
-    """What StartSession takes."""
+    """The target as StartSession takes it."""
     born: float = 0.0
-    """When it was started, in Unix seconds; 0 if nobody says."""
+    """Start time, in Unix seconds; 0 if unknown."""
     online: bool = False
-    """Whether its agent can be reached, as far as the service knows."""
+    """True if its agent is online according to the service."""
     state: str = ""
-    """Why it is not online, in few words."""
+    """Short reason for not being online."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search has found."""
+    """The result of a search."""
 
     searched: str
-    """What was looked for, in words: ``instances with tag Role=bastion``."""
+    """The query in words: ``instances with tag Role=bastion``."""
     candidates: tuple[Candidate, ...] = ()
     """The oldest first."""
     account: str = ""
     """The account's number, where an answer told it."""
     operation: str = "DescribeInstances"
-    """What was asked last."""
+    """The operation that was called last."""
 
     @property
     def online(self) -> tuple[Candidate, ...]:
@@ -86,7 +88,7 @@ class SearchResult:
 
 
 class TargetFate(Enum):
-    """What has become of something that a search finds no more."""
+    """The present state of a node that a search no longer finds."""
 
     LIVES = auto()
     """It still runs: what it serves may go on."""
@@ -163,21 +165,19 @@ def pages(
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
+    call = partial(account.call_service, service, operation)
     deadline = Deadline(LIST_TIMEOUT)
-    for _ in range(limit):
-        answer = account.call_service(service, operation, **parameters)
+    for answer, is_last in turn_pages(
+        call, parameters, limit=limit, tokens=(token_key, token_key)
+    ):
         yield answer
-        token = answer.matching(token_key, PAGE_TOKEN)
-        if not token:
-            return
-        if deadline.has_passed:
+        if deadline.has_passed and not is_last:
             raise ServiceUnavailable(
                 operation,
                 clean("ListTooSlow"),
                 clean(f"no complete list within {LIST_TIMEOUT:g} s"),
                 "check what stands between here and AWS: VPN, proxy, firewall",
             )
-        parameters = {**parameters, token_key: token}
 
 
 def _filter(name: str, *values: str) -> dict[str, object]:
@@ -193,7 +193,7 @@ def _find_tagged(account: AwsClient, tags: Sequence[tuple[str, str]]) -> SearchR
     found = _find_instances(account, SearchResult(f"instance with {words}"), filters)
     if found.candidates:
         return found
-    # Managed nodes are no instances of EC2, but carry tags as well.
+    # Managed nodes are not instances of EC2, but carry tags as well.
     nodes = {
         node_id: node
         for page in pages(

@@ -54,14 +54,14 @@ def discover(
     (security groups decide). Each FILTER must be part of what a line shows. A service
     that may not be asked is said in a line.
     """
-    from ssmtunneld.cli.setup.discovered import beside, look_with
+    from ssmtunneld.cli.setup.discovered import in_same_vpc, look_with
 
     told, failures = ask_everywhere(profiles, regions, endpoint_url, look_with)
     report_failures(failures, alone=not told)
     if not told:
         ctx.exit(EXIT_REFUSED)
     lines = [
-        (each, found, beside(found, each.answer[1].nodes))
+        (each, found, in_same_vpc(found, each.answer[1].nodes))
         for each in told
         for found in each.answer[0].resources
     ]

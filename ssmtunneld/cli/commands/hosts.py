@@ -51,7 +51,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
         click.echo(f"{file} is up to date", err=True)
         return
     difference = hosts_block.difference(before, after, file)
-    # Bytes that are no UTF-8 come out as they went in.
+    # Bytes that are not UTF-8 come out as they went in.
     click.echo(difference.encode("utf-8", "surrogateescape"), nl=False)
     if write:
         _write(file, after, remove=remove, source=source)

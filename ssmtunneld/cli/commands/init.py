@@ -105,7 +105,7 @@ def _plan(given: dict[str, str | None], wanted: tuple[str, ...], *, ask: bool) -
     """Return what to write.
 
     Raises:
-        ValueError: Something is missing, or is no destination.
+        ValueError: Something is missing, or is not a destination.
     """
     from ssmtunneld.cli.setup.first_configuration import Plan, plan_tunnels
 

@@ -38,7 +38,7 @@ def converse(given: Plan, wanted: Sequence[str]) -> Plan:
 
     Raises:
         click.Abort: The user has had enough.
-        ValueError: ``wanted`` has what is no destination.
+        ValueError: ``wanted`` has what is not a destination.
     """
     profile = given.profile or _profile()
     region = given.region or _text("Region? (empty: the profile's)", "") or None

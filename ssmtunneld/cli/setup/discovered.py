@@ -37,7 +37,7 @@ def settings_of(
     resource = find(wanted, discovery)
     found: dict[str, object] = {"host": resource.host, "port": resource.port}
     if not (given.get("target") or inherited.get("target")):
-        found["target"] = spell(_beside(resource, inventory), inventory.nodes)
+        found["target"] = spell(_nearest_node(resource, inventory), inventory.nodes)
     return found
 
 
@@ -88,7 +88,7 @@ def find(wanted: str, discovery: Discovery) -> Resource:
     )
 
 
-def beside(resource: Resource, nodes: Sequence[Node]) -> list[Node]:
+def in_same_vpc(resource: Resource, nodes: Sequence[Node]) -> list[Node]:
     """Return the online targets that share a resource's VPC."""
     return [n for n in nodes if n.online and resource.vpc and n.vpc == resource.vpc]
 
@@ -100,8 +100,8 @@ def spell(node: Node, nodes: Sequence[Node]) -> str:
     return f"name:{node.name}" if instance and node.name and len(same) == 1 else node.id
 
 
-def _beside(resource: Resource, inventory: Inventory) -> Node:
-    nodes = beside(resource, inventory.nodes)
+def _nearest_node(resource: Resource, inventory: Inventory) -> Node:
+    nodes = in_same_vpc(resource, inventory.nodes)
     if not nodes:
         raise CommandError(
             f"no online target is known to be in the VPC of {resource.id}",

@@ -35,7 +35,7 @@ class PlannedTunnel:
 
     @property
     def client(self) -> str:
-        """What to type to use it; empty for what nobody knows."""
+        """The command that uses it; empty if unknown."""
         port = str(self.listen).rpartition(":")[2]
         web = {80, 8000, 8080}
         known = _CLIENTS.get(self.forward.port, "")
@@ -83,7 +83,7 @@ def plan_tunnels(
     """Return the tunnels that ``[NAME=][HOST:]PORT`` ask for.
 
     Raises:
-        ValueError: One of them is no destination.
+        ValueError: One of them is not a destination.
     """
     planned = list(taken)
     count = len(planned)

@@ -212,7 +212,7 @@ def watch_daemon(config: Path | None, names: Sequence[str]) -> None:
     """Draw until Ctrl-C or SIGTERM, on a screen of its own that leaves nothing behind.
 
     Raises:
-        click.UsageError: Standard output is no terminal.
+        click.UsageError: Standard output is not a terminal.
     """
     if not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal; scripts can use --json")

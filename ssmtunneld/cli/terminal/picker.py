@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def can_ask() -> bool:
-    """Whether somebody sits at a terminal who can be asked."""
+    """Return True if a person at a terminal can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

@@ -93,7 +93,7 @@ def headline(document: _Tunnel) -> str:
     ending = ", draining" if document.get("draining") else ""
     return (
         f"ssmtunneld {document['program']}, pid {document['pid']}, "
-        f"up {duration(document['uptime'])}, {printable(document['config'])}: "
+        f"running for {duration(document['uptime'])}, {printable(document['config'])}: "
         f"{usable} of {counted(len(tunnels), 'tunnel')} usable{ending}"
     )
 

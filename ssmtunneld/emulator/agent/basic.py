@@ -66,7 +66,7 @@ class BasicPlugin:
 
     @property
     def blocked(self) -> bool:
-        """Whether the destination is so far behind that writes block."""
+        """True if the destination is so far behind that writes block."""
         return len(self._queue) >= _BACKLOG
 
     async def room(self) -> None:

@@ -67,7 +67,7 @@ class MuxPlugin:
 
     @property
     def blocked(self) -> bool:
-        """Whether smux has stopped reading, which blocks the websocket loop."""
+        """True if smux has stopped reading, which blocks the websocket loop."""
         return self._smux.blocked
 
     async def room(self) -> None:

@@ -1,4 +1,4 @@
-"""What both modes of the agent's Port plugin share (protocol 6.2)."""
+"""The parts that both modes of the agent's Port plugin share (protocol 6.2)."""
 
 import asyncio
 import ipaddress
@@ -32,7 +32,7 @@ _LINK_LOCAL: Final = frozenset(
 )
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - refused, not bound
 _CREDENTIALS: Final = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
-"""Where ECS tasks and EKS pods get their credentials."""
+"""Addresses at which ECS tasks and EKS pods get their credentials."""
 
 
 class PluginFailed(Exception):
@@ -43,7 +43,7 @@ class PluginFailed(Exception):
 
 
 class PluginOutput(Protocol):
-    """Where a plugin's messages go: the agent's half of the data channel."""
+    """The agent's half of the data channel, which takes a plugin's messages."""
 
     async def send(self, payload_type: PayloadType, payload: bytes) -> None:
         """Send one message; waits while the service takes no more."""
@@ -64,7 +64,7 @@ class PluginOutput(Protocol):
 
 @dataclass(slots=True)
 class StreamView:
-    """What the admin path shows of one stream; the id is 0 in basic mode."""
+    """One stream as the admin path shows it; the id is 0 in basic mode."""
 
     stream_id: int
     bytes_up: int = 0
@@ -76,7 +76,7 @@ class Plugin(Protocol):
 
     @property
     def blocked(self) -> bool:
-        """Whether `write` would block the agent's websocket loop (protocol 6.7)."""
+        """True if `write` would block the agent's websocket loop (protocol 6.7)."""
         ...
 
     async def room(self) -> None:
@@ -113,7 +113,7 @@ class Plugin(Protocol):
 
 
 class Destination:
-    """Where the streams of one session lead.
+    """The destination of the streams of one session.
 
     Args:
         properties: The session document's, after substitution.

@@ -55,7 +55,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class ReliabilityStatistics:
-    """What happened, since the session began."""
+    """Counts since the session began."""
 
     sent: int = 0
     resent: int = 0
@@ -91,12 +91,12 @@ class Reliability:
 
     @property
     def unacknowledged(self) -> int:
-        """How many messages wait for their acknowledgement."""
+        """Number of messages not yet acknowledged."""
         return len(self._outgoing)
 
     @property
     def early(self) -> int:
-        """How many messages wait for one before them."""
+        """Number of messages that arrived before their predecessor."""
         return len(self._incoming)
 
     def send(

@@ -30,7 +30,7 @@ from ssmtunneld.smux.frame import Command, FrameDecoder
 
 @dataclass(slots=True)
 class Progress:
-    """How far a client has come."""
+    """The progress of a client."""
 
     responses: int = 0
     streams: int = 0
@@ -166,7 +166,7 @@ class ReplayAgent(Agent):
         try:
             self._observer.take(message)
         except RemoteProtocolError as error:
-            self._log.warning("emulator.replay_confused", reason=str(error))
+            self._log.warning("emulator.replay_failed", reason=str(error))
         self.client_version = self._observer.client_version
         self._moved.set()
         if self._ends_session(message):

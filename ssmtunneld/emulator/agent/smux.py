@@ -99,12 +99,12 @@ class SmuxServer:
 
     @property
     def blocked(self) -> bool:
-        """Whether the reader has stopped: no budget, or too many SYNs not accepted."""
+        """True if the reader has stopped: no budget, or too many SYNs not accepted."""
         return self._budget <= 0 or len(self._backlog) >= ACCEPT_BACKLOG
 
     @property
     def has_budget(self) -> bool:
-        """Whether the receive budget is positive: what the keepalive looks at."""
+        """True if the receive budget is positive, as the keepalive checks."""
         return self._budget > 0
 
     @property

@@ -329,7 +329,7 @@ function showOverview(status) {
   say(byId("tile-up"), rate(all.sent.at(-1) ?? 0));
   showTraffic(total, all);
   const words = status.draining ? ", draining" : status.ready ? "" : ", not ready";
-  say(byId("daemon"), `${status.program}${words}, up ${duration(status.uptime)}, pid ${status.pid}, ${status.config}`);
+  say(byId("daemon"), `${status.program}${words}, running for ${duration(status.uptime)}, pid ${status.pid}, ${status.config}`);
   // A start that goes as it should needs nobody; one in trouble has a reason.
   showAttention(status.tunnels.filter((m) => !m.usable && (m.state !== "starting" || m.reason)));
 }

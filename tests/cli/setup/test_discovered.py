@@ -5,7 +5,7 @@ import pytest
 from ssmtunneld.aws.discovery import Discovery, Resource
 from ssmtunneld.aws.targets.inventory import Node
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.setup.discovered import beside, find, spell
+from ssmtunneld.cli.setup.discovered import find, in_same_vpc, spell
 
 WRITER = Resource("rds", "orders", "aurora", "orders.w", 5432, "vpc-1", "writer")
 READER = Resource("rds", "orders", "aurora", "orders.r", 5432, "vpc-1", "reader")
@@ -30,8 +30,8 @@ def test_what_is_not_there_is_said_with_what_is_near():
 def test_targets_beside_a_resource_are_online_and_in_its_vpc():
     here = Node("i-0a", "a", "Online", vpc="vpc-1")
     nodes = [here, Node("i-0b", ping="Online", vpc="vpc-2"), Node("i-0c", vpc="vpc-1")]
-    assert beside(WRITER, nodes) == [here]
-    assert beside(Resource("s", "x", "e", "h", 1), nodes) == []
+    assert in_same_vpc(WRITER, nodes) == [here]
+    assert in_same_vpc(Resource("s", "x", "e", "h", 1), nodes) == []
 
 
 def test_a_target_is_spelled_by_its_name_where_only_it_has_that():

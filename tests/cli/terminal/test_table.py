@@ -115,7 +115,7 @@ def test_without_tunnels_there_are_only_headings():
 
 def test_the_headline_tells_the_daemon_and_how_many_are_usable():
     assert headline(document(tunnel_document(), waiting())) == (
-        "ssmtunneld 1.0, pid 7, up 1m 1s, /etc/c.toml: 1 of 2 tunnels usable"
+        "ssmtunneld 1.0, pid 7, running for 1m 1s, /etc/c.toml: 1 of 2 tunnels usable"
     )
     assert headline(document(tunnel_document(), draining=True)).endswith(
         "1 of 1 tunnel usable, draining"
