@@ -250,6 +250,11 @@ class TunnelDefaults(_Section):
     dead_peer_timeout: Annotated[Duration, Field(gt=0), Reload.SESSIONS] = 40.0
     """Silence after which the link counts as dead and the session is resumed; above
     `ping_interval`."""
+    stall_timeout: Annotated[Duration, Field(ge=10), Reload.LIVE] = 900.0
+    """Silence of an agent after which its connections are reset, where AWS does not say
+    whether it is connected: `ssm:GetConnectionStatus` is denied, or fails. Where AWS
+    says so, that decides, within a minute or two; an agent that is connected and only
+    waits for a destination that does not read keeps its connections."""
     max_connections: Annotated[Connections, Reload.LIVE] = 1000
     """Local connections at once; further ones wait until one ends. See
     [limits](#limits)."""

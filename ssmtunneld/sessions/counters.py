@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ssmtunneld.errors import (
     AccessDenied,
+    AgentUnresponsive,
     ChannelClosed,
     CredentialsUnusable,
     HandshakeFailed,
@@ -72,6 +73,7 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
     LinkError: Reason.LINK,
     Throttled: Reason.THROTTLED,
     ServiceUnavailable: Reason.UNAVAILABLE,
+    AgentUnresponsive: Reason.TARGET,
     TargetNotConnected: Reason.TARGET,
     AccessDenied: Reason.DENIED,
     CredentialsUnusable: Reason.CREDENTIALS,

@@ -49,6 +49,9 @@ MOST_EXPECTED: Final = 64
 ones, where each connection needs its own."""
 UNSENT_TICK: Final = 0.1
 """Seconds between looks at streams that cannot leave their sessions."""
+STALL_TIMEOUT: Final = 900.0
+"""Seconds of silence that end a session unless the service speaks for its agent; what
+``stall_timeout`` is by default."""
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
@@ -118,6 +121,9 @@ class Pool:
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
+        self.stall_timeout = STALL_TIMEOUT
+        """Seconds without an acknowledgement after which a session is given up if AWS
+        does not say whether its agent is connected."""
         self.first_urgency = Urgency.FIRST
         """How urgent its first session is while nobody waits for it."""
 
@@ -181,6 +187,7 @@ class Pool:
             self._changed.clear()
             now = self._loop.time()
             self._learn(now)
+            self._look_into_silence(tasks, now)
             self._move_unsent()
             wake_at = self._carry_out(tasks, now)
             self._serve_waiters(now)
@@ -245,6 +252,19 @@ class Pool:
         if stuck is not None:
             self._retire(stuck, "nothing moves in it, and no other may be started")
 
+    def _look_into_silence(self, tasks: asyncio.TaskGroup, now: float) -> None:
+        """Tell dead sessions from those that a destination blocks (design D21)."""
+        members = [m for m in self._members.values() if m.phase is not Phase.STARTING]
+        suspected = any(member.is_suspicious(now) for member in members)
+        for member in members:
+            if member.look_into_silence(now, self.stall_timeout, suspected=suspected):
+                name = f"{self._name} session {member.number} inquiry"
+                tasks.create_task(self._inquire(member), name=name)
+
+    async def _inquire(self, member: PooledSession) -> None:
+        await self._defects.attempt("session", member.inquire)
+        self._changed.set()
+
     def _policy_now(self, *, expecting: bool = True) -> Policy:
         return adapted(
             self._policy,
@@ -275,7 +295,11 @@ class Pool:
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
         number = self._counters.next_number()
         self._retries.note_start(now)
-        member = PooledSession(self._make_session(number, self._changed.set), now)
+        member = PooledSession(
+            self._make_session(number, self._changed.set),
+            now,
+            respects_idle=self._respects_idle,
+        )
         session = member.session
         session.urgency = lambda: self._urgency_of(session)
         self._members[number] = member

@@ -13,6 +13,12 @@ from ssmtunneld.sessions.policy import (
     choose_for_probe,
 )
 from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.silence import (
+    SUSPECT_TIME,
+    Answer,
+    SilenceWatch,
+    Step,
+)
 from ssmtunneld.smux.mux import MuxStatistics
 
 if TYPE_CHECKING:
@@ -172,10 +178,13 @@ class PooledSessionSnapshot:
 class PooledSession:
     """A session, and what only the pool knows of it."""
 
-    __slots__ = ("gauge", "retiring", "session", "task")
+    __slots__ = ("gauge", "retiring", "session", "silence", "task")
 
-    def __init__(self, session: Session, now: float) -> None:
+    def __init__(
+        self, session: Session, now: float, *, respects_idle: bool = False
+    ) -> None:
         self.session = session
+        self.silence = SilenceWatch(now, respects_idle=respects_idle)
         self.task: asyncio.Task[None] | None = None
         self.retiring = False
         self.gauge = TrafficGauge(now)
@@ -184,6 +193,50 @@ class PooledSession:
         """Look at the session; end it if it will never move again."""
         self.gauge.measure(self.session, now)
         self.session.look_for_hole(now)
+
+    def is_suspicious(self, now: float) -> bool:
+        """Whether its agent has been silent for so long that others may be, too."""
+        signs = self.session.signs(suspected=False)
+        return self.silence.silence(now, signs) >= SUSPECT_TIME
+
+    def look_into_silence(
+        self, now: float, stall_timeout: float, *, suspected: bool
+    ) -> bool:
+        """Do what is due about its silence (design D21).
+
+        Args:
+            now: The time, in seconds.
+            stall_timeout: See :meth:`SilenceWatch.look`.
+            suspected: Whether another one is suspicious.
+
+        Returns:
+            Whether :meth:`inquire` is due.
+        """
+        signs = self.session.signs(suspected=suspected)
+        match self.silence.look(now, signs, stall_timeout):
+            case Step.ASK_AGENT:
+                self.session.ask_agent()
+            case Step.GIVE_UP:
+                lost = self.silence.answer is Answer.NOT_CONNECTED
+                self.session.give_up(
+                    self.silence.silence(now, signs),
+                    "AWS says that it is not connected"
+                    if lost
+                    else "stall_timeout is over",
+                )
+            case Step.ASK_SERVICE:
+                return True
+            case Step.NOTHING:
+                pass
+        return False
+
+    async def inquire(self) -> None:
+        """Ask the service about the agent. Cancelling is safe."""
+        answer = Answer.UNKNOWN
+        try:
+            answer = await self.session.ask_service(self.silence.answer)
+        finally:
+            self.silence.note(answer)
 
     def stuck_for(self, now: float) -> float:
         """Return for how many seconds nothing has moved although the link is up."""

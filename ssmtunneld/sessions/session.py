@@ -12,6 +12,7 @@ from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import (
+    AgentUnresponsive,
     AwsError,
     ChannelClosed,
     LinkError,
@@ -30,6 +31,7 @@ from ssmtunneld.sessions.backoff import Backoff
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
 from ssmtunneld.sessions.policy import Phase
+from ssmtunneld.sessions.silence import Answer, Signs
 from ssmtunneld.sessions.start_queue import StartQueue, StartSlot, Urgency
 from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
 from ssmtunneld.smux.mux import MuxStatistics
@@ -492,6 +494,59 @@ class Session:
     def silent_for(self) -> float:
         """Seconds beyond a round trip for which nothing new was acknowledged."""
         return self._driver.silent_for
+
+    def signs(self, *, suspected: bool) -> Signs:
+        """Return what is known of its silence; see :class:`Signs`."""
+        return Signs(
+            listening=self.phase is Phase.READY and not self._driver.stalled,
+            streams=self.attended,
+            silent_for=self._driver.silent_for,
+            quiet_for=self._loop.time() - self._driver.heard_at,
+            delivered=self._driver.delivered,
+            suspected=suspected,
+        )
+
+    def ask_agent(self) -> None:
+        """Send what the agent must acknowledge; a basic session has no such thing."""
+        if self._port is not None:
+            self._port.nop()
+
+    async def ask_service(self, before: Answer | None) -> Answer:
+        """Ask whether the service hears of the agent; log what is new about that.
+
+        Cancelling is safe.
+
+        Args:
+            before: The answer before, about the same silence.
+        """
+        assert self.target is not None, "asked before it was started"
+        why = ""
+        try:
+            connected = await self._dependencies.control.is_connected(self.target)
+        except AwsError as error:
+            answer, why = Answer.UNKNOWN, f"{error}; {error.advice}".rstrip("; ")
+        else:
+            answer = Answer.CONNECTED if connected else Answer.NOT_CONNECTED
+        if answer is not before:
+            self._log.warning(
+                "agent.silent",
+                seconds=round(self.silent_for),
+                streams=self.streams,
+                service=answer.value,
+                reason=why,
+            )
+        return answer
+
+    def give_up(self, silence: float, evidence: str) -> None:
+        """End it, and with it its streams: the agent will say nothing more.
+
+        Args:
+            silence: Seconds without an acknowledgement.
+            evidence: What speaks against the agent, as a clause.
+        """
+        target = self.target or self._request.target
+        error = AgentUnresponsive(target, silence, clean(evidence))
+        self._driver.close(error)
 
     @property
     def behind(self) -> float:

@@ -16,8 +16,9 @@ MOST_CALLS: Final = 10
 one, and whatever a live session needs behind them."""
 FIRST_PAUSE: Final = 1.0
 """Seconds without any call after AWS throttled one; doubled by each further one."""
-LONGEST_PAUSE: Final = 30.0
-"""Seconds that such a pause lasts at most."""
+LONGEST_PAUSE: Final = 20.0
+"""Seconds that such a pause lasts at most: all is well within 30 s after the last
+throttled call, with the time that it takes to start a session."""
 RECOVERY: Final = 1.0
 """Seconds after which one more call may be under way again after a throttled one."""
 

@@ -97,6 +97,9 @@ class Driver:
         self._reading = True
         self.delivered = 0
         """Messages that were delivered in order."""
+        self.heard_at = self._loop.time()
+        """When anything came from the agent, acknowledgements included, or the link
+        was a new one."""
         self._input_at = self._loop.time()
         self._longest_pause = 0.0
         self._repair = PeerRecovery()
@@ -115,6 +118,7 @@ class Driver:
         assert self._link is None, "one link at a time"
         self._link = link
         self._reading = True
+        self.heard_at = self._loop.time()
         self._note_input(self._loop.time())
         if self._port is not None:
             self._repair.on_link(self._loop.time())
@@ -240,7 +244,7 @@ class Driver:
     @_contained
     def on_messages(self, messages: Sequence[bytes]) -> None:
         """Feed what arrived to the channel and carry out what follows."""
-        now = self._loop.time()
+        now = self.heard_at = self._loop.time()
         before = self.delivered
         try:
             for message in messages:
