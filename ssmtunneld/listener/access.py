@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from ssmtunneld.listener import owner
 from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence
@@ -54,8 +54,18 @@ class AccessDecision:
                 # An id is written as a number, a name as text.
                 user = self.user if self.user.isdigit() else f'"{self.user}"'
                 return f"add {user} to allow_users if it may connect"
+            case Rejection.OWNER:
+                return (
+                    "listen on a Unix socket, or let this process see whose "
+                    "connections are (its warnings at start say how)"
+                )
+            case Rejection.GONE:
+                return (
+                    "if it closes as soon as it has sent, give it a Unix socket, or "
+                    'set allow_users = ["*"]'
+                )
             case _:
-                return ""
+                assert_never(self.rejection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +99,12 @@ def judge(
     # Asked of every connection: one to a public address of this machine may be local.
     found = owner.find_peer(local, peer)
     match found.presence:
-        case PeerPresence.HELD if found.uid in allow_uids:
+        case PeerPresence.HELD | PeerPresence.GONE if found.uid in allow_uids:
             return None
-        case PeerPresence.HELD:
-            return AccessDecision(Rejection.OWNER, found.uid)
-        case PeerPresence.GONE:
+        case PeerPresence.GONE if found.uid is None:
             return AccessDecision(Rejection.GONE)
+        case PeerPresence.HELD | PeerPresence.GONE:
+            return AccessDecision(Rejection.OWNER, found.uid)
         case PeerPresence.UNKNOWN:
             # Never assume the best of what is certainly of this machine.
             known_local = owner.is_local(local, peer)

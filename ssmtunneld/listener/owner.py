@@ -17,13 +17,14 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ssmtunneld.listener.held_fin import keeps_user
 from ssmtunneld.listener.process_table import TABLES, read_table, spell
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Peer:
 
     Attributes:
         presence: What became of it.
-        uid: Whose it is; None unless it is held, or if its user has no id here.
+        uid: Whose it is, or was, as far as the kernel still knows; None otherwise, or
+            if its user has no id here.
     """
 
     presence: PeerPresence
@@ -73,8 +75,8 @@ class Peer:
 def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """Return what this machine knows of the other end of a TCP connection.
 
-    A socket that no process holds belongs to nobody, whatever its uid says: it must
-    never be taken for root's.
+    A socket that no process holds any more may have lost its user: then its uid says
+    0, and it must never be taken for root's. See ``held_fin.py`` for when it has not.
 
     Args:
         local: Our end's address.
@@ -82,15 +84,13 @@ def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """
     found = _look(peer, local)
     if found is not None:
-        if not found.inode:
-            return _GONE
         uid = None if found.uid == stranger() else found.uid
-        return Peer(PeerPresence.HELD, uid)
-    if (
-        is_local(local, peer)
-        and sight() is OwnerVisibility.CLEAR
-        and not _look(local, peer)
-    ):
+        if found.inode:
+            return Peer(PeerPresence.HELD, uid)
+        keeps = found.state in _WITH_USER and keeps_user()
+        return Peer(PeerPresence.GONE, uid) if keeps else _GONE
+    sees = sight() in {OwnerVisibility.CLEAR, OwnerVisibility.SLOW}
+    if is_local(local, peer) and sees and not _look(local, peer):
         return _GONE  # by a reset, which has taken our end with it
     return _UNKNOWN
 
@@ -190,8 +190,15 @@ def unix_peer_uid(sock: socket.socket) -> int | None:
 class _Found:
     uid: int
     inode: int
+    state: int = field(default=0, compare=False)
+    """As in ``tcp_states.h``; 0 where it was not asked for."""
 
 
+_LISTENING: Final = 10
+"""TCP_LISTEN."""
+_WITH_USER: Final = frozenset({4, 9, 11})
+"""TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING: closed, but still a whole socket. What is
+in FIN_WAIT2 or TIME_WAIT may be a time-wait entry, and says 0 then."""
 _GONE: Final = Peer(PeerPresence.GONE)
 _UNKNOWN: Final = Peer(PeerPresence.UNKNOWN)
 
@@ -218,7 +225,7 @@ _QUERY: Final = struct.Struct(
 )  # inet_diag_req_v2: family, protocol, ext, states
 _PORTS: Final = struct.Struct("!HH")  # inet_diag_sockid, in network order
 _REST: Final = struct.Struct("=III")  # the same: interface, and no cookie to compare
-_ANSWER: Final = struct.Struct("=4x48x12xII")  # inet_diag_msg up to its uid and inode
+_ANSWER: Final = struct.Struct("=xBxx48x12xII")  # inet_diag_msg: state, uid, inode
 _ANY_STATE: Final = 0xFFFFFFFF
 _NO_COOKIE: Final = 0xFFFFFFFF
 
@@ -248,7 +255,10 @@ def _diagnose(own: SocketName, other: SocketName) -> _Found | None:
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind != _SOCK_DIAG_BY_FAMILY:
         return None  # an error message: there is no such socket here
-    return _Found(*_ANSWER.unpack_from(answer, _HEADER.size))
+    state, uid, inode = _ANSWER.unpack_from(answer, _HEADER.size)
+    if state == _LISTENING:
+        return None  # the kernel names whoever listens there when nothing fits better
+    return _Found(uid, inode, state)
 
 
 # Descriptors of sockets to the kernel that nobody uses at the moment: one, unless

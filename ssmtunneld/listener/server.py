@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
+from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
 from ssmtunneld.listener.access import judge
 from ssmtunneld.listener.connection import Connection
@@ -115,6 +116,7 @@ class Server:
         if settings.socket_mode != self._settings.socket_mode:
             self._acceptor.set_mode(settings.socket_mode)
         self._settings = settings
+        self._hold_ends()
         self._quota.resize(settings.max_connections)
         self._changed.set()  # there may be room now
 
@@ -156,7 +158,14 @@ class Server:
             AddressInUse: An address cannot be had; names the holder where it can.
             PermissionError: We may not bind an address; says what would help.
         """
-        return await self._acceptor.open(self._settings.socket_mode)
+        names = await self._acceptor.open(self._settings.socket_mode)
+        self._hold_ends()
+        return names
+
+    def _hold_ends(self) -> None:
+        wanted = self._settings.allow_uids is not None
+        for listener in self._acceptor.listeners:
+            listener.hold_ends(wanted=wanted)
 
     @property
     def accepting(self) -> bool:
@@ -249,7 +258,7 @@ class Server:
             if self._is_full():
                 await self._room()
             try:
-                self._accept_some(listener.socket)
+                self._accept_some(listener)
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # no more, or it has gone, or another process took it
             except OSError as error:
@@ -259,14 +268,16 @@ class Server:
         """Accept all that wait at a listener that is about to be closed."""
         while not self._is_full():
             try:
-                self._accept_some(listener.socket)
+                self._accept_some(listener)
             except ConnectionAbortedError:
                 continue
             except OSError:
                 return
 
-    def _accept_some(self, listening: socket.socket) -> None:
+    def _accept_some(self, listener: Listener) -> None:
         """Accept what waits while there is room. Never awaits: the room would be stale.
+
+        Whose each one is, is asked in the same turn: it may close at any moment.
 
         Raises:
             OSError: Nothing more can be accepted now, and why.
@@ -274,9 +285,11 @@ class Server:
         for _ in range(BATCH):
             if self._is_full() or self._leaving:
                 return
-            sock, peer = listening.accept()
+            sock, peer = listener.socket.accept()
             try:
                 if self._admit(sock, peer):
+                    if listener.held:
+                        held_fin.release(sock)
                     self._start(sock, peer)
             except BaseException as error:
                 reset_on_close(sock)

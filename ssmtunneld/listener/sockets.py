@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
+from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.process_table import tcp_holder, unix_holder
 
@@ -41,12 +42,27 @@ class Listener:
     Attributes:
         socket: Non-blocking; accept from it after :meth:`readable`.
         name: ``127.0.0.1:5432``, ``[::1]:5432`` or ``unix:/path``.
+        inherited: Whether somebody else made the socket, and uses it after us.
+        held: Whether connections accepted here may need ``held_fin.release``.
     """
 
-    __slots__ = ("_file", "_path", "_waiter", "_watched", "name", "socket")
+    __slots__ = (
+        "_file",
+        "_path",
+        "_waiter",
+        "_watched",
+        "held",
+        "inherited",
+        "name",
+        "socket",
+    )
 
-    def __init__(self, sock: socket.socket, path: Path | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, path: Path | None = None, *, inherited: bool = False
+    ) -> None:
         sock.settimeout(0)
+        self.inherited = inherited
+        self.held = False
         self.socket = sock
         self.name = name_of(sock, sock.getsockname())
         self._path = path
@@ -91,6 +107,17 @@ class Listener:
         if self._watched:
             self._watched = False
             asyncio.get_running_loop().remove_reader(self.socket)
+
+    def hold_ends(self, *, wanted: bool) -> None:
+        """Keep the end of a connection out until its owner is known, or do not.
+
+        Not where somebody else made the socket: whoever accepts there after us does not
+        know that each connection needs ``held_fin.release``.
+        """
+        if wanted and not self.inherited:
+            self.held = held_fin.hold(self.socket) or self.held
+        elif self.held:
+            held_fin.release(self.socket)  # for those that come from now on
 
     @property
     def closed(self) -> bool:
@@ -182,7 +209,7 @@ async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
     match address:
         case socket.socket():
             address.listen(BACKLOG)  # harmless if it does already
-            return [Listener(address)]
+            return [Listener(address, inherited=True)]
         case UnixAddress(path):
             try:
                 return [_bind_unix(path, socket_mode)]
