@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ssmtunneld.transport.driver import Pauses
+from ssmtunneld.transport.channel_timing import Pauses
 
 SHORTEST: Final = 60.0
 """Seconds. The service's limits are whole minutes (protocol 1.8)."""

@@ -34,7 +34,8 @@ from ssmtunneld.sessions.start_queue import StartQueue, StartSlot, Urgency
 from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
 from ssmtunneld.smux.mux import MuxStatistics
 from ssmtunneld.transport.basic_port import BasicPort
-from ssmtunneld.transport.driver import Driver, Pauses
+from ssmtunneld.transport.channel_timing import Pauses
+from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.mux_port import MuxPort
 from ssmtunneld.transport.ports import Buffers, Pending
@@ -459,7 +460,7 @@ class Session:
     @property
     def reading_stopped(self) -> bool:
         """Whether a slow local reader keeps the session from being read (D7)."""
-        return self._driver.stalled
+        return self._driver.reading_stopped
 
     @property
     def undelivered(self) -> bool:

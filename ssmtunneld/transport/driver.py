@@ -7,7 +7,7 @@ no lock is needed: state changes only between turns of the loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, Final, NamedTuple, ParamSpec, assert_never
+from typing import Concatenate, Final, ParamSpec, assert_never
 from uuid import uuid4
 
 from ssmtunneld.base.secret import Secret
@@ -29,26 +29,17 @@ from ssmtunneld.protocol.events import (
 )
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
+from ssmtunneld.transport.channel_timing import ChannelTiming, Pauses
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.outbox import Outbox
-from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL, PeerRecovery
 from ssmtunneld.transport.ports import Port
-from ssmtunneld.transport.read_scheduler import DownloadPace
 
 BURST: Final = 16
 """Messages sent in one turn of the loop: a third of a millisecond, in which no other
 session moves."""
-PATIENCE: Final = 4
+OPENING_TURNS: Final = 4
 """Turns of the loop for which a stream's beginning waits for its first data, some 20 us
 altogether: the relay needs two to read what a client has sent with its connect."""
-
-
-class Pauses(NamedTuple):
-    """Seconds without input of ours: a message of the stream, or a new websocket."""
-
-    now: float
-    before: float
-    """The longest one that is over."""
 
 
 _P = ParamSpec("_P")
@@ -97,10 +88,7 @@ class Driver:
         self._reading = True
         self.delivered = 0
         """Messages that were delivered in order."""
-        self._input_at = self._loop.time()
-        self._longest_pause = 0.0
-        self._repair = PeerRecovery()
-        self._pace = DownloadPace()
+        self._timing = ChannelTiming(self._loop.time())
 
     async def run(self, link: Link, token: Secret) -> None:
         """Use ``link`` until it is lost or the session is over. Never returns.
@@ -115,13 +103,11 @@ class Driver:
         assert self._link is None, "one link at a time"
         self._link = link
         self._reading = True
-        self._note_input(self._loop.time())
-        if self._port is not None:
-            self._repair.on_link(self._loop.time())
+        self._timing.on_link(self._loop.time(), resumed=self._port is not None)
         self._ended = self._loop.create_future()
         try:
             self._channel.attach(str(uuid4()), token, self._loop.time())
-            self._settle()
+            self._carry_out()
             link.start(self)
             await self._ended
         finally:
@@ -151,7 +137,7 @@ class Driver:
         acknowledgement less to wait for.
         """
         self._late = True
-        self._loop.call_soon(self._on_late, PATIENCE - 1)
+        self._loop.call_soon(self._on_late, OPENING_TURNS - 1)
 
     def _on_late(self, turns: int) -> None:
         if not self._late:
@@ -164,13 +150,13 @@ class Driver:
     @_contained
     def _on_wake(self) -> None:
         self._woken = self._late = False
-        self._settle()
+        self._carry_out()
 
     @_contained
     def send_flag(self, flag: Flag) -> None:
         """Send a flag, if the channel is open, behind all that was sent."""
         self._channel.send_flag(flag, self._loop.time())
-        self._settle()
+        self._carry_out()
 
     def check(self, timeout: float) -> None:
         """Make sure within ``timeout`` seconds that the link is alive, or lose it."""
@@ -180,7 +166,7 @@ class Driver:
     def close(self, error: SessionError) -> None:
         """End the channel because of ``error``; ``run`` raises it."""
         self._channel.close(error)
-        self._settle()
+        self._carry_out()
 
     def reading_changed(self) -> None:
         """Stop or start reading the link, as the port's congestion demands."""
@@ -195,7 +181,7 @@ class Driver:
             self._link.resume()
 
     @property
-    def stalled(self) -> bool:
+    def reading_stopped(self) -> bool:
         """Whether the link is not being read because nobody reads what arrived."""
         return not self._reading
 
@@ -210,13 +196,12 @@ class Driver:
     @property
     def pauses(self) -> Pauses:
         """For how long nothing was sent that the service takes for input."""
-        return Pauses(self._loop.time() - self._input_at, self._longest_pause)
+        return self._timing.pauses(self._loop.time())
 
     @property
     def behind(self) -> float:
         """Seconds that the agent has spent on repeating, or has to: the greater one."""
-        spent = self._repair.behind(self._loop.time())
-        return max(spent, self.missing * SCAN_INTERVAL)
+        return self._timing.behind(self._loop.time(), self.missing)
 
     @property
     def missing(self) -> int:
@@ -247,19 +232,18 @@ class Driver:
                 self._channel.receive(message, now)
         except RemoteProtocolError as error:
             self._channel.close(error)
-        rest = self._pace.rest(now)
-        self._settle(patient=self._port is not None and not rest)
-        arrived = self.delivered - before
-        self._pace.note_arrival(arrived, now)
-        if rest and self._link is not None:
-            self._link.rest(rest)
-        self._repair.on_arrival(now, arrived, early=self.missing > 0)
+        delay = self._timing.read_delay(now)
+        self._carry_out(patient=self._port is not None and not delay)
+        if delay and self._link is not None:
+            self._link.delay_reading(delay)
+        delivered = self.delivered - before
+        self._timing.on_arrival(now, delivered, early=self.missing > 0)
 
     @_contained
     def on_writable(self) -> None:
         """Go on sending."""
         self._outbox.unchoke()
-        self._settle()
+        self._carry_out()
 
     def on_lost(self, error: LinkError) -> None:
         """End :meth:`run`."""
@@ -279,7 +263,7 @@ class Driver:
             # on_writable() sets the timer again.
             return
         self._channel.on_deadline(self._loop.time())
-        self._settle()
+        self._carry_out()
 
     def _arm_timer(self) -> None:
         deadline = self._channel.next_deadline()
@@ -300,20 +284,20 @@ class Driver:
 
     # Carrying out.
 
-    def _settle(self, *, patient: bool = False) -> None:
+    def _carry_out(self, *, patient: bool = False) -> None:
         """Carry out what the channel asks for, then send what there is room for.
 
         Args:
             patient: Whether mere answers may wait for something to go with.
         """
-        self._carry_out()
+        self._apply_effects()
         link = self._link
         if link is None:
             return
         answers = len(self._outbox)
         if self._port is not None and not link.congested:
             self._pull(self._port)
-            self._carry_out()
+            self._apply_effects()
         if patient and answers == len(self._outbox):
             self._outbox.hold()
         else:
@@ -342,18 +326,13 @@ class Driver:
             if channel.room:
                 self.wake()  # the rest, after others have had their turn
         if sent:
-            self._note_input(now)
-            self._pace.note_sent()
+            self._timing.on_sent(now)
         port.after_sending()
 
-    def _note_input(self, now: float) -> None:
-        self._longest_pause = max(self._longest_pause, now - self._input_at)
-        self._input_at = now
-
-    def _carry_out(self) -> None:
+    def _apply_effects(self) -> None:
         while effects := self._channel.drain():
             try:
-                self._carry_out_each(effects)
+                self._apply_each(effects)
             except RemoteProtocolError as error:
                 # The rest of these effects is dropped with the session, and with them
                 # a Closed that may be among them: so what it asks for is done here.
@@ -361,7 +340,7 @@ class Driver:
                 self._channel.drain()
                 self._close(error)
 
-    def _carry_out_each(self, effects: list[Effect]) -> None:
+    def _apply_each(self, effects: list[Effect]) -> None:
         for effect in effects:
             # Nearly all are these two, and a match statement takes longer.
             if isinstance(effect, Transmit):
@@ -370,11 +349,9 @@ class Driver:
                 self.delivered += 1
                 self._opened_port.receive(effect.payload)
             else:
-                self._carry_out_rare(effect)
+                self._apply_rare(effect)
 
-    def _carry_out_rare(
-        self, effect: SendOpener | Opened | DialFailed | Closed
-    ) -> None:
+    def _apply_rare(self, effect: SendOpener | Opened | DialFailed | Closed) -> None:
         match effect:
             case SendOpener(text):
                 assert self._link is not None, "attached without a link"

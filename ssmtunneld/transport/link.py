@@ -50,7 +50,7 @@ class Link(Protocol):
         """Read again."""
         ...
 
-    def rest(self, seconds: float) -> None:
+    def delay_reading(self, seconds: float) -> None:
         """Read again after so many seconds, or when something is sent.
 
         Advice: what comes at a pace is then taken together.

@@ -189,7 +189,7 @@ class WebSocketLink:
         connection = self._connection
         waiting = connection.protocol.data_to_send()
         data = b"".join([*waiting, *framed])
-        self._scheduler.end_rest()
+        self._scheduler.end_delay()
         self._scheduler.note_written(len(data), connection.loop.time())
         connection.transport.write(data)
 
@@ -203,9 +203,9 @@ class WebSocketLink:
             self._connection.heard = self._connection.loop.time()
             self._scheduler.set_wanted(wanted=True)
 
-    def rest(self, seconds: float) -> None:
+    def delay_reading(self, seconds: float) -> None:
         """Read again after so many seconds, or when something is sent."""
-        self._scheduler.rest(seconds)
+        self._scheduler.delay(seconds)
 
     def abort(self) -> None:
         """Drop the connection at once."""
