@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class DefectLog(Protocol):
-    """Where defects are written."""
+    """The log that defects are written to."""
 
     def error(self, event: str, **facts: object) -> None:
         """Write what somebody must act upon."""
@@ -90,9 +90,9 @@ class DefectStatus:
     compartment: str
     """The part: ``session``, ``listener``, ``probe``, ``http``, ..."""
     count: int
-    """How often that has happened since the daemon's start."""
+    """Number of times since the daemon's start."""
     last: str
-    """What it was the last time, and where in the source: never a value."""
+    """The last defect: its kind and its place in the source, never a value."""
     age: float
     """Seconds since then."""
     restart_in: float | None
@@ -100,14 +100,14 @@ class DefectStatus:
 
     @property
     def reason(self) -> str:
-        """What a person is told."""
+        """The text for people."""
         if self.restart_in is None:
             return self.last
         return f"{self.last}; restarted in {self.restart_in:.0f} s"
 
 
 class _Record:
-    """What is remembered of one compartment."""
+    """The defects of one compartment."""
 
     __slots__ = ("at", "count", "delay", "last", "restart_at")
 
@@ -120,7 +120,7 @@ class _Record:
 
 
 _around: ContextVar["Defects | None"] = ContextVar("_around", default=None)
-"""Whose compartment the running code is in: callbacks inherit it."""
+"""The compartment of the running code; callbacks inherit it."""
 
 
 class Defects:

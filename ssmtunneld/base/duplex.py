@@ -1,4 +1,4 @@
-"""What a byte stream is, to everything that joins two of them."""
+"""The interface of a byte stream, for everything that joins two of them."""
 
 from typing import Protocol
 

@@ -30,11 +30,11 @@ class _ListeningSocket:
 
 
 class Acceptor:
-    """Where a server listens.
+    """The listening sockets of a server.
 
     Args:
-        addresses: Where to listen. A socket that somebody else made stays theirs, open:
-            connections wait in it for whoever listens next.
+        addresses: The addresses to listen on. An inherited socket stays open at the
+            end: connections wait in it for the next process that listens.
         accept: Accepts from a listener until cancelled.
         take: Accepts what waits at a listener that is about to be closed.
 
@@ -57,10 +57,10 @@ class Acceptor:
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Where to listen; what a change leaves out is given back at once.
+        """The addresses to listen on; a removed one is closed at once.
 
-        Whoever had connected there by then is accepted. What a change adds is for
-        :meth:`open`.
+        Connections that wait at a removed address are accepted first. Added addresses
+        are bound by :meth:`open`.
         """
         return self._addresses
 
@@ -78,12 +78,12 @@ class Acceptor:
 
     @property
     def complete(self) -> bool:
-        """Whether every address that is wanted is ours."""
+        """True if every address is bound."""
         return not self._missing()
 
     @property
     def accepting(self) -> bool:
-        """Whether every accept loop is alive, even if it rests at the moment."""
+        """True if every accept loop is alive, even if it pauses at the moment."""
         return bool(self._acceptor) and all(
             door.acceptors and not any(a.done() for a in door.acceptors)
             for door in self._acceptor

@@ -1,4 +1,4 @@
-"""Who may connect: networks, and users of this machine."""
+"""Access control of connections: networks, and users of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rejection(Enum):
-    """Why a connection was reset before anything was opened for it."""
+    """The rule by which a connection was reset before a stream was opened for it."""
 
     ADDRESS = "address"
     """It came from outside of the allowed networks."""
@@ -29,7 +29,7 @@ class Rejection(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """Why a TCP connection is rejected.
+    """The rejection of a TCP connection.
 
     Attributes:
         rejection: The rule.
@@ -46,7 +46,7 @@ class AccessDecision:
 
     @property
     def advice(self) -> str:
-        """What to do if the connection should have been taken."""
+        """Advice in case the connection should have been accepted."""
         match self.rejection:
             case Rejection.ADDRESS:
                 return "add its network to allow if it may connect"
@@ -60,7 +60,7 @@ class AccessDecision:
 
 @dataclass(frozen=True, slots=True)
 class AccessLimitation:
-    """Why users cannot be told apart as they should be, and what would help."""
+    """A reason why users cannot be told apart, and a remedy."""
 
     reason: str
     advice: str

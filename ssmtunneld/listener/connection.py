@@ -1,4 +1,4 @@
-"""One accepted connection, from its socket to the sum of what it moved."""
+"""One accepted connection, from its socket to the totals of its transfer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ConnectionView:
 
 @dataclass(frozen=True, slots=True)
 class StreamSource:
-    """Where streams come from that all have the same destination.
+    """A source of streams that all have the same destination.
 
     Attributes:
         at_once: Returns a stream if there is one without waiting; asked first.
@@ -56,13 +56,13 @@ Opening: TypeAlias = "StreamSource | ProxyFrontend"
 
 
 class Connection:
-    """A local connection that wants a stream.
+    """A local connection that is joined to a stream.
 
     Attributes:
-        peer: The client, for people.
+        peer: The client, as text.
         since: When it was accepted, on the loop's clock.
         meter: What it has moved so far.
-        transfer: How it ended; until then, how it ends if it is cut now.
+        transfer: The result; until the end, that of a connection that is cut now.
     """
 
     __slots__ = ("_result", "_socket", "meter", "peer", "since")
@@ -76,7 +76,7 @@ class Connection:
 
     @property
     def transfer(self) -> Transfer:
-        """How it ended; until then, how it ends if it is cut now."""
+        """The result; until the end, that of a connection that is cut now."""
         return self._result or self._summed(ConnectionOutcome.CANCELLED)
 
     async def join(self, opening: Opening, linger: float) -> None:
@@ -120,7 +120,7 @@ class Connection:
     async def _join_at_once(
         self, sock: socket.socket, stream: Duplex, linger: float
     ) -> Transfer:
-        """Send what came with the connect, and only then see to the rest.
+        """Send what came with the connect before the relay is set up.
 
         A transport and two tasks take as long as a message needs to the network.
         """
@@ -146,7 +146,7 @@ class Connection:
         )
 
     def view(self) -> ConnectionView:
-        """Return what it is at this moment."""
+        """Return a snapshot."""
         return ConnectionView(
             self.peer, self.since, self.meter.sent, self.meter.received
         )
@@ -180,7 +180,7 @@ def _handshake(opening: Opening) -> ProxyHandshake | _Plain:
 
 
 class _Plain:
-    """What :class:`ProxyHandshake` does where there is one destination for all."""
+    """The counterpart of :class:`ProxyHandshake` for a single destination."""
 
     __slots__ = ("_open_stream",)
 
@@ -192,7 +192,7 @@ class _Plain:
         return local, await self._open_stream()
 
     async def refuse(self, local: LocalDuplex, _error: TunnelError) -> None:
-        """Reset the connection: there is no other way to say it."""
+        """Reset the connection: raw TCP has no other way to refuse."""
         local.abort()
 
 

@@ -1,8 +1,8 @@
-"""How many connections all tunnels may have together, and what is each one's own.
+"""The limit of connections of all tunnels together, and the quota of each.
 
-Half of them belong to the tunnels in equal parts, whether they are used or not; the
-other half to whoever comes first. So a tunnel that takes all it can get, for hours,
-still leaves every other one its part.
+Half of the connections are reserved for the tunnels in equal parts, used or not; the
+other half is for any tunnel, first come, first served. So a tunnel that takes all it
+can get, for hours, still leaves every other tunnel its part.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ConnectionLimit:
 
     @property
     def limit(self) -> int:
-        """How many there may be; may be changed while it is in use."""
+        """The greatest number of connections; changes apply at once."""
         return self._limit
 
     @limit.setter
@@ -45,7 +45,7 @@ class ConnectionLimit:
 
     @property
     def unused(self) -> int:
-        """How many of the free ones are kept for tunnels that have not used theirs."""
+        """The number of free connections that are reserved for other tunnels."""
         return self._unused
 
     def join(self, most: int) -> ConnectionQuota:
@@ -111,7 +111,7 @@ class ConnectionQuota:
 
     @property
     def full(self) -> bool:
-        """Whether all tunnels together leave no room for another of this one."""
+        """True if there is no room for another connection of this tunnel."""
         connection_limit = self._connection_limit
         if self.taken < self.part:
             return connection_limit.taken >= connection_limit.limit
@@ -121,7 +121,7 @@ class ConnectionQuota:
 
     @property
     def limit(self) -> int:
-        """How many connections all tunnels together may have."""
+        """The greatest number of connections of all tunnels together."""
         return self._connection_limit.limit
 
     def take(self) -> None:

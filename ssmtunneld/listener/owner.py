@@ -1,4 +1,4 @@
-"""Which local user owns the other end of a loopback connection (design D15).
+"""The local user who owns the other end of a loopback connection (design D15).
 
 Every user of a machine can connect to its loopback ports. Linux knows the owner of each
 socket, and a loopback connection has both of its sockets here.
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
 SocketName: TypeAlias = tuple[Any, ...]
-"""What ``getsockname`` and ``getpeername`` return for TCP: host, port and so on."""
+"""The result of ``getsockname`` and ``getpeername`` for TCP: host, port and so on."""
 
 
 class OwnerVisibility(Enum):
-    """How well this process can see whose a connection is."""
+    """The ability of this process to see the owner of a connection."""
 
     CLEAR = auto()
     """The kernel answers about single connections."""
@@ -47,7 +47,7 @@ class OwnerVisibility(Enum):
 
 
 class PeerPresence(Enum):
-    """What became of the other end of a connection."""
+    """The state of the other end of a connection."""
 
     HELD = auto()
     """A process of this machine holds it."""
@@ -138,13 +138,13 @@ def stranger() -> int | None:
 
 
 def is_local(local: SocketName, peer: SocketName) -> bool:
-    """Whether both ends of a TCP connection are on this machine for certain."""
+    """Return True if both ends of a TCP connection are certainly on this machine."""
     host = address_of(peer)
     return host.is_loopback or host == address_of(local)
 
 
 def peer_has_closed(local: SocketName, peer: SocketName) -> bool:
-    """Whether the other end of a TCP connection is on this machine and fully closed.
+    """Return True if the other end is on this machine and fully closed.
 
     On the wire "I have said everything" (``shutdown``) and "I am gone" (``close``) are
     the same FIN; but a socket that no process holds any more has no inode. False where

@@ -1,9 +1,9 @@
 """Two byte streams joined, and the half-close policy (design D8).
 
 The agent cannot express a half-close: when either direction of a stream ends it closes
-its destination in both (protocol 6.6). A client that says "that was my request" with an
-end of file would lose the answer, so its end is not passed on while the answer may
-still come.
+its destination in both (protocol 6.6). A client that marks the end of its request
+by an EOF would lose the answer, so its EOF is not passed on while the answer can still
+come.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionOutcome(Enum):
-    """How a local connection ended."""
+    """The way in which a local connection ended."""
 
     COMPLETED = "completed"
     """The remote ended; all of it was delivered."""
@@ -33,7 +33,7 @@ class ConnectionOutcome(Enum):
     REMOTE_RESET = "remote_reset"
     """The stream or its session broke; the local client was reset."""
     REFUSED = "refused"
-    """There was no stream to be had, or its destination refused; as above."""
+    """No stream could be opened, or its destination refused; the client was reset."""
     CANCELLED = "cancelled"
     """We cut it: shutdown, or the end of a drain."""
     FAILED = "failed"
@@ -41,7 +41,7 @@ class ConnectionOutcome(Enum):
 
 
 class ClientClose(Enum):
-    """How a local client went away."""
+    """The way in which a local client left."""
 
     RESET = "reset"
     """In the middle: what it sent may be incomplete, so none of it matters now."""
@@ -51,7 +51,7 @@ class ClientClose(Enum):
 
 @dataclass(slots=True)
 class Meter:
-    """Bytes moved so far; whoever passed it to :func:`relay` may read it meanwhile."""
+    """Bytes moved so far, readable while the relay runs."""
 
     sent: int = 0
     """From the local client, handed to the remote stream."""
@@ -61,12 +61,12 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What a finished relay has done.
+    """The result of a finished relay.
 
     Attributes:
         sent: Bytes from local to remote.
         received: Bytes from remote to local.
-        ending: How it ended.
+        ending: The outcome.
         cause: The error that ended it, if one did.
     """
 
@@ -115,21 +115,21 @@ async def relay(
 
 @runtime_checkable
 class Unsettled(Protocol):
-    """A stream that knows when its silence means nothing."""
+    """A stream that can tell whether its silence means an end."""
 
     @property
     def unsettled(self) -> bool:
-        """Whether an answer, or what we sent, may be stuck on its way."""
+        """True if an answer, or what we sent, could be stuck."""
         ...
 
     @property
     def sent(self) -> int:
-        """Bytes that went out so far; those that wait are not among them."""
+        """Bytes that were sent so far, without those that wait."""
         ...
 
 
 class _Relay:
-    """Two pumps, and the one place where it is decided that they stop."""
+    """Two pumps, and the only place that decides when they stop."""
 
     __slots__ = (
         "_cause",
@@ -174,7 +174,7 @@ class _Relay:
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, gone: asyncio.Future[ClientClose] | None) -> None:
-        """Pump until the ending is known."""
+        """Pump until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._pump = tasks.create_task(self._downward(), name="relay downward")
@@ -190,7 +190,7 @@ class _Relay:
                 self._timer.cancel()
 
     async def part(self) -> None:
-        """Close both streams as the ending demands."""
+        """Close both streams in the way of the outcome."""
         if self._ending in _ORDERLY:
             # Both at once, because either may take long: a local client that reads
             # slowly must not keep the stream, nor a stalled session the client.
@@ -313,7 +313,7 @@ class _Relay:
     def _wait_or(
         self, expected: ConnectionOutcome, cause: StreamError | None = None
     ) -> None:
-        """Give the side that is left ``linger`` seconds after its last data."""
+        """Give the remaining side ``linger`` seconds after its last data."""
         self._expected = expected
         self._cause = cause
         self._stirred = self._loop.time()
@@ -341,7 +341,7 @@ class _Relay:
             self._end(self._expected, self._cause)
 
     def _is_abandoned(self) -> bool:
-        """Whether the client has left, and what it sent does not move either."""
+        """Return True if the client has left and no data of it moves."""
         if self._expected not in _NOBODY_READS:
             return False
         assert isinstance(self._remote, Unsettled), "the caller has looked"

@@ -43,7 +43,7 @@ EXHAUSTED_PAUSE: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What may change while the server runs.
+    """Settings that can change while the server runs.
 
     Attributes:
         linger: Seconds to wait for the remote after a local end of file (design D8).
@@ -120,10 +120,10 @@ class Server:
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Where to listen. May be replaced while running.
+        """The addresses to listen on; can be replaced while running.
 
-        What a change leaves out is given back at once, what stays is not touched, and
-        what is new is for :meth:`bind`. Connections go on.
+        A removed address is closed at once, and :meth:`bind` binds added ones.
+        Connections continue.
         """
         return self._acceptor.addresses
 
@@ -138,7 +138,7 @@ class Server:
 
     @property
     def complete(self) -> bool:
-        """Whether every address that is wanted is ours."""
+        """True if every address is bound."""
         return self._acceptor.complete
 
     async def bind(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class Server:
 
     @property
     def accepting(self) -> bool:
-        """Whether every accept loop is alive, even if it rests at the moment."""
+        """True if every accept loop is alive, even if it pauses at the moment."""
         return self._acceptor.accepting
 
     async def serve(self) -> None:

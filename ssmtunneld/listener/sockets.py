@@ -94,7 +94,7 @@ class Listener:
 
     @property
     def closed(self) -> bool:
-        """Whether it does not listen any more."""
+        """True if the socket does not listen any more."""
         return self.socket.fileno() == -1
 
     def set_mode(self, mode: int) -> None:

@@ -128,9 +128,9 @@ class DataChannel:
         self._malformed = 0
         self._token = Secret("")
         self._behind = False
-        """Whether messages wait that nothing is missing before."""
+        """True while messages are deliverable but not yet delivered."""
         self._closing: ChannelClosed | None = None
-        """How the channel ends once those are handled."""
+        """The end of the channel once those are delivered."""
 
     # What the user does.
 
@@ -312,7 +312,7 @@ class DataChannel:
     # What the clock does.
 
     def next_deadline(self) -> float | None:
-        """When :meth:`on_deadline` must run, on the caller's clock."""
+        """Return the time of the next :meth:`on_deadline`, on the caller's clock."""
         deadline = self._handshake_deadline
         if self._state in _ATTACHED:
             if self._behind:
@@ -367,7 +367,7 @@ class DataChannel:
 
     @property
     def settled(self) -> bool:
-        """Whether all that was sent is acknowledged, and nothing came too early."""
+        """True if all that was sent is acknowledged, and no message is missing."""
         return not (self._outbound.unacked or self._inbound.early)
 
     def silent_for(self, now: float) -> float:

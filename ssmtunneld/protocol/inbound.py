@@ -1,4 +1,4 @@
-"""What arrived and is not yet in order (protocol 4.3, design D2)."""
+"""Reordering of messages that arrived early (protocol 4.3, design D2)."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -84,7 +84,7 @@ class Inbound:
 
     @property
     def is_ready(self) -> bool:
-        """Whether :meth:`ready` would yield anything."""
+        """Return True if :meth:`ready` would yield a message."""
         return self.expected in self._early
 
     def ready(self) -> Iterator[Message]:

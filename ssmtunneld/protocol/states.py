@@ -13,7 +13,7 @@ from ssmtunneld.errors import LocalProtocolError
 
 
 class State(Enum):
-    """Where a channel stands."""
+    """The state of a channel."""
 
     IDLE = auto()
     """Never attached to a websocket."""
@@ -30,7 +30,7 @@ class State(Enum):
 
 
 class Trigger(Enum):
-    """What can happen to a channel."""
+    """An event that changes the state of a channel."""
 
     ATTACH = auto()
     DETACH = auto()

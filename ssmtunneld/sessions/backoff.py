@@ -1,4 +1,4 @@
-"""When to try again: exponential, capped, with full jitter."""
+"""Delays between attempts: exponential, capped, with full jitter."""
 
 from random import Random
 from typing import Final
@@ -48,12 +48,12 @@ class Backoff:
 
 
 class Retries:
-    """When another may be started after the end of a session.
+    """The time at which the next session can start after the end of one.
 
-    Each thing that may follow from an end has waits of its own.
+    Each kind of recovery has delays of its own.
 
     Args:
-        random: Where the jitter comes from.
+        random: The source of the jitter.
     """
 
     __slots__ = ("_backoffs", "_last_start", "_not_before")

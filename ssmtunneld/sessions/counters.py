@@ -1,7 +1,7 @@
-"""What became of a tunnel's sessions: counts that only grow.
+"""Totals of a tunnel's sessions, which only grow, and the snapshot of its pool.
 
-A session keeps plain numbers of its own while it lives; they are added up when somebody
-asks, and once more when it ends. Nothing is counted on the way of the data.
+A session keeps plain numbers of its own while it lives; they are added up for each
+snapshot, and once more when the session ends. The data path counts nothing.
 """
 
 from bisect import bisect_left
@@ -37,7 +37,7 @@ OPEN_BOUNDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0)
 
 
 class Reason(StrEnum):
-    """Why a session ended, or could not be started."""
+    """The reason why a session ended, or could not be started."""
 
     STOPPED = "stopped"
     """We ended it: surplus, replaced, or the end of the tunnel."""
@@ -89,12 +89,12 @@ def reason_of(error: TunnelError | None) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How often something took how long."""
+    """A histogram of durations."""
 
     bounds: tuple[float, ...]
     """Seconds, ascending."""
     counts: tuple[int, ...]
-    """How many took at most that long, cumulatively; the last one counts all."""
+    """Cumulative counts for each bound; the last one counts all."""
     total: float
     """Seconds, all of them together."""
 
@@ -122,7 +122,7 @@ class Histogram:
 
 
 class CountedSession(Protocol):
-    """What a session tells of itself."""
+    """The part of a session that is counted."""
 
     @property
     def session_id(self) -> str | None:
@@ -136,7 +136,7 @@ class CountedSession(Protocol):
 
     @property
     def resumes(self) -> int:
-        """How often a lost websocket was replaced."""
+        """The number of lost websockets that were replaced."""
         ...
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
@@ -146,7 +146,7 @@ class CountedSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionCounts:
-    """What became of the sessions of one tunnel since the daemon's start."""
+    """Totals of the sessions of one tunnel since the daemon's start."""
 
     started: int
     """Sessions that the service granted."""

@@ -1,9 +1,9 @@
-"""Whether a message that is missing can still come.
+"""Detection of a missing message that can no longer come.
 
-An agent whose buffer is full sends what it cannot record (protocol 4.4): if that is
-lost, it is lost for good, and everything behind it waits for ever. So a session in
+An agent whose buffer is full sends messages that it cannot record (protocol 4.4): such
+a message, once lost, is never repeated, and all later ones wait for it. So a session in
 which nothing is delivered although the agent lives and answers is given up: its
-connections are reset instead of hanging without a word.
+connections are reset instead of hanging.
 """
 
 from enum import Enum, auto
@@ -27,7 +27,7 @@ basic session has no sign of life to ask for."""
 
 
 class GapFinding(Enum):
-    """What a look has shown."""
+    """The result of an examination."""
 
     FLOWING = auto()
     """Nothing is missing, or not for long."""

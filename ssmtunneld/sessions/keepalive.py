@@ -1,4 +1,4 @@
-"""When to send a NOP: against the service's idle timeout, or an old agent's."""
+"""NOPs against the idle timeout of the service, or of an old agent."""
 
 import asyncio
 from collections.abc import Callable

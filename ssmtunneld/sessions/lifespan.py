@@ -1,4 +1,4 @@
-"""How old a session may become: configured, told by the service, or learned."""
+"""The greatest age of a session: configured, reported by the service, or learned."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ SLACK: Final = 1.02
 """By how much a pause must exceed those before it to be longer for certain."""
 NO_PAUSE: Final = Pauses(0.0, 0.0)
 LIKENESS: Final = 0.05
-"""How much two ages may differ, as a part of the greater, to be the same limit."""
+"""The greatest difference of two ages of the same limit, as a share of the greater."""
 
 
 class Lifespan:

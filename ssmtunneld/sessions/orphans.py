@@ -1,9 +1,9 @@
-"""What the service knows of our sessions: their maximum age, and forgotten ones.
+"""Our sessions as the service lists them: their maximum age, and orphans.
 
 A daemon that was killed leaves sessions behind. They would idle out, but until then
-they are open doors in an audit. Ours carry a mark in their reason, so that the next
+an audit shows them as open. Ours carry a mark in their reason, so that the next
 daemon with the same configuration finds them. All this needs ssm:DescribeSessions;
-where that is not permitted, nothing is lost but these two comforts.
+where that is not permitted, only these two features are missing.
 """
 
 import asyncio

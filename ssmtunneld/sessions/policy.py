@@ -1,9 +1,9 @@
-"""Which sessions to start, retire and close, and which one takes the next stream.
+"""All choices of a pool: sessions to start, retire and close, and the next stream's.
 
 Pure: from a view of the sessions and the time to a list of actions (design D5, D6). The
 pool carries them out, and asks again when something has changed or at ``next_change``.
-For how long a connection waits for a better session than there is, and which session a
-probe may use, is decided here, too.
+The choice of a probe's session, the patience of a connection that waits for a better
+session, and the session to replace in a stuck pool are here, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from ssmtunneld.config.model import STREAMS_PER_SESSION
 
 
 class Phase(Enum):
-    """Where a session stands, as far as policy cares."""
+    """The phase of a session, as far as policy distinguishes."""
 
     STARTING = auto()
     """Asked for, or on its way through the handshake."""
@@ -27,7 +27,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the configuration wants of one pool. Times are in seconds."""
+    """The configured policy of one pool. Times are in seconds."""
 
     warm: int = 1
     """Sessions that are kept ready without any connection."""
@@ -37,14 +37,14 @@ class Policy:
     streams_per_session: int = STREAMS_PER_SESSION
     """Streams above which a session takes another only if no session can be added."""
     spare: bool = True
-    """Whether another is kept ready while there are connections: one without any, so
-    that the next one shares with nobody; with ``warm = 0``, one that is not loaded."""
+    """Keep another session ready while there are connections: one without any, so that
+    the next connection shares with none; with ``warm = 0``, one that is not loaded."""
     idle_close: float = 300.0
-    """How long a session beyond ``warm`` may be without a stream."""
+    """Time after which a session beyond ``warm`` without a stream is closed."""
     expiry_margin: float = 120.0
-    """How long before its end a session is replaced."""
+    """Time before its end at which a session is replaced."""
     resume_patience: float = 5.0
-    """How long a session may take to resume before another takes its place."""
+    """Time to resume, after which another session takes its place."""
 
 
 BASIC_IDLE: Final = 60.0
@@ -81,8 +81,8 @@ def adapted(
 class Candidate(Protocol):
     """The part of a :class:`SessionView` that :func:`choose` looks at.
 
-    A protocol, because this is asked of the pool's members themselves for every local
-    connection, and to make views of them takes longer than to choose.
+    A protocol, because :func:`choose` looks at the pool's members themselves for every
+    local connection: making views of them takes longer than choosing.
     """
 
     @property
@@ -92,32 +92,32 @@ class Candidate(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """Where it stands."""
+        """Its phase."""
         ...
 
     @property
     def streams(self) -> int:
-        """How many it carries."""
+        """The number of its streams."""
         ...
 
     @property
     def bulk(self) -> bool:
-        """Whether it moves much data."""
+        """True if the session moves much data."""
         ...
 
     @property
     def stalled(self) -> bool:
-        """Whether it does not move."""
+        """True if nothing moves although something should."""
         ...
 
     @property
     def exhausted(self) -> bool:
-        """Whether it can open no further stream."""
+        """True if no further stream can be opened."""
         ...
 
     @property
     def retiring(self) -> bool:
-        """Whether it takes no new streams."""
+        """True if the session takes no new streams."""
         ...
 
     @property
@@ -128,12 +128,12 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """What policy may know of one session."""
+    """The facts about one session that policy uses."""
 
     number: int
     phase: Phase
     since: float
-    """When it came into this phase."""
+    """The time at which it entered this phase."""
     streams: int = 0
     bulk: bool = False
     """It moves much data: a new stream would share its limited rate."""
@@ -146,7 +146,7 @@ class SessionView:
     idle_since: float = 0.0
     """Since when it has had no stream; only meaningful while ``streams`` is 0."""
     expires_at: float | None = None
-    """When the service, or the configuration, ends it."""
+    """The time at which the service, or the configuration, ends the session."""
     traffic: float = 0.0
     """Recent bytes per second, to choose between equals."""
 

@@ -108,13 +108,13 @@ class Pool:
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
         self.first_urgency = Urgency.FIRST
-        """How urgent its first session is while nobody waits for it."""
+        """The urgency of its first session while no connection waits for it."""
 
     # Supervision.
 
     @property
     def policy(self) -> Policy:
-        """What is wanted; may be replaced at any time."""
+        """The policy; can be replaced at any time."""
         return self._policy
 
     @policy.setter
@@ -138,12 +138,12 @@ class Pool:
 
     @property
     def defects(self) -> Defects:
-        """Where its defects are noted."""
+        """The record of its defects."""
         return self._defects
 
     @property
     def ready(self) -> bool:
-        """Whether a session takes connections."""
+        """True if a session takes connections."""
         return self._ready.is_set()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -328,7 +328,7 @@ class Pool:
 
     @property
     def targets(self) -> Counter[str]:
-        """How many sessions there are to each target."""
+        """The number of sessions to each target."""
         found = (m.session.target for m in self._members.values())
         return Counter(target for target in found if target is not None)
 
@@ -341,7 +341,7 @@ class Pool:
                     member.session.cut(why)
 
     def owns(self, session_id: str) -> bool:
-        """Whether a session is one of this pool's."""
+        """Return True if the session is one of this pool's."""
         return any(m.session.session_id == session_id for m in self._members.values())
 
     async def wait_ready(self) -> None:
@@ -463,7 +463,7 @@ class Pool:
 
     @property
     def trouble(self) -> TunnelError | None:
-        """What stands in the way of a session; ``None`` while one is ready."""
+        """The reason why no session is ready; ``None`` while one is."""
         sessions = [member.session for member in self._members.values()]
         if any(session.phase is Phase.READY for session in sessions):
             return None

@@ -36,7 +36,7 @@ byte; then new streams go elsewhere for nothing, which does no harm."""
 
 
 class MeasuredSession(Protocol):
-    """What a gauge looks at."""
+    """The part of a session that a gauge measures."""
 
     @property
     def streams(self) -> int:
@@ -50,7 +50,7 @@ class MeasuredSession(Protocol):
 
     @property
     def reading_stopped(self) -> bool:
-        """Whether a slow local reader holds everything up."""
+        """True while the session is not read because of a slow local reader."""
         ...
 
     @property
@@ -91,7 +91,7 @@ class TrafficGauge:
         self.stalled = False
         """Nothing moves although something should."""
         self.idle_since = now
-        """When the last stream was seen."""
+        """The last time at which there was a stream."""
         self._measured_at = now
         self._progress_at = now
         self._stalled_at = now
@@ -103,7 +103,7 @@ class TrafficGauge:
 
     @property
     def bulk(self) -> bool:
-        """Whether the session carries bulk data."""
+        """True if the session carries bulk data."""
         return self.rate > BULK_RATE
 
     def stalled_for(self, now: float) -> float:
@@ -159,12 +159,12 @@ SILENT_TIME: Final = 7.0
 
 @dataclass(frozen=True, slots=True)
 class PooledSessionSnapshot:
-    """What there is to see of one session."""
+    """One session at one moment."""
 
     view: SessionView
     session_id: str | None
     created: float
-    """When it came into being, on the loop's clock."""
+    """The time of its creation, on the loop's clock."""
     terms: Terms | None
     channel: ChannelStatistics
 
@@ -193,7 +193,7 @@ class PooledSession:
         return max(self.gauge.stalled_for(now), silent)
 
     def is_abandoned(self) -> bool:
-        """Whether nothing moves in it, and nobody is left who waits for that."""
+        """Return True if nothing moves in it and no connection waits for that."""
         session = self.session
         return (
             session.phase is Phase.READY
@@ -202,7 +202,7 @@ class PooledSession:
         )
 
     def is_stale(self, now: float) -> bool:
-        """Whether the agent may have an old address of another host (design D9)."""
+        """Return True if the agent could have an outdated address (design D9)."""
         session = self.session
         return (
             session.refusals >= REFUSALS
@@ -234,12 +234,12 @@ class PooledSession:
 
     @property
     def bulk(self) -> bool:
-        """Whether it moves much data."""
+        """True if the session moves much data."""
         return self.gauge.bulk
 
     @property
     def stalled(self) -> bool:
-        """Whether it does not move."""
+        """True if nothing moves although something should."""
         session = self.session
         # The gauge looks once a second; the others are so at once.
         return (
@@ -251,7 +251,7 @@ class PooledSession:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it can open no further stream."""
+        """True if no further stream can be opened."""
         return self.session.exhausted
 
     @property

@@ -66,7 +66,7 @@ class SessionSettings:
     """Settings of one session. Times are in seconds."""
 
     keep_alive: float | None = 300.0
-    """How often a NOP keeps the service's idle timeout away; ``None`` respects it."""
+    """Interval of NOPs against the service's idle timeout; ``None`` respects it."""
     buffers: Buffers = field(default_factory=Buffers)
 
 
@@ -111,19 +111,19 @@ class Session:
         self.number = number
         self.session_id: str | None = None
         self.target: str | None = None
-        """What it was started to, once that is decided."""
+        """The target of the session, once it is chosen."""
         self.phase = Phase.STARTING
         self.terms: Terms | None = None
         self.trouble: TunnelError | None = None
-        """What stands in the way now; ``None`` while the session is ready."""
+        """The error that keeps it from being ready; ``None`` while it is."""
         self.took: float | None = None
         """Seconds from its start until it took connections."""
         self.resumes = 0
-        """How often a lost websocket was replaced."""
+        """The number of lost websockets that were replaced."""
         self.queued = False
-        """Whether it waits for its turn to be started."""
+        """True while it waits in the start queue."""
         self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
-        """Who waits for it; asked for as long as it waits for its start."""
+        """Returns its urgency; called while it waits in the start queue."""
         self._request = request
         self._selector = selector or FixedTargetSelector(request.target)
         self._dependencies = dependencies
@@ -132,7 +132,7 @@ class Session:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self.since = self.created = self._loop.time()
-        """When it came into its phase, and into being, on the loop's clock."""
+        """The times of its phase's begin and of its creation, on the loop's clock."""
         self._channel = DataChannel(
             client_id=str(uuid4()),
             new_id=dependencies.new_id,
@@ -194,7 +194,7 @@ class Session:
 
     @property
     def start_reason(self) -> str:
-        """Why it has not been started yet, as a clause; empty if that is not so."""
+        """The reason why it waits in the start queue, as a clause; else empty."""
         if not self.queued:
             return ""
         return self._dependencies.limiter.reason_for(self._ask_urgency)
@@ -424,7 +424,7 @@ class Session:
 
     @property
     def takes_over(self) -> bool:
-        """Whether it can go on with streams of another session."""
+        """True if it can take over streams of another session."""
         return isinstance(self._port, MuxPort)
 
     @property
@@ -454,17 +454,17 @@ class Session:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further stream can be opened."""
+        """True if no further stream can be opened."""
         return self._port is not None and not self._port.available
 
     @property
     def reading_stopped(self) -> bool:
-        """Whether a slow local reader keeps the session from being read (D7)."""
+        """True while the session is not read because of a slow local reader (D7)."""
         return self._driver.reading_stopped
 
     @property
     def undelivered(self) -> bool:
-        """Whether a resume is under way for what the agent has not got yet."""
+        """True while it resumes with data that the agent has not acknowledged."""
         if self._given_up or self.phase is not Phase.RESUMING:
             return False
         return self._driver.statistics().unacked > 0
@@ -481,11 +481,10 @@ class Session:
 
     @property
     def held_up(self) -> bool:
-        """Whether the agent has been silent for longer than it takes to answer.
+        """True if the agent has been silent for longer than it takes to answer.
 
-        What was sent to it has not been acknowledged for a round trip and
-        ``HELD_UP_TIME``: it does not get rid of something, and whatever is sent to it
-        now waits behind that.
+        Nothing was acknowledged for a round trip and ``HELD_UP_TIME``: the agent cannot
+        write to a destination, and all that is sent now waits behind that.
         """
         return self.silent_for >= HELD_UP_TIME
 

@@ -1,4 +1,4 @@
-"""Which StartSession call is made next, and how often, per account and region.
+"""The order and the rate of StartSession calls, per account and region.
 
 StartSession calls are a scarce resource of an account (design D10, D20). Those that
 somebody waits for come first and are held up by nothing but AWS's own throttling; the
@@ -26,7 +26,7 @@ LOOK_AGAIN: Final = 0.5
 
 
 class Urgency(IntEnum):
-    """Who waits for a session, the most urgent first (design D20)."""
+    """The urgency of a session's start, the highest first (design D20)."""
 
     CLIENT = 0
     """A local connection waits for it."""
@@ -41,7 +41,7 @@ class Urgency(IntEnum):
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits for it."""
+        """True if a connection waits for the session."""
         return self <= Urgency.PERSON
 
 

@@ -1,4 +1,4 @@
-"""Which target a tunnel's sessions go to, and which of them must leave theirs."""
+"""The target of a tunnel's sessions, and the sessions that must leave theirs."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ TargetPolicy: TypeAlias = Literal["first", "newest", "spread"]
 
 
 class TargetSelector(Protocol):
-    """Where the next session goes."""
+    """The choice of the next session's target."""
 
     async def choose(self) -> str:
         """Return what StartSession takes for a target. Cancelling is safe.
@@ -59,12 +59,12 @@ class SessionsByTarget(Protocol):
 
     @property
     def targets(self) -> Mapping[str, int]:
-        """How many sessions there are to each target, retiring ones included."""
+        """The number of sessions to each target, retiring ones included."""
         ...
 
     @property
     def trouble(self) -> object:
-        """What stands in the way of a session; None if nothing does."""
+        """The reason why no session is ready; None if one is."""
         ...
 
     def leave(self, target: str, why: str, *, cut: bool) -> None:

@@ -17,7 +17,7 @@ _HEADER: Final = Struct("<BBHI")
 
 
 class Command(IntEnum):
-    """What a frame means."""
+    """The command of a frame."""
 
     SYN = 0
     FIN = 1

@@ -69,7 +69,7 @@ class Mux:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all stream ids are used up: only a new session helps."""
+        """True if all stream ids are used up: only a new session helps."""
         return self._next_id > MAX_STREAM_ID
 
     @property

@@ -58,14 +58,14 @@ class Stream:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a frame to send."""
+        """True if there is a frame to send."""
         return bool(
             self.pending or not self.syn_sent or (self.finishing and not self.fin_sent)
         )
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is sent, and nothing more received or wanted."""
+        """True if nothing more is sent, and nothing more received or wanted."""
         return self.fin_sent and (self.ended or self.aborted)
 
     def put(self, data: bytes) -> None:

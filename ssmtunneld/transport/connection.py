@@ -39,7 +39,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 
 class Receiver(Protocol):
-    """What a connection tells of itself."""
+    """The callbacks of a connection."""
 
     def on_heard(self, size: int) -> None:
         """Note that ``size`` bytes arrived."""

@@ -1,4 +1,4 @@
-"""Runs one channel on successive links; the only place where effects meet the loop.
+"""One channel on successive links; the only place where effects meet the loop.
 
 Nothing here awaits between feeding the channel and carrying out what it asks for, so
 no lock is needed: state changes only between turns of the loop.
@@ -36,7 +36,7 @@ from ssmtunneld.transport.ports import Port
 
 BURST: Final = 16
 """Messages sent in one turn of the loop: a third of a millisecond, in which no other
-session moves."""
+session can send."""
 OPENING_TURNS: Final = 4
 """Turns of the loop for which a stream's beginning waits for its first data, some 20 us
 altogether: the relay needs two to read what a client has sent with its connect."""
@@ -48,7 +48,7 @@ _P = ParamSpec("_P")
 def _contained(
     callback: Callable[Concatenate["Driver", _P], None],
 ) -> Callable[Concatenate["Driver", _P], None]:
-    """Let ``run`` raise what a callback raises: it is its session's defect."""
+    """Make ``run`` raise what ``callback`` raises: a defect of this session only."""
 
     @wraps(callback)
     def call(self: "Driver", /, *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -66,7 +66,7 @@ class Driver:
     """One data channel on the loop.
 
     Args:
-        channel: The channel; nobody else may use it.
+        channel: The channel, used by this driver only.
         open_port: Called once with the terms, when data may flow.
     """
 
@@ -118,7 +118,7 @@ class Driver:
             self._outbox.reset()
             self._cancel_timer()
 
-    # What the session and the port ask for.
+    # Called by the session and the port.
 
     def wake(self) -> None:
         """Send what the port has, at the end of this turn of the loop.
@@ -130,7 +130,7 @@ class Driver:
             self._loop.call_soon(self._on_wake)
 
     def wake_late(self) -> None:
-        """Send what the port has a few turns later, or with what is woken for before.
+        """Send what the port has a few turns later, or with the next wake before that.
 
         A stream's beginning and its first data, which is usually on its way from the
         client, then share a message (design D3): that is one less to send, and one
@@ -182,25 +182,25 @@ class Driver:
 
     @property
     def reading_stopped(self) -> bool:
-        """Whether the link is not being read because nobody reads what arrived."""
+        """True while the link is not read because local readers are slow."""
         return not self._reading
 
     @property
     def settled(self) -> bool:
-        """Whether all that was sent has arrived at the agent, and nothing is missing.
+        """True if all that was sent has arrived at the agent, and nothing is missing.
 
-        If not, silence does not mean that the far end has nothing to say.
+        If not, silence does not mean that the destination has nothing to send.
         """
         return self._link is not None and self._channel.settled
 
     @property
     def pauses(self) -> Pauses:
-        """For how long nothing was sent that the service takes for input."""
+        """The pauses without anything that the service counts as input."""
         return self._timing.pauses(self._loop.time())
 
     @property
     def behind(self) -> float:
-        """Seconds that the agent has spent on repeating, or has to: the greater one."""
+        """Seconds the agent has spent on repeating, or still needs: the greater."""
         return self._timing.behind(self._loop.time(), self.missing)
 
     @property
@@ -220,7 +220,7 @@ class Driver:
         """Return a snapshot of the channel."""
         return self._channel.statistics()
 
-    # What the link tells.
+    # Called by the link.
 
     @_contained
     def on_messages(self, messages: Sequence[bytes]) -> None:
@@ -241,7 +241,7 @@ class Driver:
 
     @_contained
     def on_writable(self) -> None:
-        """Go on sending."""
+        """Continue sending."""
         self._outbox.unchoke()
         self._carry_out()
 
@@ -253,7 +253,7 @@ class Driver:
                 error = LinkLost(words, error.code)
         self._end(error)
 
-    # What the clock tells.
+    # Called by the timer.
 
     @_contained
     def _on_timer(self) -> None:
@@ -282,13 +282,13 @@ class Driver:
             self._timer.cancel()
             self._timer = None
 
-    # Carrying out.
+    # Carry out.
 
     def _carry_out(self, *, patient: bool = False) -> None:
         """Carry out what the channel asks for, then send what there is room for.
 
         Args:
-            patient: Whether mere answers may wait for something to go with.
+            patient: Acknowledgements wait for other messages to go with.
         """
         self._apply_effects()
         link = self._link

@@ -44,7 +44,7 @@ WRITE_BUFFER: Final = 64 << 10
 """Bytes queued locally before the link is congested. Little, because a keystroke that
 is ready later waits behind them."""
 PING_PAYLOAD: Final = b"keepalive"
-"""What the official peers send (protocol 2.4)."""
+"""The payload of the official peers' pings (protocol 2.4)."""
 
 # The library logs every frame at DEBUG, and the first one holds the token.
 _QUIET = logging.getLogger("ssmtunneld.websocket")
@@ -53,7 +53,7 @@ _QUIET.setLevel(logging.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """How soon a dead peer is noticed (design D4), in seconds."""
+    """Times until a dead peer is noticed (design D4), in seconds."""
 
     ping_interval: float = 20.0
     dead_peer_timeout: float = 40.0
@@ -145,7 +145,7 @@ class WebSocketLink:
 
     @property
     def congested(self) -> bool:
-        """Whether the network has not taken what was sent."""
+        """True if the network has not taken what was sent."""
         return self._connection.paused
 
     def start(self, receiver: Receiver) -> None:
@@ -204,7 +204,7 @@ class WebSocketLink:
             self._scheduler.set_wanted(wanted=True)
 
     def delay_reading(self, seconds: float) -> None:
-        """Read again after so many seconds, or when something is sent."""
+        """Read again after ``seconds``, or when something is sent."""
         self._scheduler.delay(seconds)
 
     def abort(self) -> None:

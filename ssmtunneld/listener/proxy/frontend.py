@@ -37,7 +37,7 @@ _DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProxyFrontendSettings:
-    """What clients speak, and what they may ask for."""
+    """The protocol of the clients, and the destinations that they may ask for."""
 
     mode: Literal["socks5", "http-connect"]
     """The protocol."""

@@ -1,4 +1,4 @@
-"""What is common to the protocols in which a client names its destination itself."""
+"""The common part of protocols in which the client names its destination."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPEECH_LIMIT: Final = 8 * 1024
 
 
 class Refusal(Enum):
-    """Why a client does not get the destination that it named."""
+    """The reason why a client does not get the destination that it named."""
 
     FORBIDDEN = auto()
     """It is outside of the patterns."""
