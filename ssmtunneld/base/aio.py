@@ -13,7 +13,7 @@ async def run_until(
     """Do ``work`` and return its result; if ``event`` comes first, cancel it.
 
     If ``event`` is set already, ``work`` does not begin. Cancelling is safe if ``work``
-    is. What ``work`` raises comes out as it is.
+    is. What ``work`` raises is passed on unchanged.
 
     Returns:
         The result; ``None`` if it was cancelled.

@@ -4,8 +4,8 @@ Whatever is raised inside a compartment ends there: it is logged once as ``defec
 its type and the places in the source, never by its text, which may quote a token. It is
 counted for status and metrics, and what broke is started again, after a while.
 
-Only exceptions that nobody foresaw come here. What is foreseen is an
-``SsmtunneldError`` that somebody below handles; one that arrives here anyway is a
+Only unforeseen exceptions come here. What is foreseen is an
+``SsmtunneldError`` that the code below handles; one that arrives here anyway is a
 defect like any other. Cancellation and the end of the process pass through.
 """
 
@@ -38,13 +38,13 @@ class DefectLog(Protocol):
     """The log that defects are written to."""
 
     def error(self, event: str, **facts: object) -> None:
-        """Write what somebody must act upon."""
+        """Log an event that needs action."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """An exception that nobody foresaw, without anything that it says.
+    """An unforeseen exception, without its text.
 
     Attributes:
         kind: The exception's type.
@@ -58,7 +58,7 @@ class Defect:
 
     @classmethod
     def of(cls, error: BaseException) -> "Defect":
-        """Return what may be said of ``error``: of a group, its first exception."""
+        """Return the harmless facts of ``error``: of a group, its first exception."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         frames = [
@@ -85,7 +85,7 @@ def _place(path: Path, line: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DefectStatus:
-    """A part in which something was raised that nobody foresaw."""
+    """A part in which an unforeseen exception was raised."""
 
     compartment: str
     """The part: ``session``, ``listener``, ``probe``, ``http``, ..."""
@@ -283,7 +283,7 @@ async def _enclose(
     finally:
         _around.reset(token)
     if settling.cancelled():
-        # Nobody cancelled us: it waited for something that somebody else cancelled.
+        # Not our task was cancelled, but something that the work waited for.
         return None, asyncio.CancelledError()
     return settling.result()
 

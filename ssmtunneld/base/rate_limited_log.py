@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 QUIET: Final = 10.0
 
 
-# Sources of one event that are told apart: who they are is not for them to multiply.
+# Sources of one event that are told apart: clients must not multiply log lines.
 MOST_SOURCES: Final = 64
 
 

@@ -37,7 +37,7 @@ class Secret:
         return cls(value, known=False)
 
     def reveal(self) -> str:
-        """Return the value itself; the call site is where it may leak."""
+        """Return the value itself; the call site is where it can leak."""
         return self._value
 
     @override

@@ -1,7 +1,7 @@
 """The listening sockets of one server, and an accept loop for each of them.
 
 Which addresses are wanted may change at any time: those that stay wanted are not
-touched, so that nobody is refused at them.
+touched, so that no client is refused at them.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ class Acceptor:
             The addresses that became ours by this.
 
         Raises:
-            AddressInUse: An address cannot be had; names the holder where it can.
-            PermissionError: We may not bind an address; says what would help.
+            AddressInUse: An address is taken; names the holder if it is known.
+            PermissionError: We may not bind an address; the text names a remedy.
         """
         doors = await _open(self._missing(), socket_mode)
         self._acceptor += doors
-        # Finding out who holds an address takes a while; it may be unwanted by now.
+        # Finding the holder of an address takes a while; it can be unwanted by now.
         self.addresses = self._addresses
         for door in doors:
             if door in self._acceptor:
@@ -132,7 +132,7 @@ class Acceptor:
         self._tasks = None
 
     def close(self) -> None:
-        """Give everything back; :attr:`bound` goes on naming it. Idempotent."""
+        """Close all sockets; :attr:`bound` still names them. Idempotent."""
         doors, self._acceptor, self._addresses = self._acceptor, [], ()
         for door in doors:
             self._shut(door)
@@ -169,7 +169,7 @@ class Acceptor:
             acceptor.cancel()
 
     def _name(self) -> None:
-        # In the order of the configuration, whatever was bound first.
+        # In the order of the configuration, not in that of binding.
         rest = list(self._acceptor)
         names: list[str] = []
         for address in self._addresses:

@@ -86,7 +86,7 @@ def judge(
         return AccessDecision(Rejection.ADDRESS)
     if allow_uids is None:
         return None
-    # Asked of every connection: one to a public address of this machine may be local.
+    # For every connection: one to a public address of this machine can be local.
     found = owner.find_peer(local, peer)
     match found.presence:
         case PeerPresence.HELD if found.uid in allow_uids:
@@ -105,7 +105,7 @@ def allowed_uids(users: Collection[int | str]) -> frozenset[int] | None:
     """Return whose connections to take: ``users`` and our own user; None for all.
 
     Args:
-        users: User ids, or ``"*"`` for everybody. Where the platform has no way to tell
+        users: User ids, or ``"*"`` for all users. Where the platform has no way to tell
             users apart, everybody too: see :func:`shortcomings`.
     """
     ids = frozenset(user for user in users if isinstance(user, int))
@@ -118,7 +118,7 @@ def access_limitations(*, others: bool) -> Iterator[AccessLimitation]:
     """Yield what is wrong with telling users apart here; nothing, usually.
 
     Args:
-        others: Whether any user beside our own is allowed by name or id.
+        others: A user other than our own is allowed by name or id.
     """
     match owner.sight():
         case OwnerVisibility.ABSENT:

@@ -30,7 +30,7 @@ _Opened = TypeVar("_Opened")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """One connection as it is now; ``since`` is on the loop's clock."""
+    """Snapshot of one connection; ``since`` is on the loop's clock."""
 
     peer: str
     since: float
@@ -203,7 +203,7 @@ async def _open(
     scope = asyncio.timeout(None)
 
     def leave(gone: asyncio.Future[ClientClose]) -> None:
-        # A client that said all it had to say and left is still owed its delivery.
+        # The data of a client that ended in order and left must still be delivered.
         if gone.result() is ClientClose.RESET or not local.buffered:
             with suppress(RuntimeError):  # the scope is over already
                 scope.reschedule(asyncio.get_running_loop().time())

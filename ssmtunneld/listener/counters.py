@@ -71,7 +71,7 @@ class ServerStatistics:
 
 
 class ConnectionCounters:
-    """Counts for one tunnel; outlives its servers, and may be shared by two.
+    """Counts for one tunnel; outlives its servers, and can be shared by two.
 
     Attributes:
         saturated: The number of times that ``max_connections`` made clients wait.

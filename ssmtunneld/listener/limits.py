@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Beside connections, sessions and listeners: the loop, the log, control and HTTP
+# Apart from connections, sessions and listeners: the loop, the log, control and HTTP
 # sockets with their clients, AWS calls in threads, files of credentials.
 OTHER_FILES: Final = 128
 
@@ -83,7 +83,7 @@ class ConnectionLimit:
             self.announce()
 
     def announce(self) -> None:
-        """Tell those who found no room that there may be some."""
+        """Call the tunnels that wait for room: there can be some now."""
         for quota in self._shares:
             if quota.waiting is not None and not quota.full:
                 waiting, quota.waiting = quota.waiting, None
@@ -94,7 +94,7 @@ class ConnectionQuota:
     """One tunnel's part of an allowance.
 
     Attributes:
-        most: How many connections the tunnel itself may have.
+        most: The greatest number of connections of this tunnel.
         part: How many of the allowance are its own.
         taken: Connections now.
         waiting: Called once there is room again.
@@ -133,7 +133,7 @@ class ConnectionQuota:
         self._connection_limit.count(self, -1)
 
     def resize(self, most: int) -> None:
-        """Change how many connections the tunnel itself may have."""
+        """Change the greatest number of connections of this tunnel."""
         if most != self.most:
             self.most = most
             self._connection_limit.divide()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # Reading stops once this much waits for `receive`. A transport reads at most 256 KiB at
 # once, so that one connection holds at most 320 KiB.
 RECEIVE_MARK: Final = 64 * 1024
-# What a client that reads slowly may leave unsent here, beside the kernel's own buffer.
+# Unsent bytes for a slow client, in addition to the kernel's own buffer.
 SEND_MARK: Final = 64 * 1024
-# How long a client may go on sending after everything was sent to it; see `aclose`.
+# Time for a client to continue sending after all was sent to it; see `aclose`.
 PARTING: Final = 1.0
 # A client that left is not announced while nothing is read; so it is looked for, first
 # soon, because most leave in one step with their end of file, then ever less often.
@@ -58,7 +58,7 @@ class LocalDuplex(asyncio.Protocol):
     Attributes:
         gone: Completes when the client has left: at once if it resets the connection or
             if anything is read or written; else within seconds. A client that has only
-            ended its own direction is not gone.
+            ended its own direction has not left.
     """
 
     __slots__ = (
@@ -159,7 +159,7 @@ class LocalDuplex(asyncio.Protocol):
         """End our direction once all is sent; idempotent, without effect when lost."""
         if self._lost is None and self._transport is not None:
             # Every transport here is a TCP or Unix stream: all of them can. The client
-            # may have reset the connection and we have not been told yet.
+            # can have reset the connection and we have not been told yet.
             with suppress(OSError):
                 self._transport.write_eof()
 
@@ -238,7 +238,7 @@ class LocalDuplex(asyncio.Protocol):
 
     @override
     def resume_writing(self) -> None:
-        """Let :meth:`send` go on; called by the transport."""
+        """Wake :meth:`send`; called by the transport."""
         self._writable = True
         _wake(self._writer)
         _wake(self._closer)
@@ -284,12 +284,12 @@ class LocalDuplex(asyncio.Protocol):
             self.gone.set_result(departure)
 
     async def _flush(self, transport: asyncio.Transport) -> None:
-        transport.set_write_buffer_limits(0)  # paused until the very last byte is gone
+        transport.set_write_buffer_limits(0)  # paused until the very last byte is sent
         while not self._writable and self._lost is None:
             await self._change()
 
     async def _part(self, transport: asyncio.Transport) -> None:
-        if not self.gone.done():  # else nobody is there to be told
+        if not self.gone.done():  # else it was told before
             await self.send_eof()
         if self._inbound is not _Inbound.ENDED and self._lost is None:
             if self._inbound is _Inbound.PAUSED:
@@ -332,7 +332,7 @@ class LocalDuplex(asyncio.Protocol):
             and happened & (_RDHUP | select.POLLHUP)
             and (happened & select.POLLHUP or _closed(transport))
         ):
-            # Behind what it sent and nobody has read yet, it has closed.
+            # Behind data that is not read yet, it has closed.
             self._leave(ClientClose.CLOSED)
         elif self._inbound is _Inbound.ENDED and (
             happened & (select.POLLERR | select.POLLHUP) or _closed(transport)
@@ -350,7 +350,7 @@ class _Inbound(Enum):
     CLOSED = auto()  # we want no more: discarded
 
 
-# Linux only: the peer has ended its direction, whatever waits to be read before that.
+# Linux only: the peer has ended its direction, even if data waits before that.
 _RDHUP: Final = getattr(select, "POLLRDHUP", 0)
 
 _NOT_CONNECTED: Final = "not connected"

@@ -73,7 +73,7 @@ class Peer:
 def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """Return what this machine knows of the other end of a TCP connection.
 
-    A socket that no process holds belongs to nobody, whatever its uid says: it must
+    A socket that no process holds has no owner, despite its uid: it must
     never be taken for root's.
 
     Args:
@@ -146,7 +146,7 @@ def is_local(local: SocketName, peer: SocketName) -> bool:
 def peer_has_closed(local: SocketName, peer: SocketName) -> bool:
     """Return True if the other end is on this machine and fully closed.
 
-    On the wire "I have said everything" (``shutdown``) and "I am gone" (``close``) are
+    On the wire the end of one direction (``shutdown``) and of both (``close``) are
     the same FIN; but a socket that no process holds any more has no inode. False where
     that cannot be known, or not quickly.
     """
@@ -251,7 +251,7 @@ def _diagnose(own: SocketName, other: SocketName) -> _Found | None:
     return _Found(*_ANSWER.unpack_from(answer, _HEADER.size))
 
 
-# Descriptors of sockets to the kernel that nobody uses at the moment: one, unless
+# Descriptors of unused sockets to the kernel: one, unless
 # threads ask at the same time. To make one for each question takes longer than that.
 _idle: Final[list[int]] = []
 
@@ -266,7 +266,7 @@ def _ask(question: bytes) -> bytes:
         os.write(kernel, question)  # handled, and answered, before this returns
         answer = os.read(kernel, 4096)
     except BaseException:
-        os.close(kernel)  # what it still has to say is for nobody
+        os.close(kernel)  # its further answers have no receiver
         raise
     _idle.append(kernel)
     return answer
@@ -291,7 +291,7 @@ def _search(own: SocketName, other: SocketName) -> _Found | None:
     """Look for the same socket in ``/proc``."""
     source = spell(address_of(own), own[1])
     destination = spell(address_of(other), other[1])
-    # The client may have used an IPv6 socket for an IPv4 address: look in both tables.
+    # The client can have used an IPv6 socket for an IPv4 address: look in both tables.
     for table, near, far in zip(TABLES, source, destination, strict=True):
         for row in read_table(table):
             if row.local == near and row.remote == far:

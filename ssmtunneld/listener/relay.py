@@ -44,7 +44,7 @@ class ClientClose(Enum):
     """The way in which a local client left."""
 
     RESET = "reset"
-    """In the middle: what it sent may be incomplete, so none of it matters now."""
+    """In the middle: its data can be incomplete, so none of it matters now."""
     CLOSED = "closed"
     """After its end of file: what it sent is whole, but it will read no answer."""
 
@@ -170,7 +170,7 @@ class _Relay:
         self._local_ended = False
         self._delivering = False
         self._stirred = 0.0
-        self._moved = -1  # bytes that had gone out when the timer looked last
+        self._moved = -1  # bytes that were sent when the timer looked last
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, gone: asyncio.Future[ClientClose] | None) -> None:
@@ -192,7 +192,7 @@ class _Relay:
     async def part(self) -> None:
         """Close both streams in the way of the outcome."""
         if self._ending in _ORDERLY:
-            # Both at once, because either may take long: a local client that reads
+            # Both at once, because either can take long: a local client that reads
             # slowly must not keep the stream, nor a stalled session the client.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._close_remote(), name="close remote")
@@ -285,7 +285,7 @@ class _Relay:
 
     def _on_remote_deaf(self, error: StreamError) -> None:
         if self._expected is None:
-            # It may have ended in order, with its last words not read yet: the other
+            # It can have ended in order, with its last data not read yet: the other
             # pump will find out. What the client adds has no receiver any more.
             self._wait_or(ConnectionOutcome.REMOTE_RESET, error)
         else:
@@ -295,7 +295,7 @@ class _Relay:
         if self._local_ended:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
         elif self._expected is None:
-            # What it sent before may be whole, and is still owed to the remote.
+            # What it sent before can be complete, and must still reach the remote.
             self._wait_or(ConnectionOutcome.LOCAL_RESET, error)
         else:
             self._end(ConnectionOutcome.REMOTE_RESET, self._cause)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Connections accepted in one turn of the loop, before others have theirs: about 2 ms.
 BATCH: Final = 64
-# How long accepting rests when the process or the machine is out of something, unless a
+# Pause of accepting when the process or the machine lacks a resource, unless a
 # connection ends earlier. The waiting connection keeps the socket readable: without the
 # rest the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
@@ -153,8 +153,8 @@ class Server:
             The addresses that became ours by this, with their real ports.
 
         Raises:
-            AddressInUse: An address cannot be had; names the holder where it can.
-            PermissionError: We may not bind an address; says what would help.
+            AddressInUse: An address is taken; names the holder if it is known.
+            PermissionError: We may not bind an address; the text names a remedy.
         """
         return await self._acceptor.open(self._settings.socket_mode)
 
@@ -167,7 +167,7 @@ class Server:
         """Accept and relay until cancelled, which resets every connection.
 
         Returns by itself only after :meth:`stop_accepting`, once the last connection
-        has ended. After a defect it may be called again: the addresses are still ours.
+        has ended. After a defect it can be called again: the addresses are still bound.
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -183,7 +183,7 @@ class Server:
             raise
 
     def stop_accepting(self) -> None:
-        """Give all addresses back for good; connections go on. Idempotent."""
+        """Close all listening sockets; connections continue. Idempotent."""
         self._acceptor.close()
         self._quota.leave()
         self._closed.set()
@@ -191,7 +191,7 @@ class Server:
     async def drain(self, timeout: float) -> int:
         """Stop accepting, let connections finish, then reset those that did not.
 
-        Cancelling is safe: the connections that are left go on.
+        Cancelling is safe: the remaining connections continue.
 
         Args:
             timeout: Seconds that connections have to finish.
@@ -224,7 +224,7 @@ class Server:
         return len(rest)
 
     def statistics(self) -> ServerStatistics:
-        """Return the counters as they are now."""
+        """Return a snapshot of the counters."""
         return self._totals.read()
 
     @property
@@ -251,7 +251,7 @@ class Server:
             try:
                 self._accept_some(listener.socket)
             except (BlockingIOError, ConnectionAbortedError):
-                continue  # no more, or it has gone, or another process took it
+                continue  # none left, or it was reset, or another process took it
             except OSError as error:
                 await self._rest(error)
 
@@ -283,7 +283,7 @@ class Server:
                 sock.close()
                 if not isinstance(error, Exception) or isinstance(error, OSError):
                     raise
-                # The next one may be of another kind.
+                # The next connection can be of another kind.
                 self._defects.note("connection", error)
 
     async def _room(self) -> None:
@@ -316,7 +316,7 @@ class Server:
             allow_uids=self._settings.allow_uids,
         )
         if verdict is None:
-            # Or a client whose machine vanished would hold its stream for ever.
+            # Or a client whose machine vanished would hold its stream forever.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return True
         self._reject(verdict, sock, name_of(sock, peer))

@@ -25,7 +25,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_MESSAGE: Final = 120 + MAX_PAYLOAD
 """Bytes of a full message: a header and a payload (protocol 3)."""
 REORDERING: Final = 3
-"""Copies by which the service may reorder before we take one for lost."""
+"""Copies by which the service can reorder before a copy counts as lost."""
 
 
 class _Sent:
@@ -94,7 +94,7 @@ class Outbound:
 
     @property
     def room(self) -> int:
-        """Messages that may be sent now, whatever their size."""
+        """Messages that may be sent now, regardless of their size."""
         messages = int(self._window) - len(self._unacked)
         fitting = (MAX_BYTES - self._bytes) // MAX_MESSAGE
         if messages <= 0 or fitting <= 0:
@@ -189,7 +189,7 @@ class Outbound:
         return max(0.0, now - self._progress_at - (self.round_trip.smoothed or 0.0))
 
     def next_deadline(self) -> float | None:
-        """Return the time of the next deadline; ``None`` if nothing is unacknowledged."""
+        """Return the next timer's time; ``None`` if nothing is unacknowledged."""
         for sent in self._unacked.values():
             return sent.last_sent + self.round_trip.timeout
         return None

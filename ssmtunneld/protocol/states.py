@@ -1,7 +1,7 @@
 """The life of a data channel, as a table.
 
 A channel outlives its websocket: ``attach`` and ``detach`` are triggers like any other,
-and a handshake that a lost websocket interrupts goes on with the next one, because the
+and a handshake that a lost websocket interrupts continues on the next one, because the
 sequence numbers of both sides survive (protocol 2.5).
 """
 

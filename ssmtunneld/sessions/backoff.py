@@ -64,7 +64,7 @@ class Retries:
             Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
             Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
             Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
-            # A wrong request stays wrong; but whoever mends a document or a policy at
+            # A wrong request stays wrong; but who mends a document or a policy at
             # AWS should not have to restart anything.
             Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
         }

@@ -49,12 +49,12 @@ class Connector:
 
         The upgrade is signed. A service that refuses the signature is asked once more
         without, as the official client would without credentials; the refusal is logged
-        with the IAM action that may be missing.
+        with the IAM action that could be missing.
 
         Raises:
             LinkRefused: The service answered with an HTTP error, signed or not.
             LinkUnreachable: There is no connection.
-            RequestRejected: The token may not be sent to the host of the grant's URL.
+            RequestRejected: The token must not be sent to the host of the grant's URL.
         """
         self._control.check_stream_url(grant.stream_url)
         try:

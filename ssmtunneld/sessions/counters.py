@@ -80,7 +80,7 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
 
 
 def reason_of(error: TunnelError | None) -> Reason:
-    """Return the one word for ``error``; ``None`` means that we wanted it so."""
+    """Return the reason for ``error``; ``None`` is an end that we wanted."""
     if error is None:
         return Reason.STOPPED
     known = (_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS)

@@ -54,7 +54,7 @@ class GapDetector:
     def examine(self, now: float, driver: Driver, port: MuxPort | BasicPort) -> None:
         """Look at a session whose link is up, and do what follows from that."""
         if not driver.missing:
-            self._delivered = -1  # as it is nearly always: nothing to look closer at
+            self._delivered = -1  # nearly always: nothing is missing
             return
         match self.look(now, driver.statistics(), driver.delivered):
             case GapFinding.SUSPECT:

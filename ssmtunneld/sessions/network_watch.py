@@ -74,7 +74,7 @@ def local_addresses() -> tuple[str, ...]:
 
 
 class NetworkWatch:
-    """Calls back when connections made before may be dead, or impossible ones possible.
+    """Calls back when old connections could be dead, or new ones possible.
 
     Args:
         changed: Called with ``"sleep"``, ``"network"`` or, where our own address is as
@@ -143,7 +143,7 @@ class NetworkWatch:
         try:
             self._on_readable(route)
         except Exception as error:  # noqa: BLE001 - run() raises it instead
-            # Or the loop would call us again in its next turn, for ever.
+            # Or the loop would call us again in each turn.
             asyncio.get_running_loop().remove_reader(route.fileno())
             self._failure = error
             self._told.set()

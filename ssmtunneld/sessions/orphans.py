@@ -23,7 +23,7 @@ class OrphanReaper:
     """Asks the service for the active sessions of a target; for one identity.
 
     Args:
-        control: Whom to ask.
+        control: The API.
         log: Where to say, once, that it is not permitted.
         settled: Returns when every session of this process that has been asked for is
             known by its id, or was refused. Those asked for meanwhile do not matter.
@@ -38,11 +38,11 @@ class OrphanReaper:
         self._permitted = True
         self._answers: dict[str, tuple[float, list[ActiveSession]]] = {}
         self._one_at_a_time = asyncio.Lock()
-        # Far below what the API was seen to throttle: nobody waits for this.
+        # Far below what the API was seen to throttle: no task waits for this.
         self._limiter = StartQueue(1.0, 3)
 
     async def sessions(self, target: str) -> list[ActiveSession]:
-        """Return the active sessions of ``target``; none if they cannot be had."""
+        """Return the active sessions of ``target``; none if they cannot be listed."""
         async with self._one_at_a_time:
             now = asyncio.get_running_loop().time()
             asked_at, answer = self._answers.get(target, (float("-inf"), []))
@@ -74,7 +74,7 @@ class OrphanReaper:
         """
         limit: float | None = None
         sessions = await self.sessions(target)
-        # The service lists a session from when it grants it, and its answer may still
+        # The service lists a session from when it grants it, and its answer can still
         # be on the way to us. No clock can tell: theirs is not ours.
         await self._settled()
         for session in sessions:

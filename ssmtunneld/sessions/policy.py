@@ -61,10 +61,10 @@ def adapted(
         policy: What the configuration wants.
         limit: A session's greatest age in seconds, if it is known.
         basic: They carry one connection each.
-        dormant: The last one idled out, and nobody has asked for another.
+        dormant: The last one idled out, and no connection has come since.
     """
     if limit is not None:
-        # One that may not grow old must not be due for replacement all its life.
+        # A session with a short life must not be due for replacement all the time.
         margin = min(policy.expiry_margin, limit / 4)
         policy = replace(policy, expiry_margin=margin)
     if basic:
@@ -230,7 +230,7 @@ def _replacements(
 def _surplus(
     lasting: Sequence[SessionView], policy: Policy, now: float, *, demand: bool
 ) -> list[SessionView]:
-    """Return the sessions beyond ``warm`` that nobody has used for long."""
+    """Return the sessions beyond ``warm`` that have been unused for long."""
     idle = [
         s
         for s in lasting
@@ -246,7 +246,7 @@ def _surplus(
         # The last spare one would be started again at once.
         beyond = min(beyond, len(idle) - 1)
     elif policy.spare and policy.warm and _was_used(lasting, idle, policy, now):
-        # It would be started again when the next connection comes, which may be soon.
+        # It would be started again for the next connection, which could be soon.
         beyond = min(beyond, len(lasting) - unusable - policy.warm - 1)
     idle.sort(key=lambda s: (_usable(s, policy, now), s.idle_since))
     return idle[: max(0, beyond)]
@@ -258,7 +258,7 @@ def _was_used(
     policy: Policy,
     now: float,
 ) -> bool:
-    """Tell whether one, without a stream by now, had one not long ago."""
+    """Return True if a session without a stream had one not long ago."""
     return any(
         s.phase is Phase.READY and _usable(s, policy, now) and s not in idle
         for s in lasting
@@ -289,7 +289,7 @@ def _wanted(
 
 
 def _room(kept: Iterable[SessionView], policy: Policy, now: float) -> int:
-    """Count the waiting connections that are served as soon as they are told."""
+    """Count the waiting connections for which there is room already."""
     return sum(
         max(0, policy.streams_per_session - s.streams)
         for s in kept
@@ -310,11 +310,11 @@ def _count_free(sessions: Iterable[SessionView], policy: Policy, now: float) -> 
 
 def _spare(session: SessionView, policy: Policy) -> bool:
     if not session.streams:
-        # Whatever it moved before: nobody is there any more.
+        # Its recent traffic does not count: no connection is left.
         return True
-    # What is shared cannot be parted again: the keystrokes of one connection wait
-    # behind the download that came to it later. But whoever wants no session without
-    # a need gets another only when one is loaded.
+    # Connections on one session cannot be separated again: the keystrokes of one wait
+    # behind the download that came to it later. But a policy with ``warm = 0`` gets
+    # another session only when one is loaded.
     half = max(1, policy.streams_per_session // 2)
     return not policy.warm and not session.bulk and session.streams < half
 
@@ -348,7 +348,7 @@ def choose(
 def next_change(
     sessions: Iterable[SessionView], policy: Policy, now: float
 ) -> float | None:
-    """Return when, by the clock alone, ``plan`` may have something new to say."""
+    """Return the next time at which ``plan`` could change by the clock alone."""
     times: list[float] = []
     for session in sessions:
         if session.retiring:
@@ -371,7 +371,7 @@ found out, one is replaced (``STUCK_TIME``) and another one started."""
 
 
 def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
-    """Say whether a connection may wait on, rather than take what there is.
+    """Return True if a connection should wait on, rather than take what there is.
 
     Args:
         views: All sessions.
@@ -395,7 +395,7 @@ def choose_for_probe(
         sessions: Those that carry many connections.
         respects_idle: The service's idle timeout is to end unused sessions, and it
             cannot tell a probe from use. So only a session that connections are moving
-            data in at this very moment is taken: its timeout starts anew anyway.
+            data in at this very moment is taken: its timeout starts again anyway.
     """
     candidates = [
         s

@@ -1,4 +1,4 @@
-"""The sessions of one tunnel: carries out plans, hands out streams (design D5, D6)."""
+"""The sessions of one tunnel: carries out plans, opens streams (design D5, D6)."""
 
 import asyncio
 from collections import Counter, deque
@@ -65,9 +65,9 @@ class Pool:
         policy: How many sessions, and when.
         random: For jitter.
         log: Bound to the tunnel.
-        lifespan: How old a session may become.
+        lifespan: The greatest age of a session.
         respects_idle: The service's idle timeout is respected: a session that it ended
-            unused is not replaced before somebody asks.
+            unused is not replaced before a connection comes.
         counters: Where to count; fresh if not given.
         defects: Where defects are noted, of one session or of the plans for all.
     """
@@ -125,7 +125,7 @@ class Pool:
     def retire(self) -> None:
         """Start nothing more: sessions end with their last stream, then :meth:`run`.
 
-        Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
+        Callers that wait for a stream, or ask for one later, get ``PoolRetired``.
         """
         self._retired = True
         while self._waiters:
@@ -162,9 +162,9 @@ class Pool:
         """Keep the sessions until cancelled, which terminates all of them."""
         self._members.clear()  # after a defect: none of them lives any more
         async with asyncio.TaskGroup() as tasks:
-            # Beside the sessions: they live on while the plans are in trouble.
+            # Separate from the sessions: they live on while planning fails.
             await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
-        # The last sessions have ended only now; somebody may wait for that.
+        # The last sessions have ended only now; a task could wait for that.
         async with self._turn:
             self._turn.notify_all()
 
@@ -349,12 +349,12 @@ class Pool:
         await self._ready.wait()
 
     def check(self) -> None:
-        """Make sure that all links are alive: the network may be another one."""
+        """Check that all links are alive: the network could have changed."""
         for member in self._members.values():
             member.session.check()
 
     def retry_now(self) -> None:
-        """Try again at once whatever failed: the network or a login is another one."""
+        """Retry all failures at once: the network or a login has changed."""
         self._retries.retry_at(self._loop.time())
         for member in self._members.values():
             member.session.retry_now()
@@ -372,7 +372,7 @@ class Pool:
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
-        # Nobody overtakes those that wait already.
+        # A newcomer does not overtake connections that wait already.
         passes = not self._retired and not self._waiters
         stream = self._try_open(0.0) if passes else None
         if stream is not None:
@@ -442,7 +442,7 @@ class Pool:
         while self._waiters and not self._retired:
             waiter = self._waiters[0]
             if not waiter.served.done():
-                # Who came later has less patience, and would get nothing either.
+                # Later connections have less patience, and would get nothing either.
                 stream = self._try_open(now - waiter.asked_at)
                 if stream is None:
                     return
@@ -451,7 +451,7 @@ class Pool:
             self._waiters.popleft()
 
     def _urgency_of(self, session: Session) -> Urgency:
-        """Return who waits for a session that is to be started (design D20)."""
+        """Return the urgency of a session that waits for its start (design D20)."""
         queued = [m.session.number for m in self._members.values() if m.session.queued]
         place = queued.index(session.number) if session.number in queued else 0
         streams = self._policy.streams_per_session
@@ -501,7 +501,7 @@ class Pool:
     @property
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
-        # The others' may be from long ago.
+        # Those of the other sessions can be from long ago.
         members = self._members.values()
         found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
         return max((f for f in found if f[1] is not None), default=(0.0, None))[1]

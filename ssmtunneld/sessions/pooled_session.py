@@ -26,12 +26,12 @@ STALL_TIME: Final = 5.0
 """Seconds without progress, in spite of something to acknowledge, that are a stall."""
 GAP_TIME: Final = 1.5
 """Seconds behind that are a stall too: the agent repeats one message within a second,
-but only ten in a second (protocol 4.5), and whatever comes later waits for them."""
+but only ten in a second (protocol 4.5), and all later messages wait for them."""
 
 DIAL_TIME: Final = 10.0
 """Seconds for which one stream's data went unanswered that are a stall: the agent dials
 one stream after the other, and a destination that swallows its packets holds up all
-behind it for minutes (protocol 6.6). A server may also think that long before its first
+behind it for minutes (protocol 6.6). A server can also take that long before its first
 byte; then new streams go elsewhere for nothing, which does no harm."""
 
 
@@ -150,7 +150,7 @@ RECYCLE_AGE: Final = 30.0
 """Seconds that a session is used before it is replaced for that reason: a destination
 that is simply down must not cost one StartSession after the other."""
 ABANDON_TIME: Final = 10.0
-"""Seconds without any acknowledgement after which a session that nobody uses is ended,
+"""Seconds without any acknowledgement after which an unused session is ended,
 although what its last users sent has not arrived."""
 SILENT_TIME: Final = 7.0
 """Seconds without any acknowledgement after which a session counts as not moving for
@@ -229,7 +229,7 @@ class PooledSession:
         session = self.session
         if session.streams:
             return session.streams
-        # What was sent last is to arrive before the session is closed for good.
+        # What was sent last must arrive before the session is closed.
         return int((self.retiring or session.exhausted) and session.undelivered)
 
     @property
@@ -260,7 +260,7 @@ class PooledSession:
         return self.gauge.rate
 
     def view(self, limit: float | None) -> SessionView:
-        """Return what policy may know; ``limit`` is a session's greatest age."""
+        """Return the facts for policy; ``limit`` is a session's greatest age."""
         session = self.session
         return SessionView(
             number=self.number,

@@ -159,7 +159,7 @@ class Session:
         try:
             self.target = await self._selector.choose()
             place = await self._wait_for_turn()
-            # Whoever waited for its turn to start has not aged by that.
+            # Waiting in the start queue does not count as age.
             self.since = self.created = self._loop.time()
             grant = await self._start(replace(self._request, target=self.target), place)
             self.session_id = grant.session_id
@@ -200,7 +200,7 @@ class Session:
         return self._dependencies.limiter.reason_for(self._ask_urgency)
 
     def reconsider_urgency(self) -> None:
-        """Take its turn again: somebody waits for it who did not before."""
+        """Look at its urgency again: a connection has begun to wait for it."""
         self._dependencies.limiter.reconsider()
 
     async def _live_and_terminate(self, grant: Grant) -> None:
@@ -208,7 +208,7 @@ class Session:
         try:
             await self._live(grant)
         except (ChannelClosed, SessionGone) as error:
-            # What cannot be resumed may still stand at the service: because we lost
+            # What cannot be resumed can still exist at the service: because we lost
             # patience, or because an answer without a token was not the last word.
             ended_there = isinstance(error, ChannelClosed)
             self._end(error)
@@ -335,7 +335,7 @@ class Session:
         """
         self._stopping = True
         if self._port is not None:
-            # Now, lest a basic session's end be taken for that of its destination.
+            # Now, or a basic session's end would be taken for that of its destination.
             self._port.fail(ChannelClosed(_STOPPED))
         terms = self.terms
         if self.phase is Phase.READY and terms and terms.understands_terminate:
@@ -429,7 +429,7 @@ class Session:
 
     @property
     def attended(self) -> int:
-        """Streams that somebody here still holds."""
+        """Streams that are open on our side."""
         return 0 if self._port is None or self._given_up else self._port.attended
 
     @property

@@ -35,7 +35,7 @@ class TargetSelector(Protocol):
         ...
 
     def avoid(self, target: str) -> None:
-        """Note that ``target`` had no agent just now, whatever the service says."""
+        """Note that ``target`` had no agent just now, even if the service lists it."""
         ...
 
 
@@ -72,12 +72,12 @@ class SessionsByTarget(Protocol):
         ...
 
     def retry_now(self) -> None:
-        """Try again at once whatever failed."""
+        """Retry failures at once."""
         ...
 
 
 class SearchingTargetSelector(TargetSelector):
-    """One of those that a search finds, and whatever becomes of them.
+    """One of the targets that a search finds, followed as they change.
 
     Args:
         target: What to look for.
@@ -151,7 +151,7 @@ class SearchingTargetSelector(TargetSelector):
     async def _look(self, pool: SessionsByTarget) -> None:
         used = pool.targets
         if not used and pool.trouble is None:
-            return  # nobody is there to be moved
+            return  # no session has to move
         found = await self._resolver.find(self._target, INTERVAL / 2)
         self._reported = ""
         online = frozenset(c.id for c in found.online)

@@ -56,7 +56,7 @@ def _contained(
             callback(self, *args, **kwargs)
         except Exception as error:
             if self._ended is None or self._ended.done():
-                raise  # nobody is there to raise it
+                raise  # run() has ended
             self._end(error)
 
     return call
@@ -96,7 +96,7 @@ class Driver:
         Cancelling is safe: the link is dropped, the channel can be run on another.
 
         Raises:
-            LinkError: The link was lost; the session may be resumed.
+            LinkError: The link was lost; the session can be resumed.
             SessionError: The session is over.
             Exception: A callback broke: a defect, which costs the session.
         """

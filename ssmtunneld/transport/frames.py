@@ -76,7 +76,7 @@ class FrameReader:
     """Finds the frames in bytes that are cut anywhere.
 
     It holds at most one frame that has not arrived in full. Behind what the library
-    refuses, and what may be refused before it is whole, everything is left to it.
+    refuses, and what it can refuse before it is whole, everything is left to it.
 
     Args:
         limit: Bytes of payload from which on a frame is the library's to refuse, as

@@ -58,7 +58,7 @@ class PeerRecovery:
             self._since = None
 
     def behind(self, now: float) -> float:
-        """Return the seconds for which the agent has been repeating; 0.0 if it is not."""
+        """Return the seconds that the agent has been repeating; 0.0 if it is not."""
         if self._since is None or (not self._early and now >= self._heard_at + PAUSE):
             return 0.0
         return now - self._since

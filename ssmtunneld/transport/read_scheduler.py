@@ -156,7 +156,7 @@ class DownloadPace:
 TURNS_BETWEEN_READS: Final = 4
 """Turns of the loop between two reads of a busy socket: as many as an exchange on
 another session needs from its local socket to the network. Each costs 3 us; with one,
-an echo beside a download takes twice as long."""
+an echo during a download takes twice as long."""
 DELAYED_SIZE: Final = 64 << 10
 """Bytes of a read after a delay: all that the agent sends meanwhile, at its pace."""
 

@@ -242,7 +242,7 @@ class WebSocketLink:
         try:
             self._look()
         except BaseException:
-            # A link that nobody watches must not live on.
+            # A link without a timer must not live on.
             self.lose(LinkLost(clean("it could not be watched")))
             raise
 
@@ -250,7 +250,7 @@ class WebSocketLink:
         connection = self._connection
         now = connection.loop.time()
         if not self._scheduler.wanted:
-            # We do not listen, so silence says nothing; resume() starts it anew.
+            # We do not read, so silence means nothing; resume() starts the timer again.
             connection.heard = now
             self._check_ends = None
         dead_at = connection.heard + self._liveness.dead_peer_timeout
@@ -262,7 +262,7 @@ class WebSocketLink:
         if not connection.paused:
             self._taken_at = now
         elif now >= self._taken_at + self._liveness.dead_peer_timeout:
-            # It talks, but what is answered, or our pings, would pile up for ever.
+            # The peer sends, but answers to it, or our pings, would pile up forever.
             self.lose(LinkLost(clean("it took nothing from us")))
             return
         if now >= self._next_ping:

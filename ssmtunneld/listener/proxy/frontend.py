@@ -42,7 +42,7 @@ class ProxyFrontendSettings:
     mode: Literal["socks5", "http-connect"]
     """The protocol."""
     patterns: tuple[Pattern, ...]
-    """Destinations; whatever none of them allows is refused."""
+    """Allowed destinations; all others are refused."""
 
 
 class ProxyFrontend:
@@ -116,7 +116,7 @@ class ProxyHandshake:
         return (_Reread(local, rest) if rest else local), remote
 
     async def refuse(self, local: LocalDuplex, error: TunnelError) -> None:
-        """Tell the client that it gets nothing, and why; then close its connection.
+        """Send the reason of a refusal to the client; then close its connection.
 
         Takes seconds at most. Cancelling is safe: the connection is then reset.
         """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ssmtunneld.errors import TunnelError
 
 SPEECH_LIMIT: Final = 8 * 1024
-"""Bytes that a client may take to name its destination."""
+"""Limit of bytes in which a client names its destination."""
 
 
 class Refusal(Enum):
@@ -21,7 +21,7 @@ class Refusal(Enum):
     FORBIDDEN = auto()
     """It is outside of the patterns."""
     CROWDED = auto()
-    """There may be no further destination at the moment."""
+    """The limit of destinations is reached."""
     REFUSED = auto()
     """The target could not connect to it."""
     LATE = auto()
@@ -52,7 +52,7 @@ class DestinationForbidden(StreamError):
 
 
 class TooManyDestinations(StreamError):
-    """All destinations that there may be at once are in use."""
+    """The limit of destinations is reached, and all are in use."""
 
     def __init__(self, destination: Destination, limit: int) -> None:
         super().__init__(
