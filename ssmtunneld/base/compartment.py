@@ -269,26 +269,26 @@ async def _enclose(
     In our own task, what ``work`` raises while it is cancelled would hide that we are:
     a task group that fails meanwhile raises only its failures. Here it is noted.
     """
-    settling: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
+    working: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
     token = _around.set(defects)
     try:
         async with asyncio.TaskGroup() as tasks:
-            settling = tasks.create_task(_settle(work), name=f"compartment {name}")
+            working = tasks.create_task(_catch(work), name=f"compartment {name}")
     except asyncio.CancelledError:
-        if settling is not None and not settling.cancelled():
-            _, error = settling.result()
+        if working is not None and not working.cancelled():
+            _, error = working.result()
             if error is not None:
                 defects.note(name, error)
         raise
     finally:
         _around.reset(token)
-    if settling.cancelled():
+    if working.cancelled():
         # Not our task was cancelled, but something that the work waited for.
         return None, asyncio.CancelledError()
-    return settling.result()
+    return working.result()
 
 
-async def _settle(
+async def _catch(
     work: Callable[[], Awaitable[_Result]],
 ) -> tuple[_Result | None, Exception | None]:
     try:

@@ -114,7 +114,7 @@ class Connection:
             return
         near, remote = ends
         self._result = await relay(
-            near, remote, linger=linger, meter=self.meter, gone=local.gone
+            near, remote, linger=linger, meter=self.meter, client_left=local.client_left
         )
 
     async def _join_at_once(
@@ -142,7 +142,11 @@ class Connection:
             _reset(sock, stream)
             raise
         return await relay(
-            local, stream, linger=linger, meter=self.meter, gone=local.gone
+            local,
+            stream,
+            linger=linger,
+            meter=self.meter,
+            client_left=local.client_left,
         )
 
     def view(self) -> ConnectionView:
@@ -202,19 +206,19 @@ async def _open(
     """Open a stream, or return None if the client leaves before there is one."""
     scope = asyncio.timeout(None)
 
-    def leave(gone: asyncio.Future[ClientClose]) -> None:
+    def leave(client_left: asyncio.Future[ClientClose]) -> None:
         # The data of a client that ended in order and left must still be delivered.
-        if gone.result() is ClientClose.RESET or not local.buffered:
+        if client_left.result() is ClientClose.RESET or not local.buffered:
             with suppress(RuntimeError):  # the scope is over already
                 scope.reschedule(asyncio.get_running_loop().time())
 
     try:
         async with scope:
-            local.gone.add_done_callback(leave)
+            local.client_left.add_done_callback(leave)
             return await opening()
     except TimeoutError:
         if scope.expired():
             return None
         raise
     finally:
-        local.gone.remove_done_callback(leave)
+        local.client_left.remove_done_callback(leave)

@@ -56,9 +56,9 @@ class LocalDuplex(asyncio.Protocol):
     Make it with :meth:`adopt`, or pass it to the loop as a protocol.
 
     Attributes:
-        gone: Completes when the client has left: at once if it resets the connection or
-            if anything is read or written; else within seconds. A client that has only
-            ended its own direction has not left.
+        client_left: Completes when the client has left: at once if it resets the
+            connection or if anything is read or written; else within seconds. A client
+            that has only ended its own direction has not left.
     """
 
     __slots__ = (
@@ -73,12 +73,12 @@ class LocalDuplex(asyncio.Protocol):
         "_watch",
         "_writable",
         "_writer",
-        "gone",
+        "client_left",
     )
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[ClientClose] = self._loop.create_future()
+        self.client_left: asyncio.Future[ClientClose] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._inbound = _Inbound.FLOWING
         self._chunks: list[bytes] = []
@@ -280,8 +280,8 @@ class LocalDuplex(asyncio.Protocol):
             _wake(waiter)
 
     def _leave(self, departure: ClientClose) -> None:
-        if not self.gone.done():
-            self.gone.set_result(departure)
+        if not self.client_left.done():
+            self.client_left.set_result(departure)
 
     async def _flush(self, transport: asyncio.Transport) -> None:
         transport.set_write_buffer_limits(0)  # paused until the very last byte is sent
@@ -289,7 +289,7 @@ class LocalDuplex(asyncio.Protocol):
             await self._change()
 
     async def _part(self, transport: asyncio.Transport) -> None:
-        if not self.gone.done():  # else it was told before
+        if not self.client_left.done():  # else it was told before
             await self.send_eof()
         if self._inbound is not _Inbound.ENDED and self._lost is None:
             if self._inbound is _Inbound.PAUSED:

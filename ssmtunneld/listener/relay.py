@@ -82,7 +82,7 @@ async def relay(
     *,
     linger: float,
     meter: Meter | None = None,
-    gone: asyncio.Future[ClientClose] | None = None,
+    client_left: asyncio.Future[ClientClose] | None = None,
 ) -> Transfer:
     """Move bytes both ways until it is over, then close both streams.
 
@@ -98,19 +98,19 @@ async def relay(
         remote: The stream to the destination; owned likewise.
         linger: How many seconds to wait after the local end of file without hearing
             from the remote. Any data starts the wait again.
-        meter: Where to count; fresh if not given.
-        gone: Completes when the local client is known to have left, even while nobody
-            reads from it or writes to it.
+        meter: Counts the bytes; fresh if not given.
+        client_left: Completes when the local client is known to have left, also while
+            the relay neither reads from it nor writes to it.
     """
-    joint = _Relay(local, remote, linger, meter or Meter())
+    pumps = _Relay(local, remote, linger, meter or Meter())
     try:
-        await joint.run(gone)
-        await joint.part()
+        await pumps.run(client_left)
+        await pumps.close()
     except BaseException:
         local.abort()
         remote.abort()
         raise
-    return joint.transfer()
+    return pumps.transfer()
 
 
 @runtime_checkable
@@ -132,6 +132,7 @@ class _Relay:
     """Two pumps, and the only place that decides when they stop."""
 
     __slots__ = (
+        "_active_at",
         "_cause",
         "_delivering",
         "_ending",
@@ -145,7 +146,6 @@ class _Relay:
         "_pump",
         "_remote",
         "_scope",
-        "_stirred",
         "_timer",
     )
 
@@ -169,27 +169,27 @@ class _Relay:
         self._cause: StreamError | None = None
         self._local_ended = False
         self._delivering = False
-        self._stirred = 0.0
+        self._active_at = 0.0
         self._moved = -1  # bytes that were sent when the timer looked last
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, gone: asyncio.Future[ClientClose] | None) -> None:
+    async def run(self, client_left: asyncio.Future[ClientClose] | None) -> None:
         """Pump until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._pump = tasks.create_task(self._downward(), name="relay downward")
-                if gone is not None:
-                    gone.add_done_callback(self._on_gone)
+                if client_left is not None:
+                    client_left.add_done_callback(self._on_client_left)
                 # Not a task of its own: what the client sent with its connect is on its
                 # way before anything else has had a turn.
                 await self._run_upward()
         finally:
-            if gone is not None:
-                gone.remove_done_callback(self._on_gone)
+            if client_left is not None:
+                client_left.remove_done_callback(self._on_client_left)
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def part(self) -> None:
+    async def close(self) -> None:
         """Close both streams in the way of the outcome."""
         if self._ending in _ORDERLY:
             # Both at once, because either can take long: a local client that reads
@@ -234,10 +234,10 @@ class _Relay:
             try:
                 await self._remote.send(data)
             except StreamError as error:
-                self._on_remote_deaf(error)
+                self._on_remote_send_failed(error)
                 return
             if self._timer is not None:
-                self._stirred = self._loop.time()
+                self._active_at = self._loop.time()
         self._on_local_end()
 
     async def _downward(self) -> None:
@@ -255,19 +255,19 @@ class _Relay:
                 return
             if not data:
                 break
-            if self._expected in _NOBODY_READS:
+            if self._expected in _CLIENT_LEFT:
                 continue  # still read: what piles up here would stall the whole session
             self._meter.received += len(data)
             self._delivering = True
             try:
                 await self._local.send(data)
             except StreamError as error:
-                self._on_local_deaf(error)
+                self._on_local_send_failed(error)
                 continue
             finally:
                 self._delivering = False
             if self._timer is not None:
-                self._stirred = self._loop.time()
+                self._active_at = self._loop.time()
         self._on_remote_end()
 
     def _on_local_end(self) -> None:
@@ -278,12 +278,12 @@ class _Relay:
             self._wait_or(ConnectionOutcome.LINGERED)
 
     def _on_remote_end(self) -> None:
-        if self._expected in _NOBODY_READS:
+        if self._expected in _CLIENT_LEFT:
             self._end(self._expected, self._cause)
         else:
             self._end(ConnectionOutcome.COMPLETED)
 
-    def _on_remote_deaf(self, error: StreamError) -> None:
+    def _on_remote_send_failed(self, error: StreamError) -> None:
         if self._expected is None:
             # It can have ended in order, with its last data not read yet: the other
             # pump will find out. What the client adds has no receiver any more.
@@ -291,7 +291,7 @@ class _Relay:
         else:
             self._end(ConnectionOutcome.REMOTE_RESET, error)
 
-    def _on_local_deaf(self, error: StreamError) -> None:
+    def _on_local_send_failed(self, error: StreamError) -> None:
         if self._local_ended:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
         elif self._expected is None:
@@ -300,8 +300,8 @@ class _Relay:
         else:
             self._end(ConnectionOutcome.REMOTE_RESET, self._cause)
 
-    def _on_gone(self, gone: asyncio.Future[ClientClose]) -> None:
-        if gone.result() is ClientClose.RESET:
+    def _on_client_left(self, client_left: asyncio.Future[ClientClose]) -> None:
+        if client_left.result() is ClientClose.RESET:
             self._end(ConnectionOutcome.LOCAL_RESET)
         elif self._local_ended:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
@@ -316,13 +316,13 @@ class _Relay:
         """Give the remaining side ``linger`` seconds after its last data."""
         self._expected = expected
         self._cause = cause
-        self._stirred = self._loop.time()
+        self._active_at = self._loop.time()
         if self._timer is None:
             self._arm()
 
     def _arm(self) -> None:
         # One timer that looks again, instead of a new one for every chunk.
-        deadline = self._stirred + self._linger
+        deadline = self._active_at + self._linger
         self._timer = self._loop.call_at(deadline, self._on_timer, deadline)
 
     def _on_timer(self, deadline: float) -> None:
@@ -334,15 +334,15 @@ class _Relay:
         if self._delivering or waits:
             # The remote is not silent: it is the local client that does not read, or
             # the way between that is out. Taken for an end, that would be a lie.
-            self._stirred = deadline
-        if self._stirred + self._linger > deadline:
+            self._active_at = deadline
+        if self._active_at + self._linger > deadline:
             self._arm()
         else:
             self._end(self._expected, self._cause)
 
     def _is_abandoned(self) -> bool:
         """Return True if the client has left and no data of it moves."""
-        if self._expected not in _NOBODY_READS:
+        if self._expected not in _CLIENT_LEFT:
             return False
         assert isinstance(self._remote, Unsettled), "the caller has looked"
         before, self._moved = self._moved, self._remote.sent
@@ -368,7 +368,7 @@ class _Relay:
                 self._ending, self._cause = ConnectionOutcome.REMOTE_RESET, error
 
 
-_NOBODY_READS: Final = frozenset(
+_CLIENT_LEFT: Final = frozenset(
     {ConnectionOutcome.LOCAL_RESET, ConnectionOutcome.LOCAL_CLOSED}
 )
 _ORDERLY: Final = frozenset(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BATCH: Final = 64
 # Pause of accepting when the process or the machine lacks a resource, unless a
 # connection ends earlier. The waiting connection keeps the socket readable: without the
-# rest the loop would spin.
+# pause the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
 
 
@@ -253,7 +253,7 @@ class Server:
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # none left, or it was reset, or another process took it
             except OSError as error:
-                await self._rest(error)
+                await self._pause(error)
 
     def _take_waiting(self, listener: Listener) -> None:
         """Accept all that wait at a listener that is about to be closed."""
@@ -299,7 +299,7 @@ class Server:
         own = self._settings.max_connections
         return len(self._connections) >= own or self._quota.full
 
-    async def _rest(self, error: OSError) -> None:
+    async def _pause(self, error: OSError) -> None:
         self._bursts.warning("accept.failed", reason=str(error))
         with suppress(TimeoutError):
             async with asyncio.timeout(EXHAUSTED_PAUSE):

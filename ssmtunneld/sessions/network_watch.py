@@ -15,7 +15,7 @@ POLL_INTERVAL: Final = 5.0
 """Seconds between looks at the clocks, and at the addresses where nothing tells us."""
 JUMP: Final = 10.0
 """Seconds by which the clocks must differ: a slow correction of the time is less."""
-SETTLE: Final = 1.0
+BURST_TIME: Final = 1.0
 """Seconds to wait after a first sign of change: routes and addresses come in bursts."""
 
 _RTMGRP_LINK: Final = 0x1
@@ -129,7 +129,7 @@ class NetworkWatch:
             offset = now_offset
             told = self._told.is_set()
             if told:
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(BURST_TIME)
                 self._told.clear()
             addresses = self._addresses()
             if addresses != known:

@@ -24,17 +24,20 @@ class OrphanReaper:
 
     Args:
         control: The API.
-        log: Where to say, once, that it is not permitted.
-        settled: Returns when every session of this process that has been asked for is
-            known by its id, or was refused. Those asked for meanwhile do not matter.
+        log: Gets one warning if the call is not permitted.
+        starts_known: Returns when every session that this process has asked for is
+            known by its id, or was refused; later ones do not matter.
     """
 
     def __init__(
-        self, control: Control, log: EventLog, settled: Callable[[], Awaitable[None]]
+        self,
+        control: Control,
+        log: EventLog,
+        starts_known: Callable[[], Awaitable[None]],
     ) -> None:
         self._control = control
         self._log = log
-        self._settled = settled
+        self._starts_known = starts_known
         self._permitted = True
         self._answers: dict[str, tuple[float, list[ActiveSession]]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -76,7 +79,7 @@ class OrphanReaper:
         sessions = await self.sessions(target)
         # The service lists a session from when it grants it, and its answer can still
         # be on the way to us. No clock can tell: theirs is not ours.
-        await self._settled()
+        await self._starts_known()
         for session in sessions:
             if ours(session.session_id):
                 limit = session.max_duration

@@ -44,7 +44,7 @@ class MeasuredSession(Protocol):
         ...
 
     @property
-    def traffic(self) -> int:
+    def moved_bytes(self) -> int:
         """Bytes of payload both ways, since the beginning."""
         ...
 
@@ -75,9 +75,9 @@ class TrafficGauge:
         "_acknowledged",
         "_answered_at",
         "_measured_at",
+        "_moved_bytes",
         "_progress_at",
         "_stalled_at",
-        "_traffic",
         "_unacked",
         "_unanswered",
         "idle_since",
@@ -95,7 +95,7 @@ class TrafficGauge:
         self._measured_at = now
         self._progress_at = now
         self._stalled_at = now
-        self._traffic = 0
+        self._moved_bytes = 0
         self._acknowledged = 0
         self._unacked = 0
         self._unanswered: int | None = None
@@ -118,9 +118,9 @@ class TrafficGauge:
         if elapsed < 0.1:
             return
         self._measured_at = now
-        traffic = session.traffic
-        self.rate = (traffic - self._traffic) / elapsed
-        self._traffic = traffic
+        moved_bytes = session.moved_bytes
+        self.rate = (moved_bytes - self._moved_bytes) / elapsed
+        self._moved_bytes = moved_bytes
         channel, _ = session.statistics()
         # What was sent since a quiet time has not waited for all of that time.
         waited = self._unacked and channel.unacked

@@ -438,9 +438,9 @@ class Session:
         return 0 if self._port is None or self._given_up else self._port.streams
 
     @property
-    def traffic(self) -> int:
+    def moved_bytes(self) -> int:
         """Bytes of payload both ways."""
-        return 0 if self._port is None else self._port.traffic
+        return 0 if self._port is None else self._port.moved_bytes
 
     @property
     def unanswered(self) -> int | None:

@@ -42,7 +42,7 @@ class BasicPort:
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
         self._told = False
-        self.traffic = 0
+        self.moved_bytes = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
         """Always 0: a session that cannot connect ends."""
@@ -145,7 +145,7 @@ class BasicPort:
         if not self._stream.pending:
             return b""
         payload = self._stream.take(MAX_PAYLOAD)
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         return payload
 
     def after_sending(self) -> None:
@@ -161,7 +161,7 @@ class BasicPort:
 
     def receive(self, payload: bytes) -> None:
         """Take the next bytes from the agent."""
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         if not self._stream.aborted:
             self._stream.arrive(payload)
             if self._duplex is not None:

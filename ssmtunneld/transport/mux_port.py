@@ -25,7 +25,7 @@ class MuxPort:
         self._unproven: set[Stream] = set()
         self._uncounted: set[Stream] = set()
         self._error: SessionError | None = None
-        self.traffic = 0
+        self.moved_bytes = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
         """Destinations refused since one last answered."""
@@ -182,7 +182,7 @@ class MuxPort:
     def next_payload(self) -> bytes:
         """Return frames for one message."""
         payload = self._mux.next_payload()
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         return payload
 
     def after_sending(self) -> None:
@@ -192,7 +192,7 @@ class MuxPort:
 
     def receive(self, payload: bytes) -> None:
         """Take the next bytes from the agent."""
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         for stream in self._mux.receive(payload):
             if stream.unread > self._buffers.stream:
                 self._full.add(stream)
