@@ -249,7 +249,7 @@ async def run_compartment(
     Args:
         name: The compartment's, for the log, status and metrics.
         work: Starts it.
-        defects: Where its defects are noted.
+        defects: The record of its defects.
         broke: Called after each defect: a part must not be waited for then.
     """
     while True:

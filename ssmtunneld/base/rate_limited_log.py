@@ -34,7 +34,7 @@ class RateLimitedLog:
             event: Its name.
             source: Whose it is, where each of some sources deserves a line of its own;
                 beyond ``MOST_SOURCES`` of them they share one.
-            facts: What to say.
+            facts: The values of the line.
         """
         now = asyncio.get_running_loop().time()
         key = self._key(event, source, now)

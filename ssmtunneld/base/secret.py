@@ -16,8 +16,8 @@ class Secret:
     (``base/redaction.py``).
 
     Args:
-        value: What must not be told.
-        known: Whether to remove it from all that is said; see :meth:`derived`.
+        value: The secret text.
+        known: Redact the value in all output; see :meth:`derived`.
     """
 
     __slots__ = ("_value",)

@@ -111,7 +111,7 @@ def parse_address(value: object, home: Path | None = None) -> Address:
     Args:
         value: A port, on both loopback addresses, or a text such as
             ``"127.0.0.1:5432"`` or ``"unix:~/db.sock"``.
-        home: What a leading ``~/`` stands for; without it, that is refused.
+        home: The folder for a leading ``~/``; without it, ``~/`` is refused.
 
     Raises:
         ValueError: The value is not an address, or is ambiguous.

@@ -60,8 +60,8 @@ class Connection:
 
     Attributes:
         peer: The client, as text.
-        since: When it was accepted, on the loop's clock.
-        meter: What it has moved so far.
+        since: The time of its accept, on the loop's clock.
+        meter: The bytes moved so far.
         transfer: The result; until the end, that of a connection that is cut now.
     """
 

@@ -39,7 +39,7 @@ def check_inherited(
 
     Args:
         sock: A listening socket.
-        listen: Where the file says that the tunnel listens.
+        listen: The addresses of the tunnel in the configuration.
         allow: Networks that clients may come from; without any, only this machine.
         socket_mode: The permissions that a Unix socket may have.
 

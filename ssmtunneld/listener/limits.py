@@ -95,7 +95,7 @@ class ConnectionQuota:
 
     Attributes:
         most: The greatest number of connections of this tunnel.
-        part: How many of the allowance are its own.
+        part: The number of connections that are reserved for it.
         taken: Connections now.
         waiting: Called once there is room again.
     """

@@ -182,7 +182,7 @@ class LocalDuplex(asyncio.Protocol):
         Cancelling is safe: the connection is then reset.
 
         Args:
-            timeout: How many seconds the client has to take what was sent, before the
+            timeout: Seconds for the client to take what was sent, before the
                 connection is reset. None leaves it as much as it wants, as TCP does.
         """
         transport = self._transport

@@ -62,7 +62,7 @@ class Peer:
     """The other end of a connection.
 
     Attributes:
-        presence: What became of it.
+        presence: The state of the peer.
         uid: Whose it is; None unless it is held, or if its user has no id here.
     """
 

@@ -96,7 +96,7 @@ async def relay(
     Args:
         local: The client's end. Owned from here on: it is closed on return.
         remote: The stream to the destination; owned likewise.
-        linger: How many seconds to wait after the local end of file without hearing
+        linger: Seconds to wait after the local end of file without hearing
             from the remote. Any data starts the wait again.
         meter: Counts the bytes; fresh if not given.
         client_left: Completes when the local client is known to have left, also while

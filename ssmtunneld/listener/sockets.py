@@ -138,7 +138,7 @@ async def bind(
     Cancelling is safe: nothing stays bound.
 
     Args:
-        addresses: Where to listen. Inherited sockets are closed too if another fails.
+        addresses: To bind. Inherited sockets are closed too if another fails.
         socket_mode: The permissions of Unix sockets, from their first moment.
 
     Raises:

@@ -13,7 +13,7 @@ class Backoff:
     """Waits for one thing that keeps failing.
 
     Args:
-        random: Where the jitter comes from.
+        random: The source of the jitter.
         base: Seconds; the first wait is anything up to this.
         cap: Seconds; no wait is longer.
     """

@@ -23,8 +23,8 @@ class Connector:
         control: Signs the upgrade.
         liveness: Timeouts of the websocket.
         tls: Returns the context for ``wss``; called when one is needed first.
-        log: Where a fallback is noted.
-        proxy: What the configuration says of proxies, as ``proxy_for`` has it.
+        log: Gets a line for a fallback.
+        proxy: The configured proxy, in the form of ``proxy_for``.
         fairness: Shared with other tunnels' sessions, which should have their turns.
     """
 

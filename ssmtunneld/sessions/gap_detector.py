@@ -72,7 +72,7 @@ class GapDetector:
         Args:
             now: The time, in seconds.
             channel: The session's channel.
-            delivered: How many messages were delivered in order so far.
+            delivered: The number of messages delivered in order so far.
         """
         if not channel.early or delivered != self._delivered:
             self._delivered = delivered

@@ -69,8 +69,8 @@ class OrphanReaper:
 
         Args:
             target: The target.
-            mark: What their reason ends with.
-            ours: Whether a session id is one of ours, alive.
+            mark: The end of their reason.
+            ours: Returns True for the id of a live session of ours.
 
         Returns:
             The maximum age of a session in seconds, if the service tells it.

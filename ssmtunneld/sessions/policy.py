@@ -58,7 +58,7 @@ def adapted(
     """Return ``policy``, adapted to what is known of the sessions.
 
     Args:
-        policy: What the configuration wants.
+        policy: The configured policy.
         limit: A session's greatest age in seconds, if it is known.
         basic: They carry one connection each.
         dormant: The last one idled out, and no connection has come since.
@@ -180,7 +180,7 @@ def plan(
 
     Args:
         sessions: All that are not over.
-        policy: What is wanted.
+        policy: The policy.
         waiting: Local connections that wait for a session.
         now: The time, on the clock of the views.
     """
@@ -375,7 +375,7 @@ def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
 
     Args:
         views: All sessions.
-        limit: How many may serve at a time.
+        limit: The greatest number of serving sessions.
         waited: Seconds that it has waited.
     """
     if all(view.stalled for view in views if view.phase is Phase.READY):
@@ -436,7 +436,7 @@ def find_stuck(sessions: Iterable[_W], limit: int, now: float) -> _W | None:
 
     Args:
         sessions: All of the pool.
-        limit: How many may serve at a time.
+        limit: The greatest number of serving sessions.
         now: The time, in seconds.
     """
     serving, retiring = [], 0

@@ -62,14 +62,14 @@ class Pool:
     Args:
         name: The tunnel's.
         make_session: Makes the session of a number; calls back after each change.
-        policy: How many sessions, and when.
+        policy: The policy for the number of sessions.
         random: For jitter.
         log: Bound to the tunnel.
         lifespan: The greatest age of a session.
         respects_idle: The service's idle timeout is respected: a session that it ended
             unused is not replaced before a connection comes.
-        counters: Where to count; fresh if not given.
-        defects: Where defects are noted, of one session or of the plans for all.
+        counters: The totals; fresh if not given.
+        defects: The record of defects, of one session or of planning.
     """
 
     def __init__(  # noqa: PLR0913 - keywords for the things it works with
@@ -528,9 +528,9 @@ def _no_session(
 
     Args:
         waited: Seconds.
-        trouble: What stands in the way of a session, if anything.
+        trouble: The reason why no session is ready, if known.
         in_use: There are sessions, but none with room.
-        start_reason: Why the next one is not started yet.
+        start_reason: The reason why the next one is not started yet.
     """
     if trouble is not None:
         why = str(trouble)

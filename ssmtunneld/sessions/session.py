@@ -89,10 +89,10 @@ class Session:
 
     Args:
         number: Its number within the pool.
-        request: What to ask StartSession for.
-        dependencies: What it uses.
-        settings: How it behaves.
-        log: Where it says so.
+        request: The parameters of StartSession.
+        dependencies: Everything outside of this room that it uses.
+        settings: Its settings.
+        log: The log of its tunnel.
         changed: Called after each change of phase.
         selector: Chooses the target; by default it is the request's.
     """
@@ -153,7 +153,7 @@ class Session:
         """Live until told to stop. Cancelling terminates the session at the service.
 
         Raises:
-            TunnelError: Why the session could not be started, or ended. Its streams are
+            TunnelError: The session could not be started, or ended. Its streams are
                 cut by then.
         """
         try:

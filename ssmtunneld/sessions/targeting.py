@@ -80,8 +80,8 @@ class SearchingTargetSelector(TargetSelector):
     """One of the targets that a search finds, followed as they change.
 
     Args:
-        target: What to look for.
-        policy: Which one, if there are several.
+        target: The search.
+        policy: The choice among several targets.
         resolver: Looks for it.
         log: Bound to the tunnel.
     """

@@ -136,7 +136,7 @@ class Connection(ClientConnection):
     Attributes:
         link: The receiver; ``None`` until it is ready, and after its end.
         arrived: Messages that the link has not fetched.
-        heard: When something last arrived, on the loop's clock.
+        heard: The time of the last arrival, on the loop's clock.
     """
 
     link: Receiver | None = None

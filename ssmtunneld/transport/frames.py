@@ -38,9 +38,9 @@ class Head:
     """Collects an HTTP head from bytes that are cut anywhere.
 
     Attributes:
-        over: Whether it is here, or is longer than ``HEAD_LIMIT``.
+        over: The head is complete, or longer than ``HEAD_LIMIT``.
         whole: The head with its empty line, once it is here.
-        rest: What came behind it.
+        rest: The data behind the head.
     """
 
     __slots__ = ("_data", "over", "rest", "whole")

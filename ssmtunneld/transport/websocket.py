@@ -75,10 +75,10 @@ async def dial(
     Cancelling is safe: a half-open connection is dropped.
 
     Args:
-        url: Where the data channel is.
+        url: The URL of the data channel.
         headers: To be sent with the upgrade.
         liveness: Timeouts.
-        ssl_context: What to trust.
+        ssl_context: The TLS settings.
         proxy: The URL of an HTTP or SOCKS proxy, with its password.
         fairness: Shared with the links that should have their turns.
 

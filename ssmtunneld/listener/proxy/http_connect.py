@@ -52,8 +52,8 @@ class HttpConnect:
     """One client's side: a request and its header; see :class:`Dialect`.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     __slots__ = ("_asked", "_heard", "destination", "rest")

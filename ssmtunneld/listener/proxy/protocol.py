@@ -34,8 +34,8 @@ class ProxyProtocolError(StreamError):
     """A client did not say what the protocol asks for.
 
     Args:
-        reason: What is wrong; nothing of what it said.
-        reply: What to answer before its connection is closed.
+        reason: The violation, without any text of the client.
+        reply: The answer before the connection is closed.
     """
 
     def __init__(self, reason: str, reply: bytes = b"") -> None:
@@ -65,8 +65,8 @@ class ProxyProtocol(Protocol):
     """One client's side of a protocol; says what to answer, does no I/O.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     destination: Destination | None

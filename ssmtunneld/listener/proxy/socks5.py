@@ -52,8 +52,8 @@ class Socks5:
     """One client's side: a greeting, then a request; see :class:`Dialect`.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     __slots__ = ("_greeted", "_heard", "destination", "rest")
