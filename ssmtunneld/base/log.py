@@ -53,7 +53,7 @@ class EventLog:
         self._logger.warning(event, **facts)
 
     def error(self, event: str, **facts: object) -> None:
-        """Note what somebody must act upon."""
+        """Log an event that needs action."""
         self._logger.error(event, **facts)
 
 

@@ -353,7 +353,7 @@ class TunnelSettings(TunnelDefaults):
     @model_validator(mode="before")
     @classmethod
     def _start_on_demand(cls, data: object) -> object:
-        # Nobody knows beforehand to which destination a session would have to be.
+        # The destination of a session is not known beforehand.
         if isinstance(data, dict) and data.get("mode", "tcp") != "tcp":
             return {"warm": 0, **data}
         return data

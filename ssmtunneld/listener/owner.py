@@ -1,4 +1,4 @@
-"""Which local user owns the other end of a loopback connection (design D15).
+"""The local user who owns the other end of a loopback connection (design D15).
 
 Every user of a machine can connect to its loopback ports. Linux knows the owner of each
 socket, and a loopback connection has both of its sockets here.
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
 SocketName: TypeAlias = tuple[Any, ...]
-"""What ``getsockname`` and ``getpeername`` return for TCP: host, port and so on."""
+"""The result of ``getsockname`` and ``getpeername`` for TCP: host, port and so on."""
 
 
 class OwnerVisibility(Enum):
-    """How well this process can see whose a connection is."""
+    """The ability of this process to see the owner of a connection."""
 
     CLEAR = auto()
     """The kernel answers about single connections."""
@@ -48,7 +48,7 @@ class OwnerVisibility(Enum):
 
 
 class PeerPresence(Enum):
-    """What became of the other end of a connection."""
+    """The state of the other end of a connection."""
 
     HELD = auto()
     """A process of this machine holds it."""
@@ -138,15 +138,15 @@ def stranger() -> int | None:
 
 
 def is_local(local: SocketName, peer: SocketName) -> bool:
-    """Whether both ends of a TCP connection are on this machine for certain."""
+    """Return True if both ends of a TCP connection are certainly on this machine."""
     host = address_of(peer)
     return host.is_loopback or host == address_of(local)
 
 
 def peer_has_closed(local: SocketName, peer: SocketName) -> bool:
-    """Whether the other end of a TCP connection is on this machine and fully closed.
+    """Return True if the other end is on this machine and fully closed.
 
-    On the wire "I have said everything" (``shutdown``) and "I am gone" (``close``) are
+    On the wire the end of one direction (``shutdown``) and of both (``close``) are
     the same FIN; but a socket that no process holds any more has no inode. False where
     that cannot be known, or not quickly.
     """
@@ -261,7 +261,7 @@ def _diagnose(own: SocketName, other: SocketName) -> _Found | None:
     return _Found(uid, inode, state)
 
 
-# Descriptors of sockets to the kernel that nobody uses at the moment: one, unless
+# Descriptors of unused sockets to the kernel: one, unless
 # threads ask at the same time. To make one for each question takes longer than that.
 _idle: Final[list[int]] = []
 
@@ -276,7 +276,7 @@ def _ask(question: bytes) -> bytes:
         os.write(kernel, question)  # handled, and answered, before this returns
         answer = os.read(kernel, 4096)
     except BaseException:
-        os.close(kernel)  # what it still has to say is for nobody
+        os.close(kernel)  # its further answers have no receiver
         raise
     _idle.append(kernel)
     return answer
@@ -301,7 +301,7 @@ def _search(own: SocketName, other: SocketName) -> _Found | None:
     """Look for the same socket in ``/proc``."""
     source = spell(address_of(own), own[1])
     destination = spell(address_of(other), other[1])
-    # The client may have used an IPv6 socket for an IPv4 address: look in both tables.
+    # The client can have used an IPv6 socket for an IPv4 address: look in both tables.
     for table, near, far in zip(TABLES, source, destination, strict=True):
         for row in read_table(table):
             if row.local == near and row.remote == far:

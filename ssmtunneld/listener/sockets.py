@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ssmtunneld.listener.owner import SocketName
 
 ListenAddress: TypeAlias = TcpAddress | UnixAddress | socket.socket
-"""An address to bind, or a bound socket that somebody else made (socket activation)."""
+"""An address to bind, or an inherited bound socket (socket activation)."""
 
 # Connections beyond `max_connections` wait here, as far as net.core.somaxconn allows:
 # 4096 is what Linux allows unless it is told otherwise. The memory is the kernel's.
@@ -71,7 +71,7 @@ class Listener:
         self._waiter: asyncio.Future[None] | None = None
 
     async def readable(self) -> None:
-        """Return when a connection may wait; cancelling is safe and loses none.
+        """Return when a connection could wait; cancelling is safe and loses none.
 
         To be awaited by one task at a time.
         """
@@ -89,15 +89,15 @@ class Listener:
     def _on_event(self) -> None:
         try:
             self._on_readable()
-        except Exception as error:  # noqa: BLE001 - whoever accepts raises it instead
-            # Or the loop would call us again in its next turn, for ever.
+        except Exception as error:  # noqa: BLE001 - the accept loop raises it instead
+            # Or the loop would call us again in each turn.
             self._unwatch()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
 
     def _on_readable(self) -> None:
         # Watched from one connection to the next, because to begin and end that each
-        # time costs as much as accepting; but not while nobody accepts.
+        # time costs as much as accepting; but not while no task accepts.
         if self._waiter is None:
             self._unwatch()
         elif not self._waiter.done():
@@ -121,7 +121,7 @@ class Listener:
 
     @property
     def closed(self) -> bool:
-        """Whether it does not listen any more."""
+        """True if the socket does not listen any more."""
         return self.socket.fileno() == -1
 
     def set_mode(self, mode: int) -> None:
@@ -131,7 +131,7 @@ class Listener:
 
     @property
     def queued(self) -> int:
-        """Connections that nobody has accepted yet; 0 where the system does not tell.
+        """Connections that wait to be accepted; 0 where the system does not report it.
 
         Linux tells it of TCP: a listening socket has no segments of its own to count.
         """
@@ -152,7 +152,7 @@ class Listener:
             return
         self._unwatch()
         self.socket.close()
-        # Somebody may have replaced it, for example our own successor.
+        # Another process can have replaced it, for example our own successor.
         if self._path is not None and _identity(self._path) == self._file is not None:
             self._path.unlink(missing_ok=True)
 
@@ -165,12 +165,12 @@ async def bind(
     Cancelling is safe: nothing stays bound.
 
     Args:
-        addresses: Where to listen. Inherited sockets are closed too if another fails.
+        addresses: To bind. Inherited sockets are closed too if another fails.
         socket_mode: The permissions of Unix sockets, from their first moment.
 
     Raises:
         AddressInUse: An address is taken, or does not exist on this machine.
-        PermissionError: We may not bind it; the message says what would help.
+        PermissionError: We may not bind it; the text names a remedy.
     """
     listeners: list[Listener] = []
     try:
@@ -202,7 +202,7 @@ def peer_name(sock: socket.socket, peer: SocketName | str) -> str:
     try:
         return f"uid {unix_peer_uid(sock)}"
     except OSError:
-        return "unknown"  # it has gone already (macOS)
+        return "unknown"  # the peer has closed already (macOS)
 
 
 async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
@@ -347,7 +347,7 @@ def _somebody_listens(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
-            return True  # a full backlog, no permission: somebody is there
+            return True  # a full backlog, no permission: a process listens there
         return True
 
 

@@ -55,7 +55,7 @@ class ProbeStatus:
     """What a tunnel's probe has found out."""
 
     kind: str
-    """Its protocol: ``tcp``, ``banner``, ``postgres``, ``mysql``, ``redis``, ``http``."""
+    """``tcp``, ``banner``, ``postgres``, ``mysql``, ``redis`` or ``http``."""
     ok: bool | None
     """Whether the destination is alive; null as long as that is not known."""
     pending: bool

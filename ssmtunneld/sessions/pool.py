@@ -1,4 +1,4 @@
-"""The sessions of one tunnel: carries out plans, hands out streams (design D5, D6)."""
+"""The sessions of one tunnel: carries out plans, opens streams (design D5, D6)."""
 
 import asyncio
 from collections import Counter, deque
@@ -75,14 +75,14 @@ class Pool:
     Args:
         name: The tunnel's.
         make_session: Makes the session of a number; calls back after each change.
-        policy: How many sessions, and when.
+        policy: The policy for the number of sessions.
         random: For jitter.
         log: Bound to the tunnel.
-        lifespan: How old a session may become.
+        lifespan: The greatest age of a session.
         respects_idle: The service's idle timeout is respected: a session that it ended
-            unused is not replaced before somebody asks.
-        counters: Where to count; fresh if not given.
-        defects: Where defects are noted, of one session or of the plans for all.
+            unused is not replaced before a connection comes.
+        counters: The totals; fresh if not given.
+        defects: The record of defects, of one session or of planning.
     """
 
     def __init__(  # noqa: PLR0913 - keywords for the things it works with
@@ -125,13 +125,13 @@ class Pool:
         """Seconds without an acknowledgement after which a session is given up if AWS
         does not say whether its agent is connected."""
         self.first_urgency = Urgency.FIRST
-        """How urgent its first session is while nobody waits for it."""
+        """The urgency of its first session while no connection waits for it."""
 
     # Supervision.
 
     @property
     def policy(self) -> Policy:
-        """What is wanted; may be replaced at any time."""
+        """The policy; can be replaced at any time."""
         return self._policy
 
     @policy.setter
@@ -142,7 +142,7 @@ class Pool:
     def retire(self) -> None:
         """Start nothing more: sessions end with their last stream, then :meth:`run`.
 
-        Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
+        Callers that wait for a stream, or ask for one later, get ``PoolRetired``.
         """
         self._retired = True
         self._fail_waiters(_retired)
@@ -152,12 +152,12 @@ class Pool:
 
     @property
     def defects(self) -> Defects:
-        """Where its defects are noted."""
+        """The record of its defects."""
         return self._defects
 
     @property
     def ready(self) -> bool:
-        """Whether a session takes connections."""
+        """True if a session takes connections."""
         return self._ready.is_set()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -176,9 +176,9 @@ class Pool:
         """Keep the sessions until cancelled, which terminates all of them."""
         self._members.clear()  # after a defect: none of them lives any more
         async with asyncio.TaskGroup() as tasks:
-            # Beside the sessions: they live on while the plans are in trouble.
+            # Separate from the sessions: they live on while planning fails.
             await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
-        # The last sessions have ended only now; somebody may wait for that.
+        # The last sessions have ended only now; a task could wait for that.
         async with self._turn:
             self._turn.notify_all()
 
@@ -371,7 +371,7 @@ class Pool:
 
     @property
     def targets(self) -> Counter[str]:
-        """How many sessions there are to each target."""
+        """The number of sessions to each target."""
         found = (m.session.target for m in self._members.values())
         return Counter(target for target in found if target is not None)
 
@@ -384,7 +384,7 @@ class Pool:
                     member.session.cut(why)
 
     def owns(self, session_id: str) -> bool:
-        """Whether a session is one of this pool's."""
+        """Return True if the session is one of this pool's."""
         return any(m.session.session_id == session_id for m in self._members.values())
 
     async def wait_ready(self) -> None:
@@ -392,12 +392,12 @@ class Pool:
         await self._ready.wait()
 
     def check(self) -> None:
-        """Make sure that all links are alive: the network may be another one."""
+        """Check that all links are alive: the network could have changed."""
         for member in self._members.values():
             member.session.check()
 
     def retry_now(self) -> None:
-        """Try again at once whatever failed: the network or a login is another one."""
+        """Retry all failures at once: the network or a login has changed."""
         self._retries.retry_at(self._loop.time())
         for member in self._members.values():
             member.session.retry_now()
@@ -415,7 +415,7 @@ class Pool:
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
-        # Nobody overtakes those that wait already.
+        # A newcomer does not overtake connections that wait already.
         passes = not self._retired and not self._waiters
         stream = self._try_open(0.0) if passes else None
         if stream is not None:
@@ -486,7 +486,7 @@ class Pool:
         while self._waiters and not self._retired:
             waiter = self._waiters[0]
             if not waiter.served.done():
-                # Who came later has less patience, and would get nothing either.
+                # Later connections have less patience, and would get nothing either.
                 stream = self._try_open(now - waiter.asked_at)
                 if stream is None:
                     return
@@ -501,7 +501,7 @@ class Pool:
                 waiter.served.set_exception(make_error())
 
     def _urgency_of(self, session: Session) -> Urgency:
-        """Return who waits for a session that is to be started (design D20)."""
+        """Return the urgency of a session that waits for its start (design D20)."""
         queued = [m.session.number for m in self._members.values() if m.session.queued]
         place = queued.index(session.number) if session.number in queued else 0
         streams = self._policy.streams_per_session
@@ -513,7 +513,7 @@ class Pool:
 
     @property
     def trouble(self) -> TunnelError | None:
-        """What stands in the way of a session; ``None`` while one is ready."""
+        """The reason why no session is ready; ``None`` while one is."""
         sessions = [member.session for member in self._members.values()]
         if any(session.phase is Phase.READY for session in sessions):
             return None
@@ -552,7 +552,7 @@ class Pool:
     @property
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
-        # The others' may be from long ago.
+        # Those of the other sessions can be from long ago.
         members = self._members.values()
         found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
         return max((f for f in found if f[1] is not None), default=(0.0, None))[1]
@@ -579,9 +579,9 @@ def _no_session(
 
     Args:
         waited: Seconds.
-        trouble: What stands in the way of a session, if anything.
+        trouble: The reason why no session is ready, if known.
         in_use: There are sessions, but none with room.
-        start_reason: Why the next one is not started yet.
+        start_reason: The reason why the next one is not started yet.
     """
     if trouble is not None:
         why = str(trouble)

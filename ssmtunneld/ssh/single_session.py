@@ -127,11 +127,11 @@ class SingleSession:
             living = tasks.create_task(self._live(), name="session")
             looking = tasks.create_task(self._look_for_holes(), name="holes")
             try:
-                remote = await self._open(local.gone, timeout)
+                remote = await self._open(local.client_left, timeout)
                 if remote is not None:
                     linger = self._tunnel.linger
                     transfer = await relay(
-                        local, remote, linger=linger, gone=local.gone
+                        local, remote, linger=linger, client_left=local.client_left
                     )
                     await self._flush(remote)
                     transfer = self._judged(transfer)
