@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ssmtunneld.listener.local import LocalDuplex
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a client has to say where it wants to go."""
+"""Seconds for a client to name its destination."""
 
 _DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
     "socks5": Socks5,
@@ -168,20 +168,20 @@ class _Reread:
         return await self._duplex.receive()
 
     async def send(self, data: bytes) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.send(data)
 
     async def send_eof(self) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.send_eof()
 
     def abort(self) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         self._rest = b""
         self._duplex.abort()
 
     async def aclose(self) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.aclose()
 
 
