@@ -112,8 +112,8 @@ class ProxyHandshake:
         if not told:
             remote.abort()
             return None
-        rest = self._protocol.rest
-        return (_Reread(local, rest) if rest else local), remote
+        remainder = self._protocol.remainder
+        return (_Reread(local, remainder) if remainder else local), remote
 
     async def refuse(self, local: LocalDuplex, error: TunnelError) -> None:
         """Send the reason of a refusal to the client; then close its connection.
@@ -154,17 +154,17 @@ class ProxyHandshake:
 class _Reread:
     """A duplex of which some bytes have been read already."""
 
-    __slots__ = ("_duplex", "_rest")
+    __slots__ = ("_duplex", "_remainder")
 
-    def __init__(self, duplex: Duplex, rest: bytes) -> None:
+    def __init__(self, duplex: Duplex, remainder: bytes) -> None:
         self._duplex = duplex
-        self._rest = rest
+        self._remainder = remainder
 
     async def receive(self) -> bytes:
         """Return what was read too early, then what comes."""
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            return rest
+        if self._remainder:
+            remainder, self._remainder = self._remainder, b""
+            return remainder
         return await self._duplex.receive()
 
     async def send(self, data: bytes) -> None:
@@ -177,7 +177,7 @@ class _Reread:
 
     def abort(self) -> None:
         """As in :class:`Duplex`."""
-        self._rest = b""
+        self._remainder = b""
         self._duplex.abort()
 
     async def aclose(self) -> None:
