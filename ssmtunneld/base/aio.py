@@ -46,7 +46,7 @@ async def _catch(
 
 
 # Turns of the loop from accept() until the protocol has its connection: the task that
-# makes the transport begins, the transport is made, the protocol is told.
+# makes the transport begins, the transport is made, the protocol is called.
 _TURNS: Final = 3
 
 

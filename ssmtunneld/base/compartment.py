@@ -2,7 +2,7 @@
 
 Whatever is raised inside a compartment ends there: it is logged once as ``defect``, by
 its type and the places in the source, never by its text, which may quote a token. It is
-counted for status and metrics, and what broke is started again, after a while.
+counted for status and metrics, and the part is started again after a delay.
 
 Only unforeseen exceptions come here. What is foreseen is an
 ``SsmtunneldError`` that the code below handles; one that arrives here anyway is a
@@ -163,7 +163,7 @@ class Defects:
         """Do the same for a compartment that is started again.
 
         Returns:
-            After how many seconds: more each time, until it was quiet for a while.
+            Seconds until then: more each time, until it was quiet for some time.
         """
         defect = Defect.of(error)
         before = self._records.get(compartment)
@@ -198,7 +198,7 @@ class Defects:
         )
 
     def complain(self, what: str) -> None:
-        """Log what the event loop has to say where no exception tells it."""
+        """Log a complaint of the event loop that comes without an exception."""
         self._log.error("defect", compartment="loop", what=what)
 
     def snapshot(self, now: float) -> tuple[DefectStatus, ...]:
@@ -327,7 +327,7 @@ async def _catch(
 
 
 def catch_callbacks(loop: asyncio.AbstractEventLoop, defects: Defects) -> None:
-    """Let the loop report what callbacks raise as defects, without tracebacks.
+    """Make the loop report what callbacks raise as defects, without tracebacks.
 
     Args:
         loop: The event loop.
@@ -337,10 +337,10 @@ def catch_callbacks(loop: asyncio.AbstractEventLoop, defects: Defects) -> None:
     def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and "transport" in context:
-            return  # its protocol is told: a connection broke
+            return  # its protocol is called: a connection broke
         owner = _owner(context) or defects
         if error is None:
-            # asyncio's own words, without the objects that it adds to them.
+            # asyncio's message, without the objects that it adds.
             owner.complain(str(context.get("message", "")).partition(" <")[0])
         else:
             owner.note("callback", error)

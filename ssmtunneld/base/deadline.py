@@ -81,7 +81,7 @@ class Deadline:
             self._wake()
 
     def disarm(self) -> None:
-        """Let the process end by itself: nothing holds it up."""
+        """Stop the timer: the process ends by itself."""
         self._at = None
 
     def _wake(self) -> None:

@@ -36,5 +36,5 @@ class Duplex(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let what was sent go out, then release everything; idempotent."""
+        """Close after what was sent has gone out; idempotent."""
         ...

@@ -56,7 +56,7 @@ class RateLimitedLog:
         return key
 
     def _forget(self, now: float) -> None:
-        """Make room; what was left out is told by the next line of all sources."""
+        """Make room; the next line of all sources counts what was left out."""
         for key in [key for key, until in self._until.items() if until <= now]:
             del self._until[key]
             everybody = (key[0], None)

@@ -156,7 +156,7 @@ def _check_data_host(text: str) -> str:
 
 
 def _listed(value: object) -> object:
-    """Let one value stand for a list of one."""
+    """Accept a single value for a list of one."""
     if isinstance(value, list | tuple):
         return tuple(value)
     return (value,)

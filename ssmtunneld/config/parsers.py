@@ -301,7 +301,7 @@ def _is_digits(text: str) -> bool:
 
 
 def _port(text: str) -> int:
-    # The length goes first: int() refuses thousands of digits in words of its own.
+    # The length goes first: int() refuses thousands of digits with its own message.
     if not _is_digits(text) or len(text) > 5 or int(text) > 65535:
         raise ValueError("has no port between 0 and 65535")
     return int(text)

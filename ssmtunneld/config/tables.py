@@ -62,7 +62,7 @@ SYNONYMS: Final = {
 }
 """Names that other programs have for a tunnel's settings."""
 PROBLEM_LIMIT: Final = 100
-"""Problems of a file that are told; suggestions for unknown keys end there too."""
+"""Limit of reported problems of a file; suggestions for unknown keys end there too."""
 _KEY_LIMIT: Final = 80
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 

@@ -24,14 +24,14 @@ class ConnectionLimit:
         taken: Connections now.
     """
 
-    __slots__ = ("_limit", "_part", "_shares", "_unused", "taken")
+    __slots__ = ("_limit", "_part", "_quotas", "_unused", "taken")
 
     def __init__(self, limit: int) -> None:
         self.taken = 0
         self._limit = limit
         self._part = limit
         self._unused = 0
-        self._shares: list[ConnectionQuota] = []
+        self._quotas: list[ConnectionQuota] = []
 
     @property
     def limit(self) -> int:
@@ -49,25 +49,25 @@ class ConnectionLimit:
         return self._unused
 
     def join(self, most: int) -> ConnectionQuota:
-        """Return the share of another tunnel, which may have ``most`` connections."""
+        """Return the quota of another tunnel, with at most ``most`` connections."""
         quota = ConnectionQuota(self, most)
-        self._shares.append(quota)
+        self._quotas.append(quota)
         self.divide()
         return quota
 
     def leave(self, quota: ConnectionQuota) -> None:
-        """Give the part of a tunnel that is over to the others; idempotent."""
-        if quota in self._shares:
-            self._shares.remove(quota)
+        """Free the part of a tunnel that has ended; idempotent."""
+        if quota in self._quotas:
+            self._quotas.remove(quota)
             self.divide()
 
     def divide(self) -> None:
-        """Give every tunnel its part, after a change of numbers."""
-        half = self._limit // (2 * max(1, len(self._shares)))
-        # However many tunnels there are, each has room for one if there is so much.
-        each = max(half, int(len(self._shares) <= self._limit))
+        """Assign the parts of all tunnels after a change of numbers."""
+        half = self._limit // (2 * max(1, len(self._quotas)))
+        # Each tunnel has room for one connection if the limit allows as many.
+        each = max(half, int(len(self._quotas) <= self._limit))
         self._unused = 0
-        for quota in self._shares:
+        for quota in self._quotas:
             quota.part = min(each, quota.most)
             self._unused += max(0, quota.part - quota.taken)
         self.announce()
@@ -75,7 +75,7 @@ class ConnectionLimit:
     def count(self, quota: ConnectionQuota, change: int) -> None:
         """Note that ``quota`` has one connection more, or one less."""
         self.taken += change
-        if quota in self._shares:
+        if quota in self._quotas:
             before = max(0, quota.part - quota.taken)
             self._unused += max(0, quota.part - quota.taken - change) - before
         quota.taken += change
@@ -84,7 +84,7 @@ class ConnectionLimit:
 
     def announce(self) -> None:
         """Call the tunnels that wait for room: there can be some now."""
-        for quota in self._shares:
+        for quota in self._quotas:
             if quota.waiting is not None and not quota.full:
                 waiting, quota.waiting = quota.waiting, None
                 waiting()

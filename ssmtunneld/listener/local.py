@@ -317,7 +317,7 @@ class LocalDuplex(asyncio.Protocol):
             self._watch = self._loop.call_later(FIRST_LOOK, self._look, FIRST_LOOK)
 
     def _look(self, interval: float) -> None:
-        """Find out whether the client is still there, while no event would tell."""
+        """Check for a client that has left while no event would report it."""
         self._watch = None
         transport = self._transport
         if transport is None or transport.is_closing():

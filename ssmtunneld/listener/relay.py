@@ -202,7 +202,7 @@ class _Relay:
             self._remote.abort()
 
     def transfer(self) -> Transfer:
-        """Sum up."""
+        """Return the result."""
         assert self._ending is not None, "the pumps stop only with an ending"
         return Transfer(
             self._meter.sent, self._meter.received, self._ending, self._cause

@@ -323,7 +323,7 @@ class DataChannel:
         return deadline
 
     def on_deadline(self, now: float) -> None:
-        """Do what is due; calling it too early does nothing."""
+        """Apply the timers that are due; calling it too early does nothing."""
         if self._handshake_deadline is not None and now >= self._handshake_deadline:
             waited = f"{HANDSHAKE_TIMEOUT:.0f} s"
             why = f"the agent did not complete it in {waited}"

@@ -30,7 +30,7 @@ class Transmit:
 
 @dataclass(slots=True)
 class Deliver:
-    """Hand ``payload`` to the stream layer; it is next in sequence."""
+    """Pass ``payload`` to the stream layer; it is next in sequence."""
 
     payload: bytes
 

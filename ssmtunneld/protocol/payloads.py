@@ -270,7 +270,7 @@ class HandshakeResponse:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeComplete:
-    """The agent's last word of the handshake (protocol 5.3)."""
+    """The agent's last message of the handshake (protocol 5.3)."""
 
     duration_ns: int = 0
     customer_message: str = ""

@@ -32,7 +32,7 @@ class GapFinding(Enum):
     FLOWING = auto()
     """Nothing is missing, or not for long."""
     SUSPECT = auto()
-    """The same message has been missing for a while: ask for a sign of life."""
+    """The same message has been missing for some time: ask for a sign of life."""
     LOST = auto()
     """It will not come."""
 
@@ -52,7 +52,7 @@ class GapDetector:
         self._proofs = 0
 
     def examine(self, now: float, driver: Driver, port: MuxPort | BasicPort) -> None:
-        """Look at a session whose link is up, and do what follows from that."""
+        """Examine a session whose link is up, and act on the result."""
         if not driver.missing:
             self._delivered = -1  # nearly always: nothing is missing
             return
@@ -67,7 +67,7 @@ class GapDetector:
     def look(
         self, now: float, channel: ChannelStatistics, delivered: int
     ) -> GapFinding:
-        """Look at a session whose link is up.
+        """Examine a session whose link is up.
 
         Args:
             now: The time, in seconds.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 POLL_INTERVAL: Final = 5.0
-"""Seconds between looks at the clocks, and at the addresses where nothing tells us."""
+"""Seconds between looks at the clocks, and at addresses without change events."""
 JUMP: Final = 10.0
 """Seconds by which the clocks must differ: a slow correction of the time is less."""
 BURST_TIME: Final = 1.0

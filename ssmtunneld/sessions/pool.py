@@ -202,7 +202,7 @@ class Pool:
                 pass
 
     def _carry_out(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
-        """Do what the plan says; return when to look again at the latest."""
+        """Carry out the plan; return the latest time of the next one."""
         views = self._views()
         policy = self._policy_now()
         wake_at = next_change(views, policy, now)
@@ -307,7 +307,7 @@ class Pool:
         member.task = tasks.create_task(self._host(member), name=name)
 
     async def _host(self, member: PooledSession) -> None:
-        """Let a session live, in a compartment of its own."""
+        """Run a session in a compartment of its own."""
         try:
             await self._defects.attempt("session", partial(self._live, member))
         finally:
@@ -482,7 +482,7 @@ class Pool:
                     member.session.hand_over(stream, self._members[number].session)
 
     def _serve_waiters(self, now: float) -> None:
-        """Give streams to those that wait, first come, first served (design D20)."""
+        """Serve the waiting connections, first come, first served (design D20)."""
         while self._waiters and not self._retired:
             waiter = self._waiters[0]
             if not waiter.served.done():

@@ -75,7 +75,7 @@ class MeasuredSession(Protocol):
 
 
 class TrafficGauge:
-    """Measures one session, each time that it is told to."""
+    """Measures one session at each call of :meth:`measure`."""
 
     __slots__ = (
         "_acknowledged",
@@ -117,7 +117,7 @@ class TrafficGauge:
         return now - self._stalled_at if self.stalled else 0.0
 
     def measure(self, session: MeasuredSession, now: float) -> None:
-        """Look at ``session``; looks closer than a tenth of a second are too short."""
+        """Measure ``session``; calls within a tenth of a second are ignored."""
         if session.streams:
             self.idle_since = now
         elapsed = now - self._measured_at
@@ -190,7 +190,7 @@ class PooledSession:
         self.gauge = TrafficGauge(now)
 
     def measure(self, now: float) -> None:
-        """Look at the session; end it if it will never move again."""
+        """Measure the session; end it if it will never move again."""
         self.gauge.measure(self.session, now)
         self.session.look_for_hole(now)
 

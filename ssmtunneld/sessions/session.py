@@ -307,11 +307,11 @@ class Session:
                 await self._retry.wait()
 
     def check(self) -> None:
-        """Make sure that the link is alive, or lose it."""
+        """Check that the link is alive, or lose it."""
         self._driver.check(CHECK_TIMEOUT)
 
     def retry_now(self) -> None:
-        """Do not wait for the backoff, and make sure that the link is alive."""
+        """End a wait between attempts, and check that the link is alive."""
         self._backoff.reset()
         self._retry.set()
         self.check()
@@ -347,7 +347,7 @@ class Session:
                     await self._over.wait()
 
     def cut(self, why: str) -> None:
-        """Reset all streams, because nothing will come of them; then stop it."""
+        """Reset all streams; then the session is stopped."""
         self._stopping = self._given_up = True
         if self._port is not None:
             self._port.fail(ChannelClosed(clean(why)))
@@ -408,18 +408,18 @@ class Session:
 
     @property
     def unsent(self) -> Sequence[StreamDuplex]:
-        """Streams of which nothing has left, while nothing can leave."""
+        """Streams of which nothing was sent, while nothing can be sent."""
         waits = self._port is not None and (self.held_up or not self._channel.room)
         return self._port.unsent if waits and self._port is not None else ()
 
     def hand_over(self, stream: StreamDuplex, other: "Session") -> None:
-        """Move a stream of which nothing has left to ``other``, which is ready."""
+        """Move an unsent stream to ``other``, which is ready."""
         port = self._port
         assert isinstance(port, MuxPort), "the stream of a basic session never waits"
         other.take_over(stream, port.withdraw(stream))
 
     def take_over(self, stream: StreamDuplex, pending: Pending) -> None:
-        """Go on with a stream of another session, of which nothing has left."""
+        """Take over an unsent stream of another session."""
         port = self._port
         assert isinstance(port, MuxPort), "a basic session takes no stream of another"
         port.adopt(stream, pending)
@@ -554,7 +554,7 @@ class Session:
         return self._driver.behind
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
-        """Return snapshots of the channel and of what it carries."""
+        """Return snapshots of the channel and of its streams."""
         port = self._port
         return self._channel.statistics(), port.statistics() if port else None
 

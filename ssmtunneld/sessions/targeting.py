@@ -104,7 +104,7 @@ class SearchingTargetSelector(TargetSelector):
         self._reported = ""
 
     def count_by(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Let ``count`` say how many sessions there are to each target."""
+        """Set ``count``, which returns the number of sessions to each target."""
         self._count = count
 
     @override

@@ -50,7 +50,7 @@ class Receiver(Protocol):
         ...
 
     def yield_turn(self, size: int) -> None:
-        """Let others have their turns after a read of ``size`` bytes."""
+        """Called after a read of ``size`` bytes: give way to other links."""
         ...
 
     def on_writable(self) -> None:

@@ -163,7 +163,7 @@ class Driver:
         self._carry_out()
 
     def check(self, timeout: float) -> None:
-        """Make sure within ``timeout`` seconds that the link is alive, or lose it."""
+        """Check within ``timeout`` seconds that the link is alive, or lose it."""
         if self._link is not None:
             self._link.check(timeout)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ssmtunneld.listener.local import LocalDuplex
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a client has to say where it wants to go."""
+"""Seconds for a client to name its destination."""
 
 _DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
     "socks5": Socks5,
@@ -112,8 +112,8 @@ class ProxyHandshake:
         if not told:
             remote.abort()
             return None
-        rest = self._protocol.rest
-        return (_Reread(local, rest) if rest else local), remote
+        remainder = self._protocol.remainder
+        return (_Reread(local, remainder) if remainder else local), remote
 
     async def refuse(self, local: LocalDuplex, error: TunnelError) -> None:
         """Send the reason of a refusal to the client; then close its connection.
@@ -154,34 +154,34 @@ class ProxyHandshake:
 class _Reread:
     """A duplex of which some bytes have been read already."""
 
-    __slots__ = ("_duplex", "_rest")
+    __slots__ = ("_duplex", "_remainder")
 
-    def __init__(self, duplex: Duplex, rest: bytes) -> None:
+    def __init__(self, duplex: Duplex, remainder: bytes) -> None:
         self._duplex = duplex
-        self._rest = rest
+        self._remainder = remainder
 
     async def receive(self) -> bytes:
         """Return what was read too early, then what comes."""
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            return rest
+        if self._remainder:
+            remainder, self._remainder = self._remainder, b""
+            return remainder
         return await self._duplex.receive()
 
     async def send(self, data: bytes) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.send(data)
 
     async def send_eof(self) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.send_eof()
 
     def abort(self) -> None:
-        """See the duplex behind it."""
-        self._rest = b""
+        """As in :class:`Duplex`."""
+        self._remainder = b""
         self._duplex.abort()
 
     async def aclose(self) -> None:
-        """See the duplex behind it."""
+        """As in :class:`Duplex`."""
         await self._duplex.aclose()
 
 

@@ -53,14 +53,14 @@ class HttpConnect:
 
     Attributes:
         destination: The destination that the client asks for, once it is known.
-        rest: The data behind the handshake.
+        remainder: The data behind the handshake.
     """
 
-    __slots__ = ("_asked", "_heard", "destination", "rest")
+    __slots__ = ("_asked", "_heard", "destination", "remainder")
 
     def __init__(self) -> None:
         self.destination: Destination | None = None
-        self.rest = b""
+        self.remainder = b""
         self._heard = b""
         self._asked: Destination | None = None
 
@@ -80,7 +80,7 @@ class HttpConnect:
             answer = _answer("431 Request Header Fields Too Large", "header too long")
             raise ProxyProtocolError("the client's header is too long", answer)
         if end is not None:
-            self.rest = self._heard[size:]
+            self.remainder = self._heard[size:]
             self._heard = b""
             self.destination = self._asked
         return b""

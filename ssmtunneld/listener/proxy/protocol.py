@@ -66,11 +66,11 @@ class ProxyProtocol(Protocol):
 
     Attributes:
         destination: The destination that the client asks for, once it is known.
-        rest: The data behind the handshake.
+        remainder: The data behind the handshake.
     """
 
     destination: Destination | None
-    rest: bytes
+    remainder: bytes
 
     def hear(self, data: bytes) -> bytes:
         """Take what the client said; return what to answer at once.

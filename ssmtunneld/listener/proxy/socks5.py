@@ -53,14 +53,14 @@ class Socks5:
 
     Attributes:
         destination: The destination that the client asks for, once it is known.
-        rest: The data behind the handshake.
+        remainder: The data behind the handshake.
     """
 
-    __slots__ = ("_greeted", "_heard", "destination", "rest")
+    __slots__ = ("_greeted", "_heard", "destination", "remainder")
 
     def __init__(self) -> None:
         self.destination: Destination | None = None
-        self.rest = b""
+        self.remainder = b""
         self._heard = b""
         self._greeted = False
 
@@ -129,7 +129,7 @@ class Socks5:
         except ValueError as error:
             reason = f"the client's request {error}"
             raise ProxyProtocolError(reason, unsent + _reply(_FAILURE)) from None
-        self.rest = heard[end + 2 :]
+        self.remainder = heard[end + 2 :]
         self._heard = b""
 
 

@@ -14,9 +14,9 @@ REQUEST = b"CONNECT db.local:5432 HTTP/1.1\r\nHost: elsewhere\r\nX: y\r\n\r\n"
 
 
 def spoken(*pieces):
-    dialect = HttpConnect()
-    assert all(dialect.hear(piece) == b"" for piece in pieces)
-    return dialect
+    protocol = HttpConnect()
+    assert all(protocol.hear(piece) == b"" for piece in pieces)
+    return protocol
 
 
 def refused(*pieces):
@@ -43,15 +43,15 @@ def status(answer):
     ],
 )
 def test_a_destination_is_understood(target, destination):
-    dialect = spoken(b"CONNECT " + target + b" HTTP/1.1\r\nHost: x\r\n\r\nearly")
-    assert dialect.destination == destination
-    assert dialect.rest == b"early"
+    protocol = spoken(b"CONNECT " + target + b" HTTP/1.1\r\nHost: x\r\n\r\nearly")
+    assert protocol.destination == destination
+    assert protocol.remainder == b"early"
 
 
 def test_a_client_may_say_everything_byte_by_byte():
-    dialect = spoken(*(bytes([byte]) for byte in REQUEST))
-    assert dialect.destination == Destination("db.local", 5432)
-    assert dialect.rest == b""
+    protocol = spoken(*(bytes([byte]) for byte in REQUEST))
+    assert protocol.destination == Destination("db.local", 5432)
+    assert protocol.remainder == b""
 
 
 def test_the_header_is_waited_for():
@@ -60,9 +60,9 @@ def test_the_header_is_waited_for():
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_lines_may_end_without_a_carriage_return(version):
-    dialect = spoken(b"CONNECT a:1 HTTP/" + version + b"\n\nrest")
-    assert dialect.destination == Destination("a", 1)
-    assert dialect.rest == b"rest"
+    protocol = spoken(b"CONNECT a:1 HTTP/" + version + b"\n\nrest")
+    assert protocol.destination == Destination("a", 1)
+    assert protocol.remainder == b"rest"
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"OPTIONS", b"connect"])
@@ -119,7 +119,7 @@ def test_a_long_header_is_refused(line):
 def test_a_header_may_be_as_long_as_the_limit():
     line = b"CONNECT a:1 HTTP/1.1\r\nX: "
     whole = line + b"y" * (SPEECH_LIMIT - len(line) - 4) + b"\r\n\r\n"
-    assert spoken(whole + b"z" * SPEECH_LIMIT).rest == b"z" * SPEECH_LIMIT
+    assert spoken(whole + b"z" * SPEECH_LIMIT).remainder == b"z" * SPEECH_LIMIT
     code, _ = refused(line + b"y" + whole[len(line) :])
     assert code == 431
 
@@ -149,15 +149,15 @@ def test_success_has_no_body_and_lateness_has_a_status():
 
 @given(st.lists(st.binary(max_size=4000), max_size=6), st.booleans())
 def test_noise_is_refused_or_waited_for_and_never_kept(pieces, begins):
-    dialect = HttpConnect()
+    protocol = HttpConnect()
     for piece in ([b"CONNECT a:1 HTTP/1.1\r\n"] if begins else []) + pieces:
         try:
-            dialect.hear(piece)
+            protocol.hear(piece)
         except ProxyProtocolError as error:
             answer = error.reply
             break
-        assert len(dialect._heard) <= SPEECH_LIMIT
-        if dialect.destination is not None:
+        assert len(protocol._heard) <= SPEECH_LIMIT
+        if protocol.destination is not None:
             return
     else:
         return
@@ -168,6 +168,6 @@ def test_noise_is_refused_or_waited_for_and_never_kept(pieces, begins):
 def test_however_it_is_cut_a_request_means_the_same(cuts, rest):
     edges = sorted({0, *cuts, len(REQUEST)})
     pieces = [REQUEST[a:b] for a, b in pairwise(edges)]
-    dialect = spoken(*pieces[:-1], pieces[-1] + rest)
-    assert dialect.destination == Destination("db.local", 5432)
-    assert dialect.rest == rest
+    protocol = spoken(*pieces[:-1], pieces[-1] + rest)
+    assert protocol.destination == Destination("db.local", 5432)
+    assert protocol.remainder == rest

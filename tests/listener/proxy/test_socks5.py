@@ -28,9 +28,9 @@ def named(name):
 
 
 def spoken(*pieces):
-    """Return a dialect that has heard ``pieces``, and what it answered."""
-    dialect = Socks5()
-    return dialect, [dialect.hear(piece) for piece in pieces]
+    """Return a protocol that has heard ``pieces``, and what it answered."""
+    protocol = Socks5()
+    return protocol, [protocol.hear(piece) for piece in pieces]
 
 
 @pytest.mark.parametrize(
@@ -44,31 +44,31 @@ def spoken(*pieces):
     ],
 )
 def test_a_destination_is_understood(address, host):
-    dialect, answers = spoken(GREETING, request(address, 443) + b"early")
+    protocol, answers = spoken(GREETING, request(address, 443) + b"early")
     assert answers == [ACCEPTED, b""]
-    assert dialect.destination == Destination(host, 443)
-    assert dialect.rest == b"early"
+    assert protocol.destination == Destination(host, 443)
+    assert protocol.remainder == b"early"
 
 
 def test_a_client_may_say_everything_at_once():
-    dialect, answers = spoken(GREETING + request(named(b"a"), 1) + b"xyz")
+    protocol, answers = spoken(GREETING + request(named(b"a"), 1) + b"xyz")
     assert answers == [ACCEPTED]
-    assert dialect.destination == Destination("a", 1)
-    assert dialect.rest == b"xyz"
+    assert protocol.destination == Destination("a", 1)
+    assert protocol.remainder == b"xyz"
 
 
 def test_a_client_may_say_everything_byte_by_byte():
     whole = b"\x05\x03\x02\x01\x00" + request(named(b"long.name"), 65535)
-    dialect, answers = spoken(*(bytes([byte]) for byte in whole))
+    protocol, answers = spoken(*(bytes([byte]) for byte in whole))
     assert b"".join(answers) == ACCEPTED
-    assert dialect.destination == Destination("long.name", 65535)
-    assert dialect.rest == b""
+    assert protocol.destination == Destination("long.name", 65535)
+    assert protocol.remainder == b""
 
 
 def test_hearing_nothing_changes_nothing():
-    dialect, answers = spoken(b"", GREETING, b"")
+    protocol, answers = spoken(b"", GREETING, b"")
     assert answers == [b"", ACCEPTED, b""]
-    assert dialect.destination is None
+    assert protocol.destination is None
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,16 @@ def test_noise_after_a_greeting_is_too(noise, cuts):
 
 
 def _survives(pieces):
-    dialect = Socks5()
+    protocol = Socks5()
     for piece in pieces:
         try:
-            dialect.hear(piece)
+            protocol.hear(piece)
         except ProxyProtocolError as error:
             answer = error.reply
             break
-        assert len(dialect._heard) <= 262 + 257
-        if dialect.destination is not None:
-            assert piece.endswith(dialect.rest)
+        assert len(protocol._heard) <= 262 + 257
+        if protocol.destination is not None:
+            assert piece.endswith(protocol.remainder)
             return
     else:
         return
@@ -158,7 +158,7 @@ def test_however_it_is_cut_a_request_means_the_same(host, port, rest, cuts):
     whole = GREETING + request(named(host.encode()), port)
     edges = sorted({0, *(cut for cut in cuts if cut < len(whole)), len(whole)})
     pieces = [whole[a:b] for a, b in pairwise(edges)]
-    dialect, answers = spoken(*pieces[:-1], pieces[-1] + rest)
+    protocol, answers = spoken(*pieces[:-1], pieces[-1] + rest)
     assert b"".join(answers) == ACCEPTED
-    assert dialect.destination == Destination.of(host, port)
-    assert dialect.rest == rest
+    assert protocol.destination == Destination.of(host, port)
+    assert protocol.remainder == rest
