@@ -4,18 +4,43 @@
 
     async with ssmtunneld.open_tunnel("i-0123456789abcdef0", 5432) as tunnel:
         connection = await asyncpg.connect(host=tunnel.host, port=tunnel.port)
+
+Nothing is printed: what the daemon would log goes to the logger ``ssmtunneld`` of the
+standard library, which has no handler of its own.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, TypeVar, assert_never
+
+from typing_extensions import override
 
 from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_address
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.tunnel import Tunnel
-from ssmtunneld.errors import NoSessionReady, Recovery, TunnelError
+from ssmtunneld.errors import (
+    AccessDenied,
+    CredentialsUnusable,
+    LinkUntrusted,
+    NoSessionReady,
+    Recovery,
+    ServiceUntrusted,
+    SsmtunneldError,
+    TunnelError,
+)
+
+# A daemon waits until somebody has logged in, or was given a permission; whoever runs a
+# script sits before it.
+_NOT_HEALED_BY_TIME: Final = (
+    AccessDenied,
+    CredentialsUnusable,
+    LinkUntrusted,
+    ServiceUntrusted,
+)
+
+_ErrorT = TypeVar("_ErrorT", bound=SsmtunneldError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +101,9 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         AddressInUse: The local address is taken.
         PermissionError: The local address is not for us.
         TunnelError: No session could be started within ``ready_timeout``; the kind
-            says why, its ``advice`` what to do. At once if the service says that the
-            request can never work.
+            says why, its ``advice`` what to do, and its text is both. At once if time
+            does not heal it: no credentials, no permission, a wrong request, an
+            untrusted certificate.
     """
     settings = TunnelSettings(
         name="tunnel",
@@ -99,13 +125,13 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     tunnel = Tunnel(settings, shared)
     failure: Exception | None = None
     try:
-        await tunnel.server.bind()  # raises, where the tunnel's own only logs
-        await tunnel.bind()
+        await _bind(tunnel)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(tunnel.run(), name="tunnel")
             try:
-                await _wait_ready(tunnel, ready_timeout)
-                yield _describe(tunnel)
+                failure = await _wait_ready(tunnel, ready_timeout)
+                if failure is None:
+                    yield _describe(tunnel)
             except Exception as error:  # noqa: BLE001 - raised again below
                 # Passed through the task group it would come out as a group of one,
                 # which nobody who wrote the block expects.
@@ -119,20 +145,55 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         raise failure
 
 
-async def _wait_ready(tunnel: Tunnel, timeout: float) -> None:
+async def _bind(tunnel: Tunnel) -> None:
+    try:
+        await tunnel.server.bind()  # raises, where the tunnel's own only logs
+    except SsmtunneldError as error:
+        raise _explained(error) from None
+    await tunnel.bind()
+
+
+async def _wait_ready(tunnel: Tunnel, timeout: float) -> TunnelError | None:
+    """Wait for a session; return why there is none, None if there is one."""
     pool = tunnel.pool
+    trouble: TunnelError | None = None
     try:
         async with asyncio.timeout(timeout):
             await pool.wait_for(lambda: pool.ready or _is_hopeless(pool.trouble))
     except TimeoutError:
         trouble = pool.trouble or NoSessionReady(f"no session within {timeout:g} s")
-        raise trouble from None
-    if not pool.ready and pool.trouble is not None:
-        raise pool.trouble
+    else:
+        trouble = None if pool.ready else pool.trouble
+    return None if trouble is None else _explained(trouble)
 
 
 def _is_hopeless(trouble: TunnelError | None) -> bool:
-    return trouble is not None and trouble.recovery is Recovery.STOP
+    return trouble is not None and (
+        trouble.recovery is Recovery.STOP or isinstance(trouble, _NOT_HEALED_BY_TIME)
+    )
+
+
+class _Explained(SsmtunneldError):
+    """An error whose text ends with its advice: a script shows nothing else of it."""
+
+    @override
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}: {self.advice}" if self.advice else text
+
+
+def _explained(error: _ErrorT) -> _ErrorT:
+    """Return ``error`` of the same kind, with its advice in its text.
+
+    It has no traceback: that of ``error`` goes through the whole pool, and would be
+    printed above the one line that matters.
+    """
+    kind = type(error)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    explained: type[_ErrorT] = type(kind.__name__, (_Explained, kind), names)
+    told = explained.__new__(explained, *error.args)
+    told.__dict__.update(vars(error))
+    return told
 
 
 def _describe(tunnel: Tunnel) -> LocalTunnel:

@@ -18,6 +18,7 @@
         ├── SessionError          the session is over; another may be started
         │   ├── RemoteProtocolError   the peer broke the protocol
         │   ├── HandshakeFailed       the agent and we could not agree
+        │   ├── AgentUnresponsive     the agent says nothing, and nothing speaks for it
         │   ├── ChannelClosed         the service said channel_closed
         │   ├── SessionGone           ResumeSession says there is nothing to resume
         │   └── Unforeseen            something of ours broke: a bug, please report it
@@ -296,6 +297,34 @@ class HandshakeFailed(SessionError):
     def __init__(self, reason: CleanText) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class AgentUnresponsive(SessionError):
+    """The agent acknowledges nothing any more, and nothing speaks for it (design D21).
+
+    Args:
+        target: Where it runs.
+        seconds: How long it has been silent.
+        evidence: What speaks against it, as a clause.
+    """
+
+    advice = (
+        "check that the target is up and not out of memory, and restart its SSM agent "
+        "if this happens again"
+    )
+
+    def __init__(self, target: str, seconds: float, evidence: CleanText) -> None:
+        super().__init__(target, seconds, evidence)
+        self.target = target
+        self.seconds = seconds
+        self.evidence = evidence
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the agent of {self.target} has acknowledged nothing for "
+            f"{self.seconds:.0f} s, and {self.evidence}"
+        )
 
 
 class ChannelClosed(SessionError):

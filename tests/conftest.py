@@ -7,6 +7,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from ssmtunneld.base import redaction
+from ssmtunneld.base.log import EventLog
 from ssmtunneld.observe import logs
 
 # A deadline would make a slow machine look like a defect.
@@ -19,6 +21,15 @@ settings.load_profile(
 
 
 @pytest.fixture(autouse=True)
+def _redaction(monkeypatch):
+    """Forget the secrets that a test has made, which others may say in the clear."""
+    fresh = redaction.Redactor()
+    for value in redaction._process._values:  # those that modules have as constants
+        fresh.register(value)
+    monkeypatch.setattr(redaction, "_process", fresh)
+
+
+@pytest.fixture(autouse=True)
 def _logging():
     """Put back what a command configures for its whole process."""
     before, root = structlog.get_config(), logging.getLogger()
@@ -28,3 +39,19 @@ def _logging():
     root.handlers = handlers
     root.setLevel(level)
     logs.set_level("info")
+
+
+@pytest.fixture
+def lines():
+    """What was logged: (level, event, facts)."""
+    return []
+
+
+@pytest.fixture
+def log(lines):
+    def keep(_, level, facts):
+        lines.append((level, facts.pop("event"), facts))
+        raise structlog.DropEvent
+
+    logger = structlog.wrap_logger(None, processors=[keep])
+    return EventLog(logger)

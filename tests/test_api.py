@@ -1,7 +1,12 @@
 """A tunnel for the life of a ``with`` block: where it is, how it fails, what stays."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +19,7 @@ from ssmtunneld.errors import (
     RequestRejected,
     ServiceUnavailable,
     TargetNotConnected,
+    TunnelError,
 )
 from tests.aws.stub import GRANT, Stub
 from tests.integration import world
@@ -142,7 +148,74 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
             ):
                 pytest.fail("a tunnel without a session")
         assert caught.value.advice.startswith(advice)
+        assert str(caught.value).endswith(caught.value.advice)
         assert set(statuses(service)) <= {"Terminated"}
+
+
+@pytest.mark.parametrize("code", ["InvalidDocument", "AccessDeniedException"])
+async def test_what_time_does_not_heal_is_told_at_once(events, code):
+    async with emulator(faults=(f"start-error={code}",)) as service:
+        with pytest.raises(TunnelError) as caught:
+            async with open_tunnel(
+                TARGET, 1, endpoint_url=service.endpoint_url, ready_timeout=3600
+            ):
+                pytest.fail("a tunnel without a session")
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        assert pool_frames(caught.value) == []
+        assert len(events.find("session.ended")) == 1
+
+
+def pool_frames(error):
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if "sessions" in frame.filename]
+
+
+SCRIPT = """
+import asyncio, ssmtunneld
+
+async def main():
+    async with ssmtunneld.open_tunnel(
+        "i-0123456789abcdef0", 1, region="eu-west-1", endpoint_url="http://127.0.0.1:9"
+    ):
+        raise SystemExit("a tunnel without a session")
+
+asyncio.run(main())
+"""
+
+
+def run_script(tmp_path, before=""):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    kept |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    return subprocess.run(
+        [sys.executable, "-c", before + SCRIPT],
+        env=kept,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_script_without_credentials_is_told_in_one_line_what_to_do(tmp_path):
+    ended = run_script(tmp_path)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    lines = ended.stderr.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("ssmtunneld.errors.CredentialsUnusable: ")
+    assert "aws" in lines[-1]
+    assert ended.stderr.count("Traceback") == 1
+    assert "session.ended" not in ended.stderr
+
+
+def test_a_script_that_wants_a_log_has_one(tmp_path):
+    before = "import logging; logging.basicConfig(level='INFO')"
+    ended = run_script(tmp_path, before)
+    assert ended.stdout == ""
+    assert "WARNING:ssmtunneld:session.ended tunnel='tunnel'" in ended.stderr
 
 
 async def test_a_session_that_takes_too_long_is_given_up_and_ended(events):

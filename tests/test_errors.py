@@ -10,6 +10,7 @@ from ssmtunneld import errors
 from ssmtunneld.errors import (
     AccessDenied,
     AddressInUse,
+    AgentUnresponsive,
     AwsError,
     ChannelClosed,
     ConfigError,
@@ -69,6 +70,7 @@ def test_the_tree_in_the_documentation_is_the_tree():
         (HandshakeFailed, Recovery.RESTART),
         (ChannelClosed, Recovery.RESTART),
         (SessionGone, Recovery.RESTART),
+        (AgentUnresponsive, Recovery.RESTART),
         (Throttled, Recovery.RESTART),
         (ServiceUnavailable, Recovery.RESTART),
         (TargetNotConnected, Recovery.WAIT),
@@ -138,6 +140,10 @@ def test_every_error_of_a_tunnel_says_what_follows():
             "StartSession failed: AccessDeniedException: not authorized",
         ),
         (RemoteProtocolError("too short"), "too short"),
+        (
+            AgentUnresponsive("i-1", 40.2, "AWS has lost it"),
+            "the agent of i-1 has acknowledged nothing for 40 s, and AWS has lost it",
+        ),
     ],
 )
 def test_an_error_makes_one_sentence_of_its_evidence(error, sentence):
@@ -183,6 +189,7 @@ def test_advice_of_an_aws_error_is_what_the_translator_gave():
         PeerUnresponsive(1.0),
         ChannelClosed("bye"),
         SessionGone("s", "r"),
+        AgentUnresponsive("i-1", 40.0, "AWS has lost it"),
         Throttled("StartSession", "ThrottlingException", "slow down", "wait"),
     ],
 )

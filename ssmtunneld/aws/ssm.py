@@ -29,6 +29,7 @@ from ssmtunneld.aws.api.endpoints import (
 )
 from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
 from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
+from ssmtunneld.aws.connection_status import ConnectionStatuses
 from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
 from ssmtunneld.base.foreign import clean
@@ -98,6 +99,9 @@ class SsmControl(Control):
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._statuses = ConnectionStatuses(
+            lambda target: self._submit(self._is_connected, target)
+        )
         self.login = Login(
             self._renew,
             self._stamp,
@@ -165,6 +169,10 @@ class SsmControl(Control):
         chosen = {"Owner": owner, "Target": target}
         filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
         return await asyncio.wrap_future(self._submit(self._describe, filters))
+
+    @override
+    async def is_connected(self, target: str) -> bool:
+        return await self._statuses.is_connected(target)
 
     async def ask(self, work: Callable[[AwsClient], T]) -> T:
         """Return what ``work`` returns; it may make any calls, in a worker thread.
@@ -370,6 +378,15 @@ class SsmControl(Control):
             query["Filters"] = filters
         listed = pages(self._open().call, query)
         return [read_session(session) for page, _ in listed for session in page]
+
+    def _is_connected(self, target: str) -> bool:
+        operation = "GetConnectionStatus"
+        status = self._open().call(operation, Target=target).text("Status").lower()
+        if status not in {"connected", "notconnected"}:
+            raise ServiceUnavailable(
+                operation, clean("IncompleteAnswer"), clean("the status is missing")
+            )
+        return status == "connected"
 
 
 class ControlRegistry:

@@ -13,7 +13,7 @@ async def run_until(
     """Do ``work`` and return its result; if ``event`` comes first, cancel it.
 
     If ``event`` is set already, ``work`` does not begin. Cancelling is safe if ``work``
-    is. What ``work`` raises comes out as it is.
+    is. What ``work`` raises is passed on unchanged.
 
     Returns:
         The result; ``None`` if it was cancelled.
@@ -22,7 +22,7 @@ async def run_until(
         work.close()
         return None
     async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(_settle(work), name="work")
+        working = tasks.create_task(_catch(work), name="work")
         waiting = tasks.create_task(event.wait(), name="event")
         await asyncio.wait({working, waiting}, return_when="FIRST_COMPLETED")
         working.cancel()
@@ -35,7 +35,7 @@ async def run_until(
     return result
 
 
-async def _settle(
+async def _catch(
     work: Coroutine[Any, Any, _Result],
 ) -> tuple[_Result | None, Exception | None]:
     # In a task group an error would come out as a group of one.
@@ -54,11 +54,11 @@ async def close_server(server: asyncio.Server) -> None:
     """Close ``server`` once all that it has accepted have reached their protocols.
 
     Between accept() and the transport, asyncio's own loop takes a turn. Closing a
-    server in just that turn makes the transport fail half-way, without a word: nobody
+    server in just that turn makes the transport fail half-way and silently: nothing
     closes the connection, and its client waits until the garbage is collected. So we
-    stop accepting first, and close the server some turns later. Connections that nobody
-    has accepted yet are refused by the kernel; those with TLS may still be shaking
-    hands. Idempotent. Connections are the caller's to close.
+    stop accepting first, and close the server some turns later. Connections that
+    are not accepted yet are refused by the kernel; TLS handshakes can still be under
+    way. Idempotent. The caller closes the connections.
     """
     loop = asyncio.get_running_loop()
     if isinstance(loop, asyncio.SelectorEventLoop):

@@ -4,8 +4,8 @@ Whatever is raised inside a compartment ends there: it is logged once as ``defec
 its type and the places in the source, never by its text, which may quote a token. It is
 counted for status and metrics, and what broke is started again, after a while.
 
-Only exceptions that nobody foresaw come here. What is foreseen is an
-``SsmtunneldError`` that somebody below handles; one that arrives here anyway is a
+Only unforeseen exceptions come here. What is foreseen is an
+``SsmtunneldError`` that the code below handles; one that arrives here anyway is a
 defect like any other. Cancellation and the end of the process pass through.
 """
 
@@ -37,16 +37,16 @@ _Result = TypeVar("_Result")
 
 
 class DefectLog(Protocol):
-    """Where defects are written."""
+    """The log that defects are written to."""
 
     def error(self, event: str, **facts: object) -> None:
-        """Write what somebody must act upon."""
+        """Log an event that needs action."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """An exception that nobody foresaw, without anything that it says.
+    """An unforeseen exception, without its text.
 
     Attributes:
         kind: The exception's type.
@@ -60,7 +60,7 @@ class Defect:
 
     @classmethod
     def of(cls, error: BaseException) -> "Defect":
-        """Return what may be said of ``error``: of a group, its first exception."""
+        """Return the harmless facts of ``error``: of a group, its first exception."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         frames = [
@@ -87,14 +87,14 @@ def _place(path: Path, line: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DefectStatus:
-    """A part in which something was raised that nobody foresaw."""
+    """A part in which an unforeseen exception was raised."""
 
     compartment: str
     """The part: ``session``, ``listener``, ``probe``, ``http``, ..."""
     count: int
-    """How often that has happened since the daemon's start."""
+    """Number of times since the daemon's start."""
     last: str
-    """What it was the last time, and where in the source: never a value."""
+    """The last defect: its kind and its place in the source, never a value."""
     age: float
     """Seconds since then."""
     restart_in: float | None
@@ -102,14 +102,14 @@ class DefectStatus:
 
     @property
     def reason(self) -> str:
-        """What a person is told."""
+        """The text for people."""
         if self.restart_in is None:
             return self.last
         return f"{self.last}; restarted in {self.restart_in:.0f} s"
 
 
 class _Record:
-    """What is remembered of one compartment."""
+    """The defects of one compartment."""
 
     __slots__ = ("at", "count", "delay", "last", "restart_at")
 
@@ -122,7 +122,7 @@ class _Record:
 
 
 _around: ContextVar["Defects | None"] = ContextVar("_around", default=None)
-"""Whose compartment the running code is in: callbacks inherit it."""
+"""The compartment of the running code; callbacks inherit it."""
 
 
 class Defects:
@@ -252,7 +252,7 @@ def _now() -> float:
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:
-        return time.monotonic()
+        return time.monotonic()  # noqa: TID251 - a thread has no loop
 
 
 def defects_here() -> Defects | None:
@@ -278,7 +278,7 @@ async def run_compartment(
     Args:
         name: The compartment's, for the log, status and metrics.
         work: Starts it.
-        defects: Where its defects are noted.
+        defects: The record of its defects.
         broke: Called after each defect: a part must not be waited for then.
     """
     while True:
@@ -298,26 +298,26 @@ async def _enclose(
     In our own task, what ``work`` raises while it is cancelled would hide that we are:
     a task group that fails meanwhile raises only its failures. Here it is noted.
     """
-    settling: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
+    working: asyncio.Task[tuple[_Result | None, Exception | None]] | None = None
     token = _around.set(defects)
     try:
         async with asyncio.TaskGroup() as tasks:
-            settling = tasks.create_task(_settle(work), name=f"compartment {name}")
+            working = tasks.create_task(_catch(work), name=f"compartment {name}")
     except asyncio.CancelledError:
-        if settling is not None and not settling.cancelled():
-            _, error = settling.result()
+        if working is not None and not working.cancelled():
+            _, error = working.result()
             if error is not None:
                 defects.note(name, error)
         raise
     finally:
         _around.reset(token)
-    if settling.cancelled():
-        # Nobody cancelled us: it waited for something that somebody else cancelled.
+    if working.cancelled():
+        # Not our task was cancelled, but something that the work waited for.
         return None, asyncio.CancelledError()
-    return settling.result()
+    return working.result()
 
 
-async def _settle(
+async def _catch(
     work: Callable[[], Awaitable[_Result]],
 ) -> tuple[_Result | None, Exception | None]:
     try:

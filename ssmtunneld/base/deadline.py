@@ -1,4 +1,4 @@
-"""The moment at which the process ends, whatever holds it up.
+"""A time at which the process ends, even if it hangs.
 
 A thread in a system call cannot be cancelled, and both asyncio and the interpreter wait
 for their threads at the end. So the last word has a thread of its own, which waits for
@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Final, Self
 
 REPORT_TIME: Final = 0.4
-"""Seconds that the report may take: it may be what holds the process up."""
+"""Limit in seconds of the report, which can hang too."""
 
 
 class Deadline:
     """Ends the process at a time that is set once it is to end.
 
-    A context manager, around everything that may hold the process up.
+    A context manager around everything that can hang.
 
     Args:
         report: Says what is left; called in a thread, shortly before the end.
@@ -29,7 +29,7 @@ class Deadline:
         clock: Returns the time in seconds.
 
     Attributes:
-        code: What the process ends with: a failure, until somebody knows better.
+        code: The exit code: a failure, until it is set.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait no longer, unless a time is set: the interpreter may hang as well."""
+        """Stop waiting, unless a time is set: the interpreter can hang as well."""
         if self._at is None and self._thread is not None:
             self._over = True
             self._wake()
@@ -71,7 +71,7 @@ class Deadline:
             os.close(self._writing)
 
     def arm(self, seconds: float) -> None:
-        """End the process in so many seconds, if not before; for signal handlers too.
+        """End the process in ``seconds`` at the latest; safe in signal handlers.
 
         A later time than the one that is set does not count.
         """

@@ -1,4 +1,4 @@
-"""What a byte stream is, to everything that joins two of them."""
+"""The interface of a byte stream, for everything that joins two of them."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ class Duplex(Protocol):
         """Return the next bytes, at least one; ``b""`` once the peer has ended.
 
         Raises:
-            StreamError: The stream broke; bytes may be missing.
+            StreamError: The stream broke; bytes can be missing.
         """
         ...
 
@@ -28,7 +28,7 @@ class Duplex(Protocol):
         ...
 
     async def send_eof(self) -> None:
-        """Say that nothing more will be sent; what was sent before goes out first."""
+        """Send EOF behind what was sent before."""
         ...
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""Folders that nobody else may look into."""
+"""Folders that no other user may look into."""
 
 from pathlib import Path
 from typing import Final
@@ -22,5 +22,5 @@ def make_private_folder(path: Path) -> None:
             break
         missing.append(folder)
     for folder in reversed(missing):
-        # Somebody else may make it meanwhile.
+        # Another process can make it meanwhile.
         folder.mkdir(PRIVATE, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Text that somebody else gave us, made fit to be kept and shown (design D19).
+"""Text of foreign origin, made fit to keep and to show (design D19).
 
-A peer, a service, a proxy, a library's error or a file may hand us anything: megabytes,
+A peer, a service, a proxy, a library's error or a file can contain anything: megabytes,
 control characters, terminal escapes, lone surrogates, text that runs backwards. Such
 text is cleaned once, where it enters; nothing above that line needs to think of it.
 """

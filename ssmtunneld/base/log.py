@@ -3,16 +3,29 @@
 A line is an event, ``noun.past_participle``, and facts. Nothing here formats: rendering
 is chosen once, by the program (``observe/logs.py``). Payloads and tokens are never
 facts.
+
+Where no program has chosen, this is a library in somebody else's program: lines go to
+the logger ``ssmtunneld`` of the standard library, which is silent until it is given a
+handler.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import logging
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
+from ssmtunneld.base.redaction import redact
+
 if TYPE_CHECKING:
     from typing import Self
+
+LOGGER: Final = "ssmtunneld"
+"""The name of the logger."""
+
+# Or the standard library would print warnings to standard error.
+logging.getLogger(LOGGER).addHandler(logging.NullHandler())
 
 
 class EventLog:
@@ -40,11 +53,31 @@ class EventLog:
         self._logger.warning(event, **facts)
 
     def error(self, event: str, **facts: object) -> None:
-        """Note what somebody must act upon."""
+        """Log an event that needs action."""
         self._logger.error(event, **facts)
 
 
 def get_log(**facts: object) -> EventLog:
     """Return the program's log, bound to ``facts``."""
-    logger = structlog.get_logger("ssmtunneld").bind(**facts)
-    return EventLog(cast("structlog.typing.FilteringBoundLogger", logger))
+    logger = (
+        structlog.get_logger(LOGGER)
+        if structlog.is_configured()
+        else structlog.wrap_logger(
+            logging.getLogger(LOGGER),
+            processors=[_render],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        )
+    )
+    bound = logger.bind(**facts)
+    return EventLog(cast("structlog.typing.FilteringBoundLogger", bound))
+
+
+def _render(
+    logger: logging.Logger, method: str, line: structlog.typing.EventDict
+) -> str:
+    """Return an event and its facts as one line of text."""
+    if not logger.isEnabledFor(logging.getLevelNamesMapping()[method.upper()]):
+        raise structlog.DropEvent
+    event = line.pop("event")
+    facts = (f"{name}={value!r}" for name, value in line.items())
+    return redact(" ".join([str(event), *facts]))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 QUIET: Final = 10.0
 
 
-# Sources of one event that are told apart: who they are is not for them to multiply.
+# Sources of one event that are told apart: clients must not multiply log lines.
 MOST_SOURCES: Final = 64
 
 
@@ -34,7 +34,7 @@ class RateLimitedLog:
             event: Its name.
             source: Whose it is, where each of some sources deserves a line of its own;
                 beyond ``MOST_SOURCES`` of them they share one.
-            facts: What to say.
+            facts: The values of the line.
         """
         now = asyncio.get_running_loop().time()
         key = self._key(event, source, now)

@@ -3,9 +3,9 @@
 Every :class:`~ssmtunneld.secret.Secret` registers its value here, and every output (log
 lines, status, health, hook, service manager, messages of the command line) passes its
 text through :func:`redact`. That is the last line of defence: text is kept free of
-secrets where it is made, but a library or a service may quote one in any spelling.
+secrets where it is made, but a library or a service can quote one in any spelling.
 
-A secret is recognised as it is, percent-encoded (also partly), escaped as in JSON, in
+A secret is recognised verbatim, percent-encoded (also partly), escaped as in JSON, in
 Python's repr or in HTML, as base64 in any alignment, as hex, in up to
 :data:`LAYERS` layers of these, and in pieces of :data:`PIECE` characters and more.
 
@@ -18,6 +18,7 @@ import re
 import threading
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
@@ -44,6 +45,9 @@ CACHED_TEXTS: Final = 4096
 """Texts whose result is remembered."""
 CACHED_TEXT_LIMIT: Final = 512
 """Characters of the longest one of these."""
+
+ANSWER_LIMIT: Final = 64
+"""Runs of characters that are registered of one answer: credentials are four texts."""
 
 _GRAM: Final = 5
 _STRIDE: Final = 4  # _GRAM + _STRIDE - 1 == PIECE
@@ -75,6 +79,8 @@ _ANYTHING: Final = re.compile(rb"[ -~\x80-\xff]{8,}")
 _SECRET_NAME: Final = re.compile(
     r".*(?:SECRET|TOKEN|PASSWORD|PASSWD|_PWD|_AUTH)(?:_KEY|_ACCESS_KEY)?", re.IGNORECASE
 )
+_RUN: Final = re.compile(rb"[A-Za-z0-9+/=_.\\-]{16,}")
+_ACCESS_KEY_ID: Final = re.compile(r"A[KS]IA[A-Z0-9]{16}")
 _PASSWORD: Final = re.compile(r"://[^/@\s:]*:([^/@\s]*)@")
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _SIGNATURE: Final = re.compile(r"(?<=Signature=)[0-9A-Fa-f]{64}")
@@ -99,7 +105,7 @@ class Redactor:
     """Secrets, and what removes them from a text. May be used by any thread."""
 
     def __init__(self) -> None:
-        # Reentrant: the collector may run somebody's finalizer at any moment.
+        # Reentrant: the garbage collector can run a finalizer at any moment.
         self._lock = threading.RLock()
         self._values: dict[str, tuple[_Entry, ...]] = {}
         self._index: dict[str, tuple[_Entry, ...]] = {}
@@ -246,7 +252,7 @@ def _matches(text: str, start: int, entry: _Entry) -> Iterator[_Span]:
         return
     core = _Span(start, start + _GRAM)
     secret = entry.text
-    # What grows to one side first may have met a repetition, and stop on the other.
+    # A span that grows to one side first can meet a repetition, and stop on the other.
     for span in {
         _grown_right(text, _grown_left(text, core, secret), secret),
         _grown_left(text, _grown_right(text, core, secret), secret),
@@ -303,7 +309,7 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _from_base64(run: str) -> Iterator[bytes]:
-    """Yield what ``run`` may mean: it may begin within a group of four characters."""
+    """Yield what ``run`` can mean: it can begin within a group of four characters."""
     standard = run.translate(_STANDARD)
     for offset in range(4):
         part = standard[offset:]
@@ -311,7 +317,7 @@ def _from_base64(run: str) -> Iterator[bytes]:
 
 
 def _from_hex(run: str) -> Iterator[bytes]:
-    """Yield what ``run`` may mean: it may begin within a byte."""
+    """Yield what ``run`` can mean: it can begin within a byte."""
     digits = run.replace(":", "").replace(" ", "")
     for offset in range(2):
         part = digits[offset:]
@@ -325,7 +331,7 @@ def _replaced(text: str, spans: list[_Span]) -> str:
     at = 0
     for start, end in sorted(spans):
         if start >= at:
-            # Neighbours get one mark: how many there are is nobody's business.
+            # Neighbours get one mark: their number is private too.
             parts += [text[at:start], MARK] if start > at or not parts else []
         at = max(at, end)
     parts.append(text[at:])
@@ -351,6 +357,19 @@ def register_environment(environ: Mapping[str, str]) -> None:
             register(value)
         for password in _PASSWORD.findall(value):
             register(unquote(password))
+
+
+def register_answer(answer: bytes) -> None:
+    """Register whatever may be a secret in an answer that has credentials in it.
+
+    Whoever reads it, and stumbles, may quote what stands where it should not: a secret
+    key as a version. So all runs of 16 and more characters count that keys and tokens
+    are made of, except access keys' ids, which are names.
+    """
+    for run in islice(_RUN.finditer(answer), ANSWER_LIMIT):
+        text = run[0].decode("ascii").replace("\\/", "/")
+        if not _ACCESS_KEY_ID.fullmatch(text):
+            register(text)
 
 
 def redact(text: str) -> str:

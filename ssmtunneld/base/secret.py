@@ -16,8 +16,8 @@ class Secret:
     (``base/redaction.py``).
 
     Args:
-        value: What must not be told.
-        known: Whether to remove it from all that is said; see :meth:`derived`.
+        value: The secret text.
+        known: Redact the value in all output; see :meth:`derived`.
     """
 
     __slots__ = ("_value",)
@@ -37,7 +37,7 @@ class Secret:
         return cls(value, known=False)
 
     def reveal(self) -> str:
-        """Return the value itself; the call site is where it may leak."""
+        """Return the value itself; the call site is where it can leak."""
         return self._value
 
     @override

@@ -1,7 +1,7 @@
 """Descriptors 0, 1 and 2 of a process that was started without some of them.
 
 The next file or socket that such a process opens would get the free number, and
-whoever writes an error to descriptor 2 would write it there.
+code that writes an error to descriptor 2 would write it there.
 """
 
 import os

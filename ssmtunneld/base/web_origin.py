@@ -18,9 +18,9 @@ _SAME: Final = frozenset({"", "none", "same-origin"})
 
 
 def names_server(header: str, local: str | None, names: Collection[str] = ()) -> bool:
-    """Tell whether ``header``, a Host header, names the server that got it.
+    """Return True if ``header``, a Host header, names the server that got it.
 
-    An address that is its own cannot be a name that somebody else's DNS gave to that
+    An address that is its own cannot be a name that a foreign DNS gave to that
     address; any other name can.
 
     Args:
@@ -40,7 +40,7 @@ def names_server(header: str, local: str | None, names: Collection[str] = ()) ->
 
 
 def comes_from_elsewhere(host: str, origin: str | None, site: str | None) -> bool:
-    """Tell whether a page of another server sent a request.
+    """Return True if a page of another server sent a request.
 
     Args:
         host: The request's Host header.

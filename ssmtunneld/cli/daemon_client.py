@@ -49,6 +49,16 @@ class NotRunning(CommandError):
         )
 
 
+class NotAnswering(CommandError):
+    """A daemon runs that has no control socket: it cannot have one, or not yet."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"a daemon runs (pid {pid}), but it cannot be asked",
+            "see control.failed in its log",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A daemon's answer to one request."""
@@ -113,6 +123,7 @@ def find(config: Path | None) -> Daemon:
 
     Raises:
         NotRunning: There is none.
+        NotAnswering: There is one that cannot be asked; one that starts, not yet.
         CommandError: There are several, or it does not answer, or it is another user's.
     """
     if config is None and (named := os.environ.get(VARIABLE)):
@@ -145,10 +156,7 @@ def ambiguous(configs: Sequence[str]) -> CommandError:
 def _not_found(config: Path | None) -> CommandError:
     """Return why no daemon answers: none runs, or none can be asked."""
     for pid in holders(config):
-        return CommandError(
-            f"a daemon runs (pid {pid}), but it cannot be asked",
-            "see control.failed in its log",
-        )
+        return NotAnswering(pid)
     trouble = state_trouble()
     if not trouble:
         return NotRunning(config)

@@ -32,13 +32,18 @@ _KNOWN_PORTS: Final = {
 _PG_SOCKET: Final = ".s.PGSQL."
 
 
+def known_kind(tunnel: TunnelSettings) -> str | None:
+    """Return the kind of database by the tunnel's ``db_engine``, or by its port."""
+    return tunnel.db_engine or _KNOWN_PORTS.get(remote_port(tunnel) or 0)
+
+
 def kind_of(tunnel: TunnelSettings) -> str:
     """Return the kind of database: the tunnel's ``db_engine``, or by its port.
 
     Raises:
         CommandError: Neither is known.
     """
-    kind = tunnel.db_engine or _KNOWN_PORTS.get(remote_port(tunnel) or 0)
+    kind = known_kind(tunnel)
     if kind is None:
         raise CommandError(
             f"{tunnel.name}: unknown kind of database: no db_engine, no known port",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, NotRunning, select
+from ssmtunneld.cli.daemon_client import Daemon, NotAnswering, NotRunning, select
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
 
@@ -54,12 +54,13 @@ def await_ready(
 
     Args:
         look: Finds the daemon; asked again and again. What it raises ends the waiting,
-            but for `NotRunning`.
+            but for `NotRunning` and `NotAnswering`: a daemon may be about to start.
         names: The tunnels; none for all that are required.
         patience: The limit.
 
     Raises:
         NotRunning: There was no daemon in all that time.
+        NotAnswering: There was one that could not be asked.
         CommandError: They are not ready in time, or one of them does not exist.
     """
     deadline = patience.clock() + patience.timeout
@@ -84,10 +85,10 @@ def _awaited(missing: Sequence[dict[str, Any]]) -> str:
     return ", ".join(names) or "a daemon"
 
 
-def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, NotRunning | None]:
+def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, CommandError | None]:
     try:
         daemon = look()
-    except NotRunning as error:
+    except (NotRunning, NotAnswering) as error:
         return None, error
     # One that is on its way to its end takes no connections: the next one may.
     return (None, NotRunning()) if daemon.document.get("draining") else (daemon, None)

@@ -92,7 +92,7 @@ class Pattern:
         """Return True if ``destination`` matches.
 
         A network takes addresses only and a name takes names only, whatever they
-        resolve to; nobody but the target knows. ``*`` alone takes both.
+        resolve to; only the target knows. ``*`` alone takes both.
         """
         if not self.first <= destination.port <= self.last:
             return False
@@ -171,7 +171,7 @@ def _parse_host(text: str) -> _Network | str:
 
 
 def _fits(glob: str, name: str) -> bool:
-    """Tell whether ``name`` is ``glob`` with each ``*`` replaced by some text.
+    """Return True if ``name`` is ``glob`` with each ``*`` replaced by some text.
 
     In time that is linear in the name for each part: no backtracking.
     """

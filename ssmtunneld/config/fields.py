@@ -131,7 +131,7 @@ def _check_text(text: str) -> str:
 
 
 def _check_url(url: str) -> str:
-    # Nothing of the value goes into the message: a URL may carry a password.
+    # Nothing of the value goes into the message: a URL can carry a password.
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     if (
@@ -357,7 +357,7 @@ Connections: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 Buffer: TypeAlias = Annotated[
     Size, Field(ge=SMALLEST_BUFFER_BYTES, le=LARGEST_BUFFER_BYTES)
 ]
-"""Bytes that may be held for a slow reader."""
+"""Limit of bytes that are held for a slow reader."""
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 Target: TypeAlias = Annotated[
     str,
@@ -408,7 +408,7 @@ HostNames: TypeAlias = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
     Kind("list of host names"),
 ]
-"""Names as they are compared: in lower case, without a final dot."""
+"""Names in the form for comparison: lower case, without a final dot."""
 Text: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
 Command: TypeAlias = Annotated[
     tuple[Text, ...],

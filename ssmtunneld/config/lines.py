@@ -15,7 +15,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _BLANK: Final = re.compile(r"[ \t]*")
 _GAP: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*'""")
-# A multi-line string may end in up to two quotes of its own before the three.
+# A multi-line string can end in up to two quotes of its own before the three.
 _STRING: Final = re.compile(
     r'"""(?:\\.|[^\\])*?""""{0,2}'
     r"|'''.*?''''{0,2}"

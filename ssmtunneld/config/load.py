@@ -115,7 +115,7 @@ def read_file(path: Path) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode

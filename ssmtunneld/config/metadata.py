@@ -70,7 +70,7 @@ class Setting:
         kind: The type, for people.
         default: As a person writes it, in JSON; None if there is none.
         required: True if it has no default and must be given.
-        reload: The effect of a change; None if nobody has declared it.
+        reload: The effect of a change; None if it is not declared.
         only: The tunnels that it is for; None for all.
         expands: True if ``${NAME}`` is replaced in it.
         description: Markdown; links are relative to ``docs/``.
@@ -117,7 +117,7 @@ def settings_of(model: type[BaseModel]) -> tuple[Setting, ...]:
 
 
 def reload_of(model: type[BaseModel], key: str) -> Reload | None:
-    """Return the effect of a change of one setting; None if nobody declared it."""
+    """Return the effect of a change of one setting; None if it is not declared."""
     return next((m for m in _marks(model, key) if isinstance(m, Reload)), None)
 
 

@@ -46,6 +46,7 @@ from ssmtunneld.config.fields import (
 )
 from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
 from ssmtunneld.config.parsers import Address, TcpAddress, names_loopback
+from ssmtunneld.config.probes import speaks_mysql
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
@@ -249,6 +250,11 @@ class TunnelDefaults(_Section):
     dead_peer_timeout: Annotated[Duration, Field(gt=0), Reload.SESSIONS] = 40.0
     """Silence after which the link counts as dead and the session is resumed; above
     `ping_interval`."""
+    stall_timeout: Annotated[Duration, Field(ge=10), Reload.LIVE] = 900.0
+    """Silence of an agent after which its connections are reset, where AWS does not say
+    whether it is connected: `ssm:GetConnectionStatus` is denied, or fails. Where AWS
+    says so, that decides, within a minute or two; an agent that is connected and only
+    waits for a destination that does not read keeps its connections."""
     max_connections: Annotated[Connections, Reload.LIVE] = 1000
     """Local connections at once; further ones wait until one ends. See
     [limits](#limits)."""
@@ -347,7 +353,7 @@ class TunnelSettings(TunnelDefaults):
     @model_validator(mode="before")
     @classmethod
     def _start_on_demand(cls, data: object) -> object:
-        # Nobody knows beforehand to which destination a session would have to be.
+        # The destination of a session is not known beforehand.
         if isinstance(data, dict) and data.get("mode", "tcp") != "tcp":
             return {"warm": 0, **data}
         return data
@@ -384,6 +390,7 @@ class TunnelSettings(TunnelDefaults):
             if getattr(self, key) != TunnelDefaults.model_fields[key].default:
                 yield key, 'has no effect without mode = "socks5" or "http-connect"'
         yield from self._destination()
+        yield from self._harmful_probe()
 
     def _dynamic(self) -> Iterator[tuple[str, str]]:
         if not self.destinations:
@@ -395,6 +402,17 @@ class TunnelSettings(TunnelDefaults):
                     key,
                     f"cannot be used in mode {self.mode}: clients name the destination",
                 )
+
+    def _harmful_probe(self) -> Iterator[tuple[str, str]]:
+        if self.probe is None or self.probe.kind == "mysql":
+            return
+        if speaks_mysql(self.port, self.db_engine):
+            yield (
+                "probe",
+                f'should be "mysql", not "{self.probe}": MySQL and MariaDB lock the '
+                "target's address out after 100 visits that do not finish their "
+                "handshake (if something else listens there, set db_engine)",
+            )
 
     def _destination(self) -> Iterator[tuple[str, str]]:
         document = self.session_document

@@ -111,7 +111,7 @@ def parse_address(value: object, home: Path | None = None) -> Address:
     Args:
         value: A port, on both loopback addresses, or a text such as
             ``"127.0.0.1:5432"`` or ``"unix:~/db.sock"``.
-        home: What a leading ``~/`` stands for; without it, that is refused.
+        home: The folder for a leading ``~/``; without it, ``~/`` is refused.
 
     Raises:
         ValueError: The value is not an address, or is ambiguous.
@@ -123,7 +123,7 @@ def parse_address(value: object, home: Path | None = None) -> Address:
     if text.startswith("unix:"):
         return UnixAddress(_socket_path(text.removeprefix("unix:"), home))
     if _is_digits(text.removeprefix("-")):
-        # Both: whoever leaves one to somebody else sends him the clients that try it.
+        # Both: clients that try the other one would reach a foreign listener.
         return TcpAddress("localhost", _port(text))
     return _parse_tcp(text)
 
@@ -137,7 +137,7 @@ def binds(address: TcpAddress) -> Iterator[IPv4Address | IPv6Address]:
 
 
 def names_loopback(host: str) -> bool:
-    """Tell whether ``host``, a name or an IP literal, is a machine's own loopback."""
+    """Return True if ``host``, a name or an IP literal, is a machine's own loopback."""
     try:
         return _is_loopback(ip_address(host))
     except ValueError:
@@ -371,7 +371,7 @@ def expand_home(text: str, home: Path | None) -> Path:
 
 
 def check_proxy(text: str | Literal[False]) -> str | Literal[False]:
-    """Return a proxy's URL as it is, or False for none.
+    """Return a proxy's URL unchanged, or False for none.
 
     Raises:
         ValueError: The URL is not a proxy, or has a password; shows nothing of it.

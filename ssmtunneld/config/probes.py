@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from typing_extensions import override
 
-Kind: TypeAlias = Literal["tcp", "banner", "postgres", "redis", "http"]
+Kind: TypeAlias = Literal["tcp", "banner", "postgres", "mysql", "redis", "http"]
 
 # A first line, not a document: the answer is compared byte by byte.
 LONGEST_BANNER: Final = 256
@@ -19,6 +19,8 @@ EXAMPLES: Final = tuple(_WITH_DETAIL.get(kind, kind) for kind in _KINDS)
 """A spelling of every kind of probe."""
 PROBE_PATTERN: Final = f"^({'|'.join(_PLAIN)}|banner:.+|http:/.*)$"
 """The spellings of a probe, for the JSON schema."""
+MYSQL_PORT: Final = 3306
+"""The port of MySQL and MariaDB."""
 _SPELLINGS: Final = ", ".join([*(f'"{text}"' for text in EXAMPLES), "or false"])
 
 
@@ -37,6 +39,16 @@ class Probe:
     @override
     def __str__(self) -> str:
         return f"{self.kind}:{self.detail}" if self.detail else self.kind
+
+
+def speaks_mysql(port: int | None, db_engine: str | None) -> bool:
+    """Return True if the settings say that the destination is MySQL or MariaDB.
+
+    Such a server counts visitors that do not finish its handshake, and locks their
+    address out after ``max_connect_errors`` (100) of them: behind a tunnel that is the
+    target's address, and so everybody's. Only the ``mysql`` probe does not count.
+    """
+    return db_engine == "mysql" or (db_engine is None and port == MYSQL_PORT)
 
 
 def parse_probe(value: object) -> Probe | None:

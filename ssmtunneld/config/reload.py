@@ -13,7 +13,7 @@ def needs_sessions(before: TunnelSettings, after: TunnelSettings) -> bool:
     return any(
         getattr(before, key) != getattr(after, key)
         for key in TunnelSettings.model_fields
-        # A setting that nobody has thought of yet is taken for one that does.
+        # A setting that is not listed counts as one that does.
         if reload_of(TunnelSettings, key) in {Reload.SESSIONS, None}
     )
 

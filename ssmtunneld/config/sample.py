@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 RESOURCE: Final = "example.toml"
-"""What the wheel calls it, in this package."""
+"""Its file name in this package."""
 IN_CHECKOUT: Final = Path(__file__).parents[2] / "config.example.toml"
 
 

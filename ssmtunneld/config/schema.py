@@ -23,7 +23,7 @@ def json_schema() -> dict[str, Any]:
     """
     daemon = _table(DaemonSettings)
     defaults = _table(TunnelDefaults)
-    # The target may come from [defaults], so only the addresses are always here.
+    # The target can come from [defaults], so only the addresses are always here.
     tunnel = _table(TunnelSettings, leave_out={"name"}, required=["listen"])
     return {
         "$schema": _DIALECT,

@@ -276,7 +276,7 @@ def _trim(location: tuple[int | str, ...], table: _Table) -> KeyPath:
 
 
 def _is_local(listen: object, home: Path | None) -> bool:
-    """Tell whether ``listen``, as written, is reachable only from this machine."""
+    """Return True if ``listen``, as written, is reachable only from this machine."""
     try:
         addresses = [
             parse_address(value, home)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
-# A cluster's name may contain underscores; a task's id is 32 hex digits, and was a
+# A cluster's name can contain underscores; a task's id is 32 hex digits, and was a
 # UUID before 2019. The runtime id is the task's id, a dash and digits on Fargate, and
 # Docker's container id elsewhere.
 _ID: Final = re.compile(
@@ -23,7 +23,7 @@ _SERVICE: Final = re.compile(
     r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})(?:/([A-Za-z0-9_-]{1,255}))?"
 )
 _NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]")
-# Where one tag ends and the next begins; a value may contain a comma of its own.
+# Where one tag ends and the next begins; a value can contain a comma of its own.
 _NEXT_TAG: Final = re.compile(",(?=tag:)")
 
 FORMS: Final = (
@@ -36,7 +36,7 @@ FORMS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FixedTarget:
-    """An id that StartSession takes as it is."""
+    """An id that StartSession takes unchanged."""
 
     id: str
 

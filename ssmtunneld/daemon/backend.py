@@ -84,6 +84,7 @@ class Backend:
             defects=self._defects,
         )
         self.pool.first_urgency = urgency_of(tunnel)
+        self.pool.stall_timeout = tunnel.stall_timeout
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
@@ -97,6 +98,7 @@ class Backend:
         self._tunnel = tunnel
         self._lifespan.configure(tunnel.max_session_age)
         self.pool.first_urgency = urgency_of(tunnel)
+        self.pool.stall_timeout = tunnel.stall_timeout
         self.pool.policy = self._policy()
 
     @property

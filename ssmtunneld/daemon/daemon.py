@@ -1,7 +1,7 @@
 """The composition root: builds everything below by hand, starts it and ends it.
 
 One event loop; per tunnel one pool of sessions and one server (``tunnel.py``), and
-all of them in a fleet that changes with the configuration (``tunnels.py``). Each tunnel
+all of them in a set that changes with the configuration (``tunnels.py``). Each tunnel
 and each of the daemon's own services is a compartment (``base/compartment.py``).
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
@@ -45,6 +46,8 @@ CLOSING_TIME: Final = 3.0
 """Seconds at the end for calls that were made and that nobody waits for any more."""
 ABANDON_TIME: Final = 2.5
 """Seconds after which it is said that some of them are given up."""
+CONTROL_CHECK: Final = 5.0
+"""Seconds between looks at the control socket's file, which cleaners may remove."""
 SURVEY_BATCH: Final = 16
 """Tunnels that are looked at in one turn of the loop: about 2 ms."""
 
@@ -62,6 +65,8 @@ class Daemon:
             look, or how much it is to say.
         when_ready: Called when ``ready`` is set.
         claim: Where there is no ``instance``: returns its name once it is free.
+        renew: Called when the control socket's file is gone; says whether we are still
+            the daemon of this file.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
@@ -76,12 +81,14 @@ class Daemon:
         log_as: Callable[[DaemonSettings], None] = lambda _: None,
         when_ready: Callable[[], None] = lambda: None,
         claim: Callable[[], Awaitable[str]] | None = None,
+        renew: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._instance = instance
         self._log_as = log_as
         self._when_ready = when_ready
         self._claim = claim
+        self._renew = renew
         self._log = get_log()
         self._defects = Defects(self._log)
         self._stop = asyncio.Event()
@@ -360,14 +367,27 @@ class Daemon:
 
     async def _serve_control(self, path: Path) -> None:
         control = await asyncio.to_thread(_import_control)
-        try:
-            async with control.serve_control(path, control.make_app(self)):
-                self._log.info("control.bound", path=str(path))
+        told = ""
+        while True:
+            try:
+                make_private_folder(path.parent)
+                async with control.serve_control(path, control.make_app(self)):
+                    told = ""
+                    self._log.info("control.bound", path=str(path))
+                    self._control_opened.set()
+                    await _until_gone(path)
+                self._log.warning("control.lost", path=str(path))
+                reason = "" if self._renew() else "another daemon runs this file"
+            except OSError as error:
+                reason = str(error)
+            while reason:
+                # Once, however often it is tried.
+                if reason != told:
+                    self._log.warning("control.failed", path=str(path), reason=reason)
+                told = reason
                 self._control_opened.set()
-                await asyncio.Event().wait()
-        except OSError as error:
-            self._log.warning("control.failed", path=str(path), reason=str(error))
-            self._control_opened.set()
+                await asyncio.sleep(CONTROL_CHECK)
+                reason = "" if self._renew() else reason
 
     # Observation.
 
@@ -435,6 +455,23 @@ def _import_control() -> ModuleType:
     from ssmtunneld.serve import control_socket  # noqa: PLC0415 - it takes 0.3 s: in a thread
 
     return control_socket
+
+
+async def _until_gone(path: Path) -> None:
+    """Return once ``path`` is another file than now, or none. Cancelling is safe."""
+    ours = await asyncio.to_thread(path.lstat)
+    while True:
+        await asyncio.sleep(CONTROL_CHECK)
+        # In a thread: it may lie on a server that does not answer.
+        if not await asyncio.to_thread(_is_still, path, ours):
+            return
+
+
+def _is_still(path: Path, ours: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), ours)
+    except OSError:
+        return False
 
 
 def _wall_clock() -> float:

@@ -108,6 +108,21 @@ class Claim:
             await asyncio.sleep(interval)
         return self._wanted
 
+    def renew(self) -> bool:
+        """Lock the file anew if somebody has removed it; return whether it is ours."""
+        if self._handle is None:
+            return False
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._handle), self._path.stat()):
+                return True
+        try:
+            handle = _lock(self._path)
+        except OSError:
+            return False
+        os.close(self._handle)
+        self._handle = handle
+        return True
+
     def release(self) -> None:
         """Give it back; idempotent."""
         handle, self._handle, self.name = self._handle, None, None

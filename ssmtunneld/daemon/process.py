@@ -74,6 +74,7 @@ def run_daemon(
                 log_as,
                 when_ready=gc.freeze,
                 claim=claim.wait,
+                renew=claim.renew,
             )
             signals.budget = lambda: daemon.settings.drain_timeout + ENDING_TIME
             answers: Answers = {

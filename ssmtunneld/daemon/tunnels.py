@@ -29,7 +29,7 @@ class Tunnels:
         tunnels: Their settings, in the order of the file.
         context: What they use of the process.
         inherited: Listening sockets by the names of tunnels. They stay open for as
-            long as the fleet, so that a tunnel that comes back finds its own again.
+            long as the set, so that a tunnel that comes back finds its own again.
     """
 
     def __init__(

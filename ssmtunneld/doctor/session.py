@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ssmtunneld.base.random_bytes import RandomBytes
-from ssmtunneld.config.probes import Probe
+from ssmtunneld.config.probes import Kind, Probe, speaks_mysql
 from ssmtunneld.doctor.report import Broken, Doubtful, Skipped
 from ssmtunneld.doctor.throughput_data import FillingPort
 from ssmtunneld.errors import LinkError, SessionError, StreamError, TunnelError
-from ssmtunneld.observe.probe_protocols import converse
+from ssmtunneld.observe.probe_protocols import Fault, converse
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.sessions.connect import Connector
@@ -137,19 +137,22 @@ class DoctorChannel:
         """
         if not isinstance(self._port, MuxPort):
             raise Skipped("agents this old do not report whether they connected")
-        probe = tunnel.probe or Probe("tcp")
+        harmless: Kind = (
+            "mysql" if speaks_mysql(tunnel.port, tunnel.db_engine) else "tcp"
+        )
+        probe = tunnel.probe or Probe(harmless)
         stream = self._port.open_stream(counted=False)
         try:
             async with asyncio.timeout(patience):
-                reason = await converse(probe, stream, tunnel.host or "localhost")
+                fault = await converse(probe, stream, tunnel.host or "localhost")
         except TimeoutError:
-            reason = f"no answer within {patience:g} s"
+            fault = Fault(f"no answer within {patience:g} s")
         except StreamError as error:
-            reason = str(error)
+            fault = Fault(str(error))
         finally:
             stream.abort()
-        if reason:
-            raise Broken(reason, _CHECK_DESTINATION)
+        if fault is not None:
+            raise Broken(fault.reason, fault.advice or _CHECK_DESTINATION)
         return f"it answers ({probe})"
 
     async def time_round_trip(self, patience: float, slow: float) -> str:

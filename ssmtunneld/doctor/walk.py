@@ -262,7 +262,22 @@ class _Walk:
             where = self._known_place.region
             text = f"{self._target} is not online in {where} ({status})"
             raise Broken(text, _CHECK_AGENT)
+        await self._ask_about_silence()
         return f"{self._target} is online"
+
+    async def _ask_about_silence(self) -> None:
+        """Find out whether a daemon may ask about an agent that says nothing."""
+        try:
+            await self._control.is_connected(self._target)
+        except AccessDenied as error:
+            text = (
+                f"{self._target} is online, but AWS may not be asked about it when its "
+                "agent stops; then connections are reset after stall_timeout "
+                f"({self._tunnel.stall_timeout:g} s) only"
+            )
+            raise Doubtful(text, error.advice) from None
+        except AwsError:
+            pass  # it says nothing against the tunnel
 
     async def _find_target(self) -> str:
         wanted = parse_target(self._tunnel.target)

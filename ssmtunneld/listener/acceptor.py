@@ -1,7 +1,7 @@
 """The listening sockets of one server, and an accept loop for each of them.
 
 Which addresses are wanted may change at any time: those that stay wanted are not
-touched, so that nobody is refused at them.
+touched, so that no client is refused at them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _ListeningSocket:
-    """One address that is ours: two sockets for ``localhost``."""
+class _Binding:
+    """One bound address and its sockets: two for ``localhost``."""
 
     address: ListenAddress
     listeners: list[Listener]
@@ -30,16 +30,16 @@ class _ListeningSocket:
 
 
 class Acceptor:
-    """Where a server listens.
+    """The listening sockets of a server.
 
     Args:
-        addresses: Where to listen. A socket that somebody else made stays theirs, open:
-            connections wait in it for whoever listens next.
+        addresses: The addresses to listen on. An inherited socket stays open at the
+            end: connections wait in it for the next process that listens.
         accept: Accepts from a listener until cancelled.
         take: Accepts what waits at a listener that is about to be closed.
 
     Attributes:
-        bound: The addresses that are ours, spelled with their real ports.
+        bound: The bound addresses, with their real ports.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Acceptor:
         self._addresses = tuple(addresses)
         self._accept = accept
         self._take = take
-        self._acceptor: list[_ListeningSocket] = []
+        self._bindings: list[_Binding] = []
         self._tasks: asyncio.TaskGroup | None = None
         self.bound: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Where to listen; what a change leaves out is given back at once.
+        """The addresses to listen on; a removed one is closed at once.
 
-        Whoever had connected there by then is accepted. What a change adds is for
-        :meth:`open`.
+        Connections that wait at a removed address are accepted first. Added addresses
+        are bound by :meth:`open`.
         """
         return self._addresses
 
@@ -68,82 +68,84 @@ class Acceptor:
     def addresses(self, addresses: Sequence[ListenAddress]) -> None:
         self._addresses = tuple(addresses)
         wanted = list(addresses)
-        for door in list(self._acceptor):
-            if door.address in wanted:
-                wanted.remove(door.address)
+        for binding in list(self._bindings):
+            if binding.address in wanted:
+                wanted.remove(binding.address)
             else:
-                self._acceptor.remove(door)
-                self._shut(door)
+                self._bindings.remove(binding)
+                self._close(binding)
         self._name()
 
     @property
     def complete(self) -> bool:
-        """Whether every address that is wanted is ours."""
+        """True if every address is bound."""
         return not self._missing()
 
     @property
     def accepting(self) -> bool:
-        """Whether every accept loop is alive, even if it rests at the moment."""
-        return bool(self._acceptor) and all(
-            door.acceptors and not any(a.done() for a in door.acceptors)
-            for door in self._acceptor
+        """True if every accept loop is alive, even if it pauses at the moment."""
+        return bool(self._bindings) and all(
+            binding.acceptors and not any(a.done() for a in binding.acceptors)
+            for binding in self._bindings
         )
 
     async def open(self, socket_mode: int) -> tuple[str, ...]:
-        """Listen on the addresses that are missing, on all of them or on none.
+        """Bind all missing addresses, or none of them.
 
-        Cancelling is safe: nothing stays bound that was not before. To be called by one
-        at a time.
+        Cancelling is safe: nothing stays bound that was not before. Calls must not
+        overlap.
 
         Returns:
-            The addresses that became ours by this.
+            The addresses that this call has bound.
 
         Raises:
-            AddressInUse: An address cannot be had; names the holder where it can.
-            PermissionError: We may not bind an address; says what would help.
+            AddressInUse: An address is taken; names the holder if it is known.
+            PermissionError: We may not bind an address; the text names a remedy.
         """
-        doors = await _open(self._missing(), socket_mode)
-        self._acceptor += doors
-        # Finding out who holds an address takes a while; it may be unwanted by now.
+        bindings = await _open(self._missing(), socket_mode)
+        self._bindings += bindings
+        # Finding the holder of an address takes a while; it can be unwanted by now.
         self.addresses = self._addresses
-        for door in doors:
-            if door in self._acceptor:
-                self._begin(door)
+        for binding in bindings:
+            if binding in self._bindings:
+                self._begin(binding)
         return tuple(
             listener.name
-            for door in doors
-            if door in self._acceptor
-            for listener in door.listeners
+            for binding in bindings
+            if binding in self._bindings
+            for listener in binding.listeners
         )
 
     @property
     def listeners(self) -> list[Listener]:
-        """Every listening socket that is ours."""
-        return [listener for door in self._acceptor for listener in door.listeners]
+        """All listening sockets."""
+        return [
+            listener for binding in self._bindings for listener in binding.listeners
+        ]
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Accept in ``tasks`` from now on."""
         self._tasks = tasks
-        for door in self._acceptor:
-            self._begin(door)
+        for binding in self._bindings:
+            self._begin(binding)
 
     def leave(self) -> None:
         """Start nothing more in the tasks of :meth:`start`: they are ending."""
         self._tasks = None
 
     def close(self) -> None:
-        """Give everything back; :attr:`bound` goes on naming it. Idempotent."""
-        doors, self._acceptor, self._addresses = self._acceptor, [], ()
-        for door in doors:
-            self._shut(door)
+        """Close all sockets; :attr:`bound` still names them. Idempotent."""
+        bindings, self._bindings, self._addresses = self._bindings, [], ()
+        for binding in bindings:
+            self._close(binding)
 
     def set_mode(self, socket_mode: int) -> None:
-        """Change the permissions of the Unix sockets that are ours."""
+        """Change the permissions of the Unix sockets."""
         for listener in self.listeners:
             listener.set_mode(socket_mode)
 
     def _missing(self) -> list[ListenAddress]:
-        held = [door.address for door in self._acceptor]
+        held = [binding.address for binding in self._bindings]
         missing = []
         for address in self._addresses:
             if address in held:
@@ -152,48 +154,46 @@ class Acceptor:
                 missing.append(address)
         return missing
 
-    def _begin(self, door: _ListeningSocket) -> None:
+    def _begin(self, binding: _Binding) -> None:
         if self._tasks is not None:
-            door.acceptors = [
+            binding.acceptors = [
                 self._tasks.create_task(self._accept(x), name=f"accept {x.name}")
-                for x in door.listeners
+                for x in binding.listeners
             ]
 
-    def _shut(self, door: _ListeningSocket) -> None:
-        inherited = isinstance(door.address, socket.socket)
-        for listener in door.listeners:
+    def _close(self, binding: _Binding) -> None:
+        inherited = isinstance(binding.address, socket.socket)
+        for listener in binding.listeners:
             if self._tasks is not None and not inherited and not listener.closed:
                 self._take(listener)
             listener.close()
-        for acceptor in door.acceptors:
+        for acceptor in binding.acceptors:
             acceptor.cancel()
 
     def _name(self) -> None:
-        # In the order of the configuration, whatever was bound first.
-        rest = list(self._acceptor)
+        # In the order of the configuration, not in that of binding.
+        remaining = list(self._bindings)
         names: list[str] = []
         for address in self._addresses:
-            door = next((d for d in rest if d.address == address), None)
-            if door is not None:
-                rest.remove(door)
-                names += [listener.name for listener in door.listeners]
+            binding = next((b for b in remaining if b.address == address), None)
+            if binding is not None:
+                remaining.remove(binding)
+                names += [listener.name for listener in binding.listeners]
         self.bound = tuple(names)
 
 
-async def _open(
-    addresses: Sequence[ListenAddress], socket_mode: int
-) -> list[_ListeningSocket]:
+async def _open(addresses: Sequence[ListenAddress], socket_mode: int) -> list[_Binding]:
     """Listen on all of ``addresses``, or on none."""
-    doors: list[_ListeningSocket] = []
+    bindings: list[_Binding] = []
     try:
         for address in addresses:
             own = address.dup() if isinstance(address, socket.socket) else address
-            doors.append(
-                _ListeningSocket(address, await bind([own], socket_mode=socket_mode))
+            bindings.append(
+                _Binding(address, await bind([own], socket_mode=socket_mode))
             )
     except BaseException:
-        for door in doors:
-            for listener in door.listeners:
+        for binding in bindings:
+            for listener in binding.listeners:
                 listener.close()
         raise
-    return doors
+    return bindings

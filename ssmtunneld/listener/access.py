@@ -1,11 +1,11 @@
-"""Who may connect: networks, and users of this machine."""
+"""Access control of connections: networks, and users of this machine."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from ssmtunneld.listener import owner
 from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rejection(Enum):
-    """Why a connection was reset before anything was opened for it."""
+    """The rule by which a connection was reset before a stream was opened for it."""
 
     ADDRESS = "address"
     """It came from outside of the allowed networks."""
@@ -29,7 +29,7 @@ class Rejection(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """Why a TCP connection is rejected.
+    """The rejection of a TCP connection.
 
     Attributes:
         rejection: The rule.
@@ -46,7 +46,7 @@ class AccessDecision:
 
     @property
     def advice(self) -> str:
-        """What to do if the connection should have been taken."""
+        """Advice in case the connection should have been accepted."""
         match self.rejection:
             case Rejection.ADDRESS:
                 return "add its network to allow if it may connect"
@@ -54,13 +54,23 @@ class AccessDecision:
                 # An id is written as a number, a name as text.
                 user = self.user if self.user.isdigit() else f'"{self.user}"'
                 return f"add {user} to allow_users if it may connect"
+            case Rejection.OWNER:
+                return (
+                    "listen on a Unix socket, or let this process see whose "
+                    "connections are (its warnings at start say how)"
+                )
+            case Rejection.GONE:
+                return (
+                    "if it closes as soon as it has sent, give it a Unix socket, or "
+                    'set allow_users = ["*"]'
+                )
             case _:
-                return ""
+                assert_never(self.rejection)
 
 
 @dataclass(frozen=True, slots=True)
 class AccessLimitation:
-    """Why users cannot be told apart as they should be, and what would help."""
+    """A reason why users cannot be told apart, and a remedy."""
 
     reason: str
     advice: str
@@ -86,15 +96,15 @@ def judge(
         return AccessDecision(Rejection.ADDRESS)
     if allow_uids is None:
         return None
-    # Asked of every connection: one to a public address of this machine may be local.
+    # For every connection: one to a public address of this machine can be local.
     found = owner.find_peer(local, peer)
     match found.presence:
-        case PeerPresence.HELD if found.uid in allow_uids:
+        case PeerPresence.HELD | PeerPresence.GONE if found.uid in allow_uids:
             return None
-        case PeerPresence.HELD:
-            return AccessDecision(Rejection.OWNER, found.uid)
-        case PeerPresence.GONE:
+        case PeerPresence.GONE if found.uid is None:
             return AccessDecision(Rejection.GONE)
+        case PeerPresence.HELD | PeerPresence.GONE:
+            return AccessDecision(Rejection.OWNER, found.uid)
         case PeerPresence.UNKNOWN:
             # Never assume the best of what is certainly of this machine.
             known_local = owner.is_local(local, peer)
@@ -105,7 +115,7 @@ def allowed_uids(users: Collection[int | str]) -> frozenset[int] | None:
     """Return whose connections to take: ``users`` and our own user; None for all.
 
     Args:
-        users: User ids, or ``"*"`` for everybody. Where the platform has no way to tell
+        users: User ids, or ``"*"`` for all users. Where the platform has no way to tell
             users apart, everybody too: see :func:`shortcomings`.
     """
     ids = frozenset(user for user in users if isinstance(user, int))
@@ -118,7 +128,7 @@ def access_limitations(*, others: bool) -> Iterator[AccessLimitation]:
     """Yield what is wrong with telling users apart here; nothing, usually.
 
     Args:
-        others: Whether any user beside our own is allowed by name or id.
+        others: A user other than our own is allowed by name or id.
     """
     match owner.sight():
         case OwnerVisibility.ABSENT:

@@ -1,4 +1,4 @@
-"""One accepted connection, from its socket to the sum of what it moved."""
+"""One accepted connection, from its socket to the totals of its transfer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Opened = TypeVar("_Opened")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """One connection as it is now; ``since`` is on the loop's clock."""
+    """Snapshot of one connection; ``since`` is on the loop's clock."""
 
     peer: str
     since: float
@@ -40,7 +40,7 @@ class ConnectionView:
 
 @dataclass(frozen=True, slots=True)
 class StreamSource:
-    """Where streams come from that all have the same destination.
+    """A source of streams that all have the same destination.
 
     Attributes:
         at_once: Returns a stream if there is one without waiting; asked first.
@@ -56,13 +56,13 @@ Opening: TypeAlias = "StreamSource | ProxyFrontend"
 
 
 class Connection:
-    """A local connection that wants a stream.
+    """A local connection that is joined to a stream.
 
     Attributes:
-        peer: The client, for people.
-        since: When it was accepted, on the loop's clock.
-        meter: What it has moved so far.
-        transfer: How it ended; until then, how it ends if it is cut now.
+        peer: The client, as text.
+        since: The time of its accept, on the loop's clock.
+        meter: The bytes moved so far.
+        transfer: The result; until the end, that of a connection that is cut now.
     """
 
     __slots__ = ("_result", "_socket", "meter", "peer", "since")
@@ -76,7 +76,7 @@ class Connection:
 
     @property
     def transfer(self) -> Transfer:
-        """How it ended; until then, how it ends if it is cut now."""
+        """The result; until the end, that of a connection that is cut now."""
         return self._result or self._summed(ConnectionOutcome.CANCELLED)
 
     async def join(self, opening: Opening, linger: float) -> None:
@@ -114,13 +114,13 @@ class Connection:
             return
         near, remote = ends
         self._result = await relay(
-            near, remote, linger=linger, meter=self.meter, gone=local.gone
+            near, remote, linger=linger, meter=self.meter, client_left=local.client_left
         )
 
     async def _join_at_once(
         self, sock: socket.socket, stream: Duplex, linger: float
     ) -> Transfer:
-        """Send what came with the connect, and only then see to the rest.
+        """Send what came with the connect before the relay is set up.
 
         A transport and two tasks take as long as a message needs to the network.
         """
@@ -142,11 +142,15 @@ class Connection:
             _reset(sock, stream)
             raise
         return await relay(
-            local, stream, linger=linger, meter=self.meter, gone=local.gone
+            local,
+            stream,
+            linger=linger,
+            meter=self.meter,
+            client_left=local.client_left,
         )
 
     def view(self) -> ConnectionView:
-        """Return what it is at this moment."""
+        """Return a snapshot."""
         return ConnectionView(
             self.peer, self.since, self.meter.sent, self.meter.received
         )
@@ -180,7 +184,7 @@ def _handshake(opening: Opening) -> ProxyHandshake | _Plain:
 
 
 class _Plain:
-    """A :class:`ProxyHandshake` where all connections have one destination."""
+    """The counterpart of :class:`ProxyHandshake` for a single destination."""
 
     __slots__ = ("_open_stream",)
 
@@ -192,7 +196,7 @@ class _Plain:
         return local, await self._open_stream()
 
     async def refuse(self, local: LocalDuplex, _error: TunnelError) -> None:
-        """Reset the connection: there is no other way to say it."""
+        """Reset the connection: raw TCP has no other way to refuse."""
         local.abort()
 
 
@@ -202,19 +206,19 @@ async def _open(
     """Open a stream, or return None if the client leaves before there is one."""
     scope = asyncio.timeout(None)
 
-    def leave(gone: asyncio.Future[ClientClose]) -> None:
-        # A client that said all it had to say and left is still owed its delivery.
-        if gone.result() is ClientClose.RESET or not local.buffered:
+    def leave(client_left: asyncio.Future[ClientClose]) -> None:
+        # The data of a client that ended in order and left must still be delivered.
+        if client_left.result() is ClientClose.RESET or not local.buffered:
             with suppress(RuntimeError):  # the scope is over already
                 scope.reschedule(asyncio.get_running_loop().time())
 
     try:
         async with scope:
-            local.gone.add_done_callback(leave)
+            local.client_left.add_done_callback(leave)
             return await opening()
     except TimeoutError:
         if scope.expired():
             return None
         raise
     finally:
-        local.gone.remove_done_callback(leave)
+        local.client_left.remove_done_callback(leave)

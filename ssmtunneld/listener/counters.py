@@ -1,4 +1,4 @@
-"""What a tunnel's connections add up to: counts that only grow."""
+"""Totals of a tunnel's connections: counts that only grow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Failure(StrEnum):
-    """Why a connection did not get its destination."""
+    """The reason why a connection did not reach its destination."""
 
     REFUSED = "refused"
     """The agent could not connect to the destination."""
@@ -43,19 +43,19 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerStatistics:
-    """How a tunnel's listening side has done since the daemon's start.
+    """Totals of a tunnel's listening side since the daemon's start.
 
     Attributes:
         active: Connections now.
         accepted: Connections since the start.
-        refused: Those for which there was no stream, or whose destination refused.
+        refused: Connections without a stream, or whose destination refused.
         rejected: Connections that were reset instead of accepted.
-        saturated: How often ``max_connections`` made others wait.
+        saturated: The number of times that ``max_connections`` made clients wait.
         sent: Bytes from clients, including those of the connections now.
         received: Bytes to clients, likewise.
-        endings: How the finished connections ended.
-        failures: Why the refused ones were.
-        rejections: Which rule the rejected ones broke.
+        endings: Finished connections by outcome.
+        failures: Refused connections by reason.
+        rejections: Rejected connections by rule.
     """
 
     active: int
@@ -71,10 +71,10 @@ class ServerStatistics:
 
 
 class ConnectionCounters:
-    """Counts for one tunnel; outlives its servers, and may be shared by two.
+    """Counts for one tunnel; outlives its servers, and can be shared by two.
 
     Attributes:
-        saturated: How often ``max_connections`` made others wait.
+        saturated: The number of times that ``max_connections`` made clients wait.
     """
 
     __slots__ = (

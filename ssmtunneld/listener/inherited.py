@@ -1,4 +1,4 @@
-"""Sockets that somebody else made (socket activation), judged by what they are.
+"""Inherited sockets (socket activation), checked by what they are.
 
 A unit's ``ListenStream=5432`` listens on every network, and a Unix socket of systemd's
 has mode 0666 unless ``SocketMode=`` says otherwise, whatever the configuration says: so
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ssmtunneld.config import Address
 
 _LOOPBACK: Final = "127.0.0.1"
-# Connecting needs the right to write; these are everybody's but the owner's.
+# Connecting needs the right to write; these bits are group's and others'.
 _OTHERS_WRITE: Final = 0o022
 
 
@@ -39,7 +39,7 @@ def check_inherited(
 
     Args:
         sock: A listening socket.
-        listen: Where the file says that the tunnel listens.
+        listen: The addresses of the tunnel in the configuration.
         allow: Networks that clients may come from; without any, only this machine.
         socket_mode: The permissions that a Unix socket may have.
 
@@ -90,7 +90,7 @@ def _check_unix(sock: socket.socket, socket_mode: int) -> None:
     try:
         mode = stat.S_IMODE(os.stat(name).st_mode)  # noqa: PTH116 - a name, not a path
     except FileNotFoundError:
-        return  # then nobody finds it
+        return  # then no client finds it
     except OSError as error:
         reason = f"its mode is not known: {error.strerror}"
         raise InheritedSocketRefused(shown, reason, f"check {name}") from None

@@ -1,8 +1,8 @@
-"""How many connections all tunnels may have together, and what is each one's own.
+"""The limit of connections of all tunnels together, and the quota of each.
 
-Half of them belong to the tunnels in equal parts, whether they are used or not; the
-other half to whoever comes first. So a tunnel that takes all it can get, for hours,
-still leaves every other one its part.
+Half of the connections are reserved for the tunnels in equal parts, used or not; the
+other half is for any tunnel, first come, first served. So a tunnel that takes all it
+can get, for hours, still leaves every other tunnel its part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Beside connections, sessions and listeners: the loop, the log, control and HTTP
+# Apart from connections, sessions and listeners: the loop, the log, control and HTTP
 # sockets with their clients, AWS calls in threads, files of credentials.
 OTHER_FILES: Final = 128
 
@@ -35,7 +35,7 @@ class ConnectionLimit:
 
     @property
     def limit(self) -> int:
-        """How many there may be; may be changed while it is in use."""
+        """The greatest number of connections; changes apply at once."""
         return self._limit
 
     @limit.setter
@@ -45,7 +45,7 @@ class ConnectionLimit:
 
     @property
     def unused(self) -> int:
-        """How many of the free ones are kept for tunnels that have not used theirs."""
+        """The number of free connections that are reserved for other tunnels."""
         return self._unused
 
     def join(self, most: int) -> ConnectionQuota:
@@ -83,7 +83,7 @@ class ConnectionLimit:
             self.announce()
 
     def announce(self) -> None:
-        """Tell those who found no room that there may be some."""
+        """Call the tunnels that wait for room: there can be some now."""
         for quota in self._shares:
             if quota.waiting is not None and not quota.full:
                 waiting, quota.waiting = quota.waiting, None
@@ -94,8 +94,8 @@ class ConnectionQuota:
     """One tunnel's part of an allowance.
 
     Attributes:
-        most: How many connections the tunnel itself may have.
-        part: How many of the allowance are its own.
+        most: The greatest number of connections of this tunnel.
+        part: The number of connections that are reserved for it.
         taken: Connections now.
         waiting: Called once there is room again.
     """
@@ -111,7 +111,7 @@ class ConnectionQuota:
 
     @property
     def full(self) -> bool:
-        """Whether all tunnels together leave no room for another of this one."""
+        """True if there is no room for another connection of this tunnel."""
         connection_limit = self._connection_limit
         if self.taken < self.part:
             return connection_limit.taken >= connection_limit.limit
@@ -121,7 +121,7 @@ class ConnectionQuota:
 
     @property
     def limit(self) -> int:
-        """How many connections all tunnels together may have."""
+        """The greatest number of connections of all tunnels together."""
         return self._connection_limit.limit
 
     def take(self) -> None:
@@ -133,7 +133,7 @@ class ConnectionQuota:
         self._connection_limit.count(self, -1)
 
     def resize(self, most: int) -> None:
-        """Change how many connections the tunnel itself may have."""
+        """Change the greatest number of connections of this tunnel."""
         if most != self.most:
             self.most = most
             self._connection_limit.divide()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # Reading stops once this much waits for `receive`. A transport reads at most 256 KiB at
 # once, so that one connection holds at most 320 KiB.
 RECEIVE_MARK: Final = 64 * 1024
-# What a client that reads slowly may leave unsent here, beside the kernel's own buffer.
+# Unsent bytes for a slow client, in addition to the kernel's own buffer.
 SEND_MARK: Final = 64 * 1024
-# How long a client may go on sending after everything was sent to it; see `aclose`.
+# Time for a client to continue sending after all was sent to it; see `aclose`.
 PARTING: Final = 1.0
 # A client that left is not announced while nothing is read; so it is looked for, first
 # soon, because most leave in one step with their end of file, then ever less often.
@@ -56,9 +56,9 @@ class LocalDuplex(asyncio.Protocol):
     Make it with :meth:`adopt`, or pass it to the loop as a protocol.
 
     Attributes:
-        gone: Completes when the client has left: at once if it resets the connection or
-            if anything is read or written; else within seconds. A client that has only
-            ended its own direction is not gone.
+        client_left: Completes when the client has left: at once if it resets the
+            connection or if anything is read or written; else within seconds. A client
+            that has only ended its own direction has not left.
     """
 
     __slots__ = (
@@ -73,12 +73,12 @@ class LocalDuplex(asyncio.Protocol):
         "_watch",
         "_writable",
         "_writer",
-        "gone",
+        "client_left",
     )
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[ClientClose] = self._loop.create_future()
+        self.client_left: asyncio.Future[ClientClose] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._inbound = _Inbound.FLOWING
         self._chunks: list[bytes] = []
@@ -159,7 +159,7 @@ class LocalDuplex(asyncio.Protocol):
         """End our direction once all is sent; idempotent, without effect when lost."""
         if self._lost is None and self._transport is not None:
             # Every transport here is a TCP or Unix stream: all of them can. The client
-            # may have reset the connection and we have not been told yet.
+            # can have reset the connection and we have not been told yet.
             with suppress(OSError):
                 self._transport.write_eof()
 
@@ -182,7 +182,7 @@ class LocalDuplex(asyncio.Protocol):
         Cancelling is safe: the connection is then reset.
 
         Args:
-            timeout: How many seconds the client has to take what was sent, before the
+            timeout: Seconds for the client to take what was sent, before the
                 connection is reset. None leaves it as much as it wants, as TCP does.
         """
         transport = self._transport
@@ -238,7 +238,7 @@ class LocalDuplex(asyncio.Protocol):
 
     @override
     def resume_writing(self) -> None:
-        """Let :meth:`send` go on; called by the transport."""
+        """Wake :meth:`send`; called by the transport."""
         self._writable = True
         _wake(self._writer)
         _wake(self._closer)
@@ -280,16 +280,16 @@ class LocalDuplex(asyncio.Protocol):
             _wake(waiter)
 
     def _leave(self, departure: ClientClose) -> None:
-        if not self.gone.done():
-            self.gone.set_result(departure)
+        if not self.client_left.done():
+            self.client_left.set_result(departure)
 
     async def _flush(self, transport: asyncio.Transport) -> None:
-        transport.set_write_buffer_limits(0)  # paused until the very last byte is gone
+        transport.set_write_buffer_limits(0)  # paused until the very last byte is sent
         while not self._writable and self._lost is None:
             await self._change()
 
     async def _part(self, transport: asyncio.Transport) -> None:
-        if not self.gone.done():  # else nobody is there to be told
+        if not self.client_left.done():  # else it was told before
             await self.send_eof()
         if self._inbound is not _Inbound.ENDED and self._lost is None:
             if self._inbound is _Inbound.PAUSED:
@@ -332,7 +332,7 @@ class LocalDuplex(asyncio.Protocol):
             and happened & (_RDHUP | select.POLLHUP)
             and (happened & select.POLLHUP or _closed(transport))
         ):
-            # Behind what it sent and nobody has read yet, it has closed.
+            # Behind data that is not read yet, it has closed.
             self._leave(ClientClose.CLOSED)
         elif self._inbound is _Inbound.ENDED and (
             happened & (select.POLLERR | select.POLLHUP) or _closed(transport)
@@ -350,7 +350,7 @@ class _Inbound(Enum):
     CLOSED = auto()  # we want no more: discarded
 
 
-# Linux only: the peer has ended its direction, whatever waits to be read before that.
+# Linux only: the peer has ended its direction, even if data waits before that.
 _RDHUP: Final = getattr(select, "POLLRDHUP", 0)
 
 _NOT_CONNECTED: Final = "not connected"

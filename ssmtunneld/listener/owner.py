@@ -1,4 +1,4 @@
-"""Which local user owns the other end of a loopback connection (design D15).
+"""The local user who owns the other end of a loopback connection (design D15).
 
 Every user of a machine can connect to its loopback ports. Linux knows the owner of each
 socket, and a loopback connection has both of its sockets here.
@@ -17,24 +17,25 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ssmtunneld.listener.held_fin import keeps_user
 from ssmtunneld.listener.process_table import TABLES, read_table, spell
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
 SocketName: TypeAlias = tuple[Any, ...]
-"""What ``getsockname`` and ``getpeername`` return for TCP: host, port and so on."""
+"""The result of ``getsockname`` and ``getpeername`` for TCP: host, port and so on."""
 
 
 class OwnerVisibility(Enum):
-    """How well this process can see whose a connection is."""
+    """The ability of this process to see the owner of a connection."""
 
     CLEAR = auto()
     """The kernel answers about single connections."""
@@ -47,7 +48,7 @@ class OwnerVisibility(Enum):
 
 
 class PeerPresence(Enum):
-    """What became of the other end of a connection."""
+    """The state of the other end of a connection."""
 
     HELD = auto()
     """A process of this machine holds it."""
@@ -63,7 +64,8 @@ class Peer:
 
     Attributes:
         presence: What became of it.
-        uid: Whose it is; None unless it is held, or if its user has no id here.
+        uid: Whose it is, or was, as far as the kernel still knows; None otherwise, or
+            if its user has no id here.
     """
 
     presence: PeerPresence
@@ -73,8 +75,8 @@ class Peer:
 def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """Return what this machine knows of the other end of a TCP connection.
 
-    A socket that no process holds belongs to nobody, whatever its uid says: it must
-    never be taken for root's.
+    A socket that no process holds any more may have lost its user: then its uid says
+    0, and it must never be taken for root's. See ``held_fin.py`` for when it has not.
 
     Args:
         local: Our end's address.
@@ -82,15 +84,13 @@ def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """
     found = _look(peer, local)
     if found is not None:
-        if not found.inode:
-            return _GONE
         uid = None if found.uid == stranger() else found.uid
-        return Peer(PeerPresence.HELD, uid)
-    if (
-        is_local(local, peer)
-        and sight() is OwnerVisibility.CLEAR
-        and not _look(local, peer)
-    ):
+        if found.inode:
+            return Peer(PeerPresence.HELD, uid)
+        keeps = found.state in _WITH_USER and keeps_user()
+        return Peer(PeerPresence.GONE, uid) if keeps else _GONE
+    sees = sight() in {OwnerVisibility.CLEAR, OwnerVisibility.SLOW}
+    if is_local(local, peer) and sees and not _look(local, peer):
         return _GONE  # by a reset, which has taken our end with it
     return _UNKNOWN
 
@@ -138,15 +138,15 @@ def stranger() -> int | None:
 
 
 def is_local(local: SocketName, peer: SocketName) -> bool:
-    """Whether both ends of a TCP connection are on this machine for certain."""
+    """Return True if both ends of a TCP connection are certainly on this machine."""
     host = address_of(peer)
     return host.is_loopback or host == address_of(local)
 
 
 def peer_has_closed(local: SocketName, peer: SocketName) -> bool:
-    """Whether the other end of a TCP connection is on this machine and fully closed.
+    """Return True if the other end is on this machine and fully closed.
 
-    On the wire "I have said everything" (``shutdown``) and "I am gone" (``close``) are
+    On the wire the end of one direction (``shutdown``) and of both (``close``) are
     the same FIN; but a socket that no process holds any more has no inode. False where
     that cannot be known, or not quickly.
     """
@@ -190,8 +190,15 @@ def unix_peer_uid(sock: socket.socket) -> int | None:
 class _Found:
     uid: int
     inode: int
+    state: int = field(default=0, compare=False)
+    """As in ``tcp_states.h``; 0 where it was not asked for."""
 
 
+_LISTENING: Final = 10
+"""TCP_LISTEN."""
+_WITH_USER: Final = frozenset({4, 9, 11})
+"""TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING: closed, but still a whole socket. What is
+in FIN_WAIT2 or TIME_WAIT may be a time-wait entry, and says 0 then."""
 _GONE: Final = Peer(PeerPresence.GONE)
 _UNKNOWN: Final = Peer(PeerPresence.UNKNOWN)
 
@@ -218,7 +225,7 @@ _QUERY: Final = struct.Struct(
 )  # inet_diag_req_v2: family, protocol, ext, states
 _PORTS: Final = struct.Struct("!HH")  # inet_diag_sockid, in network order
 _REST: Final = struct.Struct("=III")  # the same: interface, and no cookie to compare
-_ANSWER: Final = struct.Struct("=4x48x12xII")  # inet_diag_msg up to its uid and inode
+_ANSWER: Final = struct.Struct("=xBxx48x12xII")  # inet_diag_msg: state, uid, inode
 _ANY_STATE: Final = 0xFFFFFFFF
 _NO_COOKIE: Final = 0xFFFFFFFF
 
@@ -248,10 +255,13 @@ def _diagnose(own: SocketName, other: SocketName) -> _Found | None:
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind != _SOCK_DIAG_BY_FAMILY:
         return None  # an error message: there is no such socket here
-    return _Found(*_ANSWER.unpack_from(answer, _HEADER.size))
+    state, uid, inode = _ANSWER.unpack_from(answer, _HEADER.size)
+    if state == _LISTENING:
+        return None  # the kernel names whoever listens there when nothing fits better
+    return _Found(uid, inode, state)
 
 
-# Descriptors of sockets to the kernel that nobody uses at the moment: one, unless
+# Descriptors of unused sockets to the kernel: one, unless
 # threads ask at the same time. To make one for each question takes longer than that.
 _idle: Final[list[int]] = []
 
@@ -266,7 +276,7 @@ def _ask(question: bytes) -> bytes:
         os.write(kernel, question)  # handled, and answered, before this returns
         answer = os.read(kernel, 4096)
     except BaseException:
-        os.close(kernel)  # what it still has to say is for nobody
+        os.close(kernel)  # its further answers have no receiver
         raise
     _idle.append(kernel)
     return answer
@@ -291,7 +301,7 @@ def _search(own: SocketName, other: SocketName) -> _Found | None:
     """Look for the same socket in ``/proc``."""
     source = spell(address_of(own), own[1])
     destination = spell(address_of(other), other[1])
-    # The client may have used an IPv6 socket for an IPv4 address: look in both tables.
+    # The client can have used an IPv6 socket for an IPv4 address: look in both tables.
     for table, near, far in zip(TABLES, source, destination, strict=True):
         for row in read_table(table):
             if row.local == near and row.remote == far:

@@ -88,7 +88,7 @@ def _words(address: IPv4Address | IPv6Address) -> str:
     )
 
 
-# A lookup may ask a directory service: once for each user, and not for ever more users.
+# A lookup can ask a directory service: once for each user, up to a limit.
 @lru_cache(maxsize=1024)
 def user_name(uid: int) -> str:
     """Return the name of a user, or its id in digits where it has none."""
@@ -107,7 +107,7 @@ _ANY: Final = (IPv4Address(0), IPv6Address(0))
 
 
 def tcp_holder(hosts: Collection[str], port: int) -> str:
-    """Return who holds a port of one of ``hosts``, ``"sshd, pid 812"``, or ``""``.
+    """Return the holder of a port of one of ``hosts``, ``"sshd, pid 812"``, or ``""``.
 
     Blocks on the file system for as long as ``MOST_FILES`` allows: call it in a thread.
     """
@@ -118,7 +118,7 @@ def tcp_holder(hosts: Collection[str], port: int) -> str:
 
 
 def unix_holder(path: Path) -> str:
-    """Return who listens on a Unix socket, or ``""``; blocks likewise."""
+    """Return the process that listens on a Unix socket, or ``""``; blocks likewise."""
     holders = (_process(inode) for inode in find_unix(str(path)))
     return next((holder for holder in holders if holder), "")
 

@@ -1,9 +1,9 @@
 """Two byte streams joined, and the half-close policy (design D8).
 
 The agent cannot express a half-close: when either direction of a stream ends it closes
-its destination in both (protocol 6.6). A client that says "that was my request" with an
-end of file would lose the answer, so its end is not passed on while the answer may
-still come.
+its destination in both (protocol 6.6). A client that marks the end of its request
+by an EOF would lose the answer, so its EOF is not passed on while the answer can still
+come.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionOutcome(Enum):
-    """How a local connection ended."""
+    """The way in which a local connection ended."""
 
     COMPLETED = "completed"
     """The remote ended; all of it was delivered."""
@@ -33,7 +33,7 @@ class ConnectionOutcome(Enum):
     REMOTE_RESET = "remote_reset"
     """The stream or its session broke; the local client was reset."""
     REFUSED = "refused"
-    """There was no stream to be had, or its destination refused; as above."""
+    """No stream could be opened, or its destination refused; the client was reset."""
     CANCELLED = "cancelled"
     """We cut it: shutdown, or the end of a drain."""
     FAILED = "failed"
@@ -41,17 +41,17 @@ class ConnectionOutcome(Enum):
 
 
 class ClientClose(Enum):
-    """How a local client went away."""
+    """The way in which a local client left."""
 
     RESET = "reset"
-    """In the middle: what it sent may be incomplete, so none of it matters now."""
+    """In the middle: its data can be incomplete, so none of it matters now."""
     CLOSED = "closed"
     """After its end of file: what it sent is whole, but it will read no answer."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """Bytes moved so far; whoever passed it to :func:`relay` may read it meanwhile."""
+    """Bytes moved so far, readable while the relay runs."""
 
     sent: int = 0
     """From the local client, handed to the remote stream."""
@@ -61,12 +61,12 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What a finished relay has done.
+    """The result of a finished relay.
 
     Attributes:
         sent: Bytes from local to remote.
         received: Bytes from remote to local.
-        ending: How it ended.
+        ending: The outcome.
         cause: The error that ended it, if one did.
     """
 
@@ -82,7 +82,7 @@ async def relay(
     *,
     linger: float,
     meter: Meter | None = None,
-    gone: asyncio.Future[ClientClose] | None = None,
+    client_left: asyncio.Future[ClientClose] | None = None,
 ) -> Transfer:
     """Move bytes both ways until it is over, then close both streams.
 
@@ -96,42 +96,43 @@ async def relay(
     Args:
         local: The client's end. Owned from here on: it is closed on return.
         remote: The stream to the destination; owned likewise.
-        linger: How many seconds to wait after the local end of file without hearing
+        linger: Seconds to wait after the local end of file without hearing
             from the remote. Any data starts the wait again.
-        meter: Where to count; fresh if not given.
-        gone: Completes when the local client is known to have left, even while nobody
-            reads from it or writes to it.
+        meter: Counts the bytes; fresh if not given.
+        client_left: Completes when the local client is known to have left, also while
+            the relay neither reads from it nor writes to it.
     """
-    joint = _Relay(local, remote, linger, meter or Meter())
+    pumps = _Relay(local, remote, linger, meter or Meter())
     try:
-        await joint.run(gone)
-        await joint.part()
+        await pumps.run(client_left)
+        await pumps.close()
     except BaseException:
         local.abort()
         remote.abort()
         raise
-    return joint.transfer()
+    return pumps.transfer()
 
 
 @runtime_checkable
 class Unsettled(Protocol):
-    """A stream that knows when its silence means nothing."""
+    """A stream that can tell whether its silence means an end."""
 
     @property
     def unsettled(self) -> bool:
-        """Whether an answer, or what we sent, may be stuck on its way."""
+        """True if an answer, or what we sent, could be stuck."""
         ...
 
     @property
     def sent(self) -> int:
-        """Bytes that went out so far; those that wait are not among them."""
+        """Bytes that were sent so far, without those that wait."""
         ...
 
 
 class _Relay:
-    """Two pumps, and the one place where it is decided that they stop."""
+    """Two pumps, and the only place that decides when they stop."""
 
     __slots__ = (
+        "_active_at",
         "_cause",
         "_delivering",
         "_ending",
@@ -145,7 +146,6 @@ class _Relay:
         "_pump",
         "_remote",
         "_scope",
-        "_stirred",
         "_timer",
     )
 
@@ -169,30 +169,30 @@ class _Relay:
         self._cause: StreamError | None = None
         self._local_ended = False
         self._delivering = False
-        self._stirred = 0.0
-        self._moved = -1  # bytes that had gone out when the timer looked last
+        self._active_at = 0.0
+        self._moved = -1  # bytes that were sent when the timer looked last
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, gone: asyncio.Future[ClientClose] | None) -> None:
-        """Pump until the ending is known."""
+    async def run(self, client_left: asyncio.Future[ClientClose] | None) -> None:
+        """Pump until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._pump = tasks.create_task(self._downward(), name="relay downward")
-                if gone is not None:
-                    gone.add_done_callback(self._on_gone)
+                if client_left is not None:
+                    client_left.add_done_callback(self._on_client_left)
                 # Not a task of its own: what the client sent with its connect is on its
                 # way before anything else has had a turn.
                 await self._run_upward()
         finally:
-            if gone is not None:
-                gone.remove_done_callback(self._on_gone)
+            if client_left is not None:
+                client_left.remove_done_callback(self._on_client_left)
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def part(self) -> None:
-        """Close both streams as the ending demands."""
+    async def close(self) -> None:
+        """Close both streams in the way of the outcome."""
         if self._ending in _ORDERLY:
-            # Both at once, because either may take long: a local client that reads
+            # Both at once, because either can take long: a local client that reads
             # slowly must not keep the stream, nor a stalled session the client.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._close_remote(), name="close remote")
@@ -234,10 +234,10 @@ class _Relay:
             try:
                 await self._remote.send(data)
             except StreamError as error:
-                self._on_remote_deaf(error)
+                self._on_remote_send_failed(error)
                 return
             if self._timer is not None:
-                self._stirred = self._loop.time()
+                self._active_at = self._loop.time()
         self._on_local_end()
 
     async def _downward(self) -> None:
@@ -255,19 +255,19 @@ class _Relay:
                 return
             if not data:
                 break
-            if self._expected in _NOBODY_READS:
+            if self._expected in _CLIENT_LEFT:
                 continue  # still read: what piles up here would stall the whole session
             self._meter.received += len(data)
             self._delivering = True
             try:
                 await self._local.send(data)
             except StreamError as error:
-                self._on_local_deaf(error)
+                self._on_local_send_failed(error)
                 continue
             finally:
                 self._delivering = False
             if self._timer is not None:
-                self._stirred = self._loop.time()
+                self._active_at = self._loop.time()
         self._on_remote_end()
 
     def _on_local_end(self) -> None:
@@ -278,30 +278,30 @@ class _Relay:
             self._wait_or(ConnectionOutcome.LINGERED)
 
     def _on_remote_end(self) -> None:
-        if self._expected in _NOBODY_READS:
+        if self._expected in _CLIENT_LEFT:
             self._end(self._expected, self._cause)
         else:
             self._end(ConnectionOutcome.COMPLETED)
 
-    def _on_remote_deaf(self, error: StreamError) -> None:
+    def _on_remote_send_failed(self, error: StreamError) -> None:
         if self._expected is None:
-            # It may have ended in order, with its last words not read yet: the other
+            # It can have ended in order, with its last data not read yet: the other
             # pump will find out. What the client adds has no receiver any more.
             self._wait_or(ConnectionOutcome.REMOTE_RESET, error)
         else:
             self._end(ConnectionOutcome.REMOTE_RESET, error)
 
-    def _on_local_deaf(self, error: StreamError) -> None:
+    def _on_local_send_failed(self, error: StreamError) -> None:
         if self._local_ended:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
         elif self._expected is None:
-            # What it sent before may be whole, and is still owed to the remote.
+            # What it sent before can be complete, and must still reach the remote.
             self._wait_or(ConnectionOutcome.LOCAL_RESET, error)
         else:
             self._end(ConnectionOutcome.REMOTE_RESET, self._cause)
 
-    def _on_gone(self, gone: asyncio.Future[ClientClose]) -> None:
-        if gone.result() is ClientClose.RESET:
+    def _on_client_left(self, client_left: asyncio.Future[ClientClose]) -> None:
+        if client_left.result() is ClientClose.RESET:
             self._end(ConnectionOutcome.LOCAL_RESET)
         elif self._local_ended:
             self._end(ConnectionOutcome.LOCAL_CLOSED)
@@ -313,16 +313,16 @@ class _Relay:
     def _wait_or(
         self, expected: ConnectionOutcome, cause: StreamError | None = None
     ) -> None:
-        """Give the side that is left ``linger`` seconds after its last data."""
+        """Give the remaining side ``linger`` seconds after its last data."""
         self._expected = expected
         self._cause = cause
-        self._stirred = self._loop.time()
+        self._active_at = self._loop.time()
         if self._timer is None:
             self._arm()
 
     def _arm(self) -> None:
         # One timer that looks again, instead of a new one for every chunk.
-        deadline = self._stirred + self._linger
+        deadline = self._active_at + self._linger
         self._timer = self._loop.call_at(deadline, self._on_timer, deadline)
 
     def _on_timer(self, deadline: float) -> None:
@@ -334,15 +334,15 @@ class _Relay:
         if self._delivering or waits:
             # The remote is not silent: it is the local client that does not read, or
             # the way between that is out. Taken for an end, that would be a lie.
-            self._stirred = deadline
-        if self._stirred + self._linger > deadline:
+            self._active_at = deadline
+        if self._active_at + self._linger > deadline:
             self._arm()
         else:
             self._end(self._expected, self._cause)
 
     def _is_abandoned(self) -> bool:
-        """Whether the client has left, and what it sent does not move either."""
-        if self._expected not in _NOBODY_READS:
+        """Return True if the client has left and no data of it moves."""
+        if self._expected not in _CLIENT_LEFT:
             return False
         assert isinstance(self._remote, Unsettled), "the caller has looked"
         before, self._moved = self._moved, self._remote.sent
@@ -368,7 +368,7 @@ class _Relay:
                 self._ending, self._cause = ConnectionOutcome.REMOTE_RESET, error
 
 
-_NOBODY_READS: Final = frozenset(
+_CLIENT_LEFT: Final = frozenset(
     {ConnectionOutcome.LOCAL_RESET, ConnectionOutcome.LOCAL_CLOSED}
 )
 _ORDERLY: Final = frozenset(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
+from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
 from ssmtunneld.listener.access import judge
 from ssmtunneld.listener.connection import Connection
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
 
 # Connections accepted in one turn of the loop, before others have theirs: about 2 ms.
 BATCH: Final = 64
-# How long accepting rests when the process or the machine is out of something, unless a
+# Pause of accepting when the process or the machine lacks a resource, unless a
 # connection ends earlier. The waiting connection keeps the socket readable: without the
-# rest the loop would spin.
+# pause the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What may change while the server runs.
+    """Settings that can change while the server runs.
 
     Attributes:
         linger: Seconds to wait for the remote after a local end of file (design D8).
@@ -115,15 +116,16 @@ class Server:
         if settings.socket_mode != self._settings.socket_mode:
             self._acceptor.set_mode(settings.socket_mode)
         self._settings = settings
+        self._hold_ends()
         self._quota.resize(settings.max_connections)
         self._changed.set()  # there may be room now
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Where to listen. May be replaced while running.
+        """The addresses to listen on; can be replaced while running.
 
-        What a change leaves out is given back at once, what stays is not touched, and
-        what is new is for :meth:`bind`. Connections go on.
+        A removed address is closed at once, and :meth:`bind` binds added ones.
+        Connections continue.
         """
         return self._acceptor.addresses
 
@@ -138,7 +140,7 @@ class Server:
 
     @property
     def complete(self) -> bool:
-        """Whether every address that is wanted is ours."""
+        """True if every address is bound."""
         return self._acceptor.complete
 
     async def bind(self) -> tuple[str, ...]:
@@ -153,21 +155,28 @@ class Server:
             The addresses that became ours by this, with their real ports.
 
         Raises:
-            AddressInUse: An address cannot be had; names the holder where it can.
-            PermissionError: We may not bind an address; says what would help.
+            AddressInUse: An address is taken; names the holder if it is known.
+            PermissionError: We may not bind an address; the text names a remedy.
         """
-        return await self._acceptor.open(self._settings.socket_mode)
+        names = await self._acceptor.open(self._settings.socket_mode)
+        self._hold_ends()
+        return names
+
+    def _hold_ends(self) -> None:
+        wanted = self._settings.allow_uids is not None
+        for listener in self._acceptor.listeners:
+            listener.hold_ends(wanted=wanted)
 
     @property
     def accepting(self) -> bool:
-        """Whether every accept loop is alive, even if it rests at the moment."""
+        """True if every accept loop is alive, even if it pauses at the moment."""
         return self._acceptor.accepting
 
     async def serve(self) -> None:
         """Accept and relay until cancelled, which resets every connection.
 
         Returns by itself only after :meth:`stop_accepting`, once the last connection
-        has ended. After a defect it may be called again: the addresses are still ours.
+        has ended. After a defect it can be called again: the addresses are still bound.
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -183,7 +192,7 @@ class Server:
             raise
 
     def stop_accepting(self) -> None:
-        """Give all addresses back for good; connections go on. Idempotent."""
+        """Close all listening sockets; connections continue. Idempotent."""
         self._acceptor.close()
         self._quota.leave()
         self._closed.set()
@@ -191,7 +200,7 @@ class Server:
     async def drain(self, timeout: float) -> int:
         """Stop accepting, let connections finish, then reset those that did not.
 
-        Cancelling is safe: the connections that are left go on.
+        Cancelling is safe: the remaining connections continue.
 
         Args:
             timeout: Seconds that connections have to finish.
@@ -224,7 +233,7 @@ class Server:
         return len(rest)
 
     def statistics(self) -> ServerStatistics:
-        """Return the counters as they are now."""
+        """Return a snapshot of the counters."""
         return self._totals.read()
 
     @property
@@ -249,24 +258,26 @@ class Server:
             if self._is_full():
                 await self._room()
             try:
-                self._accept_some(listener.socket)
+                self._accept_some(listener)
             except (BlockingIOError, ConnectionAbortedError):
-                continue  # no more, or it has gone, or another process took it
+                continue  # none left, or it was reset, or another process took it
             except OSError as error:
-                await self._rest(error)
+                await self._pause(error)
 
     def _take_waiting(self, listener: Listener) -> None:
         """Accept all that wait at a listener that is about to be closed."""
         while not self._is_full():
             try:
-                self._accept_some(listener.socket)
+                self._accept_some(listener)
             except ConnectionAbortedError:
                 continue
             except OSError:
                 return
 
-    def _accept_some(self, listening: socket.socket) -> None:
+    def _accept_some(self, listener: Listener) -> None:
         """Accept what waits while there is room. Never awaits: the room would be stale.
+
+        Whose each one is, is asked in the same turn: it may close at any moment.
 
         Raises:
             OSError: Nothing more can be accepted now, and why.
@@ -274,16 +285,18 @@ class Server:
         for _ in range(BATCH):
             if self._is_full() or self._leaving:
                 return
-            sock, peer = listening.accept()
+            sock, peer = listener.socket.accept()
             try:
                 if self._admit(sock, peer):
+                    if listener.held:
+                        held_fin.release(sock)
                     self._start(sock, peer)
             except BaseException as error:
                 reset_on_close(sock)
                 sock.close()
                 if not isinstance(error, Exception) or isinstance(error, OSError):
                     raise
-                # The next one may be of another kind.
+                # The next connection can be of another kind.
                 self._defects.note("connection", error)
 
     async def _room(self) -> None:
@@ -299,7 +312,7 @@ class Server:
         own = self._settings.max_connections
         return len(self._connections) >= own or self._quota.full
 
-    async def _rest(self, error: OSError) -> None:
+    async def _pause(self, error: OSError) -> None:
         self._bursts.warning("accept.failed", reason=str(error))
         with suppress(TimeoutError):
             async with asyncio.timeout(EXHAUSTED_PAUSE):
@@ -316,7 +329,7 @@ class Server:
             allow_uids=self._settings.allow_uids,
         )
         if verdict is None:
-            # Or a client whose machine vanished would hold its stream for ever.
+            # Or a client whose machine vanished would hold its stream forever.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return True
         self._reject(verdict, sock, name_of(sock, peer))

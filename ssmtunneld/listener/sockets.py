@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
+from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.process_table import tcp_holder, unix_holder
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ssmtunneld.listener.owner import SocketName
 
 ListenAddress: TypeAlias = TcpAddress | UnixAddress | socket.socket
-"""An address to bind, or a bound socket that somebody else made (socket activation)."""
+"""An address to bind, or an inherited bound socket (socket activation)."""
 
 # Connections beyond `max_connections` wait here, as far as net.core.somaxconn allows:
 # 4096 is what Linux allows unless it is told otherwise. The memory is the kernel's.
@@ -41,12 +42,27 @@ class Listener:
     Attributes:
         socket: Non-blocking; accept from it after :meth:`readable`.
         name: ``127.0.0.1:5432``, ``[::1]:5432`` or ``unix:/path``.
+        inherited: Whether somebody else made the socket, and uses it after us.
+        held: Whether connections accepted here may need ``held_fin.release``.
     """
 
-    __slots__ = ("_file", "_path", "_waiter", "_watched", "name", "socket")
+    __slots__ = (
+        "_file",
+        "_path",
+        "_waiter",
+        "_watched",
+        "held",
+        "inherited",
+        "name",
+        "socket",
+    )
 
-    def __init__(self, sock: socket.socket, path: Path | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, path: Path | None = None, *, inherited: bool = False
+    ) -> None:
         sock.settimeout(0)
+        self.inherited = inherited
+        self.held = False
         self.socket = sock
         self.name = name_of(sock, sock.getsockname())
         self._path = path
@@ -55,7 +71,7 @@ class Listener:
         self._waiter: asyncio.Future[None] | None = None
 
     async def readable(self) -> None:
-        """Return when a connection may wait; cancelling is safe and loses none.
+        """Return when a connection could wait; cancelling is safe and loses none.
 
         To be awaited by one task at a time.
         """
@@ -73,15 +89,15 @@ class Listener:
     def _on_event(self) -> None:
         try:
             self._on_readable()
-        except Exception as error:  # noqa: BLE001 - whoever accepts raises it instead
-            # Or the loop would call us again in its next turn, for ever.
+        except Exception as error:  # noqa: BLE001 - the accept loop raises it instead
+            # Or the loop would call us again in each turn.
             self._unwatch()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
 
     def _on_readable(self) -> None:
         # Watched from one connection to the next, because to begin and end that each
-        # time costs as much as accepting; but not while nobody accepts.
+        # time costs as much as accepting; but not while no task accepts.
         if self._waiter is None:
             self._unwatch()
         elif not self._waiter.done():
@@ -92,9 +108,20 @@ class Listener:
             self._watched = False
             asyncio.get_running_loop().remove_reader(self.socket)
 
+    def hold_ends(self, *, wanted: bool) -> None:
+        """Keep the end of a connection out until its owner is known, or do not.
+
+        Not where somebody else made the socket: whoever accepts there after us does not
+        know that each connection needs ``held_fin.release``.
+        """
+        if wanted and not self.inherited:
+            self.held = held_fin.hold(self.socket) or self.held
+        elif self.held:
+            held_fin.release(self.socket)  # for those that come from now on
+
     @property
     def closed(self) -> bool:
-        """Whether it does not listen any more."""
+        """True if the socket does not listen any more."""
         return self.socket.fileno() == -1
 
     def set_mode(self, mode: int) -> None:
@@ -104,7 +131,7 @@ class Listener:
 
     @property
     def queued(self) -> int:
-        """Connections that nobody has accepted yet; 0 where the system does not tell.
+        """Connections that wait to be accepted; 0 where the system does not report it.
 
         Linux tells it of TCP: a listening socket has no segments of its own to count.
         """
@@ -125,7 +152,7 @@ class Listener:
             return
         self._unwatch()
         self.socket.close()
-        # Somebody may have replaced it, for example our own successor.
+        # Another process can have replaced it, for example our own successor.
         if self._path is not None and _identity(self._path) == self._file is not None:
             self._path.unlink(missing_ok=True)
 
@@ -138,12 +165,12 @@ async def bind(
     Cancelling is safe: nothing stays bound.
 
     Args:
-        addresses: Where to listen. Inherited sockets are closed too if another fails.
+        addresses: To bind. Inherited sockets are closed too if another fails.
         socket_mode: The permissions of Unix sockets, from their first moment.
 
     Raises:
         AddressInUse: An address is taken, or does not exist on this machine.
-        PermissionError: We may not bind it; the message says what would help.
+        PermissionError: We may not bind it; the text names a remedy.
     """
     listeners: list[Listener] = []
     try:
@@ -175,14 +202,14 @@ def peer_name(sock: socket.socket, peer: SocketName | str) -> str:
     try:
         return f"uid {unix_peer_uid(sock)}"
     except OSError:
-        return "unknown"  # it has gone already (macOS)
+        return "unknown"  # the peer has closed already (macOS)
 
 
 async def _bind(address: ListenAddress, socket_mode: int) -> list[Listener]:
     match address:
         case socket.socket():
             address.listen(BACKLOG)  # harmless if it does already
-            return [Listener(address)]
+            return [Listener(address, inherited=True)]
         case UnixAddress(path):
             try:
                 return [_bind_unix(path, socket_mode)]
@@ -320,7 +347,7 @@ def _somebody_listens(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
-            return True  # a full backlog, no permission: somebody is there
+            return True  # a full backlog, no permission: a process listens there
         return True
 
 

@@ -126,7 +126,7 @@ class StateHook:
 
 def _facts(status: TunnelStatus) -> dict[str, str]:
     facts = {
-        "SSMTUNNELD_MAPPING": status.name,
+        "SSMTUNNELD_TUNNEL": status.name,
         "SSMTUNNELD_STATE": status.state.value,
         "SSMTUNNELD_REASON": status.reason,
         "SSMTUNNELD_ADVICE": status.advice,

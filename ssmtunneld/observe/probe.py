@@ -15,7 +15,7 @@ from ssmtunneld.base.duplex import Duplex
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.config.probes import Probe
 from ssmtunneld.errors import DestinationRefused, StreamError
-from ssmtunneld.observe.probe_protocols import converse
+from ssmtunneld.observe.probe_protocols import Fault, converse
 
 RETRY_INTERVAL: Final = 5.0
 """Seconds until the next attempt, at most, where nothing was found out."""
@@ -55,7 +55,7 @@ class ProbeStatus:
     """What a tunnel's probe has found out."""
 
     kind: str
-    """What it speaks: ``tcp``, ``banner``, ``postgres``, ``redis`` or ``http``."""
+    """``tcp``, ``banner``, ``postgres``, ``mysql``, ``redis`` or ``http``."""
     ok: bool | None
     """Whether the destination is alive; null as long as that is not known."""
     pending: bool
@@ -192,26 +192,27 @@ class Prober:
             return False
         try:
             async with asyncio.timeout(settings.timeout):
-                reason = await converse(settings.probe, stream, settings.host)
-            advice = _OTHER_ADVICE
+                fault = await converse(settings.probe, stream, settings.host)
         except TimeoutError:
             if stream.unsettled:
                 return False  # the session is in trouble, and that is told elsewhere
-            reason, advice = f"no answer within {settings.timeout:g} s", _ADVICE
+            fault = Fault(f"no answer within {settings.timeout:g} s", _ADVICE)
         except DestinationRefused as error:
-            reason, advice = str(error), _ADVICE
+            fault = Fault(str(error), _ADVICE)
         except StreamError:
             return False  # the session was lost
         finally:
             stream.abort()
         if inquiry == self._inquiry:
-            self._conclude(settings.probe.kind, reason, advice if reason else "")
+            self._conclude(settings.probe.kind, fault)
         return True
 
-    def _conclude(self, kind: str, reason: str, advice: str) -> None:
+    def _conclude(self, kind: str, fault: Fault | None) -> None:
         self._at = asyncio.get_running_loop().time()
-        self._ok, self._reason, self._advice = not reason, reason, advice
-        if reason:
+        reason = fault.reason if fault else ""
+        advice = (fault.advice or _OTHER_ADVICE) if fault else ""
+        self._ok, self._reason, self._advice = fault is None, reason, advice
+        if fault is not None:
             self._failures += 1
             if not self._failing:
                 self._failing = True

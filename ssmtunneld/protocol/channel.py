@@ -2,7 +2,7 @@
 
 Three things drive it: the user (``attach``, ``detach``, ``send``, ``terminate``,
 ``close``), the network (``receive``) and the clock (``on_deadline`` at
-``next_deadline``). After each of them ``drain`` gives, in order, what is to be done.
+``next_deadline``). After each of them ``drain`` returns the effects, in order.
 Nothing here waits, reads a clock or rolls dice: those come in as arguments.
 """
 
@@ -58,14 +58,14 @@ its request, and a new agent process takes a moment to start (protocol appendix 
 PAUSE_TIMEOUT: Final = 2.0
 """Seconds for which pause_publication is heeded if nothing ends it (protocol 4.6)."""
 MALFORMED_LIMIT: Final = 100
-"""Messages that may be undecodable before the peer is taken to speak something else.
+"""Undecodable messages after which the peer is taken to speak another protocol.
 TCP and TLS deliver what was sent, so even one is strange; official peers drop it."""
 
 BATCH: Final = 256
 """Messages that are handled at a time once the one that they waited for is here: about
 a millisecond. There may be 80,000 of them, and other channels have their turns too."""
 FRAGMENT: Final = 8
-"""Characters of a token in a row that a peer may not make us show."""
+"""Characters of a token in a row that a peer must not make us show."""
 
 _AT_ONCE: Final = 0.0
 """A time on any clock that has passed."""
@@ -128,9 +128,9 @@ class DataChannel:
         self._malformed = 0
         self._token = Secret("")
         self._behind = False
-        """Whether messages wait that nothing is missing before."""
+        """True while messages are deliverable but not yet delivered."""
         self._closing: ChannelClosed | None = None
-        """How the channel ends once those are handled."""
+        """The end of the channel once those are delivered."""
 
     # What the user does.
 
@@ -152,7 +152,7 @@ class DataChannel:
         self._retransmit(self._outbound.resend_all(now))
 
     def detach(self) -> None:
-        """Note that the websocket is gone; effects not yet drained are dropped.
+        """Note that the websocket is lost; effects not yet drained are dropped.
 
         They were meant for that websocket: what matters of them is sent again by
         ``attach``. Facts (deliveries among them) stay.
@@ -180,7 +180,7 @@ class DataChannel:
         self._send(PayloadType.OUTPUT, payload, now)
 
     def send_flag(self, flag: Flag, now: float) -> None:
-        """Send a flag, behind everything sent so far, whatever the window says.
+        """Send a flag behind everything sent so far, even if the window is full.
 
         Nothing is sent unless the channel is open: a flag is not worth a resume.
         """
@@ -253,7 +253,7 @@ class DataChannel:
         for ready in islice(self._inbound.ready(), BATCH):
             self._process(ready.payload_type, ready.payload, now)
             if self._state is State.CLOSED:
-                return  # nothing comes out after that, whatever had arrived early
+                return  # early messages are never delivered after that
         self._behind = self._inbound.is_ready
         if self._closing is not None and not self._behind:
             self.close(self._closing)
@@ -287,7 +287,7 @@ class DataChannel:
 
     def _answer(self, request: HandshakeRequest, now: float) -> None:
         if self._terms is not None:
-            return  # nobody asks twice, and a second answer could only confuse
+            return  # no agent asks twice, and a second answer could only confuse
         try:
             reply = answer(request)
         except HandshakeFailed as error:
@@ -312,7 +312,7 @@ class DataChannel:
     # What the clock does.
 
     def next_deadline(self) -> float | None:
-        """When :meth:`on_deadline` must run, on the caller's clock."""
+        """Return the time of the next :meth:`on_deadline`, on the caller's clock."""
         deadline = self._handshake_deadline
         if self._state in _ATTACHED:
             if self._behind:
@@ -341,10 +341,10 @@ class DataChannel:
         except RemoteProtocolError as error:
             self.close(error)
 
-    # What comes out.
+    # Output.
 
     def drain(self) -> list[Effect]:
-        """Return, and forget, what is to be done, in order."""
+        """Return the pending effects, in order, and clear them."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -367,7 +367,7 @@ class DataChannel:
 
     @property
     def settled(self) -> bool:
-        """Whether all that was sent is acknowledged, and nothing came too early."""
+        """True if all that was sent is acknowledged, and no message is missing."""
         return not (self._outbound.unacked or self._inbound.early)
 
     def silent_for(self, now: float) -> float:

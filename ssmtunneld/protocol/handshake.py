@@ -1,4 +1,4 @@
-"""What the agent asks of us first, and what follows from its version (protocol 2.3, 5).
+"""The handshake, and what follows from the agent's version (protocol 2.3, 5).
 
 Client and agent decide independently, from each other's version, which mode they speak;
 if they disagree the session is garbage. So this follows the table of protocol 6.1, and
@@ -26,7 +26,7 @@ from ssmtunneld.protocol.payloads import (
 )
 
 CLIENT_VERSION: Final = "1.2.835.0"
-"""What we say we are: four plain numbers, not below the supported 1.2.764.0 (D1)."""
+"""Our version: four plain numbers, not below the supported 1.2.764.0 (D1)."""
 
 PORT: Final = "Port"
 LOCAL_PORT_FORWARDING: Final = "LocalPortForwarding"
@@ -47,19 +47,19 @@ _KEEPALIVE_OFF_FROM: Final = (3, 1, 1575, 0)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the handshake settled."""
+    """The result of the handshake."""
 
     agent_version: CleanText
     properties: Mapping[str, CleanText]
     """Of the session document, after substitution: ``portNumber``, ``host``, ..."""
     mux: bool
-    """Whether the payload is smux; otherwise it is one connection's bytes (6.1)."""
+    """True if the payload is smux; otherwise it is one connection's bytes (6.1)."""
     redials: bool
     """In basic mode: whether the agent connects again after an end (6.4)."""
     needs_nop: bool
-    """Whether the agent closes an smux session that is silent for 30 s (7.5)."""
+    """True if the agent closes an smux session that is silent for 30 s (7.5)."""
     understands_terminate: bool
-    """Whether flag 2 ends the session; otherwise only the API does (2.3)."""
+    """True if flag 2 ends the session; otherwise only the API does (2.3)."""
     notice: CleanText = _NO_WORDS
     """The agent's words to the user, normally empty (5.3)."""
 

@@ -1,4 +1,4 @@
-"""What arrived and is not yet in order (protocol 4.3, design D2)."""
+"""Reordering of messages that arrived early (protocol 4.3, design D2)."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,7 +11,7 @@ the agent sends in a minute and a half (protocol 6.8)."""
 MAX_EARLY_BYTES: Final = 32 << 20
 """Bytes of them: what it sends in half a minute."""
 OVERHEAD: Final = 400
-"""Bytes that CPython needs for one buffered message beside its payload."""
+"""Bytes that CPython needs for one buffered message in addition to its payload."""
 
 
 class Inbound:
@@ -47,7 +47,7 @@ class Inbound:
         return known - len(self._early) if self._early else 0
 
     def take_next(self, message: Message) -> bool:
-        """Say whether ``message`` can be handled at once: then it counts as handled.
+        """Return True if ``message`` can be handled at once: then it counts as handled.
 
         Nearly all can. To keep each of them for a moment costs twice as much.
         """
@@ -62,7 +62,7 @@ class Inbound:
 
         Everything that was ever taken is acknowledged again, because a repeat means
         that our acknowledgement was lost, and an agent whose oldest message is never
-        acknowledged repeats it for ever and nothing behind it (protocol 4.5). Only what
+        acknowledged repeats it forever and nothing behind it (protocol 4.5). Only what
         does not fit is left to the agent to send again.
         """
         sequence = message.sequence
@@ -84,7 +84,7 @@ class Inbound:
 
     @property
     def is_ready(self) -> bool:
-        """Whether :meth:`ready` would yield anything."""
+        """Return True if :meth:`ready` would yield a message."""
         return self.expected in self._early
 
     def ready(self) -> Iterator[Message]:

@@ -53,7 +53,7 @@ class Flag(IntEnum):
 
 SCHEMA_VERSION: Final = 1
 ACK_FLAGS: Final = 3
-"""SYN and FIN: what peers set on acknowledgements, and nobody reads (protocol 3)."""
+"""SYN and FIN: set by peers on acknowledgements, and never read (protocol 3)."""
 MAX_PAYLOAD: Final = 1024
 """Bytes of payload in one message: what both official peers send (protocol 4.4)."""
 
@@ -172,7 +172,7 @@ def decode(data: bytes, *, check_digest: bool = True) -> Message:
     elif header_length != _OFFSET_WITHOUT_PAYLOAD_TYPE:
         raise RemoteProtocolError(f"header length {header_length}, not 112 or 116")
     kind = _NAMES.get(padded) or _type_name(padded)
-    # The rest of the message, whatever PayloadLength says: as the peers do.
+    # The rest of the message, regardless of PayloadLength: as the peers do.
     payload = data[header_length + 4 :]
     if kind not in _UNVALIDATED:
         if created_ms == 0:

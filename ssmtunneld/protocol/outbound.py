@@ -1,4 +1,4 @@
-"""What was sent and is not yet acknowledged: window, losses, timers (design D2).
+"""Unacknowledged messages: window, loss detection, timers (design D2).
 
 Neither official peer has flow control here (protocol 4.4); the window is ours, so that
 the agent's buffers, and the service's, never have to hold more than a stated amount.
@@ -25,7 +25,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_MESSAGE: Final = 120 + MAX_PAYLOAD
 """Bytes of a full message: a header and a payload (protocol 3)."""
 REORDERING: Final = 3
-"""Copies by which the service may reorder before we take one for lost."""
+"""Copies by which the service can reorder before a copy counts as lost."""
 
 
 class _Sent:
@@ -75,7 +75,7 @@ class Outbound:
         self._threshold = float(MAX_WINDOW)
         self._recovering_until = -1
         self._progress_at = 0.0
-        """When an acknowledgement came, or none was awaited, for the last time."""
+        """The last time at which an acknowledgement came, or none was awaited."""
 
     @property
     def unacked(self) -> int:
@@ -94,7 +94,7 @@ class Outbound:
 
     @property
     def room(self) -> int:
-        """Messages that may be sent now, whatever their size."""
+        """Messages that may be sent now, regardless of their size."""
         messages = int(self._window) - len(self._unacked)
         fitting = (MAX_BYTES - self._bytes) // MAX_MESSAGE
         if messages <= 0 or fitting <= 0:
@@ -189,7 +189,7 @@ class Outbound:
         return max(0.0, now - self._progress_at - (self.round_trip.smoothed or 0.0))
 
     def next_deadline(self) -> float | None:
-        """When :meth:`on_deadline` must run; ``None`` if nothing is unacknowledged."""
+        """Return the next timer's time; ``None`` if nothing is unacknowledged."""
         for sent in self._unacked.values():
             return sent.last_sent + self.round_trip.timeout
         return None

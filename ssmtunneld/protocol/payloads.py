@@ -26,7 +26,7 @@ MAX_ACKNOWLEDGEMENT: Final = 4 << 10
 MAX_HANDSHAKE: Final = 16 << 10
 """Bytes of each document of the handshake; agents send 2 KiB at most."""
 MAX_CLOSED: Final = 64 << 10
-"""Bytes of ``channel_closed``, which may quote a command's output; 2.5 KB were seen."""
+"""Bytes of ``channel_closed``, which can quote a command's output; 2.5 KB were seen."""
 MAX_CONTAINERS: Final = 64
 """Objects and arrays in one document: a handshake request with two actions has six."""
 MAX_ACTIONS: Final = 16

@@ -1,7 +1,7 @@
 """The life of a data channel, as a table.
 
 A channel outlives its websocket: ``attach`` and ``detach`` are triggers like any other,
-and a handshake that a lost websocket interrupts goes on with the next one, because the
+and a handshake that a lost websocket interrupts continues on the next one, because the
 sequence numbers of both sides survive (protocol 2.5).
 """
 
@@ -13,7 +13,7 @@ from ssmtunneld.errors import LocalProtocolError
 
 
 class State(Enum):
-    """Where a channel stands."""
+    """The state of a channel."""
 
     IDLE = auto()
     """Never attached to a websocket."""
@@ -30,7 +30,7 @@ class State(Enum):
 
 
 class Trigger(Enum):
-    """What can happen to a channel."""
+    """An event that changes the state of a channel."""
 
     ATTACH = auto()
     DETACH = auto()

@@ -16,6 +16,7 @@ sentence, what to do, and, for a configuration, one line for each problem.
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from aiohttp import web
 from ssmtunneld.base.aio import close_server
 from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownTunnel
 from ssmtunneld.listener.owner import unix_peer_uid
+from ssmtunneld.listener.sockets import LONGEST_PATH
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
 from ssmtunneld.version import __version__
@@ -228,6 +230,12 @@ async def serve_control(path: Path, app: web.Application) -> AsyncIterator[None]
     handler = runner.server
     assert handler is not None, "set up, and without a server"
     try:
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise OSError(
+                errno.ENAMETOOLONG,
+                f"its path is longer than {LONGEST_PATH} bytes: let STATE_DIRECTORY "
+                "name another folder",
+            )
         _remove(path)
         # The mode is right from the first moment: nothing can connect before chmod.
         before = os.umask(0o177)

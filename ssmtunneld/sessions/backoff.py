@@ -1,4 +1,4 @@
-"""When to try again: exponential, capped, with full jitter."""
+"""Delays between attempts: exponential, capped, with full jitter."""
 
 from random import Random
 from typing import Final
@@ -13,7 +13,7 @@ class Backoff:
     """Waits for one thing that keeps failing.
 
     Args:
-        random: Where the jitter comes from.
+        random: The source of the jitter.
         base: Seconds; the first wait is anything up to this.
         cap: Seconds; no wait is longer.
     """
@@ -48,12 +48,12 @@ class Backoff:
 
 
 class Retries:
-    """When another may be started after the end of a session.
+    """The time at which the next session can start after the end of one.
 
-    Each thing that may follow from an end has waits of its own.
+    Each kind of recovery has delays of its own.
 
     Args:
-        random: Where the jitter comes from.
+        random: The source of the jitter.
     """
 
     __slots__ = ("_backoffs", "_last_start", "_not_before")
@@ -64,7 +64,7 @@ class Retries:
             Recovery.RESUME: Backoff(random, base=0.5, cap=15.0),
             Recovery.RESTART: Backoff(random, base=0.5, cap=15.0),
             Recovery.WAIT: Backoff(random, base=4.0, cap=20.0),
-            # A wrong request stays wrong; but whoever mends a document or a policy at
+            # A wrong request stays wrong; but who mends a document or a policy at
             # AWS should not have to restart anything.
             Recovery.STOP: Backoff(random, base=60.0, cap=600.0),
         }

@@ -23,8 +23,8 @@ class Connector:
         control: Signs the upgrade.
         liveness: Timeouts of the websocket.
         tls: Returns the context for ``wss``; called when one is needed first.
-        log: Where a fallback is noted.
-        proxy: What the configuration says of proxies, as ``proxy_for`` has it.
+        log: Gets a line for a fallback.
+        proxy: The configured proxy, in the form of ``proxy_for``.
         fairness: Shared with other tunnels' sessions, which should have their turns.
     """
 
@@ -49,12 +49,12 @@ class Connector:
 
         The upgrade is signed. A service that refuses the signature is asked once more
         without, as the official client would without credentials; the refusal is logged
-        with the IAM action that may be missing.
+        with the IAM action that could be missing.
 
         Raises:
             LinkRefused: The service answered with an HTTP error, signed or not.
             LinkUnreachable: There is no connection.
-            RequestRejected: The token may not be sent to the host of the grant's URL.
+            RequestRejected: The token must not be sent to the host of the grant's URL.
         """
         self._control.check_stream_url(grant.stream_url)
         try:

@@ -1,7 +1,7 @@
-"""Counts of a tunnel's sessions, which only grow.
+"""Totals of a tunnel's sessions, which only grow, and the snapshot of its pool.
 
-A session keeps plain numbers of its own while it lives; they are added up when somebody
-asks, and once more when it ends. Nothing is counted on the way of the data.
+A session keeps plain numbers of its own while it lives; they are added up for each
+snapshot, and once more when the session ends. The data path counts nothing.
 """
 
 from bisect import bisect_left
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ssmtunneld.errors import (
     AccessDenied,
+    AgentUnresponsive,
     ChannelClosed,
     CredentialsUnusable,
     HandshakeFailed,
@@ -37,7 +38,7 @@ OPEN_BOUNDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0)
 
 
 class Reason(StrEnum):
-    """Why a session ended, or could not be started."""
+    """The reason why a session ended, or could not be started."""
 
     STOPPED = "stopped"
     """We ended it: surplus, replaced, or the end of the tunnel."""
@@ -72,6 +73,7 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
     LinkError: Reason.LINK,
     Throttled: Reason.THROTTLED,
     ServiceUnavailable: Reason.UNAVAILABLE,
+    AgentUnresponsive: Reason.TARGET,
     TargetNotConnected: Reason.TARGET,
     AccessDenied: Reason.DENIED,
     CredentialsUnusable: Reason.CREDENTIALS,
@@ -80,7 +82,7 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
 
 
 def reason_of(error: TunnelError | None) -> Reason:
-    """Return the one word for ``error``; ``None`` means that we wanted it so."""
+    """Return the reason for ``error``; ``None`` is an end that we wanted."""
     if error is None:
         return Reason.STOPPED
     known = (_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS)
@@ -89,12 +91,12 @@ def reason_of(error: TunnelError | None) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How often something took how long."""
+    """A histogram of durations."""
 
     bounds: tuple[float, ...]
     """Seconds, ascending."""
     counts: tuple[int, ...]
-    """How many took at most that long, cumulatively; the last one counts all."""
+    """Cumulative counts for each bound; the last one counts all."""
     total: float
     """Seconds, all of them together."""
 
@@ -122,7 +124,7 @@ class Histogram:
 
 
 class CountedSession(Protocol):
-    """What a session tells of itself."""
+    """The part of a session that is counted."""
 
     @property
     def session_id(self) -> str | None:
@@ -136,7 +138,7 @@ class CountedSession(Protocol):
 
     @property
     def resumes(self) -> int:
-        """How often a lost websocket was replaced."""
+        """The number of lost websockets that were replaced."""
         ...
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:

@@ -1,9 +1,9 @@
-"""Whether a message that is missing can still come.
+"""Detection of a missing message that can no longer come.
 
-An agent whose buffer is full sends what it cannot record (protocol 4.4): if that is
-lost, it is lost for good, and everything behind it waits for ever. So a session in
+An agent whose buffer is full sends messages that it cannot record (protocol 4.4): such
+a message, once lost, is never repeated, and all later ones wait for it. So a session in
 which nothing is delivered although the agent lives and answers is given up: its
-connections are reset instead of hanging without a word.
+connections are reset instead of hanging.
 """
 
 from enum import Enum, auto
@@ -27,7 +27,7 @@ basic session has no sign of life to ask for."""
 
 
 class GapFinding(Enum):
-    """What a look has shown."""
+    """The result of an examination."""
 
     FLOWING = auto()
     """Nothing is missing, or not for long."""
@@ -54,7 +54,7 @@ class GapDetector:
     def examine(self, now: float, driver: Driver, port: MuxPort | BasicPort) -> None:
         """Look at a session whose link is up, and do what follows from that."""
         if not driver.missing:
-            self._delivered = -1  # as it is nearly always: nothing to look closer at
+            self._delivered = -1  # nearly always: nothing is missing
             return
         match self.look(now, driver.statistics(), driver.delivered):
             case GapFinding.SUSPECT:
@@ -72,7 +72,7 @@ class GapDetector:
         Args:
             now: The time, in seconds.
             channel: The session's channel.
-            delivered: How many messages were delivered in order so far.
+            delivered: The number of messages delivered in order so far.
         """
         if not channel.early or delivered != self._delivered:
             self._delivered = delivered

@@ -1,4 +1,4 @@
-"""When to send a NOP: against the service's idle timeout, or an old agent's."""
+"""NOPs against the idle timeout of the service, or of an old agent."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class KeepAlive:
             if self._keep_alive or port.streams:
                 port.nop()
             else:
-                # The service's idle timeout is to be respected, but an old agent does
+                # The service's idle timeout must be respected, but an old agent does
                 # not wait for it: soon it gives up smux without a word (protocol 7.5),
                 # and the next stream would hang.
                 self._end()

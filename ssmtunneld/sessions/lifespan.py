@@ -1,8 +1,8 @@
-"""How old a session may become: configured, told by the service, or learned."""
+"""The greatest age of a session: configured, reported by the service, or learned."""
 
 from typing import Final
 
-from ssmtunneld.transport.driver import Pauses
+from ssmtunneld.transport.channel_timing import Pauses
 
 SHORTEST: Final = 60.0
 """Seconds. The service's limits are whole minutes (protocol 1.8)."""
@@ -12,15 +12,15 @@ SLACK: Final = 1.02
 """By how much a pause must exceed those before it to be longer for certain."""
 NO_PAUSE: Final = Pauses(0.0, 0.0)
 LIKENESS: Final = 0.05
-"""How much two ages may differ, as a part of the greater, to be the same limit."""
+"""The greatest difference of two ages of the same limit, as a share of the greater."""
 
 
 class Lifespan:
-    """The least of what is known of a session's maximum age, in seconds.
+    """The smallest known maximum age of a session, in seconds.
 
-    The service tells it to who may call DescribeSessions. Where it does not, two
+    The service reports it if we may call DescribeSessions. Where it does not, two
     sessions in a row that the service ended at about the same age, although they were
-    kept alive, say the same.
+    kept alive, reveal it.
 
     Args:
         configured: ``max_session_age``, or ``None``.
@@ -38,7 +38,7 @@ class Lifespan:
     def limit(self) -> float | None:
         """Seconds, or ``None`` if there is no limit that we know of.
 
-        Never below the shortest that the service has, whatever is configured: sessions
+        Never below the shortest that the service has, even if so configured: sessions
         would have to be replaced before they are ready.
         """
         ages = (self._configured, self._told, self._learned)
@@ -50,14 +50,14 @@ class Lifespan:
         self._configured = age
 
     def tell(self, age: float) -> None:
-        """Take the service's own word for it."""
+        """Apply the maximum that the service reports."""
         self._told = age
 
     def note_end(self, age: float, pauses: Pauses = NO_PAUSE) -> None:
         """Learn from a session that the service ended at ``age``.
 
         ``pauses`` are those of our input. An end after a longer one than ever before
-        may be the idle timeout, which says nothing of a session that is used.
+        could be the idle timeout, which says nothing about a session in use.
         """
         idled_out = pauses.now >= SHORTEST_IDLE and pauses.now > SLACK * pauses.before
         if age < SHORTEST or idled_out:

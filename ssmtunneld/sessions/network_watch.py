@@ -15,7 +15,7 @@ POLL_INTERVAL: Final = 5.0
 """Seconds between looks at the clocks, and at the addresses where nothing tells us."""
 JUMP: Final = 10.0
 """Seconds by which the clocks must differ: a slow correction of the time is less."""
-SETTLE: Final = 1.0
+BURST_TIME: Final = 1.0
 """Seconds to wait after a first sign of change: routes and addresses come in bursts."""
 
 _RTMGRP_LINK: Final = 0x1
@@ -74,7 +74,7 @@ def local_addresses() -> tuple[str, ...]:
 
 
 class NetworkWatch:
-    """Calls back when connections made before may be dead, or impossible ones possible.
+    """Calls back when old connections could be dead, or new ones possible.
 
     Args:
         changed: Called with ``"sleep"``, ``"network"`` or, where our own address is as
@@ -129,7 +129,7 @@ class NetworkWatch:
             offset = now_offset
             told = self._told.is_set()
             if told:
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(BURST_TIME)
                 self._told.clear()
             addresses = self._addresses()
             if addresses != known:
@@ -143,7 +143,7 @@ class NetworkWatch:
         try:
             self._on_readable(route)
         except Exception as error:  # noqa: BLE001 - run() raises it instead
-            # Or the loop would call us again in its next turn, for ever.
+            # Or the loop would call us again in each turn.
             asyncio.get_running_loop().remove_reader(route.fileno())
             self._failure = error
             self._told.set()

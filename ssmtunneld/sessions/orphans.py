@@ -1,9 +1,9 @@
-"""What the service knows of our sessions: their maximum age, and forgotten ones.
+"""Our sessions as the service lists them: their maximum age, and orphans.
 
 A daemon that was killed leaves sessions behind. They would idle out, but until then
-they are open doors in an audit. Ours carry a mark in their reason, so that the next
+an audit shows them as open. Ours carry a mark in their reason, so that the next
 daemon with the same configuration finds them. All this needs ssm:DescribeSessions;
-where that is not permitted, nothing is lost but these two comforts.
+where that is not permitted, only these two features are missing.
 """
 
 import asyncio
@@ -23,26 +23,29 @@ class OrphanReaper:
     """Asks the service for the active sessions of a target; for one identity.
 
     Args:
-        control: Whom to ask.
-        log: Where to say, once, that it is not permitted.
-        settled: Returns when every session of this process that has been asked for is
-            known by its id, or was refused. Those asked for meanwhile do not matter.
+        control: The API.
+        log: Gets one warning if the call is not permitted.
+        starts_known: Returns when every session that this process has asked for is
+            known by its id, or was refused; later ones do not matter.
     """
 
     def __init__(
-        self, control: Control, log: EventLog, settled: Callable[[], Awaitable[None]]
+        self,
+        control: Control,
+        log: EventLog,
+        starts_known: Callable[[], Awaitable[None]],
     ) -> None:
         self._control = control
         self._log = log
-        self._settled = settled
+        self._starts_known = starts_known
         self._permitted = True
         self._answers: dict[str, tuple[float, list[ActiveSession]]] = {}
         self._one_at_a_time = asyncio.Lock()
-        # Far below what the API was seen to throttle: nobody waits for this.
+        # Far below what the API was seen to throttle: no task waits for this.
         self._limiter = StartQueue(1.0, 3)
 
     async def sessions(self, target: str) -> list[ActiveSession]:
-        """Return the active sessions of ``target``; none if they cannot be had."""
+        """Return the active sessions of ``target``; none if they cannot be listed."""
         async with self._one_at_a_time:
             now = asyncio.get_running_loop().time()
             asked_at, answer = self._answers.get(target, (float("-inf"), []))
@@ -66,17 +69,17 @@ class OrphanReaper:
 
         Args:
             target: The target.
-            mark: What their reason ends with.
-            ours: Whether a session id is one of ours, alive.
+            mark: The end of their reason.
+            ours: Returns True for the id of a live session of ours.
 
         Returns:
             The maximum age of a session in seconds, if the service tells it.
         """
         limit: float | None = None
         sessions = await self.sessions(target)
-        # The service lists a session from when it grants it, and its answer may still
+        # The service lists a session from when it grants it, and its answer can still
         # be on the way to us. No clock can tell: theirs is not ours.
-        await self._settled()
+        await self._starts_known()
         for session in sessions:
             if ours(session.session_id):
                 limit = session.max_duration

@@ -1,9 +1,9 @@
-"""Which sessions to start, retire and close, and which one takes the next stream.
+"""All choices of a pool: sessions to start, retire and close, and the next stream's.
 
 Pure: from a view of the sessions and the time to a list of actions (design D5, D6). The
 pool carries them out, and asks again when something has changed or at ``next_change``.
-For how long a connection waits for a better session than there is, and which session a
-probe may use, is decided here, too.
+The choice of a probe's session, the patience of a connection that waits for a better
+session, and the session to replace in a stuck pool are here, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from ssmtunneld.config.model import STREAMS_PER_SESSION
 
 
 class Phase(Enum):
-    """Where a session stands, as far as policy cares."""
+    """The phase of a session, as far as policy distinguishes."""
 
     STARTING = auto()
     """Asked for, or on its way through the handshake."""
@@ -27,7 +27,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the configuration wants of one pool. Times are in seconds."""
+    """The configured policy of one pool. Times are in seconds."""
 
     warm: int = 1
     """Sessions that are kept ready without any connection."""
@@ -37,14 +37,14 @@ class Policy:
     streams_per_session: int = STREAMS_PER_SESSION
     """Streams above which a session takes another only if no session can be added."""
     spare: bool = True
-    """Whether another is kept ready while there are connections: one without any, so
-    that the next one shares with nobody; with ``warm = 0``, one that is not loaded."""
+    """Keep another session ready while there are connections: one without any, so that
+    the next connection shares with none; with ``warm = 0``, one that is not loaded."""
     idle_close: float = 300.0
-    """How long a session beyond ``warm`` may be without a stream."""
+    """Time after which a session beyond ``warm`` without a stream is closed."""
     expiry_margin: float = 120.0
-    """How long before its end a session is replaced."""
+    """Time before its end at which a session is replaced."""
     resume_patience: float = 5.0
-    """How long a session may take to resume before another takes its place."""
+    """Time to resume, after which another session takes its place."""
 
 
 BASIC_IDLE: Final = 60.0
@@ -53,24 +53,31 @@ stands since its start, and what the destination said meanwhile grows stale."""
 
 
 def adapted(
-    policy: Policy, *, limit: float | None, basic: bool, dormant: bool
+    policy: Policy,
+    *,
+    limit: float | None,
+    basic: bool,
+    dormant: bool,
+    expected: int = 0,
 ) -> Policy:
     """Return ``policy``, adapted to what is known of the sessions.
 
     Args:
-        policy: What the configuration wants.
+        policy: The configured policy.
         limit: A session's greatest age in seconds, if it is known.
         basic: They carry one connection each.
-        dormant: The last one idled out, and nobody has asked for another.
+        dormant: The last one idled out, and no connection has come since.
+        expected: Sessions that the connections of the next moments are likely to need,
+            besides those in use; of interest where each needs its own.
     """
     if limit is not None:
-        # One that may not grow old must not be due for replacement all its life.
+        # A session with a short life must not be due for replacement all the time.
         margin = min(policy.expiry_margin, limit / 4)
         policy = replace(policy, expiry_margin=margin)
     if basic:
         policy = replace(
             policy,
-            warm=0,
+            warm=min(expected, policy.max_sessions),
             spare=False,
             streams_per_session=1,
             idle_close=min(policy.idle_close, BASIC_IDLE),
@@ -81,8 +88,8 @@ def adapted(
 class Candidate(Protocol):
     """The part of a :class:`SessionView` that :func:`choose` looks at.
 
-    A protocol, because this is asked of the pool's members themselves for every local
-    connection, and to make views of them takes longer than to choose.
+    A protocol, because :func:`choose` looks at the pool's members themselves for every
+    local connection: making views of them takes longer than choosing.
     """
 
     @property
@@ -92,32 +99,32 @@ class Candidate(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """Where it stands."""
+        """Its phase."""
         ...
 
     @property
     def streams(self) -> int:
-        """How many it carries."""
+        """The number of its streams."""
         ...
 
     @property
     def bulk(self) -> bool:
-        """Whether it moves much data."""
+        """True if the session moves much data."""
         ...
 
     @property
     def stalled(self) -> bool:
-        """Whether it does not move."""
+        """True if nothing moves although something should."""
         ...
 
     @property
     def exhausted(self) -> bool:
-        """Whether it can open no further stream."""
+        """True if no further stream can be opened."""
         ...
 
     @property
     def retiring(self) -> bool:
-        """Whether it takes no new streams."""
+        """True if the session takes no new streams."""
         ...
 
     @property
@@ -128,12 +135,12 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """What policy may know of one session."""
+    """The facts about one session that policy uses."""
 
     number: int
     phase: Phase
     since: float
-    """When it came into this phase."""
+    """The time at which it entered this phase."""
     streams: int = 0
     bulk: bool = False
     """It moves much data: a new stream would share its limited rate."""
@@ -146,7 +153,7 @@ class SessionView:
     idle_since: float = 0.0
     """Since when it has had no stream; only meaningful while ``streams`` is 0."""
     expires_at: float | None = None
-    """When the service, or the configuration, ends it."""
+    """The time at which the service, or the configuration, ends the session."""
     traffic: float = 0.0
     """Recent bytes per second, to choose between equals."""
 
@@ -180,7 +187,7 @@ def plan(
 
     Args:
         sessions: All that are not over.
-        policy: What is wanted.
+        policy: The policy.
         waiting: Local connections that wait for a session.
         now: The time, on the clock of the views.
     """
@@ -230,7 +237,7 @@ def _replacements(
 def _surplus(
     lasting: Sequence[SessionView], policy: Policy, now: float, *, demand: bool
 ) -> list[SessionView]:
-    """Return the sessions beyond ``warm`` that nobody has used for long."""
+    """Return the sessions beyond ``warm`` that have been unused for long."""
     idle = [
         s
         for s in lasting
@@ -246,7 +253,7 @@ def _surplus(
         # The last spare one would be started again at once.
         beyond = min(beyond, len(idle) - 1)
     elif policy.spare and policy.warm and _was_used(lasting, idle, policy, now):
-        # It would be started again when the next connection comes, which may be soon.
+        # It would be started again for the next connection, which could be soon.
         beyond = min(beyond, len(lasting) - unusable - policy.warm - 1)
     idle.sort(key=lambda s: (_usable(s, policy, now), s.idle_since))
     return idle[: max(0, beyond)]
@@ -258,7 +265,7 @@ def _was_used(
     policy: Policy,
     now: float,
 ) -> bool:
-    """Tell whether one, without a stream by now, had one not long ago."""
+    """Return True if a session without a stream had one not long ago."""
     return any(
         s.phase is Phase.READY and _usable(s, policy, now) and s not in idle
         for s in lasting
@@ -289,7 +296,7 @@ def _wanted(
 
 
 def _room(kept: Iterable[SessionView], policy: Policy, now: float) -> int:
-    """Count the waiting connections that are served as soon as they are told."""
+    """Count the waiting connections for which there is room already."""
     return sum(
         max(0, policy.streams_per_session - s.streams)
         for s in kept
@@ -310,11 +317,11 @@ def _count_free(sessions: Iterable[SessionView], policy: Policy, now: float) -> 
 
 def _spare(session: SessionView, policy: Policy) -> bool:
     if not session.streams:
-        # Whatever it moved before: nobody is there any more.
+        # Its recent traffic does not count: no connection is left.
         return True
-    # What is shared cannot be parted again: the keystrokes of one connection wait
-    # behind the download that came to it later. But whoever wants no session without
-    # a need gets another only when one is loaded.
+    # Connections on one session cannot be separated again: the keystrokes of one wait
+    # behind the download that came to it later. But a policy with ``warm = 0`` gets
+    # another session only when one is loaded.
     half = max(1, policy.streams_per_session // 2)
     return not policy.warm and not session.bulk and session.streams < half
 
@@ -348,7 +355,7 @@ def choose(
 def next_change(
     sessions: Iterable[SessionView], policy: Policy, now: float
 ) -> float | None:
-    """Return when, by the clock alone, ``plan`` may have something new to say."""
+    """Return the next time at which ``plan`` could change by the clock alone."""
     times: list[float] = []
     for session in sessions:
         if session.retiring:
@@ -371,11 +378,11 @@ found out, one is replaced (``STUCK_TIME``) and another one started."""
 
 
 def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
-    """Say whether a connection may wait on, rather than take what there is.
+    """Return True if a connection should wait on, rather than take what there is.
 
     Args:
         views: All sessions.
-        limit: How many may serve at a time.
+        limit: The greatest number of serving sessions.
         waited: Seconds that it has waited.
     """
     if all(view.stalled for view in views if view.phase is Phase.READY):
@@ -395,7 +402,7 @@ def choose_for_probe(
         sessions: Those that carry many connections.
         respects_idle: The service's idle timeout is to end unused sessions, and it
             cannot tell a probe from use. So only a session that connections are moving
-            data in at this very moment is taken: its timeout starts anew anyway.
+            data in at this very moment is taken: its timeout starts again anyway.
     """
     candidates = [
         s
@@ -436,7 +443,7 @@ def find_stuck(sessions: Iterable[_W], limit: int, now: float) -> _W | None:
 
     Args:
         sessions: All of the pool.
-        limit: How many may serve at a time.
+        limit: The greatest number of serving sessions.
         now: The time, in seconds.
     """
     serving, retiring = [], 0

@@ -1,4 +1,4 @@
-"""The sessions of one tunnel: carries out plans, hands out streams (design D5, D6)."""
+"""The sessions of one tunnel: carries out plans, opens streams (design D5, D6)."""
 
 import asyncio
 from collections import Counter, deque
@@ -10,8 +10,15 @@ from typing import Final, assert_never
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
-from ssmtunneld.errors import ChannelClosed, NoSessionReady, TunnelError, Unforeseen
+from ssmtunneld.errors import (
+    ChannelClosed,
+    NoSessionReady,
+    StreamError,
+    TunnelError,
+    Unforeseen,
+)
 from ssmtunneld.sessions.backoff import Retries
+from ssmtunneld.sessions.basic import RecentDemand, is_refusal, refusal
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import (
@@ -37,8 +44,14 @@ TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
 STABLE_SESSION: Final = 30.0
 """Seconds that a session must have lived for its end not to count as a failure."""
+MOST_EXPECTED: Final = 64
+"""Connections that are remembered, and so sessions that are kept ready for the next
+ones, where each connection needs its own."""
 UNSENT_TICK: Final = 0.1
 """Seconds between looks at streams that cannot leave their sessions."""
+STALL_TIMEOUT: Final = 900.0
+"""Seconds of silence that end a session unless the service speaks for its agent; what
+``stall_timeout`` is by default."""
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
@@ -62,14 +75,14 @@ class Pool:
     Args:
         name: The tunnel's.
         make_session: Makes the session of a number; calls back after each change.
-        policy: How many sessions, and when.
+        policy: The policy for the number of sessions.
         random: For jitter.
         log: Bound to the tunnel.
-        lifespan: How old a session may become.
+        lifespan: The greatest age of a session.
         respects_idle: The service's idle timeout is respected: a session that it ended
-            unused is not replaced before somebody asks.
-        counters: Where to count; fresh if not given.
-        defects: Where defects are noted, of one session or of the plans for all.
+            unused is not replaced before a connection comes.
+        counters: The totals; fresh if not given.
+        defects: The record of defects, of one session or of planning.
     """
 
     def __init__(  # noqa: PLR0913 - keywords for the things it works with
@@ -93,6 +106,7 @@ class Pool:
         self._respects_idle = respects_idle
         self._counters = counters or SessionCounters()
         self._dormant = self._basic = False
+        self._demand = RecentDemand(MOST_EXPECTED)
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, PooledSession] = {}
@@ -107,14 +121,17 @@ class Pool:
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
+        self.stall_timeout = STALL_TIMEOUT
+        """Seconds without an acknowledgement after which a session is given up if AWS
+        does not say whether its agent is connected."""
         self.first_urgency = Urgency.FIRST
-        """How urgent its first session is while nobody waits for it."""
+        """The urgency of its first session while no connection waits for it."""
 
     # Supervision.
 
     @property
     def policy(self) -> Policy:
-        """What is wanted; may be replaced at any time."""
+        """The policy; can be replaced at any time."""
         return self._policy
 
     @policy.setter
@@ -125,25 +142,22 @@ class Pool:
     def retire(self) -> None:
         """Start nothing more: sessions end with their last stream, then :meth:`run`.
 
-        Whoever waits for a stream, or asks for one from now on, gets ``PoolRetired``.
+        Callers that wait for a stream, or ask for one later, get ``PoolRetired``.
         """
         self._retired = True
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.served.done():
-                waiter.served.set_exception(_retired())
+        self._fail_waiters(_retired)
         for member in self._members.values():
             self._retire(member, "the tunnel's settings have changed")
         self._changed.set()
 
     @property
     def defects(self) -> Defects:
-        """Where its defects are noted."""
+        """The record of its defects."""
         return self._defects
 
     @property
     def ready(self) -> bool:
-        """Whether a session takes connections."""
+        """True if a session takes connections."""
         return self._ready.is_set()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -162,9 +176,9 @@ class Pool:
         """Keep the sessions until cancelled, which terminates all of them."""
         self._members.clear()  # after a defect: none of them lives any more
         async with asyncio.TaskGroup() as tasks:
-            # Beside the sessions: they live on while the plans are in trouble.
+            # Separate from the sessions: they live on while planning fails.
             await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
-        # The last sessions have ended only now; somebody may wait for that.
+        # The last sessions have ended only now; a task could wait for that.
         async with self._turn:
             self._turn.notify_all()
 
@@ -173,6 +187,7 @@ class Pool:
             self._changed.clear()
             now = self._loop.time()
             self._learn(now)
+            self._look_into_silence(tasks, now)
             self._move_unsent()
             wake_at = self._carry_out(tasks, now)
             self._serve_waiters(now)
@@ -237,13 +252,34 @@ class Pool:
         if stuck is not None:
             self._retire(stuck, "nothing moves in it, and no other may be started")
 
-    def _policy_now(self) -> Policy:
+    def _look_into_silence(self, tasks: asyncio.TaskGroup, now: float) -> None:
+        """Tell dead sessions from those that a destination blocks (design D21)."""
+        members = [m for m in self._members.values() if m.phase is not Phase.STARTING]
+        suspected = any(member.is_suspicious(now) for member in members)
+        for member in members:
+            if member.look_into_silence(now, self.stall_timeout, suspected=suspected):
+                name = f"{self._name} session {member.number} inquiry"
+                tasks.create_task(self._inquire(member), name=name)
+
+    async def _inquire(self, member: PooledSession) -> None:
+        await self._defects.attempt("session", member.inquire)
+        self._changed.set()
+
+    def _policy_now(self, *, expecting: bool = True) -> Policy:
         return adapted(
             self._policy,
             limit=self._lifespan.limit,
             basic=self._basic,
             dormant=self._dormant,
+            expected=self._expected() if self._basic and expecting else 0,
         )
+
+    def _expected(self) -> int:
+        """Return how many basic sessions to keep ready, besides those in use."""
+        # Where sessions fail, only who waits for one asks for more.
+        if self._trouble is not None:
+            return 0
+        return self._demand.peak(self._loop.time())
 
     def _retire(self, member: PooledSession, why: str) -> None:
         if not member.retiring:
@@ -259,7 +295,11 @@ class Pool:
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
         number = self._counters.next_number()
         self._retries.note_start(now)
-        member = PooledSession(self._make_session(number, self._changed.set), now)
+        member = PooledSession(
+            self._make_session(number, self._changed.set),
+            now,
+            respects_idle=self._respects_idle,
+        )
         session = member.session
         session.urgency = lambda: self._urgency_of(session)
         self._members[number] = member
@@ -309,6 +349,9 @@ class Pool:
         # Once a spare has idled out, none is wanted before a client comes: the end of a
         # session with a quiet stream, after it, is in nobody's way.
         self._trouble = None if self._dormant else error
+        if self._basic and isinstance(error, ChannelClosed) and is_refusal(error):
+            # Whoever waits would be told the same, some sessions later.
+            self._fail_waiters(partial(refusal, error))
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
         delay = self._retries.note_end(error.recovery, now)
@@ -328,7 +371,7 @@ class Pool:
 
     @property
     def targets(self) -> Counter[str]:
-        """How many sessions there are to each target."""
+        """The number of sessions to each target."""
         found = (m.session.target for m in self._members.values())
         return Counter(target for target in found if target is not None)
 
@@ -341,7 +384,7 @@ class Pool:
                     member.session.cut(why)
 
     def owns(self, session_id: str) -> bool:
-        """Whether a session is one of this pool's."""
+        """Return True if the session is one of this pool's."""
         return any(m.session.session_id == session_id for m in self._members.values())
 
     async def wait_ready(self) -> None:
@@ -349,12 +392,12 @@ class Pool:
         await self._ready.wait()
 
     def check(self) -> None:
-        """Make sure that all links are alive: the network may be another one."""
+        """Check that all links are alive: the network could have changed."""
         for member in self._members.values():
             member.session.check()
 
     def retry_now(self) -> None:
-        """Try again at once whatever failed: the network or a login is another one."""
+        """Retry all failures at once: the network or a login has changed."""
         self._retries.retry_at(self._loop.time())
         for member in self._members.values():
             member.session.retry_now()
@@ -372,7 +415,7 @@ class Pool:
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
-        # Nobody overtakes those that wait already.
+        # A newcomer does not overtake connections that wait already.
         passes = not self._retired and not self._waiters
         stream = self._try_open(0.0) if passes else None
         if stream is not None:
@@ -384,6 +427,7 @@ class Pool:
 
         Raises:
             NoSessionReady: There was none within ``timeout`` seconds; says why.
+            DestinationRefused: A session that carries one connection ended with that.
             PoolRetired: Ask its successor.
         """
         if self._retired:
@@ -442,7 +486,7 @@ class Pool:
         while self._waiters and not self._retired:
             waiter = self._waiters[0]
             if not waiter.served.done():
-                # Who came later has less patience, and would get nothing either.
+                # Later connections have less patience, and would get nothing either.
                 stream = self._try_open(now - waiter.asked_at)
                 if stream is None:
                     return
@@ -450,8 +494,14 @@ class Pool:
                 waiter.served.set_result(stream)
             self._waiters.popleft()
 
+    def _fail_waiters(self, make_error: Callable[[], StreamError]) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.served.done():
+                waiter.served.set_exception(make_error())
+
     def _urgency_of(self, session: Session) -> Urgency:
-        """Return who waits for a session that is to be started (design D20)."""
+        """Return the urgency of a session that waits for its start (design D20)."""
         queued = [m.session.number for m in self._members.values() if m.session.queued]
         place = queued.index(session.number) if session.number in queued else 0
         streams = self._policy.streams_per_session
@@ -463,7 +513,7 @@ class Pool:
 
     @property
     def trouble(self) -> TunnelError | None:
-        """What stands in the way of a session; ``None`` while one is ready."""
+        """The reason why no session is ready; ``None`` while one is."""
         sessions = [member.session for member in self._members.values()]
         if any(session.phase is Phase.READY for session in sessions):
             return None
@@ -484,6 +534,7 @@ class Pool:
             if number is None:
                 return None
         stream = self._members[number].session.open_stream()
+        self._demand.note(self._loop.time())
         if self._settling is None:
             self._settling = self._loop.call_later(SETTLING, self._on_settled)
         return stream
@@ -501,7 +552,7 @@ class Pool:
     @property
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
-        # The others' may be from long ago.
+        # Those of the other sessions can be from long ago.
         members = self._members.values()
         found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
         return max((f for f in found if f[1] is not None), default=(0.0, None))[1]
@@ -515,7 +566,7 @@ class Pool:
             waiting=len(self._waiters),
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
-            warm=self._policy_now().warm,
+            warm=self._policy_now(expecting=False).warm,
             start_reason=self._start_reason(),
             counts=self._counters.read(),
         )
@@ -528,9 +579,9 @@ def _no_session(
 
     Args:
         waited: Seconds.
-        trouble: What stands in the way of a session, if anything.
+        trouble: The reason why no session is ready, if known.
         in_use: There are sessions, but none with room.
-        start_reason: Why the next one is not started yet.
+        start_reason: The reason why the next one is not started yet.
     """
     if trouble is not None:
         why = str(trouble)

@@ -13,6 +13,12 @@ from ssmtunneld.sessions.policy import (
     choose_for_probe,
 )
 from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.silence import (
+    SUSPECT_TIME,
+    Answer,
+    SilenceWatch,
+    Step,
+)
 from ssmtunneld.smux.mux import MuxStatistics
 
 if TYPE_CHECKING:
@@ -26,17 +32,17 @@ STALL_TIME: Final = 5.0
 """Seconds without progress, in spite of something to acknowledge, that are a stall."""
 GAP_TIME: Final = 1.5
 """Seconds behind that are a stall too: the agent repeats one message within a second,
-but only ten in a second (protocol 4.5), and whatever comes later waits for them."""
+but only ten in a second (protocol 4.5), and all later messages wait for them."""
 
 DIAL_TIME: Final = 10.0
 """Seconds for which one stream's data went unanswered that are a stall: the agent dials
 one stream after the other, and a destination that swallows its packets holds up all
-behind it for minutes (protocol 6.6). A server may also think that long before its first
+behind it for minutes (protocol 6.6). A server can also take that long before its first
 byte; then new streams go elsewhere for nothing, which does no harm."""
 
 
 class MeasuredSession(Protocol):
-    """What a gauge looks at."""
+    """The part of a session that a gauge measures."""
 
     @property
     def streams(self) -> int:
@@ -44,13 +50,13 @@ class MeasuredSession(Protocol):
         ...
 
     @property
-    def traffic(self) -> int:
+    def moved_bytes(self) -> int:
         """Bytes of payload both ways, since the beginning."""
         ...
 
     @property
     def reading_stopped(self) -> bool:
-        """Whether a slow local reader holds everything up."""
+        """True while the session is not read because of a slow local reader."""
         ...
 
     @property
@@ -75,9 +81,9 @@ class TrafficGauge:
         "_acknowledged",
         "_answered_at",
         "_measured_at",
+        "_moved_bytes",
         "_progress_at",
         "_stalled_at",
-        "_traffic",
         "_unacked",
         "_unanswered",
         "idle_since",
@@ -91,11 +97,11 @@ class TrafficGauge:
         self.stalled = False
         """Nothing moves although something should."""
         self.idle_since = now
-        """When the last stream was seen."""
+        """The last time at which there was a stream."""
         self._measured_at = now
         self._progress_at = now
         self._stalled_at = now
-        self._traffic = 0
+        self._moved_bytes = 0
         self._acknowledged = 0
         self._unacked = 0
         self._unanswered: int | None = None
@@ -103,7 +109,7 @@ class TrafficGauge:
 
     @property
     def bulk(self) -> bool:
-        """Whether the session carries bulk data."""
+        """True if the session carries bulk data."""
         return self.rate > BULK_RATE
 
     def stalled_for(self, now: float) -> float:
@@ -118,9 +124,9 @@ class TrafficGauge:
         if elapsed < 0.1:
             return
         self._measured_at = now
-        traffic = session.traffic
-        self.rate = (traffic - self._traffic) / elapsed
-        self._traffic = traffic
+        moved_bytes = session.moved_bytes
+        self.rate = (moved_bytes - self._moved_bytes) / elapsed
+        self._moved_bytes = moved_bytes
         channel, _ = session.statistics()
         # What was sent since a quiet time has not waited for all of that time.
         waited = self._unacked and channel.unacked
@@ -150,7 +156,7 @@ RECYCLE_AGE: Final = 30.0
 """Seconds that a session is used before it is replaced for that reason: a destination
 that is simply down must not cost one StartSession after the other."""
 ABANDON_TIME: Final = 10.0
-"""Seconds without any acknowledgement after which a session that nobody uses is ended,
+"""Seconds without any acknowledgement after which an unused session is ended,
 although what its last users sent has not arrived."""
 SILENT_TIME: Final = 7.0
 """Seconds without any acknowledgement after which a session counts as not moving for
@@ -159,12 +165,12 @@ SILENT_TIME: Final = 7.0
 
 @dataclass(frozen=True, slots=True)
 class PooledSessionSnapshot:
-    """What there is to see of one session."""
+    """One session at one moment."""
 
     view: SessionView
     session_id: str | None
     created: float
-    """When it came into being, on the loop's clock."""
+    """The time of its creation, on the loop's clock."""
     terms: Terms | None
     channel: ChannelStatistics
 
@@ -172,10 +178,13 @@ class PooledSessionSnapshot:
 class PooledSession:
     """A session, and what only the pool knows of it."""
 
-    __slots__ = ("gauge", "retiring", "session", "task")
+    __slots__ = ("gauge", "retiring", "session", "silence", "task")
 
-    def __init__(self, session: Session, now: float) -> None:
+    def __init__(
+        self, session: Session, now: float, *, respects_idle: bool = False
+    ) -> None:
         self.session = session
+        self.silence = SilenceWatch(now, respects_idle=respects_idle)
         self.task: asyncio.Task[None] | None = None
         self.retiring = False
         self.gauge = TrafficGauge(now)
@@ -185,6 +194,50 @@ class PooledSession:
         self.gauge.measure(self.session, now)
         self.session.look_for_hole(now)
 
+    def is_suspicious(self, now: float) -> bool:
+        """Whether its agent has been silent for so long that others may be, too."""
+        signs = self.session.signs(suspected=False)
+        return self.silence.silence(now, signs) >= SUSPECT_TIME
+
+    def look_into_silence(
+        self, now: float, stall_timeout: float, *, suspected: bool
+    ) -> bool:
+        """Do what is due about its silence (design D21).
+
+        Args:
+            now: The time, in seconds.
+            stall_timeout: See :meth:`SilenceWatch.look`.
+            suspected: Whether another one is suspicious.
+
+        Returns:
+            Whether :meth:`inquire` is due.
+        """
+        signs = self.session.signs(suspected=suspected)
+        match self.silence.look(now, signs, stall_timeout):
+            case Step.ASK_AGENT:
+                self.session.ask_agent()
+            case Step.GIVE_UP:
+                lost = self.silence.answer is Answer.NOT_CONNECTED
+                self.session.give_up(
+                    self.silence.silence(now, signs),
+                    "AWS says that it is not connected"
+                    if lost
+                    else "stall_timeout is over",
+                )
+            case Step.ASK_SERVICE:
+                return True
+            case Step.NOTHING:
+                pass
+        return False
+
+    async def inquire(self) -> None:
+        """Ask the service about the agent. Cancelling is safe."""
+        answer = Answer.UNKNOWN
+        try:
+            answer = await self.session.ask_service(self.silence.answer)
+        finally:
+            self.silence.note(answer)
+
     def stuck_for(self, now: float) -> float:
         """Return for how many seconds nothing has moved although the link is up."""
         if self.session.phase is not Phase.READY:
@@ -193,7 +246,7 @@ class PooledSession:
         return max(self.gauge.stalled_for(now), silent)
 
     def is_abandoned(self) -> bool:
-        """Whether nothing moves in it, and nobody is left who waits for that."""
+        """Return True if nothing moves in it and no connection waits for that."""
         session = self.session
         return (
             session.phase is Phase.READY
@@ -202,7 +255,7 @@ class PooledSession:
         )
 
     def is_stale(self, now: float) -> bool:
-        """Whether the agent may have an old address of another host (design D9)."""
+        """Return True if the agent could have an outdated address (design D9)."""
         session = self.session
         return (
             session.refusals >= REFUSALS
@@ -229,17 +282,17 @@ class PooledSession:
         session = self.session
         if session.streams:
             return session.streams
-        # What was sent last is to arrive before the session is closed for good.
+        # What was sent last must arrive before the session is closed.
         return int((self.retiring or session.exhausted) and session.undelivered)
 
     @property
     def bulk(self) -> bool:
-        """Whether it moves much data."""
+        """True if the session moves much data."""
         return self.gauge.bulk
 
     @property
     def stalled(self) -> bool:
-        """Whether it does not move."""
+        """True if nothing moves although something should."""
         session = self.session
         # The gauge looks once a second; the others are so at once.
         return (
@@ -251,7 +304,7 @@ class PooledSession:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it can open no further stream."""
+        """True if no further stream can be opened."""
         return self.session.exhausted
 
     @property
@@ -260,7 +313,7 @@ class PooledSession:
         return self.gauge.rate
 
     def view(self, limit: float | None) -> SessionView:
-        """Return what policy may know; ``limit`` is a session's greatest age."""
+        """Return the facts for policy; ``limit`` is a session's greatest age."""
         session = self.session
         return SessionView(
             number=self.number,

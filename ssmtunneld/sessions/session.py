@@ -12,6 +12,7 @@ from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import (
+    AgentUnresponsive,
     AwsError,
     ChannelClosed,
     LinkError,
@@ -30,11 +31,13 @@ from ssmtunneld.sessions.backoff import Backoff
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
 from ssmtunneld.sessions.policy import Phase
+from ssmtunneld.sessions.silence import Answer, Signs
 from ssmtunneld.sessions.start_queue import StartQueue, StartSlot, Urgency
 from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
 from ssmtunneld.smux.mux import MuxStatistics
 from ssmtunneld.transport.basic_port import BasicPort
-from ssmtunneld.transport.driver import Driver, Pauses
+from ssmtunneld.transport.channel_timing import Pauses
+from ssmtunneld.transport.driver import Driver
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.mux_port import MuxPort
 from ssmtunneld.transport.ports import Buffers, Pending
@@ -65,7 +68,7 @@ class SessionSettings:
     """Settings of one session. Times are in seconds."""
 
     keep_alive: float | None = 300.0
-    """How often a NOP keeps the service's idle timeout away; ``None`` respects it."""
+    """Interval of NOPs against the service's idle timeout; ``None`` respects it."""
     buffers: Buffers = field(default_factory=Buffers)
 
 
@@ -88,10 +91,10 @@ class Session:
 
     Args:
         number: Its number within the pool.
-        request: What to ask StartSession for.
-        dependencies: What it uses.
-        settings: How it behaves.
-        log: Where it says so.
+        request: The parameters of StartSession.
+        dependencies: Everything outside of this room that it uses.
+        settings: Its settings.
+        log: The log of its tunnel.
         changed: Called after each change of phase.
         selector: Chooses the target; by default it is the request's.
     """
@@ -110,19 +113,19 @@ class Session:
         self.number = number
         self.session_id: str | None = None
         self.target: str | None = None
-        """What it was started to, once that is decided."""
+        """The target of the session, once it is chosen."""
         self.phase = Phase.STARTING
         self.terms: Terms | None = None
         self.trouble: TunnelError | None = None
-        """What stands in the way now; ``None`` while the session is ready."""
+        """The error that keeps it from being ready; ``None`` while it is."""
         self.took: float | None = None
         """Seconds from its start until it took connections."""
         self.resumes = 0
-        """How often a lost websocket was replaced."""
+        """The number of lost websockets that were replaced."""
         self.queued = False
-        """Whether it waits for its turn to be started."""
+        """True while it waits in the start queue."""
         self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
-        """Who waits for it; asked for as long as it waits for its start."""
+        """Returns its urgency; called while it waits in the start queue."""
         self._request = request
         self._selector = selector or FixedTargetSelector(request.target)
         self._dependencies = dependencies
@@ -131,7 +134,7 @@ class Session:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self.since = self.created = self._loop.time()
-        """When it came into its phase, and into being, on the loop's clock."""
+        """The times of its phase's begin and of its creation, on the loop's clock."""
         self._channel = DataChannel(
             client_id=str(uuid4()),
             new_id=dependencies.new_id,
@@ -152,13 +155,13 @@ class Session:
         """Live until told to stop. Cancelling terminates the session at the service.
 
         Raises:
-            TunnelError: Why the session could not be started, or ended. Its streams are
+            TunnelError: The session could not be started, or ended. Its streams are
                 cut by then.
         """
         try:
             self.target = await self._selector.choose()
             place = await self._wait_for_turn()
-            # Whoever waited for its turn to start has not aged by that.
+            # Waiting in the start queue does not count as age.
             self.since = self.created = self._loop.time()
             grant = await self._start(replace(self._request, target=self.target), place)
             self.session_id = grant.session_id
@@ -193,13 +196,13 @@ class Session:
 
     @property
     def start_reason(self) -> str:
-        """Why it has not been started yet, as a clause; empty if that is not so."""
+        """The reason why it waits in the start queue, as a clause; else empty."""
         if not self.queued:
             return ""
         return self._dependencies.limiter.reason_for(self._ask_urgency)
 
     def reconsider_urgency(self) -> None:
-        """Take its turn again: somebody waits for it who did not before."""
+        """Look at its urgency again: a connection has begun to wait for it."""
         self._dependencies.limiter.reconsider()
 
     async def _live_and_terminate(self, grant: Grant) -> None:
@@ -207,7 +210,7 @@ class Session:
         try:
             await self._live(grant)
         except (ChannelClosed, SessionGone) as error:
-            # What cannot be resumed may still stand at the service: because we lost
+            # What cannot be resumed can still exist at the service: because we lost
             # patience, or because an answer without a token was not the last word.
             ended_there = isinstance(error, ChannelClosed)
             self._end(error)
@@ -334,7 +337,7 @@ class Session:
         """
         self._stopping = True
         if self._port is not None:
-            # Now, lest a basic session's end be taken for that of its destination.
+            # Now, or a basic session's end would be taken for that of its destination.
             self._port.fail(ChannelClosed(_STOPPED))
         terms = self.terms
         if self.phase is Phase.READY and terms and terms.understands_terminate:
@@ -423,12 +426,12 @@ class Session:
 
     @property
     def takes_over(self) -> bool:
-        """Whether it can go on with streams of another session."""
+        """True if it can take over streams of another session."""
         return isinstance(self._port, MuxPort)
 
     @property
     def attended(self) -> int:
-        """Streams that somebody here still holds."""
+        """Streams that are open on our side."""
         return 0 if self._port is None or self._given_up else self._port.attended
 
     @property
@@ -437,9 +440,9 @@ class Session:
         return 0 if self._port is None or self._given_up else self._port.streams
 
     @property
-    def traffic(self) -> int:
+    def moved_bytes(self) -> int:
         """Bytes of payload both ways."""
-        return 0 if self._port is None else self._port.traffic
+        return 0 if self._port is None else self._port.moved_bytes
 
     @property
     def unanswered(self) -> int | None:
@@ -453,17 +456,17 @@ class Session:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further stream can be opened."""
+        """True if no further stream can be opened."""
         return self._port is not None and not self._port.available
 
     @property
     def reading_stopped(self) -> bool:
-        """Whether a slow local reader keeps the session from being read (D7)."""
-        return self._driver.stalled
+        """True while the session is not read because of a slow local reader (D7)."""
+        return self._driver.reading_stopped
 
     @property
     def undelivered(self) -> bool:
-        """Whether a resume is under way for what the agent has not got yet."""
+        """True while it resumes with data that the agent has not acknowledged."""
         if self._given_up or self.phase is not Phase.RESUMING:
             return False
         return self._driver.statistics().unacked > 0
@@ -480,11 +483,10 @@ class Session:
 
     @property
     def held_up(self) -> bool:
-        """Whether the agent has been silent for longer than it takes to answer.
+        """True if the agent has been silent for longer than it takes to answer.
 
-        What was sent to it has not been acknowledged for a round trip and
-        ``HELD_UP_TIME``: it does not get rid of something, and whatever is sent to it
-        now waits behind that.
+        Nothing was acknowledged for a round trip and ``HELD_UP_TIME``: the agent cannot
+        write to a destination, and all that is sent now waits behind that.
         """
         return self.silent_for >= HELD_UP_TIME
 
@@ -492,6 +494,59 @@ class Session:
     def silent_for(self) -> float:
         """Seconds beyond a round trip for which nothing new was acknowledged."""
         return self._driver.silent_for
+
+    def signs(self, *, suspected: bool) -> Signs:
+        """Return what is known of its silence; see :class:`Signs`."""
+        return Signs(
+            listening=self.phase is Phase.READY and not self._driver.stalled,
+            streams=self.attended,
+            silent_for=self._driver.silent_for,
+            quiet_for=self._loop.time() - self._driver.heard_at,
+            delivered=self._driver.delivered,
+            suspected=suspected,
+        )
+
+    def ask_agent(self) -> None:
+        """Send what the agent must acknowledge; a basic session has no such thing."""
+        if self._port is not None:
+            self._port.nop()
+
+    async def ask_service(self, before: Answer | None) -> Answer:
+        """Ask whether the service hears of the agent; log what is new about that.
+
+        Cancelling is safe.
+
+        Args:
+            before: The answer before, about the same silence.
+        """
+        assert self.target is not None, "asked before it was started"
+        why = ""
+        try:
+            connected = await self._dependencies.control.is_connected(self.target)
+        except AwsError as error:
+            answer, why = Answer.UNKNOWN, f"{error}; {error.advice}".rstrip("; ")
+        else:
+            answer = Answer.CONNECTED if connected else Answer.NOT_CONNECTED
+        if answer is not before:
+            self._log.warning(
+                "agent.silent",
+                seconds=round(self.silent_for),
+                streams=self.streams,
+                service=answer.value,
+                reason=why,
+            )
+        return answer
+
+    def give_up(self, silence: float, evidence: str) -> None:
+        """End it, and with it its streams: the agent will say nothing more.
+
+        Args:
+            silence: Seconds without an acknowledgement.
+            evidence: What speaks against the agent, as a clause.
+        """
+        target = self.target or self._request.target
+        error = AgentUnresponsive(target, silence, clean(evidence))
+        self._driver.close(error)
 
     @property
     def behind(self) -> float:

@@ -1,4 +1,4 @@
-"""Which StartSession call is made next, and how often, per account and region.
+"""The order and the rate of StartSession calls, per account and region.
 
 StartSession calls are a scarce resource of an account (design D10, D20). Those that
 somebody waits for come first and are held up by nothing but AWS's own throttling; the
@@ -6,42 +6,43 @@ others are kept below a rate where they arrive.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import TracebackType
 from typing import Final
 
 MOST_CALLS: Final = 10
-"""Calls that may be under way at a time (design D20). More would queue behind a slow
-one, and whatever a live session needs behind them."""
+"""Limit of calls under way at a time (design D20). More would queue behind a slow
+one, and calls that live sessions need behind them."""
 FIRST_PAUSE: Final = 1.0
 """Seconds without any call after AWS throttled one; doubled by each further one."""
-LONGEST_PAUSE: Final = 30.0
-"""Seconds that such a pause lasts at most."""
+LONGEST_PAUSE: Final = 20.0
+"""Seconds that such a pause lasts at most: all is well within 30 s after the last
+throttled call, with the time that it takes to start a session."""
 RECOVERY: Final = 1.0
-"""Seconds after which one more call may be under way again after a throttled one."""
+"""Seconds after a throttled call until the limit grows by one again."""
 
 LOOK_AGAIN: Final = 0.5
 """Seconds for which the order of those that wait is remembered for status."""
 
 
 class Urgency(IntEnum):
-    """Who waits for a session, the most urgent first (design D20)."""
+    """The urgency of a session's start, the highest first (design D20)."""
 
     CLIENT = 0
     """A local connection waits for it."""
     PERSON = 1
-    """Somebody asked for it: ``open``, ``proxy``."""
+    """A user asked for it: ``open``, ``proxy``."""
     REQUIRED = 2
     """A required tunnel has no session."""
     FIRST = 3
     """Another tunnel has no session."""
     SPARE = 4
-    """Nobody: it is kept for the next connection."""
+    """None waits: it is kept for the next connection."""
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits for it."""
+        """True if a connection waits for the session."""
         return self <= Urgency.PERSON
 
 
@@ -58,7 +59,7 @@ class StartSlot:
         self._answered: Callable[[], None] | None = answered
 
     def free(self) -> None:
-        """Say that the call was answered, failed, or is never made; idempotent."""
+        """Note that the call was answered, failed, or is never made; idempotent."""
         answered, self._answered = self._answered, None
         if answered is not None:
             answered()
@@ -89,14 +90,14 @@ class _Ticket:
 
 
 class StartQueue:
-    """Orders calls by urgency, and keeps those that nobody waits for below a rate.
+    """Orders calls by urgency, and keeps spare ones below a rate.
 
-    Calls that somebody waits for go at once, ``MOST_CALLS`` at a time; when AWS
+    Calls for a waiting connection go at once, ``MOST_CALLS`` at a time; when AWS
     throttles one, all calls pause, and then half as many may be under way, and one more
     a second (design D20). The others are granted such that they keep to the rate even
     together with the urgent ones, which are counted, too.
 
-    What follows holds as long as nobody waits for a call.
+    What follows holds as long as no connection waits for a call.
 
     In any ``T`` seconds at most ``burst + rate * T`` calls arrive there, however long
     each of them is under way. All that is known of a call is that it arrives between
@@ -129,7 +130,7 @@ class StartQueue:
 
     Args:
         rate: Calls per second in the long run.
-        burst: Calls that may come at once after a quiet time.
+        burst: Calls that can come at once after a quiet time.
     """
 
     __slots__ = (
@@ -158,7 +159,7 @@ class StartQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.urgent = 0
-        """Calls that were granted because somebody waited for them."""
+        """Calls that were granted for waiting connections."""
         self._order: dict[Callable[[], Urgency], int] = {}
         self._looked_at = float("-inf")
         self._throttled = 0
@@ -168,7 +169,7 @@ class StartQueue:
 
     @property
     def rate(self) -> float:
-        """Calls per second in the long run that nobody waits for."""
+        """Calls per second in the long run for which no connection waits."""
         return 1 / self._interval
 
     def adjust(self, rate: float, burst: int) -> None:
@@ -188,28 +189,32 @@ class StartQueue:
     ) -> StartSlot:
         """Wait for the next free place: by urgency, then first come, first served.
 
-        Whoever gets it must free it. Cancelling is safe: nothing is granted then.
+        The caller must free it. Cancelling is safe: nothing is granted then.
 
         Args:
-            urgency: Asked again whenever a place may be free; see :meth:`reconsider`.
+            urgency: Asked again whenever a place could be free; see :meth:`reconsider`.
+
+        Raises whatever ``urgency`` raises, whoever has asked it: the others' places do
+        not depend on it.
         """
         self._loop = asyncio.get_running_loop()
         ticket = _Ticket(urgency, asyncio.get_running_loop().create_future())
         self._tickets.append(ticket)
-        self._grant()
         try:
+            self._grant()
             return await ticket.granted
         except asyncio.CancelledError:
-            if ticket.granted.done() and not ticket.granted.cancelled():
+            granted = ticket.granted
+            if granted.done() and not granted.cancelled() and not granted.exception():
                 # Granted in the very turn in which its caller left.
-                ticket.granted.result().free()
+                granted.result().free()
             raise
         finally:
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
 
     def reconsider(self) -> None:
-        """Ask for the urgency of all calls again: somebody waits who did not before."""
+        """Ask for the urgency of all calls again: a connection has begun to wait."""
         self._grant()
 
     def ahead_of(self, urgency: Callable[[], Urgency]) -> int | None:
@@ -220,7 +225,8 @@ class StartQueue:
         now = self._now()
         if now >= self._looked_at + LOOK_AGAIN:
             self._looked_at = now
-            self._order = {t.urgency: n for n, t in enumerate(self._in_order())}
+            waiting = self._in_order()
+            self._order = {t.urgency: n for n, (_, t) in enumerate(waiting)}
         place = self._order.get(urgency)
         return None if place is None else place + self._calls
 
@@ -258,20 +264,29 @@ class StartQueue:
         recovered = max(0.0, now - self._allowed_at) / RECOVERY
         return min(MOST_CALLS, self._allowed + recovered)
 
-    def _in_order(self) -> list[_Ticket]:
+    def _in_order(self) -> list[tuple[Urgency, _Ticket]]:
         # Sorting is stable: equals stay in the order in which they came.
-        waiting = [t for t in self._tickets if not t.granted.done()]
-        return sorted(waiting, key=lambda ticket: ticket.urgency())
+        return sorted(self._waiting(), key=lambda waiting: waiting[0])
+
+    def _waiting(self) -> Iterator[tuple[Urgency, _Ticket]]:
+        """Yield the calls that wait, with their urgencies: each is another tunnel's."""
+        for ticket in [t for t in self._tickets if not t.granted.done()]:
+            try:
+                urgency = ticket.urgency()
+            except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+                # Its own tunnel's defect, told to the one who waits for its place.
+                ticket.granted.set_exception(error)
+            else:
+                yield urgency, ticket
 
     def _grant(self) -> None:
-        """Grant what may be granted now, and look again when more may be."""
+        """Grant the calls that can go now, and look again when more can."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        for ticket in self._in_order():
+        for urgency, ticket in self._in_order():
             now = loop.time()
-            urgency = ticket.urgency()
             free_at = self._free_at(urgency)
             if free_at is None:
                 return
@@ -287,7 +302,7 @@ class StartQueue:
         self._grant()
 
     def _free_at(self, urgency: Urgency) -> float | None:
-        """Return when a call may be granted, unless something changes.
+        """Return the time at which a call can be granted, unless something changes.
 
         ``None``: only after an answer.
         """

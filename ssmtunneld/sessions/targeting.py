@@ -1,4 +1,4 @@
-"""Which target a tunnel's sessions go to, and which of them must leave theirs."""
+"""The target of a tunnel's sessions, and the sessions that must leave theirs."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ TargetPolicy: TypeAlias = Literal["first", "newest", "spread"]
 
 
 class TargetSelector(Protocol):
-    """Where the next session goes."""
+    """The choice of the next session's target."""
 
     async def choose(self) -> str:
         """Return what StartSession takes for a target. Cancelling is safe.
@@ -35,7 +35,7 @@ class TargetSelector(Protocol):
         ...
 
     def avoid(self, target: str) -> None:
-        """Note that ``target`` had no agent just now, whatever the service says."""
+        """Note that ``target`` had no agent just now, even if the service lists it."""
         ...
 
 
@@ -59,12 +59,12 @@ class SessionsByTarget(Protocol):
 
     @property
     def targets(self) -> Mapping[str, int]:
-        """How many sessions there are to each target, retiring ones included."""
+        """The number of sessions to each target, retiring ones included."""
         ...
 
     @property
     def trouble(self) -> object:
-        """What stands in the way of a session; None if nothing does."""
+        """The reason why no session is ready; None if one is."""
         ...
 
     def leave(self, target: str, why: str, *, cut: bool) -> None:
@@ -72,16 +72,16 @@ class SessionsByTarget(Protocol):
         ...
 
     def retry_now(self) -> None:
-        """Try again at once whatever failed."""
+        """Retry failures at once."""
         ...
 
 
 class SearchingTargetSelector(TargetSelector):
-    """One of those that a search finds, and whatever becomes of them.
+    """One of the targets that a search finds, followed as they change.
 
     Args:
-        target: What to look for.
-        policy: Which one, if there are several.
+        target: The search.
+        policy: The choice among several targets.
         resolver: Looks for it.
         log: Bound to the tunnel.
     """
@@ -151,7 +151,7 @@ class SearchingTargetSelector(TargetSelector):
     async def _look(self, pool: SessionsByTarget) -> None:
         used = pool.targets
         if not used and pool.trouble is None:
-            return  # nobody is there to be moved
+            return  # no session has to move
         found = await self._resolver.find(self._target, INTERVAL / 2)
         self._reported = ""
         online = frozenset(c.id for c in found.online)

@@ -17,7 +17,7 @@ _HEADER: Final = Struct("<BBHI")
 
 
 class Command(IntEnum):
-    """What a frame means."""
+    """The command of a frame."""
 
     SYN = 0
     FIN = 1
@@ -45,7 +45,7 @@ def encode_frame(command: Command, stream_id: int, payload: bytes = b"") -> byte
 class FrameDecoder:
     """Turns a byte stream into frames.
 
-    A PSH frame is handed out piece by piece as its bytes arrive, so that a 32 KiB frame
+    A PSH frame is delivered piece by piece as its bytes arrive, so that a 32 KiB frame
     of the official agent does not delay its first byte by 32 messages (design D3). UPD,
     which version 1 does not use, is skipped. The decoder holds at most seven bytes.
     """

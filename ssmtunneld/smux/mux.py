@@ -1,6 +1,6 @@
 """The client's end of an smux version 1 session (protocol 7, design D3).
 
-Frames are pulled, not pushed: whoever has room for a message asks for the next one, so
+Frames are pulled, not pushed: a driver with room for a message asks for the next, so
 that the choice of what to send is made at the last moment (``scheduler.py``).
 """
 
@@ -69,7 +69,7 @@ class Mux:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all stream ids are used up: only a new session helps."""
+        """True if all stream ids are used up: only a new session helps."""
         return self._next_id > MAX_STREAM_ID
 
     @property
@@ -187,7 +187,7 @@ class Mux:
         if stream_id in self._silent:
             del self._silent[stream_id]
             if command is Command.FIN and self._failed_dials:
-                # The failed dial was most likely this one: nobody waits for it now.
+                # The failed dial was most likely of this stream, which is over.
                 self._failed_dials -= 1
 
     def _end(self, stream: Stream) -> None:

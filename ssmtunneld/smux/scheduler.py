@@ -1,7 +1,7 @@
-"""Whose turn it is to send (design D3).
+"""The order in which streams send (design D3).
 
-A stream that has just something to say goes before those that have had their turn and
-still have more: a keystroke passes bulk transfers. Bulk transfers take several frames
+A stream with new data goes before streams that have had their turn and still have more:
+a keystroke passes bulk transfers. Bulk transfers take several frames
 at a time, because the agent then writes them to their destination at once; 64 uploads
 together move a seventh more than with single frames.
 """

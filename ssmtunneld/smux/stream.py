@@ -1,10 +1,10 @@
-"""One smux stream: what waits to be sent, and what waits to be read."""
+"""One smux stream: the data to send, and the data to read."""
 
 from collections import deque
 from typing import Final
 
 PIECE_OVERHEAD: Final = 64
-"""Bytes that CPython needs for one buffered piece beside its content. It is counted, so
+"""Bytes that CPython needs for one buffered piece, without its content. They count, so
 that a peer that sends single bytes cannot fill the memory under a bound in bytes."""
 
 
@@ -48,7 +48,7 @@ class Stream:
         """Bytes that arrived."""
         self.syn_sent = False
         self.finishing = False
-        """Nothing more is to be sent after what is pending."""
+        """Nothing follows after what is pending."""
         self.fin_sent = False
         self.ended = False
         """The peer has finished: nothing more arrives."""
@@ -58,14 +58,14 @@ class Stream:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a frame to send."""
+        """True if there is a frame to send."""
         return bool(
             self.pending or not self.syn_sent or (self.finishing and not self.fin_sent)
         )
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is sent, and nothing more received or wanted."""
+        """True if nothing more is sent, and nothing more received or wanted."""
         return self.fin_sent and (self.ended or self.aborted)
 
     def put(self, data: bytes) -> None:

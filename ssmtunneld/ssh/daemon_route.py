@@ -76,4 +76,4 @@ async def carry(sock: socket.socket, local: Stdio) -> Transfer:
     Both are closed on return. Cancelling is safe: it resets the connection.
     """
     remote = await LocalDuplex.adopt(sock)
-    return await relay(local, remote, linger=LINGER, gone=local.gone)
+    return await relay(local, remote, linger=LINGER, client_left=local.client_left)

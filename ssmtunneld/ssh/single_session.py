@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from ssmtunneld.aws.api.port import Identity, SessionRequest
@@ -9,14 +10,15 @@ from ssmtunneld.aws.targets.resolver import AwsCaller
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.config import TunnelSettings
+from ssmtunneld.config.session_documents import SSH_DOCUMENT
 from ssmtunneld.daemon.backend import (
     session_dependencies,
     settings_of,
     target_selector,
 )
 from ssmtunneld.daemon.context import DaemonContext
-from ssmtunneld.errors import NoSessionReady, TunnelError
-from ssmtunneld.listener.relay import ClientClose, Transfer, relay
+from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
+from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer, relay
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
@@ -125,13 +127,14 @@ class SingleSession:
             living = tasks.create_task(self._live(), name="session")
             looking = tasks.create_task(self._look_for_holes(), name="holes")
             try:
-                remote = await self._open(local.gone, timeout)
+                remote = await self._open(local.client_left, timeout)
                 if remote is not None:
                     linger = self._tunnel.linger
                     transfer = await relay(
-                        local, remote, linger=linger, gone=local.gone
+                        local, remote, linger=linger, client_left=local.client_left
                     )
                     await self._flush(remote)
+                    transfer = self._judged(transfer)
             except TunnelError as error:
                 failure = error  # the task group would put it into a group of one
             finally:
@@ -143,6 +146,24 @@ class SingleSession:
         if failure is not None:
             raise failure
         return transfer
+
+    def _judged(self, transfer: Transfer) -> Transfer:
+        """Tell a destination that was refused from one that has ended.
+
+        With the document for SSH the session ends without a word where the port cannot
+        be dialled: the agent fails over it (protocol Appendix E). But every SSH server
+        speaks first.
+        """
+        is_silent = (
+            transfer.ending is ConnectionOutcome.COMPLETED and not transfer.received
+        )
+        if self._tunnel.document != SSH_DOCUMENT or not is_silent:
+            return transfer
+        refused = DestinationRefused(
+            f"the session ended before port {self._tunnel.port} said anything: "
+            "the agent could not connect to it"
+        )
+        return replace(transfer, ending=ConnectionOutcome.REFUSED, cause=refused)
 
     async def _live(self) -> None:
         try:

@@ -30,13 +30,13 @@ class Stdio:
         sink: Where to write; likewise.
 
     Attributes:
-        gone: Completes when the reader of our output has left, once our input has
-            ended; or when :meth:`leave` says so.
+        client_left: Completes when the reader of our output has left, once our input
+            has ended; or when :meth:`leave` says so.
     """
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
         self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[ClientClose] = self._loop.create_future()
+        self.client_left: asyncio.Future[ClientClose] = self._loop.create_future()
         self._pipes: list[int] = []
         self._writer: threading.Thread | None = None
         self._source = source if _can_wait_for(source) else self._read_aside(source)
@@ -51,8 +51,8 @@ class Stdio:
 
     def leave(self) -> None:
         """Say that whoever is on the other side has left; idempotent."""
-        if not self.gone.done():
-            self.gone.set_result(ClientClose.CLOSED)
+        if not self.client_left.done():
+            self.client_left.set_result(ClientClose.CLOSED)
 
     async def receive(self) -> bytes:
         """Return what has arrived, at least one byte; ``b""`` at the end of the input.
@@ -156,7 +156,7 @@ class Stdio:
 
         A writer is told only when it writes, and the far side may have nothing to say.
         """
-        if self._lost is not None or self.gone.done():
+        if self._lost is not None or self.client_left.done():
             return
         poll = select.poll()
         poll.register(self._sink, 0)

@@ -13,16 +13,16 @@ from ssmtunneld.transport.streams import StreamDuplex
 class BasicPort:
     """A session that is one connection: the channel's port in basic mode.
 
-    The agent connects at the start of the session, and it cannot tell us of an end of
-    the destination unless the session ends with it (protocol 6.4). One session serves
-    one stream and no other, so that nothing of one local connection reaches the next.
+    The agent connects at the start of the session, and can report the end of the
+    destination only by ending the session (protocol 6.4). One session serves one stream
+    only, so that no byte of one local connection reaches the next.
 
     Args:
-        driver: To be woken when there is something to send.
-        buffers: How much may be unread.
+        driver: Woken when there is something to send.
+        buffers: Limits of unread bytes.
         finished: Called once, when the stream is over and all of it was sent.
-        ends_with: Whether the destination's end of file is the session's end. An agent
-            that connects again instead says nothing of it, so that the end of such a
+        ends_with: The agent ends the session when the destination ends. An agent that
+            connects again instead does not report it, so that the end of such a
             session always cuts its stream.
     """
 
@@ -42,7 +42,7 @@ class BasicPort:
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
         self._told = False
-        self.traffic = 0
+        self.moved_bytes = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
         """Always 0: a session that cannot connect ends."""
@@ -60,34 +60,34 @@ class BasicPort:
 
     @property
     def attended(self) -> int:
-        """1 while somebody here holds the stream."""
+        """1 while the stream is open on our side."""
         return int(self._duplex is not None and not self._stream.aborted)
 
     @property
     def available(self) -> bool:
-        """Whether the stream can still be had."""
+        """True until the stream is opened."""
         return self._duplex is None
 
     def open_stream(self, *, counted: bool = True) -> StreamDuplex:
         """Return the session's only stream.
 
         Raises:
-            LocalProtocolError: It was given away before, or is not wanted for use.
+            LocalProtocolError: It was opened before, or ``counted`` is false.
         """
         if self._duplex is not None or not counted:
             raise LocalProtocolError("a basic session has one stream")
         self._duplex = StreamDuplex(self, self._stream)
         if self._error is not None:
-            # The session is over, and whoever chose it had not heard of that yet.
+            # The session ended after the caller had chosen it.
             self._duplex.fail(self._error)
         return self._duplex
 
     def nop(self) -> None:
-        """Do nothing: basic mode has no word for it, and every byte is data."""
+        """Do nothing: basic mode has no NOP, every byte is data."""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is on its way, or missing, as far as can be known."""
+        """True if nothing is known to be in flight or missing."""
         return self._driver.settled
 
     def statistics(self) -> MuxStatistics:
@@ -116,11 +116,11 @@ class BasicPort:
             self._driver.wake()
 
     def finish(self, stream: Stream) -> None:
-        """Take no more to send. There is no end of file on the wire."""
+        """Accept no more to send. There is no EOF on the wire."""
         stream.finishing = True
 
     def close(self, stream: Stream) -> None:
-        """Send what is pending, then let the session end."""
+        """Send what is pending, then end the session."""
         stream.finishing = True
         if not stream.aborted:
             stream.aborted = True
@@ -129,7 +129,7 @@ class BasicPort:
         self._finish_if_over()
 
     def abort(self, stream: Stream) -> None:
-        """Let the session end at once."""
+        """End the session at once."""
         stream.discard_pending()
         self.close(stream)
 
@@ -137,7 +137,7 @@ class BasicPort:
 
     @property
     def congested(self) -> bool:
-        """Whether more is unread than may be."""
+        """True if more is unread than the limit allows."""
         return self._stream.unread > self._buffers.stream
 
     def next_payload(self) -> bytes:
@@ -145,11 +145,11 @@ class BasicPort:
         if not self._stream.pending:
             return b""
         payload = self._stream.take(MAX_PAYLOAD)
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         return payload
 
     def after_sending(self) -> None:
-        """Let the stream go on, or finish it."""
+        """Wake the sender if there is room, or finish the stream."""
         if self._duplex is not None:
             self._duplex.offer_room()
             self._finish_if_over()
@@ -161,7 +161,7 @@ class BasicPort:
 
     def receive(self, payload: bytes) -> None:
         """Take the next bytes from the agent."""
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         if not self._stream.aborted:
             self._stream.arrive(payload)
             if self._duplex is not None:

@@ -1,4 +1,4 @@
-"""A connection of the websockets library that hands over what arrives (design D4).
+"""A connection of the websockets library that delivers by callback (design D4).
 
 The library brings the upgrade, TLS, proxies, control frames and the close. Its receive
 queue is bypassed by the hook that it documents for this (``create_connection``), and
@@ -27,7 +27,7 @@ has 64 KiB, and frames of eight bytes that fill a message take 10 ms."""
 MAX_FRAGMENTS: Final = 16
 """Frames of one message. Real peers send each message in one (protocol 2.4)."""
 RARE_BURST: Final = 256
-"""Frames that are no whole message, control frames above all, which may come at once:
+"""Frames other than whole messages, control frames above all, that can come at once:
 the library takes some 25 us for each."""
 RARE_RATE: Final = 20.0
 """Of these per second, in the long run. A peer pings once a minute (protocol 2.4) and
@@ -39,7 +39,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 
 
 class Receiver(Protocol):
-    """What a connection tells of itself."""
+    """The callbacks of a connection."""
 
     def on_heard(self, size: int) -> None:
         """Note that ``size`` bytes arrived."""
@@ -54,18 +54,18 @@ class Receiver(Protocol):
         ...
 
     def on_writable(self) -> None:
-        """Learn that the network has taken what was sent."""
+        """Called when the network has taken what was sent."""
         ...
 
     def lose(self, error: LinkError) -> None:
-        """Learn that the connection is gone, or worth nothing any more."""
+        """Called when the connection is lost or unusable."""
         ...
 
 
 def explain(error: BaseException) -> CleanText:
-    """Return why there is no connection, without the secrets that an error may hold."""
+    """Return why the connection failed, without the secrets that an error can hold."""
     if isinstance(error, exceptions.InvalidProxy):
-        # Its own words repeat the proxy's address, and that may hold a password.
+        # Its text repeats the proxy's address, which can hold a password.
         return clean(f"the proxy cannot be used: {error.msg}")
     # A SOCKS proxy's own words are only in the cause.
     because = error.__cause__ if isinstance(error, exceptions.ProxyError) else None
@@ -124,7 +124,7 @@ class _Budget:
         self._left = float(RARE_BURST)
 
     def take(self, now: float) -> bool:
-        """Count one at ``now``, in seconds; return whether there may be one."""
+        """Count a frame at ``now``, in seconds; return True if it is allowed."""
         self._left = min(RARE_BURST, self._left + (now - self._at) * RARE_RATE) - 1
         self._at = now
         return self._left >= 0
@@ -134,9 +134,9 @@ class Connection(ClientConnection):
     """The library's connection, with its events handed to a link.
 
     Attributes:
-        link: Whom to tell; ``None`` until it is ready, and once it is done.
+        link: The receiver; ``None`` until it is ready, and after its end.
         arrived: Messages that the link has not fetched.
-        heard: When something last arrived, on the loop's clock.
+        heard: The time of the last arrival, on the loop's clock.
     """
 
     link: Receiver | None = None
@@ -163,7 +163,7 @@ class Connection(ClientConnection):
             link.flush()
             if not self._is_open():
                 # A close frame came, or nonsense, which the library answers with one.
-                # It would then wait for the peer to hang up, who need not do so.
+                # It would then wait for the peer to hang up, which need not happen.
                 link.lose(self.close_error())
             else:
                 # libuv would read on up to 32 times.
@@ -227,7 +227,7 @@ class Connection(ClientConnection):
             self._fragments.clear()
 
     def close_error(self) -> LinkLost:
-        """Say how the connection ended."""
+        """Return the error with which the connection ended."""
         received = self.protocol.close_rcvd
         if received is not None:
             words = received.reason or "closed by the service"

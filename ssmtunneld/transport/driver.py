@@ -1,4 +1,4 @@
-"""Runs one channel on successive links; the only place where effects meet the loop.
+"""One channel on successive links; the only place where effects meet the loop.
 
 Nothing here awaits between feeding the channel and carrying out what it asks for, so
 no lock is needed: state changes only between turns of the loop.
@@ -7,7 +7,7 @@ no lock is needed: state changes only between turns of the loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, Final, NamedTuple, ParamSpec, assert_never
+from typing import Concatenate, Final, ParamSpec, assert_never
 from uuid import uuid4
 
 from ssmtunneld.base.secret import Secret
@@ -29,26 +29,17 @@ from ssmtunneld.protocol.events import (
 )
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
+from ssmtunneld.transport.channel_timing import ChannelTiming, Pauses
 from ssmtunneld.transport.link import Link
 from ssmtunneld.transport.outbox import Outbox
-from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL, PeerRecovery
 from ssmtunneld.transport.ports import Port
-from ssmtunneld.transport.read_scheduler import DownloadPace
 
 BURST: Final = 16
 """Messages sent in one turn of the loop: a third of a millisecond, in which no other
-session moves."""
-PATIENCE: Final = 4
+session can send."""
+OPENING_TURNS: Final = 4
 """Turns of the loop for which a stream's beginning waits for its first data, some 20 us
 altogether: the relay needs two to read what a client has sent with its connect."""
-
-
-class Pauses(NamedTuple):
-    """Seconds without input of ours: a message of the stream, or a new websocket."""
-
-    now: float
-    before: float
-    """The longest one that is over."""
 
 
 _P = ParamSpec("_P")
@@ -57,7 +48,7 @@ _P = ParamSpec("_P")
 def _contained(
     callback: Callable[Concatenate["Driver", _P], None],
 ) -> Callable[Concatenate["Driver", _P], None]:
-    """Let ``run`` raise what a callback raises: it is its session's defect."""
+    """Make ``run`` raise what ``callback`` raises: a defect of this session only."""
 
     @wraps(callback)
     def call(self: "Driver", /, *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -65,7 +56,7 @@ def _contained(
             callback(self, *args, **kwargs)
         except Exception as error:
             if self._ended is None or self._ended.done():
-                raise  # nobody is there to raise it
+                raise  # run() has ended
             self._end(error)
 
     return call
@@ -75,7 +66,7 @@ class Driver:
     """One data channel on the loop.
 
     Args:
-        channel: The channel; nobody else may use it.
+        channel: The channel, used by this driver only.
         open_port: Called once with the terms, when data may flow.
     """
 
@@ -97,10 +88,10 @@ class Driver:
         self._reading = True
         self.delivered = 0
         """Messages that were delivered in order."""
-        self._input_at = self._loop.time()
-        self._longest_pause = 0.0
-        self._repair = PeerRecovery()
-        self._pace = DownloadPace()
+        self.heard_at = self._loop.time()
+        """When anything came from the agent, acknowledgements included, or the link
+        was a new one."""
+        self._timing = ChannelTiming(self._loop.time())
 
     async def run(self, link: Link, token: Secret) -> None:
         """Use ``link`` until it is lost or the session is over. Never returns.
@@ -108,20 +99,19 @@ class Driver:
         Cancelling is safe: the link is dropped, the channel can be run on another.
 
         Raises:
-            LinkError: The link was lost; the session may be resumed.
+            LinkError: The link was lost; the session can be resumed.
             SessionError: The session is over.
             Exception: A callback broke: a defect, which costs the session.
         """
         assert self._link is None, "one link at a time"
         self._link = link
         self._reading = True
-        self._note_input(self._loop.time())
-        if self._port is not None:
-            self._repair.on_link(self._loop.time())
+        self.heard_at = self._loop.time()
+        self._timing.on_link(self._loop.time(), resumed=self._port is not None)
         self._ended = self._loop.create_future()
         try:
             self._channel.attach(str(uuid4()), token, self._loop.time())
-            self._settle()
+            self._carry_out()
             link.start(self)
             await self._ended
         finally:
@@ -132,7 +122,7 @@ class Driver:
             self._outbox.reset()
             self._cancel_timer()
 
-    # What the session and the port ask for.
+    # Called by the session and the port.
 
     def wake(self) -> None:
         """Send what the port has, at the end of this turn of the loop.
@@ -144,14 +134,14 @@ class Driver:
             self._loop.call_soon(self._on_wake)
 
     def wake_late(self) -> None:
-        """Send what the port has a few turns later, or with what is woken for before.
+        """Send what the port has a few turns later, or with the next wake before that.
 
         A stream's beginning and its first data, which is usually on its way from the
         client, then share a message (design D3): that is one less to send, and one
         acknowledgement less to wait for.
         """
         self._late = True
-        self._loop.call_soon(self._on_late, PATIENCE - 1)
+        self._loop.call_soon(self._on_late, OPENING_TURNS - 1)
 
     def _on_late(self, turns: int) -> None:
         if not self._late:
@@ -164,13 +154,13 @@ class Driver:
     @_contained
     def _on_wake(self) -> None:
         self._woken = self._late = False
-        self._settle()
+        self._carry_out()
 
     @_contained
     def send_flag(self, flag: Flag) -> None:
         """Send a flag, if the channel is open, behind all that was sent."""
         self._channel.send_flag(flag, self._loop.time())
-        self._settle()
+        self._carry_out()
 
     def check(self, timeout: float) -> None:
         """Make sure within ``timeout`` seconds that the link is alive, or lose it."""
@@ -180,7 +170,7 @@ class Driver:
     def close(self, error: SessionError) -> None:
         """End the channel because of ``error``; ``run`` raises it."""
         self._channel.close(error)
-        self._settle()
+        self._carry_out()
 
     def reading_changed(self) -> None:
         """Stop or start reading the link, as the port's congestion demands."""
@@ -195,28 +185,27 @@ class Driver:
             self._link.resume()
 
     @property
-    def stalled(self) -> bool:
-        """Whether the link is not being read because nobody reads what arrived."""
+    def reading_stopped(self) -> bool:
+        """True while the link is not read because local readers are slow."""
         return not self._reading
 
     @property
     def settled(self) -> bool:
-        """Whether all that was sent has arrived at the agent, and nothing is missing.
+        """True if all that was sent has arrived at the agent, and nothing is missing.
 
-        If not, silence does not mean that the far end has nothing to say.
+        If not, silence does not mean that the destination has nothing to send.
         """
         return self._link is not None and self._channel.settled
 
     @property
     def pauses(self) -> Pauses:
-        """For how long nothing was sent that the service takes for input."""
-        return Pauses(self._loop.time() - self._input_at, self._longest_pause)
+        """The pauses without anything that the service counts as input."""
+        return self._timing.pauses(self._loop.time())
 
     @property
     def behind(self) -> float:
-        """Seconds that the agent has spent on repeating, or has to: the greater one."""
-        spent = self._repair.behind(self._loop.time())
-        return max(spent, self.missing * SCAN_INTERVAL)
+        """Seconds the agent has spent on repeating, or still needs: the greater."""
+        return self._timing.behind(self._loop.time(), self.missing)
 
     @property
     def missing(self) -> int:
@@ -235,31 +224,30 @@ class Driver:
         """Return a snapshot of the channel."""
         return self._channel.statistics()
 
-    # What the link tells.
+    # Called by the link.
 
     @_contained
     def on_messages(self, messages: Sequence[bytes]) -> None:
         """Feed what arrived to the channel and carry out what follows."""
-        now = self._loop.time()
+        now = self.heard_at = self._loop.time()
         before = self.delivered
         try:
             for message in messages:
                 self._channel.receive(message, now)
         except RemoteProtocolError as error:
             self._channel.close(error)
-        rest = self._pace.rest(now)
-        self._settle(patient=self._port is not None and not rest)
-        arrived = self.delivered - before
-        self._pace.note_arrival(arrived, now)
-        if rest and self._link is not None:
-            self._link.rest(rest)
-        self._repair.on_arrival(now, arrived, early=self.missing > 0)
+        delay = self._timing.read_delay(now)
+        self._carry_out(patient=self._port is not None and not delay)
+        if delay and self._link is not None:
+            self._link.delay_reading(delay)
+        delivered = self.delivered - before
+        self._timing.on_arrival(now, delivered, early=self.missing > 0)
 
     @_contained
     def on_writable(self) -> None:
-        """Go on sending."""
+        """Continue sending."""
         self._outbox.unchoke()
-        self._settle()
+        self._carry_out()
 
     def on_lost(self, error: LinkError) -> None:
         """End :meth:`run`."""
@@ -269,7 +257,7 @@ class Driver:
                 error = LinkLost(words, error.code)
         self._end(error)
 
-    # What the clock tells.
+    # Called by the timer.
 
     @_contained
     def _on_timer(self) -> None:
@@ -279,7 +267,7 @@ class Driver:
             # on_writable() sets the timer again.
             return
         self._channel.on_deadline(self._loop.time())
-        self._settle()
+        self._carry_out()
 
     def _arm_timer(self) -> None:
         deadline = self._channel.next_deadline()
@@ -298,22 +286,22 @@ class Driver:
             self._timer.cancel()
             self._timer = None
 
-    # Carrying out.
+    # Carry out.
 
-    def _settle(self, *, patient: bool = False) -> None:
+    def _carry_out(self, *, patient: bool = False) -> None:
         """Carry out what the channel asks for, then send what there is room for.
 
         Args:
-            patient: Whether mere answers may wait for something to go with.
+            patient: Acknowledgements wait for other messages to go with.
         """
-        self._carry_out()
+        self._apply_effects()
         link = self._link
         if link is None:
             return
         answers = len(self._outbox)
         if self._port is not None and not link.congested:
             self._pull(self._port)
-            self._carry_out()
+            self._apply_effects()
         if patient and answers == len(self._outbox):
             self._outbox.hold()
         else:
@@ -342,18 +330,13 @@ class Driver:
             if channel.room:
                 self.wake()  # the rest, after others have had their turn
         if sent:
-            self._note_input(now)
-            self._pace.note_sent()
+            self._timing.on_sent(now)
         port.after_sending()
 
-    def _note_input(self, now: float) -> None:
-        self._longest_pause = max(self._longest_pause, now - self._input_at)
-        self._input_at = now
-
-    def _carry_out(self) -> None:
+    def _apply_effects(self) -> None:
         while effects := self._channel.drain():
             try:
-                self._carry_out_each(effects)
+                self._apply_each(effects)
             except RemoteProtocolError as error:
                 # The rest of these effects is dropped with the session, and with them
                 # a Closed that may be among them: so what it asks for is done here.
@@ -361,7 +344,7 @@ class Driver:
                 self._channel.drain()
                 self._close(error)
 
-    def _carry_out_each(self, effects: list[Effect]) -> None:
+    def _apply_each(self, effects: list[Effect]) -> None:
         for effect in effects:
             # Nearly all are these two, and a match statement takes longer.
             if isinstance(effect, Transmit):
@@ -370,11 +353,9 @@ class Driver:
                 self.delivered += 1
                 self._opened_port.receive(effect.payload)
             else:
-                self._carry_out_rare(effect)
+                self._apply_rare(effect)
 
-    def _carry_out_rare(
-        self, effect: SendOpener | Opened | DialFailed | Closed
-    ) -> None:
+    def _apply_rare(self, effect: SendOpener | Opened | DialFailed | Closed) -> None:
         match effect:
             case SendOpener(text):
                 assert self._link is not None, "attached without a link"

@@ -38,9 +38,9 @@ class Head:
     """Collects an HTTP head from bytes that are cut anywhere.
 
     Attributes:
-        over: Whether it is here, or is longer than ``HEAD_LIMIT``.
+        over: The head is complete, or longer than ``HEAD_LIMIT``.
         whole: The head with its empty line, once it is here.
-        rest: What came behind it.
+        rest: The data behind the head.
     """
 
     __slots__ = ("_data", "over", "rest", "whole")
@@ -76,7 +76,7 @@ class FrameReader:
     """Finds the frames in bytes that are cut anywhere.
 
     It holds at most one frame that has not arrived in full. Behind what the library
-    refuses, and what may be refused before it is whole, everything is left to it.
+    refuses, and what it can refuse before it is whole, everything is left to it.
 
     Args:
         limit: Bytes of payload from which on a frame is the library's to refuse, as

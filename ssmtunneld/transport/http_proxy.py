@@ -31,7 +31,7 @@ async def connect_through(
         url: With user and password, if the proxy wants any.
         host: A name, which the proxy looks up, or an address.
         port: The port.
-        context: What to trust if the proxy's scheme is ``https``.
+        context: The TLS settings if the proxy's scheme is ``https``.
 
     Raises:
         InvalidProxy: The URL is no proxy's. Its text shows the password.

@@ -1,4 +1,4 @@
-"""What a driver needs of a websocket, and what it offers to one."""
+"""The interface between a driver and its websocket, both ways."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,15 +10,15 @@ class Receiver(Protocol):
     """The upper end of a link. None of these calls waits or raises."""
 
     def on_messages(self, messages: Sequence[bytes]) -> None:
-        """Take the messages that arrived together, in order."""
+        """Called with the messages that arrived together, in order."""
         ...
 
     def on_writable(self) -> None:
-        """Learn that the link is no longer congested."""
+        """Called when the link is no longer congested."""
         ...
 
     def on_lost(self, error: LinkError) -> None:
-        """Learn that the link is gone; nothing is called after this."""
+        """Called when the link is lost; nothing is called after this."""
         ...
 
 
@@ -27,7 +27,7 @@ class Link(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether more is queued than the network has taken; wait for on_writable."""
+        """True if more is queued than the network has taken; wait for on_writable."""
         ...
 
     def start(self, receiver: Receiver) -> None:
@@ -35,25 +35,25 @@ class Link(Protocol):
         ...
 
     def send_text(self, text: str) -> None:
-        """Queue one textual message; it is dropped if the link is gone."""
+        """Queue one textual message; it is dropped if the link is lost."""
         ...
 
     def send(self, messages: Sequence[bytes]) -> None:
-        """Queue binary messages, in order; they are dropped if the link is gone."""
+        """Queue binary messages, in order; they are dropped if the link is lost."""
         ...
 
     def pause(self) -> None:
-        """Read no more from the network: the peer will feel it (backpressure)."""
+        """Stop reading from the network (backpressure)."""
         ...
 
     def resume(self) -> None:
-        """Read again."""
+        """Continue reading."""
         ...
 
-    def rest(self, seconds: float) -> None:
-        """Read again after so many seconds, or when something is sent.
+    def delay_reading(self, seconds: float) -> None:
+        """Read again after ``seconds``, or when something is sent.
 
-        Advice: what comes at a pace is then taken together.
+        A hint, which saves wake-ups: messages that come at a pace are read together.
         """
         ...
 

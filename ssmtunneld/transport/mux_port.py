@@ -9,7 +9,7 @@ from ssmtunneld.transport.ports import Buffers, Pending, PortDriver
 from ssmtunneld.transport.streams import SEND_BUFFER, StreamDuplex
 
 MOST_UNCOUNTED: Final = 64
-"""Streams that do not count, after which those that are over are forgotten."""
+"""Uncounted streams after which those that are over are forgotten."""
 
 
 class MuxPort:
@@ -25,26 +25,26 @@ class MuxPort:
         self._unproven: set[Stream] = set()
         self._uncounted: set[Stream] = set()
         self._error: SessionError | None = None
-        self.traffic = 0
+        self.moved_bytes = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
         """Destinations refused since one last answered."""
 
     @property
     def streams(self) -> int:
-        """Streams that are not yet over, without those that do not count."""
+        """Streams that are not over, without uncounted ones."""
         return self._mux.streams - sum(not s.over for s in self._uncounted)
 
     @property
     def attended(self) -> int:
-        """Streams that somebody here still holds; the others only finish."""
+        """Streams open on our side; the rest only wait for their FIN to leave."""
         return sum(not s.aborted for s in self._mux.open_streams) - sum(
             not s.over and not s.aborted for s in self._uncounted
         )
 
     @property
     def unsent(self) -> list[StreamDuplex]:
-        """Streams of which nothing has left, in the order in which they were opened."""
+        """Streams of which nothing was sent, in the order in which they were opened."""
         return [
             duplex
             for duplex in self._duplexes.values()
@@ -52,9 +52,9 @@ class MuxPort:
         ]
 
     def withdraw(self, duplex: StreamDuplex) -> Pending:
-        """Give up a stream of which nothing has left; return what waited in it.
+        """Remove a stream of which nothing was sent; return what waits in it.
 
-        The agent never hears of it. The duplex must be adopted by another port.
+        The agent never learns of the stream. Another port must adopt the duplex.
         """
         stream = duplex.stream
         assert not stream.syn_sent, "the agent knows of it"
@@ -65,7 +65,7 @@ class MuxPort:
         return pending
 
     def adopt(self, duplex: StreamDuplex, pending: Pending) -> None:
-        """Go on with a stream that another port has withdrawn.
+        """Take over a stream that another port has withdrawn.
 
         Raises:
             LocalProtocolError: No stream can be opened; see ``available``.
@@ -85,12 +85,12 @@ class MuxPort:
 
     @property
     def available(self) -> bool:
-        """Whether another stream can be opened."""
+        """True if another stream can be opened."""
         return not self._mux.exhausted
 
     @property
     def unanswered(self) -> int | None:
-        """The oldest stream that sent data and has had no sign of its destination."""
+        """The oldest stream that sent data and got no answer of its destination."""
         waiting = (s.stream_id for s in self._unproven - self._uncounted if s.sent)
         return min(waiting, default=None)
 
@@ -98,10 +98,10 @@ class MuxPort:
         """Return a new stream; the agent connects it when its SYN arrives.
 
         Args:
-            counted: Whether it counts as use of the session: a probe does not.
+            counted: The stream counts as use of the session; a probe's does not.
 
         Raises:
-            LocalProtocolError: There is none; see ``available``.
+            LocalProtocolError: All stream ids are used up; see ``available``.
         """
         stream = self._mux.open()
         if not counted:
@@ -110,7 +110,7 @@ class MuxPort:
         self._duplexes[stream.stream_id] = duplex
         self._unproven.add(stream)
         if self._error is not None:
-            # The session is over, and whoever chose it had not heard of that yet.
+            # The session ended after the caller had chosen it.
             duplex.fail(self._error)
         self._driver.wake_late()
         return duplex
@@ -122,7 +122,7 @@ class MuxPort:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is on its way, or missing, as far as can be known."""
+        """True if nothing is known to be in flight or missing."""
         return self._driver.settled
 
     def statistics(self) -> MuxStatistics:
@@ -159,7 +159,7 @@ class MuxPort:
         """Send FIN at once, and read no more."""
         self._mux.abort(stream)
         if not stream.over:
-            # Nobody needs the session for it any more, even if FIN cannot leave.
+            # It needs the session no longer, even if its FIN cannot leave.
             if len(self._uncounted) >= MOST_UNCOUNTED:
                 self._uncounted = {s for s in self._uncounted if not s.over}
             self._uncounted.add(stream)
@@ -176,23 +176,23 @@ class MuxPort:
 
     @property
     def congested(self) -> bool:
-        """Whether a stream, or all together, have more unread than they may."""
+        """True if a stream, or all together, have more unread than the limit."""
         return bool(self._full) or self._mux.unread > self._buffers.session
 
     def next_payload(self) -> bytes:
         """Return frames for one message."""
         payload = self._mux.next_payload()
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         return payload
 
     def after_sending(self) -> None:
-        """Let those go on sending that have room again."""
+        """Wake the senders that have room again."""
         if self._senders:
             self._senders = {d for d in self._senders if not d.offer_room()}
 
     def receive(self, payload: bytes) -> None:
         """Take the next bytes from the agent."""
-        self.traffic += len(payload)
+        self.moved_bytes += len(payload)
         for stream in self._mux.receive(payload):
             if stream.unread > self._buffers.stream:
                 self._full.add(stream)
@@ -206,12 +206,12 @@ class MuxPort:
                     duplex.offer_room()
 
     def dial_failed(self) -> None:
-        """Note that some stream could not be connected."""
+        """Note that the agent could not connect a stream."""
         self.refusals += 1
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
-        """Break all streams, also those that are opened before it is known."""
+        """Break all streams, and those that are opened later."""
         self._error = error
         for duplex in list(self._duplexes.values()):
             duplex.fail(error)

@@ -15,9 +15,9 @@ sleeps, it takes longer than everything else that an answer needs here. The agen
 10 ms at least on top of the round trip that it measures, and looks every 100 ms only
 (protocol 4.5)."""
 ACK_BATCH: Final = 8
-"""Acknowledgements that wait no longer: a bulk transfer is its own company."""
+"""Acknowledgements that are sent without further delay, as in a bulk transfer."""
 CHOKE_SIZE: Final = 256 << 10
-"""Bytes that may be queued behind a congested network before the link is read no more:
+"""Bytes that may be queued behind a congested network before reading the link stops:
 the acknowledgements of some 900 messages, a second of a download."""
 CHOKE_TIMEOUT: Final = 30.0
 """Seconds for which the network may take nothing of what must be sent. While the link
@@ -25,10 +25,10 @@ is not read, nothing else would notice that its peer has died."""
 
 
 class Outbox:
-    """What is to be sent, in order.
+    """Messages that wait to be sent, in order.
 
     Args:
-        send: Called when nothing may be held any longer.
+        send: Called when messages must not be held any longer.
         lose: Called when the network has taken nothing for ``CHOKE_TIMEOUT``.
     """
 
@@ -44,24 +44,24 @@ class Outbox:
         self._choke_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Messages that wait."""
+        """Return the number of messages that wait."""
         return len(self._messages)
 
     @property
     def choked(self) -> bool:
-        """Whether so much waits for the network that nothing should be added to it.
+        """True if too much waits for the network to add anything.
 
-        Acknowledgements answer what arrives, so the way to have less of them is to read
-        less: behind a narrow uplink they would pile up for as long as a download takes.
+        Acknowledgements answer what arrives, so reading less is the way to send fewer:
+        on a narrow uplink they would pile up for as long as a download takes.
         """
         return self._queued > CHOKE_SIZE
 
     def add(self, message: bytes) -> None:
-        """Take one more."""
+        """Add a message."""
         self._messages.append(message)
 
     def hold(self) -> None:
-        """Leave what there is for up to ``ACK_DELAY``, unless that is much already."""
+        """Keep the messages for up to ``ACK_DELAY``, unless they are many already."""
         if len(self._messages) >= ACK_BATCH:
             self._send()
         elif self._messages and self._held is None:
@@ -74,7 +74,7 @@ class Outbox:
             self._send()
 
     def send(self, link: Link) -> None:
-        """Hand all of it to ``link``."""
+        """Pass all messages to ``link``."""
         messages = self._messages
         if not messages:
             return
@@ -97,7 +97,7 @@ class Outbox:
             self._choke_timer = None
 
     def reset(self) -> None:
-        """Forget all: it was for a link that is gone."""
+        """Drop all messages: they were for a link that is lost."""
         self._messages.clear()
         self.unchoke()
         if self._held is not None:

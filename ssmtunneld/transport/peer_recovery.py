@@ -1,10 +1,10 @@
-"""Whether the agent is still repeating what was lost, which it does slowly.
+"""Detection of an agent that is still repeating lost messages, which it does slowly.
 
-It repeats ten messages a second, the oldest first (protocol 4.5), and whatever comes
-after them has to wait: a new stream in such a session would wait with it. What is
-missing shows when something later arrives. After a new websocket it may not show at
-all, because nothing later was sent: the session is in doubt then, until more arrives in
-order than an agent repeats, or nothing does.
+The agent repeats ten messages a second, the oldest first (protocol 4.5), and all later
+messages have to wait: a new stream in such a session would wait with them. A gap shows
+when a later message arrives. After a new websocket it can stay hidden, because nothing
+later was sent: then the session is in doubt until more arrives in order than an agent
+repeats, or nothing does.
 """
 
 from typing import Final
@@ -13,14 +13,14 @@ SCAN_INTERVAL: Final = 0.1
 """Seconds in which an agent repeats one message at most (protocol 4.5)."""
 MORE: Final = 4
 """Messages in order within an interval that are more than repetitions: with two clocks
-and a network in between, two of those may come in one."""
+and a network in between, two repetitions can come in one interval."""
 PAUSE: Final = 0.7
-"""Seconds of silence after which there is nothing to be repeated: a repetition follows
+"""Seconds of silence after which nothing is left to repeat: a repetition follows
 the acknowledgement of the one before, so several round trips are included."""
 
 
 class PeerRecovery:
-    """What the arrivals of one channel say about it."""
+    """Estimates from the arrivals of one channel how far its agent is behind."""
 
     __slots__ = ("_early", "_heard_at", "_in_order", "_since", "_window_at")
 
@@ -31,7 +31,7 @@ class PeerRecovery:
         self._in_order = 0
 
     def on_link(self, now: float) -> None:
-        """Note that the session goes on with a new websocket."""
+        """Note that the session continues on a new websocket."""
         self._heard_at = now
         if self._since is None:
             self._since = now
@@ -41,8 +41,8 @@ class PeerRecovery:
 
         Args:
             now: The time, in seconds.
-            delivered: How many were delivered now, in order.
-            early: Whether any wait for one before them.
+            delivered: The number of messages that were delivered now, in order.
+            early: Messages wait for a missing one before them.
         """
         if self.behind(now) == 0.0:
             self._since = None
@@ -58,7 +58,7 @@ class PeerRecovery:
             self._since = None
 
     def behind(self, now: float) -> float:
-        """Return for how many seconds something has been, or may be, repeated."""
+        """Return the seconds that the agent has been repeating; 0.0 if it is not."""
         if self._since is None or (not self._early and now >= self._heard_at + PAUSE):
             return 0.0
         return now - self._since

@@ -1,4 +1,4 @@
-"""What driver and ports share: the interface of each, and the limits of a port.
+"""The interfaces of driver and port to each other, and the limits of a port.
 
 A port is the upper end of a channel's byte stream: ``MuxPort`` carries many streams
 over smux, ``BasicPort`` one that is the whole session.
@@ -11,15 +11,15 @@ from ssmtunneld.errors import SessionError
 
 
 class Port(Protocol):
-    """What a channel carries: the upper end of its byte stream (streams.py).
+    """The upper end of a channel's byte stream.
 
-    None of these calls waits. ``receive`` raises RemoteProtocolError where the bytes
-    make no sense.
+    None of these calls waits. ``receive`` raises RemoteProtocolError if the bytes are
+    malformed.
     """
 
     @property
     def congested(self) -> bool:
-        """Whether more is unread than may be: stop reading the link (design D7)."""
+        """True if more is unread than the limit: stop reading the link (design D7)."""
         ...
 
     def next_payload(self) -> bytes:
@@ -27,7 +27,7 @@ class Port(Protocol):
         ...
 
     def after_sending(self) -> None:
-        """Learn that a round of ``next_payload`` is over: wake whoever has room now."""
+        """Called after a round of ``next_payload``: wake senders that have room now."""
         ...
 
     def receive(self, payload: bytes) -> None:
@@ -35,17 +35,17 @@ class Port(Protocol):
         ...
 
     def dial_failed(self) -> None:
-        """Learn that the agent could not connect some stream."""
+        """Called when the agent could not connect a stream."""
         ...
 
     def fail(self, error: SessionError) -> None:
-        """Learn that the session is over."""
+        """Called when the session is over."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """Bytes that may be unread before a session is no longer read (design D7)."""
+    """Limits of unread bytes above which a session is not read (design D7)."""
 
     stream: int = 1 << 20
     session: int = 8 << 20
@@ -53,11 +53,11 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What waited to be sent on a stream that moves to another session."""
+    """The unsent data of a stream that moves to another session."""
 
     data: bytes
     finishing: bool
-    """Nothing more follows."""
+    """The stream ends behind ``data``."""
 
 
 class PortDriver(Protocol):
@@ -68,16 +68,16 @@ class PortDriver(Protocol):
         ...
 
     def wake_late(self) -> None:
-        """Send a few turns later, or with what is woken for before."""
+        """Send a few turns later, or with the next wake before that."""
         ...
 
     def reading_changed(self) -> None:
-        """Look at ``congested`` again."""
+        """Called when ``congested`` could have changed."""
         ...
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is on its way, or missing, as far as can be known."""
+        """True if nothing is known to be in flight or missing."""
         ...
 
     @property

@@ -1,11 +1,12 @@
-"""When a websocket is read: in turns with others, and not more often than pays.
+"""The schedule of reads from websockets: fair between links, and no more than pays.
 
-Three ideas. Sessions share one processor, so a link that moves much reads less while
-another one moves little (``ReadFairness``). The agent sends a message each 1.1 ms
-(protocol 6.8); to wake up for each, and once more for its acknowledgement, costs eight
-times what the message itself does, so a download that lasts is read the less often the
-longer it lasts (``DownloadPace``). And nothing is read while nobody takes it
-(``ReadScheduler``).
+Three ideas. Sessions share one processor, so a busy link (``LinkTraffic``) reads less
+while another link is quiet (``ReadFairness``, shared by all links). The agent sends a
+message each 1.1 ms (protocol 6.8); to wake up for each, and once more for its
+acknowledgement, costs eight times as much as the message itself, so the longer a
+download lasts, the less often its link is read (``DownloadPace``). And no link is read
+while the local side does not take what arrived (``ReadScheduler``, one for each link,
+which applies all three).
 """
 
 import asyncio
@@ -13,52 +14,52 @@ from typing import Final
 
 from ssmtunneld.base.bounded_reads import SIZE, BoundedReads
 
-MUCH: Final = 64 << 10
+BUSY_BYTES: Final = 64 << 10
 """Bytes both ways within ``WINDOW`` that make a link busy."""
 WINDOW: Final = 0.05
 """Seconds: the agent sends 35 KiB in this time at most (protocol 6.8)."""
-FREE: Final = 1 << 10
+UNCOUNTED_BYTES: Final = 1 << 10
 """Bytes of each read or write that do not count: those of a keystroke, its echo and the
 acknowledgements. A program that takes turns with its server without a pause moves 100
-KiB of them within ``WINDOW``; if they made it busy, nobody would wait for it."""
-MEMORY: Final = 0.02
-"""Seconds for which traffic of another link is reason to wait."""
-PAUSE: Final = 0.002
-"""Seconds between two reads of a busy link, as long as it has reason to wait.
-An echo beside a download then takes 0.5 ms in the median and 1.4 in one of a hundred,
+KiB of them within ``WINDOW``; if they made its link busy, no link would yield to it."""
+PRIORITY_TIME: Final = 0.02
+"""Seconds for which a quiet link has priority after it was last active."""
+YIELD_TIME: Final = 0.002
+"""Seconds between two reads of a busy link while a quiet link has priority.
+An echo during a download then takes 0.5 ms in the median and 1.4 in one of a hundred,
 instead of 1.3 and more than 4; alone, 0.5 and 0.8."""
-SIP: Final = 8 << 10
-"""Bytes of such a read. With ``PAUSE`` they make 4 MB/s; twice as many, and one echo in
-a hundred takes 1.8 ms, because the peer's next burst is twice as long."""
-SIP_OF_ANSWERS: Final = 2 << 10
-"""Bytes of such a read on a link that sends more than it reads. Seven acknowledgements,
-each of which lets another message go."""
+YIELDING_SIZE: Final = 8 << 10
+"""Bytes of such a read. With ``YIELD_TIME`` they make 4 MB/s; twice as many, and one
+echo in a hundred takes 1.8 ms, because the peer's next burst is twice as long."""
+YIELDING_ANSWER_SIZE: Final = 2 << 10
+"""Bytes of such a read on a link that sends more than it reads: seven acknowledgements,
+each of which makes room for another message."""
 
 
 class ReadFairness:
-    """What the links of one process know of each other."""
+    """The most recent quiet link, shared by all links of one process."""
 
-    __slots__ = ("_asked_at", "_asked_by")
+    __slots__ = ("_quiet_at", "_quiet_link")
 
     def __init__(self) -> None:
-        self._asked_at = float("-inf")
-        self._asked_by: LinkTraffic | None = None
+        self._quiet_at = float("-inf")
+        self._quiet_link: LinkTraffic | None = None
 
-    def ask(self, traffic: "LinkTraffic", now: float) -> None:
-        """Note that a link moves little at ``now``, in seconds."""
-        self._asked_at = now
-        self._asked_by = traffic
+    def note_quiet(self, link: "LinkTraffic", now: float) -> None:
+        """Note that ``link`` moves little data at ``now``, in seconds."""
+        self._quiet_at = now
+        self._quiet_link = link
 
-    def is_owed(self, traffic: "LinkTraffic", now: float) -> bool:
-        """Whether another link than this one moved little a moment ago."""
-        return now < self._asked_at + MEMORY and self._asked_by is not traffic
+    def favours_others(self, link: "LinkTraffic", now: float) -> bool:
+        """Return True if a link other than ``link`` has priority at ``now``."""
+        return now < self._quiet_at + PRIORITY_TIME and self._quiet_link is not link
 
 
 class LinkTraffic:
-    """What one link moves.
+    """The recent traffic of one link.
 
     Args:
-        fairness: Shared by all links that should wait for each other.
+        fairness: Shared by all links that yield to each other.
     """
 
     __slots__ = ("_busy", "_fairness", "_gained", "_moved", "_until")
@@ -71,9 +72,9 @@ class LinkTraffic:
         self._busy = False
 
     @property
-    def sip(self) -> int:
-        """Bytes to read at a time as long as it waits."""
-        return SIP if self._gained >= 0 else SIP_OF_ANSWERS
+    def yielding_size(self) -> int:
+        """Bytes to read at a time while this link yields."""
+        return YIELDING_SIZE if self._gained >= 0 else YIELDING_ANSWER_SIZE
 
     def note_read(self, size: int, now: float) -> None:
         """Count a read of ``size`` bytes at ``now``, in seconds."""
@@ -87,41 +88,40 @@ class LinkTraffic:
 
     def _note(self, size: int, now: float) -> None:
         if now >= self._until:
-            self._busy = self._moved >= MUCH and now < self._until + WINDOW
+            self._busy = self._moved >= BUSY_BYTES and now < self._until + WINDOW
             self._until = now + WINDOW
             self._moved = 0
             self._gained >>= 1
-        self._moved += max(0, size - FREE)
-        if self._moved >= MUCH:
+        self._moved += max(0, size - UNCOUNTED_BYTES)
+        if self._moved >= BUSY_BYTES:
             self._busy = True
         if not self._busy:
-            self._fairness.ask(self, now)
+            self._fairness.note_quiet(self, now)
 
     def should_wait(self, now: float) -> bool:
-        """Whether to leave the next read to a link that moves little."""
-        return self._busy and self._fairness.is_owed(self, now)
+        """Return True if the next read should wait for a quiet link."""
+        return self._busy and self._fairness.favours_others(self, now)
 
 
 PACE_WINDOW: Final = 0.1
 """Seconds in which messages are counted."""
-LEAST_MESSAGES: Final = 16
-"""Messages in ``PACE_WINDOW``: with fewer there would be little to take together."""
-MOST_MESSAGES: Final = 250
-"""Messages in ``PACE_WINDOW``: more than twice the agent's pace. Who can send as much
-may be
-waiting for us."""
-DOUBT: Final = 0.15
-"""Seconds for which all of this must be so before reading rests at all."""
-SHARE: Final = 1 / 32
-"""Of the time that a download has lasted: what a rest adds to it at most."""
-LONGEST: Final = 0.04
-"""Seconds of one rest. The agent looks every 100 ms for a message that waits for its
-acknowledgement for much longer than those before it (protocol 4.5); rests grow slowly
-enough for it to get used to them."""
+MIN_MESSAGES: Final = 16
+"""Messages in ``PACE_WINDOW``: with fewer there would be little to read together."""
+MAX_MESSAGES: Final = 250
+"""Messages in ``PACE_WINDOW``: more than twice the agent's pace. A sender that is so
+fast could be waiting for us."""
+MIN_DURATION: Final = 0.15
+"""Seconds that a download must last before its reads are delayed."""
+DELAY_SHARE: Final = 1 / 32
+"""The longest delay, as a share of the time that the download has lasted."""
+MAX_DELAY: Final = 0.04
+"""Seconds of one delay. The agent looks every 100 ms for a message that has waited for
+its acknowledgement much longer than those before it (protocol 4.5); delays grow slowly
+enough for the agent to adapt to them."""
 
 
 class DownloadPace:
-    """Counts what arrives on one link."""
+    """Detects a steady download on one link."""
 
     __slots__ = ("_arrived", "_since", "_until")
 
@@ -133,41 +133,41 @@ class DownloadPace:
     def note_arrival(self, messages: int, now: float) -> None:
         """Count ``messages`` of the stream that arrived at ``now``, in seconds."""
         if now >= self._until:
-            if self._arrived < LEAST_MESSAGES or now >= self._until + PACE_WINDOW:
+            if self._arrived < MIN_MESSAGES or now >= self._until + PACE_WINDOW:
                 self._since = None
             self._arrived = 0
             self._until = now + PACE_WINDOW
         self._arrived += messages
-        if self._arrived > MOST_MESSAGES:
+        if self._arrived > MAX_MESSAGES:
             self._since = None
         elif self._since is None:
             self._since = now
 
     def note_sent(self) -> None:
-        """Note a message of ours."""
+        """Note a message of ours: the peer could be waiting for the next."""
         self._since = None
 
-    def rest(self, now: float) -> float:
-        """Return for how many seconds nothing need be read from ``now`` on."""
+    def delay(self, now: float) -> float:
+        """Return the seconds from ``now`` on for which nothing need be read."""
         lasted = 0.0 if self._since is None else now - self._since
-        return min(LONGEST, SHARE * lasted) if lasted >= DOUBT else 0.0
+        return min(MAX_DELAY, DELAY_SHARE * lasted) if lasted >= MIN_DURATION else 0.0
 
 
-TURNS_OF_OTHERS: Final = 4
+TURNS_BETWEEN_READS: Final = 4
 """Turns of the loop between two reads of a busy socket: as many as an exchange on
 another session needs from its local socket to the network. Each costs 3 us; with one,
-an echo beside a download takes twice as long."""
-LUMP: Final = 64 << 10
-"""Bytes of a read after a rest: all that came meanwhile, at the agent's pace."""
+an echo during a download takes twice as long."""
+DELAYED_SIZE: Final = 64 << 10
+"""Bytes of a read after a delay: all that the agent sends meanwhile, at its pace."""
 
 
 class ReadScheduler:
-    """Reads a transport, or lets it be.
+    """Pauses and resumes the reads of one transport.
 
     Args:
-        transport: What is read; reads at the moment.
-        reads: What the transport reads into.
-        fairness: Shared with others that should have their turns.
+        transport: The transport, which is reading when this is made.
+        reads: The buffer that the transport reads into.
+        fairness: Shared by all links that yield to each other.
     """
 
     def __init__(
@@ -176,65 +176,68 @@ class ReadScheduler:
         self._transport = transport
         self._reads = reads
         self._loop = asyncio.get_running_loop()
-        self._traffic = LinkTraffic(fairness)
+        self._link = LinkTraffic(fairness)
         self._yielding = False
-        self._rest = 0.0
-        self._resting: asyncio.TimerHandle | None = None
+        self._delay = 0.0
+        self._delayed: asyncio.TimerHandle | None = None
         self._transport_reads = True
         self.wanted = True
-        """Whether anybody takes what is read; see :meth:`set_wanted`."""
+        """True while the local side takes what is read; see :meth:`set_wanted`."""
 
     def set_wanted(self, *, wanted: bool) -> None:
-        """Stop reading, or begin again."""
+        """Start or stop reading."""
         self.wanted = wanted
         self._apply()
 
     def note_read(self, size: int, now: float) -> None:
         """Count a read of ``size`` bytes at ``now``, in seconds."""
-        self._traffic.note_read(size, now)
+        self._link.note_read(size, now)
 
     def note_written(self, size: int, now: float) -> None:
         """Count a write of ``size`` bytes at ``now``, in seconds."""
-        self._traffic.note_written(size, now)
+        self._link.note_written(size, now)
 
-    def rest(self, seconds: float) -> None:
-        """Leave the network alone for so long once the current read is over."""
-        self._rest = seconds
+    def delay(self, seconds: float) -> None:
+        """Read nothing for ``seconds`` once the current read is over."""
+        self._delay = seconds
 
-    def end_rest(self) -> None:
-        """Read at once, if this rests."""
-        if self._resting is not None:
-            self._resting.cancel()
+    def end_delay(self) -> None:
+        """Read at once if the next read is delayed."""
+        if self._delayed is not None:
+            self._delayed.cancel()
             self._take_turn(0)
 
     def yield_turn(self, size: int, now: float) -> None:
-        """After a read, let others have their turns if they would wait otherwise.
+        """Pause after a read if another link, or a delay, asks for it.
 
         Args:
             size: Bytes that were read.
             now: The time, in seconds.
         """
-        waits = self._traffic.should_wait(now)
-        rest, self._rest = self._rest, 0.0
+        yields = self._link.should_wait(now)
+        delay, self._delay = self._delay, 0.0
         filled = size >= self._reads.limit
-        self._reads.limit = self._traffic.sip if waits else LUMP if rest else SIZE
-        if self._yielding or not (waits or filled or rest):
+        if yields:
+            self._reads.limit = self._link.yielding_size
+        else:
+            self._reads.limit = DELAYED_SIZE if delay else SIZE
+        if self._yielding or not (yields or filled or delay):
             return
         self._yielding = True
         self._apply()
-        if waits:
-            self._loop.call_later(PAUSE, self._take_turn, 0)
+        if yields:
+            self._loop.call_later(YIELD_TIME, self._take_turn, 0)
         elif filled:
-            self._loop.call_soon(self._take_turn, TURNS_OF_OTHERS)
+            self._loop.call_soon(self._take_turn, TURNS_BETWEEN_READS)
         else:
-            self._resting = self._loop.call_later(rest, self._take_turn, 0)
+            self._delayed = self._loop.call_later(delay, self._take_turn, 0)
 
-    def _take_turn(self, others: int) -> None:
-        if others:
-            self._loop.call_soon(self._take_turn, others - 1)
+    def _take_turn(self, turns: int) -> None:
+        if turns:
+            self._loop.call_soon(self._take_turn, turns - 1)
             return
         self._yielding = False
-        self._resting = None
+        self._delayed = None
         self._apply()
 
     def _apply(self) -> None:

@@ -7,12 +7,12 @@ from ssmtunneld.errors import DestinationRefused, StreamReset, TunnelError
 from ssmtunneld.smux.stream import Stream
 
 SEND_BUFFER: Final = 64 << 10
-"""Bytes of one stream that may wait for their turn. Enough for a local read at a time;
-what is behind stays in the local socket, where TCP tells the client to slow down."""
+"""Limit of unsent bytes of one stream: enough for one local read. Further data stays in
+the local socket, where TCP slows the client down."""
 
 
 class Carrier(Protocol):
-    """What a stream needs of the port that carries it (ports.py)."""
+    """The part of a port that a stream uses."""
 
     def read(self, stream: Stream) -> bytes:
         """Take what arrived."""
@@ -36,15 +36,15 @@ class Carrier(Protocol):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is on its way, or missing, as far as can be known."""
+        """True if nothing is known to be in flight or missing."""
         ...
 
 
 class StreamDuplex:
-    """One stream, as a :class:`~ssmtunneld.duplex.Duplex`.
+    """One stream, as a :class:`~ssmtunneld.base.duplex.Duplex`.
 
     Half-close cannot be expressed through the agent (protocol 6.6): ``send_eof`` makes
-    the agent close its destination, so what the destination had still to say is lost.
+    the agent close its destination, so that the rest of the answer is lost.
     """
 
     __slots__ = ("_error", "_port", "_readable", "_stream", "_writable")
@@ -63,11 +63,11 @@ class StreamDuplex:
 
     @property
     def announced(self) -> bool:
-        """Whether something of it has left, so that the agent may know of it."""
+        """True if its SYN was sent, so that the agent can know of the stream."""
         return self._stream.syn_sent
 
     def move(self, port: Carrier, stream: Stream) -> None:
-        """Go on with ``stream`` of another port; nothing of the old one has left."""
+        """Continue on ``stream`` of another port; nothing of the old one was sent."""
         self._port = port
         self._stream = stream
 
@@ -83,7 +83,7 @@ class StreamDuplex:
 
     @property
     def unsettled(self) -> bool:
-        """Whether its silence means nothing: an answer, or our bytes, may be stuck."""
+        """True if an answer, or what we sent, could be stuck: silence is no EOF."""
         return self._stream.pending > 0 or not self._port.settled
 
     async def receive(self) -> bytes:
@@ -95,7 +95,7 @@ class StreamDuplex:
             DestinationRefused: The agent could not connect to the destination.
             StreamReset: The session is lost.
         """
-        # Read anew each time: it may be another one after the wait (``move``).
+        # Read again each time: ``move`` can have replaced it during the wait.
         while not (stream := self._stream).unread:
             if stream.refused:
                 raise DestinationRefused("the target could not connect to it")
@@ -139,7 +139,7 @@ class StreamDuplex:
     async def aclose(self) -> None:
         """Send what is pending, then end; read no more. Idempotent, does not wait."""
         self._port.close(self._stream)
-        # The port has forgotten us: nobody else would wake a task that still waits.
+        # The port has dropped this stream, so no event would wake a task that waits.
         self.fail(StreamReset("it was closed here"))
 
     def _check(self) -> None:
@@ -156,7 +156,7 @@ class StreamDuplex:
         self._wake_writer()
 
     def wake_reader(self) -> None:
-        """Let a waiting ``receive`` look again."""
+        """Wake a waiting ``receive``."""
         if self._readable is not None and not self._readable.done():
             self._readable.set_result(None)
 
@@ -165,7 +165,7 @@ class StreamDuplex:
             self._writable.set_result(None)
 
     def offer_room(self) -> bool:
-        """Let a waiting ``send`` go on if half of its buffer is free; say whether."""
+        """Wake a waiting ``send`` if half of its buffer is free; return True if so."""
         if self._stream.pending > SEND_BUFFER // 2:
             return False
         self._wake_writer()

@@ -44,7 +44,7 @@ WRITE_BUFFER: Final = 64 << 10
 """Bytes queued locally before the link is congested. Little, because a keystroke that
 is ready later waits behind them."""
 PING_PAYLOAD: Final = b"keepalive"
-"""What the official peers send (protocol 2.4)."""
+"""The payload of the official peers' pings (protocol 2.4)."""
 
 # The library logs every frame at DEBUG, and the first one holds the token.
 _QUIET = logging.getLogger("ssmtunneld.websocket")
@@ -53,7 +53,7 @@ _QUIET.setLevel(logging.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """How soon a dead peer is noticed (design D4), in seconds."""
+    """Times until a dead peer is noticed (design D4), in seconds."""
 
     ping_interval: float = 20.0
     dead_peer_timeout: float = 40.0
@@ -75,10 +75,10 @@ async def dial(
     Cancelling is safe: a half-open connection is dropped.
 
     Args:
-        url: Where the data channel is.
+        url: The URL of the data channel.
         headers: To be sent with the upgrade.
         liveness: Timeouts.
-        ssl_context: What to trust.
+        ssl_context: The TLS settings.
         proxy: The URL of an HTTP or SOCKS proxy, with its password.
         fairness: Shared with the links that should have their turns.
 
@@ -145,7 +145,7 @@ class WebSocketLink:
 
     @property
     def congested(self) -> bool:
-        """Whether the network has not taken what was sent."""
+        """True if the network has not taken what was sent."""
         return self._connection.paused
 
     def start(self, receiver: Receiver) -> None:
@@ -189,7 +189,7 @@ class WebSocketLink:
         connection = self._connection
         waiting = connection.protocol.data_to_send()
         data = b"".join([*waiting, *framed])
-        self._scheduler.end_rest()
+        self._scheduler.end_delay()
         self._scheduler.note_written(len(data), connection.loop.time())
         connection.transport.write(data)
 
@@ -203,9 +203,9 @@ class WebSocketLink:
             self._connection.heard = self._connection.loop.time()
             self._scheduler.set_wanted(wanted=True)
 
-    def rest(self, seconds: float) -> None:
-        """Read again after so many seconds, or when something is sent."""
-        self._scheduler.rest(seconds)
+    def delay_reading(self, seconds: float) -> None:
+        """Read again after ``seconds``, or when something is sent."""
+        self._scheduler.delay(seconds)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -242,7 +242,7 @@ class WebSocketLink:
         try:
             self._look()
         except BaseException:
-            # A link that nobody watches must not live on.
+            # A link without a timer must not live on.
             self.lose(LinkLost(clean("it could not be watched")))
             raise
 
@@ -250,7 +250,7 @@ class WebSocketLink:
         connection = self._connection
         now = connection.loop.time()
         if not self._scheduler.wanted:
-            # We do not listen, so silence says nothing; resume() starts it anew.
+            # We do not read, so silence means nothing; resume() starts the timer again.
             connection.heard = now
             self._check_ends = None
         dead_at = connection.heard + self._liveness.dead_peer_timeout
@@ -262,7 +262,7 @@ class WebSocketLink:
         if not connection.paused:
             self._taken_at = now
         elif now >= self._taken_at + self._liveness.dead_peer_timeout:
-            # It talks, but what is answered, or our pings, would pile up for ever.
+            # The peer sends, but answers to it, or our pings, would pile up forever.
             self.lose(LinkLost(clean("it took nothing from us")))
             return
         if now >= self._next_ping:

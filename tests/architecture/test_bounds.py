@@ -1,7 +1,8 @@
 """The table of bounds in docs/security.md has the values that the code has.
 
 A row is ``| what is bounded | value | `module:CONSTANT` |``: whoever adds a bound adds
-a row, and the test finds it.
+a row, and the test finds it. A constant that is named like a bound, in a room that
+meets what others send, has one.
 """
 
 import importlib
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+PACKAGE = Path(__file__).parents[2] / "ssmtunneld"
 HEADING = "## What is bounded by what"
 
 _NAME = re.compile(r"`(?P<module>ssmtunneld(?:\.\w+)*):(?P<constant>\w+)`")
@@ -45,12 +47,48 @@ def constant_of(text):
     return getattr(importlib.import_module(match["module"]), match["constant"])
 
 
+_BOUND = re.compile(
+    r"^(?P<name>(?:MAX|LARGEST|LONGEST|MOST)_\w+|(?:\w+_)?LIMIT)(?:: Final)? = ",
+    re.MULTILINE,
+)
+_ROOMS = (
+    *("aws/api", "aws/identity", "base", "config/load.py", "config/tables.py"),
+    *("listener", "observe", "protocol", "serve", "transport"),
+)
+# Named like a bound, and none of what others send.
+EXEMPT = {
+    "base.rate_limited_log:MOST_SOURCES": "how many lines there may be, not of whom",
+    "base.redaction:CACHED_TEXT_LIMIT": "what is worth remembering",
+    "listener.process_table:MOST_FILES": "how far the kernel's tables are searched",
+    "listener.sockets:LONGEST_PATH": "the kernel's",
+    "protocol.message:MAX_PAYLOAD": "what we send",
+    "protocol.outbound:MAX_BYTES": "what we send",
+    "protocol.outbound:MAX_MESSAGE": "what we send",
+    "protocol.outbound:MAX_WINDOW": "what we send",
+    "protocol.timing:MAX_TIMEOUT": "when we send again",
+    "transport.ports:MOST_UNCOUNTED": "how exact our own books are",
+    "transport.read_scheduler:MOST_MESSAGES": "how a turn is divided",
+}
+
+
+def bounds_of_the_source():
+    """Return the constants that are named like bounds, as ``module:CONSTANT``."""
+    found = set()
+    for room in _ROOMS:
+        path = PACKAGE / room
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+            for match in _BOUND.finditer(file.read_text(encoding="utf-8")):
+                found.add(f"{module}:{match['name']}")
+    return found
+
+
 ROWS = rows(DOCUMENT.read_text(encoding="utf-8"))
 
 
 def test_there_is_a_table_and_no_bound_stands_in_it_twice():
     sources = [source for _, _, source in ROWS]
-    assert len(sources) > 10
+    assert len(sources) > 60
     assert len(set(sources)) == len(sources)
 
 
@@ -66,3 +104,11 @@ def test_a_bound_is_what_the_document_says(what, value, source):
 )
 def test_values_are_read_as_a_person_reads_them(text, value):
     assert value_of(text) == value
+
+
+def test_every_bound_of_the_source_is_in_the_table():
+    told = {source.strip("`").removeprefix("ssmtunneld.") for _, _, source in ROWS}
+    found = bounds_of_the_source()
+    assert len(found) > 30
+    assert found - told - EXEMPT.keys() == set()
+    assert EXEMPT.keys() - (found - told) == set()

@@ -4,6 +4,7 @@ import pytest
 from botocore.session import Session
 
 from ssmtunneld.aws import discovery
+from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.discovery import Resource, discover
@@ -200,7 +201,7 @@ class Scripted:
 
     def call_service(self, _service, operation, **parameters):
         answer = self.answers[operation]
-        return answer(parameters) if callable(answer) else answer
+        return Answer(answer(parameters) if callable(answer) else answer)
 
 
 def end(name, port):

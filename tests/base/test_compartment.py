@@ -12,7 +12,7 @@ from ssmtunneld.base.compartment import (
     QUIET,
     Defect,
     Defects,
-    _settle,
+    _catch,
     catch_callbacks,
     defects_here,
     run_compartment,
@@ -110,7 +110,7 @@ def test_the_end_of_the_process_passes_through(kind):
     log = Log()
     with pytest.raises(kind), Defects(log).guard("part"):
         raise kind
-    work = _settle(lambda: raising(kind))
+    work = _catch(lambda: raising(kind))
     with pytest.raises(kind):
         work.send(None)
     assert log.lines == []

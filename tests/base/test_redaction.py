@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.base import redaction
-from ssmtunneld.base.redaction import Redactor, redact, redact_document
+from ssmtunneld.base.redaction import (
+    Redactor,
+    redact,
+    redact_document,
+    register_answer,
+)
 from ssmtunneld.base.secret import Secret
 
 SECRET = "k7Qm2/Zt8\"Lp0+V<w5>R'n3&Xb9\\Jd6 Hs1=Gf4Ky="
@@ -203,3 +208,27 @@ def test_an_environment_shows_its_secrets_by_the_names_of_its_variables():
         assert redact(f"x {value}{name}") == "x ***"
     assert redact("it was Sprich Freund9, or Sprich+Freund9") == "it was ***, or ***"
     assert redact("/var/run/secrets/eks") == "/var/run/secrets/eks"
+
+
+def test_whatever_may_be_a_secret_in_an_answer_is_one():
+    answer = json.dumps(
+        {
+            "Version": "Qx9w" * 10,
+            "AccessKeyId": "AKIAIOSFODNN7EXAMPLE",
+            "Token": ["zT8/" * 20],
+            "Expiration": "2100-01-01T00:00:00Z",
+            "Short": "Qq7/zz",
+        }
+    )
+    register_answer(answer.replace("/", "\\/").encode())
+    for secret in ("Qx9w" * 10, "zT8/" * 20):
+        assert redact(f"version '{secret}' is none") == "version '***' is none"
+    for word in ("AKIAIOSFODNN7EXAMPLE", "2100-01-01T00:00:00Z", "Qq7/zz"):
+        assert redact(word) == word
+
+
+def test_of_an_answer_only_so_much_is_registered(monkeypatch):
+    found = []
+    monkeypatch.setattr(redaction, "register", found.append)
+    register_answer(b" ".join(b"%032d" % number for number in range(9999)))
+    assert len(found) == redaction.ANSWER_LIMIT

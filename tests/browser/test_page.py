@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -309,6 +311,42 @@ async def test_the_filter_leaves_what_matches(browser, events):
         await page.press("x")
         assert await page.evaluate(names) == ""
         assert not await page.evaluate("document.getElementById('nothing').hidden")
+
+
+AXE = """
+axe.run(document, {resultTypes: ["violations"]}).then(found =>
+  [found.violations.map(v => v.id + ": " + v.nodes.map(n => n.html).join(" ")),
+   found.passes.length])
+"""
+
+
+@pytest.fixture(scope="session")
+def axe_core():
+    """The text of axe-core, which ``sh tests/interop/install-clients`` installs."""
+    root = Path(__file__).parents[2]
+    folder = Path(os.environ.get("SSMTUNNELD_CLIENTS", root / ".clients"))
+    file = folder / "axe-core/node_modules/axe-core/axe.min.js"
+    if not file.exists():
+        pytest.skip("not installed: axe-core (sh tests/interop/install-clients)")
+    return file.read_text()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_axe_core_finds_nothing_wrong(browser, events, axe_core, dark):
+    subject = household()
+    subject.change("cache", sessions=(session(),))
+    async with serving(subject, events) as address, browser.page() as page:
+        await page.prefer(dark=dark)
+        await page.open(address)
+        await page.until(f"{SHOWN} === 4")
+        await page.evaluate(
+            "document.querySelectorAll('tbody.tunnel .toggle').forEach(b => b.click())"
+        )
+        await page.until("!document.getElementById('details-cache').hidden")
+        await page.evaluate(f"{axe_core}; 0")
+        wrong, passes = await page.evaluate(AXE)
+        assert wrong == []
+        assert passes > 30
 
 
 CONTRAST = """

@@ -33,9 +33,14 @@ class Seam:
     owner: type
     name: str
 
+    @property
+    def method(self):
+        """Its name with its class's."""
+        return f"{self.owner.__name__}.{self.name}"
+
     def __str__(self):
         module = self.owner.__module__.removeprefix("ssmtunneld.")
-        return f"{module}.{self.owner.__name__}.{self.name}"
+        return f"{module}.{self.method}"
 
 
 def find_seams():
@@ -47,7 +52,7 @@ def find_seams():
         found |= set(_handed_over(module, classes))
     found |= set(_called_by_loop(classes))
     found |= set(_interfaces(modules, classes))
-    return sorted((s for s in found if str(s).split(".", 1)[1] not in _ROOT), key=str)
+    return sorted((s for s in found if s.method not in _ROOT), key=str)
 
 
 def _modules():

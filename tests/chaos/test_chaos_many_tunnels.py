@@ -15,7 +15,7 @@ _DAEMON = f"""
 start_rate = {RATE}
 start_burst = {BURST}
 """
-_MAPPING = """
+_TUNNEL = """
 [tunnels.m{number}]
 listen = "127.0.0.1:0"
 target = "i-{number:017x}"
@@ -24,7 +24,7 @@ port = 9
 
 
 def test_five_hundred_tunnels_become_ready_without_a_rush(tmp_path, record_property):
-    text = _DAEMON + "".join(_MAPPING.format(number=n) for n in range(TUNNELS))
+    text = _DAEMON + "".join(_TUNNEL.format(number=n) for n in range(TUNNELS))
     with Service("--pace", "none") as service:
         # Fewer than they need; a login shell often has 1024.
         with soft_file_limit(900):

@@ -10,7 +10,7 @@ from tests.chaos.household import until
 from tests.chaos.processes import Service, start_daemon
 from tests.interop.programs import free_port
 
-_MAPPING = """
+_TUNNEL = """
 [tunnels.{name}]
 listen = "127.0.0.1:{port}"
 target = "{target}"
@@ -32,7 +32,7 @@ async def test_after_a_kill_it_is_ready_again_and_ends_the_sessions_left_behind(
     destination, ports = Destination(), [free_port(), free_port()]
     async with destination.listening():
         text = "".join(
-            _MAPPING.format(
+            _TUNNEL.format(
                 name=f"number-{n}",
                 port=port,
                 target=f"i-0123456789abcdef{n}",

@@ -31,7 +31,7 @@ PATIENCE = 30.0
 which that connection hangs."""
 CONNECT_TIMEOUT = 15.0
 
-_MAPPINGS = """
+_TUNNELS = """
 [daemon]
 drain_timeout = "2s"
 start_rate = 50
@@ -345,7 +345,7 @@ def _tunnels(port, *, basic):
         "{host}": "" if basic else 'host = "orders.internal"\n',
         "{few}": "4" if basic else "2",
     }
-    text = _MAPPINGS
+    text = _TUNNELS
     for name, value in values.items():
         text = text.replace(name, value)
     return text

@@ -14,11 +14,14 @@ COMMAND = [sys.executable, "-m", "ssmtunneld.cli.child_daemon"]
 # A daemon would take SIGTERM as the wish to end politely; this stands for one.
 _PATIENT = """
 import signal, sys, threading
-from ssmtunneld.cli import companion
+from ssmtunneld.cli import child_daemon
 done = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: done.set())
-companion.run_command = lambda arguments: (print(arguments, flush=True), done.wait(30))
-companion.main()
+def run(arguments):
+    print(arguments, flush=True)
+    done.wait(30)
+child_daemon.run_command = run
+child_daemon.main()
 print("ended politely", flush=True)
 """
 

@@ -96,13 +96,13 @@ def test_ctrl_c_reaches_the_program_once():
 def test_a_signal_that_comes_before_the_program_is_kept_for_it():
     program = """
 import os, signal, subprocess, sys
-from ssmtunneld.cli import supervision
+from ssmtunneld.cli import child_process
 start = subprocess.Popen
 def late(*arguments, **options):
     os.kill(os.getpid(), signal.SIGTERM)
     return start(*arguments, **options)
 subprocess.Popen = late
-sys.exit(supervision.run_program(["sleep", "60"], os.environ))
+sys.exit(child_process.run_program(["sleep", "60"], os.environ))
 """
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, cwd=ROOT, check=False)

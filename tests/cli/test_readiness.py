@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssmtunneld.cli.daemon_client import Daemon, NotRunning
+from ssmtunneld.cli.daemon_client import Daemon, NotAnswering, NotRunning
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.readiness import (
     POLL_INTERVAL,
@@ -37,13 +37,13 @@ def clock():
 
 
 def looks(*found):
-    """Return what gives one document after the other; None is no daemon."""
+    """Return what gives one document after the other; an exception is none."""
     remaining = list(found)
 
     def look():
         now = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-        if now is None:
-            raise NotRunning
+        if isinstance(now, Exception):
+            raise now
         return Daemon(None, 1, now)
 
     return look
@@ -59,7 +59,9 @@ def test_tunnels_that_are_ready_are_not_waited_for(clock):
 
 
 def test_tunnels_may_get_ready_and_daemons_may_come_late(clock):
-    daemon = await_ready(looks(None, None, LATE, LATE, READY), [], clock.patience(60))
+    daemon = await_ready(
+        looks(NotRunning(), NotAnswering(7), LATE, LATE, READY), [], clock.patience(60)
+    )
     assert daemon.document == READY
     assert clock.now == pytest.approx(100 + 4 * POLL_INTERVAL)
 
@@ -81,10 +83,16 @@ def test_those_that_are_late_are_named_with_their_reasons(clock):
 
 def test_a_daemon_that_never_comes_does_not_run(clock):
     with pytest.raises(NotRunning):
-        await_ready(looks(None), [], clock.patience(0.5))
+        await_ready(looks(NotRunning()), [], clock.patience(0.5))
     with pytest.raises(NotRunning):
-        await_ready(looks(LATE, None), [], clock.patience(0.1))
+        await_ready(looks(LATE, NotRunning()), [], clock.patience(0.1))
     assert clock.now == pytest.approx(100.6)
+
+
+def test_a_daemon_that_can_never_be_asked_is_no_missing_one(clock):
+    with pytest.raises(NotAnswering, match="pid 7"):
+        await_ready(looks(NotAnswering(7)), [], clock.patience(1))
+    assert clock.now == pytest.approx(101)
 
 
 def test_a_daemon_on_its_way_to_its_end_is_not_the_one(clock):
@@ -108,7 +116,7 @@ def test_a_tunnel_that_does_not_exist_ends_the_waiting_at_once(clock):
 
 def test_after_a_while_it_says_what_it_waits_for_and_when_that_changes(clock):
     worse = document(waiting("db"), waiting("web"))
-    seen = [*[None] * 12, *[LATE] * 3, *[worse] * 9, READY]
+    seen = [*[NotRunning()] * 12, *[LATE] * 3, *[worse] * 9, READY]
     await_ready(looks(*seen), [], clock.patience(60))
     assert clock.told == [
         (2.0, "waiting up to 60 s for a daemon"),

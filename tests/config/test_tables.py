@@ -395,7 +395,7 @@ def test_the_http_listener_cannot_have_an_address_twice():
         f"[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}"
     )
     assert problems(text) == [
-        "c.toml:2: daemon.http_listen: 127.0.0.1:9300 clashes with 127.0.0.1:9300 "
+        "c.toml:2: daemon.http_listen: localhost:9300 clashes with 127.0.0.1:9300 "
         "of daemon.http_listen",
     ]
 

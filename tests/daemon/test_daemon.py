@@ -4,11 +4,13 @@ What needs a whole data path is in ``tests/integration``.
 """
 
 import asyncio
+import shutil
 import socket
 
 import pytest
 
 from ssmtunneld.config import parse_config
+from ssmtunneld.daemon import daemon as daemon_module
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.errors import SsmtunneldError
@@ -83,6 +85,33 @@ async def test_it_is_ready_also_where_nobody_can_ask_it(events):
                 assert events.find("control.failed")
                 assert events.find("http.failed")
                 assert len(events.find("daemon.ready")) == 1
+
+
+async def test_a_control_socket_that_somebody_removes_is_made_again(
+    events, monkeypatch
+):
+    monkeypatch.setattr(daemon_module, "CONTROL_CHECK", 0.01)
+    path = control_socket("0" * 12)
+    renewed = []
+
+    def renew():
+        renewed.append(path.parent.exists())
+        return len(renewed) != 1  # at first another daemon has it
+
+    async with emulator() as service:
+        text = configuration(service.endpoint_url, tunnel("x", port=1))
+        async with running(text, instance="0" * 12, renew=renew):
+            shutil.rmtree(path.parent)
+            await events.wait_for("control.bound", count=2)
+            assert answers(path)
+            path.unlink()
+            path.write_text("somebody else's")
+            await events.wait_for("control.bound", count=3)
+            assert answers(path)
+    assert len(events.find("control.lost")) == 2
+    (failed,) = events.find("control.failed")
+    assert failed["reason"] == "another daemon runs this file"
+    assert renewed == [False, False, True]
 
 
 async def test_whoever_asks_is_answered_also_while_it_is_not_ready(events, tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -91,6 +92,25 @@ def test_locks_are_where_the_service_manager_or_the_user_keeps_state(
         monkeypatch.setenv(key, value.format(tmp=tmp_path))
     with claim_instance(tmp_path / "config.toml") as claim:
         assert (tmp_path / folder / f"{claim.name}.lock").exists()
+
+
+def test_a_lock_that_somebody_removes_is_taken_again(tmp_path):
+    path, folder = tmp_path / "config.toml", tmp_path / "state"
+    with claim_instance(path, folder) as claim:
+        lock = folder / f"{claim.name}.lock"
+        assert claim.renew()
+        shutil.rmtree(folder)
+        assert claim.renew()
+        assert lock.read_text() == f"{os.getpid()}\n"
+        with claim_instance(path, folder) as second:
+            assert second.name is None
+            assert not second.renew()
+        lock.unlink()
+        with claim_instance(path, folder) as third:
+            assert third.name is not None
+            assert not claim.renew()
+        assert claim.renew()
+    assert not lock.exists()
 
 
 def test_no_child_process_inherits_the_lock(tmp_path):

@@ -45,16 +45,16 @@ def tunnels(service, *tables):
 
 @asynccontextmanager
 async def sailing(found, inherited=None):
-    """Run a fleet of the tunnels that are ``found``; yield it."""
+    """Run the tunnels that are ``found``; yield them."""
     context = DaemonContext(start_rate=100, start_burst=100, instance="0123456789ab")
     running = Tunnels(found, context, inherited or {})
     try:
         assert await running.bind()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(running.run(), name="fleet")
+            task = tasks.create_task(running.run(), name="tunnels")
             yield running
             await running.end(5.0)
-            running.cancel()
+            task.cancel()
     finally:
         running.close()
         await context.controls.close()
@@ -70,7 +70,7 @@ async def test_a_tunnel_is_found_by_its_name_and_a_wrong_one_told(events):
         async with sailing(found) as running:
             assert [m.settings.name for m in running] == ["orders", "b"]
             assert len(running) == 2
-            assert running.get("b").tunnel == found[1]
+            assert running.get("b").settings == found[1]
             with pytest.raises(UnknownTunnel) as caught:
                 running.get("order")
             assert "orders" in caught.value.advice
@@ -105,14 +105,14 @@ async def test_connections_of_a_removed_tunnel_are_reset_at_the_end_of_its_budge
             ):
                 assert await ask(reader, writer, b"hello") == b"hello"
                 assert await ask(*other, b"hello") == b"hello"
-                await running.apply([staying.tunnel], 0.05)
+                await running.apply([staying.settings], 0.05)
                 with pytest.raises(ConnectionResetError):
                     await reader.read()
                 line = await events.wait_for("tunnel.removed")
                 assert (line["tunnel"], line["cut"]) == ("gone", 1)
                 assert await ask(*other, b"still there") == b"still there"
             # The same name again is another tunnel.
-            await running.apply([leaving.tunnel, staying.tunnel], 5.0)
+            await running.apply([leaving.settings, staying.settings], 5.0)
             assert running.get("gone") is not leaving
             assert running.get("kept") is staying
             assert await echoes(port_of(running, "gone"))
@@ -126,7 +126,7 @@ async def test_the_end_includes_those_that_are_leaving(events):
             _, staying = running
             async with connection(port_of(running, "gone")) as (reader, writer):
                 assert await ask(reader, writer, b"hello") == b"hello"
-                await running.apply([staying.tunnel], 3600.0)
+                await running.apply([staying.settings], 3600.0)
                 assert await running.end(0.05) == 1
                 with pytest.raises(ConnectionResetError):
                     await reader.read()

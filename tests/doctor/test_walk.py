@@ -297,6 +297,22 @@ def test_a_describe_that_is_denied_does_not_end_the_walk(theatre, stub):
     assert found.broken == ["permission"]
 
 
+def test_a_status_that_is_denied_is_a_warning_and_does_not_end_the_walk(theatre, stub):
+    stub.answer(
+        "DescribeInstanceInformation",
+        Reply(200, {"InstanceInformationList": [{"PingStatus": "Online"}]}),
+    )
+    denied = Reply(400, {"__type": "AccessDeniedException", "message": "no"})
+    stub.answer("GetConnectionStatus", denied)
+    stub.answer("StartSession", denied)
+    found = theatre.examine(endpoint_url=stub.url, stall_timeout=300.0)
+    finding = found.of("target")
+    assert finding.verdict == "warn"
+    assert "stall_timeout (300 s)" in finding.text
+    assert "ssm:GetConnectionStatus" in finding.cure
+    assert found.broken == ["permission"]
+
+
 def test_an_upgrade_that_is_refused_is_named(theatre):
     theatre.aws.set_faults("upgrade-error=403")
     assert "403" in broken(theatre.examine(), "upgrade").text

@@ -100,6 +100,13 @@ class Scene:
             f"all within {times[-1]:.3f} s, peak {self.peak >> 20} MiB"
         )
 
+    async def document(self, wanted):
+        """Return the status document as soon as ``wanted`` is true of it."""
+        while True:
+            found = json.loads(await self.status())
+            if wanted(found):
+                return found
+
     def check(self, *texts):
         """The daemon lives, answers, and has said nothing that it should not."""
         log = self.program.log()
@@ -113,30 +120,42 @@ class Scene:
             assert line.isprintable(), line
         for text in texts:
             json.loads(text)
+        self.weigh()
+
+    def weigh(self):
+        """The daemon has never used more memory than it may."""
         self.peak = peak_memory(self.program.pid)
+        print(self.figures())  # noqa: T201 - for whoever asks: pytest -rP
         assert self.peak < MOST_MEMORY, f"{self.peak >> 20} MiB"
 
 
+def hostile(service, count, **settings):
+    """Return the tables of ``count`` tunnels to the targets of a hostile service."""
+    settings = {"port": 1, "endpoint_url": service.url, **settings}
+    return [
+        tunnel(f"bad{number}", target=f"i-{number:017x}", **settings)
+        for number in range(count)
+    ]
+
+
 @contextlib.asynccontextmanager
-async def scene(tmp_path, service, count, *, environ=None, **settings):
-    """Run a daemon with a good tunnel, and ``count`` hostile ones to ``service``."""
+async def beside(tmp_path, *tables, environ=None, **daemon):
+    """Run a daemon with a good tunnel, and those of ``tables``.
+
+    Args:
+        tmp_path: Where its file goes.
+        tables: Of tunnels, in TOML.
+        environ: Variables for it.
+        daemon: Settings of its table.
+    """
     path = tmp_path / "config.toml"
     async with destination() as port, emulator() as aws:
         # It could not end otherwise: nobody ends a hostile session.
         text = configuration(
             aws.endpoint_url,
             tunnel("good", port=port),
-            *(
-                tunnel(
-                    f"bad{number}",
-                    target=f"i-{number:017x}",
-                    port=1,
-                    endpoint_url=service.url,
-                    **settings,
-                )
-                for number in range(count)
-            ),
-            drain_timeout="1s",
+            *tables,
+            **{"drain_timeout": "1s", **daemon},
         )
         form = ("--log-format", "json")
         with running(path, text, *form, **(environ or {})) as program:
@@ -145,7 +164,14 @@ async def scene(tmp_path, service, count, *, environ=None, **settings):
             witness = Witness(local)
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(witness.watch())
-                found = Scene(program, path, witness)
-                yield found
+                yield Scene(program, path, witness)
                 assert not watching.done()
                 watching.cancel()
+
+
+@contextlib.asynccontextmanager
+async def scene(tmp_path, service, count, *, environ=None, **settings):
+    """Run a daemon with a good tunnel, and ``count`` hostile ones to ``service``."""
+    tables = hostile(service, count, **settings)
+    async with beside(tmp_path, *tables, environ=environ) as found:
+        yield found

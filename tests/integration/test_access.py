@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from ssmtunneld.config import parse_config
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.errors import ConfigError
-from ssmtunneld.listener import access, owner
+from ssmtunneld.listener import access, held_fin, owner
 from ssmtunneld.listener.owner import OwnerVisibility
 from ssmtunneld.serve.systemd import ServiceManager
 from tests.integration.stranger import NAME, need_root, uid_of, visit
 from tests.integration.world import (
+    PATIENCE,
     ask,
     configuration,
     connection,
@@ -258,3 +260,66 @@ async def test_all_tunnels_together_have_a_limit_and_each_keeps_its_part(events)
             await daemon._apply(parse_config(text, Path("test.toml"), {}))
             assert await waiting[0].readexactly(5) == b"later"
             await stack.aclose()
+
+
+_SAY_AND_LEAVE = """
+import os, socket, sys
+port, uid = map(int, sys.argv[1:])
+if uid != os.getuid():
+    os.setgroups([])
+    os.setuid(uid)
+for number in range(100):
+    sock = socket.socket()
+    sock.connect(("127.0.0.1", port))
+    try:
+        sock.send(b"line %d\\n" % number)
+    except ConnectionError:
+        pass
+    sock.close()
+"""
+
+
+async def say_and_leave(port, uid):
+    """Connect, send a line and close at once, a hundred times, as a process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", _SAY_AND_LEAVE, str(port), str(uid)
+    )
+    assert await process.wait() == 0
+
+
+@pytest.mark.skipif(
+    not held_fin.keeps_user(), reason="this kernel forgets whose a closed socket was"
+)
+async def test_who_closes_at_once_is_served():
+    heard = set()
+    all_came = asyncio.Event()
+
+    async def listen(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            heard.add(await reader.read())
+        writer.close()
+        if len(heard) == 100:
+            all_came.set()
+
+    async with destination(listen) as port, emulator() as aws:
+        text = configuration(aws.endpoint_url, tunnel("graphite", port=port))
+        async with running(text) as daemon:
+            await say_and_leave(port_of(daemon, "graphite"), os.getuid())
+            async with asyncio.timeout(PATIENCE):
+                await all_came.wait()
+            assert status_of(daemon)["rejections"] == {}
+    assert heard == {b"line %d\n" % number for number in range(100)}
+
+
+@need_root
+@pytest.mark.skipif(
+    not held_fin.keeps_user(), reason="this kernel forgets whose a closed socket was"
+)
+async def test_a_stranger_who_closes_at_once_is_known_for_one():
+    async with tunnel_table() as daemon:
+        await say_and_leave(port_of(daemon, "db"), uid_of())
+        status = status_of(daemon)
+        while status["rejected"] < 100:
+            await asyncio.sleep(0)
+            status = status_of(daemon)
+        assert (status["accepted"], status["rejections"]) == (0, {"owner": 100})

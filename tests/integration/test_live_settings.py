@@ -190,6 +190,15 @@ async def _linger(events, tmp_path, monkeypatch):
             assert await reader.read() == b""
 
 
+@live("stall_timeout")
+async def _stall_timeout(events, tmp_path, monkeypatch):
+    async with destination() as port, tunnel_of(port=port) as run:
+        # The minutes themselves are in tests/sessions/test_silence.py.
+        assert run.tunnel.pool.stall_timeout == 900
+        await run.reload(events, stall_timeout="20s")
+        assert run.tunnel.pool.stall_timeout == 20
+
+
 @live("max_connections")
 async def _max_connections(events, tmp_path, monkeypatch):
     async with (

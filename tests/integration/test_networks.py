@@ -213,6 +213,31 @@ async def test_a_file_of_authorities_that_is_missing_is_named(public, path, tmp_
 # Proxies.
 
 
+@pytest.mark.parametrize("phrase", ["", " "])
+async def test_both_ways_go_through_a_proxy_without_a_reason_phrase(
+    public, path, phrase
+):
+    with as_aws(public) as port:
+        routes = {API: port, DATA: port}
+        with ForwardProxy(routes, phrase=phrase) as proxy:
+            environ = surroundings(public, HTTPS_PROXY=proxy.url())
+            assert (await serves(path, environ))[0]
+    assert set(proxy.asked) == {f"{API}:443", f"{DATA}:443"}
+
+
+async def test_a_session_that_takes_the_service_twenty_seconds_is_used(public, path):
+    slow = (f"--stream-endpoint=wss://{DATA}", "--fault=start-delay=20s")
+    with (
+        service(public, *slow, api=API, data=DATA) as port,
+        ForwardProxy({API: port, DATA: port}) as proxy,
+    ):
+        environ = surroundings(public, HTTPS_PROXY=proxy.url())
+        echoed, log = await serves(path, environ)
+    assert echoed
+    assert "session.ended" not in log
+    assert log.count("session.started") == 1
+
+
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 async def test_both_ways_go_through_a_proxy_that_wants_a_password(

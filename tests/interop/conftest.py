@@ -213,3 +213,11 @@ def redis_port(tmp_path_factory):
     _need("redis-server", "redis-cli", "redis-benchmark")
     with servers.redis(tmp_path_factory.mktemp("redis")) as port:
         yield port
+
+
+@pytest.fixture(scope="module")
+def mariadb():
+    """A running MariaDB of our own."""
+    _need("mariadbd", "mariadb", "mariadb-install-db")
+    with servers.mariadb() as server:
+        yield server

@@ -1,15 +1,20 @@
-"""OpenSSH, PostgreSQL and Redis as the operating system ships them."""
+"""OpenSSH, PostgreSQL, MariaDB and Redis as the operating system ships them."""
 
+import contextlib
 import getpass
 import os
 import pwd
 import shutil
+import socket
+import socketserver
+import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.interop.programs import Program, free_port, run
+from tests.interop.programs import Program, environment, free_port, run
 
 # Debian keeps servers out of a user's PATH.
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin")
@@ -187,3 +192,116 @@ def redis(folder):
         yield port
     finally:
         program.kill()
+
+
+class _FromElsewhere(socketserver.BaseRequestHandler):
+    """Passes one connection on, from another address of this machine."""
+
+    def handle(self):
+        server = self.server
+        with socket.create_connection(
+            ("127.0.0.1", server.onwards), source_address=(server.source, 0)
+        ) as there:
+            back = threading.Thread(target=self._copy, args=(there, self.request))
+            back.start()
+            self._copy(self.request, there)
+            back.join()
+
+    def _copy(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class _Relay(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, onwards, source):
+        self.onwards, self.source = onwards, source
+        super().__init__(("127.0.0.1", 0), _FromElsewhere)
+
+
+@contextmanager
+def relay(onwards, source):
+    """Yield a port that leads to port ``onwards``, whose server sees ``source``."""
+    with _Relay(onwards, source) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass(frozen=True)
+class MariaDb:
+    """A running MariaDB with the user ``app``, whose password is ``secret``.
+
+    It never counts the errors of 127.0.0.1; ``port`` leads to it from another address.
+    """
+
+    port: int
+    direct: int
+    folder: Path
+
+    def admin(self, statement):
+        """Run a statement as root, on the server's Unix socket."""
+        socket_path = f"--socket={self.folder / 's'}"
+        return run(
+            find("mariadb"), "--no-defaults", socket_path, "-uroot", "-NBe", statement
+        )
+
+    def login(self, port):
+        """Log in through local ``port``; return the completed process."""
+        return subprocess.run(
+            [
+                *(find("mariadb"), "--no-defaults", "--ssl=0", "-h127.0.0.1"),
+                *(f"-P{port}", "-uapp", "-psecret", "-NBe", "select 42"),
+            ],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@contextmanager
+def mariadb():
+    """Run a server of its own, in a short folder: socket paths have a limit."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    user = None if os.geteuid() else "mysql" if "mysql" in names else "nobody"
+    folder = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    program = None
+    try:
+        folder.chmod(0o755)
+        if user:
+            shutil.chown(folder, user)
+        common = ["--no-defaults", f"--datadir={folder / 'data'}"]
+        common += [f"--user={user}"] if user else []
+        run(
+            *(find("mariadb-install-db"), *common, "--skip-test-db"),
+            "--auth-root-authentication-method=normal",
+            timeout=180,
+        )
+        direct = free_port()
+        program = Program(
+            *(find("mariadbd"), *common, f"--socket={folder / 's'}"),
+            *(f"--pid-file={folder / 'pid'}", "--bind-address=127.0.0.1"),
+            *(f"--port={direct}", "--performance-schema=ON"),
+            *("--innodb-buffer-pool-size=8M", "--innodb-log-file-size=8M"),
+        )
+        program.wait_for("ready for connections")
+        with relay(direct, "127.0.0.9") as port:
+            server = MariaDb(port, direct, folder)
+            server.admin("create user app@'%' identified by 'secret'")
+            yield server
+    finally:
+        if program is not None:
+            program.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -235,7 +235,7 @@ async def test_a_client_that_left_data_behind_does_not_end_the_wait():
     client.close()
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(_open(opening, local))
-        assert await local.gone is ClientClose.CLOSED
+        assert await local.client_left is ClientClose.CLOSED
         await turns(5)
         opening.may_go_on.set()
     assert waiting.result() is not None

@@ -120,7 +120,7 @@ async def test_a_reset_before_the_end_is_an_error_and_a_departure(tcp):
         await local.receive()
     with pytest.raises(StreamReset):
         await local.send(b"too late")
-    assert await local.gone is ClientClose.RESET
+    assert await local.client_left is ClientClose.RESET
 
 
 async def test_a_reset_is_noticed_while_nobody_reads(tcp):
@@ -128,7 +128,7 @@ async def test_a_reset_is_noticed_while_nobody_reads(tcp):
     client.send(b"half a sente")
     await until(lambda: local.buffered)
     reset(client)
-    assert await local.gone is ClientClose.RESET
+    assert await local.client_left is ClientClose.RESET
     assert local.buffered == 0
 
 
@@ -140,7 +140,7 @@ async def test_a_reset_is_noticed_while_reading_has_stopped(tcp):
         await until(lambda: local.buffered >= RECEIVE_MARK)
         sending.cancel()
     reset(client)
-    assert await local.gone is ClientClose.RESET
+    assert await local.client_left is ClientClose.RESET
 
 
 async def test_a_client_that_only_ended_is_not_gone(ends):
@@ -148,7 +148,7 @@ async def test_a_client_that_only_ended_is_not_gone(ends):
     client.shutdown(socket.SHUT_WR)
     assert await local.receive() == b""
     local._look(local_module.LAST_LOOK)
-    assert not local.gone.done()
+    assert not local.client_left.done()
     await local.send(b"answer")
     assert await asyncio.get_running_loop().sock_recv(client, 100) == b"answer"
 
@@ -157,7 +157,7 @@ async def test_a_client_that_closed_is_gone_though_nothing_is_written(ends):
     local, client = ends
     client.send(b"bye")
     client.close()
-    assert await local.gone is ClientClose.CLOSED
+    assert await local.client_left is ClientClose.CLOSED
     assert await receive_all(local) == b"bye"
 
 
@@ -167,7 +167,7 @@ async def test_what_was_sent_before_an_end_outlives_a_reset(tcp):
     client.shutdown(socket.SHUT_WR)
     await until(lambda: local._inbound is local_module._Inbound.ENDED)
     reset(client)
-    assert await local.gone is ClientClose.CLOSED
+    assert await local.client_left is ClientClose.CLOSED
     while not await _raises_reset(local.send(b"x")):
         await turns()
     assert await receive_all(local) == b"complete"

@@ -29,7 +29,9 @@ class Scene:
         self.local.__class__ = local
         self.remote.__class__ = remote
         self.meter = Meter()
-        self.gone = asyncio.get_running_loop().create_future() if watched else None
+        self.client_left = (
+            asyncio.get_running_loop().create_future() if watched else None
+        )
 
     def run(self):
         return relay(
@@ -37,7 +39,7 @@ class Scene:
             self.remote,
             linger=LINGER,
             meter=self.meter,
-            gone=self.gone,
+            client_left=self.client_left,
         )
 
 
@@ -129,7 +131,7 @@ def test_a_remote_whose_way_is_out_is_not_taken_for_silent():
 def test_what_a_departed_client_sent_is_given_up_once_it_does_not_move():
     async def scenario(scene):
         await scene.client.send(b"never delivered")
-        scene.gone.set_result(ClientClose.CLOSED)
+        scene.client_left.set_result(ClientClose.CLOSED)
         assert await scene.server.receive() == b"never delivered"
         with pytest.raises(StreamReset):
             await scene.server.receive()
@@ -265,7 +267,7 @@ def test_a_client_that_reads_no_more_and_has_closed_is_heard_to_its_end():
     async def scenario(scene):
         await scene.server.send(b"lost")
         await turns(5)
-        scene.gone.set_result(ClientClose.CLOSED)
+        scene.client_left.set_result(ClientClose.CLOSED)
         await turns(5)
         await scene.client.send_eof()
         assert await receive_all(scene.server) == b""
@@ -333,7 +335,7 @@ def test_a_client_that_is_gone_ends_a_wait_for_the_remote(departure, ending):
         await scene.client.send(b"all I had to say")
         await scene.client.send_eof()
         await turns(10)
-        scene.gone.set_result(departure)
+        scene.client_left.set_result(departure)
         await turns(10)
         assert now() == 0
         assert scene.remote.closed is (departure is ClientClose.CLOSED)
@@ -347,7 +349,7 @@ def test_a_reset_client_ends_the_stream_even_while_the_remote_has_no_room():
         await scene.client.send(bytes(1000))
         await scene.client.send(bytes(1000))
         await turns(10)
-        scene.gone.set_result(ClientClose.RESET)
+        scene.client_left.set_result(ClientClose.RESET)
         await turns(10)
         assert scene.remote.aborted
         assert now() == 0
@@ -358,7 +360,7 @@ def test_a_reset_client_ends_the_stream_even_while_the_remote_has_no_room():
 def test_the_first_reason_to_end_stands():
     async def scenario(scene):
         await scene.server.send_eof()
-        scene.gone.set_result(ClientClose.RESET)
+        scene.client_left.set_result(ClientClose.RESET)
         await turns(10)
 
     assert play(scenario).ending is ConnectionOutcome.COMPLETED
@@ -366,7 +368,7 @@ def test_the_first_reason_to_end_stands():
 
 def test_what_a_client_sent_before_it_closed_is_delivered():
     async def scenario(scene):
-        scene.gone.set_result(ClientClose.CLOSED)
+        scene.client_left.set_result(ClientClose.CLOSED)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_send(scene.client, [bytes(99)] * 50))
             await turns(10)
@@ -382,7 +384,7 @@ def test_a_closed_client_and_a_deaf_remote_have_nothing_left_to_wait_for():
     async def scenario(scene):
         await scene.client.send(b"x")
         await turns(5)
-        scene.gone.set_result(ClientClose.CLOSED)
+        scene.client_left.set_result(ClientClose.CLOSED)
         await turns(5)
         assert now() == 0
 

@@ -343,7 +343,7 @@ async def test_a_process_without_descriptors_rests_and_goes_on(scene, lines):
 
 async def test_a_rest_ends_by_itself(scene, monkeypatch):
     monkeypatch.setattr(server_module, "EXHAUSTED_PAUSE", 0.0)
-    await scene().server._rest(OSError("out of something"))
+    await scene().server._pause(OSError("out of something"))
 
 
 async def test_a_shared_socket_whose_connection_another_took_is_no_trouble(scene):

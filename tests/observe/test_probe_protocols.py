@@ -18,12 +18,12 @@ async def ask(probe, *pieces, end=True):
         await theirs.send(piece)
     if end:
         await theirs.send_eof()
-    reason = await converse(parse_probe(probe), ours, "db.internal")
+    fault = await converse(parse_probe(probe), ours, "db.internal")
     await ours.send_eof()
     told = b""
     while data := await theirs.receive():
         told += data
-    return reason, told
+    return fault.reason if fault else "", told
 
 
 @pytest.mark.parametrize("greeting", [(), (b"220 hello\r\n",)])
@@ -79,6 +79,8 @@ async def test_postgresql_answers_a_request_for_tls(answer, reason):
         (b"-MASTERDOWN Link with MASTER is down\r\n", "lost its master"),
         (b"-MISCONF cannot persist\r\n", "cannot save its data"),
         (b"-BUSY running a script\r\n", "busy with a script"),
+        (b"-DENIED Redis is running in protected mode\r\n", "refuses the target"),
+        (b"-ERR max number of clients reached\r\n", "as many clients as it takes"),
         (b"+PON", "does not speak Redis's protocol"),
         (b"-ERR", ""),
         (b"-", "does not speak Redis's protocol"),
@@ -90,6 +92,100 @@ async def test_redis_answers_a_ping(answer, reason):
     found, told = await ask("redis", *([answer] if answer else []))
     assert (reason in found) if reason else not found
     assert told == b"PING\r\n"
+
+
+def packet(number, payload):
+    return len(payload).to_bytes(3, "little") + bytes([number]) + payload
+
+
+def error(number, code, words=b"#28000secret words"):
+    return packet(number, b"\xff" + code.to_bytes(2, "little") + words)
+
+
+def switch(number, plugin):
+    return packet(number, b"\xfe" + plugin + b"\0" + bytes(20) + b"\0")
+
+
+GREETING = packet(0, b"\x0a5.5.5-10.11.19-MariaDB\0" + bytes(70))
+LOGIN = packet(
+    1,
+    struct.pack("<IIB23x", 0x88201, 1 << 24, 45)
+    + b"ssmtunneld-probe\0\0mysql_native_password\0",
+)
+DENIED = 1045
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answers"),
+    [
+        ([GREETING, error(2, DENIED)], b""),
+        ([bytes([byte]) for byte in GREETING + error(2, DENIED)], b""),
+        ([GREETING + error(2, 3159)], b""),
+        (
+            [GREETING, switch(2, b"caching_sha2_password"), error(4, DENIED)],
+            packet(3, b"\0"),
+        ),
+        (
+            [GREETING, switch(2, b"client_ed25519"), error(4, DENIED)],
+            packet(3, bytes(64)),
+        ),
+        (
+            [GREETING, switch(2, b"mysql_native_password"), error(4, DENIED)],
+            packet(3, b""),
+        ),
+        # A server where everybody may log in.
+        ([GREETING, packet(2, b"\0\0\0\2\0\0\0")], packet(0, b"\x01")),
+    ],
+)
+async def test_mysql_ends_the_handshake_and_the_conversation(pieces, answers):
+    assert await ask("mysql", *pieces) == ("", LOGIN + answers)
+
+
+@pytest.mark.parametrize("code", [1040, 1053, 1129, 1130])
+async def test_mysql_that_serves_nobody_from_there_says_so(code):
+    for pieces in ([error(0, code, b"Host 'x'")], [GREETING, error(2, code)]):
+        reason, told = await ask("mysql", *pieces)
+        assert f"({code})" in reason
+        assert told == (LOGIN if len(pieces) == 2 else b"")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ([], "it closed the connection without an answer"),
+        ([GREETING], "it closed the connection without an answer"),
+        ([b"SSH-2.0-OpenSSH_9.6\r\n"], "it does not speak MySQL's protocol"),
+        ([b"x"], "it closed the connection without an answer"),
+        ([GREETING, packet(2, b"\x09")], "it does not speak MySQL's protocol"),
+        ([GREETING, switch(2, b"parsec")], "a way to log in that this probe"),
+        (
+            [GREETING, *[switch(2, b"dialog")] * 9],
+            "it does not speak MySQL's protocol",
+        ),
+        ([b"\xff\xff\xff\0" + b"x" * 9000], "it does not speak MySQL's protocol"),
+    ],
+)
+async def test_anything_else_is_no_mysql(pieces, reason):
+    found, _ = await ask("mysql", *pieces)
+    assert reason in found
+
+
+async def test_a_locked_out_target_is_told_how_to_be_let_in_again():
+    ours, theirs = memory_pair()
+    await theirs.send(error(0, 1129, b"Host 'x' is blocked"))
+    fault = await converse(parse_probe("mysql"), ours, "h")
+    assert "FLUSH HOSTS" in fault.advice
+    assert "mysqladmin flush-hosts" in fault.advice
+
+
+async def test_a_banner_probe_of_mysql_ends_the_handshake_all_the_same():
+    for greeting, told in ((GREETING, LOGIN), (error(0, 1129, b"no"), b"")):
+        found = await ask("banner:SSH-", greeting + error(2, DENIED))
+        assert found == ("it is MySQL or MariaDB", told)
+
+
+async def test_a_tcp_probe_that_meets_mysql_says_so():
+    assert await ask("tcp", GREETING) == ("it is MySQL or MariaDB", b"")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +223,7 @@ async def test_an_answer_without_end_is_read_no_further_than_needed(probe):
 
 async def test_no_word_of_a_destination_is_in_a_reason():
     secret = b"tell-nobody"
-    for probe in ("banner:SSH-", "postgres", "redis", "http:/"):
+    for probe in ("banner:SSH-", "postgres", "mysql", "redis", "http:/"):
         reason, _ = await ask(probe, secret + b"\r\n")
         assert reason
         assert "tell-nobody" not in reason

@@ -131,7 +131,7 @@ def test_names_refer_to_what_is_there(objects):
 
 @form
 def test_the_probes_ask_what_there_is_to_ask(objects):
-    served = (ROOT / "ssmtunneld" / "ops" / "web.py").read_text()
+    served = (ROOT / "ssmtunneld" / "serve" / "status_page.py").read_text()
     ports = {p["name"] for p in ours(objects)["ports"]}
     for probe, paths in PATHS.items():
         get = ours(objects)[probe]["httpGet"]

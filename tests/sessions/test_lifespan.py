@@ -1,7 +1,7 @@
 import pytest
 
 from ssmtunneld.sessions.lifespan import SHORTEST, Lifespan
-from ssmtunneld.transport.driver import Pauses
+from ssmtunneld.transport.channel_timing import Pauses
 
 
 def test_nothing_is_known_at_first():

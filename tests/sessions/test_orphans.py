@@ -27,12 +27,14 @@ class Bureau:
         self.control = FakeControl()
         self.journal = Journal()
         self.asked_for: list[int] = []
-        self.settles_after = 0.0
-        self.orphan_reaper = OrphanReaper(self.control, self.journal.log, self.settle)
+        self.known_after = 0.0
+        self.orphan_reaper = OrphanReaper(
+            self.control, self.journal.log, self.starts_known
+        )
 
-    async def settle(self) -> None:
+    async def starts_known(self) -> None:
         self.asked_for.append(self.control.count(DESCRIBE))
-        await elapse(self.settles_after)
+        await elapse(self.known_after)
 
     async def terminate_orphans(self, ours: str = "") -> float | None:
         return await self.orphan_reaper.terminate_orphans(TARGET, MARK, ours.__eq__)
@@ -70,7 +72,7 @@ async def test_a_session_whose_answer_is_on_its_way_is_none_of_those_forgotten()
     # The service has granted the second one; we hear of it after it was listed.
     loop = asyncio.get_running_loop()
     loop.call_later(bureau.control.service.api_time + 5, known.add, "other-2")
-    bureau.settles_after = 10.0
+    bureau.known_after = 10.0
     await bureau.orphan_reaper.terminate_orphans(TARGET, MARK, known.__contains__)
     assert [s.session_id for s in bureau.control.others] == ["other-2"]
     # Asked for before the list, it might have been granted between the two.

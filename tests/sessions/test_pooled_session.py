@@ -33,7 +33,7 @@ class Reading(MeasuredSession):
     """A session as it is at one moment."""
 
     streams: int = 0
-    traffic: int = 0
+    moved_bytes: int = 0
     reading_stopped: bool = False
     unanswered: int | None = None
     unacked: int = 0
@@ -47,25 +47,25 @@ class Reading(MeasuredSession):
 
 def test_the_rate_is_what_passed_since_the_measurement_before():
     gauge = TrafficGauge(100.0)
-    gauge.measure(Reading(traffic=5000), 102.0)
+    gauge.measure(Reading(moved_bytes=5000), 102.0)
     assert gauge.rate == 2500
-    gauge.measure(Reading(traffic=5000), 103.0)
+    gauge.measure(Reading(moved_bytes=5000), 103.0)
     assert gauge.rate == 0
 
 
 def test_looks_that_are_too_close_do_not_count():
     gauge = TrafficGauge(0.0)
-    gauge.measure(Reading(traffic=1000), 1.0)
-    gauge.measure(Reading(traffic=9000), 1.05)
+    gauge.measure(Reading(moved_bytes=1000), 1.0)
+    gauge.measure(Reading(moved_bytes=9000), 1.05)
     assert gauge.rate == 1000
-    gauge.measure(Reading(traffic=9000), 2.0)
+    gauge.measure(Reading(moved_bytes=9000), 2.0)
     assert gauge.rate == 8000
 
 
 @pytest.mark.parametrize(("rate", "bulk"), [(BULK_RATE, False), (BULK_RATE + 1, True)])
 def test_much_data_is_bulk(rate, bulk):
     gauge = TrafficGauge(0.0)
-    gauge.measure(Reading(traffic=rate), 1.0)
+    gauge.measure(Reading(moved_bytes=rate), 1.0)
     assert gauge.bulk is bulk
 
 

@@ -54,7 +54,7 @@ async def test_a_session_is_started_shakes_hands_and_carries_streams():
     async with living_session() as rig:
         assert rig.session.phase is Phase.STARTING
         assert rig.session.statistics()[1] is None
-        assert (rig.session.streams, rig.session.traffic) == (0, 0)
+        assert (rig.session.streams, rig.session.moved_bytes) == (0, 0)
         assert (rig.session.refusals, rig.session.exhausted) == (0, False)
         await rig.ready()
         assert rig.remote.request == REQUEST
@@ -62,7 +62,7 @@ async def test_a_session_is_started_shakes_hands_and_carries_streams():
         stream = rig.session.open_stream()
         await check_alive(stream)
         assert rig.session.streams == 1
-        assert rig.session.traffic > 8
+        assert rig.session.moved_bytes > 8
         assert rig.session.statistics()[1].streams == 1
         (line,) = rig.journal.lines("session.ready")
         assert line["mode"] == "mux"

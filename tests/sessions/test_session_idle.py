@@ -166,7 +166,7 @@ async def test_a_basic_session_has_no_word_for_a_nop():
         stream = rig.session.open_stream()
         await check_alive(stream)
         await elapse(600)
-        assert rig.session.traffic == 8
+        assert rig.session.moved_bytes == 8
 
 
 @virtual

@@ -354,3 +354,69 @@ async def test_a_place_whose_caller_leaves_as_it_is_granted_is_free_again():
         await elapse(60)
     (await limiter.place()).free()
     assert order == []
+
+
+# Each call is another tunnel's: what one of them raises is no other's business.
+
+
+def broken() -> Urgency:
+    """Raise what nobody foresaw."""
+    raise ZeroDivisionError
+
+
+@virtual
+async def test_one_that_cannot_say_how_urgent_it_is_does_not_hold_up_the_others() -> (
+    None
+):
+    queue = StartQueue(1.0, 1)
+    first = await queue.place()
+    async with asyncio.TaskGroup() as tasks:
+        waits = tasks.create_task(queue.place())
+        await asyncio.sleep(0)
+        with pytest.raises(ZeroDivisionError):
+            await queue.place(broken)
+        first.free()
+        (await waits).free()
+    # Nothing of it is left: neither a place that it holds nor one that it waits for.
+    await elapse(60)
+    (await queue.place()).free()
+    assert queue.ahead_of(broken) is None
+
+
+@virtual
+async def test_one_that_breaks_while_it_waits_is_told_so_and_nobody_else() -> None:
+    queue = StartQueue(1.0, 1)
+    first = await queue.place()
+    answers = [Urgency.SPARE]
+
+    def fragile() -> Urgency:
+        return answers.pop() if answers else broken()
+
+    async def fails() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await queue.place(fragile)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fails())
+        waits = tasks.create_task(queue.place())
+        await asyncio.sleep(0)
+        first.free()
+        (await waits).free()
+
+
+@virtual
+async def test_one_that_leaves_in_the_turn_in_which_it_breaks_just_leaves() -> None:
+    queue = StartQueue(1.0, 1)
+    first = await queue.place()
+    answers = [Urgency.SPARE]
+
+    def fragile() -> Urgency:
+        return answers.pop() if answers else broken()
+
+    async with asyncio.TaskGroup() as tasks:
+        leaves = tasks.create_task(queue.place(fragile))
+        await asyncio.sleep(0)
+        leaves.cancel()
+        queue.reconsider()
+    assert leaves.cancelled()
+    first.free()

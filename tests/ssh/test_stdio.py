@@ -101,7 +101,7 @@ async def test_a_reader_that_left_is_noticed_by_writing():
         ends.close(ends.drain)
         with pytest.raises(StreamReset, match="standard output: Broken pipe"):
             await stdio.send(b"anybody?")
-        assert stdio.gone.result() is ClientClose.CLOSED
+        assert stdio.client_left.result() is ClientClose.CLOSED
         with pytest.raises(StreamReset):
             await stdio.receive()
         await stdio.aclose()
@@ -116,10 +116,10 @@ async def test_a_reader_that_left_is_noticed_once_the_input_has_ended(first):
         ends.close(ends.feed)
         assert await stdio.receive() == b""
         if first == "input":
-            assert not stdio.gone.done()
+            assert not stdio.client_left.done()
             ends.close(ends.drain)
         async with asyncio.timeout(PATIENCE):
-            assert await stdio.gone is ClientClose.CLOSED
+            assert await stdio.client_left is ClientClose.CLOSED
         stdio.leave()
         assert await stdio.receive() == b""
         stdio.abort()

@@ -28,6 +28,7 @@ START, RESUME, TERMINATE, DESCRIBE = (
 )
 CONNECT = "connect"
 SIGN = "sign"
+STATUS = "GetConnectionStatus"
 
 
 async def elapse(seconds: float) -> None:
@@ -150,6 +151,8 @@ class FakeControl(Control):
         self.calls: list[Call] = []
         self.headers: Mapping[str, str] = {"Authorization": "signed"}
         self.others: list[ActiveSession] = []
+        self.connected = True
+        """Whether the service hears of its targets' agents."""
         self._numbers = count(1)
         self._failing: dict[str, TunnelError] = {}
         self._next_failures: dict[str, deque[TunnelError | None]] = defaultdict(deque)
@@ -278,6 +281,11 @@ class FakeControl(Control):
             for session in self.alive
         ]
         return [s for s in (*ours, *self.others) if target in {None, s.target}]
+
+    @override
+    async def is_connected(self, target: str) -> bool:
+        await self._call(STATUS)
+        return self.connected
 
     @override
     async def sign_upgrade(self, url: str) -> Mapping[str, str]:

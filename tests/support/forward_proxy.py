@@ -24,7 +24,8 @@ class ForwardProxy:
             connection with TLS leads on.
         inspected: The hosts that it looks into; None for all of them.
         trusts: The TLS context for what leads on.
-        family: The loopback address.
+        host: The loopback address.
+        phrase: The words behind the status of an answer to CONNECT; some have none.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ForwardProxy:
         inspected=None,
         trusts=None,
         host="127.0.0.1",
+        phrase=" Connection established",
     ):
         self.routes = routes
         self.asked = []
@@ -47,6 +49,7 @@ class ForwardProxy:
         self._inspected = inspected
         self._trusts = trusts
         self._host = host
+        self._phrase = phrase
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -107,7 +110,7 @@ class ForwardProxy:
         if host is None:
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
             return None
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        writer.write(f"HTTP/1.1 200{self._phrase}\r\n\r\n".encode())
         return host
 
     def _admits(self, given):

@@ -20,7 +20,7 @@ class MemoryLink:
         self.reading = True
         self.aborted = False
         self.checks: list[float] = []
-        self.rests: list[float] = []
+        self.delays: list[float] = []
         self.texts: list[str] = []
         self.writes: list[list[bytes]] = []
         self._receiver: Receiver | None = None
@@ -47,9 +47,9 @@ class MemoryLink:
         if not self.aborted:
             self.writes.append(list(messages))
 
-    def rest(self, seconds: float) -> None:
+    def delay_reading(self, seconds: float) -> None:
         """Note it and read on: nothing is saved by waiting."""
-        self.rests.append(seconds)
+        self.delays.append(seconds)
 
     def pause(self) -> None:
         """Deliver nothing until ``resume``."""

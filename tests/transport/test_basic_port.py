@@ -44,7 +44,7 @@ async def test_a_basic_stream_is_its_bytes_in_messages():
     assert port._driver.woken == 1
     assert len(port.next_payload()) == MAX_PAYLOAD
     assert take(port) == data[MAX_PAYLOAD:]
-    assert port.traffic == stream.sent == len(data)
+    assert port.moved_bytes == stream.sent == len(data)
 
 
 @virtual

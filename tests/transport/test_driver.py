@@ -18,11 +18,11 @@ from ssmtunneld.protocol.channel import HANDSHAKE_TIMEOUT
 from ssmtunneld.protocol.message import Flag, PayloadType
 from ssmtunneld.protocol.outbound import INITIAL_WINDOW
 from ssmtunneld.protocol.states import State
+from ssmtunneld.transport.channel_timing import Pauses
 from ssmtunneld.transport.driver import (
     BURST,
-    PATIENCE,
+    OPENING_TURNS,
     Driver,
-    Pauses,
 )
 from ssmtunneld.transport.outbox import (
     ACK_BATCH,
@@ -31,7 +31,7 @@ from ssmtunneld.transport.outbox import (
     CHOKE_TIMEOUT,
 )
 from ssmtunneld.transport.peer_recovery import SCAN_INTERVAL
-from ssmtunneld.transport.read_scheduler import DOUBT, LONGEST
+from ssmtunneld.transport.read_scheduler import MAX_DELAY, MIN_DURATION
 from tests.support.bench import (
     Acked,
     Sent,
@@ -244,9 +244,9 @@ async def test_a_download_that_lasts_is_read_less_often_and_acknowledged_at_once
         for number in range(2, 2000):  # one each millisecond
             await asyncio.sleep(0.001)
             stage.link.arrive(output(number, b"x" * 1024))
-            if number == 2 + round(DOUBT / 2 / 0.001):
-                assert not stage.link.rests
-        assert stage.link.rests[-1] == LONGEST
+            if number == 2 + round(MIN_DURATION / 2 / 0.001):
+                assert not stage.link.delays
+        assert stage.link.delays[-1] == MAX_DELAY
         stage.link.sent()
         stage.link.arrive(output(2000, b"x"))
         assert stage.link.sent() == [Acked(2000)]
@@ -259,13 +259,13 @@ async def test_what_is_sent_meanwhile_makes_it_be_read_as_ever():
         for number in range(2, 1000):
             await asyncio.sleep(0.001)
             if number == 900:
-                assert stage.link.rests
+                assert stage.link.delays
                 stage.port.queue.append(b"question")
                 stage.driver.wake()
                 await turns()
-                stage.link.rests.clear()
+                stage.link.delays.clear()
             stage.link.arrive(output(number, b"x" * 1024))
-        assert not stage.link.rests
+        assert not stage.link.delays
 
 
 @virtual
@@ -337,7 +337,7 @@ async def test_a_late_wake_sends_by_itself_after_some_turns():
         stage.driver.wake_late()
         await turns()
         assert stage.link.writes == []
-        await turns(PATIENCE + 1)
+        await turns(OPENING_TURNS + 1)
         assert stage.link.sent() == [Sent(1, b"x")]
 
 
@@ -488,12 +488,12 @@ async def test_a_link_that_takes_no_acknowledgements_is_read_no_more_until_it_do
         while stage.link.reading:
             stage.link.arrive(output(sequence, b"x" * 1024))
             sequence += 1
-        assert stage.driver.stalled
+        assert stage.driver.reading_stopped
         size = sum(len(data) for write in stage.link.writes for data in write)
         assert CHOKE_SIZE < size < CHOKE_SIZE + ACK_BATCH * 1024
         stage.link.relieve()
         assert stage.link.reading
-        assert not stage.driver.stalled
+        assert not stage.driver.reading_stopped
 
 
 @virtual
@@ -569,7 +569,7 @@ async def test_the_link_is_not_read_while_the_port_is_congested():
         stage.port.congested = True
         stage.link.arrive(output(2, b"a"))
         assert not stage.link.reading
-        assert stage.driver.stalled
+        assert stage.driver.reading_stopped
         stage.link.arrive(output(3, b"b"))
         stage.driver.reading_changed()
         assert stage.port.received == [b"a"]
@@ -577,7 +577,7 @@ async def test_the_link_is_not_read_while_the_port_is_congested():
         stage.driver.reading_changed()
         stage.driver.reading_changed()
         assert stage.port.received == [b"a", b"b"]
-        assert not stage.driver.stalled
+        assert not stage.driver.reading_stopped
 
 
 @virtual
@@ -603,7 +603,7 @@ async def test_a_port_that_was_read_between_two_links_does_not_stop_the_second()
     stage.port.congested = False
     async with stage.running():
         assert stage.link.reading
-        assert not stage.driver.stalled
+        assert not stage.driver.reading_stopped
 
 
 @virtual

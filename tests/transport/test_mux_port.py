@@ -46,7 +46,7 @@ async def test_an_opened_stream_wakes_the_driver_and_begins_with_its_data():
     await stream.send(b"hello")
     assert _frames(port) == [(SYN, 3, b""), (PSH, 3, b"hello")]
     assert stream.sent == 5
-    assert port.traffic == 2 * 8 + 5
+    assert port.moved_bytes == 2 * 8 + 5
     assert port.streams == 1
 
 
@@ -119,7 +119,7 @@ async def test_what_has_arrived_is_received_at_once():
     _arrive(port, (PSH, 3, b"ab"), (PSH, 3, b"cd"))
     assert await stream.receive() == b"abcd"
     assert stream.received == 4
-    assert port.traffic == 2 * 8 + 4
+    assert port.moved_bytes == 2 * 8 + 4
 
 
 @virtual

@@ -1,11 +1,11 @@
 """Links that move much, and how long they wait for those that move little."""
 
 from ssmtunneld.transport.read_scheduler import (
-    MEMORY,
-    MUCH,
-    SIP,
-    SIP_OF_ANSWERS,
+    BUSY_BYTES,
+    PRIORITY_TIME,
     WINDOW,
+    YIELDING_ANSWER_SIZE,
+    YIELDING_SIZE,
     LinkTraffic,
     ReadFairness,
 )
@@ -21,7 +21,7 @@ def two_links():
 def download(link, start, seconds, step=0.001):
     """Move as much as a busy link does; return the time of the last message."""
     for count in range(round(seconds / step)):
-        link.note_read(MUCH // 8, start + count * step)
+        link.note_read(BUSY_BYTES // 8, start + count * step)
     return start + seconds
 
 
@@ -31,8 +31,8 @@ def test_a_busy_link_waits_while_another_moves_little():
     assert not bulk.should_wait(now)
     keys.note_read(300, now)
     assert bulk.should_wait(now)
-    assert bulk.should_wait(now + MEMORY / 2)
-    assert not bulk.should_wait(now + MEMORY)
+    assert bulk.should_wait(now + PRIORITY_TIME / 2)
+    assert not bulk.should_wait(now + PRIORITY_TIME)
 
 
 def test_who_moves_little_waits_for_nobody():
@@ -54,10 +54,10 @@ def test_two_downloads_do_not_wait_for_each_other():
     now = START
     for _ in range(100):
         now += 0.002
-        first.note_read(MUCH // 8, now)
-        second.note_read(MUCH // 8, now)
-    assert not first.should_wait(now + MEMORY)
-    assert not second.should_wait(now + MEMORY)
+        first.note_read(BUSY_BYTES // 8, now)
+        second.note_read(BUSY_BYTES // 8, now)
+    assert not first.should_wait(now + PRIORITY_TIME)
+    assert not second.should_wait(now + PRIORITY_TIME)
 
 
 def test_an_agents_full_rate_is_little():
@@ -81,22 +81,22 @@ def test_a_conversation_without_a_pause_is_little():
         keys.note_written(450, now)  # a keystroke, and the echo's acknowledgement
         keys.note_read(450, now)
         if turn % 10 == 0:
-            bulk.note_read(MUCH // 8, now)
+            bulk.note_read(BUSY_BYTES // 8, now)
         assert bulk.should_wait(now)
         assert not keys.should_wait(now)
 
 
 def test_an_upload_sips_less_because_it_reads_answers():
     link, _ = two_links()
-    assert link.sip == SIP
+    assert link.yielding_size == YIELDING_SIZE
     now = START
     for _ in range(200):
         now += 0.001
         link.note_written(1144, now)
         link.note_read(300, now)
-    assert link.sip == SIP_OF_ANSWERS
+    assert link.yielding_size == YIELDING_ANSWER_SIZE
     download(link, now, 2 * WINDOW)
-    assert link.sip == SIP
+    assert link.yielding_size == YIELDING_SIZE
 
 
 def test_a_link_that_was_busy_is_so_no_more_after_a_rest():

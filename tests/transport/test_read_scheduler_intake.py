@@ -6,12 +6,12 @@ import pytest
 
 from ssmtunneld.base.bounded_reads import SIZE, BoundedReads
 from ssmtunneld.transport.read_scheduler import (
-    LUMP,
-    MEMORY,
-    MUCH,
-    PAUSE,
-    SIP,
-    TURNS_OF_OTHERS,
+    BUSY_BYTES,
+    DELAYED_SIZE,
+    PRIORITY_TIME,
+    TURNS_BETWEEN_READS,
+    YIELD_TIME,
+    YIELDING_SIZE,
     LinkTraffic,
     ReadFairness,
     ReadScheduler,
@@ -47,12 +47,12 @@ def small_reads():
 @virtual
 async def test_others_have_their_turns_between_two_reads():
     transport = Transport()
-    intake = ReadScheduler(transport, small_reads(), ReadFairness())
-    intake.yield_turn(SIZE - 1, 0.0)
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler.yield_turn(SIZE - 1, 0.0)
     assert transport.reads  # the network has no more at the moment
-    intake.yield_turn(SIZE, 0.0)
-    intake.yield_turn(SIZE, 0.0)
-    for _ in range(TURNS_OF_OTHERS):
+    scheduler.yield_turn(SIZE, 0.0)
+    scheduler.yield_turn(SIZE, 0.0)
+    for _ in range(TURNS_BETWEEN_READS):
         assert not transport.reads
         await asyncio.sleep(0)
     await turns(2)
@@ -63,17 +63,17 @@ async def test_others_have_their_turns_between_two_reads():
 async def test_a_busy_one_waits_longer_while_another_moves_little():
     fairness, transport = ReadFairness(), Transport()
     reads = small_reads()
-    intake = ReadScheduler(transport, reads, fairness)
+    scheduler = ReadScheduler(transport, reads, fairness)
     now = asyncio.get_running_loop().time()
-    intake.note_read(2 * MUCH, now)
+    scheduler.note_read(2 * BUSY_BYTES, now)
     LinkTraffic(fairness).note_read(300, now)
-    intake.yield_turn(300, now)
-    await asyncio.sleep(PAUSE / 2)
+    scheduler.yield_turn(300, now)
+    await asyncio.sleep(YIELD_TIME / 2)
     assert not transport.reads
-    assert len(reads.get_buffer(-1)) == SIP
-    await asyncio.sleep(PAUSE)
+    assert len(reads.get_buffer(-1)) == YIELDING_SIZE
+    await asyncio.sleep(YIELD_TIME)
     assert transport.reads
-    intake.yield_turn(300, asyncio.get_running_loop().time() + MEMORY)
+    scheduler.yield_turn(300, asyncio.get_running_loop().time() + PRIORITY_TIME)
     assert transport.reads
     assert len(reads.get_buffer(-1)) == SIZE
 
@@ -81,16 +81,16 @@ async def test_a_busy_one_waits_longer_while_another_moves_little():
 @virtual
 async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
     transport, reads = Transport(), small_reads()
-    intake = ReadScheduler(transport, reads, ReadFairness())
-    intake.rest(0.02)
+    scheduler = ReadScheduler(transport, reads, ReadFairness())
+    scheduler.delay(0.02)
     assert transport.reads
-    intake.yield_turn(300, 0.0)
+    scheduler.yield_turn(300, 0.0)
     await asyncio.sleep(0.019)
     assert not transport.reads
-    assert len(reads.get_buffer(-1)) == LUMP
+    assert len(reads.get_buffer(-1)) == DELAYED_SIZE
     await asyncio.sleep(0.002)
     assert transport.reads
-    intake.yield_turn(300, 0.0)
+    scheduler.yield_turn(300, 0.0)
     assert transport.reads  # one rest, unless it is asked for again
     assert len(reads.get_buffer(-1)) == SIZE
 
@@ -98,14 +98,14 @@ async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
 @virtual
 async def test_a_rest_ends_when_it_is_told():
     transport = Transport()
-    intake = ReadScheduler(transport, small_reads(), ReadFairness())
-    intake.end_rest()  # without effect
-    intake.rest(0.02)
-    intake.yield_turn(300, 0.0)
-    intake.end_rest()
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler.end_delay()  # without effect
+    scheduler.delay(0.02)
+    scheduler.yield_turn(300, 0.0)
+    scheduler.end_delay()
     assert transport.reads
-    intake.rest(0.02)
-    intake.yield_turn(300, 0.0)
+    scheduler.delay(0.02)
+    scheduler.yield_turn(300, 0.0)
     await asyncio.sleep(0.015)
     assert not transport.reads  # the timer of the first rest has nothing to say
 
@@ -113,25 +113,25 @@ async def test_a_rest_ends_when_it_is_told():
 @virtual
 async def test_who_has_more_to_be_read_does_not_rest():
     transport = Transport()
-    intake = ReadScheduler(transport, small_reads(), ReadFairness())
-    intake.rest(0.02)
-    intake.yield_turn(SIZE, 0.0)
-    await turns(TURNS_OF_OTHERS + 2)
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler.delay(0.02)
+    scheduler.yield_turn(SIZE, 0.0)
+    await turns(TURNS_BETWEEN_READS + 2)
     assert transport.reads
 
 
 @virtual
 async def test_a_turn_does_not_read_what_nobody_takes():
     transport = Transport()
-    intake = ReadScheduler(transport, small_reads(), ReadFairness())
-    intake.yield_turn(SIZE, 0.0)
-    intake.set_wanted(wanted=False)
-    await turns(TURNS_OF_OTHERS + 2)
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler.yield_turn(SIZE, 0.0)
+    scheduler.set_wanted(wanted=False)
+    await turns(TURNS_BETWEEN_READS + 2)
     assert not transport.reads
-    intake.yield_turn(SIZE, 0.0)
-    intake.set_wanted(wanted=True)
+    scheduler.yield_turn(SIZE, 0.0)
+    scheduler.set_wanted(wanted=True)
     assert not transport.reads
-    await turns(TURNS_OF_OTHERS + 2)
+    await turns(TURNS_BETWEEN_READS + 2)
     assert transport.reads
 
 
@@ -139,9 +139,9 @@ async def test_a_turn_does_not_read_what_nobody_takes():
 @virtual
 async def test_a_transport_that_is_closing_is_let_alone(wanted):
     transport = Transport()
-    intake = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
     transport.closing = True
-    intake.yield_turn(SIZE, 0.0)
-    intake.set_wanted(wanted=wanted)
-    await turns(TURNS_OF_OTHERS + 2)
+    scheduler.yield_turn(SIZE, 0.0)
+    scheduler.set_wanted(wanted=wanted)
+    await turns(TURNS_BETWEEN_READS + 2)
     assert transport.reads

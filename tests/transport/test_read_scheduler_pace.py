@@ -3,12 +3,12 @@
 import pytest
 
 from ssmtunneld.transport.read_scheduler import (
-    DOUBT,
-    LEAST_MESSAGES,
-    LONGEST,
-    MOST_MESSAGES,
+    DELAY_SHARE,
+    MAX_DELAY,
+    MAX_MESSAGES,
+    MIN_DURATION,
+    MIN_MESSAGES,
     PACE_WINDOW,
-    SHARE,
     DownloadPace,
 )
 
@@ -29,53 +29,53 @@ def downloaded(pace, seconds, *, since=START, interval=AGENT):
 def test_a_download_that_lasts_rests_for_a_share_of_what_it_has_lasted():
     pace = DownloadPace()
     now = downloaded(pace, 1.0)
-    assert pace.rest(now) == pytest.approx(SHARE * 1.0, rel=0.01)
+    assert pace.delay(now) == pytest.approx(DELAY_SHARE * 1.0, rel=0.01)
     now = downloaded(pace, 3.0, since=now)
-    assert pace.rest(now) == LONGEST
+    assert pace.delay(now) == MAX_DELAY
 
 
 def test_a_short_one_is_read_as_it_comes():
     pace = DownloadPace()
-    assert pace.rest(START) == 0.0
-    now = downloaded(pace, DOUBT - 0.02)
-    assert pace.rest(now) == 0.0
+    assert pace.delay(START) == 0.0
+    now = downloaded(pace, MIN_DURATION - 0.02)
+    assert pace.delay(now) == 0.0
 
 
 def test_resting_does_not_end_it():
     pace = DownloadPace()
     now = downloaded(pace, 5.0)
     for _ in range(200):
-        assert pace.rest(now) == LONGEST
-        now += LONGEST + 0.001
-        pace.note_arrival(round(LONGEST / AGENT), now)
+        assert pace.delay(now) == MAX_DELAY
+        now += MAX_DELAY + 0.001
+        pace.note_arrival(round(MAX_DELAY / AGENT), now)
 
 
 def test_what_we_send_ends_it():
     pace = DownloadPace()
     now = downloaded(pace, 5.0)
     pace.note_sent()
-    assert pace.rest(now) == 0.0
-    again = downloaded(pace, 2 * DOUBT, since=now)
-    assert pace.rest(again) == pytest.approx(SHARE * (again - now), rel=0.01)
+    assert pace.delay(now) == 0.0
+    again = downloaded(pace, 2 * MIN_DURATION, since=now)
+    assert pace.delay(again) == pytest.approx(DELAY_SHARE * (again - now), rel=0.01)
 
 
 def test_who_may_be_waiting_for_us_is_read_at_once():
     pace = DownloadPace()
     now = downloaded(pace, 5.0)
-    pace.note_arrival(MOST_MESSAGES, now)
-    assert pace.rest(now) == 0.0
-    now = downloaded(pace, 5.0, since=now, interval=PACE_WINDOW / MOST_MESSAGES / 2)
-    assert pace.rest(now) == 0.0
+    pace.note_arrival(MAX_MESSAGES, now)
+    assert pace.delay(now) == 0.0
+    now = downloaded(pace, 5.0, since=now, interval=PACE_WINDOW / MAX_MESSAGES / 2)
+    assert pace.delay(now) == 0.0
 
 
 def test_a_pause_ends_it():
     pace = DownloadPace()
     now = downloaded(pace, 5.0) + 3 * PACE_WINDOW
     pace.note_arrival(1, now)
-    assert pace.rest(now) == 0.0
+    assert pace.delay(now) == 0.0
 
 
 def test_a_trickle_is_none():
     pace = DownloadPace()
-    now = downloaded(pace, 5.0, interval=PACE_WINDOW / (LEAST_MESSAGES - 2))
-    assert pace.rest(now) < SHARE * 2 * PACE_WINDOW
+    now = downloaded(pace, 5.0, interval=PACE_WINDOW / (MIN_MESSAGES - 2))
+    assert pace.delay(now) < DELAY_SHARE * 2 * PACE_WINDOW

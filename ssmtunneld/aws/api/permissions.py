@@ -18,8 +18,33 @@ _EXPLICIT: Final = re.compile(r"with an explicit deny(?: in (?:an? )?([a-z -]+))
 _OWN_SESSIONS: Final = frozenset(
     {"ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"}
 )
+_DISCOVERY: Final = frozenset(
+    {
+        "ec2:DescribeSubnets",
+        "eks:DescribeCluster",
+        "eks:ListClusters",
+        "elasticache:DescribeCacheClusters",
+        "elasticache:DescribeCacheSubnetGroups",
+        "elasticache:DescribeReplicationGroups",
+        "elasticache:DescribeServerlessCaches",
+        "elasticloadbalancing:DescribeListeners",
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "es:DescribeDomains",
+        "es:ListDomainNames",
+        "kafka:GetBootstrapBrokers",
+        "kafka:ListClustersV2",
+        "memorydb:DescribeClusters",
+        "memorydb:DescribeSubnetGroups",
+        "rds:DescribeDBClusters",
+        "rds:DescribeDBInstances",
+        "rds:DescribeDBProxies",
+        "redshift-serverless:ListWorkgroups",
+        "redshift:DescribeClusters",
+    }
+)
 _SECTIONS: Final = {
     **dict.fromkeys(_OWN_SESSIONS, "The caller's own sessions"),
+    **dict.fromkeys(_DISCOVERY, "Discovering destinations"),
     "ssm:StartSession": "Named instances",
     "ssm:DescribeInstanceInformation": "Looking targets up",
     "ec2:DescribeInstances": "Looking targets up",
@@ -35,6 +60,8 @@ _SECTIONS: Final = {
     "redshift-serverless:GetCredentials": "Passwords for databases",
     "ec2-instance-connect:SendSSHPublicKey": "Keys for ssh",
 }
+_PREFIXES: Final = {"opensearch": "es", "elbv2": "elasticloadbalancing"}
+"""What policies call a service, where botocore calls it something else."""
 
 
 def advise(
@@ -50,14 +77,14 @@ def advise(
 
     Args:
         message: AWS's own words, which name the action and the resource where it can.
-        service: The prefix of the action that was tried.
-        operation: The rest of it.
+        service: What was called, as botocore names it.
+        operation: What it was asked for.
         region: Where.
         target: What a session was to be started to.
         document: With which document.
     """
     reported = _REPORTED.search(message)
-    action = reported[1] if reported else f"{service}:{operation}"
+    action = reported[1] if reported else _action(service, operation)
     resource = (reported[2] or "").rstrip(".,;") if reported else ""
     resource = resource or _resources(action, region, target, document)
     title = _SECTIONS.get(action, "What the caller needs")
@@ -67,6 +94,10 @@ def advise(
         policy = (denied[1] or "policy").strip()
         return f"change the {policy} that denies {action} on {resource} {see}"
     return f"allow {action} on {resource} {see}"
+
+
+def _action(service: str, operation: str) -> str:
+    return f"{_PREFIXES.get(service, service)}:{operation}"
 
 
 def _resources(action: str, region: str, target: str, document: str) -> str:

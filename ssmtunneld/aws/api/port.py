@@ -225,6 +225,17 @@ class Control(Protocol):
         """
         ...
 
+    async def is_connected(self, target: str) -> bool:
+        """Say whether the service hears of the target's agent (GetConnectionStatus).
+
+        It takes half a minute to notice that one has stopped. An answer may be a few
+        seconds old. Cancelling is safe.
+
+        Raises:
+            AccessDenied: The caller may not ask.
+        """
+        ...
+
     async def sign_upgrade(self, url: str) -> Mapping[str, str]:
         """Return the headers that sign the websocket's upgrade request to ``url``.
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from ssmtunneld.aws.api.http import Sender
 from ssmtunneld.aws.botocore_internals import region_by, replace_metadata_senders
+from ssmtunneld.base.redaction import register_answer
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from botocore.session import Session
 
 
@@ -26,5 +30,18 @@ def go_direct(session: Session) -> None:
     replace_metadata_senders(session, _direct)
 
 
+class _DirectSender(Sender):
+    """Asks without a proxy; what it learns is a secret, wherever it stands."""
+
+    @override
+    def __call__(self, request: AWSPreparedRequest, **options: object) -> AWSResponse:
+        """Return the answer; arguments and errors are the base's."""
+        answer = super().__call__(request, **options)
+        # Else it is the name of a role or a zone.
+        if answer.content.lstrip()[:1] in {b"{", b"["}:
+            register_answer(answer.content)
+        return answer
+
+
 def _direct(timeout: float) -> Sender:
-    return Sender(ca_bundle=None, proxy="", timeout=timeout)
+    return _DirectSender(ca_bundle=None, proxy="", timeout=timeout)

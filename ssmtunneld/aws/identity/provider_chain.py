@@ -12,6 +12,7 @@ import os
 import re
 import selectors
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from functools import cache, partial
@@ -35,6 +36,7 @@ from ssmtunneld.aws.identity.keys import tidy, tidy_environment
 from ssmtunneld.aws.identity.metadata import go_direct, region_of_instance
 from ssmtunneld.aws.identity.mfa_cache import MfaRole
 from ssmtunneld.aws.identity.profiles import profile_chain
+from ssmtunneld.base.redaction import register_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +48,9 @@ PROCESS_TIMEOUT: Final = 60.0
 PROCESS_OUTPUT_LIMIT: Final = 64 * 1024
 """Bytes of what a ``credential_process`` prints, and as many of its complaints: keys
 have less than 4 KiB."""
+
+
+_making = threading.Lock()
 
 
 class _Session(botocore.session.Session):
@@ -78,7 +83,8 @@ def new_session(
         SettingError: The certificates that are named are not there.
     """
     session = _Session(profile=profile)
-    models = _models(session.get_config_variable("data_path"))
+    with _making:  # all threads get the same ones
+        models = _models(session.get_config_variable("data_path"))
     session.register_component("data_loader", models)
     if network is not None:
         ca_bundle = ca_bundle_of(session, network)
@@ -92,8 +98,7 @@ def new_session(
 
 @cache
 def _models(data_path: str | None) -> Models:
-    paths = create_loader(data_path).search_paths
-    return Models(extra_search_paths=paths, include_default_search_paths=False)
+    return Models(create_loader(data_path).search_paths)
 
 
 def profiles_of(
@@ -235,6 +240,7 @@ class _BoundedProcess(subprocess.Popen[bytes]):
         self.wait(max(0.0, ends_at - time.monotonic()))  # noqa: TID251 - see above
         for pipe in printed:
             pipe.close()
+        register_answer(printed[self.stdout])
         return printed[self.stdout], printed[self.stderr]
 
     def _append(self, printed: dict[IO[bytes], bytes], pipe: IO[bytes]) -> bool:

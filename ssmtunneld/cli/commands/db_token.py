@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.cli.database import REDIS, known_kind
 from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.databases.redshift import Warehouse
     from ssmtunneld.base.secret import Secret
     from ssmtunneld.config import TunnelSettings
+
+
+# ElastiCache and MemoryDB.
+_CACHE: Final = re.compile(r"\.(cache|memorydb)\.[a-z0-9.-]*amazonaws\.com")
 
 
 @click.command("db-token")
@@ -56,7 +62,8 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
     """Return the login of ``user``, or of the tunnel's ``db_user``, at its destination.
 
     Raises:
-        CommandError: The destination or the user is not known.
+        CommandError: The destination or the user is not known, or it is a cache, whose
+            tokens are of another kind.
         AwsError: There are no credentials, or AWS refuses.
     """
     host, port = remote_host(tunnel), remote_port(tunnel)
@@ -64,6 +71,14 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
         raise CommandError(
             f"{tunnel.name} has no database host and port to sign a token for",
             "set host and port of the tunnel",
+            code=EXIT_USAGE,
+        )
+    if is_cache(tunnel, host):
+        raise CommandError(
+            f"{tunnel.name} leads to Redis or Valkey: there are passwords by IAM for "
+            "RDS, Aurora and Redshift only",
+            "let your program sign in to ElastiCache or MemoryDB itself, or use a "
+            "password",
             code=EXIT_USAGE,
         )
     from ssmtunneld.aws.databases.redshift import warehouse_of
@@ -83,6 +98,14 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
 
     token = sign_database_token(Identity.of(tunnel), host, port, user)
     return DatabaseLogin(user, token, made_up=False)
+
+
+def is_cache(tunnel: TunnelSettings, host: str) -> bool:
+    """Return True if the destination is a Redis, by its engine, name or port."""
+    if tunnel.db_engine is not None:
+        return tunnel.db_engine == REDIS
+    name = host.rstrip(".").lower()
+    return _CACHE.search(name) is not None or known_kind(tunnel) == REDIS
 
 
 def _ask_redshift(

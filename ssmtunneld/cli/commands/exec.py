@@ -12,7 +12,13 @@ from typing import Any, Final
 import click
 
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
-from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
+from ssmtunneld.cli.daemon_client import (
+    Daemon,
+    NotAnswering,
+    NotRunning,
+    find,
+    select,
+)
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
 from ssmtunneld.cli.options import complete_names, daemon_option, timeout_option
 from ssmtunneld.cli.readiness import Patience, await_ready
@@ -66,7 +72,8 @@ def _daemon(
 ) -> Iterator[Daemon]:
     """Yield a daemon whose tunnels are ready: one that runs, or else one of our own."""
     try:
-        find(config)
+        with suppress(NotAnswering):  # one that starts: it is waited for
+            find(config)
     except NotRunning:
         pass
     else:
@@ -79,7 +86,7 @@ def _daemon(
             ended = process.poll()
             try:
                 daemon = find(source)
-            except NotRunning:
+            except (NotRunning, NotAnswering):
                 if ended is None:
                     raise
                 raise CommandError(
@@ -94,7 +101,7 @@ def _daemon(
 
         try:
             daemon = await_ready(look, names, patience)
-        except NotRunning:
+        except (NotRunning, NotAnswering):
             raise CommandError(
                 f"the daemon is still starting after {patience.timeout:g} s",
                 "allow more with --timeout",

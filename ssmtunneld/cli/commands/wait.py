@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.daemon_client import VARIABLE, NotRunning, find
+from ssmtunneld.cli.daemon_client import VARIABLE, NotAnswering, NotRunning, find
 from ssmtunneld.cli.options import (
     daemon_option,
     load,
@@ -46,7 +46,7 @@ def _check_hope(config_path: Path | None, names: Sequence[str]) -> None:
         return
     try:
         find(config_path)
-    except NotRunning:
+    except (NotRunning, NotAnswering):
         from ssmtunneld.cli.destination import tunnel_named
 
         config = load(Path(named))

@@ -25,7 +25,7 @@ class Launchd:
         self._place = place
         self._domain = f"gui/{place.uid}"
         self._target = f"{self._domain}/{units.LABEL}"
-        self._log = place.home / "Library" / "Logs" / "ssmtunneld.base.log"
+        self._log = place.home / "Library" / "Logs" / "ssmtunneld.log"
 
     @property
     def path(self) -> Path:

@@ -37,12 +37,12 @@ _DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProxyFrontendSettings:
-    """What clients speak, and what they may ask for."""
+    """The protocol of the clients, and the destinations that they may ask for."""
 
     mode: Literal["socks5", "http-connect"]
     """The protocol."""
     patterns: tuple[Pattern, ...]
-    """Destinations; whatever none of them allows is refused."""
+    """Allowed destinations; all others are refused."""
 
 
 class ProxyFrontend:
@@ -116,7 +116,7 @@ class ProxyHandshake:
         return (_Reread(local, rest) if rest else local), remote
 
     async def refuse(self, local: LocalDuplex, error: TunnelError) -> None:
-        """Tell the client that it gets nothing, and why; then close its connection.
+        """Send the reason of a refusal to the client; then close its connection.
 
         Takes seconds at most. Cancelling is safe: the connection is then reset.
         """

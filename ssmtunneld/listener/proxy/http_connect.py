@@ -1,6 +1,6 @@
 """HTTP CONNECT (RFC 9110 section 9.3.6). Bytes in, bytes out.
 
-Nothing but CONNECT is served. A page in somebody's browser can make it send any other
+Nothing but CONNECT is served. A page in a browser can make it send any other
 request to a local port, under any name (DNS rebinding); this one it cannot.
 """
 
@@ -21,7 +21,7 @@ _REQUEST: Final = re.compile(
 _AUTHORITY: Final = re.compile(
     r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|([^\[\]:]+)):([0-9]{1,5})"
 )
-# A line, and the empty one that ends the header; CR may be missing (RFC 9112 2.2).
+# A line, and the empty one that ends the header; CR can be missing (RFC 9112 2.2).
 _LINE_END: Final = re.compile(rb"\r?\n")
 _HEADER_END: Final = re.compile(rb"\n\r?\n")
 
@@ -52,8 +52,8 @@ class HttpConnect:
     """One client's side: a request and its header; see :class:`Dialect`.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     __slots__ = ("_asked", "_heard", "destination", "rest")
@@ -100,7 +100,7 @@ class HttpConnect:
     def _read_request(self) -> Destination | None:
         """Return what the first line asks for; None while it is not whole.
 
-        The header is not waited for: whoever does not say CONNECT says nothing that
+        The header is not waited for: a client without CONNECT sends nothing that
         matters.
         """
         end = _LINE_END.search(self._heard)

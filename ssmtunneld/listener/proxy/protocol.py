@@ -1,4 +1,4 @@
-"""What is common to the protocols in which a client names its destination itself."""
+"""The common part of protocols in which the client names its destination."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from ssmtunneld.errors import TunnelError
 
 SPEECH_LIMIT: Final = 8 * 1024
-"""Bytes that a client may take to name its destination."""
+"""Limit of bytes in which a client names its destination."""
 
 
 class Refusal(Enum):
-    """Why a client does not get the destination that it named."""
+    """The reason why a client does not get the destination that it named."""
 
     FORBIDDEN = auto()
     """It is outside of the patterns."""
     CROWDED = auto()
-    """There may be no further destination at the moment."""
+    """The limit of destinations is reached."""
     REFUSED = auto()
     """The target could not connect to it."""
     LATE = auto()
@@ -34,8 +34,8 @@ class ProxyProtocolError(StreamError):
     """A client did not say what the protocol asks for.
 
     Args:
-        reason: What is wrong; nothing of what it said.
-        reply: What to answer before its connection is closed.
+        reason: The violation, without any text of the client.
+        reply: The answer before the connection is closed.
     """
 
     def __init__(self, reason: str, reply: bytes = b"") -> None:
@@ -52,7 +52,7 @@ class DestinationForbidden(StreamError):
 
 
 class TooManyDestinations(StreamError):
-    """All destinations that there may be at once are in use."""
+    """The limit of destinations is reached, and all are in use."""
 
     def __init__(self, destination: Destination, limit: int) -> None:
         super().__init__(
@@ -65,8 +65,8 @@ class ProxyProtocol(Protocol):
     """One client's side of a protocol; says what to answer, does no I/O.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     destination: Destination | None

@@ -1,6 +1,6 @@
 """SOCKS 5 (RFC 1928): CONNECT without authentication. Bytes in, bytes out.
 
-There is nobody to authenticate: who may connect has been decided before a byte is read.
+No authentication: the access rules decide before a byte is read.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Socks5:
     """One client's side: a greeting, then a request; see :class:`Dialect`.
 
     Attributes:
-        destination: What the client asks for, once it has said it.
-        rest: What it sent after that.
+        destination: The destination that the client asks for, once it is known.
+        rest: The data behind the handshake.
     """
 
     __slots__ = ("_greeted", "_heard", "destination", "rest")
@@ -81,7 +81,7 @@ class Socks5:
         return answer
 
     def late(self) -> bytes:
-        """Return nothing: SOCKS has no word for it."""
+        """Return nothing: SOCKS has no message for it."""
         return b""
 
     def accept(self) -> bytes:
@@ -138,7 +138,7 @@ def _spell(kind: int, address: bytes) -> str:
         return str(IPv4Address(address))
     if kind == _IPV6:
         return str(IPv6Address(address))
-    # What is not ASCII becomes what no name may contain.
+    # Non-ASCII bytes become what no name may contain.
     return address.decode("ascii", "replace")
 
 

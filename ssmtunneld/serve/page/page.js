@@ -206,7 +206,7 @@ class Row {
     this.reason = make("span");
     this.todo = make("span", { class: "todo" });
     this.why = make("tr", { role: "row", class: "more", hidden: "" }, cell({ colspan: "8", class: "wide why" }, this.reason, " ", this.todo));
-    this.details = make("tr", { role: "row", class: "more", id: `details-${name}`, hidden: "" }, this.makeDetails());
+    this.details = make("tr", { role: "row", class: "more", id: `details-${name}`, hidden: "" }, this.makeDetails(name));
     const head = make("th", { scope: "row", role: "rowheader" }, this.toggle, this.optional);
     this.body.append(
       make("tr", { role: "row" }, head, cell({}, this.badge), cell({ class: "route wide" }, this.listen, this.via), this.connections, this.down, this.up, this.rtt, cell({ class: "wide" }, this.spark.svg)),
@@ -216,7 +216,7 @@ class Row {
     this.toggle.addEventListener("click", () => this.open(this.details.hidden));
   }
 
-  makeDetails() {
+  makeDetails(name) {
     this.facts = make("dl", { class: "facts-of" });
     this.traffic = plot("Throughput", ["down", "up"]);
     this.trips = plot("Round trip to the agent", ["rtt"]);
@@ -225,7 +225,7 @@ class Row {
     const head = make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...titles.map(columnHeader)));
     this.table = make("table", { role: "table", class: "sessions" }, make("caption", {}, "Sessions"), head, this.sessions);
     const charts = make("div", { class: "pair" }, make("figure", { class: "plot" }, ...this.traffic.parts), make("figure", { class: "plot" }, ...this.trips.parts));
-    const box = make("div", { class: "session-box", tabindex: "0", role: "region", "aria-label": "Sessions" }, this.table);
+    const box = make("div", { class: "session-box", tabindex: "0", role: "region", "aria-label": `Sessions of ${name}` }, this.table);
     return cell({ colspan: "8", class: "wide" }, this.facts, charts, box);
   }
 
@@ -357,7 +357,7 @@ function sumOfSeries() {
   return total;
 }
 
-function showMappings(tunnels) {
+function showTunnels(tunnels) {
   const names = new Set(tunnels.map((m) => m.name));
   for (const [name, row] of rows) {
     if (!names.has(name)) {
@@ -437,7 +437,7 @@ function forget() {
 function show(status) {
   remember(status);
   showOverview(status);
-  showMappings(status.tunnels);
+  showTunnels(status.tunnels);
   showEvents(status.events);
 }
 

@@ -1,5 +1,6 @@
 """Answers are read with their types, cleaned, and never trusted."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -42,6 +43,9 @@ def test_reading_never_raises_and_has_its_type(value, pattern):
         assert found == "" or (pattern.fullmatch(found) and found == value)
         assert isinstance(answer.moment("Field"), float)
         assert isinstance(answer.is_true("Field"), bool)
+        assert isinstance(answer.has("Field"), bool)
+        assert type(answer.number("Field")) is int
+        assert all(map(pattern.fullmatch, answer.names(pattern)))
         assert isinstance(answer.structure("Field"), Answer)
         assert all(isinstance(a, Answer) for a in answer.structures("Field"))
         assert all(isinstance(t, str) for t in answer.texts("Field"))
@@ -54,6 +58,8 @@ def test_what_is_right_is_read():
             "Name": "web\x1b[31m-1\n",
             "At": moment,
             "Yes": True,
+            "Port": 5432,
+            "None": [],
             "In": {"Name": "inner"},
             "Many": [{"Name": "a"}, None, {"Name": "b"}],
             "Names": ["a", 5, "b"],
@@ -62,9 +68,22 @@ def test_what_is_right_is_read():
     assert answer.text("Name") == "web -1"
     assert answer.moment("At") == moment.timestamp()
     assert answer.is_true("Yes")
+    assert (answer.number("Port"), answer.number("Yes"), answer.number("Name")) == (
+        5432,
+        0,
+        0,
+    )
+    assert answer.has("Port")
+    assert not answer.has("None")
+    assert not answer.has("Absent")
     assert answer.structure("In").text("Name") == "inner"
     assert [a.text("Name") for a in answer.structures("Many")] == ["a", "b"]
     assert answer.texts("Names") == ["a", "b"]
+
+
+def test_names_of_fields_are_chosen_by_a_pattern_and_sorted():
+    answer = Answer({"BrokerTls": "a", "Broker": "b", 5: "c", "Other": "d"})
+    assert answer.names(re.compile(r"Broker\w*")) == ["Broker", "BrokerTls"]
 
 
 def test_a_list_is_read_up_to_its_limit():

@@ -1,8 +1,12 @@
 """Our excerpt of EC2's model agrees with botocore's own."""
 
-from botocore.loaders import Loader
+import asyncio
+import json
+
+from botocore.loaders import Loader, create_loader
 
 from ssmtunneld.aws.api.models import EC2_MODEL, Models
+from ssmtunneld.aws.identity.provider_chain import new_session
 
 
 def without_words(shape):
@@ -29,8 +33,35 @@ def test_the_excerpt_says_what_the_whole_says():
 
 
 def test_everything_else_is_botocores():
-    models = Models()
+    models = Models(create_loader().search_paths)
     assert models.load_service_model("ec2", "service-2") is EC2_MODEL
     rules = models.load_service_model("ec2", "endpoint-rule-set-1")
     assert rules["rules"]
     assert "StartSession" in models.load_service_model("ssm", "service-2")["operations"]
+
+
+async def test_threads_that_want_the_same_model_read_it_once(monkeypatch):
+    opened = []
+    load = json.loads
+
+    def reading(text, **options):
+        opened.append(len(text))
+        return load(text, **options)
+
+    models = Models(create_loader().search_paths)
+    monkeypatch.setattr(json, "loads", reading)
+    wanted = ("ssm", "service-2")
+    found = await asyncio.gather(
+        *(asyncio.to_thread(models.load_service_model, *wanted) for _ in range(8))
+    )
+    assert all(model is found[0] for model in found)
+    sizes = [size for size in opened if size > 100_000]
+    assert len(sizes) == 1
+
+
+async def test_all_threads_get_the_same_models():
+    sessions = await asyncio.gather(
+        *(asyncio.to_thread(new_session, None) for _ in range(8))
+    )
+    loaders = {id(each.get_component("data_loader")) for each in sessions}
+    assert len(loaders) == 1

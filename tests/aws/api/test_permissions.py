@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from ssmtunneld.aws.api.permissions import _SECTIONS, advise
+from ssmtunneld.aws.api.permissions import _SECTIONS, _action, advise
 
 TEXT = (Path(__file__).parents[3] / "docs" / "iam.md").read_text()
-BLOCKS = [json.loads(b) for b in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)]
 RESOURCE = "arn:aws:ec2:eu-west-1:111122223333:instance/i-0182d91e85d69cf00"
 REPORTED = (
     "User: arn:aws:sts::111122223333:assumed-role/Dev/me is not authorized to perform: "
     f"ssm:StartSession on resource: {RESOURCE} "
 )
+
+
+def _blocks(text):
+    return [json.loads(b) for b in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
 
 
 def advice(message, operation="StartSession", service="ssm", **more):
@@ -83,6 +86,13 @@ def test_a_start_needs_the_target_and_the_document(target, arn):
     assert f"{arn} and {whole} (" in advice("no", target=target, document=whole)
 
 
+def test_a_service_has_the_name_that_policies_call_it():
+    assert advice("no", "DescribeListeners", "elbv2") == (
+        "allow elasticloadbalancing:DescribeListeners on * "
+        "(see ssmtunneld's IAM documentation: Discovering destinations)"
+    )
+
+
 def test_a_key_for_ssh_needs_the_instance():
     said = advice("no", "SendSSHPublicKey", "ec2-instance-connect", target="i-1")
     resource = "arn:aws:ec2:eu-west-1:*:instance/i-1"
@@ -106,12 +116,15 @@ def listed(value):
 
 
 def policies():
-    return [b for b in BLOCKS if isinstance(b, list) or "sessionType" not in b]
+    """Return what the caller needs; the target has a section of its own."""
+    blocks = _blocks(TEXT.partition("\n## What the target needs")[0])
+    return [b for b in blocks if isinstance(b, list) or "sessionType" not in b]
 
 
 def test_every_policy_is_one():
     assert len(policies()) >= 6
-    for statement in (s for block in policies() for s in statements(block)):
+    every = [b for b in _blocks(TEXT) if isinstance(b, list) or "sessionType" not in b]
+    for statement in (s for block in every for s in statements(block)):
         assert statement["Effect"] == "Allow"
         assert all(":" in action for action in listed(statement["Action"]))
         if "Principal" not in statement:
@@ -136,14 +149,22 @@ def given():
     }
 
 
-_CALLS = {"call": 1, "_call": 1, "call_service": 2, "pages": 2}
+_CALLS = {
+    "call": 1,
+    "_call": 1,
+    "call_service": 2,
+    "pages": 2,
+    "_items": 2,
+    "_names": 2,
+}
 """What calls an API, and in how many words it says the action: service first if two."""
 _NAMESAKES = {("sessions.py", "pages"), ("ssm.py", "pages")}
 _FORWARDS = {
     ("client.py", "call"),
     ("client.py", "call_service"),
     ("sessions.py", "_call"),
-    ("targets.py", "pages"),
+    ("search.py", "pages"),
+    ("discovery.py", "_pages"),
 }
 _WITHOUT_PERMISSION = {"sts:GetCallerIdentity"}
 """AWS: "No permissions are required to perform this operation"."""
@@ -170,23 +191,41 @@ def calls_in(path):
         for node in tree.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant)
     }
+    locally = {
+        id(inner): _local_texts(function)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for inner in ast.walk(function)
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or id(node) in forwards:
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         if name not in _CALLS or (path.name, name) in _NAMESAKES:
             continue
-        found = [texts.get(ast.unparse(argument)) for argument in node.args]
+        known = texts | locally.get(id(node), {})
+        found = [known.get(ast.unparse(argument)) for argument in node.args]
         words = [word for word in found if word][: _CALLS[name]]
         where = f"{path.name}:{node.lineno}"
         assert len(words) == _CALLS[name], f"{where} does not say what it calls"
-        yield ":".join(words if len(words) == 2 else ["ssm", *words]), where
+        yield _action(*(words if len(words) == 2 else ["ssm", *words])), where
+
+
+def _local_texts(function):
+    """Return the texts that a function gives names to."""
+    return {
+        ast.unparse(node.targets[0]): node.value.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
 
 
 def called():
     """Return all actions that the program calls, with a place for each."""
     package = Path(__file__).parents[3] / "ssmtunneld"
-    modules = [*package.glob("aws/*.py"), *package.glob("doctor/*.py")]
+    modules = [*package.glob("aws/**/*.py"), *package.glob("doctor/*.py")]
     found = {action: at for path in modules for action, at in calls_in(path)}
     assert len(found) > 10, "the calls are written in another way now"
     return found

@@ -1,10 +1,13 @@
 """The instance's metadata service, which no proxy leads to."""
 
+import contextlib
+
 import pytest
 
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
-from ssmtunneld.aws.identity.credentials import CredentialSource
+from ssmtunneld.aws.identity.credentials import PROVIDER_FAILURES, CredentialSource
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import AwsError
 from tests.aws.stub import REGION, Reply
 from tests.support.forward_proxy import ForwardProxy
@@ -48,3 +51,12 @@ def test_the_region_of_an_instance_is_not_asked_of_a_proxy(proxy):
     assert account.place.region == "ap-southeast-2"
     account.close()
     assert proxy.asked == ["ssm.ap-southeast-2.amazonaws.com:443"]
+
+
+def test_what_is_learnt_is_a_secret_wherever_it_stands(proxy, stub):
+    odd = "Wz5+" * 10
+    stub.answer(f"{ROLES}role", Reply(body=KEYS | {"Code": odd, "Message": [odd]}))
+    with contextlib.suppress(PROVIDER_FAILURES):
+        CredentialSource(None, REGION).keys()
+    assert redact(f"it says {odd}") == "it says ***"
+    assert redact("the role is called role") == "the role is called role"

@@ -43,7 +43,7 @@ def test_every_setting_can_be_given(path, capsys):
     sets = ("--set", "warm=2", "--set", "linger=5s", "--set", 'allow_users=["root"]')
     assert call(capsys, "add", *words, *more, *sets, "-c", path)[0] == 0
     found = settings(path, "orders")
-    assert [str(a) for a in found.listen] == ["127.0.0.1:15432", "unix:/tmp/x"]
+    assert [str(a) for a in found.listen] == ["localhost:15432", "unix:/tmp/x"]
     assert (found.host, found.port) == ("db.internal", 5432)
     assert (found.warm, found.linger, found.allow_users) == (2, 5, (0,))
     assert (found.profile, found.region) == ("prod", "eu-west-1")

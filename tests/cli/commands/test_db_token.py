@@ -51,6 +51,26 @@ def test_the_target_itself_is_no_database_of_rds(token):
     assert "set host and port of the tunnel" in err
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "redis.internal", "port": 6379},
+        {"host": "redis.internal", "port": 7000, "db_engine": "redis"},
+        {"host": "master.c.abc123.euw1.cache.amazonaws.com", "port": 7000},
+        {"host": "clustercfg.m.abc123.memorydb.eu-west-1.amazonaws.com", "port": 1},
+    ],
+)
+def test_redis_does_not_get_a_token_of_rds(token, settings):
+    code, out, err = token(db_user="app", **settings)
+    assert (code, out) == (2, "")
+    assert "leads to Redis or Valkey" in err
+
+
+def test_an_engine_that_is_named_is_believed(token):
+    _, out, _ = token(host=HOST, port=6379, db_user="app", db_engine="postgres")
+    assert "Action=connect" in out
+
+
 @pytest.fixture
 def serverless(stub, monkeypatch):  # noqa: F811 - the way of pytest
     """Answer for Redshift Serverless; return the host of a workgroup there."""

@@ -101,7 +101,7 @@ def test_a_tunnel_is_added_from_what_was_discovered(cloud, home, capsys):
     (tunnel,) = load_config(path, {}).tunnels
     assert (tunnel.target, tunnel.port) == ("name:bastion", 5432)
     assert tunnel.host.startswith("orders.")
-    assert str(tunnel.listen[0]) == "127.0.0.1:5432"
+    assert str(tunnel.listen[0]) == "localhost:5432"
 
 
 def test_the_targets_of_the_file_are_kept(cloud, home, capsys):

@@ -54,7 +54,7 @@ def test_they_are_added_to_a_file(script, home, capsys):
     code, out, _ = call(capsys, "import", script, "--add", "-c", path)
     assert (code, out) == (0, f"{path}: added port-80-2, port-81\n")
     ports = [str(t.listen[0]) for t in load_config(path, {}).tunnels]
-    assert ports == ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"]
+    assert ports == ["localhost:8080", "localhost:8081", "localhost:8082"]
 
 
 def test_a_target_is_given_to_those_that_have_none(home, capsys):

@@ -73,7 +73,7 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
     assert "Next:" in terminal.raw
     (tunnel,) = load_config(path, {}).tunnels
     assert (tunnel.name, tunnel.target, tunnel.port) == ("web", OTHER, 80)
-    assert str(tunnel.listen[0]) == f"127.0.0.1:{port}"
+    assert str(tunnel.listen[0]) == f"localhost:{port}"
     assert call(capfd, "check", "-c", path)[0] == 0
     with running(path, None, **service.environment) as program:
         program.wait_for(r"daemon\.ready")
