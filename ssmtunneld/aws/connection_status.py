@@ -1,4 +1,4 @@
-"""Whether the service hears of targets' agents: one question for all who ask at a time.
+"""Connection status of agents at the service: one call for all who ask at a time.
 
 When an agent stops, all sessions of all tunnels to it want to know at once.
 """

@@ -16,7 +16,7 @@ NEXT_TOKEN: Final = ("NextToken", "NextToken")
 
 
 def turn_pages(
-    call: Callable[..., Answer],
+    request: Callable[..., Answer],
     parameters: Mapping[str, object],
     *,
     limit: int,
@@ -25,17 +25,17 @@ def turn_pages(
     """Yield the pages of an answer, each with True if it is the last one there is.
 
     Args:
-        call: Makes one call with these parameters and a token.
+        request: Makes one call with these parameters and a token.
         parameters: Parameters of every call.
         limit: Pages at most: a bound against endless answers.
         tokens: Names of the token in requests and in answers.
 
     Raises:
-        AwsError: ``call`` did.
+        AwsError: ``request`` did.
     """
     asked = dict(parameters)
     for _ in range(limit):
-        answer = call(**asked)
+        answer = request(**asked)
         token = answer.matching(tokens[1], PAGE_TOKEN)
         yield answer, not token
         if not token:

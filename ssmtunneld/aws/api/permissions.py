@@ -61,7 +61,7 @@ _SECTIONS: Final = {
     "ec2-instance-connect:SendSSHPublicKey": "Keys for ssh",
 }
 _PREFIXES: Final = {"opensearch": "es", "elbv2": "elasticloadbalancing"}
-"""What policies call a service, where botocore calls it something else."""
+"""Names of services in policies, where botocore has other ones."""
 
 
 def advise(
