@@ -8,7 +8,6 @@ program set their level itself, and no code of ours may set it below that.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from ssmtunneld.aws.identity.credentials import (
     Refreshes,
 )
 from ssmtunneld.aws.identity.login import CredentialExpiry
-from ssmtunneld.aws.identity.metadata import region_of_instance
-from ssmtunneld.aws.identity.provider_chain import new_session
+from ssmtunneld.aws.identity.metadata import default_region
+from ssmtunneld.aws.identity.provider_chain import new_session, quiet_botocore
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
@@ -335,36 +334,6 @@ def _new_client(
 
 def _profile_name(identity: Identity) -> str:
     return identity.profile or os.environ.get("AWS_PROFILE", "")
-
-
-def quiet_botocore() -> None:
-    """Keep botocore's loggers from saying what nobody may read, or twice."""
-    levels = {
-        "boto3": logging.INFO,
-        "botocore": logging.INFO,
-        "urllib3": logging.INFO,
-        # A failed refresh is a warning with a traceback there, at each attempt. It is
-        # also raised, so our own line says it, with what to do.
-        "botocore.credentials": logging.ERROR,
-        "botocore.tokens": logging.ERROR,
-    }
-    for name, level in levels.items():
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(level)
-
-
-def default_region(session: Session) -> str | None:
-    """Return the region of environment, profile or instance; None if none is known."""
-    # In the order that users know from other SDKs; botocore itself knows neither
-    # AWS_REGION nor the instance's region (users.md 3.7).
-    region: str | None = (
-        os.environ.get("AWS_REGION")
-        or session.get_config_variable("region")
-        or region_of_instance(session)
-    )
-    # As with keys: an environment file with CRLF leaves a line end behind.
-    return region.rstrip("\r\n") if isinstance(region, str) else None
 
 
 def _configured_override(session: Session) -> str | None:

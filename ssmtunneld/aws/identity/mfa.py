@@ -19,18 +19,19 @@ from botocore.utils import JSONFileCache
 from ssmtunneld.aws.api.boundary import contained
 from ssmtunneld.aws.api.errors import CallContext, translate
 from ssmtunneld.aws.botocore_internals import ENVIRONMENT, expiry_of, replace_prompter
-from ssmtunneld.aws.client import default_region, quiet_botocore
 from ssmtunneld.aws.identity.credentials import (
     PROVIDER_FAILURES,
     CredentialSource,
     read_keys,
 )
+from ssmtunneld.aws.identity.metadata import default_region
 from ssmtunneld.aws.identity.mfa_cache import METHOD, MfaRole, cache_folder
 from ssmtunneld.aws.identity.profiles import LoginNeeds, needs_of, profile_chain
 from ssmtunneld.aws.identity.provider_chain import (
     bounded_session,
     new_session,
     profiles_of,
+    quiet_botocore,
     role_session_name,
 )
 from ssmtunneld.base.folders import make_private_folder

@@ -7,6 +7,7 @@ name that does not change.
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import re
 import selectors
@@ -255,3 +256,20 @@ class _BoundedProcess(subprocess.Popen[bytes]):
 
 def _refuse_to_prompt(_prompt: str) -> str:
     raise RefreshWithMFAUnsupportedError
+
+
+def quiet_botocore() -> None:
+    """Keep botocore's loggers from saying what nobody may read, or twice."""
+    levels = {
+        "boto3": logging.INFO,
+        "botocore": logging.INFO,
+        "urllib3": logging.INFO,
+        # A failed refresh is a warning with a traceback there, at each attempt. It is
+        # also raised, so our own line says it, with what to do.
+        "botocore.credentials": logging.ERROR,
+        "botocore.tokens": logging.ERROR,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
