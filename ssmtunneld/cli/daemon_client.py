@@ -201,6 +201,15 @@ def select(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any
     return [m for m in tunnels if not names or m["name"] in names]
 
 
+def is_usable(tunnel: dict[str, Any]) -> bool:
+    """Say whether a tunnel would serve a connection now.
+
+    Older daemons tell only its state.
+    """
+    usable = tunnel.get("usable")
+    return tunnel["state"] in {"ready", "idle"} if usable is None else bool(usable)
+
+
 def _unknown(name: str, known: Sequence[str]) -> CommandError:
     import difflib
 

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, NotAnswering, NotRunning, select
+from ssmtunneld.cli.daemon_client import (
+    Daemon,
+    NotAnswering,
+    NotRunning,
+    is_usable,
+    select,
+)
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.text import printable
 
@@ -107,15 +113,6 @@ def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, 
         for tunnel in select(document, names)
         if (names or tunnel["required"]) and not is_usable(tunnel)
     ]
-
-
-def is_usable(tunnel: dict[str, Any]) -> bool:
-    """Say whether a tunnel would serve a connection now.
-
-    Older daemons tell only its state.
-    """
-    usable = tunnel.get("usable")
-    return tunnel["state"] in {"ready", "idle"} if usable is None else bool(usable)
 
 
 def describe(tunnel: dict[str, Any]) -> str:

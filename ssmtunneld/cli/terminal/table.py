@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ssmtunneld.cli.readiness import is_usable
+from ssmtunneld.cli.daemon_client import is_usable
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
 
 UNLIMITED: Final = 100_000
