@@ -174,7 +174,7 @@ class Scene:
         """Fail unless a new connection to a tunnel is answered."""
         asked = next(m for m in self.daemon.tunnels if m.settings.name == name)
         async with connection(port_of(asked)) as (reader, writer):
-            if asked.tunnel.is_dynamic:
+            if asked.settings.is_dynamic:
                 writer.write(b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01")
                 writer.write(self._port.to_bytes(2))
                 answer = await reader.readexactly(12)
