@@ -8,7 +8,12 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, NotAnswering, NotRunning, select
+from ssmtunneld.cli.daemon_client import (
+    Daemon,
+    NotAnswering,
+    NotRunning,
+    select,
+)
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
 

@@ -498,7 +498,7 @@ class Session:
     def signs(self, *, suspected: bool) -> Signs:
         """Return what is known of its silence; see :class:`Signs`."""
         return Signs(
-            listening=self.phase is Phase.READY and not self._driver.stalled,
+            listening=self.phase is Phase.READY and not self._driver.reading_stopped,
             streams=self.attended,
             silent_for=self._driver.silent_for,
             quiet_for=self._loop.time() - self._driver.heard_at,

@@ -29,7 +29,8 @@ class Asked:
 
 
 async def asking(statuses, target):
-    task = asyncio.create_task(statuses.is_connected(target), name="asking")
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(statuses.is_connected(target), name="asking")
     await asyncio.sleep(0)
     return task
 

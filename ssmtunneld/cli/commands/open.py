@@ -21,10 +21,10 @@ from ssmtunneld.cli.ad_hoc import (
     socks_address,
     with_addresses,
 )
+from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import timeout_option
-from ssmtunneld.cli.terminal.announcer import Announcer
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
 if TYPE_CHECKING:

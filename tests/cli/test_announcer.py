@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.terminal.announcer import Announcer
 from tests.cli.household import document, tunnel_document
 
 STARTING = {"state": "starting", "usable": False}
