@@ -33,17 +33,19 @@ class Urgency(IntEnum):
     """A local connection waits for it."""
     PERSON = 1
     """Somebody asked for it: ``open``, ``proxy``."""
-    REQUIRED = 2
+    CROWD = 2
+    """A local connection waits a moment for it, and else shares one with others."""
+    REQUIRED = 3
     """A required tunnel has no session."""
-    FIRST = 3
+    FIRST = 4
     """Another tunnel has no session."""
-    SPARE = 4
+    SPARE = 5
     """Nobody: it is kept for the next connection."""
 
     @property
     def waits(self) -> bool:
         """Whether somebody waits for it."""
-        return self <= Urgency.PERSON
+        return self <= Urgency.CROWD
 
 
 class StartSlot:
