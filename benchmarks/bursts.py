@@ -38,10 +38,10 @@ def main() -> int:
 
 def measure(endpoint: str, target: int) -> tuple[float, float, float]:
     """Return the seconds of one download alone, of the first burst and the second."""
-    with processes.daemon(endpoint, target, "") as local:
-        alone = download(local, 1)
-    with processes.daemon(endpoint, target, "") as local:
-        first, second = download(local, DOWNLOADS), download(local, DOWNLOADS)
+    with processes.daemon(endpoint, target, limits="") as (ports, _):
+        alone = download(ports[0], 1)
+    with processes.daemon(endpoint, target, limits="") as (ports, _):
+        first, second = (download(ports[0], DOWNLOADS) for _ in range(2))
     print(f"alone {alone:.2f} s, first {first:.2f} s, second {second:.2f} s")
     return alone, first, second
 
@@ -50,11 +50,13 @@ def download(port: int, count: int) -> float:
     """Return how long it takes until as many downloads that begin at once are over."""
     began = time.perf_counter()
     with ThreadPoolExecutor(count) as threads:
-        for future in [
-            threads.submit(clients.download, port, SIZE) for _ in range(count)
-        ]:
-            future.result()
+        list(threads.map(_download, [port] * count))
     return time.perf_counter() - began
+
+
+def _download(port: int) -> None:
+    with clients.connect(port) as client:
+        clients.download(client, SIZE)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ class Pool:
                     tasks.create_task(self._stop(member), name=f"{self._name} stop")
                 case _:
                     assert_never(action)
-        if any(v.streams or v.stalled for v in views) or waiting:
+        if any(v.streams or v.stalled or v.traffic for v in views) or waiting:
             tick = now + (UNSENT_TICK if self._unsent else TICK)
             wake_at = min(tick, wake_at or tick)
         return self._look_again_at(now, wake_at)
@@ -554,17 +554,16 @@ class Pool:
     @property
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
-        # The others' may be from long ago.
-        members = self._members.values()
-        found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
+        now = self._loop.time()
+        found = [(m.gauge.rate, m.rtt(now)) for m in self._members.values()]
         return max((f for f in found if f[1] is not None), default=(0.0, None))[1]
 
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
-        limit = self._lifespan.limit
+        limit, now = self._lifespan.limit, self._loop.time()
         return PoolSnapshot(
             name=self._name,
-            members=tuple(m.snapshot(limit) for m in self._members.values()),
+            members=tuple(m.snapshot(limit, now) for m in self._members.values()),
             waiting=len(self._waiters),
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),
