@@ -127,7 +127,12 @@ def floor(kind: str, target: int, endpoint: str) -> Iterator[tuple[int, Running]
 
 @contextlib.contextmanager
 def daemon(
-    endpoint: str, target: int, *, tunnels: int = 1, settings: str = ""
+    endpoint: str,
+    target: int,
+    *,
+    tunnels: int = 1,
+    settings: str = "",
+    limits: str = "start_rate = 1000\nstart_burst = 1000",
 ) -> Iterator[tuple[list[int], Running]]:
     """Run the daemon with ``tunnels`` towards ``target``; yield the local ports.
 
@@ -136,6 +141,7 @@ def daemon(
         target: The destination's port.
         tunnels: How many.
         settings: Lines for ``[defaults]``.
+        limits: Lines for ``[daemon]``.
     """
     ports = free_ports(tunnels)
     tables = "".join(
@@ -143,7 +149,7 @@ def daemon(
         for number, port in enumerate(ports)
     )
     text = (
-        "[daemon]\nstart_rate = 1000\nstart_burst = 1000\n\n[defaults]\n"
+        f"[daemon]\n{limits}\n\n[defaults]\n"
         f'target = "i-0123456789abcdef0"\nendpoint_url = "{endpoint}"\n{settings}\n\n'
         f"{tables}"
     )

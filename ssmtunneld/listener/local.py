@@ -35,6 +35,8 @@ PARTING: Final = 1.0
 # soon, because most leave in one step with their end of file, then ever less often.
 FIRST_LOOK: Final = 0.05
 LAST_LOOK: Final = 15.0
+# Where nothing is read, it holds up what others send; see design D21.
+BLOCKED_LOOK: Final = 3.0
 
 _LINGER: Final = struct.Struct("ii")  # struct linger: whether, and seconds
 
@@ -327,19 +329,19 @@ class LocalDuplex(asyncio.Protocol):
         happened = _poll(transport.get_extra_info("socket"))
         if self._inbound is _Inbound.PAUSED and happened & select.POLLERR:
             self.abort()
-        elif (
-            self._inbound is _Inbound.PAUSED
-            and happened & (_RDHUP | select.POLLHUP)
-            and (happened & select.POLLHUP or _closed(transport))
+        elif self._inbound is _Inbound.PAUSED and (
+            happened & select.POLLHUP or _closed(transport)
         ):
-            # Behind data that is not read yet, it has closed.
+            # Behind what it sent and nobody has read yet, it has closed. If there is no
+            # room for all of that here, its end of file is not here either.
             self._leave(ClientClose.CLOSED)
         elif self._inbound is _Inbound.ENDED and (
             happened & (select.POLLERR | select.POLLHUP) or _closed(transport)
         ):
             self._leave(ClientClose.CLOSED)
         else:
-            interval = min(2 * interval, LAST_LOOK)
+            most = BLOCKED_LOOK if self._inbound is _Inbound.PAUSED else LAST_LOOK
+            interval = min(2 * interval, most)
             self._watch = self._loop.call_later(interval, self._look, interval)
 
 
@@ -349,9 +351,6 @@ class _Inbound(Enum):
     ENDED = auto()  # the client's end of file has been read
     CLOSED = auto()  # we want no more: discarded
 
-
-# Linux only: the peer has ended its direction, even if data waits before that.
-_RDHUP: Final = getattr(select, "POLLRDHUP", 0)
 
 _NOT_CONNECTED: Final = "not connected"
 _CLOSED: Final = "closed by us"
@@ -373,5 +372,5 @@ def _closed(transport: asyncio.Transport) -> bool:
 def _poll(sock: socket.socket) -> int:
     """Return the conditions that the kernel reports of a socket without being asked."""
     poll = select.poll()
-    poll.register(sock.fileno(), _RDHUP)
+    poll.register(sock.fileno(), 0)
     return sum(conditions for _, conditions in poll.poll(0))

@@ -79,7 +79,8 @@ class SessionStatus:
     mode: Literal["mux", "basic"] | None
     """``mux`` (many connections) or ``basic`` (one); null until known."""
     rtt: float | None
-    """The smoothed round-trip time to the agent, in seconds."""
+    """The smoothed round-trip time to the agent, in seconds; null when nothing has
+    moved for half a minute."""
     unacknowledged: int
     """Messages sent and not yet acknowledged."""
     unacknowledged_bytes: int
@@ -109,7 +110,7 @@ def session_status(member: PooledSessionSnapshot, now: float) -> SessionStatus:
         stalled=view.stalled,
         agent=terms.agent_version if terms else None,
         mode=None if terms is None else "mux" if terms.mux else "basic",
-        rtt=channel.rtt,
+        rtt=member.rtt,
         unacknowledged=channel.unacked,
         unacknowledged_bytes=channel.unacked_bytes,
         window=channel.window,
@@ -522,8 +523,7 @@ def _is_usable(state: TunnelState, pool: PoolSnapshot, now: float) -> bool:
 
 
 def _rtt(pool: PoolSnapshot) -> float | None:
-    # Of the busiest one: the others' may be from long ago.
-    known = [(m.view.traffic, m.channel.rtt) for m in pool.members]
+    known = [(m.view.traffic, m.rtt) for m in pool.members]
     return max((k for k in known if k[1] is not None), default=(0.0, None))[1]
 
 

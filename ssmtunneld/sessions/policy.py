@@ -82,6 +82,9 @@ def adapted(
             streams_per_session=1,
             idle_close=min(policy.idle_close, BASIC_IDLE),
         )
+    if expected and _parts(policy):
+        warm = max(policy.warm, min(expected, policy.max_sessions))
+        policy = replace(policy, warm=warm)
     return replace(policy, warm=0) if dormant else policy
 
 
@@ -285,6 +288,9 @@ def _wanted(
     wanted = policy.warm + unusable
     if demand and policy.spare and not _count_free(kept, policy, now):
         wanted = max(wanted, len(kept) + 1)
+    if _parts(policy) and any(s.phase is Phase.READY for s in kept):
+        # Each of those that come at once gets one of its own, if it is soon enough.
+        wanted = max(wanted, len(kept) + waiting - _count_free(kept, policy, now))
     waiting -= _room(kept, policy, now)
     if waiting > 0 and not any(
         s.phase is Phase.RESUMING and _usable(s, policy, now) for s in kept
@@ -391,6 +397,35 @@ def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
         view.phase is Phase.STARTING for view in views
     )
     return growing and waited < GROWTH_PATIENCE
+
+
+BURST_PATIENCE: Final = 0.3
+"""Seconds that a connection waits for a session of its own, if one may come, before it
+shares one: it has sent nothing yet, so nothing of it is late."""
+
+
+def awaits_own(
+    views: Iterable[SessionView], policy: Policy, chosen: int, waited: float
+) -> bool:
+    """Say whether a connection waits for a session of its own; pure.
+
+    Args:
+        views: All sessions.
+        policy: How many may serve, and whether they are kept apart.
+        chosen: The number of the best that there is.
+        waited: Seconds that it has waited.
+    """
+    if waited >= BURST_PATIENCE or not _parts(policy):
+        return False
+    serving = [view for view in views if not view.retiring]
+    shares = any(view.number == chosen and view.streams for view in serving)
+    starting = any(view.phase is Phase.STARTING for view in serving)
+    return shares and (starting or len(serving) < policy.max_sessions)
+
+
+def _parts(policy: Policy) -> bool:
+    """Say whether connections are to have sessions of their own, if that is easy."""
+    return policy.spare and policy.warm > 0
 
 
 def choose_for_probe(

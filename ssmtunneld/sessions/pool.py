@@ -19,9 +19,11 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.sessions.backoff import Retries
 from ssmtunneld.sessions.basic import RecentDemand, is_refusal, refusal
+from ssmtunneld.sessions.bursts import BurstMemory
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.policy import (
+    BURST_PATIENCE,
     Close,
     Phase,
     Policy,
@@ -29,6 +31,7 @@ from ssmtunneld.sessions.policy import (
     SessionView,
     Start,
     adapted,
+    awaits_own,
     choose,
     find_stuck,
     may_wait,
@@ -52,6 +55,8 @@ UNSENT_TICK: Final = 0.1
 STALL_TIMEOUT: Final = 900.0
 """Seconds of silence that end a session unless the service speaks for its agent; what
 ``stall_timeout`` is by default."""
+FORGETTING: Final = 600.0
+"""Seconds between looks at how many sessions a burst of connections is still worth."""
 SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
@@ -121,6 +126,7 @@ class Pool:
         self._ready = asyncio.Event()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
+        self._bursts = BurstMemory()
         self.stall_timeout = STALL_TIMEOUT
         """Seconds without an acknowledgement after which a session is given up if AWS
         does not say whether its agent is connected."""
@@ -223,10 +229,22 @@ class Pool:
                     tasks.create_task(self._stop(member), name=f"{self._name} stop")
                 case _:
                     assert_never(action)
-        if any(v.streams or v.stalled for v in views) or waiting:
+        if any(v.streams or v.stalled or v.traffic for v in views) or waiting:
             tick = now + (UNSENT_TICK if self._unsent else TICK)
             wake_at = min(tick, wake_at or tick)
-        return wake_at
+        return self._look_again_at(now, wake_at)
+
+    def _look_again_at(self, now: float, otherwise: float | None) -> float | None:
+        """Return when to look again because of those that wait, and of bursts."""
+        times = [] if otherwise is None else [otherwise]
+        if self._waiters:
+            # A little later, lest the time that it has waited be rounded down.
+            due = self._waiters[0].asked_at + BURST_PATIENCE + 0.001
+            if due > now:
+                times.append(due)
+        if self._bursts.expected(now):
+            times.append(now + FORGETTING)
+        return min(times, default=None)
 
     def _views(self) -> list[SessionView]:
         limit = self._lifespan.limit
@@ -271,12 +289,14 @@ class Pool:
             limit=self._lifespan.limit,
             basic=self._basic,
             dormant=self._dormant,
-            expected=self._expected() if self._basic and expecting else 0,
+            expected=self._expected() if expecting else 0,
         )
 
     def _expected(self) -> int:
-        """Return how many basic sessions to keep ready, besides those in use."""
-        # Where sessions fail, only who waits for one asks for more.
+        """Return how many connections could come together, from what came lately."""
+        if not self._basic:
+            return self._bursts.expected(self._loop.time())
+        # Where sessions fail, only a waiting connection causes further starts.
         if self._trouble is not None:
             return 0
         return self._demand.peak(self._loop.time())
@@ -507,6 +527,8 @@ class Pool:
         streams = self._policy.streams_per_session
         if place < -(-len(self._waiters) // streams):
             return Urgency.CLIENT
+        if place < len(self._waiters):
+            return Urgency.CROWD
         if place or self._ready.is_set():
             return Urgency.SPARE
         return self.first_urgency
@@ -525,19 +547,27 @@ class Pool:
         return next((s.start_reason for s in sessions if s.queued), "")
 
     def _try_open(self, waited: float) -> StreamDuplex | None:
-        policy = self._policy_now()
-        number = choose(self._members.values(), policy, may_wait=True)
+        number = self._choose(waited)
         if number is None:
-            views = self._views()
-            patient = may_wait(views, self._policy.max_sessions, waited)
-            number = choose(views, policy, may_wait=patient)
-            if number is None:
-                return None
+            return None
+        self._bursts.note(self._loop.time())
         stream = self._members[number].session.open_stream()
         self._demand.note(self._loop.time())
         if self._settling is None:
             self._settling = self._loop.call_later(SETTLING, self._on_settled)
         return stream
+
+    def _choose(self, waited: float) -> int | None:
+        """Return the session for a connection that has waited; None to wait on."""
+        policy = self._policy_now()
+        number = choose(self._members.values(), policy, may_wait=True)
+        if number is not None and not self._members[number].streams:
+            return number
+        views = self._views()
+        if number is None:
+            patient = may_wait(views, self._policy.max_sessions, waited)
+            return choose(views, policy, may_wait=patient)
+        return None if awaits_own(views, policy, number, waited) else number
 
     def _on_settled(self) -> None:
         self._settling = None
@@ -553,16 +583,16 @@ class Pool:
     def rtt(self) -> float | None:
         """The round-trip time of the busiest session, in seconds."""
         # Those of the other sessions can be from long ago.
-        members = self._members.values()
-        found = [(m.gauge.rate, m.session.statistics()[0].rtt) for m in members]
+        now = self._loop.time()
+        found = [(m.gauge.rate, m.rtt(now)) for m in self._members.values()]
         return max((f for f in found if f[1] is not None), default=(0.0, None))[1]
 
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see."""
-        limit = self._lifespan.limit
+        limit, now = self._lifespan.limit, self._loop.time()
         return PoolSnapshot(
             name=self._name,
-            members=tuple(m.snapshot(limit) for m in self._members.values()),
+            members=tuple(m.snapshot(limit, now) for m in self._members.values()),
             waiting=len(self._waiters),
             trouble=self.trouble,
             retry_in=self._retries.left(self._loop.time()),

@@ -34,6 +34,8 @@ GAP_TIME: Final = 1.5
 """Seconds behind that are a stall too: the agent repeats one message within a second,
 but only ten in a second (protocol 4.5), and all later messages wait for them."""
 
+RTT_TIME: Final = 30.0
+"""Seconds without traffic after which a round-trip time says nothing of the present."""
 DIAL_TIME: Final = 10.0
 """Seconds for which one stream's data went unanswered that are a stall: the agent dials
 one stream after the other, and a destination that swallows its packets holds up all
@@ -87,6 +89,7 @@ class TrafficGauge:
         "_unacked",
         "_unanswered",
         "idle_since",
+        "moved_at",
         "rate",
         "stalled",
     )
@@ -98,6 +101,8 @@ class TrafficGauge:
         """Nothing moves although something should."""
         self.idle_since = now
         """The last time at which there was a stream."""
+        self.moved_at = now
+        """The last time at which anything was seen to have moved, either way."""
         self._measured_at = now
         self._progress_at = now
         self._stalled_at = now
@@ -126,6 +131,8 @@ class TrafficGauge:
         self._measured_at = now
         moved_bytes = session.moved_bytes
         self.rate = (moved_bytes - self._moved_bytes) / elapsed
+        if self.rate:
+            self.moved_at = now
         self._moved_bytes = moved_bytes
         channel, _ = session.statistics()
         # What was sent since a quiet time has not waited for all of that time.
@@ -173,6 +180,8 @@ class PooledSessionSnapshot:
     """The time of its creation, on the loop's clock."""
     terms: Terms | None
     channel: ChannelStatistics
+    rtt: float | None
+    """The smoothed round-trip time in seconds; ``None`` if it is not known by now."""
 
 
 class PooledSession:
@@ -329,8 +338,8 @@ class PooledSession:
             traffic=self.traffic,
         )
 
-    def snapshot(self, limit: float | None) -> PooledSessionSnapshot:
-        """Return what there is to see."""
+    def snapshot(self, limit: float | None, now: float) -> PooledSessionSnapshot:
+        """Return what there is to see at ``now``."""
         session = self.session
         return PooledSessionSnapshot(
             view=self.view(limit),
@@ -338,7 +347,13 @@ class PooledSession:
             created=session.created,
             terms=session.terms,
             channel=session.statistics()[0],
+            rtt=self.rtt(now),
         )
+
+    def rtt(self, now: float) -> float | None:
+        """Return the round-trip time in seconds, unless it is from long ago."""
+        recent = now < self.gauge.moved_at + RTT_TIME
+        return self.session.statistics()[0].rtt if recent else None
 
 
 def session_for_probe(

@@ -33,17 +33,19 @@ class Urgency(IntEnum):
     """A local connection waits for it."""
     PERSON = 1
     """A user asked for it: ``open``, ``proxy``."""
-    REQUIRED = 2
+    CROWD = 2
+    """A local connection waits a moment for it, and otherwise shares a session."""
+    REQUIRED = 3
     """A required tunnel has no session."""
-    FIRST = 3
+    FIRST = 4
     """Another tunnel has no session."""
-    SPARE = 4
+    SPARE = 5
     """None waits: it is kept for the next connection."""
 
     @property
     def waits(self) -> bool:
         """True if a connection waits for the session."""
-        return self <= Urgency.PERSON
+        return self <= Urgency.CROWD
 
 
 class StartSlot:

@@ -52,7 +52,7 @@ _OTHER_TERMS = {
 
 def member(phase=Phase.READY, agreed=None, **view):
     shown = SessionView(number=1, phase=phase, since=5.0, **view)
-    return PooledSessionSnapshot(shown, "s-1", 5.0, agreed, CHANNEL)
+    return PooledSessionSnapshot(shown, "s-1", 5.0, agreed, CHANNEL, CHANNEL.rtt)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,10 @@ def test_a_tunnel_without_a_login_says_how_to_log_in():
 def test_one_that_resumes_is_usable_for_a_while(since, usable):
     view = SessionView(number=1, phase=Phase.RESUMING, since=since)
     old = SessionView(number=2, phase=Phase.RESUMING, since=-100.0)
-    members = [PooledSessionSnapshot(v, "s", 0.0, None, CHANNEL) for v in (old, view)]
+    members = [
+        PooledSessionSnapshot(v, "s", 0.0, None, CHANNEL, CHANNEL.rtt)
+        for v in (old, view)
+    ]
     assert RESUME_GRACE == 10.0
     found = status(*members)
     assert (found.state, found.usable) == ("resuming", usable)

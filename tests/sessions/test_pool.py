@@ -11,6 +11,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.sessions.policy import GROWTH_PATIENCE, Phase, Policy
 from ssmtunneld.sessions.pool import SETTLING
+from ssmtunneld.sessions.pooled_session import RTT_TIME
 from tests.sessions.rig import (
     PoolRig,
     basic,
@@ -77,12 +78,10 @@ async def test_a_stream_is_had_at_once_where_a_session_is_ready():
 
 
 @virtual
-async def test_connections_that_come_together_are_planned_for_once():
-    """And their first bytes go before that."""
+async def test_the_first_bytes_of_a_connection_go_before_what_is_planned_for_it():
     async with living_pool(Policy(max_sessions=4)) as rig:
         await rig.until_ready()
-        for _ in range(3):
-            assert rig.pool.stream_at_once() is not None
+        assert rig.pool.stream_at_once() is not None
         await asyncio.sleep(SETTLING / 2)
         assert rig.starts_until_now() == 1
         await asyncio.sleep(SETTLING)
@@ -416,3 +415,19 @@ async def test_a_session_that_nobody_uses_any_more_and_that_does_not_move_is_rep
         (retired,) = rig.journal.lines("session.retired")
         assert "nobody uses it" in retired["why"]
         await check_alive(await rig.open())
+
+
+@virtual
+async def test_rate_and_round_trip_time_of_an_idle_session_are_not_those_of_long_ago():
+    async with living_pool(LONE) as rig:
+        stream = await rig.open()
+        await stream.send(b"x" * 10_000)
+        await elapse(2)
+        busy = rig.pool.snapshot().members[0]
+        assert busy.rtt is not None
+        await stream.aclose()
+        await elapse(5)
+        assert rig.pool.snapshot().members[0].view.traffic == 0
+        await elapse(RTT_TIME)
+        assert rig.pool.snapshot().members[0].rtt is None
+        assert rig.pool.rtt is None
