@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from ssmtunneld.listener import held_fin, access, owner
+from ssmtunneld.listener import access, held_fin, owner
 from ssmtunneld.listener.access import (
     AccessDecision,
     Rejection,
@@ -33,6 +33,7 @@ STRANGER = 4_000_000_000
 )
 def test_only_the_allowed_networks_may_connect(host, verdict):
     assert judge(LOCAL, (host, 40000), allow=[OFFICE], allow_uids=None) == verdict
+
 
 needs_user = pytest.mark.skipif(
     not held_fin.keeps_user(), reason="this kernel forgets whose a closed socket was"
