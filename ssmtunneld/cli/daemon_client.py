@@ -49,6 +49,21 @@ class NotRunning(CommandError):
         )
 
 
+class NotAnswering(NotRunning):
+    """A daemon runs that cannot be asked: not yet, right after its start, or never.
+
+    Args:
+        pid: Its process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        CommandError.__init__(
+            self,
+            f"a daemon runs (pid {pid}), but it cannot be asked",
+            "see control.failed in its log",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A daemon's answer to one request."""
@@ -145,10 +160,7 @@ def ambiguous(configs: Sequence[str]) -> CommandError:
 def _not_found(config: Path | None) -> CommandError:
     """Return why no daemon answers: none runs, or none can be asked."""
     for pid in holders(config):
-        return CommandError(
-            f"a daemon runs (pid {pid}), but it cannot be asked",
-            "see control.failed in its log",
-        )
+        return NotAnswering(pid)
     trouble = state_trouble()
     if not trouble:
         return NotRunning(config)

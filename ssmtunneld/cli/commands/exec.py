@@ -12,7 +12,13 @@ from typing import Any, Final
 import click
 
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
-from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
+from ssmtunneld.cli.daemon_client import (
+    Daemon,
+    NotAnswering,
+    NotRunning,
+    find,
+    select,
+)
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
 from ssmtunneld.cli.options import complete_names, daemon_option, timeout_option
 from ssmtunneld.cli.readiness import Patience, await_ready, describe
@@ -64,11 +70,7 @@ def _daemon(
     config: Path | None, names: Sequence[str], patience: Patience
 ) -> Iterator[Daemon]:
     """Yield a daemon whose tunnels are ready: one that runs, or else one of our own."""
-    try:
-        find(config)
-    except NotRunning:
-        pass
-    else:
+    if _is_running(config):
         yield await_ready(lambda: find(config), names, patience)
         return
     source = _source(config)
@@ -93,12 +95,24 @@ def _daemon(
 
         try:
             daemon = await_ready(look, names, patience)
+        except NotAnswering:
+            raise
         except NotRunning:
             raise CommandError(
                 f"the daemon is still starting after {patience.timeout:g} s",
                 "allow more with --timeout",
             ) from None
         yield daemon
+
+
+def _is_running(config: Path | None) -> bool:
+    try:
+        find(config)
+    except NotAnswering:
+        return True  # it has only just started, perhaps
+    except NotRunning:
+        return False
+    return True
 
 
 def _source(config: Path | None) -> Path:

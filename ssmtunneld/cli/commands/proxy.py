@@ -1,6 +1,7 @@
 """``ssmtunneld proxy``: what ssh runs as its ProxyCommand."""
 
 import asyncio
+import atexit
 import getpass
 import os
 import socket
@@ -132,7 +133,8 @@ def proxy(
             _check(transfer)
         except SsmtunneldError as error:
             failure = _failure(error)
-            client.refuse(failure)
+            # Once the line is on standard error: ssh ends as soon as it has read this.
+            atexit.register(client.refuse, failure)
             raise failure from None
     if transfer is None:
         raise click.exceptions.Exit(EXIT_FAILED)  # ssh has gone: nobody to tell
