@@ -385,6 +385,9 @@ class AwsError(TunnelError):
         advice: What to do about it; words of others in it are cleaned too.
     """
 
+    passes: bool = False
+    """Whether it may be over in seconds without anybody doing something."""
+
     def __init__(
         self, operation: str, code: CleanText, message: CleanText, advice: str = ""
     ) -> None:
@@ -403,14 +406,19 @@ class AwsError(TunnelError):
 class Throttled(AwsError):
     """Too many calls; try again later, with jitter."""
 
+    passes = True
+
 
 class ServiceUnavailable(AwsError):
     """The service failed or could not be reached; try again."""
+
+    passes = True
 
 
 class ServiceUntrusted(ServiceUnavailable):
     """The certificate of the API's endpoint is not trusted."""
 
+    passes = False
     recovery = Recovery.WAIT
     advice = NAME_AUTHORITY
 
@@ -418,11 +426,14 @@ class ServiceUntrusted(ServiceUnavailable):
 class TargetNotConnected(AwsError):
     """No agent answers for the target."""
 
+    passes = True  # while an agent restarts or reconnects
     recovery = Recovery.WAIT
 
 
 class TargetNotFound(TargetNotConnected):
     """Nothing that is online matches what stands for the target."""
+
+    passes = False
 
     @override
     def __str__(self) -> str:

@@ -49,11 +49,16 @@ class NotRunning(CommandError):
         )
 
 
-class NotAnswering(CommandError):
-    """A daemon runs that has no control socket: it cannot have one, or not yet."""
+class NotAnswering(NotRunning):
+    """A running daemon that cannot be asked: not yet, right after its start, or never.
+
+    Args:
+        pid: Its process.
+    """
 
     def __init__(self, pid: int) -> None:
-        super().__init__(
+        CommandError.__init__(
+            self,
             f"a daemon runs (pid {pid}), but it cannot be asked",
             "see control.failed in its log",
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+API_PATIENCE: Final = 30.0
+"""Seconds in which errors of the API that may pass are waited out."""
+
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "yellow"}
 _WIDTH: Final = max(map(len, _COLOURS)) + 2
 
@@ -32,8 +35,12 @@ def say(verdict: str, text: str, cure: str = "") -> None:
         click.echo(f"          cure: {cure}")
 
 
-def new_context() -> DoctorContext:
-    """Return the surroundings of a diagnosis, and log only errors meanwhile."""
+def new_context(api_patience: float = API_PATIENCE) -> DoctorContext:
+    """Return the surroundings of a diagnosis, and log only errors meanwhile.
+
+    Args:
+        api_patience: Seconds in which errors of the API that may pass are waited out.
+    """
     import time
 
     from ssmtunneld.base.log import get_log
@@ -41,7 +48,11 @@ def new_context() -> DoctorContext:
     from ssmtunneld.observe import logs
 
     logs.configure("error", "auto")
-    return DoctorContext(wall_clock=lambda: time.time_ns() / 1e9, log=get_log())
+    return DoctorContext(
+        wall_clock=lambda: time.time_ns() / 1e9,
+        log=get_log(),
+        api_patience=api_patience,
+    )
 
 
 def run(walk: Coroutine[None, None, T]) -> T:

@@ -51,6 +51,7 @@ from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
+    takes_destination,
 )
 from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import InstanceUser
@@ -164,7 +165,8 @@ class TunnelDefaults(_Section):
     """Destinations in use at once; each has `max_sessions` of its own."""
     port: Annotated[Port | None, Reload.SESSIONS, Only.FIXED] = None
     """The destination's port. Required, unless a document of yours or
-    `AWS-StartSSHSession` knows it."""
+    `AWS-StartSSHSession` knows it. A document of yours is not told it: see
+    `parameters`."""
     host: Annotated[HostName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
     """The destination as the target can reach it. Without it the destination is the
     target itself; agents refuse the target's own loopback here, so leave it out for
@@ -173,8 +175,10 @@ class TunnelDefaults(_Section):
     """The session document. Without it, `AWS-StartPortForwardingSession`, or with
     `host` `AWS-StartPortForwardingSessionToRemoteHost`."""
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
-    """Further parameters of a custom document. `port` and `host` are passed as
-    `portNumber` and `host`."""
+    """What a document of yours takes. Only AWS's own documents are told `port` and
+    `host` (as `portNumber` and `host`); beside one of yours these say where it leads,
+    for status, `env`, `db-token` and probes. If yours takes them, write them here:
+    `{ host = "db.internal", portNumber = "5432" }`."""
     reason: Annotated[
         Annotated[Text, Field(max_length=REASON_LIMIT)] | None, Reload.LIVE
     ] = None
@@ -335,8 +339,17 @@ class TunnelSettings(TunnelDefaults):
         if self.is_dynamic:
             first, *others = map(str, self.destinations)
             return f"{first} (+{len(others)})" if others else first
-        port = "" if self.port is None else f":{self.port}"
-        return f"{self.host or 'localhost'}{port}"
+        host = self.host or self._given("host") or "localhost"
+        port = self.port or self._given("portNumber")
+        known = port or host != "localhost" or takes_destination(self.session_document)
+        if not known:
+            return f"as {self.session_document} says"
+        return f"{host}{'' if port is None else f':{port}'}"
+
+    def _given(self, parameter: str) -> str | None:
+        """Return a parameter of the document, if it has one value."""
+        values = self.parameters.get(parameter, ())
+        return values[0] if len(values) == 1 else None
 
     @property
     def session_limit(self) -> int:
@@ -427,8 +440,9 @@ class TunnelSettings(TunnelDefaults):
                 yield "parameters", f"are for custom documents, not for {document}"
             return
         for key, parameter in (("port", "portNumber"), ("host", "host")):
-            if getattr(self, key) is not None and parameter in self.parameters:
-                yield key, f"duplicates parameters.{parameter}: remove one of them"
+            own, given = getattr(self, key), self._given(parameter)
+            if own is not None and given is not None and given != str(own):
+                yield key, f"contradicts parameters.{parameter}: remove one of them"
 
     def _remote_host(self) -> Iterator[tuple[str, str]]:
         if self.host is None:

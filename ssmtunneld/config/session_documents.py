@@ -8,3 +8,12 @@ REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
 """To a port of a host that the target can reach."""
 SSH_DOCUMENT: Final = "AWS-StartSSHSession"
 """To the target's own SSH server; the port has a default."""
+
+
+def takes_destination(document: str) -> bool:
+    """Return true if ``document``, a name or an ARN, is told host and port.
+
+    Those of AWS take them as ``host`` and ``portNumber``. What another one takes is not
+    known here, and AWS refuses parameters that a document does not declare.
+    """
+    return document.rpartition("/")[2].startswith("AWS-")

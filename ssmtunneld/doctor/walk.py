@@ -7,7 +7,8 @@ import os
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ssmtunneld.aws.api.boundary import note_defect
@@ -37,6 +38,7 @@ from ssmtunneld.errors import (
     Throttled,
     TunnelError,
 )
+from ssmtunneld.sessions.backoff import persist
 from ssmtunneld.sessions.reason import session_reason
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.client import AwsClient, AwsLocation
     from ssmtunneld.base.log import EventLog
     from ssmtunneld.config import TunnelSettings
+
+_Answer = TypeVar("_Answer")
 
 REMOTE_HOST_SINCE: Final = (3, 1, 1374, 0)
 """The agent that AWS documents as the first one for remote hosts."""
@@ -77,12 +81,14 @@ class DoctorContext:
         log: Where the layers below say what they do.
         agent_patience: Seconds for the agent's first words, and for an answer of its.
         patience: Seconds for the destination's answer, and for the throughput.
+        api_patience: Seconds in which errors of the API that may pass are waited out.
     """
 
     wall_clock: Callable[[], float]
     log: EventLog
     agent_patience: float = 15.0
     patience: float = 15.0
+    api_patience: float = 30.0
 
 
 async def examine(
@@ -131,6 +137,7 @@ class _Walk:
         self._target = ""
         self._agent = ""
         self._grant: Grant | None = None
+        self._random = Random()  # noqa: S311 - jitter, not secrets
 
     async def go(self, tell: Callable[[Finding], None]) -> bool:
         """Look at every hop until one is broken; say whether none is."""
@@ -250,8 +257,10 @@ class _Walk:
 
     async def _see_target(self) -> str:
         try:
-            self._target = await self._find_target()
-            status, self._agent = await self._control.ask(self._ask_for_status)
+            self._target = await self._persist(self._find_target)
+            status, self._agent = await self._persist(
+                lambda: self._control.ask(self._ask_for_status)
+            )
         except AccessDenied as error:
             if self._target:
                 raise Skipped(f"{self._target}; {error}") from None
@@ -313,6 +322,11 @@ class _Walk:
             )
         return self._agent
 
+    async def _persist(self, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Call the API; errors that pass are waited out."""
+        until = asyncio.get_running_loop().time() + self._walk_context.api_patience
+        return await persist(attempt, self._random, until)
+
     async def _see_permission(self) -> str:
         tunnel = self._tunnel
         if tunnel.is_dynamic:
@@ -326,7 +340,7 @@ class _Walk:
             reason=session_reason(tunnel),
         )
         try:
-            grant = await self._control.start(request)
+            grant = await self._persist(lambda: self._control.start(request))
         except TargetNotConnected as error:
             raise Broken.by(error, "target") from None
         except AwsError as error:

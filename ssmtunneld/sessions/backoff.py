@@ -1,12 +1,84 @@
 """Delays between attempts: exponential, capped, with full jitter."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
-from ssmtunneld.errors import Recovery
+from ssmtunneld.errors import AwsError, Recovery, Throttled, TunnelError
+
+_Answer = TypeVar("_Answer")
 
 DEMAND_INTERVAL: Final = 2.0
 """Seconds between attempts, at most, while a local connection waits."""
+THROTTLED: Final = 1.0
+"""Seconds before a throttled call is repeated, at least; doubled each time."""
+
+
+def passes(error: TunnelError) -> bool:
+    """Return whether ``error`` may be over in seconds, without anybody's help."""
+    return isinstance(error, AwsError) and error.passes
+
+
+class Persistence:
+    """The waits of somebody who wants one answer and has limited time.
+
+    They are those of a daemon with a connection that waits, and longer ones while AWS
+    throttles.
+
+    Args:
+        random: Where the jitter comes from.
+        until: When to give up, on the loop's clock.
+    """
+
+    __slots__ = ("_retries", "_throttled", "_until")
+
+    def __init__(self, random: Random, until: float) -> None:
+        self._retries = Retries(random)
+        self._until = until
+        self._throttled = 0
+
+    async def pause(self, error: TunnelError) -> bool:
+        """Wait before the next attempt; say whether there is a next one.
+
+        There is none after an error that stays, or if it would come too late.
+        Cancelling is safe.
+        """
+        now = asyncio.get_running_loop().time()
+        if not passes(error):
+            return False
+        delay = min(DEMAND_INTERVAL, self._retries.note_end(error.recovery, now))
+        if isinstance(error, Throttled):
+            delay += THROTTLED * 2**self._throttled
+            self._throttled += 1
+        if now + delay >= self._until:
+            return False
+        await asyncio.sleep(delay)
+        return True
+
+
+async def persist(
+    attempt: Callable[[], Awaitable[_Answer]], random: Random, until: float
+) -> _Answer:
+    """Return what ``attempt`` returns, repeated after errors that pass.
+
+    Cancelling is safe if it is for ``attempt``.
+
+    Args:
+        attempt: One call.
+        random: Where the jitter comes from.
+        until: When to give up, on the loop's clock.
+
+    Raises:
+        TunnelError: The last one of ``attempt``.
+    """
+    persistence = Persistence(random, until)
+    while True:
+        try:
+            return await attempt()
+        except TunnelError as error:
+            if not await persistence.pause(error):
+                raise
 
 
 class Backoff:

@@ -290,9 +290,16 @@ class Session:
                     raise
                 if self._loop.time() >= deadline:
                     raise self._give_up(error) from None
-                await self._pause(self._backoff.next())
+                await self._pause(self._pause_after(error))
             else:
                 return resumed
+
+    def _pause_after(self, error: AwsError) -> float:
+        pause = self._backoff.next()
+        if not isinstance(error, Throttled):
+            return pause
+        # The whole account's calls slow down, this one too.
+        return pause + self._dependencies.limiter.note_throttled()
 
     def _give_up(self, error: AwsError) -> SessionGone:
         assert self.session_id is not None, "resumed before it was started"

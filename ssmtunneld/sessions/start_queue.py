@@ -246,13 +246,18 @@ class StartQueue:
         starts = "1 start" if ahead == 1 else f"{ahead} starts"
         return f"behind {starts} (start_rate = {self.rate:g})"
 
-    def note_throttled(self) -> None:
-        """Note that AWS throttled a call: the whole account slows down."""
+    def note_throttled(self) -> float:
+        """Note that AWS throttled a call: the whole account slows down.
+
+        Returns:
+            Seconds until the next call.
+        """
         now = self._now()
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._throttled, 10))
         self._throttled += 1
         self._allowed = max(1.0, self._allowed_now(now) / 2)
         self._allowed_at = self._paused_until = max(self._paused_until, now + pause)
+        return self._paused_until - now
 
     def note_served(self) -> None:
         """Note that AWS answered a call: the next pause is a short one again."""

@@ -13,6 +13,7 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import check_instance_user
 from ssmtunneld.errors import ConfigError
+from ssmtunneld.ssh.host_names import split_region
 from ssmtunneld.ssh.keys import Lease, folder_name
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _check(user: str, host: str) -> None:
     except ValueError as error:
         raise ConfigError([f"{user!r} {error}"]) from None
     try:
-        target = parse_target(host)
+        target = parse_target(split_region(host)[0])
     except ValueError as error:
         raise ConfigError([f"{host} {error}"]) from None
     if not may_be_instance(target):

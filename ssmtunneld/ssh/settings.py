@@ -70,7 +70,7 @@ def settings_for(
     """Return the settings of one connection.
 
     Args:
-        target: What stands for the host.
+        target: What stands for the host, without a region: see ``host_names.py``.
         port: On the target.
         given: ``profile``, ``region`` and ``document``, as far as they were named.
         source: The configuration file; None for none.

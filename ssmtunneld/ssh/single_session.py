@@ -19,9 +19,11 @@ from ssmtunneld.daemon.backend import (
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
 from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer, relay
+from ssmtunneld.sessions.backoff import Persistence
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
+from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -90,20 +92,33 @@ class SingleSession:
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._failure: TunnelError | None = None
-        self._session = Session(
-            1,
+        self._context = context
+        self._log = log
+        self._selector = target_selector(tunnel, context, log)
+        self._number = 0
+        self._session = self._new_session()
+
+    def _new_session(self) -> Session:
+        tunnel = self._tunnel
+        self._number += 1
+        session = Session(
+            self._number,
             SessionRequest.port_forward(
                 tunnel.target,
                 tunnel.port,
                 document=tunnel.document,
+                # With any document: only the caller names the port.
+                parameters={"portNumber": str(tunnel.port)},
                 reason=session_reason(tunnel),
             ),
-            session_dependencies(tunnel, context, log),
+            session_dependencies(tunnel, self._context, self._log),
             settings_of(tunnel),
-            log=log,
+            log=self._log,
             changed=self._changed.set,
-            selector=target_selector(tunnel, context, log),
+            selector=self._selector,
         )
+        session.urgency = lambda: Urgency.PERSON
+        return session
 
     async def carry(self, local: Stdio, timeout: float) -> Transfer | None:
         """Start the session, join ``local`` to its stream, end the session.
@@ -113,7 +128,8 @@ class SingleSession:
         Args:
             local: Owned from here on: it is closed on return. If it leaves before the
                 session is ready, the attempt ends.
-            timeout: Seconds until the session must be ready.
+            timeout: Seconds until the session must be ready; errors that may pass are
+                waited out as long.
 
         Returns:
             What the relay has done; None if the local side left before it began.
@@ -124,7 +140,8 @@ class SingleSession:
         failure: TunnelError | None = None
         transfer: Transfer | None = None
         async with asyncio.TaskGroup() as tasks:
-            living = tasks.create_task(self._live(), name="session")
+            until = self._loop.time() + timeout
+            living = tasks.create_task(self._live(until), name="session")
             looking = tasks.create_task(self._look_for_holes(), name="holes")
             try:
                 remote = await self._open(local.client_left, timeout)
@@ -165,14 +182,26 @@ class SingleSession:
         )
         return replace(transfer, ending=ConnectionOutcome.REFUSED, cause=refused)
 
-    async def _live(self) -> None:
+    async def _live(self, until: float) -> None:
+        """Let a session live; another one is started after an error that passes."""
+        persistence = Persistence(self._context.random, until)
+        try:
+            while not await self._live_once(persistence):
+                self._session = self._new_session()
+        finally:
+            self._over.set()
+            self._changed.set()
+
+    async def _live_once(self, persistence: Persistence) -> bool:
+        """Let one session live; say whether it was the last one."""
         try:
             await self._session.run()
         except TunnelError as error:
             self._failure = error
-        finally:
-            self._over.set()
-            self._changed.set()
+            if self._session.session_id is not None:
+                return True
+            return not await persistence.pause(error)
+        return True
 
     async def _look_for_holes(self) -> None:
         while True:
@@ -207,7 +236,7 @@ class SingleSession:
             await self._changed.wait()
 
     def _too_late(self, timeout: float) -> TunnelError:
-        trouble = self._session.trouble
+        trouble = self._session.trouble or self._failure
         if trouble is not None:
             return trouble
         return NoSessionReady(f"no session within {timeout:g} s")

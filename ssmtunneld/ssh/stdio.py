@@ -13,6 +13,8 @@ from ssmtunneld.listener.relay import ClientClose
 
 PIECE: Final = 64 << 10
 """Bytes that are read at a time; a pipe holds as many."""
+HEARD: Final = 16
+"""First bytes that are kept: they tell what the client speaks."""
 FIRST_LOOK: Final = 0.05
 LAST_LOOK: Final = 2.0
 """Seconds between looks whether the reader of our output has left: first, and later."""
@@ -32,11 +34,15 @@ class Stdio:
     Attributes:
         client_left: Completes when the reader of our output has left, once our input
             has ended; or when :meth:`leave` says so.
+        heard: The first bytes that were read.
+        told: Whether anything was written.
     """
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
         self._loop = asyncio.get_running_loop()
         self.client_left: asyncio.Future[ClientClose] = self._loop.create_future()
+        self.heard = b""
+        self.told = False
         self._pipes: list[int] = []
         self._writer: threading.Thread | None = None
         self._source = source if _can_wait_for(source) else self._read_aside(source)
@@ -73,6 +79,7 @@ class Stdio:
             else:
                 if not data:
                     self._look(FIRST_LOOK)
+                self.heard = self.heard or data[:HEARD]
                 return data
 
     async def send(self, data: bytes) -> None:
@@ -84,6 +91,7 @@ class Stdio:
             StreamReset: Nobody reads our output any more.
         """
         self._unsent += data
+        self.told = self.told or bool(data)
         await self._flush()
 
     async def send_eof(self) -> None:

@@ -137,12 +137,12 @@ def test_the_document_follows_from_the_host():
         (
             {"document": "Custom", "parameters": {"portNumber": "1"}},
             "port",
-            "duplicates parameters.portNumber",
+            "contradicts parameters.portNumber",
         ),
         (
             {"document": "Custom", "host": "db", "parameters": {"host": "x"}},
             "host",
-            "duplicates parameters.host",
+            "contradicts parameters.host",
         ),
         ({"listen": "0.0.0.0:80"}, "allow", "0.0.0.0:80 is open to other machines"),
         ({"listen": [1, "[::]:80"]}, "allow", "[::]:80 is open to other machines"),
@@ -187,6 +187,7 @@ def test_all_conflicts_are_reported_at_once():
         {"port": None, "document": SSH_DOCUMENT},
         {"port": None, "document": "Custom", "parameters": {"portNumber": "1"}},
         {"document": "Custom", "host": "127.0.0.1"},
+        {"document": "Custom", "port": 5432, "parameters": {"portNumber": "5432"}},
         {"document": REMOTE_HOST_DOCUMENT, "host": "db"},
         {"listen": "0.0.0.0:80", "allow": ["10.0.0.0/8"]},
         {"session_buffer": "1MiB"},
@@ -282,7 +283,17 @@ def test_sessions_to_a_destination_have_its_settings():
     [
         ({}, "localhost:5432"),
         ({"host": "db"}, "db:5432"),
-        ({"port": None, "document": "Custom"}, "localhost"),
+        ({"port": None, "document": "Custom"}, "as Custom says"),
+        ({"port": None, "document": SSH_DOCUMENT}, "localhost"),
+        ({"document": "Custom", "host": "db"}, "db:5432"),
+        (
+            {
+                "document": "Custom",
+                "port": None,
+                "parameters": {"host": "db", "portNumber": "1"},
+            },
+            "db:1",
+        ),
         ({"port": None, "mode": "socks5", "destinations": ["a:1"]}, "a:1"),
         (
             {"port": None, "mode": "socks5", "destinations": ["a:1", "b:2", "c:3"]},

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
+    takes_destination,
 )
 from ssmtunneld.emulator.documents import BUILT_IN
 
@@ -34,3 +37,16 @@ def test_no_help_and_no_page_names_a_document_that_does_not_exist():
         "AWS-StartPortForwarding",
         "AWS-StartPortForwardingSessionToSocket",
     }
+
+
+@pytest.mark.parametrize(
+    ("document", "takes"),
+    [
+        *((name, True) for name in sorted(NAMES)),
+        (f"arn:aws:ssm:eu-west-1::document/{PORT_DOCUMENT}", True),
+        ("Acme-OrdersDatabase", False),
+        ("arn:aws:ssm:eu-west-1:111122223333:document/Acme-AWS-Db", False),
+    ],
+)
+def test_only_documents_of_aws_are_told_the_destination(document, takes):
+    assert takes_destination(document) is takes

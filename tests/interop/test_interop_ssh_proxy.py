@@ -227,3 +227,29 @@ def test_a_tunnel_is_reached_by_its_name_with_the_host_key_of_its_target(
     options = words(written("--config", beside_daemon), f"[{TARGET}]:{sshd.port}")
     argv = [find("ssh"), *options, f"{getpass.getuser()}@bastion", "echo by name"]
     assert run(*argv, env=environ) == "by name\n"
+
+
+def test_ssh_prints_the_reason_also_where_it_drops_our_standard_error(
+    words, host_block, environ, emulator, tmp_path
+):
+    master = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s"]
+    master += ["-o", f"ControlPath={tmp_path}/m"]
+    with emulator.faults("start-error=AccessDeniedException"):
+        result = subprocess.run(
+            [find("ssh"), *words(host_block), *master, TARGET, "true"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    assert result.returncode == 255
+    (line,) = [t for t in result.stderr.splitlines() if "Received disconnect" in t]
+    assert "StartSession failed: AccessDeniedException" in line
+
+
+def test_a_host_name_may_name_the_region(sshd, words, host_block, environ, emulator):
+    options = [*words(host_block, f"{TARGET}.eu-west-1"), "-p", str(sshd.port)]
+    host = f"{getpass.getuser()}@{TARGET}.eu-west-1"
+    assert run(find("ssh"), *options, host, "echo here", env=environ) == "here\n"
+    wait_until_over(emulator)

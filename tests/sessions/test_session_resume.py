@@ -238,7 +238,7 @@ async def test_a_changed_network_is_tried_at_once_and_with_short_pauses():
     async with living_session() as rig:
         await rig.ready()
         await elapse(10)
-        rig.control.fail(RESUME, THROTTLED)
+        rig.control.fail(RESUME, ServiceUnavailable(RESUME, "500", "oops"))
         rig.remote.lose_wire()
         await elapse(300)
         before = rig.control.count(RESUME)
@@ -248,6 +248,22 @@ async def test_a_changed_network_is_tried_at_once_and_with_short_pauses():
         rig.control.heal()
         rig.session.retry_now()
         await rig.ready(patience=1.0)
+
+
+@virtual
+async def test_a_throttled_resume_is_repeated_after_a_second_and_then_more_slowly():
+    async with living_session() as rig:
+        await rig.ready()
+        await elapse(10)
+        rig.control.fail(RESUME, THROTTLED)
+        rig.remote.lose_wire()
+        await until(lambda: rig.control.count(RESUME) == 1)
+        await elapse(0.9)
+        assert rig.control.count(RESUME) == 1
+        await elapse(30)
+        assert 2 <= rig.control.count(RESUME) <= 6
+        rig.control.heal()
+        await rig.ready(patience=60.0)
 
 
 @virtual

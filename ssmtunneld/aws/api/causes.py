@@ -43,6 +43,8 @@ class Cause:
     """A pattern that the service's message must match; the first match counts."""
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
+    lasts: bool = False
+    """Whether it stays until somebody does something, although its kind may pass."""
 
     def fits(self, message: str) -> bool:
         """Return whether this row is about ``message``."""
@@ -97,6 +99,7 @@ _UNUSABLE: Final = Cause(
     FIND_OUT,
     cause=NOT_AWS,
     code="UnusableAnswer",
+    lasts=True,
 )
 
 
@@ -139,6 +142,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
             Throttled,
             "end unused sessions (ssmtunneld sessions), or request a higher limit in "
             "Service Quotas",
+            lasts=True,
         ),
         "LimitExceededException",
         "ServiceQuotaExceededException",
@@ -180,7 +184,12 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     # botocore calls an answer without a code by its status. AWS has codes: it is
     # something else that answers, or an endpoint of a VPC.
     **_each(
-        Cause(ServiceUnavailable, FIND_OUT, cause="calls to this API are redirected"),
+        Cause(
+            ServiceUnavailable,
+            FIND_OUT,
+            cause="calls to this API are redirected",
+            lasts=True,
+        ),
         "301",
         "302",
         "303",
@@ -197,7 +206,10 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     ),
     **_each(
         Cause(
-            ServiceUnavailable, FIND_OUT, cause="the server does not implement this API"
+            ServiceUnavailable,
+            FIND_OUT,
+            cause="the server does not implement this API",
+            lasts=True,
         ),
         "400",
         "404",
@@ -208,6 +220,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
             ServiceUnavailable,
             "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
             cause="the proxy requires authentication",
+            lasts=True,
         ),
         "407",
     ),
@@ -322,6 +335,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause(
             ServiceUnavailable,
             "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            lasts=True,
         ),
         "ProxyDemandsLogin",
     ),
@@ -330,21 +344,25 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
             ServiceUnavailable,
             "let the proxy connect to AWS's endpoints, or name them in NO_PROXY if "
             "they can be reached without it",
+            lasts=True,
         ),
         "ProxyForbids",
     ),
-    **_each(Cause(ServiceUnavailable, _CHECK_PROXY), "ProxyConnectionError"),
+    **_each(
+        Cause(ServiceUnavailable, _CHECK_PROXY, lasts=True), "ProxyConnectionError"
+    ),
     **_each(
         Cause(
             ServiceUnavailable,
             "correct scheme or port of endpoint_url: an emulator without a certificate "
             "is http://",
+            lasts=True,
         ),
         "NotTls",
     ),
     "SSLError": (
         Cause(ServiceUntrusted, NAME_AUTHORITY, pattern="CERTIFICATE_VERIFY_FAILED"),
-        Cause(ServiceUnavailable, NAME_AUTHORITY),
+        Cause(ServiceUnavailable, NAME_AUTHORITY, lasts=True),
     ),
     "EndpointConnectionError": (
         Cause(
@@ -352,6 +370,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
             "start what should answer there, such as ssmtunneld emulator, or remove "
             "endpoint_url and AWS_ENDPOINT_URL_SSM",
             pattern=r"//(127\.[0-9.]+|localhost|\[::1\])[:/\"]",
+            lasts=True,
         ),
         Cause(ServiceUnavailable, "check network and DNS{and_region}"),
     ),
@@ -372,7 +391,9 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         "HTTPClientError",
         "OSError",
     ),
-    **_each(Cause(ServiceUnavailable, FIND_OUT), "WebPage", "AnswerTooLarge"),
+    **_each(
+        Cause(ServiceUnavailable, FIND_OUT, lasts=True), "WebPage", "AnswerTooLarge"
+    ),
     **_each(_UNUSABLE, "ResponseParserError"),
 }
 """By the name of an exception or of any of its bases, most special first as in its

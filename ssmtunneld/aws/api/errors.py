@@ -21,6 +21,7 @@ from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import (
     AccessDenied,
+    AwsError,
     CredentialsUnusable,
     ServiceUnavailable,
     SessionGone,
@@ -80,7 +81,7 @@ def translate(error: Exception, during: CallContext) -> TunnelError:
     cause = cause_of_exception(names, message)
     cure = _fill(cause, "", during)
     code = clean(cause.code or names[0])
-    return cause.kind(during.operation, code, _told(cause, message), cure)
+    return _made(cause, during.operation, code, message, cure)
 
 
 def _translate_answer(error: ClientError, during: CallContext) -> TunnelError:
@@ -98,7 +99,7 @@ def _translate_answer(error: ClientError, during: CallContext) -> TunnelError:
     if code == "DoesNotExistException" and during.session_id:
         return SessionGone(during.session_id, message)
     cure = _fill(cause, words, during)
-    return cause.kind(operation, code, _told(cause, message), cure)
+    return _made(cause, operation, code, message, cure)
 
 
 def _translate_providers(
@@ -115,13 +116,22 @@ def _translate_providers(
     """
     if issubclass(cause.kind, Throttled | ServiceUnavailable):
         cure = _fill(cause, message, replace(during, operation=operation))
-        return cause.kind(operation, code, _told(cause, message), cure)
+        return _made(cause, operation, code, message, cure)
     advice = during.renewal
     if "not authorized to perform: sts:AssumeRole" in message:
         advice = advise(
             message, service="sts", operation=operation, region=during.region
         )
     return CredentialsUnusable(operation, code, _told(cause, message), advice)
+
+
+def _made(
+    cause: Cause, operation: str, code: CleanText, message: CleanText, cure: str
+) -> AwsError:
+    error = cause.kind(operation, code, _told(cause, message), cure)
+    if cause.lasts:
+        error.passes = False
+    return error
 
 
 def _told(cause: Cause, message: CleanText) -> CleanText:

@@ -11,7 +11,11 @@ from typing_extensions import override
 from ssmtunneld.aws.api.endpoints import is_loopback_host, without_query
 from ssmtunneld.aws.api.network import Network
 from ssmtunneld.config.fields import REASON_LIMIT
-from ssmtunneld.config.session_documents import PORT_DOCUMENT, REMOTE_HOST_DOCUMENT
+from ssmtunneld.config.session_documents import (
+    PORT_DOCUMENT,
+    REMOTE_HOST_DOCUMENT,
+    takes_destination,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +118,8 @@ class SessionRequest:
             port: The destination's port; None where a custom document fixes it.
             host: The destination; None is the target itself.
             document: A session document by name or ARN; None chooses one of AWS's own.
+                Another than those is not told host and port: ``parameters`` has what it
+                takes.
             parameters: More document parameters; they win over ours.
             reason: For the session history; cut at 256 characters, AWS's limit.
 
@@ -129,9 +135,10 @@ class SessionRequest:
                 raise ValueError("a port is needed, unless a document fixes it")
             document = PORT_DOCUMENT if host is None else REMOTE_HOST_DOCUMENT
         given: dict[str, tuple[str, ...]] = {}
-        if host is not None:
+        told = takes_destination(document)
+        if told and host is not None:
             given["host"] = (host,)
-        if port is not None:
+        if told and port is not None:
             given["portNumber"] = (str(port),)
         if document in {PORT_DOCUMENT, REMOTE_HOST_DOCUMENT}:
             # Only echoed back to us: the listener is our own (protocol 1.2).

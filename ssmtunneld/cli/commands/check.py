@@ -84,10 +84,11 @@ def _try_all(
     config: Config, tunnels: Sequence[TunnelSettings], timeout: float, *, as_json: bool
 ) -> int:
     """Walk along ``tunnels``, print what comes of it, and return the exit code."""
-    from ssmtunneld.cli.diagnosis import new_context, run
+    from ssmtunneld.cli.diagnosis import API_PATIENCE, new_context, run
     from ssmtunneld.doctor.parallel import examine_all
 
-    context = new_context()
+    # Enough of the time must be left to say what stood in the way.
+    context = new_context(min(API_PATIENCE, timeout / 2))
     found: dict[str, Outcome] = {}
     tell = _in_order([tunnel.name for tunnel in tunnels], found, silent=as_json)
 

@@ -71,12 +71,7 @@ def _daemon(
     config: Path | None, names: Sequence[str], patience: Patience
 ) -> Iterator[Daemon]:
     """Yield a daemon whose tunnels are ready: one that runs, or else one of our own."""
-    try:
-        with suppress(NotAnswering):  # one that starts: it is waited for
-            find(config)
-    except NotRunning:
-        pass
-    else:
+    if _is_running(config):
         yield await_ready(lambda: find(config), names, patience)
         return
     source = _source(config)
@@ -101,12 +96,24 @@ def _daemon(
 
         try:
             daemon = await_ready(look, names, patience)
-        except (NotRunning, NotAnswering):
+        except NotAnswering:
+            raise
+        except NotRunning:
             raise CommandError(
                 f"the daemon is still starting after {patience.timeout:g} s",
                 "allow more with --timeout",
             ) from None
         yield daemon
+
+
+def _is_running(config: Path | None) -> bool:
+    try:
+        find(config)
+    except NotAnswering:
+        return True  # it has only just started, perhaps
+    except NotRunning:
+        return False
+    return True
 
 
 def _source(config: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """``ssmtunneld proxy``: what ssh runs as its ProxyCommand."""
 
 import asyncio
+import atexit
 import getpass
 import os
 import socket
@@ -97,17 +98,24 @@ def proxy(
 ) -> None:
     """Connect standard input and output to a port, as ssh's ProxyCommand.
 
-    HOST is i-..., mi-..., or any other target of a tunnel, such as name:web-1. If a
+    HOST is i-..., mi-..., or any other target of a tunnel, such as name:web-1. An id
+    may name its region: i-....us-east-2 or i-...--us-east-2, which counts more than
+    --region. If a
     running daemon has a tunnel to the same port of the same target, the connection uses
     its warm sessions, unless AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL leads elsewhere
     than that tunnel's endpoint_url. Otherwise a session is started, and terminated with
     the connection. Exits with 0 after an orderly end, and with 255 otherwise.
     """
     from ssmtunneld.daemon.signals import Signals
+    from ssmtunneld.ssh.host_names import split_region
 
     if user is not None and not instance_connect:
         raise click.UsageError("--user needs --instance-connect")
-    call = _Call(host, port, given, config_path, timeout)
+    target, place = split_region(host)
+    if place is not None:
+        given = {**given, "region": place}
+    client = _Client()
+    call = _Call(target, port, given, config_path, timeout)
     # Before what takes long: ssh sends SIGHUP when it has had enough.
     with Signals() as signals, ExitStack() as stack:
         try:
@@ -121,10 +129,13 @@ def proxy(
             if carry is None:
                 _configure_log(log_level)
                 carry = _alone(call, introduction)
-            transfer = asyncio.run(_serve(carry, signals))
+            transfer = asyncio.run(_serve(carry, signals, client))
             _check(transfer)
         except SsmtunneldError as error:
-            raise _failure(error) from None
+            failure = _failure(error)
+            # Once the line is on standard error: ssh ends as soon as it has read this.
+            atexit.register(client.refuse, failure)
+            raise failure from None
     if transfer is None:
         raise click.exceptions.Exit(EXIT_FAILED)  # ssh has gone: nobody to tell
 
@@ -225,12 +236,38 @@ def _alone(call: _Call, introduction: "InstanceConnectLogin | None") -> _Carry:
     return partial(carry_alone, tunnel, call.timeout, prepare=introduction.make)
 
 
-async def _serve(carry: _Carry, signals: "Signals") -> "Transfer | None":
+class _Client:
+    """Whoever reads our standard output, and what has been said to it."""
+
+    def __init__(self) -> None:
+        self._stdio: Stdio | None = None
+
+    def open(self) -> "Stdio":
+        """Return the way to it; called once, in the loop."""
+        from ssmtunneld.ssh.stdio import Stdio
+
+        self._stdio = Stdio()
+        return self._stdio
+
+    def refuse(self, failure: CommandError) -> None:
+        """Tell an ssh why there is no connection, unless it was told anything."""
+        from ssmtunneld.ssh.disconnect import refuse
+
+        reason = f"{failure}; {failure.advice}" if failure.advice else str(failure)
+        stdio = self._stdio
+        if stdio is None:
+            refuse(reason)
+        elif not stdio.told:
+            refuse(reason, stdio.heard)
+
+
+async def _serve(
+    carry: _Carry, signals: "Signals", client: _Client
+) -> "Transfer | None":
     """Carry, until it is over or a signal says that nobody is left."""
     from ssmtunneld.daemon.signals import NUMBERS
-    from ssmtunneld.ssh.stdio import Stdio
 
-    stdio = Stdio()
+    stdio = client.open()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None, "run by asyncio.run"

@@ -53,7 +53,6 @@ def test_a_document_of_ones_own_gets_only_what_was_given():
         parameters={"stage": "prod", "tags": ["a", "b"], "portNumber": "5433"},
     )
     assert full.parameters == {
-        "host": ("localhost",),
         "portNumber": ("5433",),
         "stage": ("prod",),
         "tags": ("a", "b"),
