@@ -352,6 +352,13 @@ class TunnelSettings(TunnelDefaults):
         return values[0] if len(values) == 1 else None
 
     @property
+    def is_mysql(self) -> bool:
+        """True if the engine or the port says that the destination is MySQL."""
+        written = "".join(self.parameters.get("portNumber", ()))
+        port = int(written) if written.isdecimal() else None
+        return speaks_mysql(self.port or port, self.db_engine)
+
+    @property
     def session_limit(self) -> int:
         """Maximum number of sessions, to all destinations together."""
         return self.max_sessions * (self.max_destinations if self.is_dynamic else 1)
@@ -419,7 +426,7 @@ class TunnelSettings(TunnelDefaults):
     def _harmful_probe(self) -> Iterator[tuple[str, str]]:
         if self.probe is None or self.probe.kind == "mysql":
             return
-        if speaks_mysql(self.port, self.db_engine):
+        if self.is_mysql:
             yield (
                 "probe",
                 f'should be "mysql", not "{self.probe}": MySQL and MariaDB lock the '

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ssmtunneld.base.random_bytes import RandomBytes
-from ssmtunneld.config.probes import Kind, Probe, speaks_mysql
+from ssmtunneld.config.probes import Probe
 from ssmtunneld.doctor.report import Broken, Doubtful, Skipped
 from ssmtunneld.doctor.throughput_data import FillingPort
 from ssmtunneld.errors import LinkError, SessionError, StreamError, TunnelError
@@ -137,10 +137,7 @@ class DoctorChannel:
         """
         if not isinstance(self._port, MuxPort):
             raise Skipped("agents this old do not report whether they connected")
-        harmless: Kind = (
-            "mysql" if speaks_mysql(tunnel.port, tunnel.db_engine) else "tcp"
-        )
-        probe = tunnel.probe or Probe(harmless)
+        probe = tunnel.probe or Probe("mysql" if tunnel.is_mysql else "tcp")
         stream = self._port.open_stream(counted=False)
         try:
             async with asyncio.timeout(patience):

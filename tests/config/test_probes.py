@@ -68,6 +68,7 @@ MYSQL = """
         'port = 3306\nprobe = "banner:x"',
         'port = 3306\nprobe = "postgres"',
         'port = 3307\nprobe = "tcp"\ndb_engine = "mysql"',
+        'document = "Doc"\nparameters = { portNumber = "3306" }\nprobe = "tcp"',
     ],
 )
 def test_a_probe_that_mysql_counts_as_an_attack_is_refused(settings):

@@ -11,7 +11,7 @@ import pytest
 
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.processes import await_line, await_port, lines_of, running
-from tests.integration.terminal import OWN_TERMINAL
+from tests.integration.terminal import OWN_TERMINAL, Terminal
 from tests.integration.traffic import all_go_on, talking
 from tests.integration.world import (
     ask,
@@ -182,6 +182,37 @@ async def test_a_second_signal_ends_the_daemon_at_once(service, tmp_path):
                     await reader.read()
             assert lines_of(program)[-1]["event"] == "daemon.stopped"
     assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+async def test_ctrl_c_in_a_terminal_says_what_it_waits_for_and_what_it_cut(
+    service, tmp_path
+):
+    async with destination() as port:
+        path = tmp_path / "config.toml"
+        path.write_text(
+            configuration(
+                service.endpoint_url, tunnel("x", port=port), drain_timeout=300
+            )
+        )
+        env = {**os.environ, **service.environment, "NO_COLOR": "1"}
+        command = ("-m", "ssmtunneld", "run", "--config", path)
+        terminal = Terminal(*command, columns=120, env=env)
+        try:
+            await in_thread(terminal.wait_for, "daemon.ready")
+            local = int(re.search(r"address=127\.0\.0\.1:(\d+)", terminal.raw)[1])
+            async with connection(local) as one, connection(local) as other:
+                for line in (one, other):
+                    assert await ask(*line, b"hello") == b"hello"
+                terminal.type("\x03")
+                await in_thread(
+                    terminal.wait_for,
+                    r"daemon\.draining .*second signal \(Ctrl-C\).* connections=2",
+                )
+                terminal.type("\x03")
+                await in_thread(terminal.wait_for, r"connections\.cut +count=2")
+        finally:
+            code = await in_thread(terminal.close)
+        assert code == 0
 
 
 async def test_a_second_daemon_with_the_same_file_leaves_the_first_ones_sessions_alone(

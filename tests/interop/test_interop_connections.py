@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.interop.conftest import tunnel
+from tests.interop.conftest import tunnel_table
 from tests.interop.content import noise
 from tests.interop.destination import TIMEOUT, Destination
 from tests.interop.programs import free_port
@@ -20,7 +20,8 @@ def ports(daemon):
     local, gone, destination, nobody = (free_port() for _ in range(4))
     daemon(
         # One session carries all connections of this tunnel.
-        tunnel("one", local, destination, max_sessions=1) + tunnel("gone", gone, nobody)
+        tunnel_table("one", local, destination, max_sessions=1)
+        + tunnel_table("gone", gone, nobody)
     )
     return {"one": local, "destination": destination, "gone": gone}
 

@@ -88,7 +88,7 @@ def config(postgresql, ca_file, tmp_path_factory):
         local = free_port()
         settings = {"host": NAME, "listen": f"{LOCAL}:{local}", "db_name": "postgres"}
         settings |= {"db_user": postgresql.user, "db_engine": "postgres"}
-        file.write_text(conftest.tunnel("db", local, postgresql.port, **settings))
+        file.write_text(conftest.tunnel_table("db", local, postgresql.port, **settings))
         daemon = Program(
             *conftest._command("run", "--config", file),
             env=environment(

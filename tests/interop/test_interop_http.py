@@ -8,7 +8,7 @@ from time import perf_counter
 import psutil
 import pytest
 
-from tests.interop.conftest import tunnel
+from tests.interop.conftest import tunnel_table
 from tests.interop.content import MEBIBYTE, sha256, sha256_of
 from tests.interop.http_server import content
 from tests.interop.programs import free_port, run
@@ -43,7 +43,7 @@ def free_web_port():
 @pytest.fixture(scope="module")
 def web_daemon(daemon, free_web_port, unix_socket, http_server):
     listen = [f"127.0.0.1:{free_web_port}", f"unix:{unix_socket}"]
-    return daemon(tunnel("web", free_web_port, http_server.port, listen=listen))
+    return daemon(tunnel_table("web", free_web_port, http_server.port, listen=listen))
 
 
 def _body(answer):

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.interop import servers
-from tests.interop.conftest import TARGET, tunnel
+from tests.interop.conftest import TARGET, tunnel_table
 from tests.interop.programs import environment, free_port, run
 from tests.interop.servers import find
 
@@ -189,7 +189,7 @@ def test_a_tunnel_lets_the_key_of_its_configuration_in(
 ):
     key = tmp_path / "work"
     run(find("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key)
-    settings = tunnel(
+    settings = tunnel_table(
         "bastion",
         free_port(),
         instance.port,

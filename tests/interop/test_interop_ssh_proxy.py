@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tests.interop.conftest import TARGET, tunnel
+from tests.interop.conftest import TARGET, tunnel_table
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
 from tests.interop.programs import environment, free_port, run
 from tests.interop.servers import find
@@ -204,7 +204,7 @@ def test_a_connection_survives_a_link_that_is_cut(
 @pytest.fixture(scope="module")
 def beside_daemon(sshd, daemon, environ, tmp_path_factory):
     """Start a daemon with a tunnel to sshd; return its configuration."""
-    settings = tunnel("bastion", free_port(), sshd.port, probe="banner:SSH-")
+    settings = tunnel_table("bastion", free_port(), sshd.port, probe="banner:SSH-")
     program = daemon(settings)
     # It may be ready a moment before it can be asked.
     run(*PROGRAM, "wait", "--config", program.argv[-1], env=environ)
