@@ -72,7 +72,8 @@ async def test_a_token_that_is_repeated_is_told_to_nobody(tmp_path):
     reasons = {m["name"]: m["reason"] for m in document["tunnels"]}
     for number, name in enumerate(SPELLINGS):
         if name != "cut":  # of that one only the beginning is kept
-            assert "token *** is over" in reasons[f"bad{number}"], name
+            reason = reasons[f"bad{number}"]
+            assert "***" in reason or "not shown" in reason, name
     for text in texts:
         assert text
         assert leaks(text, CANARY) == []
