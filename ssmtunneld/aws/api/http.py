@@ -170,7 +170,7 @@ def _register_secrets(request: AWSPreparedRequest) -> None:
     Some of it nobody else of ours sees: the login of SSO, and what renews it.
     """
     for name in SECRET_HEADERS:
-        value = request.headers.get(name)
+        value: object = request.headers.get(name)  # bytes too, whatever its type says
         if value is not None:
             text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
             scheme, _, rest = text.partition(" ")
