@@ -6,13 +6,7 @@ import pytest
 
 from tests.integration.world import use_loopback_aws
 
-_DAEMONS = {
-    "test_answers.py",
-    "test_daemon.py",
-    "test_floods.py",
-    "test_rows.py",
-    "test_secrets.py",
-}
+_INSTANT = {"test_conversations.py"}
 _HERE = Path(__file__).parent
 
 
