@@ -263,6 +263,17 @@ def defects_here() -> Defects | None:
     return _around.get()
 
 
+def note_here(compartment: str, error: BaseException, log: DefectLog) -> Defect:
+    """Note an exception for whoever's compartment the running code is in.
+
+    Args:
+        compartment: See :meth:`Defects.note`.
+        error: The exception.
+        log: Where to tell it if the code is in nobody's.
+    """
+    return (defects_here() or Defects(log)).note(compartment, error)
+
+
 async def run_compartment(
     name: str,
     work: Callable[[], Awaitable[_Result]],

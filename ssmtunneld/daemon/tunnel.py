@@ -31,6 +31,8 @@ from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
 from ssmtunneld.sessions.pool import Pool, PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
+FILE_CHECK: Final = 5.0
+"""Seconds between looks at the files of Unix sockets, which cleaners may remove."""
 REBIND_INTERVAL: Final = 5.0
 """Seconds between attempts to listen on an address that another process holds."""
 SWITCH_PATIENCE: Final = 15.0
@@ -199,6 +201,7 @@ class Tunnel:
                 self._stirred.set()
                 return False
             self.unbound = None
+            self._stirred.set()
         for name in names:
             self.log.info("listener.bound", address=name)
         self._opened.set()
@@ -236,10 +239,19 @@ class Tunnel:
         while True:
             while self._has_addresses:
                 self._stirred.clear()
-                await self._stirred.wait()
+                await self._stirred_or_lost()
             await asyncio.sleep(REBIND_INTERVAL)
             if not self._has_addresses:
                 await self.bind()
+
+    async def _stirred_or_lost(self) -> None:
+        """Wait for a change of addresses; look after files that cleaners may remove."""
+        interval = FILE_CHECK if self.server.has_files else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await self._stirred.wait()
+        for name in self.server.forget_lost():
+            self.log.warning("listener.lost", address=name)
 
     @property
     def _has_addresses(self) -> bool:

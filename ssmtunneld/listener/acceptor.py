@@ -139,6 +139,22 @@ class Acceptor:
         for binding in bindings:
             self._close(binding)
 
+    def forget_lost(self) -> tuple[str, ...]:
+        """Give back the addresses whose files are gone: :meth:`open` makes them again.
+
+        Whoever had connected there by then is accepted.
+
+        Returns:
+            How they are spelled.
+        """
+        lost = [d for d in self._acceptor if any(x.lost for x in d.listeners)]
+        for door in lost:
+            self._acceptor.remove(door)
+            self._shut(door)
+        if lost:
+            self._name()
+        return tuple(listener.name for door in lost for listener in door.listeners)
+
     def set_mode(self, socket_mode: int) -> None:
         """Change the permissions of the Unix sockets."""
         for listener in self.listeners:

@@ -143,6 +143,15 @@ class Server:
         """True if every address is bound."""
         return self._acceptor.complete
 
+    @property
+    def has_files(self) -> bool:
+        """Whether it listens where a file can be removed: on a Unix socket of ours."""
+        return any(listener.has_file for listener in self._acceptor.listeners)
+
+    def forget_lost(self) -> tuple[str, ...]:
+        """Give back addresses whose files are gone; return them. See :meth:`bind`."""
+        return self._acceptor.forget_lost()
+
     async def bind(self) -> tuple[str, ...]:
         """Listen on all addresses that are missing, or on none of them.
 

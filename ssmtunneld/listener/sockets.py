@@ -124,9 +124,22 @@ class Listener:
         """True if the socket does not listen any more."""
         return self.socket.fileno() == -1
 
+    @property
+    def has_file(self) -> bool:
+        """Whether it is a Unix socket of ours, whose file somebody may remove."""
+        return self._path is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody has removed or replaced its file: nobody finds it there."""
+        return self._path is not None and not self._has_its_file(self._path)
+
+    def _has_its_file(self, path: Path) -> bool:
+        return _identity(path) == self._file is not None
+
     def set_mode(self, mode: int) -> None:
         """Change the permissions of a Unix socket of ours; nothing for others."""
-        if self._path is not None and _identity(self._path) == self._file is not None:
+        if self._path is not None and self._has_its_file(self._path):
             self._path.chmod(mode)
 
     @property
@@ -153,7 +166,7 @@ class Listener:
         self._unwatch()
         self.socket.close()
         # Another process can have replaced it, for example our own successor.
-        if self._path is not None and _identity(self._path) == self._file is not None:
+        if self._path is not None and self._has_its_file(self._path):
             self._path.unlink(missing_ok=True)
 
 

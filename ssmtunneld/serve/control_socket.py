@@ -27,7 +27,14 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from ssmtunneld.base.aio import close_server
-from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownTunnel
+from ssmtunneld.base.compartment import note_here
+from ssmtunneld.base.log import get_log
+from ssmtunneld.errors import (
+    ConfigError,
+    SsmtunneldError,
+    Unforeseen,
+    UnknownTunnel,
+)
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.sockets import LONGEST_PATH
 from ssmtunneld.observe import logs
@@ -189,6 +196,10 @@ async def _explain(request: web.Request, handler: _Handler) -> web.StreamRespons
         return _refusal(HTTPStatus.CONFLICT, str(error), error.advice)
     except web.HTTPException as error:
         return _refusal(error.status, f"{request.method} {request.path}: {error}")
+    except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+        defect = note_here("control", error, get_log())
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _refusal(status, str(defect), Unforeseen.advice)
 
 
 @web.middleware

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from ssmtunneld.base.compartment import note_here
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.base.web_origin import names_server, parse_ip
 from ssmtunneld.listener.sockets import ListenAddress
@@ -272,7 +273,13 @@ def _screen(admission: Admission, log: EventLog) -> Middleware:
             raise web.HTTPMisdirectedRequest(
                 text="Host header not allowed; add it to http_hosts\n"
             )
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+            defect = note_here("http", error, log)
+        raise web.HTTPInternalServerError(text=f"{defect}\n")
 
     return screen
 

@@ -668,6 +668,22 @@ async def test_one_identity_has_one_control_and_one_client(stub, keys, arrival):
         await control.start(REQUEST)
 
 
+async def test_whoever_closes_all_says_how_long_it_may_take(keys, stub, arrival):
+    registry = ControlRegistry(close_timeout=0)
+    control = registry.get(Identity(region=REGION, endpoint_url=stub.url))
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        start = tasks.create_task(control.start(REQUEST))
+        await arrival()
+        await cancelled(start)
+    with structlog.testing.capture_logs() as lines:
+        await registry.close()
+    stub.release.set()
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("sessions.abandoned", 1)
+    ]
+
+
 # Secrets.
 
 

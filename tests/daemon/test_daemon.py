@@ -13,6 +13,7 @@ from ssmtunneld.config import parse_config
 from ssmtunneld.daemon import daemon as daemon_module
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import control_socket
+from ssmtunneld.daemon.process import ENDING_TIME
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.serve.systemd import Notifier, ServiceManager
 from tests.integration import world
@@ -214,3 +215,7 @@ async def test_the_service_manager_is_told_how_we_are(events, tmp_path):
                 assert stopping.endswith("EXTEND_TIMEOUT_USEC=20000000")
     assert [line["name"] for line in events.find("socket.unused")] == ["nobody"]
     manager.notifier.close()
+
+
+def test_what_takes_long_at_the_end_is_told_before_it_is_cut():
+    assert daemon_module.ABANDON_TIME < daemon_module.CLOSING_TIME < ENDING_TIME

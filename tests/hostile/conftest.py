@@ -6,14 +6,14 @@ import pytest
 
 from tests.integration.world import use_loopback_aws
 
-_DAEMONS = {"test_answers.py", "test_daemon.py", "test_floods.py"}
+_INSTANT = {"test_conversations.py"}
 _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
     """Mark what starts daemons."""
     for item in items:
-        if item.path.is_relative_to(_HERE) and item.path.name in _DAEMONS:
+        if item.path.is_relative_to(_HERE) and item.path.name not in _INSTANT:
             item.add_marker(pytest.mark.integration)
 
 

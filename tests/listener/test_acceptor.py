@@ -148,3 +148,23 @@ async def test_permissions_change_in_place(server, tmp_path):
     path.touch(0o600)
     s.doors.set_mode(0o640)  # that one is somebody else's
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_address_whose_file_is_gone_is_missing(server, tmp_path):
+    unix = UnixAddress(tmp_path / "socket")
+    s = server(ANY_PORT, unix)
+    port, path = await s.open()
+    assert s.doors.forget_lost() == ()
+    async with asyncio.TaskGroup() as tasks:
+        s.doors.start(tasks)
+        await turns()
+        unix.path.unlink()
+        assert s.doors.forget_lost() == (path,)
+        assert s.doors.bound == (port,)
+        assert not s.doors.complete
+        assert s.taken == [path]
+        assert await s.open() == (path,)
+        assert s.doors.complete
+        await turns()
+        assert s.begun == [port, path, path]
+        s.doors.close()

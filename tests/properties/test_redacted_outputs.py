@@ -6,6 +6,7 @@ is then given text that quotes it, as an unforeseen library or service would.
 
 import asyncio
 import base64
+import hashlib
 import html
 import io
 import json
@@ -14,6 +15,7 @@ import random
 import socket
 import string
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
 from urllib.parse import quote
 
@@ -22,12 +24,13 @@ from botocore.credentials import (
     Credentials,
     DeferredRefreshableCredentials,
     ReadOnlyCredentials,
+    SSOProvider,
 )
 
 from ssmtunneld.aws.api.errors import _presentable
 from ssmtunneld.aws.api.port import Grant
 from ssmtunneld.aws.api.proxies import parse_proxy
-from ssmtunneld.aws.identity.credentials import read_keys
+from ssmtunneld.aws.identity.credentials import CredentialSource, read_keys
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.redaction import register_environment
 from ssmtunneld.base.secret import Secret
@@ -39,6 +42,7 @@ from ssmtunneld.observe.metrics import Metrics
 from ssmtunneld.observe.status import daemon_status
 from ssmtunneld.protocol.payloads import OpenDataChannel
 from ssmtunneld.serve.systemd import Notifier
+from tests.aws.stub import Reply, Stub
 from tests.observe.test_status import status
 from tests.support.canary import leaks
 
@@ -93,11 +97,145 @@ def _credential_process(value, folder):
 
 
 def _fetched(value, _):
-    """SSO cache, container and roles: what botocore fetches, and hands out frozen."""
+    """What botocore fetches when it is asked, and hands out frozen."""
     expiry = "2100-01-01T00:00:00Z"
     keys = {"access_key": "A", "secret_key": "s" * 40, "token": value}
     fetch = {**keys, "expiry_time": expiry}
     read_keys(lambda: DeferredRefreshableCredentials(lambda: fetch, "sso"))
+
+
+# The services that credentials really come from, each asked as a daemon asks it.
+
+
+@contextmanager
+def _services(folder):
+    """Yield what stands for all of them, and what sets the environment to it."""
+    stub = Stub()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("AWS_"):
+                patch.delenv(name)
+        variables = {
+            "HOME": folder,
+            "NO_PROXY": "*",
+            "AWS_CONFIG_FILE": folder / "aws",
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL_STS": stub.url,
+            "AWS_ENDPOINT_URL_SSO": stub.url,
+        }
+        for name, text in variables.items():
+            patch.setenv(name, str(text))
+        # botocore has chosen its place when it was imported.
+        patch.setattr(SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(folder / "sso"))
+        try:
+            yield stub, patch
+        finally:
+            stub.close()
+
+
+def _keys_of(folder, text=""):
+    (folder / "aws").write_text(text)
+    profile = "canary" if text else None
+    return CredentialSource(profile, "eu-west-1").keys()
+
+
+def _answer(value, token):
+    return {
+        "Code": "Success",
+        "AccessKeyId": "ASIACANARY0000000000",
+        "SecretAccessKey": "s" * 40,
+        token: value,
+        "Expiration": "2100-01-01T00:00:00Z",
+    }
+
+
+def _container(value, folder):
+    with _services(folder) as (stub, patch):
+        patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{stub.url}/keys")
+        stub.answer("GET /keys", _answer(value, "Token"))
+        assert _keys_of(folder).session_token.reveal() == value
+
+
+def _authorization(value, folder):
+    """The token with which a container asks."""
+    with _services(folder) as (stub, patch):
+        patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{stub.url}/keys")
+        patch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", value)
+        register_environment(os.environ)
+        stub.answer("GET /keys", _answer("t" * 40, "Token"))
+        assert _keys_of(folder)
+        assert stub.asked[0].headers["authorization"] == value
+
+
+def _instance(value, folder):
+    roles = "GET /latest/meta-data/iam/security-credentials/"
+    with _services(folder) as (stub, patch):
+        patch.delenv("AWS_EC2_METADATA_DISABLED")
+        patch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", stub.url)
+        stub.answer("PUT /latest/api/token", Reply(body="imds-token"))
+        stub.answer(roles, Reply(body="role"))
+        stub.answer(f"{roles}role", _answer(value, "Token"))
+        assert _keys_of(folder).session_token.reveal() == value
+
+
+def _role(value, folder):
+    fields = _answer(value, "SessionToken")
+    del fields["Code"]
+    inner = "".join(f"<{name}>{text}</{name}>" for name, text in fields.items())
+    body = (
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+        f"{inner}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )
+    with _services(folder) as (stub, _):
+        stub.answer("AssumeRole", Reply(body=body))
+        keys = _keys_of(
+            folder,
+            "[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = k\n"
+            "[profile canary]\nsource_profile = base\n"
+            "role_arn = arn:aws:iam::123456789012:role/canary\n",
+        )
+        assert keys.session_token.reveal() == value
+
+
+def _sign_in(folder, token):
+    """Put what ``aws sso login`` leaves into its cache; return the profile."""
+    start = "https://start.example/canary"
+    name = hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()
+    cache = folder / "sso"
+    cache.mkdir(exist_ok=True)
+    login = {"accessToken": token, "expiresAt": "2100-01-01T00:00:00Z"}
+    (cache / f"{name}.json").write_text(json.dumps(login))
+    return (
+        "[profile canary]\nsso_account_id = 111122223333\nsso_role_name = Admin\n"
+        f"sso_region = eu-west-1\nsso_start_url = {start}\n"
+    )
+
+
+def _granted(value):
+    keys = {
+        "accessKeyId": "ASIACANARY0000000000",
+        "secretAccessKey": "s" * 40,
+        "sessionToken": value,
+        "expiration": 4_102_444_800_000,
+    }
+    return {"roleCredentials": keys}
+
+
+def _sso(value, folder):
+    with _services(folder) as (stub, _):
+        profile = _sign_in(folder, "login-token-" + "l" * 30)
+        stub.answer("GET /federation/credentials", _granted(value))
+        assert _keys_of(folder, profile).session_token.reveal() == value
+
+
+def _sso_login(value, folder):
+    """The token with which SSO is asked."""
+    with _services(folder) as (stub, _):
+        profile = _sign_in(folder, value)
+        stub.answer("GET /federation/credentials", _granted("t" * 40))
+        assert _keys_of(folder, profile)
+        assert stub.asked[0].headers["x-amz-sso_bearer_token"] == value
 
 
 def _frozen(value, _):
@@ -125,11 +263,19 @@ SOURCES = {
     "proxy": _proxy,
     "shared file": _shared_file,
     "credential_process": _credential_process,
-    "SSO, container, role": _fetched,
+    "fetched": _fetched,
+    "container": _container,
+    "token of a container": _authorization,
+    "instance": _instance,
+    "role": _role,
+    "SSO": _sso,
+    "login of SSO": _sso_login,
     "keys": _frozen,
     "StartSession": _grant,
     "first message of a channel": _opener,
 }
+
+_known = set()
 
 # Spellings.
 
@@ -260,7 +406,9 @@ OUTPUTS = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_output_has_the_secret_of_any_source(source, output, tmp_path):
     value = canary(source)
-    SOURCES[source](value, tmp_path)
+    if source not in _known:  # a service takes a while, and a process forgets nothing
+        SOURCES[source](value, tmp_path)
+        _known.add(source)
     for name, spell in SPELLINGS.items():
         shown = OUTPUTS[output](f"it says {spell(value)} here", tmp_path)
         assert shown, f"{name}: an empty output proves nothing"

@@ -9,6 +9,7 @@ import sys
 
 import aiohttp
 import pytest
+import structlog
 
 from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownTunnel
 from ssmtunneld.observe import logs
@@ -316,3 +317,20 @@ async def test_a_place_that_cannot_be_had_is_an_error(tmp_path, operator):
         with pytest.raises(OSError, match=r"No such file|path is longer"):
             async with serve_control(place, make_app(operator)):
                 pytest.fail("served nowhere")
+
+
+async def test_a_defect_of_an_answer_is_noted_by_type_and_place_alone(client, operator):
+    def broken():
+        raise ZeroDivisionError("canary")
+
+    operator.status = broken
+    with structlog.testing.capture_logs() as lines:
+        code, refusal = await ask(client, "GET", "/status")
+    assert code == 500
+    assert refusal["error"].startswith("defect: ZeroDivisionError at serve/")
+    assert "report it" in refusal["advice"]
+    (line,) = lines
+    assert (line["event"], line["compartment"]) == ("defect", "control")
+    assert line["kind"] == "ZeroDivisionError"
+    assert "canary" not in f"{refusal} {line}"
+    assert (await ask(client, "GET", "/version"))[0] == 200

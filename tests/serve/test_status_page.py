@@ -341,3 +341,22 @@ async def test_what_is_too_long_or_makes_no_sense_is_refused(journal, data, stat
     async with serving(journal) as bound:
         assert (await exchange(bound, data))[0] == status
         assert (await ask(bound, "/livez"))[0] == 200
+
+
+async def test_a_defect_of_an_answer_is_noted_by_type_and_place_alone(journal):
+    class Broken(Subject):
+        async def survey(self):
+            raise ZeroDivisionError("canary")
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = serve_web(Broken(tunnel()), [ANY], Admission(), get_log())
+        task = tasks.create_task(serving)
+        bound = (await journal.wait_for("http.bound"))["address"]
+        status, _, body = await ask(bound, "/readyz")
+        alive, _, _ = await ask(bound, "/livez")
+        task.cancel()
+    assert (status, alive) == (500, 200)
+    assert body.startswith("defect: ZeroDivisionError at serve/")
+    (line,) = journal.find("defect", compartment="http", kind="ZeroDivisionError")
+    assert "canary" not in f"{body} {line}"
+    assert journal.find("library.said") == []

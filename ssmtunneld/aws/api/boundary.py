@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ssmtunneld.aws.api.endpoints import SettingError
-from ssmtunneld.base.compartment import NOWHERE, Defect, Defects, defects_here
+from ssmtunneld.base.compartment import NOWHERE, Defect, note_here
 from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.base.log import get_log
 from ssmtunneld.errors import ServiceUnavailable, SsmtunneldError
@@ -61,7 +61,7 @@ def note_defect(error: Exception) -> None:
     is_ours = defect.place == defect.origin != NOWHERE
     if not is_ours or isinstance(error, SettingError | OSError):
         return
-    (defects_here() or Defects(get_log())).note("aws", error)
+    note_here("aws", error, get_log())
 
 
 def unusable(operation: str, error: Exception) -> ServiceUnavailable:

@@ -12,6 +12,7 @@ import http.client
 import re
 import socket
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import (
@@ -45,6 +46,7 @@ from ssmtunneld.aws.api.endpoints import SettingError, without_query
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.proxies import Proxy, proxy_for
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.redaction import register, register_answer
 
 if TYPE_CHECKING:
     import ssl
@@ -96,6 +98,17 @@ class WebPage(BotoCoreError):
     fmt = "{endpoint_url} answers with a web page, so it is not AWS"
 
 
+SECRET_HEADERS: Final = (
+    "Authorization",
+    "X-Amz-Security-Token",
+    "x-amz-sso_bearer_token",
+    "X-aws-ec2-metadata-token",
+)
+"""Headers in which requests have secrets."""
+OIDC_PATH: Final = "/token"
+"""Where a login of SSO is renewed: the whole request is a secret."""
+
+
 class Sender:
     """A handler of botocore's event ``before-send``: its answer is taken for the API's.
 
@@ -125,6 +138,7 @@ class Sender:
             SettingError: The proxy that is configured is none.
         """
         url = str(request.url)
+        _register_secrets(request)
         proxy = proxy_for(url, self._proxy)
         schemes = {url.partition(":")[0], "" if proxy is None else proxy.scheme}
         try:
@@ -148,6 +162,23 @@ class Sender:
             SettingError: As above.
         """
         return self(request)
+
+
+def _register_secrets(request: AWSPreparedRequest) -> None:
+    """Let nothing that is said from now on have what ``request`` proves itself with.
+
+    Some of it nobody else of ours sees: the login of SSO, and what renews it.
+    """
+    for name in SECRET_HEADERS:
+        value: object = request.headers.get(name)  # bytes too, whatever its type says
+        if value is not None:
+            text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            scheme, _, rest = text.partition(" ")
+            # A signature is worth nothing by itself, and names its keys.
+            if not scheme.startswith("AWS4-"):
+                register(rest or scheme)
+    if urlsplit(str(request.url)).path == OIDC_PATH and isinstance(request.body, bytes):
+        register_answer(request.body)
 
 
 def _ask(

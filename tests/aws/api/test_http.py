@@ -1,5 +1,6 @@
 """The API's requests on their way: proxies, TLS, and failures in botocore's words."""
 
+import json
 import socket
 
 import pytest
@@ -28,6 +29,7 @@ from ssmtunneld.aws.api.http import (
 )
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.proxies import parse_proxy
+from ssmtunneld.base.redaction import redact
 from tests.aws.stub import Reply
 from tests.support.authority import Authority
 from tests.support.forward_proxy import ForwardProxy
@@ -265,6 +267,36 @@ def test_a_socks_proxy_that_trickles_is_given_up():
 
 def test_botocores_classes_that_send_themselves_are_served_too(asked):
     assert Sender(None, "").send(request(asked.url)).text == "answered"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x-amz-sso_bearer_token", "{}"),
+        ("X-Amz-Security-Token", "{}"),
+        ("Authorization", "{}"),
+        ("Authorization", "Bearer {}"),
+        ("X-aws-ec2-metadata-token", "{}"),
+    ],
+)
+def test_what_a_request_proves_itself_with_is_a_secret(asked, name, text):
+    secret = f"Vt5{name[-9:]}+{len(text)}" * 3
+    Sender(None, "").send(request(asked.url, **{name: text.format(secret)}))
+    assert redact(f"it says {secret}") == "it says ***"
+
+
+def test_a_signature_names_its_keys_and_is_none(asked):
+    words = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/eu-west-1/ssm"
+    Sender(None, "").send(request(asked.url, Authorization=words))
+    assert redact(words) == words
+
+
+def test_what_renews_a_login_is_a_secret(asked):
+    secret = "Jw8/renewal+" * 3
+    body = json.dumps({"refreshToken": secret}).encode()
+    asking = AWSRequest("POST", f"{asked.url}/token", data=body).prepare()
+    Sender(None, "").send(asking)
+    assert redact(f"it says {secret}") == "it says ***"
 
 
 def test_words_about_a_failure_quote_no_value():
