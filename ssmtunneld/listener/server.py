@@ -382,12 +382,13 @@ class Server:
         connection = self._connections.pop(task)
         connection.release()
         transfer = connection.transfer
-        self._totals.leave(connection, transfer)
+        now = asyncio.get_running_loop().time()
+        self._totals.leave(connection, transfer, now)
         self._quota.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)
         if self._observer is not None:
-            seconds = asyncio.get_running_loop().time() - connection.since
+            seconds = now - connection.since
             self._observer.connection_ended(self.name, transfer, seconds)
 
     def _report(self, peer: str, transfer: Transfer) -> None:

@@ -210,3 +210,14 @@ def test_other_logins_are_not(who, state, now):
 
 def test_an_older_daemon_knows_nothing_of_logins():
     assert login_notices(document(tunnel_document()), [tunnel_document()], 0.0) == []
+
+
+def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
+    def told(age):
+        refusal = {"reason": "connection refused", "advice": "", "age": age}
+        return drawn([tunnel_document(last_refusal=refusal)], 200)[2:]
+
+    assert [line.strip() for line in told(12.0)] == [
+        "refused 12s ago: connection refused"
+    ]
+    assert told(3600.0) == []
