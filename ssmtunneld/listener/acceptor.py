@@ -140,20 +140,20 @@ class Acceptor:
             self._close(binding)
 
     def forget_lost(self) -> tuple[str, ...]:
-        """Give back the addresses whose files are gone: :meth:`open` makes them again.
+        """Close the sockets whose files were removed; :meth:`open` makes them again.
 
-        Whoever had connected there by then is accepted.
+        Connections that wait there are accepted first.
 
         Returns:
-            How they are spelled.
+            The names of their addresses.
         """
-        lost = [d for d in self._acceptor if any(x.lost for x in d.listeners)]
-        for door in lost:
-            self._acceptor.remove(door)
-            self._shut(door)
+        lost = [b for b in self._bindings if any(x.lost for x in b.listeners)]
+        for binding in lost:
+            self._bindings.remove(binding)
+            self._close(binding)
         if lost:
             self._name()
-        return tuple(listener.name for door in lost for listener in door.listeners)
+        return tuple(x.name for binding in lost for x in binding.listeners)
 
     def set_mode(self, socket_mode: int) -> None:
         """Change the permissions of the Unix sockets."""

@@ -42,6 +42,19 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A connection that did not get its destination.
+
+    Attributes:
+        cause: Why; ``None`` if that is not known.
+        at: When, on the loop's clock.
+    """
+
+    cause: TunnelError | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatistics:
     """Totals of a tunnel's listening side since the daemon's start.
 
@@ -56,6 +69,7 @@ class ServerStatistics:
         endings: Finished connections by outcome.
         failures: Refused connections by reason.
         rejections: Rejected connections by rule.
+        last_refusal: The latest refused connection; None if there is none.
     """
 
     active: int
@@ -68,6 +82,7 @@ class ServerStatistics:
     endings: Mapping[ConnectionOutcome, int]
     failures: Mapping[Failure, int]
     rejections: Mapping[Rejection, int]
+    last_refusal: Refusal | None = None
 
 
 class ConnectionCounters:
@@ -81,6 +96,7 @@ class ConnectionCounters:
         "_accepted",
         "_endings",
         "_failures",
+        "_last_refusal",
         "_living",
         "_received",
         "_rejections",
@@ -97,6 +113,7 @@ class ConnectionCounters:
         self._endings: Counter[ConnectionOutcome] = Counter()
         self._failures: Counter[Failure] = Counter()
         self._rejections: Counter[Rejection] = Counter()
+        self._last_refusal: Refusal | None = None
 
     def reject(self, rejection: Rejection) -> None:
         """Count a connection that was reset instead of accepted."""
@@ -107,14 +124,21 @@ class ConnectionCounters:
         self._accepted += 1
         self._living.add(connection)
 
-    def leave(self, connection: Connection, transfer: Transfer) -> None:
-        """Keep what a connection that is over has moved."""
+    def leave(self, connection: Connection, transfer: Transfer, now: float) -> None:
+        """Keep what a connection that is over has moved.
+
+        Args:
+            connection: It.
+            transfer: What it moved, and how it ended.
+            now: When, on the loop's clock.
+        """
         self._living.discard(connection)
         self._sent += transfer.sent
         self._received += transfer.received
         self._endings[transfer.ending] += 1
         if transfer.ending is ConnectionOutcome.REFUSED:
             self._failures[_failure(transfer.cause)] += 1
+            self._last_refusal = Refusal(transfer.cause, now)
 
     def moved(self) -> tuple[int, int]:
         """Return the bytes from clients and to clients so far."""
@@ -136,6 +160,7 @@ class ConnectionCounters:
             endings=dict(self._endings),
             failures=dict(self._failures),
             rejections=dict(self._rejections),
+            last_refusal=self._last_refusal,
         )
 
 

@@ -382,7 +382,8 @@ class Server:
         connection = self._connections.pop(task)
         connection.release()
         transfer = connection.transfer
-        self._totals.leave(connection, transfer)
+        now = asyncio.get_running_loop().time()
+        self._totals.leave(connection, transfer, now)
         self._quota.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)

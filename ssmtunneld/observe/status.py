@@ -19,6 +19,7 @@ from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import Recovery, TunnelError, Unforeseen
+from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
@@ -180,6 +181,18 @@ class DestinationStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalStatus:
+    """The latest connection that did not get its destination."""
+
+    reason: str
+    """Why not; empty if that is not known."""
+    advice: str
+    """What to do about it; empty if nothing is to be done."""
+    age: float
+    """Seconds since then."""
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelStatus:
     """One tunnel."""
 
@@ -243,6 +256,8 @@ class TunnelStatus:
     """Destinations in use with dynamic forwarding, the most recent one last."""
     defects: tuple[DefectStatus, ...]
     """Parts of the tunnel that raised an unexpected exception."""
+    last_refusal: RefusalStatus | None = None
+    """The latest connection that did not reach its destination; null if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +398,18 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         mode=subject.mode,
         destinations=subject.destinations,
         defects=subject.defects,
+        last_refusal=_last_refusal(counts.last_refusal, now),
+    )
+
+
+def _last_refusal(refusal: Refusal | None, now: float) -> RefusalStatus | None:
+    if refusal is None:
+        return None
+    cause = refusal.cause
+    return RefusalStatus(
+        reason=_presentable("" if cause is None else str(cause)),
+        advice=_presentable("" if cause is None else cause.advice),
+        age=round(now - refusal.at, 1),
     )
 
 

@@ -8,7 +8,7 @@ from ssmtunneld.config.destinations import Destination
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
 from ssmtunneld.listener.access import Rejection
 from ssmtunneld.listener.connection import Connection
-from ssmtunneld.listener.counters import ConnectionCounters
+from ssmtunneld.listener.counters import ConnectionCounters, Refusal
 from ssmtunneld.listener.proxy.protocol import (
     DestinationForbidden,
     ProxyProtocolError,
@@ -41,12 +41,13 @@ def test_nothing_shrinks_or_jumps_when_it_ends(connection):
     totals.enter(connection)
     connection.meter.sent, connection.meter.received = 5, 7
     before = totals.moved()
-    totals.leave(connection, Transfer(5, 7, ConnectionOutcome.COMPLETED))
+    totals.leave(connection, Transfer(5, 7, ConnectionOutcome.COMPLETED), 9.0)
     counts = totals.read()
     assert totals.moved() == before
     assert (counts.active, counts.accepted) == (0, 1)
     assert counts.endings == {ConnectionOutcome.COMPLETED: 1}
     assert (counts.refused, counts.failures) == (0, {})
+    assert counts.last_refusal is None
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,10 @@ def test_nothing_shrinks_or_jumps_when_it_ends(connection):
 def test_a_refused_connection_tells_why(connection, cause, failure):
     totals = ConnectionCounters()
     totals.enter(connection)
-    totals.leave(connection, Transfer(0, 0, ConnectionOutcome.REFUSED, cause))
+    totals.leave(connection, Transfer(0, 0, ConnectionOutcome.REFUSED, cause), 9.0)
     counts = totals.read()
     assert (counts.refused, counts.failures) == (1, {failure: 1})
+    assert counts.last_refusal == Refusal(cause, 9.0)
 
 
 def test_rejected_connections_are_counted_by_the_rule_they_broke():

@@ -161,6 +161,17 @@ async def test_a_client_that_closed_is_gone_though_nothing_is_written(ends):
     assert await receive_all(local) == b"bye"
 
 
+async def test_a_client_that_closed_behind_more_than_there_is_room_for_is_gone(tcp):
+    local, client = tcp
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            client.send(bytes(LARGE))
+            await turns()
+    client.close()
+    assert await local.gone is ClientClose.CLOSED
+
+
 async def test_what_was_sent_before_an_end_outlives_a_reset(tcp):
     local, client = tcp
     client.send(b"complete")

@@ -11,11 +11,12 @@ from ssmtunneld.errors import (
     AddressInUse,
     ChannelClosed,
     CredentialsUnusable,
+    DestinationRefused,
     LinkLost,
     RequestRejected,
     Unforeseen,
 )
-from ssmtunneld.listener.counters import ConnectionCounters
+from ssmtunneld.listener.counters import ConnectionCounters, Refusal
 from ssmtunneld.listener.server import ServerSettings
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.observe.status import (
@@ -60,21 +61,30 @@ class Listening:
     """What a server shows."""
 
     bound: tuple
+    last_refusal: Refusal | None = None
     settings = ServerSettings(linger=1.0, max_connections=5)
     queued = 3
 
     def statistics(self):
-        return ConnectionCounters().read()
+        return replace(ConnectionCounters().read(), last_refusal=self.last_refusal)
 
 
 LOGIN = CredentialsUnusable("Login", "SSOError", "expired", "run: aws sso login")
 
 
-def status(*members, trouble=None, warm=1, waiting=0, bound=("127.0.0.1:1",), **how):
+def status(
+    *members,
+    trouble=None,
+    warm=1,
+    waiting=0,
+    bound=("127.0.0.1:1",),
+    listening=None,
+    **how,
+):
     counts = SessionCounters().read()
     pool = PoolSnapshot("db", members, waiting, trouble, 3.0, warm, counts)
     subject = StatusInputs(
-        "db", "i-1", "localhost:22", True, pool, Listening(bound), **how
+        "db", "i-1", "localhost:22", True, pool, listening or Listening(bound), **how
     )
     return tunnel_status(subject, 10.0)
 
@@ -150,10 +160,7 @@ def test_one_that_resumes_is_usable_for_a_while(since, usable):
 
 def rtt_of(*pairs):
     """Return the tunnel's, given the traffic and the one of each session."""
-    members = [
-        replace(member(traffic=traffic), channel=replace(CHANNEL, rtt=rtt))
-        for traffic, rtt in pairs
-    ]
+    members = [replace(member(traffic=traffic), rtt=rtt) for traffic, rtt in pairs]
     return status(*members).rtt
 
 
@@ -283,3 +290,13 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "defects": [],
     }
     assert (tunnel["state"], tunnel["listen"]) == ("starting", ["127.0.0.1:1"])
+
+
+def test_the_last_refusal_has_its_reason_and_its_age():
+    listening = Listening(("127.0.0.1:1",), Refusal(DestinationRefused("closed"), 4.0))
+    found = status(member(), listening=listening).last_refusal
+    assert (found.reason, found.age) == (str(DestinationRefused("closed")), 6.0)
+    assert found.advice == DestinationRefused("closed").advice
+    unknown = status(member(), listening=Listening((), Refusal(None, 4.0)))
+    assert unknown.last_refusal.reason == ""
+    assert status(member()).last_refusal is None

@@ -22,6 +22,8 @@ UNLIMITED: Final = 100_000
 """Columns where nobody looks: a pipe or a file gets whole lines."""
 LOGIN_NOTICE: Final = 900.0
 """Seconds before its end that a login is mentioned; as long as the log does."""
+REFUSAL_NOTICE: Final = 600.0
+"""Seconds for which a connection that got no destination is mentioned."""
 GAP: Final = 2
 """Spaces between columns."""
 
@@ -222,6 +224,10 @@ def _grid(shown: Sequence[tuple[Column, int]], cells: Sequence[Text]) -> Table:
 
 
 def _troubles(tunnel: _Tunnel, indent: int) -> Iterable[RenderableType]:
+    refusal = tunnel.get("last_refusal")  # older daemons do not tell
+    if refusal and refusal["reason"] and refusal["age"] < REFUSAL_NOTICE:
+        ago = f"refused {duration(refusal['age'])} ago: "
+        yield _indented(Text(ago + printable(refusal["reason"])), indent)
     if not tunnel["reason"]:
         return
     retry = tunnel.get("retry_in")

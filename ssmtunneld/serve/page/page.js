@@ -276,6 +276,7 @@ class Row {
     showFacts(this.facts, [
       ["Accepted", `${tunnel.accepted} (limit ${tunnel.max_connections} at once)`],
       ["Refused", tunnel.refused],
+      ["Last refusal", lastRefusal(tunnel.last_refusal)],
       ["Rejected", tunnel.rejected],
       ["Received", size(tunnel.received)],
       ["Sent", size(tunnel.sent)],
@@ -292,6 +293,10 @@ class Row {
     fillTable(this.sessions, texts, 1);
     this.table.hidden = texts.length === 0;
   }
+}
+
+function lastRefusal(refusal) {
+  return refusal ? `${duration(refusal.age)} ago: ${refusal.reason || "unknown"}` : "–";
 }
 
 function showFacts(list, facts) {

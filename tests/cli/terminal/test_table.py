@@ -240,3 +240,14 @@ def test_what_broke_is_told_of_the_daemon_and_of_the_tunnels_that_are_shown():
 
 def test_an_older_daemon_knows_nothing_of_defects():
     assert defect_notices(document(tunnel_document()), [tunnel_document()]) == []
+
+
+def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
+    def told(age):
+        refusal = {"reason": "connection refused", "advice": "", "age": age}
+        return drawn([tunnel_document(last_refusal=refusal)], 200)[2:]
+
+    assert [line.strip() for line in told(12.0)] == [
+        "refused 12s ago: connection refused"
+    ]
+    assert told(3600.0) == []
