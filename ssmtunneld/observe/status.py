@@ -256,7 +256,7 @@ class TunnelStatus:
     """Destinations in use with dynamic forwarding, the most recent one last."""
     defects: tuple[DefectStatus, ...]
     """Parts of the tunnel that raised an unexpected exception."""
-    last_refusal: RefusalStatus | None = None
+    last_refusal: RefusalStatus | None
     """The latest connection that did not reach its destination; null if none."""
 
 
@@ -454,6 +454,7 @@ def broken_status(
         mode=tunnel.mode,
         destinations=(),
         defects=(),
+        last_refusal=None,
     )
     return replace(
         known,

@@ -66,8 +66,9 @@ EXEMPT = {
     "protocol.outbound:MAX_MESSAGE": "what we send",
     "protocol.outbound:MAX_WINDOW": "what we send",
     "protocol.timing:MAX_TIMEOUT": "when we send again",
-    "transport.ports:MOST_UNCOUNTED": "how exact our own books are",
-    "transport.read_scheduler:MOST_MESSAGES": "how a turn is divided",
+    "transport.mux_port:MOST_UNCOUNTED": "how exact our own books are",
+    "transport.read_scheduler:MAX_DELAY": "how long we wait",
+    "transport.read_scheduler:MAX_MESSAGES": "how a turn is divided",
 }
 
 

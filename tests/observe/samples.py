@@ -72,6 +72,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         mode="tcp",
         destinations=(),
         defects=(),
+        last_refusal=None,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 
