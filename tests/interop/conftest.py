@@ -85,9 +85,9 @@ def _command(*arguments):
     return [sys.executable, "-m", "ssmtunneld", *arguments]
 
 
-@pytest.fixture(scope="session")
-def emulator():
-    """The AWS side, as fast as it can."""
+@contextmanager
+def run_emulator():
+    """Run the AWS side, as fast as it can."""
     program = Program(
         *_command("emulator", "--listen", "127.0.0.1:0", "--pace", "none"),
         env=environment(),
@@ -98,6 +98,13 @@ def emulator():
         assert program.stop() == 0, program.log()
     finally:
         program.kill()
+
+
+@pytest.fixture(scope="session")
+def emulator():
+    """The AWS side; every session of it ends as a session of ours should."""
+    with run_emulator() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

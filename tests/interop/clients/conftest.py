@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import _lack
+from tests.interop.conftest import _lack, run_emulator
 from tests.interop.programs import environment
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +32,13 @@ def client():
         return folder.resolve() / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def emulator():
+    """The AWS side of these clients alone: some leave sessions as ours never would."""
+    with run_emulator() as running:
+        yield running
 
 
 @pytest.fixture
