@@ -29,7 +29,9 @@ class Asked:
 
 
 async def asking(statuses, target):
-    task = asyncio.get_running_loop().create_task(statuses.is_connected(target), name="asking")
+    task = asyncio.get_running_loop().create_task(
+        statuses.is_connected(target), name="asking"
+    )
     await asyncio.sleep(0)
     return task
 
