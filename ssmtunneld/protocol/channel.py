@@ -193,6 +193,7 @@ class DataChannel:
             self._state = step(self._state, Trigger.CLOSE)
             self._handshake_deadline = None
             self._effects.append(Closed(error))
+            self._inbound.clear()
 
     # What the network does.
 

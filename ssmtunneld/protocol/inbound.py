@@ -10,23 +10,49 @@ MAX_EARLY: Final = 80_000
 the agent sends in a minute and a half (protocol 6.8)."""
 MAX_EARLY_BYTES: Final = 32 << 20
 """Bytes of them: what it sends in half a minute."""
+MAX_EARLY_TOTAL: Final = 48 << 20
+"""The same of all sessions of the process together."""
+EARLY_SHARE: Final = 256 << 10
+"""Bytes that each session has all the same: what others keep holds up nobody."""
 OVERHEAD: Final = 400
 """Bytes that CPython needs for one buffered message in addition to its payload."""
 
 
+class EarlyTotal:
+    """The bytes that wait in several sessions together.
+
+    Attributes:
+        used: How many.
+    """
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = 0
+
+
+_process: Final = EarlyTotal()
+
+
 class Inbound:
-    """The receiving half of a channel's reliability."""
+    """The receiving half of a channel's reliability.
+
+    Args:
+        total: Shared with the other sessions; by default with all of the process.
+    """
 
     __slots__ = (
         "_early",
         "_early_bytes",
         "_newest",
+        "_total",
         "duplicates",
         "expected",
         "overflows",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, total: EarlyTotal = _process) -> None:
+        self._total = total
         self.expected = 0
         """The sequence number that is delivered next."""
         self.duplicates = 0
@@ -34,6 +60,19 @@ class Inbound:
         self._early: dict[int, Message] = {}
         self._early_bytes = 0
         self._newest = -1
+
+    def __del__(self) -> None:
+        """Give back what it holds of the total."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what waits: the session is over."""
+        self._early.clear()
+        self._note(-self._early_bytes)
+
+    def _note(self, more: int) -> None:
+        self._early_bytes += more
+        self._total.used += more
 
     @property
     def early(self) -> int:
@@ -73,14 +112,20 @@ class Inbound:
         if sequence > self.expected and (
             sequence > self.expected + MAX_EARLY
             or len(self._early) >= MAX_EARLY
-            or self._early_bytes + cost > MAX_EARLY_BYTES
+            or self._early_bytes + cost > self._limit
         ):
             self.overflows += 1
             return False
         self._newest = max(self._newest, sequence)
         self._early[sequence] = message
-        self._early_bytes += cost
+        self._note(cost)
         return True
+
+    @property
+    def _limit(self) -> int:
+        """Bytes that may wait here: what all others leave, and a share in any case."""
+        left = MAX_EARLY_TOTAL - (self._total.used - self._early_bytes)
+        return min(MAX_EARLY_BYTES, max(EARLY_SHARE, left))
 
     @property
     def is_ready(self) -> bool:
@@ -94,6 +139,6 @@ class Inbound:
         does, it is never delivered twice (protocol 8, trap 3).
         """
         while (message := self._early.pop(self.expected, None)) is not None:
-            self._early_bytes -= len(message.payload) + OVERHEAD
+            self._note(-len(message.payload) - OVERHEAD)
             self.expected += 1
             yield message

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.protocol.inbound import MAX_EARLY, MAX_EARLY_BYTES, OVERHEAD, Inbound
+from ssmtunneld.protocol.inbound import (
+    EARLY_SHARE,
+    MAX_EARLY,
+    MAX_EARLY_BYTES,
+    MAX_EARLY_TOTAL,
+    OVERHEAD,
+    EarlyTotal,
+    Inbound,
+)
 from ssmtunneld.protocol.message import Message, MessageType
 
 
@@ -154,3 +162,28 @@ def test_any_order_and_any_repetition_is_ready_once_in_sequence(order, repeats):
         ready += _ready(inbound)
     assert ready == list(range(12))
     assert inbound.duplicates == len(repeats)
+
+
+def test_all_sessions_together_keep_no_more_than_their_total():
+    total = EarlyTotal()
+    payload = bytes(100_000)
+    cost = len(payload) + OVERHEAD
+    sessions = [Inbound(total) for _ in range(4)]
+    for session in sessions:
+        sequence = 1
+        while session.accept(_message(sequence, payload)):
+            sequence += 1
+    first, second, *others = (session.early * cost for session in sessions)
+    assert MAX_EARLY_BYTES - cost < first <= MAX_EARLY_BYTES
+    assert MAX_EARLY_TOTAL - 2 * cost < first + second <= MAX_EARLY_TOTAL
+    # Each of them has a share, whatever the others keep.
+    assert all(EARLY_SHARE - cost < rest <= EARLY_SHARE for rest in others)
+    assert total.used == sum(session.early for session in sessions) * cost
+    # What one gives back is there for the next one.
+    sessions[0].clear()
+    assert sessions[0].early == 0
+    assert sessions[2].accept(_message(90, payload))
+    # Also by going without a word.
+    del session
+    sessions.clear()
+    assert total.used == 0
