@@ -220,7 +220,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            "give user and password to HTTPS_PROXY, as USER:PASSWORD@ before its host",
             cause="the proxy wants to know who asks",
             lasts=True,
         ),
@@ -336,7 +336,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            "give user and password to HTTPS_PROXY, as USER:PASSWORD@ before its host",
             lasts=True,
         ),
         "ProxyDemandsLogin",
