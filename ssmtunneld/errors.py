@@ -69,6 +69,12 @@ NAME_AUTHORITY: Final = (
 )
 """What to do about a certificate that is not trusted."""
 
+LOOK_AT_LIMITS: Final = (
+    "another one is started by itself; if they end after the same time, see idle "
+    "timeout and maximum duration in Session Manager's preferences, else the log of "
+    "the target's SSM agent"
+)
+"""What to do about sessions that end although nobody here has ended them."""
 
 _NO_WORDS: Final = clean("")
 
@@ -334,6 +340,8 @@ class ChannelClosed(SessionError):
         output: The service's or agent's words; empty for an ordinary end.
     """
 
+    advice = LOOK_AT_LIMITS
+
     def __init__(self, output: CleanText = _NO_WORDS) -> None:
         super().__init__(output)
         self.output = output
@@ -346,6 +354,8 @@ class ChannelClosed(SessionError):
 
 class SessionGone(SessionError):
     """There is nothing to resume: timed out, terminated or unknown (protocol 1.7)."""
+
+    advice = LOOK_AT_LIMITS
 
     def __init__(self, session_id: str, reason: CleanText) -> None:
         super().__init__(session_id, reason)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ssmtunneld.aws.api.boundary import note_defect
 from ssmtunneld.aws.api.endpoints import is_loopback_host
+from ssmtunneld.aws.api.errors import CallContext, cure_of
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import Control, Grant, Identity, SessionRequest
 from ssmtunneld.aws.ssm import SsmControl
@@ -65,10 +66,6 @@ _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){3}")
 _REPORT: Final = (
     "see the log of this command; if nothing there explains it, report it as a defect "
     "of ssmtunneld"
-)
-_CHECK_AGENT: Final = (
-    "check that the target runs, that its SSM agent reaches Systems Manager, and that "
-    "its role has the policy AmazonSSMManagedInstanceCore"
 )
 
 
@@ -183,8 +180,7 @@ class _Walk:
             raise Skipped("not tested without a region") from None
         if not key:
             raise Broken(
-                "there are no AWS credentials",
-                "log in, set AWS_PROFILE, or name a profile in the configuration",
+                "there are no AWS credentials", self._cure_of("NoCredentialsError")
             )
         whose = f"profile {profile}" if profile else "the default credentials"
         return f"key {key[:4]}...{key[-4:]} of {whose}"
@@ -270,7 +266,7 @@ class _Walk:
         if status not in {"Online", "connected"}:
             where = self._known_place.region
             text = f"{self._target} is not online in {where} ({status})"
-            raise Broken(text, _CHECK_AGENT)
+            raise Broken(text, self._cure_of("TargetNotConnected"))
         await self._ask_about_silence()
         return f"{self._target} is online"
 
@@ -287,6 +283,18 @@ class _Walk:
             raise Doubtful(text, error.advice) from None
         except AwsError:
             pass  # it says nothing against the tunnel
+
+    def _cure_of(self, cause: str) -> str:
+        """Return what the table of causes says of what was found out here."""
+        place = self._place
+        during = CallContext(
+            _OPERATION,
+            "" if place is None else place.region,
+            renewal="",
+            profile=self._tunnel.profile or "",
+            target=self._target,
+        )
+        return cure_of(cause, during)
 
     async def _find_target(self) -> str:
         wanted = parse_target(self._tunnel.target)
@@ -397,7 +405,8 @@ async def _look(hop: str, look: Callable[[], Awaitable[str]]) -> Finding:
     except Doubtful as doubtful:
         return Finding(hop, Verdict.WARN, doubtful.text, doubtful.cure)
     except Broken as broken:
-        return Finding(broken.hop or hop, Verdict.FAIL, broken.text, broken.cure)
+        cure = broken.cure or _REPORT
+        return Finding(broken.hop or hop, Verdict.FAIL, broken.text, cure)
     except SsmtunneldError as error:
         return Finding(hop, Verdict.FAIL, str(error), error.advice or _REPORT)
     except Exception as error:  # noqa: BLE001 - each hop is a compartment (design D18)

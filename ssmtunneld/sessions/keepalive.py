@@ -30,10 +30,25 @@ class KeepAlive:
         self._end = end
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._last: tuple[Terms, _Port] | None = None
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between NOPs that the service's idle timeout asks for."""
+        return self._keep_alive
+
+    def shorten(self, interval: float) -> None:
+        """Send them every ``interval`` seconds if it was less often; not if never."""
+        if self._keep_alive is None or self._keep_alive <= interval:
+            return
+        self._keep_alive = interval
+        if self._timer is not None and self._last is not None:
+            self.start(*self._last)
 
     def start(self, terms: Terms, port: _Port) -> None:
         """Send them from now on."""
         self.stop()
+        self._last = terms, port
         interval = AGENT_NOP_INTERVAL if terms.needs_nop else self._keep_alive
         if interval is not None:
             self._timer = self._loop.call_later(interval, self._send, terms, port)

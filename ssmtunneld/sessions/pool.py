@@ -61,6 +61,12 @@ SETTLING: Final = 0.02
 """Seconds after a stream was opened in which its first bytes go before the plans that
 follow from it, and those of streams that are opened together are made together."""
 
+IDLE_ADVICE: Final = (
+    "set keep_alive below the account's idle timeout, or raise that in Session "
+    "Manager's preferences"
+)
+"""What to do about an idle timeout that ``keep_alive`` does not reach."""
+
 
 class PoolRetired(NoSessionReady):
     """The pool gives no more streams: another one has taken its place."""
@@ -323,6 +329,7 @@ class Pool:
         session = member.session
         session.urgency = lambda: self._urgency_of(session)
         self._members[number] = member
+        self._shorten_keep_alive()
         name = f"{self._name} session {number}"
         member.task = tasks.create_task(self._host(member), name=name)
 
@@ -366,6 +373,7 @@ class Pool:
                 self._log.info("session.idled_out", session=session.number)
                 return
             self._lifespan.note_end(now - session.created, session.pauses)
+            self._learn_idle_timeout(session)
         # Once a spare has idled out, none is wanted before a client comes: the end of a
         # session with a quiet stream, after it, is in nobody's way.
         self._trouble = None if self._dormant else error
@@ -383,6 +391,28 @@ class Pool:
             streams=session.streams,
             retry_in=round(delay, 1),
         )
+
+    def _learn_idle_timeout(self, session: Session) -> None:
+        keep_alive = session.keep_alive
+        if keep_alive is None or not self._lifespan.note_idle_end(
+            session.pauses, keep_alive
+        ):
+            return
+        interval = self._shorten_keep_alive()
+        self._log.warning(
+            "session.idle_timeout_learned",
+            idle_timeout=round(self._lifespan.idle_timeout or 0.0),
+            keep_alive=round(interval),
+            advice=IDLE_ADVICE,
+        )
+
+    def _shorten_keep_alive(self) -> float:
+        """Keep sessions alive as often as the service needs it; return how often."""
+        interval = self._lifespan.keep_alive or 0.0
+        if interval:
+            for member in self._members.values():
+                member.session.shorten_keep_alive(interval)
+        return interval
 
     async def _stop(self, member: PooledSession) -> None:
         await self._defects.attempt("session", member.session.stop)

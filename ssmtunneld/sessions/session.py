@@ -405,6 +405,15 @@ class Session:
             self._loop.call_soon(self._say_farewell)
             self._changed()
 
+    @property
+    def keep_alive(self) -> float | None:
+        """Seconds between NOPs against the service's idle timeout; None for none."""
+        return self._nops.interval
+
+    def shorten_keep_alive(self, interval: float) -> None:
+        """Send NOPs every ``interval`` seconds if it was less often; not if never."""
+        self._nops.shorten(interval)
+
     def _say_farewell(self) -> None:
         self._driver.send_flag(Flag.TERMINATE_SESSION)
 

@@ -122,6 +122,28 @@ async def test_a_document_of_ones_own_gets_its_parameters():
             assert await echoes(port_of(daemon, "x"))
 
 
+async def test_a_document_that_fixes_the_destination_is_told_none():
+    async with destination() as port:
+        content = {  # as docs/iam.md recommends it
+            "schemaVersion": "1.0",
+            "sessionType": "Port",
+            "properties": {
+                "type": "LocalPortForwarding",
+                "host": "orders.example",
+                "portNumber": str(port),
+                "localPortNumber": "0",
+            },
+        }
+        alias = {"orders.example": "127.0.0.1"}
+        async with emulator(documents={"Acme": content}, host_aliases=alias) as service:
+            orders = tunnel("x", document="Acme", host="orders.example", port=port)
+            text = configuration(service.endpoint_url, orders)
+            async with running(text) as daemon:
+                assert await echoes(port_of(daemon, "x"))
+                (status,) = daemon.status()["tunnels"]
+                assert status["destination"] == f"orders.example:{port}"
+
+
 async def test_a_service_that_checks_signatures_finds_ours_right(events):
     async with destination() as port, emulator(require_signature=True) as service:
         text = configuration(service.endpoint_url, tunnel("x", port=port))

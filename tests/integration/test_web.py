@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.observe.status_schema import status_schema
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.processes import await_line, await_port, launch, running
@@ -186,6 +187,37 @@ async def test_metrics_are_fine_with_promtool_and_counters_only_grow(service, tm
     shrunk = {n: (before[n], after[n]) for n in counters if after[n] < before[n]}
     assert shrunk == {}
     check_metrics(text)
+
+
+async def test_a_tunnel_that_idled_out_is_ready_before_anybody_connects(tmp_path):
+    settings = EmulatorSettings(pace=Pace.NONE, idle_timeout=6.0)
+    with EmulatorThread(settings) as service:
+        async with destination() as port:
+            table = tunnel("db", port=port, keep_alive=False)
+            async with serving(service, tmp_path, table) as (program, bound):
+                local = await asyncio.to_thread(await_port, program, "db")
+                await until(bound, "/readyz", lambda status, _: status == 200)
+                # A quiet connection is open while its session idles out.
+                async with connection(("127.0.0.1", local)) as (reader, writer):
+                    writer.write(b"a word")
+                    assert await reader.readexactly(6) == b"a word"
+                    await asyncio.to_thread(await_line, program, "session.idled_out")
+                    status, _, _ = await ask(bound, "/readyz")
+                    assert status == 200
+                    _, _, body = await ask(bound, "/status.json")
+                    (found,) = json.loads(body)["tunnels"]
+                    assert (found["state"], found["usable"]) == ("idle", True)
+                    command = launch(
+                        *("wait", "db", "-c", tmp_path / "config.toml"),
+                        *("--timeout", "5s"),
+                        **service.environment,
+                    )
+                    try:
+                        ended = await asyncio.to_thread(command.process.wait, PATIENCE)
+                        assert ended == 0, command.log()
+                    finally:
+                        command.kill()
+                assert await echoes(("127.0.0.1", local))
 
 
 async def test_status_keeps_its_schema(service, tmp_path):

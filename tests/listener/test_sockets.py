@@ -10,7 +10,7 @@ import pytest
 
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
-from ssmtunneld.listener import sockets
+from ssmtunneld.listener import held_fin, sockets
 from ssmtunneld.listener.sockets import Listener, bind, name_of
 from tests.support.turns import turns, until
 
@@ -472,3 +472,18 @@ async def test_where_the_system_does_not_tell_none_seem_to_wait(
     with socket.create_connection(on_tcp.socket.getsockname()):
         monkeypatch.setattr(sys, "platform", "darwin")
         assert on_tcp.queued == 0
+
+
+async def test_ends_are_held_at_sockets_of_our_own_only():
+    (own,) = await bind([TcpAddress("127.0.0.1", 0)], socket_mode=0o600)
+    (others,) = await bind([socket.create_server(("127.0.0.1", 0))], socket_mode=0o600)
+    try:
+        for listener in (own, others):
+            listener.hold_ends(wanted=True)
+        assert (own.held, others.held) == (held_fin.keeps_user(), False)
+        own.hold_ends(wanted=False)
+        # Those that wait already may need to be released.
+        assert own.held == held_fin.keeps_user()
+    finally:
+        own.close()
+        others.close()

@@ -1,10 +1,18 @@
+import asyncio
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.errors import Recovery
-from ssmtunneld.sessions.backoff import DEMAND_INTERVAL, Backoff, Retries
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.errors import AccessDenied, Recovery, ServiceUnavailable, Throttled
+from ssmtunneld.sessions.backoff import DEMAND_INTERVAL, Backoff, Retries, persist
+from tests.support.clockwork import virtual
+
+
+def now():
+    return asyncio.get_running_loop().time()
 
 
 class Highest(Random):
@@ -78,3 +86,55 @@ def test_another_network_or_login_is_tried_at_once():
     retries.retry_at(0.5)
     assert retries.next_start(wanted=False) == 0.5
     assert retries.note_end(Recovery.RESTART, 0.5) == 0.5
+
+
+OOPS = ServiceUnavailable("StartSession", clean("500"), clean("oops"))
+THROTTLED = Throttled("StartSession", clean("ThrottlingException"), clean("slow"))
+DENIED = AccessDenied("StartSession", clean("AccessDenied"), clean("no"))
+
+
+class Attempts:
+    """Fails with each error once, then answers; notes when it was called."""
+
+    def __init__(self, *errors):
+        self._errors = list(errors)
+        self.times = []
+
+    async def __call__(self):
+        self.times.append(now())
+        if self._errors:
+            raise self._errors.pop(0)
+        return "answer"
+
+
+@virtual
+@pytest.mark.parametrize("error", [OOPS, THROTTLED])
+async def test_errors_that_pass_are_waited_out(error):
+    attempts = Attempts(error, error, error)
+    assert await persist(attempts, Random(1), now() + 60) == "answer"
+    assert len(attempts.times) == 4
+
+
+@virtual
+async def test_a_throttled_call_backs_off_from_a_second():
+    attempts = Attempts(THROTTLED, THROTTLED)
+    await persist(attempts, Random(1), now() + 60)
+    first, second, third = attempts.times
+    assert second - first >= 1
+    assert third - second >= 2
+
+
+@virtual
+async def test_an_error_that_stays_is_told_at_once():
+    attempts = Attempts(DENIED)
+    with pytest.raises(AccessDenied):
+        await persist(attempts, Random(1), now() + 60)
+    assert len(attempts.times) == 1
+
+
+@virtual
+async def test_the_last_error_is_told_in_time():
+    began = now()
+    with pytest.raises(Throttled):
+        await persist(Attempts(*[THROTTLED] * 9), Random(1), began + 5)
+    assert now() <= began + 5

@@ -87,3 +87,23 @@ async def test_starting_again_starts_the_interval_anew():
     await elapse(2)
     assert port.nops == 1
     nops.stop()
+
+
+@virtual
+async def test_they_come_more_often_once_that_is_needed():
+    nops, port = KeepAlive(300.0, _never), FakePort()
+    nops.start(_terms(needs_nop=False), port)
+    nops.shorten(24.0)
+    nops.shorten(100.0)  # not less often
+    await elapse(10.5 * 24.0)
+    assert (port.nops, nops.interval) == (10, 24.0)
+    nops.stop()
+
+
+@virtual
+async def test_what_sends_none_is_not_made_to():
+    nops, port = KeepAlive(None, _never), FakePort()
+    nops.start(_terms(needs_nop=False), port)
+    nops.shorten(24.0)
+    await elapse(1000)
+    assert (port.nops, nops.interval) == (0, None)

@@ -70,3 +70,38 @@ def test_an_end_that_may_be_the_idle_timeout_says_nothing(pauses, limit):
     lifespan.note_end(1800.0, pauses)
     lifespan.note_end(1800.0, pauses)
     assert lifespan.limit == limit
+
+
+@pytest.mark.parametrize(
+    ("ends", "timeout"),
+    [
+        pytest.param([Pauses(60.0, 0.0)], None, id="one end says nothing"),
+        pytest.param([Pauses(60.0, 0.0), Pauses(61.0, 9.0)], 60, id="two alike"),
+        pytest.param([Pauses(60.0, 0.0), Pauses(120.0, 0.0)], None, id="not alike"),
+        pytest.param([Pauses(60.0, 62.0)] * 2, None, id="they outlived such a pause"),
+        pytest.param([Pauses(30.0, 0.0)] * 2, None, id="no timeout is so short"),
+        pytest.param([Pauses(400.0, 0.0)] * 2, None, id="NOPs were missing"),
+        pytest.param(
+            [Pauses(60.0, 0.0), Pauses(20.0, 0.0), Pauses(60.0, 0.0)],
+            None,
+            id="not in a row",
+        ),
+        pytest.param(
+            [*[Pauses(180.0, 0.0)] * 2, *[Pauses(60.0, 0.0)] * 2],
+            60,
+            id="shorter",
+        ),
+    ],
+)
+def test_an_idle_timeout_is_learned_from_two_ends_alike(ends, timeout):
+    lifespan = Lifespan()
+    for pauses in ends:
+        lifespan.note_idle_end(pauses, 300.0)
+    assert lifespan.idle_timeout == timeout
+    assert (lifespan.keep_alive is None) == (timeout is None)
+
+
+def test_an_idle_timeout_is_news_once():
+    lifespan = Lifespan()
+    told = [lifespan.note_idle_end(Pauses(60.0, 0.0), 300.0) for _ in range(4)]
+    assert told == [False, True, False, False]

@@ -248,3 +248,37 @@ async def bad_day(rig: PoolRig) -> None:
         rig.control.heal()
         if hour != 11:
             await elapse(3600 * (hour + 1) - now() if now() < 3600 * (hour + 1) else 0)
+
+
+# An idle timeout below keep_alive.
+
+
+@virtual
+@pytest.mark.parametrize("idle_timeout", [60.0, 120.0, 300.0])
+async def test_an_idle_timeout_below_keep_alive_is_learned_and_kept(idle_timeout):
+    service = Service(idle_timeout=idle_timeout)
+    async with living_pool(
+        LONE, service=service, settings=SessionSettings(keep_alive=300.0)
+    ) as rig:
+        await rig.until_ready()
+        await elapse(3 * idle_timeout + 60)
+        stream = await rig.open()
+        starts = rig.starts_until_now()
+        await elapse(7200)
+        await check_alive(stream)
+        assert rig.starts_until_now() == starts
+        (line,) = rig.journal.lines("session.idle_timeout_learned")
+        assert line["idle_timeout"] == pytest.approx(idle_timeout, abs=2)
+        assert line["keep_alive"] < idle_timeout / 2
+        assert "keep_alive" in line["advice"]
+
+
+@virtual
+async def test_sessions_that_end_for_other_reasons_teach_no_idle_timeout():
+    async with living_pool(LONE, settings=SessionSettings(keep_alive=300.0)) as rig:
+        for quiet in (70, 200, 130, 280):
+            await rig.until_ready()
+            await elapse(quiet)
+            rig.control.newest.end("the agent was restarted")
+            await until(lambda: rig.ready == 0)
+        assert not rig.journal.lines("session.idle_timeout_learned")

@@ -218,7 +218,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            "give user and password to HTTPS_PROXY, as USER:PASSWORD@ before its host",
             cause="the proxy requires authentication",
             lasts=True,
         ),
@@ -334,7 +334,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "give user and password to HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+            "give user and password to HTTPS_PROXY, as USER:PASSWORD@ before its host",
             lasts=True,
         ),
         "ProxyDemandsLogin",

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ssmtunneld.aws.api.boundary import note_defect, words_of
-from ssmtunneld.aws.api.causes import Cause, cause_of_code, cause_of_exception
+from ssmtunneld.aws.api.causes import (
+    CODES,
+    EXCEPTIONS,
+    Cause,
+    cause_of_code,
+    cause_of_exception,
+)
 from ssmtunneld.aws.api.endpoints import is_opt_in
 from ssmtunneld.aws.api.permissions import advise
 from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean
@@ -139,6 +145,16 @@ def _told(cause: Cause, message: CleanText) -> CleanText:
     if not cause.cause:
         return message
     return clean(f"{cause.cause} ({message})" if message else cause.cause)
+
+
+def cure_of(name: str, during: CallContext) -> str:
+    """Return the table's cure for a code or an exception that nobody has raised.
+
+    Args:
+        name: A row of ``causes.py``.
+        during: What was being done.
+    """
+    return _fill((CODES.get(name) or EXCEPTIONS[name])[0], "", during)
 
 
 def _fill(cause: Cause, words: str, during: CallContext) -> str:

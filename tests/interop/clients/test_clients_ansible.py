@@ -31,6 +31,7 @@ def ansible(client, environ, sshd, tmp_path):
     inventory.write_text(json.dumps({"all": {"hosts": {TARGET: facts}}}))
     environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(tmp_path)
     environ["ANSIBLE_NOCOLOR"] = "1"
+    environ["LC_ALL"] = "C.UTF-8"
     return [
         *(str(program), "-i", str(inventory), "all"),
         *("-m", "ansible.builtin.raw", "-a", "echo through"),
