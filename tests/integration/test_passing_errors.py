@@ -27,7 +27,7 @@ def call(tmp_path_factory):
             # The path of a Unix socket is short.
             folder = tmp_path_factory.mktemp("d")
             path = folder / "config.toml"
-            path.write_text(tunnel("db", port=port))
+            path.write_text(tunnel("db", port=port, linger="200ms"))
             environ = environment(**aws.environment, XDG_CONFIG_HOME=os.devnull)
             environ["XDG_STATE_HOME"] = str(folder)
             return subprocess.run(
