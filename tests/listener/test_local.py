@@ -1,6 +1,6 @@
 import asyncio
-import contextlib
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -165,7 +165,7 @@ async def test_a_client_that_closed_is_gone_though_nothing_is_written(ends):
 async def test_a_client_that_closed_behind_more_than_there_is_room_for_is_gone(tcp):
     local, client = tcp
     client.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
+    with suppress(BlockingIOError):
         while True:
             client.send(bytes(LARGE))
             await turns()
