@@ -102,9 +102,8 @@ async def test_document_parameters_and_host_reach_the_service(events):
         for where in (str(port), [str(port)]):
             async with open_tunnel(
                 TARGET,
-                host="db.int",
                 document="Ours",
-                parameters={"where": where},
+                parameters={"where": where, "host": "db.int"},
                 endpoint_url=service.endpoint_url,
             ) as tunnel:
                 assert await echoes(tunnel.port)

@@ -498,7 +498,7 @@ class Pool:
                 return await waiter.served
         except TimeoutError:
             _give_back(waiter)
-            raise _no_session(
+            raise no_session(
                 timeout,
                 self.trouble,
                 in_use=self._ready.is_set(),
@@ -632,7 +632,7 @@ class Pool:
         )
 
 
-def _no_session(
+def no_session(
     waited: float, trouble: TunnelError | None, *, in_use: bool, start_reason: str = ""
 ) -> NoSessionReady:
     """Return the error of a connection that got no session.

@@ -138,7 +138,7 @@ def test_a_refusal_carries_the_daemons_advice(operator):
 
 def test_a_refused_file_carries_its_problems_and_is_a_usage_error(operator):
     operator.problems = ["c.toml:1: a", "c.toml:2: b"]
-    with pytest.raises(CommandError, match="goes on as before") as caught:
+    with pytest.raises(CommandError, match="keeps the previous one") as caught:
         find(None).ask("POST", "/reload")
     assert (caught.value.problems, caught.value.code) == (tuple(operator.problems), 2)
 

@@ -160,5 +160,5 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (fifo, tmp_path, Path(os.devnull)):
-        with pytest.raises(CommandError, match=r"no regular file|directory"):
+        with pytest.raises(CommandError, match=r"not a regular file|directory"):
             read(path)

@@ -4,7 +4,6 @@ from random import Random
 
 import pytest
 from botocore.exceptions import ClientError
-from ssmtunneld.sessions.snapshot import no_session
 
 from ssmtunneld.aws.api.causes import CODES, EXCEPTIONS
 from ssmtunneld.aws.api.errors import CallContext, translate
@@ -19,6 +18,7 @@ from ssmtunneld.errors import (
     Throttled,
 )
 from ssmtunneld.sessions.backoff import Persistence, passes
+from ssmtunneld.sessions.pool import no_session
 from tests.sessions.rig import living_pool
 from tests.support.clockwork import virtual
 from tests.support.fake_control import START, elapse

@@ -31,6 +31,7 @@ from ssmtunneld.aws.api.errors import _presentable
 from ssmtunneld.aws.api.port import Grant
 from ssmtunneld.aws.api.proxies import parse_proxy
 from ssmtunneld.aws.identity.credentials import CredentialSource, read_keys
+from ssmtunneld.base import redaction
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.redaction import register_environment
 from ssmtunneld.base.secret import Secret
@@ -52,6 +53,14 @@ _ALPHABET = string.ascii_letters + string.digits + "+/"
 def canary(source):
     """Return a secret of this source alone, in the alphabet of AWS's."""
     return "".join(random.Random(source).choices(_ALPHABET, k=64))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _redaction():
+    """Remember for all tests here: a source tells its secret once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_process", redaction.Redactor())
+        yield
 
 
 # Sources.

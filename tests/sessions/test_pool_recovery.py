@@ -170,7 +170,7 @@ async def test_a_session_that_is_gone_is_replaced_and_its_streams_are_cut():
 async def test_while_one_resumes_for_long_another_takes_its_place():
     async with living_pool(LONE) as rig:
         stream = await rig.open()
-        rig.control.fail(RESUME, THROTTLED)
+        rig.control.fail(RESUME, UNREACHABLE)
         lost_at = now()
         rig.control.newest.lose_wire()
         await rig.until_ready()

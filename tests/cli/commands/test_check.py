@@ -52,7 +52,7 @@ def test_every_tunnel_is_listed_with_where_it_leads(check):
         f"{check.path}: 3 tunnels",
         f"  ssh: localhost:2222 -> {TARGET} -> localhost:22",
         f"  db: localhost:5432, unix:/run/db -> {TARGET} -> o.x:1",
-        f"  own: [::1]:1 -> mi-{'0' * 17} -> localhost",
+        f"  own: [::1]:1 -> mi-{'0' * 17} -> as Ours says",
     ]
 
 
@@ -176,4 +176,4 @@ def test_live_ends_in_time(check, theatre):  # noqa: F811 - the way of pytest
     theatre.aws.set_faults("handshake-stall")
     code, out, _ = check(two(theatre), "--live", "--timeout", "3s", "db")
     assert code == 1
-    assert "not finished within 3 s; give it more --timeout" in out[1]
+    assert "not finished within 3 s; raise --timeout" in out[1]

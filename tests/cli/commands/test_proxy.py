@@ -270,7 +270,7 @@ def test_a_refused_key_is_one_line_and_255(home, emulator, monkeypatch):
 def test_only_instances_take_keys_this_way(home, capsys):
     code, _, err = call(capsys, "proxy", *KEY, "mi-0123456789abcdef0", 22)
     assert code == 255
-    assert "is not an EC2 instance: only they take keys this way" in err
+    assert "is not an EC2 instance, and only those accept keys this way" in err
 
 
 def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
