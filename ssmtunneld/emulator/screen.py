@@ -26,9 +26,12 @@ _SHOWN: Final = 100
 # The services that are played here. Nobody else can give these names to an address: a
 # hosts entry, a proxy or a VPC endpoint leads them to us.
 _SERVICES: Final = re.compile(
-    r"(?:[a-z0-9-]+-)?(?:ssm|ssm-fips|ssmmessages|ssmmessages-fips|sts"
+    r"(?:[a-z0-9-]+[.-])?(?:ssm|ssm-fips|ssmmessages|ssmmessages-fips|sts"
     r"|ec2-instance-connect)"
-    r"(?:\.[a-z0-9-]+){0,2}\.(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|api\.aws)"
+    r"(?:\.[a-z0-9-]+){0,2}\.(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|api\.aws"
+    r"|c2s\.ic\.gov|sc2s\.sgov\.gov|csp\.hci\.ic\.gov|cloud\.adc-e\.uk"
+    r"|api\.amazonwebservices\.(?:com\.cn|eu)|api\.aws\.(?:hci\.)?ic\.gov"
+    r"|api\.aws\.scloud|api\.cloud-aws\.adc-e\.uk)"
 )
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

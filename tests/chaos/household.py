@@ -103,17 +103,30 @@ def watch(tunnel):
     This is the only place that looks inside the daemon: nothing outside of it tells,
     and without it one lost session would excuse every reset connection.
     """
-    carried = {}
-    pool, try_open = tunnel.pool, tunnel.pool._try_open
+    carried, streams = {}, {}
+    pool = tunnel.pool
+    at_once, wait, move = pool.stream_at_once, pool.open_stream, pool._move_unsent
 
-    def watched(waited):
-        stream = try_open(waited)
+    def note(port, stream):
+        streams[port] = stream
+        for member in pool._members.values():
+            if member.session._port is stream._port:
+                carried[port] = member.session.session_id
+
+    def here(stream):
         if stream is not None:
-            port = int(asyncio.current_task().get_name().rpartition(":")[2])
-            for member in pool._members.values():
-                if member.session._port is stream._port:
-                    carried[port] = member.session.session_id
+            note(int(asyncio.current_task().get_name().rpartition(":")[2]), stream)
         return stream
 
-    pool._try_open = watched
+    async def waited(timeout):
+        return here(await wait(timeout))
+
+    def moved():
+        move()
+        for port, stream in streams.items():
+            note(port, stream)
+
+    pool.stream_at_once = lambda: here(at_once())
+    pool.open_stream = waited
+    pool._move_unsent = moved
     return carried
