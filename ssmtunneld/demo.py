@@ -6,6 +6,7 @@ a configuration that is printed, and the emulator is as slow as the real agent i
 
 import asyncio
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -80,7 +81,9 @@ async def run_demo(say: Callable[[str], None]) -> None:
         config = parse_config(source.read_text(), source, {})
         claim = stack.enter_context(claim_instance(source))
         daemon = Daemon(config, claim.name)
-        say("# The configuration of this demo, but for its local ports:\n")
+        say(
+            "# The tunnels of this demo; the same on other local ports are saved for you, see below:\n"
+        )
         say(text)
         guide = _Guide(daemon, emulator, say, yours, page)
         with stop_on_signals(daemon):
@@ -190,13 +193,14 @@ class _Guide:
         if "ssh" in ports:
             say(f"  ssh -p {ports['ssh']} 127.0.0.1")
         source = self._yours.with_name("demo.toml")
-        say(f"  ssmtunneld status --watch -c {source}")
+        us = _invoked_as()
+        say(f"  {us} status --watch -c {source}")
         address = self._daemon.settings.http_listen[0]
         say(f"  http://{address}/      # the status page, for a browser")
         say("\n# The configuration above, and tunnels without one, next to the demo:\n")
         say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
-        say(f"  ssmtunneld run -c {self._yours}")
-        say(f"  ssmtunneld open {TARGET} {self._page} --listen {_free_port()}")
+        say(f"  {us} run -c {self._yours}")
+        say(f"  {us} open {TARGET} {self._page} --listen {_free_port()}")
         if sys.stdin.isatty():
             say("\n# c cuts the websockets: what is under way goes on.")
         say("\n# Ctrl-C ends it.")
@@ -222,7 +226,8 @@ class _Guide:
         self._cut = sum(tunnel.connections for tunnel in found)
         self._fresh_cut = True
         self._emulator.cut_websockets()
-        self._say(f"all websockets cut, with {self._cut} connections")
+        number = f"{self._cut} connection{'' if self._cut == 1 else 's'}"
+        self._say(f"all websockets cut, with {number}")
 
 
 _KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -317,3 +322,12 @@ def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _invoked_as() -> str:
+    """Return what to type for this program: its path where the name is not enough."""
+    program = Path(sys.argv[0])
+    found = shutil.which("ssmtunneld")
+    if program.name != "ssmtunneld" or (found and Path(found).samefile(program)):
+        return "ssmtunneld"
+    return shlex.quote(str(program))

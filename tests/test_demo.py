@@ -100,7 +100,7 @@ def test_a_key_cuts_the_websockets_and_a_download_goes_on():
             assert len(answer.read(65536)) == 65536
             terminal.wait_for(r"web: connection 1 at 127\.0\.0\.1")
             terminal.type("c")
-            terminal.wait_for("all websockets cut, under 1 connection")
+            terminal.wait_for("all websockets cut, with 1 connection")
             terminal.wait_for("resumed: 1 of 1 connections are open")
             assert len(answer.read(1024 * 1024)) == 1024 * 1024
         terminal.type("\x03")

@@ -75,11 +75,13 @@ def discover(account: AwsClient) -> Discovery:
         AwsError: There are no credentials at all.
     """
     stands_alone(account, "RDS")
+    unasked: list[str] = []
 
     def ask(name: str) -> list[Resource] | str:
         variable, work = _SERVICES[name]
         if stands_alone(account, variable):
-            return f"{name}: not asked, because SSM is an emulator's"
+            unasked.append(name)
+            return []
         try:
             return [_cleaned(found) for found in work(account) if found.host]
         except AwsError as error:
@@ -91,8 +93,11 @@ def discover(account: AwsClient) -> Discovery:
         resource for each in answers if isinstance(each, list) for resource in each
     ]
     found.sort(key=lambda r: (r.service, r.id, _ROLES.get(r.role, 9), r.host, r.port))
-    problems = tuple(each for each in answers if isinstance(each, str))
-    return Discovery(tuple(found), problems)
+    problems = [each for each in answers if isinstance(each, str)]
+    if unasked:
+        names = ", ".join(sorted(unasked))
+        problems.append(f"not asked, because SSM is an emulator: {names}")
+    return Discovery(tuple(found), tuple(problems))
 
 
 _ROLES: Final = {"": 0, "writer": 1, "primary": 1, "reader": 2}

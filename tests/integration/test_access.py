@@ -56,7 +56,7 @@ async def test_another_users_connection_is_refused_counted_and_logged(events, ho
     async with tunnel_table(listen=f"{spelled}:0") as daemon:
         address = (host, port_of(daemon, "db"))
         assert await visit(address) == [RESET]
-        line = await events.wait_for("connection.rejected", tunnel_table="db")
+        line = await events.wait_for("connection.rejected", tunnel="db")
         facts = {key: line[key] for key in ("level", "rule", "uid", "user", "advice")}
         assert facts == {
             "level": "warning",
@@ -253,7 +253,7 @@ async def test_all_tunnels_together_have_a_limit_and_each_keeps_its_part(events)
                 assert await ask(*ends, b"mine") == b"mine"
             waiting = await stack.enter_async_context(connection(greedy))
             waiting[1].write(b"later")
-            line = await events.wait_for("connections.saturated", tunnel_table="greedy")
+            line = await events.wait_for("connections.saturated", tunnel="greedy")
             assert line["limit"] == 4
             assert await echoes(modest)
             text = configuration(aws.endpoint_url, *tables, max_connections=5)

@@ -134,7 +134,7 @@ def break_proxy(ward, stack):
     url = stack.enter_context(false_time(timedelta()))
     ward.environ = {"HTTPS_PROXY": url}
     ward.settings["endpoint_url"] = "https://ssm.example.internal"
-    return "does not lead to ssm.example.internal:443", "HTTPS_PROXY"
+    return "cannot connect to ssm.example.internal:443", "HTTPS_PROXY"
 
 
 def break_dns(ward, stack):

@@ -458,7 +458,10 @@ async def test_a_name_may_have_ipv6_addresses_only(
         monkeypatch.setenv(variable, str(public.bundle))
     certificate, key = public.issue(name, "::1")
     tls = {"tls_certificate": certificate, "tls_key": key}
-    async with emulator(host="::1", **tls) as aws, destination() as port:
+    async with (
+        emulator(host="::1", http_hosts=(name,), **tls) as aws,
+        destination() as port,
+    ):
         there = f"{name}:{aws.endpoint_url.rpartition(':')[2]}"
         text = configuration(
             f"https://{there}", tunnel("db", port=port, ssmmessages_endpoint=there)

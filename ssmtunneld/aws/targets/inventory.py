@@ -181,7 +181,7 @@ def stands_alone(account: AwsClient, service: str) -> bool:
     Raises:
         AwsError: There are no credentials.
     """
-    _, place = account.keys(f"Asking{service}")
+    _, place = account.keys("GetCallerIdentity")
     host = urlsplit(place.ssm_endpoint).hostname or ""
     named = (f"AWS_ENDPOINT_URL_{service}", "AWS_ENDPOINT_URL")
     return is_loopback_host(host) and not any(map(os.environ.get, named))
