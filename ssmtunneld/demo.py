@@ -82,7 +82,8 @@ async def run_demo(say: Callable[[str], None]) -> None:
         claim = stack.enter_context(claim_instance(source))
         daemon = Daemon(config, claim.name)
         say(
-            "# The tunnels of this demo; the same on other local ports are saved for you, see below:\n"
+            "# The tunnels of this demo; the same on other local ports are saved for"
+            " you, see below:\n"
         )
         say(text)
         guide = _Guide(daemon, emulator, say, yours, page)

@@ -11,6 +11,7 @@ import pytest
 
 from ssmtunneld.cli.main import main
 from ssmtunneld.daemon.instance_lock import control_socket, instance_name
+from ssmtunneld.emulator.settings import DEFAULT_AGENT_VERSION
 from ssmtunneld.observe import logs
 from tests.integration.world import (
     configuration,
@@ -87,7 +88,7 @@ async def test_each_tunnel_says_how_it_is_why_and_what_to_do():
     assert (session["phase"], session["mode"], session["agent"]) == (
         "ready",
         "mux",
-        "3.3.987.0",
+        DEFAULT_AGENT_VERSION,
     )
     assert OFFLINE in dead["reason"]
     assert "agent is online" in dead["advice"]

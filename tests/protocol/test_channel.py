@@ -629,6 +629,17 @@ def test_a_channel_is_settled_when_nothing_is_on_its_way_and_nothing_missing():
     assert (bench.core.settled, bench.core.missing) == (True, 0)
 
 
+def test_a_channel_is_silent_while_nothing_sent_is_acknowledged():
+    bench = open_bench()
+    sent_at = bench.now
+    assert bench.core.silent_for(sent_at + 60.0) == 0.0
+    bench.send(b"a")
+    silence = bench.core.silent_for(sent_at + 60.0)
+    assert silence == pytest.approx(60.0 - (bench.core.statistics().rtt or 0.0))
+    bench.receive(ack(1))
+    assert bench.core.silent_for(sent_at + 60.0) == 0.0
+
+
 def test_the_same_inputs_give_the_same_bytes():
     def transcript():
         channel = new_channel()

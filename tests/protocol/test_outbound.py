@@ -320,3 +320,32 @@ def test_a_new_websocket_ends_the_backing_off():
 
 def test_a_new_websocket_needs_nothing_if_all_is_acknowledged():
     assert Outbound().resend_all(1.0) == []
+
+
+# Silence.
+
+
+def test_there_is_no_silence_while_nothing_waits_for_an_acknowledgement():
+    assert Outbound().silent_for(1000.0) == 0.0
+    outbound = _sending(1)
+    _acknowledge(outbound, [0])
+    assert outbound.silent_for(1000.0) == 0.0
+
+
+def test_silence_counts_from_the_message_sent_first():
+    outbound = _sending(1, now=5.0)
+    _sending(1, now=7.0, outbound=outbound)
+    assert outbound.silent_for(8.0) == 3.0
+
+
+def test_an_acknowledgement_ends_the_silence_and_a_round_trip_is_none():
+    outbound = _sending(2)
+    _acknowledge(outbound, [0], now=RTT)
+    assert outbound.silent_for(RTT) == 0.0
+    assert outbound.silent_for(RTT + 4.0) == pytest.approx(4.0 - RTT)
+
+
+def test_a_new_websocket_ends_the_silence():
+    outbound = _sending(1)
+    outbound.resend_all(9.0)
+    assert outbound.silent_for(10.0) == 1.0

@@ -575,3 +575,18 @@ def test_of_streams_that_are_never_ended_only_the_newest_are_remembered():
     served = _connected(mux)
     mux.receive(encode_frame(FIN, served.stream_id))
     assert not served.refused
+
+
+# Moving an unsent stream to another session.
+
+
+def test_the_peer_never_hears_of_a_stream_that_is_withdrawn():
+    mux = Mux()
+    gone, other = mux.open(), mux.open()
+    mux.send(gone, b"moved")
+    mux.send(other, b"stays")
+    mux.withdraw(gone)
+    assert list(mux.open_streams) == [other]
+    assert _messages(mux) == [
+        [(SYN, other.stream_id, b""), (PSH, other.stream_id, b"stays")]
+    ]

@@ -109,3 +109,10 @@ def test_every_frame_gets_its_turn_and_one_stream_stands_in_line_once(steps):
         given_frames += frames
     assert taken + len(_rest(turns)) == given_frames
     assert not any(stream.ready for stream in streams.values())
+
+
+def test_one_that_is_taken_out_has_no_turn():
+    gone, other = _stream(3, 1), _stream(5, 1)
+    turns = _turns(gone, other)
+    turns.remove(gone)
+    assert _rest(turns) == [5]

@@ -100,3 +100,13 @@ def test_unread_data_counts_the_memory_it_takes():
     for _ in range(10):
         stream.arrive(b"x")
     assert stream.unread == 10 * (1 + PIECE_OVERHEAD)
+
+
+def test_what_waits_is_taken_whole_and_only_what_was_not_taken_before():
+    stream = _stream(b"abc", b"def")
+    assert stream.take(2) == b"ab"
+    assert stream.take_all() == b"cdef"
+    assert stream.pending == 0
+    assert stream.take_all() == b""
+    stream.put(b"gh")
+    assert stream.take(9) == b"gh"
