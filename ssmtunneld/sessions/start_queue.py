@@ -15,7 +15,7 @@ MOST_CALLS: Final = 10
 """Limit of calls under way at a time (design D20). More would queue behind a slow
 one, and calls that live sessions need behind them."""
 FIRST_PAUSE: Final = 1.0
-"""Seconds without any call after AWS throttled one; doubled by each further one."""
+"""Seconds without any call after AWS throttled one; doubled if the next one is, too."""
 LONGEST_PAUSE: Final = 20.0
 """Seconds that such a pause lasts at most: all is well within 30 s after the last
 throttled call, with the time that it takes to start a session."""
@@ -253,6 +253,10 @@ class StartQueue:
             Seconds until the next call.
         """
         now = self._now()
+        if now < self._paused_until:
+            # Calls that were under way together are throttled together: one reason
+            # to slow down, however many they are.
+            return self._paused_until - now
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._throttled, 10))
         self._throttled += 1
         self._allowed = max(1.0, self._allowed_now(now) / 2)

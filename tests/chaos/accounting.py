@@ -103,6 +103,9 @@ class Judge:
         """Return why a connection may have been reset, or None if it may not."""
         session_id = result.session
         if session_id is None:
+            if self._was_refused(result):
+                # In basic mode the session ends with the refusal, and carries nobody.
+                return "refused"
             waited = result.ended - result.began
             return "no session" if waited >= self._connect_timeout else None
         if session_id in self._adversary.killed:

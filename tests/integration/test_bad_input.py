@@ -69,7 +69,7 @@ TROUBLES = {
     "unreachable": (
         {"endpoint_url": f"http://{NOWHERE}"},
         "StartSession failed: EndpointConnectionError: Could not connect to the",
-        "check network and DNS",
+        "start what should answer there, such as ssmtunneld emulator",
     ),
     "dead": (
         {"target": OFFLINE},

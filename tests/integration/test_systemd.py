@@ -164,7 +164,9 @@ async def test_a_reload_is_told_from_its_begin_to_its_end(tmp_path, manager):
             assert int(manager.message["MONOTONIC_USEC"]) >= before
             await manager.wait_for("READY=1")
             status = manager.message["STATUS"]
-            assert "1 tunnel, 1 usable; the changed configuration is refused" in status
+            assert (
+                "1 tunnel, 1 usable; the changed configuration was rejected" in status
+            )
             assert "is not TOML" in status
             (tmp_path / "service.toml").write_text(text)
             process.send_signal(signal.SIGHUP)

@@ -40,6 +40,7 @@ SOCKET = """
 [Socket]
 ListenStream={path}
 FileDescriptorName=echo
+SocketMode=0600
 Service=tunnels.service
 """
 
@@ -152,7 +153,7 @@ async def test_restarts_and_reloads_under_a_connect_loop_refuse_nobody(
 
         def refused():
             status = manager.show("tunnels.service", "StatusText")
-            return "the changed configuration is refused" in status
+            return "the changed configuration was rejected" in status
 
         await until(refused)
         assert await echoes(path)

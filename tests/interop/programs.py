@@ -94,7 +94,10 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
-        self.process.stdout.close()
+        # A program that left its group may still hold the other end: closed under the
+        # reader, the file would break its thread.
+        if not self._reader.is_alive():
+            self.process.stdout.close()
 
     def _read(self):
         for line in self.process.stdout:

@@ -343,6 +343,15 @@ async def test_a_throttled_call_slows_all_calls_down():
 
 
 @virtual
+async def test_calls_that_are_throttled_together_slow_down_once():
+    limiter = StartQueue(100.0, 100)
+    (await limiter.place(always(Urgency.CLIENT))).free()
+    assert [limiter.note_throttled() for _ in range(8)] == [FIRST_PAUSE] * 8
+    await asyncio.sleep(FIRST_PAUSE)
+    assert limiter.note_throttled() == 2 * FIRST_PAUSE
+
+
+@virtual
 async def test_a_place_whose_caller_leaves_as_it_is_granted_is_free_again():
     limiter = StartQueue(1.0, 1)
     place = await limiter.place()
