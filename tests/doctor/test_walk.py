@@ -235,7 +235,8 @@ def test_a_target_is_searched_for_and_missed_by_name(theatre, monkeypatch):
         assert found.of("target").text == f"{instance} is online"
         assert found.of("identity").verdict == "ok"
         finding = broken(theatre.examine(target="name:bastion-2"), "target")
-    assert "did you mean name:bastion-1?" in finding.cure
+    # The account may hold other tests' instances, too.
+    assert "did you mean name:bastion-1" in finding.cure
 
 
 def test_a_search_that_is_denied_ends_the_walk(theatre, stub, monkeypatch):
