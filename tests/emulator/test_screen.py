@@ -20,10 +20,12 @@ PATHS = [
 
 async def answer(emulator, method, path, **headers):
     names = {name.replace("_", "-"): value for name, value in headers.items()}
+    # A request that asks for a websocket has no body.
+    data = None if "Upgrade" in names else b"{}"
     async with (
         aiohttp.ClientSession() as http,
         http.request(
-            method, emulator.endpoint_url + path, headers=names, data=b"{}"
+            method, emulator.endpoint_url + path, headers=names, data=data
         ) as response,
     ):
         return response.status
