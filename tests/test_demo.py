@@ -45,7 +45,8 @@ def test_curl_gets_the_page_and_ctrl_c_ends_it_all(tmp_path):
         endpoint = re.search(r'endpoint_url = "(\S+)"', said)[1]
         statuses = {"Connecting"}
         # The connection has made each of them wish for a spare one. Ended while one of
-        # those starts, the demo would tell of a session that nobody can end any more.
+        # those starts, the daemon finds it in the list of sessions and ends it as an
+        # orphan, with a warning that is not what this test is about.
         for _ in range(10_000):
             if "Connecting" not in statuses:
                 break

@@ -154,7 +154,9 @@ async def test_the_table_fits_the_terminal_and_leaves_it_in_order(service, colum
     assert lines[0] == "1 active session of everybody in eu-west-1"
     assert max(map(len, lines)) <= columns
     assert bobs in raw
+    # The escape sequence went where the answer came in; no rest of it is shown.
     assert "INC-123" in raw
+    assert "[2J" not in raw
 
 
 async def test_at_a_terminal_one_is_asked_before_somebody_elses_session_ends(service):
