@@ -232,7 +232,7 @@ async def test_a_second_daemon_with_the_same_file_leaves_the_first_ones_sessions
                     assert alone["level"] == "warning"
                     assert alone["config"] == str(path)
                     assert alone["pid"] == program.pid
-                    assert lines_of(other, "control.failed")
+                    await in_thread(await_line, other, "control.failed")
                     await in_thread(await_line, other, "daemon.ready")
                     assert await echoes(await_port(other, "x"))
                     assert await in_thread(other.stop) == 0

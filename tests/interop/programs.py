@@ -94,16 +94,15 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_TIMEOUT)
         self._reader.join(STOP_TIMEOUT)
-        # A program that left its group may still hold the other end: closed under the
-        # reader, the file would break its thread.
-        if not self._reader.is_alive():
-            self.process.stdout.close()
 
     def _read(self):
-        for line in self.process.stdout:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
+        # Closed here, and not by `kill`: a program that left the group may hold the
+        # other end for longer than anybody waits, and the file ends with it.
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
