@@ -13,7 +13,10 @@ from ssmtunneld.errors import (
     CredentialsUnusable,
     DestinationRefused,
     LinkLost,
+    LinkUntrusted,
     RequestRejected,
+    TargetNotConnected,
+    TargetNotFound,
     Unforeseen,
 )
 from ssmtunneld.listener.counters import ConnectionCounters, Refusal
@@ -137,6 +140,25 @@ def test_a_tunnel_is_one_word(found, state):
 )
 def test_a_tunnel_is_usable_if_a_connection_may_expect_to_be_served(found, usable):
     assert found.usable is usable
+
+
+@pytest.mark.parametrize(
+    ("found", "lasting"),
+    [
+        (status(member()), False),
+        (status(trouble=ChannelClosed("bye")), False),
+        (status(trouble=DENIED), True),
+        (status(trouble=LinkUntrusted("host", "self-signed")), True),
+        (status(trouble=TargetNotConnected("StartSession", "X", "no")), False),
+        (status(trouble=TargetNotFound("DescribeInstances", "X", "no")), True),
+        (status(trouble=RequestRejected("StartSession", "X", "no")), True),
+        (status(login=LOGIN), True),
+        (status(bound=()), False),
+        (status(unbound=AddressInUse("127.0.0.1:1", "in use")), True),
+    ],
+)
+def test_a_reason_lasts_if_only_somebody_can_end_it(found, lasting):
+    assert found.lasting is lasting
 
 
 def test_a_tunnel_without_a_login_says_how_to_log_in():

@@ -175,6 +175,24 @@ def test_a_request_that_can_never_work_ends_it(service, capfd):
     assert "Nobody-Wrote-This" in err
 
 
+def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    done = subprocess.run(
+        [sys.executable, *OPEN, TARGET, "1"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert re.fullmatch(r"port-1: listening on .*\n", done.stdout)
+    assert re.fullmatch(
+        r"ssmtunneld: port-1: needs_login: .*NoCredentialsError: .*; log in .*\n",
+        done.stderr,
+    )
+
+
 def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     service.add_faults(f"offline={TARGET}")
     words = ("open", TARGET, "1", "--timeout", "50ms", "--", "echo", "never")
