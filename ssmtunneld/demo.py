@@ -24,7 +24,7 @@ from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import claim_instance
 from ssmtunneld.daemon.process import stop_on_signals
 from ssmtunneld.emulator.server import Emulator
-from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.errors import SsmtunneldError
 
 TARGET: Final = "i-0123456789abcdef0"
@@ -67,7 +67,8 @@ async def run_demo(say: Callable[[str], None]) -> None:
         os.environ.pop(name, None)
     os.environ.update(_ENVIRONMENT)
     async with AsyncExitStack() as stack:
-        settings = EmulatorSettings(targets=frozenset({TARGET}))
+        node = Node(name="demo", tags={"Role": "bastion"})
+        settings = EmulatorSettings(targets=frozenset({TARGET}), nodes={TARGET: node})
         emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
         echo = await stack.enter_async_context(_destination(_serve_echo))

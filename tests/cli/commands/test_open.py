@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import call
 from tests.integration.terminal import Terminal
@@ -51,6 +52,33 @@ def test_a_command_finds_the_tunnels_and_its_code_is_ours(service, port, capfd):
     assert "127.0.0.1" in out.splitlines()  # among what the emulator says
     assert "two-1: ready" in err
     assert statuses(service) == {"Terminated"}
+
+
+@pytest.mark.parametrize("target", ["name:web-1", "tag:Role=bastion", "ip:10.0.0.5"])
+def test_what_stands_for_a_target_is_looked_up_at_the_emulator(
+    home, monkeypatch, tmp_path, port, target, capfd
+):
+    use_loopback_aws(monkeypatch, tmp_path)
+    node = Node(name="web-1", address="10.0.0.5", tags={"Role": "bastion"})
+    with EmulatorThread(EmulatorSettings(nodes={TARGET: node})) as service:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        code, _, err = call(capfd, "open", target, port, "--", "true")
+        assert (code, err.count(": ready\n")) == (0, 1), err
+        assert {session["target"] for session in service.sessions()} == {TARGET}
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("name:nobody", "no running instance with tag Name=nobody"),
+        ("asg:fleet", "InvalidAction"),
+        ("ecs:prod/api", "UnknownOperationException"),
+    ],
+)
+def test_what_the_emulator_does_not_have_ends_it(service, target, reason, capfd):
+    code, _, err = call(capfd, "open", target, "1", "--", "true")
+    assert (code, reason in err) == (4, True), err
 
 
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
