@@ -54,9 +54,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_EMULATED: Final = frozenset({"ec2", "autoscaling", "ecs", "ec2-instance-connect"})
-"""Services without which a target is not found or reached, asked where SSM is if that
-is on this machine. An emulator that does not play one of them says so."""
+_EMULATED: Final = {
+    "autoscaling": "auto_scaling",
+    "ec2": "ec2",
+    "ec2-instance-connect": "ec2_instance_connect",
+    "ecs": "ecs",
+}
+"""Services without which a target is not found or reached, with their names in settings
+of endpoints. They are asked where SSM is if that is on this machine. An emulator that
+does not play one of them says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,8 @@ class _Connection:
         It shares SSM's port, and AWS itself knows neither its keys nor its instances.
         """
         endpoint = self.place.ssm_endpoint
-        if service not in _EMULATED or _is_configured(self._session, service):
+        name = _EMULATED.get(service)
+        if name is None or _is_configured(self._session, name):
             return None
         host = urlsplit(endpoint).hostname or ""
         return endpoint if is_loopback_host(host) else None
@@ -382,18 +389,17 @@ def _configured_override(session: Session) -> str | None:
     return _configured_endpoint(session, "ssmmessages")
 
 
-def _is_configured(session: Session, service: str) -> bool:
-    """Tell whether botocore is told where ``service`` is, alone or with all others."""
+def _is_configured(session: Session, name: str) -> bool:
+    """Tell whether botocore is told where a service is, alone or with all others."""
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return False
     everything = os.environ.get("AWS_ENDPOINT_URL") or session.get_scoped_config().get(
         "endpoint_url"
     )
-    return bool(everything or _configured_endpoint(session, service))
+    return bool(everything or _configured_endpoint(session, name))
 
 
-def _configured_endpoint(session: Session, service: str) -> str | None:
-    key = service.replace("-", "_")
+def _configured_endpoint(session: Session, key: str) -> str | None:
     named = os.environ.get(f"AWS_ENDPOINT_URL_{key.upper()}")
     if named:
         return named

@@ -511,6 +511,9 @@ def _is_lasting(subject: StatusInputs, state: TunnelState) -> bool:
         case TunnelState.WAITING:
             trouble = subject.pool.trouble
             return not (isinstance(trouble, AwsError) and trouble.passes)
+        case TunnelState.RETRYING if subject.broken is None:
+            trouble = subject.pool.trouble
+            return isinstance(trouble, AwsError) and not trouble.passes
         case _:
             return False
 

@@ -15,6 +15,7 @@ from ssmtunneld.errors import (
     LinkLost,
     LinkUntrusted,
     RequestRejected,
+    ServiceUnavailable,
     TargetNotConnected,
     TargetNotFound,
     Unforeseen,
@@ -40,6 +41,9 @@ from ssmtunneld.version import __version__
 from tests.observe.samples import defect, tunnel
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
+UNREACHABLE = ServiceUnavailable("StartSession", "ConnectTimeoutError", "no answer")
+REDIRECTED = ServiceUnavailable("StartSession", "302", "a portal", "log in to it")
+REDIRECTED.passes = False
 CHANNEL = DataChannel(client_id="c", new_id=bytes, wall_clock_ms=int).statistics()
 
 
@@ -152,6 +156,9 @@ def test_a_tunnel_is_usable_if_a_connection_may_expect_to_be_served(found, usabl
         (status(trouble=TargetNotConnected("StartSession", "X", "no")), False),
         (status(trouble=TargetNotFound("DescribeInstances", "X", "no")), True),
         (status(trouble=RequestRejected("StartSession", "X", "no")), True),
+        (status(trouble=UNREACHABLE), False),
+        (status(trouble=REDIRECTED), True),
+        (status(trouble=REDIRECTED, defects=(defect("pool", restart_in=4.0),)), False),
         (status(login=LOGIN), True),
         (status(bound=()), False),
         (status(unbound=AddressInUse("127.0.0.1:1", "in use")), True),
