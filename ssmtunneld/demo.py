@@ -28,6 +28,8 @@ from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.errors import SsmtunneldError
 
 TARGET: Final = "i-0123456789abcdef0"
+_NAME: Final = "demo"
+"""The target's name, for ``name:``."""
 _SSH_PORT: Final = 22
 _DOWNLOAD: Final = 30 * 1024 * 1024
 """Bytes of the page /download: half a minute and more at the agent's pace."""
@@ -67,7 +69,7 @@ async def run_demo(say: Callable[[str], None]) -> None:
         os.environ.pop(name, None)
     os.environ.update(_ENVIRONMENT)
     async with AsyncExitStack() as stack:
-        node = Node(name="demo", tags={"Role": "bastion"})
+        node = Node(name=_NAME, tags={"Role": "bastion"})
         settings = EmulatorSettings(targets=frozenset({TARGET}), nodes={TARGET: node})
         emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
@@ -199,10 +201,18 @@ class _Guide:
         say(f"  {us} status --watch -c {source}")
         address = self._daemon.settings.http_listen[0]
         say(f"  http://{address}/      # the status page, for a browser")
-        say("\n# The configuration above, and tunnels without one, next to the demo:\n")
+        say(
+            "\n# A tunnel of your own to the page, without a file: two lines to type.\n"
+        )
         say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
+        port = _free_port()
+        open_page = f"{us} open name:{_NAME} {self._page} --listen {port}"
+        browser = f"http://127.0.0.1:{port}/"
+        if shutil.which("curl"):
+            say(f"  {open_page} -- curl -sS {browser}")
+            say("\n# Without curl it stays open; and the configuration above:\n")
+        say(f"  {open_page}      # {browser}")
         say(f"  {us} run -c {self._yours}")
-        say(f"  {us} open {TARGET} {self._page} --listen {_free_port()}")
         if sys.stdin.isatty():
             say("\n# c cuts the websockets: what is under way goes on.")
         say("\n# Ctrl-C ends it.")
