@@ -33,6 +33,8 @@ TARGET = "tag:Role=bastion"
 _ADVANCE, _LINE, _MARGIN, _BAR = 8.4, 20, 18, 30
 _TEXT, _DIM, _GREEN, _GROUND = "#d8dee9", "#7b8494", "#8fd694", "#1d2129"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_FIXED = "\N{NO-BREAK SPACE}"
+"""In place of a space: several of those in a row are drawn as one."""
 _CHUNK = bytes(64 * 1024)
 
 
@@ -159,7 +161,7 @@ def draw(acts):
         'aria-label="ssmtunneld targets, and ssmtunneld open with two destinations">\n'
         f'<rect width="{width}" height="{height}" rx="8" fill="{_GROUND}"/>{lights}\n'
         '<g font-family="ui-monospace, Menlo, Consolas, monospace" font-size="14" '
-        f'xml:space="preserve" fill="{_TEXT}">\n{texts}</g>\n</svg>\n'
+        f'fill="{_TEXT}">\n{texts}</g>\n</svg>\n'
     )
 
 
@@ -168,7 +170,7 @@ def _span(text, colour):
     length = round(len(text) * _ADVANCE, 1)
     return (
         f'<tspan fill="{colour}" textLength="{length}" '
-        f'lengthAdjust="spacingAndGlyphs">{escape(text)}</tspan>'
+        f'lengthAdjust="spacingAndGlyphs">{escape(text.replace(" ", _FIXED))}</tspan>'
         if text
         else ""
     )
@@ -185,7 +187,8 @@ def texts_of(svg):
     lines = re.findall(r"<text .*?</text>", svg)
     plain = [re.sub(r"<.*?>", "", line) for line in lines]
     # Ports, throughput, and the widths of columns.
-    return sorted(re.sub(r"[0-9.]+", "0", re.sub(" +", " ", line)) for line in plain)
+    folded = [re.sub(f"{_FIXED}+", " ", line) for line in plain]
+    return sorted(re.sub(r"[0-9.]+", "0", line) for line in folded)
 
 
 if __name__ == "__main__":
