@@ -16,6 +16,7 @@ from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.daemon.context import DaemonContext
@@ -162,11 +163,8 @@ class Backend:
             PoolRetired: Ask its successor.
         """
         stream = await self.pool.open_stream(timeout)
-        try:
+        with on_error(stream.abort):
             await self._introduce()
-        except BaseException:
-            stream.abort()
-            raise
         return stream
 
     async def _introduce(self) -> None:

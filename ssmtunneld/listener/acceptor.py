@@ -7,6 +7,7 @@ touched, so that no client is refused at them.
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -201,15 +202,12 @@ class Acceptor:
 async def _open(addresses: Sequence[ListenAddress], socket_mode: int) -> list[_Binding]:
     """Listen on all of ``addresses``, or on none."""
     bindings: list[_Binding] = []
-    try:
+    with ExitStack() as undo:
         for address in addresses:
             own = address.dup() if isinstance(address, socket.socket) else address
-            bindings.append(
-                _Binding(address, await bind([own], socket_mode=socket_mode))
-            )
-    except BaseException:
-        for binding in bindings:
-            for listener in binding.listeners:
-                listener.close()
-        raise
+            listeners = await bind([own], socket_mode=socket_mode)
+            for listener in listeners:
+                undo.callback(listener.close)
+            bindings.append(_Binding(address, listeners))
+        undo.pop_all()
     return bindings

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config.destinations import allowed
 from ssmtunneld.errors import StreamError
 from ssmtunneld.listener.local import PARTING
@@ -104,11 +105,8 @@ class ProxyHandshake:
         if not allowed(self._patterns, destination):
             raise DestinationForbidden(destination)
         remote = await self._open_stream(destination)
-        try:
+        with on_error(remote.abort):
             told = await _say(local, self._protocol.accept())
-        except BaseException:
-            remote.abort()
-            raise
         if not told:
             remote.abort()
             return None
