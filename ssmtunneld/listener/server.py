@@ -146,7 +146,7 @@ class Server:
 
     @property
     def has_files(self) -> bool:
-        """Whether it listens where a file can be removed: on a Unix socket of ours."""
+        """True if it listens where a file can be removed: on a Unix socket of ours."""
         return any(listener.has_file for listener in self._acceptor.listeners)
 
     def forget_lost(self) -> tuple[str, ...]:

@@ -128,12 +128,12 @@ class Listener:
 
     @property
     def has_file(self) -> bool:
-        """Whether it is a Unix socket of ours, whose file somebody may remove."""
+        """True for a Unix socket of ours, whose file somebody may remove."""
         return self._path is not None
 
     @property
     def lost(self) -> bool:
-        """Whether somebody has removed or replaced its file: nobody finds it there."""
+        """True once its file was removed or replaced: nobody finds it there."""
         return self._path is not None and not self._has_its_file(self._path)
 
     def _has_its_file(self, path: Path) -> bool:

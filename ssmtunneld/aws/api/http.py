@@ -106,7 +106,7 @@ SECRET_HEADERS: Final = (
 )
 """Headers in which requests have secrets."""
 OIDC_PATH: Final = "/token"
-"""Where a login of SSO is renewed: the whole request is a secret."""
+"""Path that renews a login of SSO: the whole request is a secret."""
 
 
 class Sender:
