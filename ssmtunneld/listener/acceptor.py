@@ -37,7 +37,8 @@ class Acceptor:
         addresses: The addresses to listen on. An inherited socket stays open at the
             end: connections wait in it for the next process that listens.
         accept: Accepts from a listener until cancelled.
-        take: Accepts what waits at a listener that is about to be closed.
+        take: Accepts what waits at a listener that is about to be closed. By default
+            that is left to be reset.
 
     Attributes:
         bound: The bound addresses, with their real ports.
@@ -47,7 +48,7 @@ class Acceptor:
         self,
         addresses: Sequence[ListenAddress],
         accept: Callable[[Listener], Coroutine[Any, Any, None]],
-        take: Callable[[Listener], None],
+        take: Callable[[Listener], None] = lambda _: None,
     ) -> None:
         self._addresses = tuple(addresses)
         self._accept = accept
