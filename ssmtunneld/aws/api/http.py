@@ -291,16 +291,8 @@ def _pools(
         def _tunnel(self) -> None:
             _lead_through(self)
 
-    class Secure(HTTPSConnection):
-        response_class = BoundedResponse
-
-        @override
-        def _new_conn(self) -> socket.socket:
-            return _new_connection(self, opener)
-
-        @override
-        def _tunnel(self) -> None:
-            _lead_through(self)
+    class Secure(Plain, HTTPSConnection):
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
