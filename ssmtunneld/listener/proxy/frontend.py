@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds for a client to name its destination."""
 
-_DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
+_PROTOCOLS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
     "socks5": Socks5,
     "http-connect": HttpConnect,
 }
@@ -81,7 +81,7 @@ class ProxyHandshake:
         settings: ProxyFrontendSettings,
         open_stream: Callable[[Destination], Awaitable[Duplex]],
     ) -> None:
-        self._protocol: ProxyProtocol = _DIALECTS[settings.mode]()
+        self._protocol: ProxyProtocol = _PROTOCOLS[settings.mode]()
         self._patterns = settings.patterns
         self._open_stream = open_stream
 
@@ -138,15 +138,15 @@ class ProxyHandshake:
             raise ProxyProtocolError(reason, self._protocol.late()) from None
 
     async def _listen(self, local: Duplex) -> Destination | None:
-        dialect = self._protocol
-        while dialect.destination is None:
+        protocol = self._protocol
+        while protocol.destination is None:
             try:
                 data = await local.receive()
             except StreamError:
                 return None
-            if not data or not await _say(local, dialect.hear(data)):
+            if not data or not await _say(local, protocol.hear(data)):
                 return None
-        return dialect.destination
+        return protocol.destination
 
 
 class _Reread:
