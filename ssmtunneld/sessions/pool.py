@@ -433,10 +433,6 @@ class Pool:
                 if cut:
                     member.session.cut(why)
 
-    def owns(self, session_id: str) -> bool:
-        """Return True if the session is one of this pool's."""
-        return any(m.session.session_id == session_id for m in self._members.values())
-
     async def wait_ready(self) -> None:
         """Return when a session is ready. Cancelling is safe."""
         await self._ready.wait()
