@@ -27,7 +27,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "target.resolved": "the target is {targets}",
 }
 _UNTOLD: Final = frozenset({"control.bound", "session.started"})
-"""What is no news to a person."""
+"""Events that are no news to a person."""
 _ASIDE: Final = frozenset(
     {"time", "level", "event", "tunnel", "session", "session_id", "reason", "advice"}
 )

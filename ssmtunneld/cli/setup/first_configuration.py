@@ -41,7 +41,7 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a shell's environment says about AWS, None or empty where it is silent."""
+    """Statements of a shell's environment about AWS; None or empty without any."""
 
     profile: str | None
     region: str | None
