@@ -32,6 +32,8 @@ TARGET = "tag:Role=bastion"
 
 _ADVANCE, _LINE, _MARGIN, _BAR = 8.4, 20, 18, 30
 _TEXT, _DIM, _GREEN, _GROUND = "#d8dee9", "#7b8494", "#8fd694", "#1d2129"
+_LEADS_AWAY = re.compile(r"(?i)AWS_|SSMTUNNELD_|\w+_PROXY$")
+"""Variables under which the commands would talk to others, or say other things."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FIXED = "\N{NO-BREAK SPACE}"
 """In place of a space: several of those in a row are drawn as one."""
@@ -81,7 +83,7 @@ def play(host="127.0.0.2", port=8080, other=5432):
         EmulatorThread(settings) as emulator,
         download(host, port) as web,
     ):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        kept = {k: v for k, v in os.environ.items() if not _LEADS_AWAY.match(k)}
         places = {"HOME": home, "XDG_CONFIG_HOME": home, "XDG_STATE_HOME": home}
         environ = {**kept, **emulator.environment, **places, "NO_COLOR": "1"}
         listing = typed(["targets"], environ, until=None)
