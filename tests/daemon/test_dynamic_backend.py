@@ -124,7 +124,7 @@ async def test_trouble_of_one_destination_is_not_that_of_all(events):
         with pytest.raises(NoSessionReady):
             await found.open_stream(to("one"), 1)
         assert found.snapshot().trouble is not None
-        assert found.snapshot().retry_in
+        await until(lambda: found.snapshot().retry_in)
         stream = await found.open_stream(Destination("localhost", port), 60)
         assert found.snapshot().trouble is None
         (first, second) = found.listing()
