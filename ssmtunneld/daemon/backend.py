@@ -96,8 +96,7 @@ class Backend:
             counters=dependencies.counters,
             defects=self._defects,
         )
-        self.pool.first_urgency = urgency_of(tunnel)
-        self.pool.stall_timeout = tunnel.stall_timeout
+        self.tunnel = tunnel
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
