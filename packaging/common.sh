@@ -62,9 +62,9 @@ stage() {
     >"$home/pyvenv.cfg"
   local uv
   uv=$(find_uv)
-  "$uv" pip install --quiet --no-config --python "$interpreter" --target "$work/site" \
+  "$uv" pip install --quiet --python "$interpreter" --target "$work/site" \
     --no-deps --require-hashes --only-binary :all: --link-mode copy -r "$locks/runtime.txt"
-  "$uv" pip install --quiet --no-config --python "$interpreter" --target "$work/site" \
+  "$uv" pip install --quiet --python "$interpreter" --target "$work/site" \
     --no-deps --no-index --link-mode copy "$wheel"
   # Other people's commands, and what tells where this was made.
   rm -rf "$work/site/bin" "$work"/site/*.dist-info/{direct_url.json,uv_cache.json,RECORD,REQUESTED}
