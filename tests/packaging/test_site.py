@@ -65,3 +65,48 @@ def test_links_out_of_the_folder_lead_to_the_source():
         "[a](https://example.com/it/blob/main/SECURITY.md#x) [b](../iam.md) "
         "[c](https://example.com/it/tree/main/docs/kubernetes) [d](../../no.md)"
     )
+
+
+def test_what_belongs_to_an_item_of_a_list_is_indented_by_four():
+    hooks = runpy.run_path(str(ROOT / "packaging" / "site" / "hooks.py"))
+    given = """\
+1. one
+
+   ```sh
+   * code
+   ```
+2. two
+   and more
+   - below
+
+text
+  * no list
+* item
+
+  of it
+```
+1. code
+   as it is
+```
+"""
+    wanted = """\
+1. one
+
+    ```sh
+    * code
+    ```
+2. two
+    and more
+    - below
+
+text
+  * no list
+* item
+
+    of it
+```
+1. code
+   as it is
+```
+"""
+    assert list(hooks["indented"](given.split("\n"))) == wanted.split("\n")
