@@ -36,9 +36,8 @@ def pages(menu):
 def test_the_menu_has_every_page_once():
     settings = yaml.load((ROOT / "mkdocs.yml").read_text(), Settings)
     listed = sorted(pages(settings["nav"]))
-    assert listed == sorted(
-        path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")
-    )
+    there = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+    assert listed == there, "the menu is `nav` in mkdocs.yml"
     assert settings["strict"]
 
 
