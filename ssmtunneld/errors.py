@@ -367,6 +367,24 @@ class SessionGone(SessionError):
         return f"session {self.session_id} cannot be resumed: {self.reason}"
 
 
+class TrialLost(SessionError):
+    """A session was lost in a trial of a larger message; no connection had it yet.
+
+    Args:
+        size: Bytes of payload that were tried.
+        reason: What happened, for a person.
+    """
+
+    def __init__(self, size: int, reason: CleanText) -> None:
+        super().__init__(size, reason)
+        self.size = size
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"a message of {self.size} bytes was tried: {self.reason}"
+
+
 class Unforeseen(SessionError):
     """Something of ours broke in a way that nobody foresaw (design D18).
 

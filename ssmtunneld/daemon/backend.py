@@ -83,8 +83,7 @@ class Backend:
             counters=counters,
             defects=self._defects,
         )
-        self.pool.first_urgency = urgency_of(tunnel)
-        self.pool.stall_timeout = tunnel.stall_timeout
+        self._set_up_pool(tunnel)
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
@@ -97,9 +96,14 @@ class Backend:
     def tunnel(self, tunnel: TunnelSettings) -> None:
         self._tunnel = tunnel
         self._lifespan.configure(tunnel.max_session_age)
+        self._set_up_pool(tunnel)
+        self.pool.policy = self._policy()
+
+    def _set_up_pool(self, tunnel: TunnelSettings) -> None:
         self.pool.first_urgency = urgency_of(tunnel)
         self.pool.stall_timeout = tunnel.stall_timeout
-        self.pool.policy = self._policy()
+        self.pool.message_limit = tunnel.message_limit
+        self.pool.connect_timeout = tunnel.connect_timeout
 
     @property
     def resting(self) -> bool:
@@ -282,4 +286,5 @@ def session_dependencies(
         new_id=partial(context.random_bytes.take, 16),
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         limiter=context.limiter(identity),
+        sizes=context.message_sizes,
     )
