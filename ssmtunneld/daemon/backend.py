@@ -191,7 +191,9 @@ class Backend:
         orphan_reaper = self._context.orphan_reaper(Identity.of(self._tunnel))
         for target in self.pool.targets:
             limit = await orphan_reaper.terminate_orphans(
-                target, self._mark if self._first else "", self._context.owns
+                target,
+                self._mark if self._first else "",
+                self._context.controls.granted,
             )
             if limit is not None:
                 self._lifespan.tell(limit)

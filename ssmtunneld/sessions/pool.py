@@ -129,8 +129,6 @@ class Pool:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, PooledSession] = {}
-        self._departing: dict[int, PooledSession] = {}
-        """Sessions that were lost in a trial and are being ended at the service."""
         self._alive = 0
         self._retired = self._stopping = False
         self._unsent = 0
@@ -202,7 +200,6 @@ class Pool:
     async def run(self) -> None:
         """Keep the sessions until cancelled, which terminates all of them."""
         self._members.clear()  # after a defect: none of them lives any more
-        self._departing.clear()
         async with asyncio.TaskGroup() as tasks:
             # Separate from the sessions: they live on while planning fails.
             await run_compartment("pool", lambda: self._supervise(tasks), self._defects)
@@ -278,7 +275,8 @@ class Pool:
             session = member.session
             if session.lost_in_trial:
                 # Its end at the service takes a moment; another is started at once.
-                self._departing[member.number] = self._members.pop(member.number)
+                del self._members[member.number]
+                self._trials_lost += 1
                 continue
             session.message_limit = self.message_limit
             session.apply_message_size()
@@ -394,14 +392,12 @@ class Pool:
         finally:
             self._alive -= 1
             self._members.pop(session.number, None)
-            self._departing.pop(session.number, None)
             self._changed.set()
             self._counters.leave(session, cause)
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
         if isinstance(error, TrialLost):
-            self._trials_lost += 1
             return  # nobody's trouble: nobody had it, and the next one is not delayed
         if isinstance(error, ChannelClosed) and session.terms is not None:
             if not session.terms.mux and not error.output:
@@ -470,11 +466,6 @@ class Pool:
                 self._retire(member, why)
                 if cut:
                     member.session.cut(why)
-
-    def owns(self, session_id: str) -> bool:
-        """Return True if the session is one of this pool's."""
-        members = [*self._members.values(), *self._departing.values()]
-        return any(m.session.session_id == session_id for m in members)
 
     async def wait_ready(self) -> None:
         """Return when a session is ready. Cancelling is safe."""
