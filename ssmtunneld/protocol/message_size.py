@@ -56,6 +56,10 @@ class MessageSize:
         rate = (delivered - self._delivered) / elapsed
         self._begun = now
         self._delivered = delivered
+        self.choose(rate)
+
+    def choose(self, rate: float) -> None:
+        """Choose for an agent that takes ``rate`` bytes per second."""
         # Whole KiB, so that noise in the rate is none in the size.
         fitting = int(rate * WAIT) // MAX_PAYLOAD * MAX_PAYLOAD
         self.size = min(max(fitting, MAX_PAYLOAD), self._limit)
