@@ -96,7 +96,7 @@ class Backend:
             counters=dependencies.counters,
             defects=self._defects,
         )
-        self._set_up_pool(tunnel)
+        self.tunnel = tunnel
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
@@ -109,14 +109,11 @@ class Backend:
     def tunnel(self, tunnel: TunnelSettings) -> None:
         self._tunnel = tunnel
         self._lifespan.configure(tunnel.max_session_age)
-        self._set_up_pool(tunnel)
-        self.pool.policy = self._policy()
-
-    def _set_up_pool(self, tunnel: TunnelSettings) -> None:
         self.pool.first_urgency = urgency_of(tunnel)
         self.pool.stall_timeout = tunnel.stall_timeout
         self.pool.message_limit = tunnel.message_limit
         self.pool.connect_timeout = tunnel.connect_timeout
+        self.pool.policy = self._policy()
 
     @property
     def resting(self) -> bool:
