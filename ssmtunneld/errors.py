@@ -21,6 +21,7 @@
         │   ├── AgentUnresponsive     the agent says nothing, and nothing speaks for it
         │   ├── ChannelClosed         the service said channel_closed
         │   ├── SessionGone           ResumeSession says there is nothing to resume
+        │   ├── TrialLost             it was lost in a trial of a larger message
         │   └── Unforeseen            something of ours broke: a bug, please report it
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls

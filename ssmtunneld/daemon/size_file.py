@@ -8,12 +8,12 @@ import asyncio
 import json
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.sessions.message_sizes import MessageSizes
 
@@ -80,11 +80,7 @@ def _read(path: Path) -> object:
 def _replace(path: Path, content: bytes) -> None:
     make_private_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
+    with on_error(Path(name).unlink):
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

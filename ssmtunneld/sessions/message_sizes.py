@@ -1,4 +1,4 @@
-"""What is known of the sizes of messages that agents and the service take (design D22).
+"""Sizes of messages that agents and the service are known to take (design D22).
 
 One record for each agent's version at each endpoint, for the daemon's life; the daemon
 keeps them in a file for a week. Pure, but for the clock that it is given.
@@ -32,7 +32,7 @@ NAME_LIMIT: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class AgentKind:
-    """What sizes are known of: agents of a version, at an endpoint."""
+    """Agents of one version at one endpoint: they take the same sizes."""
 
     version: str
     endpoint: str
@@ -50,7 +50,7 @@ class _Record:
         self.refused = refused
         """The smallest one that was not."""
         self.at = at
-        """When that was learnt, in Unix seconds."""
+        """The time at which that was learnt, in Unix seconds."""
         self.trying = False
         self.unclear = 0
         self.doubted_at = float("-inf")

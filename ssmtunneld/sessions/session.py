@@ -91,7 +91,7 @@ class SessionDependencies:
     limiter: StartQueue
     """The queue of StartSession calls; shared by all of one account and region."""
     sizes: MessageSizes | None = None
-    """What is known of larger messages; ``None`` where none are used."""
+    """Known sizes of larger messages; ``None`` where none are used."""
 
 
 class Session:

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from ssmtunneld.errors import LinkLost, TrialLost
+from ssmtunneld.errors import LinkLost
 from ssmtunneld.sessions.counters import Reason
 from ssmtunneld.sessions.message_sizes import AgentKind, MessageSizes
 from ssmtunneld.sessions.policy import Policy
@@ -348,8 +348,3 @@ async def test_an_end_in_the_middle_of_large_messages_raises_doubts():
         await rig.until_ready()
         assert len(rig.journal.lines("size.doubted")) == 1
         assert limits(rig) == [8192]  # tried again, and acknowledged
-
-
-def test_what_was_lost_says_so_in_words():
-    error = TrialLost(8192, "no acknowledgement in 3 s")
-    assert str(error) == "a message of 8192 bytes was tried: no acknowledgement in 3 s"
