@@ -21,6 +21,7 @@
         │   ├── AgentUnresponsive     the agent says nothing, and nothing speaks for it
         │   ├── ChannelClosed         the service said channel_closed
         │   ├── SessionGone           ResumeSession says there is nothing to resume
+        │   ├── TrialLost             it was lost in a trial of a larger message
         │   └── Unforeseen            something of ours broke: a bug, please report it
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls
@@ -365,6 +366,24 @@ class SessionGone(SessionError):
     @override
     def __str__(self) -> str:
         return f"session {self.session_id} cannot be resumed: {self.reason}"
+
+
+class TrialLost(SessionError):
+    """A session was lost in a trial of a larger message; no connection had it yet.
+
+    Args:
+        size: Bytes of payload that were tried.
+        reason: What happened, for a person.
+    """
+
+    def __init__(self, size: int, reason: CleanText) -> None:
+        super().__init__(size, reason)
+        self.size = size
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"a message of {self.size} bytes was tried: {self.reason}"
 
 
 class Unforeseen(SessionError):

@@ -32,6 +32,7 @@ from ssmtunneld.errors import (
     StreamReset,
     TargetNotConnected,
     Throttled,
+    TrialLost,
     TunnelError,
 )
 
@@ -70,6 +71,7 @@ def test_the_tree_in_the_documentation_is_the_tree():
         (HandshakeFailed, Recovery.RESTART),
         (ChannelClosed, Recovery.RESTART),
         (SessionGone, Recovery.RESTART),
+        (TrialLost, Recovery.RESTART),
         (AgentUnresponsive, Recovery.RESTART),
         (Throttled, Recovery.RESTART),
         (ServiceUnavailable, Recovery.RESTART),
@@ -139,6 +141,10 @@ def test_every_error_of_a_tunnel_says_what_follows():
             AccessDenied("StartSession", "AccessDeniedException", "not authorized"),
             "StartSession failed: AccessDeniedException: not authorized",
         ),
+        (
+            TrialLost(8192, "no acknowledgement in 3 s"),
+            "a message of 8192 bytes was tried: no acknowledgement in 3 s",
+        ),
         (RemoteProtocolError("too short"), "too short"),
         (
             AgentUnresponsive("i-1", 40.2, "AWS has lost it"),
@@ -189,6 +195,7 @@ def test_advice_of_an_aws_error_is_what_the_translator_gave():
         PeerUnresponsive(1.0),
         ChannelClosed("bye"),
         SessionGone("s", "r"),
+        TrialLost(8192, "silence"),
         AgentUnresponsive("i-1", 40.0, "AWS has lost it"),
         Throttled("StartSession", "ThrottlingException", "slow down", "wait"),
     ],

@@ -27,7 +27,8 @@ _FILES: Final = (
     ("/etc/ssmtunneld/config.toml", "The machine's configuration."),
     (
         "~/.local/state/ssmtunneld",
-        "Locks and control sockets; STATE_DIRECTORY under systemd.",
+        "Locks, control sockets, and the sizes of messages that agents take; "
+        "STATE_DIRECTORY under systemd.",
     ),
 )
 _ENVIRONMENT: Final = (

@@ -41,6 +41,10 @@ SMALLEST_BUFFER_BYTES: Final = 4096
 # A bound against slips of the pen ("8GiB"), far above what any tunnel needs.
 LARGEST_BUFFER_BYTES: Final = 2**30
 
+SMALLEST_MESSAGE: Final = 1024
+"""Bytes of payload that every agent takes (protocol 4.4)."""
+LARGEST_MESSAGE: Final = 32768
+"""Bytes of payload that were tried on an official agent (protocol Appendix E)."""
 REASON_LIMIT: Final = 256
 """Characters of a session's reason, in StartSession's model (protocol 1.1)."""
 NAME_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
@@ -53,6 +57,24 @@ _ROLE: Final = re.compile(
     r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}"
 )
 _HOST_PORT: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+def _read_message_size(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        size = parse_size(value)
+    except ValueError:
+        raise ValueError('should be "auto" or a size such as "8KiB"') from None
+    if not SMALLEST_MESSAGE <= size <= LARGEST_MESSAGE:
+        raise ValueError(
+            f"should be from {SMALLEST_MESSAGE} to {LARGEST_MESSAGE} bytes"
+        )
+    return size
+
+
+def _write_message_size(value: int | Literal["auto"]) -> str:
+    return value if value == "auto" else format_size(value)
 
 
 def _check_name(name: str) -> str:
@@ -358,6 +380,30 @@ Buffer: TypeAlias = Annotated[
     Size, Field(ge=SMALLEST_BUFFER_BYTES, le=LARGEST_BUFFER_BYTES)
 ]
 """Limit of bytes that are held for a slow reader."""
+MessageSize: TypeAlias = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_read_message_size),
+    # Without a type to return, "auto" stays text.
+    PlainSerializer(_write_message_size, return_type=object, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "integer",
+                    "minimum": SMALLEST_MESSAGE,
+                    "maximum": LARGEST_MESSAGE,
+                },
+                {"type": "string"},
+            ],
+            "examples": ["auto", "8KiB"],
+        }
+    ),
+    Kind(
+        f'`"auto"`, or size from {format_size(SMALLEST_MESSAGE)} to '
+        f"{format_size(LARGEST_MESSAGE)}"
+    ),
+]
+"""Bytes, or auto."""
 Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 Target: TypeAlias = Annotated[
     str,

@@ -28,6 +28,7 @@ from ssmtunneld.config.fields import (
     HttpListen,
     KeepAlive,
     Listen,
+    MessageSize,
     MfaSerial,
     Mode,
     Name,
@@ -56,6 +57,9 @@ from ssmtunneld.config.session_documents import (
 from ssmtunneld.config.targets import may_be_instance, parse_target
 from ssmtunneld.config.users import InstanceUser
 
+USUAL_MESSAGE_LIMIT: Final = 8192
+"""Bytes that ``message_size = "auto"`` tries at most: nine tenths of what 32 KiB gain
+(protocol Appendix E)."""
 STREAMS_PER_SESSION: Final = 64
 """Connections in one session, unless the file says otherwise."""
 
@@ -267,6 +271,11 @@ class TunnelDefaults(_Section):
     session_buffer: Annotated[Buffer, Reload.SESSIONS] = 8 * 2**20
     """Bytes held for all connections of one session together; not below
     `stream_buffer`."""
+    message_size: Annotated[MessageSize, Reload.LIVE] = "auto"
+    """Payload of the messages of an upload, at most. Larger messages than 1 KiB are
+    tried on new sessions before they carry data; `"auto"` tries 4 and 8 KiB, a number
+    everything up to it, and 1024 nothing. See
+    [large messages](#large-messages)."""
     socket_mode: Annotated[Mode, Reload.LIVE] = 0o600
     """Permissions of the tunnel's Unix sockets."""
     allow: Annotated[Networks, Reload.LIVE] = ()
@@ -327,6 +336,12 @@ class TunnelSettings(TunnelDefaults):
         if self.document is not None:
             return self.document
         return PORT_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
+
+    @property
+    def message_limit(self) -> int:
+        """Bytes of payload of the largest message that may be tried."""
+        size = self.message_size
+        return USUAL_MESSAGE_LIMIT if size == "auto" else size
 
     @property
     def is_dynamic(self) -> bool:

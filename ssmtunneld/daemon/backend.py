@@ -111,6 +111,8 @@ class Backend:
         self._lifespan.configure(tunnel.max_session_age)
         self.pool.first_urgency = urgency_of(tunnel)
         self.pool.stall_timeout = tunnel.stall_timeout
+        self.pool.message_limit = tunnel.message_limit
+        self.pool.connect_timeout = tunnel.connect_timeout
         self.pool.policy = self._policy()
 
     @property
@@ -293,4 +295,5 @@ def session_dependencies(
         new_id=partial(context.random_bytes.take, 16),
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         limiter=context.limiter(identity),
+        sizes=context.message_sizes,
     )

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from random import Random
@@ -14,6 +15,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.status import IdentityStatus
+from ssmtunneld.sessions.message_sizes import MessageSizes
 from ssmtunneld.sessions.orphans import OrphanReaper
 from ssmtunneld.sessions.start_queue import StartQueue
 from ssmtunneld.transport.read_scheduler import ReadFairness
@@ -38,6 +40,7 @@ class DaemonContext:
         connection_limit: Divides ``max_connections`` among the tunnels.
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
+        message_sizes: What is known of larger messages.
         pools: All that have sessions at the moment, or may have.
     """
 
@@ -55,6 +58,7 @@ class DaemonContext:
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
+        self.message_sizes = MessageSizes(lambda: time.time_ns() / 1e9)
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance

@@ -26,6 +26,7 @@ from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.preflight import Preflight
 from ssmtunneld.daemon.reload import Reloader, ending
 from ssmtunneld.daemon.service_notifier import ServiceNotifier
+from ssmtunneld.daemon.size_file import SizeFile, size_file
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.daemon.tunnels import Tunnels
 from ssmtunneld.errors import SsmtunneldError
@@ -103,6 +104,10 @@ class Daemon:
             instance=instance,
             close_timeout=ABANDON_TIME,
         )
+        self._size_file: SizeFile | None = None
+        if instance is not None:
+            path, sizes = size_file(instance), self._context.message_sizes
+            self._size_file = SizeFile(path, sizes, self._log)
         self._preflight = Preflight(self._log)
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
         self._notifier = ServiceNotifier(
@@ -193,7 +198,9 @@ class Daemon:
 
         Whom one can ask comes first: somebody may ask while the sessions are started.
         """
+        kept = {} if self._size_file is None else {"sizes": self._size_file.run}
         return {
+            **kept,
             "control": self._answer_operators,
             "http": self._http.run,
             "tunnels": self._tunnels.run,

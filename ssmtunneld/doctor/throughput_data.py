@@ -41,9 +41,9 @@ class FillingPort(MuxPort):
         await self._turn.wait()
 
     @override
-    def next_payload(self) -> bytes:
+    def next_payload(self, limit: int = MAX_PAYLOAD) -> bytes:
         if not self.left:
-            return super().next_payload()
+            return super().next_payload(limit)
         self.left -= 1
         return FILLING
 

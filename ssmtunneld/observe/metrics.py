@@ -98,6 +98,11 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
         lambda m: sum(s.unacknowledged_bytes for s in m.sessions),
     ),
     (
+        "message_size_bytes",
+        "Largest payload that a message of a session may have.",
+        lambda m: max((s.message_size for s in m.sessions), default=None),
+    ),
+    (
         "rtt_seconds",
         "Smoothed round trip to the agent of the busiest session.",
         lambda m: m.rtt,
@@ -158,6 +163,12 @@ _LABELLED: Final[tuple[tuple[str, str, str, _Values], ...]] = (
         "Ended sessions, by reason.",
         "reason",
         lambda m: _filled(_ENDED, m.counts.ended),
+    ),
+    (
+        "message_size_trials",
+        "Trials of larger messages that were acknowledged, and that ended a session.",
+        "result",
+        lambda m: m.counts.size_trials,
     ),
     (
         "session_start_failures",

@@ -88,6 +88,8 @@ class SessionStatus:
     """Bytes sent and not yet acknowledged."""
     window: int
     """Limit of unacknowledged messages."""
+    message_size: int
+    """Bytes of payload that a message may have; those of slow uploads have less."""
     paused: bool
     """True if the agent has asked to pause publication."""
     retransmitted: int
@@ -115,6 +117,7 @@ def session_status(member: PooledSessionSnapshot, now: float) -> SessionStatus:
         unacknowledged=channel.unacked,
         unacknowledged_bytes=channel.unacked_bytes,
         window=channel.window,
+        message_size=channel.message_size,
         paused=channel.paused,
         retransmitted=channel.retransmitted,
         duplicates=channel.duplicates,

@@ -32,6 +32,7 @@ from ssmtunneld.protocol.handshake import CLIENT_VERSION, Terms, answer
 from ssmtunneld.protocol.inbound import Inbound
 from ssmtunneld.protocol.message import (
     ACK_FLAGS,
+    MAX_PAYLOAD,
     Flag,
     Message,
     MessageType,
@@ -41,7 +42,8 @@ from ssmtunneld.protocol.message import (
     encode_fields,
     encode_flag,
 )
-from ssmtunneld.protocol.outbound import Outbound
+from ssmtunneld.protocol.message_size import MessageSize
+from ssmtunneld.protocol.outbound import HEADER_SIZE, MAX_MESSAGE, Outbound
 from ssmtunneld.protocol.payloads import (
     ClosedDocument,
     HandshakeComplete,
@@ -97,6 +99,8 @@ class ChannelStatistics:
     paused: bool
     missing: int = 0
     """Messages that the early ones wait for."""
+    message_size: int = MAX_PAYLOAD
+    """Bytes of payload that a message may have."""
 
 
 class DataChannel:
@@ -122,6 +126,9 @@ class DataChannel:
         self._effects: list[Effect] = []
         self._inbound = Inbound()
         self._outbound = Outbound()
+        self._size = MessageSize()
+        self._sent_bytes = 0
+        """Bytes of all messages that are numbered, their headers included."""
         self._terms: Terms | None = None
         self._handshake_deadline: float | None = None
         self._paused_until: float | None = None
@@ -147,6 +154,7 @@ class DataChannel:
         self._state = step(self._state, Trigger.ATTACH)
         self._paused_until = None
         self._token = token
+        self._size.reset()
         opening = OpenDataChannel(request_id, token, self._client_id, CLIENT_VERSION)
         self._effects.append(SendOpener(opening.encode()))
         self._retransmit(self._outbound.resend_all(now))
@@ -174,10 +182,51 @@ class DataChannel:
             return 0
         return self._outbound.room
 
-    def send(self, payload: bytes, now: float) -> None:
-        """Send ``payload``, 1 to 1024 bytes of the stream; there must be ``room``."""
+    @property
+    def message_limit(self) -> int:
+        """Bytes of payload that the service and the agent are known to take."""
+        return self._size.limit
+
+    @message_limit.setter
+    def message_limit(self, limit: int) -> None:
+        self._size.limit = limit
+        self._outbound.full_message = HEADER_SIZE + self._size.size
+
+    def choose_size(self, now: float) -> int:
+        """Return the bytes of payload that the next messages can have (design D22).
+
+        ``room`` counts messages of this size from now on.
+        """
+        size = self._size
+        if size.limit > MAX_PAYLOAD:
+            outbound = self._outbound
+            delivered = self._sent_bytes - outbound.unacked_bytes
+            size.measure(now, delivered, outbound.round_trip.smoothed or 0.0)
+            outbound.full_message = HEADER_SIZE + size.size
+        return size.size
+
+    def send(self, payload: bytes, now: float) -> int:
+        """Send ``payload``, a part of the stream; there must be ``room``.
+
+        Args:
+            payload: 1 byte up to what :meth:`choose_size` returned; a trial has more.
+            now: The time, in seconds.
+
+        Returns:
+            The message's number, for :meth:`is_acknowledged`.
+        """
         assert self.room > 0, "send() without room"
-        self._send(PayloadType.OUTPUT, payload, now)
+        return self._send(PayloadType.OUTPUT, payload, now)
+
+    def is_acknowledged(self, sequence: int) -> bool:
+        """Return True if the agent has acknowledged that message."""
+        return self._outbound.is_acknowledged(sequence)
+
+    @property
+    def large_unacked(self) -> bool:
+        """True if a message that is larger than usual waits to be acknowledged."""
+        outbound = self._outbound
+        return outbound.unacked_bytes > outbound.unacked * MAX_MESSAGE
 
     def send_flag(self, flag: Flag, now: float) -> None:
         """Send a flag behind everything sent so far, even if the window is full.
@@ -393,12 +442,15 @@ class DataChannel:
             malformed=self._malformed,
             paused=self._paused_until is not None,
             missing=self._inbound.missing,
+            message_size=self._size.limit,
         )
 
-    def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> None:
+    def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> int:
         sequence = self._outbound.next_sequence
         data = self._transmit(_INPUT, sequence, payload, payload_type, 0)
         self._outbound.send(data, now)
+        self._sent_bytes += len(data)
+        return sequence
 
     def _transmit(
         self, kind: str, sequence: int, payload: bytes, payload_type: int, flags: int

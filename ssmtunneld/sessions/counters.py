@@ -25,6 +25,7 @@ from ssmtunneld.errors import (
     SessionGone,
     TargetNotConnected,
     Throttled,
+    TrialLost,
     TunnelError,
 )
 from ssmtunneld.protocol.channel import ChannelStatistics
@@ -62,6 +63,8 @@ class Reason(StrEnum):
     """There are none, or they have expired."""
     REJECTED = "rejected"
     """The request itself is wrong."""
+    TRIAL = "trial"
+    """It was lost in a trial of a larger message, before any connection had it."""
     OTHER = "other"
 
 
@@ -70,6 +73,7 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
     SessionGone: Reason.GONE,
     RemoteProtocolError: Reason.PROTOCOL,
     HandshakeFailed: Reason.PROTOCOL,
+    TrialLost: Reason.TRIAL,
     LinkError: Reason.LINK,
     Throttled: Reason.THROTTLED,
     ServiceUnavailable: Reason.UNAVAILABLE,
@@ -147,6 +151,11 @@ class CountedSession(Protocol):
         """The number of lost websockets that were replaced."""
         ...
 
+    @property
+    def trials_accepted(self) -> int:
+        """Trials of larger messages that its agent has acknowledged."""
+        ...
+
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
         """Return snapshots of the channel and of what it carries."""
         ...
@@ -170,6 +179,8 @@ class SessionCounts:
     """Messages retransmitted."""
     duplicates: int
     """Messages received more than once."""
+    size_trials: Mapping[str, int]
+    """Trials of larger messages: ``accepted`` ones, and sessions ``lost`` in one."""
     starting: Distribution
     """Seconds from StartSession until a session was ready."""
     opening: Distribution
@@ -190,6 +201,7 @@ class SessionCounters:
         self._failed: Counter[Reason] = Counter()
         self._resumed = self._restarted = 0
         self._retransmitted = self._duplicates = 0
+        self._accepted_sizes = 0
 
     def next_number(self) -> int:
         """Return the number of a session that is about to be started, from 1."""
@@ -214,6 +226,7 @@ class SessionCounters:
         self._resumed += session.resumes
         self._retransmitted += channel.retransmitted
         self._duplicates += channel.duplicates
+        self._accepted_sizes += session.trials_accepted
         if session.session_id is not None:
             self._started += 1
             self._ended[reason_of(error)] += 1
@@ -233,6 +246,11 @@ class SessionCounters:
             restarted=self._restarted,
             retransmitted=self._retransmitted + sum(c.retransmitted for c in channels),
             duplicates=self._duplicates + sum(c.duplicates for c in channels),
+            size_trials={
+                "accepted": self._accepted_sizes
+                + sum(s.trials_accepted for s in self._living),
+                "lost": self._ended[Reason.TRIAL],
+            },
             starting=self._starting.read(),
             opening=self.opening.read(),
         )

@@ -14,9 +14,11 @@ from ssmtunneld.errors import (
     ChannelClosed,
     NoSessionReady,
     StreamError,
+    TrialLost,
     TunnelError,
     Unforeseen,
 )
+from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.sessions.backoff import Retries
 from ssmtunneld.sessions.basic import RecentDemand, is_refusal, refusal
 from ssmtunneld.sessions.bursts import BurstMemory
@@ -55,6 +57,12 @@ UNSENT_TICK: Final = 0.1
 STALL_TIMEOUT: Final = 900.0
 """Seconds of silence that end a session unless the service speaks for its agent; what
 ``stall_timeout`` is by default."""
+MOST_TRIALS_LOST: Final = 8
+"""Sessions that a pool loses in trials of larger messages in its life: enough for every
+size, and an end to it where each agent is of another version."""
+TRIAL_PATIENCE: Final = 5.0
+"""Seconds for which connections must be ready to wait where a trial is made in the only
+session: a connection that comes right then waits until another one is started."""
 FORGETTING: Final = 600.0
 """Seconds between looks at how many sessions a burst of connections is still worth."""
 SETTLING: Final = 0.02
@@ -136,6 +144,11 @@ class Pool:
         self.stall_timeout = STALL_TIMEOUT
         """Seconds without an acknowledgement after which a session is given up if AWS
         does not say whether its agent is connected."""
+        self.message_limit = MAX_PAYLOAD
+        """Bytes of payload that a message may have if the agent takes them."""
+        self.connect_timeout = STALL_TIMEOUT
+        """Seconds that connections wait for a session."""
+        self._trials_lost = 0
         self.first_urgency = Urgency.FIRST
         """The urgency of its first session while no connection waits for it."""
 
@@ -258,8 +271,15 @@ class Pool:
 
     def _learn(self, now: float) -> None:
         self._ready.clear()
-        for member in self._members.values():
+        for member in list(self._members.values()):
             session = member.session
+            if session.lost_in_trial:
+                # Its end at the service takes a moment; another is started at once.
+                del self._members[member.number]
+                self._trials_lost += 1
+                continue
+            session.message_limit = self.message_limit
+            session.apply_message_size()
             member.measure(now)
             if session.phase is Phase.READY:
                 self._counters.note_ready(session)
@@ -318,6 +338,16 @@ class Pool:
             return now + TICK
         return self._retries.next_start(wanted=bool(self._waiters))
 
+    def _may_try_sizes(self) -> bool:
+        """Say whether a session may be lost in a trial now (design D22)."""
+        if self._waiters or self._unsent or self._retired or self._stopping:
+            return False
+        if self._trials_lost >= MOST_TRIALS_LOST:
+            return False
+        # The only session is tried before anybody knows of it. A connection that comes
+        # in the same moment must be able to wait for the next one.
+        return self._ready.is_set() or self.connect_timeout >= TRIAL_PATIENCE
+
     def _start(self, tasks: asyncio.TaskGroup, now: float) -> None:
         number = self._counters.next_number()
         self._retries.note_start(now)
@@ -328,6 +358,8 @@ class Pool:
         )
         session = member.session
         session.urgency = lambda: self._urgency_of(session)
+        session.message_limit = self.message_limit
+        session.may_try_sizes = self._may_try_sizes
         self._members[number] = member
         self._shorten_keep_alive()
         name = f"{self._name} session {number}"
@@ -365,6 +397,8 @@ class Pool:
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
+        if isinstance(error, TrialLost):
+            return  # nobody's trouble: nobody had it, and the next one is not delayed
         if isinstance(error, ChannelClosed) and session.terms is not None:
             if not session.terms.mux and not error.output:
                 return  # with its connection, as a basic session does (protocol 6.4)
@@ -489,6 +523,7 @@ class Pool:
             if member.session.queued:
                 # It is more urgent than it was.
                 member.session.reconsider_urgency()
+            member.session.hurry_trial()
         try:
             async with asyncio.timeout(timeout):
                 return await waiter.served

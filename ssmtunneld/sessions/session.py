@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
@@ -16,22 +18,26 @@ from ssmtunneld.errors import (
     AwsError,
     ChannelClosed,
     LinkError,
+    LinkLost,
     LinkRefused,
     LinkUnreachable,
     SessionError,
     SessionGone,
     TargetNotConnected,
     Throttled,
+    TrialLost,
     TunnelError,
 )
 from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
 from ssmtunneld.protocol.handshake import Terms
-from ssmtunneld.protocol.message import Flag
+from ssmtunneld.protocol.message import MAX_PAYLOAD, Flag
 from ssmtunneld.sessions.backoff import Backoff
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
+from ssmtunneld.sessions.message_sizes import NAME_LIMIT, AgentKind, MessageSizes
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.silence import Answer, Signs
+from ssmtunneld.sessions.size_trial import TOO_BIG, SizeTrial
 from ssmtunneld.sessions.start_queue import StartQueue, StartSlot, Urgency
 from ssmtunneld.sessions.targeting import FixedTargetSelector, TargetSelector
 from ssmtunneld.smux.mux import MuxStatistics
@@ -84,6 +90,8 @@ class SessionDependencies:
     wall_clock_ms: Callable[[], int]
     limiter: StartQueue
     """The queue of StartSession calls; shared by all of one account and region."""
+    sizes: MessageSizes | None = None
+    """Known sizes of larger messages; ``None`` where none are used."""
 
 
 class Session:
@@ -126,6 +134,12 @@ class Session:
         """True while it waits in the start queue."""
         self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
         """Returns its urgency; called while it waits in the start queue."""
+        self.message_limit = MAX_PAYLOAD
+        """Bytes of payload that a message may have if the agent takes them."""
+        self.may_try_sizes: Callable[[], bool] = lambda: False
+        """Returns True if it may be lost in a trial; called before each trial."""
+        self.lost_in_trial = False
+        """True once it is: another session takes its place."""
         self._request = request
         self._selector = selector or FixedTargetSelector(request.target)
         self._dependencies = dependencies
@@ -144,6 +158,9 @@ class Session:
         self._port: MuxPort | BasicPort | None = None
         self._nops = KeepAlive(settings.keep_alive, self._say_farewell)
         self._hole = GapDetector(self.since)
+        self._kind: AgentKind | None = None
+        self._endpoint = ""
+        self._trial: SizeTrial | None = None
         self._over, self._retry = asyncio.Event(), asyncio.Event()
         self._stopping = self._given_up = False
         self._reported = ""
@@ -166,6 +183,7 @@ class Session:
             grant = await self._start(replace(self._request, target=self.target), place)
             self.session_id = grant.session_id
             self._log = self._log.bind(session_id=grant.session_id)
+            self._endpoint = urlsplit(grant.stream_url).netloc[:NAME_LIMIT]
             self._log.info("session.started", target=self.target)
             await self._live_and_terminate(grant)
         finally:
@@ -213,14 +231,21 @@ class Session:
             # What cannot be resumed can still exist at the service: because we lost
             # patience, or because an answer without a token was not the last word.
             ended_there = isinstance(error, ChannelClosed)
+            if ended_there and not self._stopping:
+                self._doubt_size()
             self._end(error)
             if not self._stopping:
                 raise
         except SessionError as error:
             self._end(error)
+            if isinstance(error, TrialLost):
+                self.lost_in_trial = True
+                self._changed()
             raise
         finally:
             self._nops.stop()
+            if self._trial is not None:
+                self._trial.stop()
             self._end(ChannelClosed(_STOPPED))
             if not ended_there:
                 await self._terminate(grant.session_id)
@@ -253,9 +278,35 @@ class Session:
             self.resumes += 1
             self._log.info("session.resumed", streams=self.streams)
             self._opened()
-        await self._driver.run(link, grant.token)
+        try:
+            await self._driver.run(link, grant.token)
+        except (LinkError, ChannelClosed) as error:
+            if self._trial is not None and self._trial.under_way:
+                # Resumed, it would only send the same again.
+                raise self._trial.lost_with(error) from None
+            raise
+
+    def _doubt_size(self) -> None:
+        """Note that it ends while larger messages of a user are on their way."""
+        sizes = self._dependencies.sizes
+        if sizes is not None and self._kind is not None and self._channel.large_unacked:
+            sizes.doubt(self._kind, self._loop.time())
+            self._log.info("size.doubted", size=self._driver.message_limit)
+
+    def _give_up_large(self, error: LinkError) -> None:
+        """End it if the service takes its large messages no more: it cannot cut them.
+
+        Raises:
+            SessionGone: It does not.
+        """
+        too_big = isinstance(error, LinkLost) and error.code == TOO_BIG
+        if too_big and self._channel.large_unacked:
+            self._doubt_size()
+            assert self.session_id is not None, "linked before it was started"
+            raise SessionGone(self.session_id, clean(str(error)))
 
     def _lose(self, error: LinkError) -> None:
+        self._give_up_large(error)
         self.trouble = error
         self._nops.stop()
         self._report(error)
@@ -381,6 +432,25 @@ class Session:
             )
         if terms.notice:
             self._log.info("agent.said", notice=terms.notice)
+        sizes = self._dependencies.sizes
+        if terms.mux and sizes is not None:
+            self._kind = AgentKind(terms.agent_version, self._endpoint)
+            self._trial = SizeTrial(
+                self._driver,
+                sizes,
+                self._kind,
+                limit=lambda: self.message_limit,
+                allowed=self.may_try_sizes,
+                done=partial(self._offer, terms),
+                log=self._log,
+            )
+            self._trial.begin()
+        else:
+            self._offer(terms)
+        return self._port
+
+    def _offer(self, terms: Terms) -> None:
+        """Be ready for connections from now on."""
         self.took = self._loop.time() - self.created
         self._log.info(
             "session.ready",
@@ -389,7 +459,23 @@ class Session:
             took_ms=round(self.took * 1000),
         )
         self._opened()
-        return self._port
+        self.apply_message_size()
+
+    def apply_message_size(self) -> None:
+        """Use messages of the size that is known by now, and allowed."""
+        sizes = self._dependencies.sizes
+        if sizes is not None and self._kind is not None:
+            self._driver.message_limit = sizes.allowed(self._kind, self.message_limit)
+
+    def hurry_trial(self) -> None:
+        """Be ready soon, or be lost: a connection has begun to wait."""
+        if self._trial is not None:
+            self._trial.hurry()
+
+    @property
+    def trials_accepted(self) -> int:
+        """Trials of larger messages that its agent has acknowledged."""
+        return 0 if self._trial is None else self._trial.accepted
 
     def _opened(self) -> None:
         self.trouble = None

@@ -21,7 +21,7 @@ from ssmtunneld.smux.stream import PIECE_OVERHEAD, Stream
 FIRST_STREAM_ID: Final = 3
 """The official client counts from 1 in steps of two before use (protocol 7.3)."""
 MESSAGE_SIZE: Final = 1024
-"""Bytes that one message of the data channel carries (protocol 4.4)."""
+"""Bytes that one message of the data channel carries as a rule (protocol 4.4)."""
 MAX_STREAM_ID: Final = 2**32 - 1
 _WORTHWHILE: Final = 64
 """Bytes of data below which a frame is not begun in the rest of a message: its header
@@ -213,9 +213,15 @@ class Mux:
 
         Streams take turns; one turn is at most one PSH. What is ready together shares
         the message: SYN and first data, last data and FIN, small frames of others.
+        Above ``MESSAGE_SIZE`` it is of one stream that has as much to send: no
+        keystroke waits for a bulk transfer to fill up its message.
         """
         parts: list[bytes] = []
         room = limit
+        if limit > MESSAGE_SIZE:
+            first = self._turns.peek()
+            if first is None or first.pending <= MESSAGE_SIZE:
+                room = MESSAGE_SIZE
         if self._nop_due:
             self._nop_due = False
             parts.append(_NOP)
@@ -224,8 +230,9 @@ class Mux:
         while room > HEADER_SIZE and (stream := turns.peek()) is not None:
             if parts and not _worthwhile(stream, room):
                 break
-            room -= self._take_turn(stream, room, parts)
-            turns.took(stream)
+            used = self._take_turn(stream, room, parts)
+            room -= used
+            turns.took(stream, used)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_turn(self, stream: Stream, room: int, parts: list[bytes]) -> int:

@@ -3,7 +3,7 @@
 A stream with new data goes before streams that have had their turn and still have more:
 a keystroke passes bulk transfers. Bulk transfers take several frames
 at a time, because the agent then writes them to their destination at once; 64 uploads
-together move a seventh more than with single frames.
+together move a seventh more than with single frames of 1 KiB.
 """
 
 from collections import deque
@@ -11,8 +11,9 @@ from typing import Final
 
 from ssmtunneld.smux.stream import Stream
 
-QUANTUM: Final = 8
-"""Frames that a stream with more to send takes before the next such stream."""
+QUANTUM: Final = 8 << 10
+"""Bytes that a stream with more to send takes before the next such stream: eight frames
+of the usual size, or a single large one."""
 
 
 class SendScheduler:
@@ -21,12 +22,12 @@ class SendScheduler:
     A stream is in here exactly while it is ``ready``.
     """
 
-    __slots__ = ("_frames_left", "_fresh", "_lasting", "_lasting_next")
+    __slots__ = ("_fresh", "_lasting", "_lasting_next", "_left")
 
     def __init__(self) -> None:
         self._fresh: deque[Stream] = deque()
         self._lasting: deque[Stream] = deque()
-        self._frames_left = QUANTUM
+        self._left = QUANTUM
         # Turn and turn about, so that many fresh streams never shut out the others.
         self._lasting_next = False
 
@@ -44,8 +45,13 @@ class SendScheduler:
             return self._fresh[0]
         return self._lasting[0] if self._lasting else None
 
-    def took(self, stream: Stream) -> None:
-        """Note that ``stream``, which :meth:`peek` returned, has had a turn."""
+    def took(self, stream: Stream, size: int) -> None:
+        """Note that ``stream``, which :meth:`peek` returned, has had a turn.
+
+        Args:
+            stream: The stream.
+            size: Bytes that it took.
+        """
         if self._fresh and stream is self._fresh[0]:
             self._fresh.popleft()
             self._lasting_next = True
@@ -53,10 +59,10 @@ class SendScheduler:
                 self._lasting.append(stream)
             return
         self._lasting_next = False
-        self._frames_left -= 1
+        self._left -= size
         if not stream.ready:
             self._lasting.popleft()
-            self._frames_left = QUANTUM
-        elif not self._frames_left:
+            self._left = QUANTUM
+        elif self._left <= 0:
             self._lasting.rotate(-1)
-            self._frames_left = QUANTUM
+            self._left = QUANTUM

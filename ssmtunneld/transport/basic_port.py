@@ -140,7 +140,7 @@ class BasicPort:
         """True if more is unread than the limit allows."""
         return self._stream.unread > self._buffers.stream
 
-    def next_payload(self) -> bytes:
+    def next_payload(self, limit: int = MAX_PAYLOAD) -> bytes:  # noqa: ARG002 - an agent without smux is never given more
         """Return the next piece of the stream."""
         if not self._stream.pending:
             return b""

@@ -37,6 +37,8 @@ from ssmtunneld.transport.ports import Port
 BURST: Final = 16
 """Messages sent in one turn of the loop: a third of a millisecond, in which no other
 session can send."""
+BURST_SIZE: Final = 64 << 10
+"""Bytes of them, where messages are large: as many as the link takes at once."""
 OPENING_TURNS: Final = 4
 """Turns of the loop for which a stream's beginning waits for its first data, some 20 us
 altogether: the relay needs two to read what a client has sent with its connect."""
@@ -84,6 +86,7 @@ class Driver:
         # uvloop's handles do not all know their time: a deadline that is due is queued
         # like any callback.
         self._timer_at = 0.0
+        self._awaited: tuple[int, Callable[[], None]] | None = None
         self._outbox = Outbox(self._send, self._end)
         self._reading = True
         self.delivered = 0
@@ -117,6 +120,7 @@ class Driver:
         finally:
             self._ended = None
             self._link = None
+            self._awaited = None
             self._channel.detach()
             link.abort()
             self._outbox.reset()
@@ -161,6 +165,31 @@ class Driver:
         """Send a flag, if the channel is open, behind all that was sent."""
         self._channel.send_flag(flag, self._loop.time())
         self._carry_out()
+
+    def send_awaited(self, payload: bytes, arrived: Callable[[], None]) -> bool:
+        """Send one message; call ``arrived`` once the agent has acknowledged it.
+
+        One such message is awaited at a time. If the link is lost before, nothing is
+        called.
+
+        Returns:
+            Whether it can be sent; if not, nothing is done.
+        """
+        if self._link is None or not self._channel.room:
+            return False
+        sequence = self._channel.send(payload, self._loop.time())
+        self._awaited = sequence, arrived
+        self.wake()
+        return True
+
+    @property
+    def message_limit(self) -> int:
+        """Bytes of payload that the service and the agent are known to take."""
+        return self._channel.message_limit
+
+    @message_limit.setter
+    def message_limit(self, limit: int) -> None:
+        self._channel.message_limit = limit
 
     def check(self, timeout: float) -> None:
         """Check within ``timeout`` seconds that the link is alive, or lose it."""
@@ -242,6 +271,13 @@ class Driver:
             self._link.delay_reading(delay)
         delivered = self.delivered - before
         self._timing.on_arrival(now, delivered, early=self.missing > 0)
+        if self._awaited is not None:
+            self._look_for_awaited(*self._awaited)
+
+    def _look_for_awaited(self, sequence: int, arrived: Callable[[], None]) -> None:
+        if self._channel.is_acknowledged(sequence):
+            self._awaited = None
+            arrived()
 
     @_contained
     def on_writable(self) -> None:
@@ -318,10 +354,11 @@ class Driver:
     def _pull(self, port: Port) -> None:
         channel = self._channel
         now = self._loop.time()
-        most = min(channel.room, BURST)
+        size = channel.choose_size(now)
+        most = min(channel.room, BURST, BURST_SIZE // size)
         sent = 0
         while sent < most:
-            payload = port.next_payload()
+            payload = port.next_payload(size)
             if not payload:
                 break
             channel.send(payload, now)

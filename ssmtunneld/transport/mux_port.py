@@ -3,6 +3,7 @@
 from typing import Final
 
 from ssmtunneld.errors import SessionError
+from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.mux import Mux, MuxStatistics
 from ssmtunneld.smux.stream import Stream
 from ssmtunneld.transport.ports import Buffers, Pending, PortDriver
@@ -179,9 +180,9 @@ class MuxPort:
         """True if a stream, or all together, have more unread than the limit."""
         return bool(self._full) or self._mux.unread > self._buffers.session
 
-    def next_payload(self) -> bytes:
-        """Return frames for one message."""
-        payload = self._mux.next_payload()
+    def next_payload(self, limit: int = MAX_PAYLOAD) -> bytes:
+        """Return frames for one message of at most ``limit`` bytes."""
+        payload = self._mux.next_payload(limit)
         self.moved_bytes += len(payload)
         return payload
 

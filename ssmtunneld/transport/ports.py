@@ -22,8 +22,13 @@ class Port(Protocol):
         """True if more is unread than the limit: stop reading the link (design D7)."""
         ...
 
-    def next_payload(self) -> bytes:
-        """Return the next payload to send, at most 1024 bytes; ``b""`` if none."""
+    def next_payload(self, limit: int) -> bytes:
+        """Return the next payload to send; ``b""`` if none.
+
+        Args:
+            limit: Its bytes, at most; never below 1024. What is sent in small pieces
+                stays small.
+        """
         ...
 
     def after_sending(self) -> None:

@@ -37,6 +37,10 @@ class Report:
     """Seconds from the last fault until the last connection from before had ended."""
     problems: list = field(default_factory=list)
     """Everything that must not be; empty is success."""
+    trials: Counter = field(default_factory=Counter)
+    """Trials of larger messages, by their result."""
+    sizes: list = field(default_factory=list)
+    """Bytes of payload that the sessions of the end may use."""
     events: tuple = ()
     """The last lines of the daemon's log."""
 
@@ -53,7 +57,7 @@ class Report:
             f"{self.bytes_up / 1e6:.1f} MB up, {self.bytes_down / 1e6:.1f} MB down; "
             f"ready {self.recovery:.1f} s after the last fault, "
             f"connections done after {self.completion:.1f} s, "
-            f"silent for {self.silence:.1f} s at most"
+            f"silent for {self.silence:.1f} s at most; trials: {_list(self.trials)}"
         )
 
     def text(self):

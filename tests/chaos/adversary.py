@@ -12,9 +12,10 @@ class Adversary:
         emulator: The service.
         random: Chooses victims.
         log_in: Renews the caller's credentials.
+        lasting: Faults that are none of its doing, and stay when all is healed.
     """
 
-    def __init__(self, emulator, random, log_in):
+    def __init__(self, emulator, random, log_in, lasting=()):
         self.killed = set()
         """Ids of sessions that were ended."""
         self.doubtful = set()
@@ -27,6 +28,7 @@ class Adversary:
         self._emulator = emulator
         self._random = random
         self._log_in = log_in
+        self._lasting = lasting
         self._loop = asyncio.get_running_loop()
         self._abducted = []
         self._watched = {}
@@ -51,7 +53,7 @@ class Adversary:
         self.bury()
         self.end_doubt()
         self.accept_dials()
-        self._emulator.faults.clear()
+        self._emulator.faults.replace(self._lasting)
         self._emulator.sessions.do(Action.START)
         self._log_in()
 

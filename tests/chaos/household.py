@@ -103,15 +103,29 @@ def watch(tunnel):
     This is the only place that looks inside the daemon: nothing outside of it tells,
     and without it one lost session would excuse every reset connection.
     """
-    carried, streams = {}, {}
+    carried, streams, opened = {}, {}, {}
     pool = tunnel.pool
     at_once, wait, move = pool.stream_at_once, pool.open_stream, pool._move_unsent
+    try_open = pool._try_open
+
+    def session_of(stream):
+        ports = {m.session._port: m.session.session_id for m in pool._members.values()}
+        return ports.get(stream._port)
+
+    def opening(waited):
+        # A waiting connection learns of its stream a turn later, when the session can
+        # have ended.
+        stream = try_open(waited)
+        if stream is not None:
+            opened[stream] = session_of(stream)
+        return stream
 
     def note(port, stream):
         streams[port] = stream
-        for member in pool._members.values():
-            if member.session._port is stream._port:
-                carried[port] = member.session.session_id
+        first = opened.pop(stream, None)
+        session_id = session_of(stream) or first
+        if session_id is not None:
+            carried[port] = session_id
 
     def here(stream):
         if stream is not None:
@@ -126,6 +140,7 @@ def watch(tunnel):
         for port, stream in streams.items():
             note(port, stream)
 
+    pool._try_open = opening
     pool.stream_at_once = lambda: here(at_once())
     pool.open_stream = waited
     pool._move_unsent = moved

@@ -45,6 +45,7 @@ ping_interval = "200ms"
 dead_peer_timeout = "800ms"
 connect_timeout = "15s"
 stream_buffer = "64KiB"
+message_size = "{size}"
 session_buffer = "1MiB"
 
 [tunnels.plain]
@@ -90,6 +91,13 @@ class Scale:
     """The agent's: how soon it repeats one lost message. In reality 0.1 s."""
     agent_version: str = DEFAULT_AGENT_VERSION
     """One that is too old for smux makes every session a basic one."""
+    max_message: str = ""
+    """The service's limit, as the emulator's fault; empty for none."""
+    message_size: str = "auto"
+    """The limit of trials."""
+    forgetful: bool = False
+    """What trials have shown is forgotten again and again while faults last, so that
+    nearly every session begins with one."""
 
     @property
     def basic(self):
@@ -152,7 +160,7 @@ class World:
         before = asyncio.all_tasks()
         settings = EmulatorSettings(
             pace=Pace.NONE,
-            faults=(f"seed={self._seed}",),
+            faults=(f"seed={self._seed}", *self._lasting),
             host_aliases={"orders.internal": "127.0.0.1"},
             scan_interval=self._scale.scan_interval,
             agent_version=self._scale.agent_version,
@@ -160,16 +168,26 @@ class World:
             drain_time=0.5,
         )
         async with self._destination.listening():
-            text = _tunnels(self._destination.port, basic=self._scale.basic)
+            text = _tunnels(
+                self._destination.port,
+                basic=self._scale.basic,
+                size=self._scale.message_size,
+            )
             instance = f"chaos{self._seed}"
             async with household(text, settings, instance) as house:
                 victims = Random(f"victims {self._seed}")
-                adversary = Adversary(house.emulator, victims, log_in)
+                adversary = Adversary(house.emulator, victims, log_in, self._lasting)
                 judge = Judge(adversary, CONNECT_TIMEOUT)
                 await self._play(house, adversary, judge)
                 self._judge(judge)
+                self._count_trials(house)
             self._count_sessions(house)
         await self._count_tasks(before)
+
+    @property
+    def _lasting(self):
+        limit = self._scale.max_message
+        return (f"max-message={limit}",) if limit else ()
 
     def _on_defect(self, _loop, context):
         error = context.get("exception")
@@ -190,6 +208,8 @@ class World:
                         work = self._work(port, by, role)
                         tasks.create_task(work, name=f"worker {role}")
                 adversary.begin(schedule)
+                if self._scale.forgetful:
+                    tasks.create_task(self._forget(house), name="forget")
                 await rest(self._scale.duration)
                 self._over = True
                 adversary.heal()
@@ -200,6 +220,12 @@ class World:
                 self.report.completion = loop.time() - healed
         finally:
             self.report.faults = adversary.done
+
+    async def _forget(self, house):
+        """Forget what trials have shown, until the faults end."""
+        while not self._over:
+            house.daemon._context.message_sizes._records.clear()
+            await rest(0.05)
 
     async def _watch_progress(self):
         """Return when all connections have ended; cut each of them that hangs."""
@@ -323,6 +349,14 @@ class World:
         if again:
             report.problems.append(f"connected more than once: {again}")
 
+    def _count_trials(self, house):
+        for tunnel in house.daemon.tunnels:
+            counts = tunnel.pool.snapshot().counts.size_trials
+            for result, number in counts.items():
+                self.report.trials[result] += number
+            sizes = [m.channel.message_size for m in tunnel.pool.snapshot().members]
+            self.report.sizes += sizes
+
     def _count_sessions(self, house):
         self.report.sessions = len(list(house.emulator.sessions))
         if house.left:
@@ -338,12 +372,13 @@ class World:
             await rest(0.01)
 
 
-def _tunnels(port, *, basic):
+def _tunnels(port, *, basic, size):
     values = {
         "{port}": str(port),
         # An agent without smux does not know other hosts either.
         "{host}": "" if basic else 'host = "orders.internal"\n',
         "{few}": "4" if basic else "2",
+        "{size}": size,
     }
     text = _TUNNELS
     for name, value in values.items():

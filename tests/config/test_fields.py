@@ -254,6 +254,16 @@ def test_a_mode_in_a_file_is_text_but_a_program_passes_bits():
 
 
 @pytest.mark.parametrize(
+    ("written", "read_as", "back"),
+    [("auto", "auto", "auto"), ("8KiB", 8192, "8KiB"), (5000, 5000, "5000B")],
+)
+def test_a_message_size_is_auto_or_a_size(written, read_as, back):
+    found = read(message_size=written)
+    assert found.message_size == read_as
+    assert found.model_dump(mode="json")["message_size"] == back
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("port", 0),
@@ -274,6 +284,11 @@ def test_a_mode_in_a_file_is_text_but_a_program_passes_bits():
         ("linger", -1),
         ("stream_buffer", "1KiB"),
         ("session_buffer", "2GiB"),
+        ("message_size", 1023),
+        ("message_size", "33KiB"),
+        ("message_size", "automatic"),
+        ("message_size", True),
+        ("message_size", 4096.0),
         ("required", "yes"),
     ],
 )

@@ -53,6 +53,8 @@ def test_a_tunnel_needs_little_and_the_rest_has_the_documented_defaults():
     assert (settings.ping_interval, settings.dead_peer_timeout) == (20.0, 40.0)
     assert (settings.stream_buffer, settings.session_buffer) == (1 << 20, 8 << 20)
     assert (settings.max_connections, settings.socket_mode) == (1000, 0o600)
+    assert (settings.message_size, settings.message_limit) == ("auto", 8192)
+    assert tunnel(message_size=1024).message_limit == 1024
     assert settings.required
     assert settings.max_session_age is None
     daemon = DaemonSettings()

@@ -199,6 +199,25 @@ async def _stall_timeout(events, tmp_path, monkeypatch):
         assert run.tunnel.pool.stall_timeout == 20
 
 
+@live("message_size")
+async def _message_size(events, tmp_path, monkeypatch):
+    async with destination() as port, tunnel_of(port=port) as run:
+        await until(lambda: run.ready(1))
+        sizes = [member.channel.message_size for member in run.members]
+        assert sizes == [8192]
+        await run.reload(events, message_size=2048)
+        await until(lambda: run.members[0].channel.message_size == 2048)
+        await run.reload(events, message_size="32KiB")
+        await until(lambda: run.members[0].channel.message_size == 8192)
+        # What is larger is tried on the next session: the spare one of a connection.
+        async with connection(run.port) as (reader, writer):
+            assert await ask(reader, writer, b"hello") == b"hello"
+            await until(lambda: run.ready(2))
+            await until(
+                lambda: {m.channel.message_size for m in run.members} == {32768}
+            )
+
+
 @live("max_connections")
 async def _max_connections(events, tmp_path, monkeypatch):
     async with (

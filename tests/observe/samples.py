@@ -30,6 +30,7 @@ def session(**changes: object) -> SessionStatus:
         rtt=0.02,
         unacknowledged=0,
         unacknowledged_bytes=0,
+        message_size=8192,
         window=16,
         paused=False,
         retransmitted=0,

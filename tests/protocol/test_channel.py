@@ -789,3 +789,75 @@ def test_one_that_makes_no_sense_ends_the_channel_also_in_its_turn():
     (closed,) = bench.tick()
     assert isinstance(closed.error, RemoteProtocolError)
     assert bench.core.next_deadline() is None
+
+
+# Large messages (design D22).
+
+
+def test_messages_are_of_the_usual_size_unless_more_is_known():
+    bench = open_bench()
+    for now in (1.0, 2.0):
+        assert bench.core.choose_size(now) == 1024
+    assert bench.core.statistics().message_size == 1024
+
+
+def _fast_bench(limit=8192):
+    """Return a bench whose agent has just acknowledged 10 MB/s."""
+    bench = open_bench()
+    bench.core.message_limit = limit
+    assert bench.core.choose_size(1.0) == 1024
+    first = 1
+    while bench.core.room and first < 60:
+        bench.at(1.0).send(bytes(1024))
+        first += 1
+    bench.at(1.05).receive(*map(ack, range(1, first)))
+    # 60 KB in 50 ms are 1.3 MB/s, and what comes now makes it faster.
+    assert bench.core.choose_size(1.06) == 2048
+    return bench
+
+
+def test_an_upload_gets_larger_messages_as_it_gets_faster():
+    bench = _fast_bench()
+    assert bench.core.message_limit == bench.core.statistics().message_size == 8192
+    for turn in range(1, 20):
+        count = min(bench.core.room, 60)
+        size = bench.core.choose_size(bench.now)
+        first = bench.core._outbound.next_sequence
+        bench.send(*[bytes(size)] * count)
+        bench.at(1.06 + turn * 0.05).receive(*map(ack, range(first, first + count)))
+    assert bench.core.choose_size(bench.now + 0.01) == 8192
+
+
+def test_room_is_for_messages_of_the_chosen_size():
+    bench = _fast_bench(32768)
+    usual = open_bench().core
+    while (size := bench.core.choose_size(bench.now)) < 32768:
+        count = bench.core.room
+        first = bench.core._outbound.next_sequence
+        bench.send(*[bytes(size)] * count)
+        bench.at(bench.now + 0.05).receive(*map(ack, range(first, first + count)))
+    assert bench.core.room <= 32
+    bench.send(*[bytes(size)] * bench.core.room)
+    statistics = bench.core.statistics()
+    assert statistics.unacked_bytes <= 1 << 20
+    assert bench.core.large_unacked
+    assert not usual.large_unacked
+
+
+def test_a_new_websocket_gets_large_messages_again_unchanged():
+    bench = _fast_bench()
+    payload = bytes(range(256)) * 8
+    (message,) = bench.send(payload)
+    bench.detach()
+    assert bench.attach()[1:] == [message]
+    assert bench.core.choose_size(bench.now) == 1024
+
+
+def test_a_lost_large_message_is_repeated_unchanged():
+    bench = _fast_bench()
+    lost, *_ = bench.send(bytes(range(256)) * 8, b"a", b"b", b"c")
+    repeated = bench.at(1.1).receive(*(ack(lost.sequence + n) for n in (1, 2, 3)))
+    assert repeated == [lost]
+    assert not bench.core.is_acknowledged(lost.sequence)
+    bench.receive(ack(lost.sequence))
+    assert bench.core.is_acknowledged(lost.sequence)

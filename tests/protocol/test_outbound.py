@@ -155,6 +155,25 @@ def test_full_messages_never_exceed_the_bound_in_bytes():
     assert outbound.window > MAX_BYTES // MAX_MESSAGE
 
 
+def test_room_counts_messages_of_the_size_that_is_sent():
+    outbound = Outbound()
+    outbound.full_message = MAX_BYTES // 4
+    for _ in range(4):
+        assert outbound.room > 0
+        outbound.send(bytes(outbound.full_message), 0.0)
+    assert outbound.room == 0
+    assert outbound.unacked_bytes == MAX_BYTES
+
+
+def test_a_message_is_acknowledged_once_it_was_sent_and_nothing_is_awaited():
+    outbound = _sending(2)
+    assert not outbound.is_acknowledged(0)
+    _acknowledge(outbound, [0])
+    assert outbound.is_acknowledged(0)
+    assert not outbound.is_acknowledged(1)
+    assert not outbound.is_acknowledged(2)
+
+
 # Losses.
 
 

@@ -14,6 +14,7 @@ from ssmtunneld.aws.api.port import SessionRequest
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.lifespan import Lifespan
+from ssmtunneld.sessions.message_sizes import MessageSizes
 from ssmtunneld.sessions.policy import Phase, Policy, SessionView
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
@@ -61,7 +62,10 @@ class Journal:
 
 
 def surroundings(
-    control: FakeControl, limiter: StartQueue, seed: int = 1
+    control: FakeControl,
+    limiter: StartQueue,
+    seed: int = 1,
+    sizes: MessageSizes | None = None,
 ) -> SessionDependencies:
     """Return what a session uses of the world, all of it in memory."""
     ids = count(1)
@@ -72,6 +76,7 @@ def surroundings(
         new_id=lambda: next(ids).to_bytes(16),
         wall_clock_ms=lambda: STAMP_MS,
         limiter=limiter,
+        sizes=sizes,
     )
 
 
@@ -144,12 +149,13 @@ class PoolRig:
         limiter: StartQueue | None = None,
         lifespan: Lifespan | None = None,
         seed: int = 1,
+        sizes: MessageSizes | None = None,
     ) -> None:
         self.control = FakeControl(service)
         self.journal = Journal()
         self.made: list[Session] = []
         limiter = limiter or StartQueue(2.0, 4)
-        dependencies = surroundings(self.control, limiter, seed)
+        dependencies = surroundings(self.control, limiter, seed, sizes)
 
         def make(number: int, changed: Callable[[], None]) -> Session:
             session = Session(

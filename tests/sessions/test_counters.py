@@ -25,6 +25,7 @@ class FakeSession:
         self.took = None
         self.resumes = 0
         self.retransmitted = 0
+        self.trials_accepted = 0
         self.duplicates = 0
 
     def statistics(self):

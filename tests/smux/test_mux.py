@@ -590,3 +590,49 @@ def test_the_peer_never_hears_of_a_stream_that_is_withdrawn():
     assert _messages(mux) == [
         [(SYN, other.stream_id, b""), (PSH, other.stream_id, b"stays")]
     ]
+
+
+# Large messages (design D22).
+
+
+LARGE = 8192
+
+
+def test_a_bulk_transfer_fills_a_large_message_with_one_frame():
+    mux = Mux()
+    stream = _connected(mux)
+    mux.send(stream, bytes(3 * LARGE))
+    payload = mux.next_payload(LARGE)
+    assert len(payload) == LARGE
+    assert _frames(payload) == [(PSH, 3, bytes(LARGE - HEADER_SIZE))]
+
+
+@pytest.mark.parametrize("size", [1, 100, MAX_PAYLOAD])
+def test_a_keystroke_does_not_share_a_large_message_with_a_bulk_transfer(size):
+    mux = Mux()
+    bulk, typed = mux.open(), mux.open()
+    assert len(mux.next_payload(LARGE)) == 2 * HEADER_SIZE
+    mux.send(bulk, bytes(4 * LARGE))
+    assert [len(mux.next_payload(LARGE)) for _ in range(2)] == [LARGE, LARGE]
+    mux.send(typed, b"k" * size)
+    payload = mux.next_payload(LARGE)
+    assert len(payload) <= MAX_PAYLOAD
+    assert _frames(payload)[0][:2] == (PSH, typed.stream_id)
+
+
+def test_large_uploads_take_turns_after_each_message():
+    mux = Mux()
+    first, second = mux.open(), mux.open()
+    assert len(mux.next_payload(LARGE)) == 2 * HEADER_SIZE
+    for stream in (first, second):
+        mux.send(stream, bytes(4 * LARGE))
+    order = [_frames(mux.next_payload(LARGE))[0][1] for _ in range(6)]
+    assert order[2:] == [second.stream_id, first.stream_id] * 2
+
+
+def test_small_writes_stay_small_where_large_messages_are_allowed():
+    mux = Mux()
+    stream = _connected(mux)
+    mux.send(stream, b"x")
+    assert _frames(mux.next_payload(LARGE)) == [(PSH, 3, b"x")]
+    assert mux.next_payload(LARGE) == b""

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from ssmtunneld.smux.scheduler import QUANTUM, SendScheduler
 from ssmtunneld.smux.stream import Stream
 
-FRAME = 10
+FRAME = 1024
+FRAMES = QUANTUM // FRAME
 
 
 def _stream(number, frames):
@@ -26,8 +27,7 @@ def _turns(*streams):
 def _take(turns):
     """Give one frame's turn; return its stream's number."""
     stream = turns.peek()
-    stream.take(FRAME)
-    turns.took(stream)
+    turns.took(stream, len(stream.take(FRAME)))
     return stream.stream_id
 
 
@@ -52,19 +52,30 @@ def test_looking_changes_nothing():
 
 
 def test_one_that_lasts_takes_several_frames_before_the_next():
-    turns = _turns(_stream(3, 2 * QUANTUM), _stream(5, 2 * QUANTUM))
+    turns = _turns(_stream(3, 2 * FRAMES), _stream(5, 2 * FRAMES))
     # Their first frame each, turn and turn about with those that last already.
     assert [_take(turns) for _ in range(3)] == [3, 3, 5]
     rest = _rest(turns)
-    assert rest[: QUANTUM - 1] == [3] * (QUANTUM - 1)
-    assert rest[QUANTUM - 1 : 2 * QUANTUM - 1] == [5] * QUANTUM
+    assert rest[: FRAMES - 1] == [3] * (FRAMES - 1)
+    assert rest[FRAMES - 1 : 2 * FRAMES - 1] == [5] * FRAMES
+
+
+def test_one_with_large_frames_takes_one_of_them_before_the_next():
+    streams = [_stream(3, 4 * FRAMES), _stream(5, 4 * FRAMES)]
+    turns = _turns(*streams)
+    order = []
+    for _ in range(6):
+        stream = turns.peek()
+        turns.took(stream, len(stream.take(QUANTUM)))
+        order.append(stream.stream_id)
+    assert order == [3, 3, 5, 3, 5, 3]
 
 
 def test_one_that_ends_early_leaves_a_whole_turn_to_the_next():
-    turns = _turns(_stream(3, 4), _stream(5, 1 + QUANTUM + 1))
+    turns = _turns(_stream(3, 4), _stream(5, 1 + FRAMES + 1))
     order = _rest(turns)
     assert order.count(3) == 4
-    assert order[-QUANTUM - 1 :] == [5] * (QUANTUM + 1)
+    assert order[-FRAMES - 1 :] == [5] * (FRAMES + 1)
 
 
 def test_a_fresh_one_goes_before_all_that_last():
@@ -88,7 +99,7 @@ def test_many_fresh_ones_leave_every_other_turn_to_those_that_last():
 
 @given(
     st.lists(
-        st.one_of(st.tuples(st.integers(0, 4), st.integers(1, 2 * QUANTUM)), st.none()),
+        st.one_of(st.tuples(st.integers(0, 4), st.integers(1, 2 * FRAMES)), st.none()),
         max_size=80,
     )
 )

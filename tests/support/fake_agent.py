@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from ssmtunneld.errors import LinkError, PeerUnresponsive
+from ssmtunneld.errors import LinkError, LinkLost, PeerUnresponsive
 from ssmtunneld.protocol.message import (
     Flag,
     Message,
@@ -53,6 +53,10 @@ class AgentNature:
     never_completes: bool = False
     """Whether its handshake stalls."""
     notice: str = ""
+    largest: int | None = None
+    """Bytes of payload that the service passes on to it; None is any."""
+    beyond: str = "closed"
+    """What it does with more: ``closed``, ``1009``, ``cut`` or ``silence``."""
 
 
 class MemoryWire(MemoryLink):
@@ -185,6 +189,10 @@ class FakeAgent:
     def receive(self, data: bytes) -> None:
         """Take one message of the client's."""
         message = decode(data)
+        largest = self.nature.largest
+        if largest is not None and len(message.payload) > largest:
+            self._refuse()
+            return
         if self.nature.deaf:
             return
         if message.message_type == MessageType.ACKNOWLEDGE:
@@ -196,6 +204,14 @@ class FakeAgent:
         if message.sequence == self._expected:
             self._expected += 1
             self._take(message)
+
+    def _refuse(self) -> None:
+        """Do what the service does with a message that is too large."""
+        if self.nature.beyond == "closed":
+            self._end("")
+        elif self.nature.beyond != "silence" and self.wire is not None:
+            code = 1009 if self.nature.beyond == "1009" else None
+            self.wire.lose(LinkLost("message too big", code))
 
     def _acknowledge(self, message: Message) -> None:
         payload = encode_acknowledgement(

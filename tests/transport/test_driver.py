@@ -21,6 +21,7 @@ from ssmtunneld.protocol.states import State
 from ssmtunneld.transport.channel_timing import Pauses
 from ssmtunneld.transport.driver import (
     BURST,
+    BURST_SIZE,
     OPENING_TURNS,
     Driver,
 )
@@ -66,7 +67,7 @@ class FakePort:
         self.on_round = lambda: None
         self.on_fail = lambda: None
 
-    def next_payload(self):
+    def next_payload(self, limit):
         return self.queue.pop(0) if self.queue else b""
 
     def after_sending(self):
@@ -890,3 +891,65 @@ async def test_a_failing_port_that_closes_the_channel_once_more():
         stage.link.arrive(channel_closed("first"))
         error = await task
     assert error.output == "first"
+
+
+# Large messages (design D22).
+
+
+@virtual
+async def test_one_learns_when_a_certain_message_is_acknowledged():
+    stage = Stage()
+    arrived = []
+    async with stage.open():
+        stage.port.queue.append(b"before")
+        stage.driver.wake()
+        await turns()
+        assert stage.driver.send_awaited(b"n" * 4096, lambda: arrived.append(True))
+        await turns()
+        assert stage.link.sent() == [Sent(1, b"before"), Sent(2, b"n" * 4096)]
+        stage.link.arrive(ack(1))
+        assert arrived == []
+        stage.link.arrive(ack(2))
+        assert arrived == [True]
+        stage.link.arrive(ack(2))
+        assert arrived == [True]
+
+
+@virtual
+async def test_nothing_is_awaited_where_nothing_can_be_sent():
+    stage = Stage()
+    assert not stage.driver.send_awaited(b"n", pytest.fail)
+    async with stage.open():
+        stage.link.arrive(pause())
+        assert not stage.driver.send_awaited(b"n", pytest.fail)
+        await turns()
+        assert stage.link.sent() == []
+
+
+@virtual
+async def test_what_was_awaited_on_a_lost_link_is_not_announced():
+    stage = Stage()
+    async with stage.open() as task:
+        assert stage.driver.send_awaited(b"n", lambda: pytest.fail("announced"))
+        stage.link.lose(LinkLost("gone"))
+        await task
+    async with stage.running():
+        stage.link.arrive(ack(1))
+
+
+@virtual
+async def test_a_port_is_asked_for_as_much_as_the_channel_sends():
+    stage = Stage()
+    assert stage.driver.message_limit == 1024
+    async with stage.open():
+        stage.driver.message_limit = 8192
+        stage.channel._size.size = 8192
+        stage.port.queue += [bytes(8192)] * 30
+        asked = []
+        stage.port.next_payload = lambda limit: (
+            asked.append(limit) or stage.port.queue.pop(0)
+        )
+        stage.driver._carry_out()
+        # No more in one turn than a link takes at once.
+        assert asked == [8192] * (BURST_SIZE // 8192)
+        assert stage.channel.statistics().message_size == 8192

@@ -96,7 +96,8 @@ def _path(
     "faults",
     multiple=True,
     metavar="SPEC",
-    help="Fault to inject, such as drop=0.02 or up:delay=20ms; repeatable.",
+    help="Fault to inject, such as drop=0.02, up:delay=20ms or max-message=1024:1009; "
+    "repeatable.",
 )
 @click.option(
     "--idle-timeout",

@@ -1,0 +1,86 @@
+"""The file in which a daemon keeps what it knows of larger messages (design D22).
+
+Sizes are tried again when it is gone, older than a week, or damaged: nothing depends on
+it. It is written in a thread, in one step, and for its owner only.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.on_error import on_error
+from ssmtunneld.daemon.instance_lock import state_directory
+from ssmtunneld.sessions.message_sizes import MessageSizes
+
+FILE_LIMIT: Final = 64 << 10
+"""Bytes that are read; as many records as are kept have half of that at most."""
+SETTLING: Final = 1.0
+"""Seconds after a change in which further ones are written with it."""
+
+
+def size_file(name: str) -> Path:
+    """Return the file of the instance called ``name``."""
+    return state_directory() / f"{name}.sizes.json"
+
+
+class SizeFile:
+    """Keeps the records of one daemon.
+
+    Args:
+        path: The file.
+        sizes: The records; what the file has is taken over at once.
+        log: Gets a line if it cannot be written.
+    """
+
+    def __init__(self, path: Path, sizes: MessageSizes, log: EventLog) -> None:
+        self._path = path
+        self._sizes = sizes
+        self._log = log
+        self._changed = asyncio.Event()
+        self._told = ""
+        sizes.restore(_read(path))
+        sizes.changed = self._changed.set
+
+    async def run(self) -> None:
+        """Write the file after each change until cancelled, and once more then."""
+        try:
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(SETTLING)
+                self._changed.clear()
+                await asyncio.to_thread(self._write, self._sizes.export())
+        finally:
+            if self._changed.is_set():
+                self._write(self._sizes.export())
+
+    def _write(self, entries: list[dict[str, object]]) -> None:
+        try:
+            _replace(self._path, json.dumps(entries, indent=1).encode())
+            self._told = ""
+        except OSError as error:
+            # Once, however often it is tried.
+            if str(error) != self._told:
+                self._told = str(error)
+                self._log.info("size.not_kept", reason=str(error))
+
+
+def _read(path: Path) -> object:
+    try:
+        with path.open("rb") as opened:
+            return json.loads(opened.read(FILE_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    make_private_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with on_error(Path(name).unlink):
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
