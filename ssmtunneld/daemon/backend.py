@@ -282,4 +282,5 @@ def session_dependencies(
         new_id=partial(context.random_bytes.take, 16),
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         limiter=context.limiter(identity),
+        window_budget=context.window_budget,
     )

@@ -14,6 +14,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.status import IdentityStatus
+from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.orphans import OrphanReaper
 from ssmtunneld.sessions.start_queue import StartQueue
 from ssmtunneld.transport.read_scheduler import ReadFairness
@@ -38,6 +39,7 @@ class DaemonContext:
         connection_limit: Divides ``max_connections`` among the tunnels.
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
+        window_budget: Bounds what all sessions have unacknowledged.
         pools: All that have sessions at the moment, or may have.
     """
 
@@ -55,6 +57,7 @@ class DaemonContext:
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
+        self.window_budget = WindowBudget()
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance

@@ -51,6 +51,7 @@ from ssmtunneld.protocol.payloads import (
     parse_acknowledgement,
 )
 from ssmtunneld.protocol.states import State, Trigger, step
+from ssmtunneld.protocol.window import WindowBudget
 
 HANDSHAKE_TIMEOUT: Final = 20.0
 """Seconds from the first websocket to HandshakeComplete. The agent gives up 15 s after
@@ -86,7 +87,7 @@ class ChannelStatistics:
     acknowledged: int
     """Messages that were acknowledged."""
     window: int
-    """Messages that may wait at a time."""
+    """Bytes that may wait at a time."""
     early: int
     """Messages that wait for one before them."""
     rtt: float | None
@@ -97,6 +98,11 @@ class ChannelStatistics:
     paused: bool
     missing: int = 0
     """Messages that the early ones wait for."""
+    delivered_rate: float | None = None
+    """Bytes per second that were acknowledged lately, headers included; ``None`` before
+    enough was sent to tell."""
+    least_rtt: float | None = None
+    """Seconds that the empty path takes, as far as is known."""
 
 
 class DataChannel:
@@ -106,6 +112,7 @@ class DataChannel:
         client_id: A UUID, constant for the life of the session (protocol 2.2).
         new_id: Returns 16 random bytes, for the ids of messages and requests.
         wall_clock_ms: Returns the Unix time in milliseconds, for their stamps.
+        budget: Shared with the other channels of the process.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class DataChannel:
         client_id: str,
         new_id: Callable[[], bytes],
         wall_clock_ms: Callable[[], int],
+        budget: WindowBudget | None = None,
     ) -> None:
         self._client_id = client_id
         self._new_id = new_id
@@ -121,7 +129,7 @@ class DataChannel:
         self._state = State.IDLE
         self._effects: list[Effect] = []
         self._inbound = Inbound()
-        self._outbound = Outbound()
+        self._outbound = Outbound(budget)
         self._terms: Terms | None = None
         self._handshake_deadline: float | None = None
         self._paused_until: float | None = None
@@ -169,7 +177,7 @@ class DataChannel:
 
     @property
     def room(self) -> int:
-        """Messages that :meth:`send` takes now."""
+        """Messages that :meth:`send` takes now, if they are as long as they can be."""
         if self._state is not State.OPEN or self._paused_until is not None:
             return 0
         return self._outbound.room
@@ -178,6 +186,13 @@ class DataChannel:
         """Send ``payload``, 1 to 1024 bytes of the stream; there must be ``room``."""
         assert self.room > 0, "send() without room"
         self._send(PayloadType.OUTPUT, payload, now)
+
+    def note_dry(self) -> None:
+        """Note that there is nothing to send: what is sent now says little of the path.
+
+        To be called whenever there is room, or the link could take more, in vain.
+        """
+        self._outbound.window.dry = True
 
     def send_flag(self, flag: Flag, now: float) -> None:
         """Send a flag behind everything sent so far, even if the window is full.
@@ -194,6 +209,7 @@ class DataChannel:
             self._handshake_deadline = None
             self._effects.append(Closed(error))
             self._inbound.clear()
+            self._outbound.release()
 
     # What the network does.
 
@@ -380,12 +396,13 @@ class DataChannel:
 
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
+        window = self._outbound.window
         return ChannelStatistics(
             state=self._state,
             unacked=self._outbound.unacked,
             unacked_bytes=self._outbound.unacked_bytes,
             acknowledged=self._outbound.next_sequence - self._outbound.unacked,
-            window=self._outbound.window,
+            window=window.limit,
             early=self._inbound.early,
             rtt=self._outbound.round_trip.smoothed,
             retransmitted=self._outbound.retransmitted,
@@ -393,6 +410,8 @@ class DataChannel:
             malformed=self._malformed,
             paused=self._paused_until is not None,
             missing=self._inbound.missing,
+            delivered_rate=window.rate,
+            least_rtt=window.least_round_trip,
         )
 
     def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> None:

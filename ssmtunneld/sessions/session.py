@@ -27,6 +27,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import Flag
+from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.backoff import Backoff
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
@@ -84,6 +85,8 @@ class SessionDependencies:
     wall_clock_ms: Callable[[], int]
     limiter: StartQueue
     """The queue of StartSession calls; shared by all of one account and region."""
+    window_budget: WindowBudget = field(default_factory=WindowBudget)
+    """The bytes that all sessions of the process may have unacknowledged."""
 
 
 class Session:
@@ -139,6 +142,7 @@ class Session:
             client_id=str(uuid4()),
             new_id=dependencies.new_id,
             wall_clock_ms=dependencies.wall_clock_ms,
+            budget=dependencies.window_budget,
         )
         self._driver = Driver(self._channel, self._open_port)
         self._port: MuxPort | BasicPort | None = None

@@ -323,6 +323,7 @@ class Driver:
         while sent < most:
             payload = port.next_payload()
             if not payload:
+                channel.note_dry()
                 break
             channel.send(payload, now)
             sent += 1

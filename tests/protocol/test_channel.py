@@ -28,9 +28,9 @@ from ssmtunneld.protocol.message import (
     PayloadType,
     decode,
 )
-from ssmtunneld.protocol.outbound import INITIAL_WINDOW, MAX_BYTES
 from ssmtunneld.protocol.payloads import HandshakeResponse
 from ssmtunneld.protocol.states import State
+from ssmtunneld.protocol.window import INITIAL_WINDOW
 from tests.support.bench import (
     STAMP,
     Acked,
@@ -287,7 +287,7 @@ def test_messages_of_other_types_are_ignored():
 def test_room_is_what_send_takes():
     bench = open_bench()
     for _ in range(bench.core.room):
-        bench.core.send(b"x", 1.0)
+        bench.core.send(bytes(MAX_PAYLOAD), 1.0)
     assert bench.core.room == 0
     with pytest.raises(AssertionError, match="without room"):
         bench.core.send(b"x", 1.0)
@@ -296,10 +296,10 @@ def test_room_is_what_send_takes():
 def test_room_is_what_send_takes_also_of_full_messages_in_a_wide_window():
     bench = open_bench()
     acknowledged = 1
-    while bench.core.statistics().unacked_bytes < MAX_BYTES - 2 * MAX_PAYLOAD:
+    while bench.core.statistics().window < 4 * INITIAL_WINDOW:
         for _ in range(bench.core.room):
             bench.core.send(bytes(MAX_PAYLOAD), 1.0)
-        bench.receive(ack(acknowledged))
+        bench.at(1.0).receive(ack(acknowledged))
         acknowledged += 1
     for _ in range(bench.core.room):
         bench.core.send(bytes(MAX_PAYLOAD), 1.0)
@@ -339,8 +339,10 @@ def test_an_acknowledgement_of_anything_else_is_ignored(sequence):
 
 def test_a_flag_goes_out_whatever_the_window_says():
     bench = open_bench()
-    bench.send(*[b"x"] * bench.core.room)
-    number = INITIAL_WINDOW + 1
+    sent = bench.core.room
+    bench.send(*[bytes(MAX_PAYLOAD)] * sent)
+    assert bench.core.room == 0
+    number = sent + 1
     expected = [Sent(number, b"\0\0\0\2", PayloadType.FLAG)]
     assert bench.flag(Flag.TERMINATE_SESSION) == expected
 
@@ -359,12 +361,13 @@ def test_a_flag_is_not_sent_unless_the_channel_is_open():
 
 def test_pause_stops_new_data_until_its_time_is_over():
     bench = open_bench()
+    before = bench.core.room
     bench.at(1.0).receive(pause())
     assert bench.core.room == 0
     assert bench.core.statistics().paused
     assert bench.core.next_deadline() == 1.0 + PAUSE_TIMEOUT
     assert bench.at(1.0 + PAUSE_TIMEOUT).tick() == []
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
     assert bench.core.next_deadline() is None
 
 
@@ -373,9 +376,10 @@ def test_pause_stops_new_data_until_its_time_is_over():
 )
 def test_any_sign_of_the_agent_ends_a_pause(message):
     bench = open_bench()
+    before = bench.core.room
     bench.receive(pause())
     bench.receive(message)
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
 
 
 def test_a_pause_stops_neither_acknowledgements_nor_repetitions_nor_flags():
@@ -389,10 +393,11 @@ def test_a_pause_stops_neither_acknowledgements_nor_repetitions_nor_flags():
 
 def test_a_new_websocket_ends_a_pause():
     bench = open_bench()
+    before = bench.core.room
     bench.receive(pause())
     bench.detach()
     bench.attach()
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
 
 
 def test_start_without_pause_is_ignored():
@@ -613,6 +618,8 @@ def test_statistics_tell_where_the_channel_stands():
     assert now.unacked_bytes == len(b"b") + 120
     assert now.rtt == pytest.approx(0.05)
     assert now.window == INITIAL_WINDOW
+    assert now.least_rtt == pytest.approx(0.05)
+    assert now.delivered_rate is None
     assert (now.retransmitted, now.duplicates, now.paused) == (0, 0, False)
 
 
