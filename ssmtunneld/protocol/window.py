@@ -9,8 +9,8 @@ as much as waits on the path for a *tolerance*. Three rules:
   wanted, plus a step that is relatively greater for a small window than for a large
   one, so that flows that share a path come to have equal parts of it.
 * Every few seconds a busy channel lets the path run empty and sends two messages, one
-  after the other, to learn how long an empty path takes. All channels do so at the same time; each would
-  otherwise take the queue of the others for the path.
+  after the other, to learn how long an empty path takes. All channels do so at the
+  same time; each would otherwise take the queue of the others for the path.
 
 What waits is told from the *least* round trip of a slice of time, which a queue
 raises and jitter, or acknowledgements that come in bursts, hardly do. If a smaller
