@@ -87,7 +87,12 @@ class SessionStatus:
     unacknowledged_bytes: int
     """Bytes sent and not yet acknowledged."""
     window: int
-    """Limit of unacknowledged messages."""
+    """Limit of unacknowledged bytes."""
+    delivered_rate: float | None
+    """Bytes per second that the agent acknowledged when last measured, messages' headers
+    included; null before there was enough to measure."""
+    least_rtt: float | None
+    """The round-trip time of the empty path, in seconds, as far as is known."""
     paused: bool
     """True if the agent has asked to pause publication."""
     retransmitted: int
@@ -115,6 +120,10 @@ def session_status(member: PooledSessionSnapshot, now: float) -> SessionStatus:
         unacknowledged=channel.unacked,
         unacknowledged_bytes=channel.unacked_bytes,
         window=channel.window,
+        delivered_rate=(
+            None if channel.delivered_rate is None else round(channel.delivered_rate)
+        ),
+        least_rtt=channel.least_rtt,
         paused=channel.paused,
         retransmitted=channel.retransmitted,
         duplicates=channel.duplicates,
