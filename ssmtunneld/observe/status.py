@@ -89,8 +89,8 @@ class SessionStatus:
     window: int
     """Limit of unacknowledged bytes."""
     delivered_rate: float | None
-    """Bytes per second that the agent acknowledged when last measured, messages' headers
-    included; null before there was enough to measure."""
+    """Bytes per second that the agent acknowledged when last measured, headers of
+    messages included; null before there was enough to measure."""
     least_rtt: float | None
     """The round-trip time of the empty path, in seconds, as far as is known."""
     paused: bool

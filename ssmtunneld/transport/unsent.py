@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +36,8 @@ def keep_unsent_little(transport: asyncio.BaseTransport) -> None:
         transport: The one of the socket itself, not one that encrypts for it.
     """
     # uvloop's transports are no asyncio.WriteTransport by inheritance.
-    transport.set_write_buffer_limits(WRITE_BUFFER)  # type: ignore[attr-defined]
+    writing = cast("asyncio.WriteTransport", transport)
+    writing.set_write_buffer_limits(WRITE_BUFFER)
     sock = transport.get_extra_info("socket")
     option = _option()
     if sock is not None and option is not None:
