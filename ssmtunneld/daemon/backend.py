@@ -296,4 +296,5 @@ def session_dependencies(
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         limiter=context.limiter(identity),
         sizes=context.message_sizes,
+        window_budget=context.window_budget,
     )

@@ -15,6 +15,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.status import IdentityStatus
+from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.message_sizes import MessageSizes
 from ssmtunneld.sessions.orphans import OrphanReaper
 from ssmtunneld.sessions.start_queue import StartQueue
@@ -41,6 +42,7 @@ class DaemonContext:
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
         message_sizes: What is known of larger messages.
+        window_budget: Bounds what all sessions have unacknowledged.
         pools: All that have sessions at the moment, or may have.
     """
 
@@ -59,6 +61,7 @@ class DaemonContext:
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
         self.message_sizes = MessageSizes(lambda: time.time_ns() / 1e9)
+        self.window_budget = WindowBudget()
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance

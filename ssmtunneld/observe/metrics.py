@@ -46,6 +46,10 @@ def _probe_up(tunnel: TunnelStatus) -> float | None:
     return None if tunnel.probe is None else tunnel.probe.ok
 
 
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 _Value = Callable[[TunnelStatus], float | None]
 _Values = Callable[[TunnelStatus], Mapping[str, float]]
 
@@ -101,6 +105,21 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
         "message_size_bytes",
         "Largest payload that a message of a session may have.",
         lambda m: max((s.message_size for s in m.sessions), default=None),
+    ),
+    (
+        "window_bytes",
+        "Bytes that the sessions may have unacknowledged.",
+        lambda m: sum(s.window for s in m.sessions),
+    ),
+    (
+        "delivered_bytes_per_second",
+        "Rate at which agents acknowledged when last measured, of the fastest session.",
+        lambda m: max(_known(s.delivered_rate for s in m.sessions), default=None),
+    ),
+    (
+        "least_rtt_seconds",
+        "Round trip of the empty path, of the session where it is shortest.",
+        lambda m: min(_known(s.least_rtt for s in m.sessions), default=None),
     ),
     (
         "rtt_seconds",

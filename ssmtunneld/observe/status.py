@@ -87,9 +87,14 @@ class SessionStatus:
     unacknowledged_bytes: int
     """Bytes sent and not yet acknowledged."""
     window: int
-    """Limit of unacknowledged messages."""
+    """Limit of unacknowledged bytes."""
     message_size: int
     """Bytes of payload that a message may have; those of slow uploads have less."""
+    delivered_rate: float | None
+    """Bytes per second that the agent acknowledged when last measured, headers of
+    messages included; null before there was enough to measure."""
+    least_rtt: float | None
+    """The round-trip time of the empty path, in seconds, as far as is known."""
     paused: bool
     """True if the agent has asked to pause publication."""
     retransmitted: int
@@ -118,6 +123,10 @@ def session_status(member: PooledSessionSnapshot, now: float) -> SessionStatus:
         unacknowledged_bytes=channel.unacked_bytes,
         window=channel.window,
         message_size=channel.message_size,
+        delivered_rate=(
+            None if channel.delivered_rate is None else round(channel.delivered_rate)
+        ),
+        least_rtt=channel.least_rtt,
         paused=channel.paused,
         retransmitted=channel.retransmitted,
         duplicates=channel.duplicates,

@@ -53,6 +53,7 @@ from ssmtunneld.protocol.payloads import (
     parse_acknowledgement,
 )
 from ssmtunneld.protocol.states import State, Trigger, step
+from ssmtunneld.protocol.window import WindowBudget
 
 HANDSHAKE_TIMEOUT: Final = 20.0
 """Seconds from the first websocket to HandshakeComplete. The agent gives up 15 s after
@@ -88,7 +89,7 @@ class ChannelStatistics:
     acknowledged: int
     """Messages that were acknowledged."""
     window: int
-    """Messages that may wait at a time."""
+    """Bytes that may wait at a time."""
     early: int
     """Messages that wait for one before them."""
     rtt: float | None
@@ -101,6 +102,11 @@ class ChannelStatistics:
     """Messages that the early ones wait for."""
     message_size: int = MAX_PAYLOAD
     """Bytes of payload that a message may have."""
+    delivered_rate: float | None = None
+    """Bytes per second that were acknowledged lately, headers included; ``None`` before
+    enough was sent to tell."""
+    least_rtt: float | None = None
+    """Seconds that the empty path takes, as far as is known."""
 
 
 class DataChannel:
@@ -110,6 +116,7 @@ class DataChannel:
         client_id: A UUID, constant for the life of the session (protocol 2.2).
         new_id: Returns 16 random bytes, for the ids of messages and requests.
         wall_clock_ms: Returns the Unix time in milliseconds, for their stamps.
+        budget: Shared with the other channels of the process.
     """
 
     def __init__(
@@ -118,6 +125,7 @@ class DataChannel:
         client_id: str,
         new_id: Callable[[], bytes],
         wall_clock_ms: Callable[[], int],
+        budget: WindowBudget | None = None,
     ) -> None:
         self._client_id = client_id
         self._new_id = new_id
@@ -125,10 +133,8 @@ class DataChannel:
         self._state = State.IDLE
         self._effects: list[Effect] = []
         self._inbound = Inbound()
-        self._outbound = Outbound()
+        self._outbound = Outbound(budget)
         self._size = MessageSize()
-        self._sent_bytes = 0
-        """Bytes of all messages that are numbered, their headers included."""
         self._terms: Terms | None = None
         self._handshake_deadline: float | None = None
         self._paused_until: float | None = None
@@ -177,7 +183,7 @@ class DataChannel:
 
     @property
     def room(self) -> int:
-        """Messages that :meth:`send` takes now."""
+        """Messages that :meth:`send` takes now, if they are as long as they can be."""
         if self._state is not State.OPEN or self._paused_until is not None:
             return 0
         return self._outbound.room
@@ -192,7 +198,7 @@ class DataChannel:
         self._size.limit = limit
         self._outbound.full_message = HEADER_SIZE + self._size.size
 
-    def choose_size(self, now: float) -> int:
+    def choose_size(self) -> int:
         """Return the bytes of payload that the next messages can have (design D22).
 
         ``room`` counts messages of this size from now on.
@@ -200,8 +206,7 @@ class DataChannel:
         size = self._size
         if size.limit > MAX_PAYLOAD:
             outbound = self._outbound
-            delivered = self._sent_bytes - outbound.unacked_bytes
-            size.measure(now, delivered, outbound.round_trip.smoothed or 0.0)
+            size.choose(outbound.window.rate or 0.0)
             outbound.full_message = HEADER_SIZE + size.size
         return size.size
 
@@ -228,6 +233,13 @@ class DataChannel:
         outbound = self._outbound
         return outbound.unacked_bytes > outbound.unacked * MAX_MESSAGE
 
+    def note_dry(self) -> None:
+        """Note that there is nothing to send: what is sent now says little of the path.
+
+        To be called whenever there is room, or the link could take more, in vain.
+        """
+        self._outbound.window.dry = True
+
     def send_flag(self, flag: Flag, now: float) -> None:
         """Send a flag behind everything sent so far, even if the window is full.
 
@@ -243,6 +255,7 @@ class DataChannel:
             self._handshake_deadline = None
             self._effects.append(Closed(error))
             self._inbound.clear()
+            self._outbound.release()
 
     # What the network does.
 
@@ -429,12 +442,13 @@ class DataChannel:
 
     def statistics(self) -> ChannelStatistics:
         """Return a snapshot."""
+        window = self._outbound.window
         return ChannelStatistics(
             state=self._state,
             unacked=self._outbound.unacked,
             unacked_bytes=self._outbound.unacked_bytes,
             acknowledged=self._outbound.next_sequence - self._outbound.unacked,
-            window=self._outbound.window,
+            window=window.limit,
             early=self._inbound.early,
             rtt=self._outbound.round_trip.smoothed,
             retransmitted=self._outbound.retransmitted,
@@ -443,13 +457,14 @@ class DataChannel:
             paused=self._paused_until is not None,
             missing=self._inbound.missing,
             message_size=self._size.limit,
+            delivered_rate=window.rate,
+            least_rtt=window.least_round_trip,
         )
 
     def _send(self, payload_type: PayloadType, payload: bytes, now: float) -> int:
         sequence = self._outbound.next_sequence
         data = self._transmit(_INPUT, sequence, payload, payload_type, 0)
         self._outbound.send(data, now)
-        self._sent_bytes += len(data)
         return sequence
 
     def _transmit(

@@ -12,22 +12,17 @@ from ssmtunneld.protocol.message import MAX_PAYLOAD
 
 WAIT: Final = 0.002
 """Seconds that one message may take at the measured rate."""
-INTERVAL: Final = 0.02
-"""Seconds over which the rate is measured, at least; otherwise a round trip, because
-acknowledgements come in bursts."""
 
 
 class MessageSize:
     """Chooses the payload of the next bulk message of one channel."""
 
-    __slots__ = ("_begun", "_delivered", "_limit", "size")
+    __slots__ = ("_limit", "size")
 
     def __init__(self) -> None:
         self.size = MAX_PAYLOAD
         """Bytes of payload that the next message of a bulk upload can have."""
         self._limit = MAX_PAYLOAD
-        self._begun = 0.0
-        self._delivered = 0
 
     @property
     def limit(self) -> int:
@@ -38,25 +33,6 @@ class MessageSize:
     def limit(self, limit: int) -> None:
         self._limit = max(limit, MAX_PAYLOAD)
         self.size = min(self.size, self._limit)
-
-    def measure(self, now: float, delivered: int, round_trip: float) -> None:
-        """Choose again, if it is time to.
-
-        A pause counts as part of the time in which it lies: whoever begins again after
-        one begins with small messages, for one interval.
-
-        Args:
-            now: The time, in seconds.
-            delivered: Bytes that were acknowledged since the beginning.
-            round_trip: Seconds.
-        """
-        elapsed = now - self._begun
-        if elapsed < INTERVAL or elapsed < round_trip:
-            return
-        rate = (delivered - self._delivered) / elapsed
-        self._begun = now
-        self._delivered = delivered
-        self.choose(rate)
 
     def choose(self, rate: float) -> None:
         """Choose for an agent that takes ``rate`` bytes per second."""

@@ -1,7 +1,8 @@
 """Unacknowledged messages: window, loss detection, timers (design D2).
 
 Neither official peer has flow control here (protocol 4.4); the window is ours, so that
-the agent's buffers, and the service's, never have to hold more than a stated amount.
+the agent's buffers, and the service's, never have to hold more than a stated amount,
+and so that what comes later need not wait behind it (``window.py``).
 
 Losses are found as QUIC finds them (RFC 9002 section 6.1): every copy that is sent gets
 a number in sending order, and a copy is lost once one that was sent three or more
@@ -13,28 +14,25 @@ from typing import Final
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.protocol.timing import RoundTrip
+from ssmtunneld.protocol.window import MIN_WINDOW, Window, WindowBudget
 
-MIN_WINDOW: Final = 16
-"""Messages. Below this a single loss could not be found without a timer."""
-INITIAL_WINDOW: Final = 64
-"""Messages: 64 KiB, what a web page or a query result often is."""
-MAX_WINDOW: Final = 1024
-"""Messages: 1 MiB of payload, a quarter of the agent's smux buffer (protocol 6.7)."""
-MAX_BYTES: Final = 1 << 20
-"""Bytes of encoded messages, headers included: 916 full ones."""
 HEADER_SIZE: Final = 120
 """Bytes of a message before its payload (protocol 3)."""
 MAX_MESSAGE: Final = HEADER_SIZE + MAX_PAYLOAD
 """Bytes of a full message of the usual size."""
+MAX_MESSAGES: Final = 8192
+"""As many full ones have ``MAX_WINDOW`` bytes. Of small ones, to keep count of each
+takes more memory than its bytes."""
 REORDERING: Final = 3
 """Copies by which the service can reorder before a copy counts as lost."""
 
 
 class _Sent:
-    __slots__ = ("copies", "data", "first_order", "last_sent", "order")
+    __slots__ = ("ahead", "copies", "data", "first_order", "last_sent", "order")
 
-    def __init__(self, data: bytes, order: int, now: float) -> None:
+    def __init__(self, data: bytes, order: int, ahead: int, now: float) -> None:
         self.data = data
+        self.ahead = ahead
         self.first_order = order
         self.order = order
         self.last_sent = now
@@ -46,39 +44,41 @@ class Outbound:
 
     ``next_sequence`` is the number of the message that is sent next. Methods that find
     messages to repeat return their bytes, unchanged, oldest first (protocol 4.2).
+
+    Args:
+        budget: Shared with the other channels of the process.
     """
 
     __slots__ = (
+        "_budget",
         "_bytes",
         "_front",
         "_newest_acked",
         "_order",
         "_progress_at",
-        "_recovering_until",
-        "_threshold",
         "_unacked",
-        "_window",
         "full_message",
         "next_sequence",
         "retransmitted",
         "round_trip",
+        "window",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, budget: WindowBudget | None = None) -> None:
+        self._budget = budget or WindowBudget()
         self.next_sequence = 0
         self.retransmitted = 0
         self.full_message = MAX_MESSAGE
         """Bytes of the largest message that is sent now, with its header."""
         self.round_trip = RoundTrip()
+        self.window = Window()
+        """The bytes that may be unacknowledged at a time, and why."""
         self._unacked: dict[int, _Sent] = {}
         self._bytes = 0
         self._order = 0
         self._front = 0
         """No copy before this one is outstanding."""
         self._newest_acked = -1
-        self._window = float(INITIAL_WINDOW)
-        self._threshold = float(MAX_WINDOW)
-        self._recovering_until = -1
         self._progress_at = 0.0
         """The last time at which an acknowledgement came, or none was awaited."""
 
@@ -93,18 +93,21 @@ class Outbound:
         return self._bytes
 
     @property
-    def window(self) -> int:
-        """Messages that may be unacknowledged at a time."""
-        return int(self._window)
-
-    @property
     def room(self) -> int:
-        """Messages that may be sent now, of up to ``full_message`` bytes each."""
-        messages = int(self._window) - len(self._unacked)
-        fitting = (MAX_BYTES - self._bytes) // self.full_message
-        if messages <= 0 or fitting <= 0:
+        """Messages of ``full_message`` bytes that may be sent now.
+
+        The last one may go beyond the window, which can be smaller than a message.
+        """
+        limit = self.window.size
+        free = self._budget.free
+        if free < limit:
+            limit = max(free, MIN_WINDOW)
+        free = int(limit) - self._bytes
+        messages = MAX_MESSAGES - len(self._unacked)
+        if free <= 0 or messages <= 0:
             return 0
-        return messages if messages < fitting else fitting  # noqa: FURB136 - asked for each message, and min() takes 3 % of what an upload costs
+        fitting = -(-free // self.full_message)
+        return fitting if fitting < messages else messages  # noqa: FURB136 - asked for each message, and min() takes 3 % of what an upload costs
 
     def is_acknowledged(self, sequence: int) -> bool:
         """Return True if the message was sent, and nothing of it is awaited."""
@@ -116,12 +119,18 @@ class Outbound:
         The window is advice: ``room`` is for the caller to respect, so that a handshake
         or a flag can always be sent.
         """
+        ahead = self._bytes
+        size = len(data)
         if not self._unacked:
             self._progress_at = now
-        self._unacked[self.next_sequence] = _Sent(data, self._order, now)
+            self.window.begin(now)
+        self._unacked[self.next_sequence] = _Sent(data, self._order, ahead, now)
         self.next_sequence += 1
         self._order += 1
-        self._bytes += len(data)
+        self._bytes = ahead + size
+        self._budget.free -= size
+        if self._bytes >= self.window.size:
+            self.window.filled = True
 
     def acknowledge(self, sequence: int, now: float) -> list[bytes]:
         """Note one acknowledgement; return what it shows to be lost.
@@ -133,21 +142,19 @@ class Outbound:
         if sent is None:
             return []
         self._progress_at = now
-        self._bytes -= len(sent.data)
+        in_flight = self._bytes
+        size = len(sent.data)
+        self._bytes = in_flight - size
+        self._budget.free += size
         if sent.order == self._front:
             self._front += 1
+        round_trip = None
         if sent.copies == 1:
-            self.round_trip.sample(now - sent.last_sent)
+            round_trip = now - sent.last_sent
+            self.round_trip.sample(round_trip)
+        self.window.acknowledged(size, round_trip, sent.ahead, in_flight, now)
         self._newest_acked = max(self._newest_acked, sent.first_order)
-        self._grow()
         return self._lost(now)
-
-    def _grow(self) -> None:
-        # A window that is not used tells nothing about the path (RFC 7661).
-        if (len(self._unacked) + 1) * 2 < self._window:
-            return
-        step = 1.0 if self._window < self._threshold else 1.0 / self._window
-        self._window = min(self._window + step, MAX_WINDOW)
 
     def _lost(self, now: float) -> list[bytes]:
         newest = self._newest_acked - REORDERING
@@ -161,16 +168,7 @@ class Outbound:
                 self._front = sent.order
                 break
             lost.append(sequence)
-        if lost:
-            self._shrink(self._unacked[lost[-1]].order)
         return [self._repeat(sequence, now) for sequence in lost]
-
-    def _shrink(self, order: int) -> None:
-        # One flight of messages halves the window once, however many of it are lost.
-        if order <= self._recovering_until:
-            return
-        self._recovering_until = self._order
-        self._threshold = self._window = max(self._window / 2, MIN_WINDOW)
 
     def _repeat(self, sequence: int, now: float) -> bytes:
         sent = self._unacked.pop(sequence)
@@ -185,8 +183,14 @@ class Outbound:
     def resend_all(self, now: float) -> list[bytes]:
         """Return everything unacknowledged, in sequence, for a new websocket."""
         self.round_trip.reset_backoff()
+        self.window.restart()
         self._progress_at = now
         return [self._repeat(sequence, now) for sequence in sorted(self._unacked)]
+
+    def release(self) -> None:
+        """Give back what is counted in the budget: nothing more is sent."""
+        self._budget.free += self._bytes
+        self._budget = WindowBudget()
 
     def silent_for(self, now: float) -> float:
         """Return for how long nothing new was acknowledged, beyond a round trip.
@@ -200,7 +204,7 @@ class Outbound:
     def next_deadline(self) -> float | None:
         """Return the next timer's time; ``None`` if nothing is unacknowledged."""
         for sent in self._unacked.values():
-            return sent.last_sent + self.round_trip.timeout
+            return max(sent.last_sent, self._progress_at) + self.round_trip.timeout
         return None
 
     def on_deadline(self, now: float) -> list[bytes]:
@@ -208,12 +212,10 @@ class Outbound:
         timeout = self.round_trip.timeout
         late: list[int] = []
         for sequence, sent in self._unacked.items():
-            if now < sent.last_sent + timeout:  # the expression of next_deadline()
+            # The expression of next_deadline().
+            if now < max(sent.last_sent, self._progress_at) + timeout:
                 break
             late.append(sequence)
         if late:
-            self._threshold = max(self._window / 2, MIN_WINDOW)
-            self._window = float(MIN_WINDOW)
-            self._recovering_until = self._order
             self.round_trip.back_off()
         return [self._repeat(sequence, now) for sequence in sorted(late)]

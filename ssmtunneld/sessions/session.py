@@ -31,6 +31,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.protocol.message import MAX_PAYLOAD, Flag
+from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.backoff import Backoff
 from ssmtunneld.sessions.gap_detector import GapDetector
 from ssmtunneld.sessions.keepalive import KeepAlive
@@ -92,6 +93,8 @@ class SessionDependencies:
     """The queue of StartSession calls; shared by all of one account and region."""
     sizes: MessageSizes | None = None
     """Known sizes of larger messages; ``None`` where none are used."""
+    window_budget: WindowBudget = field(default_factory=WindowBudget)
+    """The bytes that all sessions of the process may have unacknowledged."""
 
 
 class Session:
@@ -153,6 +156,7 @@ class Session:
             client_id=str(uuid4()),
             new_id=dependencies.new_id,
             wall_clock_ms=dependencies.wall_clock_ms,
+            budget=dependencies.window_budget,
         )
         self._driver = Driver(self._channel, self._open_port)
         self._port: MuxPort | BasicPort | None = None

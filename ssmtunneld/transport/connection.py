@@ -21,6 +21,7 @@ from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import LinkError, LinkLost
 from ssmtunneld.transport.frames import FrameReader, Head
 from ssmtunneld.transport.http_proxy import connect_through
+from ssmtunneld.transport.unsent import keep_unsent_little
 
 MAX_MESSAGE: Final = 128 << 10
 """Bytes. The service sends 1144 (protocol 2.1); the longest document that is understood
@@ -84,12 +85,24 @@ class Connect(connect):
     @override
     async def open_tcp_connection(self) -> ClientConnection:
         proxy = self.proxy
-        if not isinstance(proxy, str) or not proxy.startswith("http"):
-            return await super().open_tcp_connection()
+        by_http = isinstance(proxy, str) and proxy.startswith("http")
+        if not by_http and (proxy or not self.ws_uri.secure):
+            connection = await super().open_tcp_connection()
+            keep_unsent_little(connection.transport)
+            return connection
         host, options = self.ws_uri.host, self.create_connection_kwargs
-        transport = await connect_through(
-            proxy, host, self.ws_uri.port, options.get("proxy_ssl")
-        )
+        if isinstance(proxy, str):
+            transport = await connect_through(
+                proxy, host, self.ws_uri.port, options.get("proxy_ssl")
+            )
+        else:
+            # Encrypted below: the socket's own transport must be at hand.
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                asyncio.Protocol, host, self.ws_uri.port
+            )
+            if transport.is_closing():
+                raise ConnectionResetError("the connection was cut at once")
+        keep_unsent_little(transport)
         connection = self.factory(self.ws_uri)
         transport.set_protocol(connection)
         with on_error(transport.abort):

@@ -354,12 +354,13 @@ class Driver:
     def _pull(self, port: Port) -> None:
         channel = self._channel
         now = self._loop.time()
-        size = channel.choose_size(now)
+        size = channel.choose_size()
         most = min(channel.room, BURST, BURST_SIZE // size)
         sent = 0
         while sent < most:
             payload = port.next_payload(size)
             if not payload:
+                channel.note_dry()
                 break
             channel.send(payload, now)
             sent += 1

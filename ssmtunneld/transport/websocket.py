@@ -34,6 +34,7 @@ from ssmtunneld.transport.connection import (
 )
 from ssmtunneld.transport.frames import encode_frame
 from ssmtunneld.transport.read_scheduler import ReadFairness, ReadScheduler
+from ssmtunneld.transport.unsent import WRITE_BUFFER
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
     from ssmtunneld.transport.link import Receiver
 
-WRITE_BUFFER: Final = 64 << 10
-"""Bytes queued locally before the link is congested. Little, because a keystroke that
-is ready later waits behind them."""
 PING_PAYLOAD: Final = b"keepalive"
 """The payload of the official peers' pings (protocol 2.4)."""
 

@@ -22,7 +22,7 @@ def large(monkeypatch):
     def be_large(self, *measured):
         self.size = self.limit
 
-    monkeypatch.setattr(MessageSize, "measure", be_large)
+    monkeypatch.setattr(MessageSize, "choose", be_large)
 
     def noting(self, payload, now):
         # A trial has nothing but NOPs, whose bytes repeat every eight.

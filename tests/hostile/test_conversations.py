@@ -46,11 +46,8 @@ from ssmtunneld.transport.mux_port import MuxPort
 from ssmtunneld.transport.outbox import CHOKE_SIZE
 from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.read_scheduler import ReadFairness
-from ssmtunneld.transport.websocket import (
-    WRITE_BUFFER,
-    Liveness,
-    WebSocketLink,
-)
+from ssmtunneld.transport.unsent import WRITE_BUFFER
+from ssmtunneld.transport.websocket import Liveness, WebSocketLink
 from tests.support.canary import leaks
 from tests.support.clockwork import run_virtual, turns
 from tests.support.fake_control import elapse

@@ -66,7 +66,14 @@ BUSY = tunnel(
     counts=tallied(),
     sessions=(
         session(age=70.5, phase="resuming", stalled=True, unacknowledged_bytes=100),
-        session(age=7.5, paused=True, unacknowledged_bytes=11),
+        session(
+            age=7.5,
+            paused=True,
+            unacknowledged_bytes=11,
+            window=131072,
+            delivered_rate=9000,
+            least_rtt=0.01,
+        ),
     ),
 )
 
@@ -115,6 +122,9 @@ BUSY = tunnel(
         (("sessions_stalled",), 1),
         (("publication_paused",), 1),
         (("unacked_bytes",), 111),
+        (("window_bytes",), 3 << 16),
+        (("delivered_bytes_per_second",), 9000.0),
+        (("least_rtt_seconds",), 0.01),
         (("defects_total", "probe"), 18),
         (("ready",), 1),
     ],
@@ -135,6 +145,8 @@ def test_what_is_unknown_is_not_there():
     found = samples(tunnel())
     assert ("rtt_seconds",) not in found
     assert ("session_age_seconds",) not in found
+    assert ("delivered_bytes_per_second",) not in found
+    assert ("least_rtt_seconds",) not in found
     assert ("probe_up",) not in found
     unknown = ProbeStatus("tcp", None, True, "", "", 0, None)
     assert ("probe_up",) not in samples(tunnel(probe=unknown))

@@ -28,9 +28,9 @@ from ssmtunneld.protocol.message import (
     PayloadType,
     decode,
 )
-from ssmtunneld.protocol.outbound import INITIAL_WINDOW, MAX_BYTES
 from ssmtunneld.protocol.payloads import HandshakeResponse
 from ssmtunneld.protocol.states import State
+from ssmtunneld.protocol.window import INITIAL_WINDOW
 from tests.support.bench import (
     STAMP,
     Acked,
@@ -287,7 +287,7 @@ def test_messages_of_other_types_are_ignored():
 def test_room_is_what_send_takes():
     bench = open_bench()
     for _ in range(bench.core.room):
-        bench.core.send(b"x", 1.0)
+        bench.core.send(bytes(MAX_PAYLOAD), 1.0)
     assert bench.core.room == 0
     with pytest.raises(AssertionError, match="without room"):
         bench.core.send(b"x", 1.0)
@@ -296,10 +296,10 @@ def test_room_is_what_send_takes():
 def test_room_is_what_send_takes_also_of_full_messages_in_a_wide_window():
     bench = open_bench()
     acknowledged = 1
-    while bench.core.statistics().unacked_bytes < MAX_BYTES - 2 * MAX_PAYLOAD:
+    while bench.core.statistics().window < 4 * INITIAL_WINDOW:
         for _ in range(bench.core.room):
             bench.core.send(bytes(MAX_PAYLOAD), 1.0)
-        bench.receive(ack(acknowledged))
+        bench.at(1.0).receive(ack(acknowledged))
         acknowledged += 1
     for _ in range(bench.core.room):
         bench.core.send(bytes(MAX_PAYLOAD), 1.0)
@@ -339,8 +339,10 @@ def test_an_acknowledgement_of_anything_else_is_ignored(sequence):
 
 def test_a_flag_goes_out_whatever_the_window_says():
     bench = open_bench()
-    bench.send(*[b"x"] * bench.core.room)
-    number = INITIAL_WINDOW + 1
+    sent = bench.core.room
+    bench.send(*[bytes(MAX_PAYLOAD)] * sent)
+    assert bench.core.room == 0
+    number = sent + 1
     expected = [Sent(number, b"\0\0\0\2", PayloadType.FLAG)]
     assert bench.flag(Flag.TERMINATE_SESSION) == expected
 
@@ -359,12 +361,13 @@ def test_a_flag_is_not_sent_unless_the_channel_is_open():
 
 def test_pause_stops_new_data_until_its_time_is_over():
     bench = open_bench()
+    before = bench.core.room
     bench.at(1.0).receive(pause())
     assert bench.core.room == 0
     assert bench.core.statistics().paused
     assert bench.core.next_deadline() == 1.0 + PAUSE_TIMEOUT
     assert bench.at(1.0 + PAUSE_TIMEOUT).tick() == []
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
     assert bench.core.next_deadline() is None
 
 
@@ -373,9 +376,10 @@ def test_pause_stops_new_data_until_its_time_is_over():
 )
 def test_any_sign_of_the_agent_ends_a_pause(message):
     bench = open_bench()
+    before = bench.core.room
     bench.receive(pause())
     bench.receive(message)
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
 
 
 def test_a_pause_stops_neither_acknowledgements_nor_repetitions_nor_flags():
@@ -389,10 +393,11 @@ def test_a_pause_stops_neither_acknowledgements_nor_repetitions_nor_flags():
 
 def test_a_new_websocket_ends_a_pause():
     bench = open_bench()
+    before = bench.core.room
     bench.receive(pause())
     bench.detach()
     bench.attach()
-    assert bench.core.room == INITIAL_WINDOW
+    assert bench.core.room == before
 
 
 def test_start_without_pause_is_ignored():
@@ -613,6 +618,8 @@ def test_statistics_tell_where_the_channel_stands():
     assert now.unacked_bytes == len(b"b") + 120
     assert now.rtt == pytest.approx(0.05)
     assert now.window == INITIAL_WINDOW
+    assert now.least_rtt == pytest.approx(0.05)
+    assert now.delivered_rate is None
     assert (now.retransmitted, now.duplicates, now.paused) == (0, 0, False)
 
 
@@ -796,52 +803,38 @@ def test_one_that_makes_no_sense_ends_the_channel_also_in_its_turn():
 
 def test_messages_are_of_the_usual_size_unless_more_is_known():
     bench = open_bench()
-    for now in (1.0, 2.0):
-        assert bench.core.choose_size(now) == 1024
+    bench.core._outbound.window.rate = 100e6
+    assert bench.core.choose_size() == 1024
     assert bench.core.statistics().message_size == 1024
 
 
-def _fast_bench(limit=8192):
-    """Return a bench whose agent has just acknowledged 10 MB/s."""
+def _fast_bench(limit=8192, rate=100e6):
+    """Return a bench whose agent acknowledges ``rate`` bytes per second."""
     bench = open_bench()
     bench.core.message_limit = limit
-    assert bench.core.choose_size(1.0) == 1024
-    first = 1
-    while bench.core.room and first < 60:
-        bench.at(1.0).send(bytes(1024))
-        first += 1
-    bench.at(1.05).receive(*map(ack, range(1, first)))
-    # 60 KB in 50 ms are 1.3 MB/s, and what comes now makes it faster.
-    assert bench.core.choose_size(1.06) == 2048
+    assert bench.core.choose_size() == 1024
+    bench.core._outbound.window.rate = rate
     return bench
 
 
-def test_an_upload_gets_larger_messages_as_it_gets_faster():
-    bench = _fast_bench()
+def test_an_upload_gets_messages_as_large_as_its_rate_allows():
+    bench = _fast_bench(rate=1.2e6)
     assert bench.core.message_limit == bench.core.statistics().message_size == 8192
-    for turn in range(1, 20):
-        count = min(bench.core.room, 60)
-        size = bench.core.choose_size(bench.now)
-        first = bench.core._outbound.next_sequence
-        bench.send(*[bytes(size)] * count)
-        bench.at(1.06 + turn * 0.05).receive(*map(ack, range(first, first + count)))
-    assert bench.core.choose_size(bench.now + 0.01) == 8192
+    assert bench.core.choose_size() == 2048
+    bench.core._outbound.window.rate = 100e6
+    assert bench.core.choose_size() == 8192
 
 
 def test_room_is_for_messages_of_the_chosen_size():
     bench = _fast_bench(32768)
-    usual = open_bench().core
-    while (size := bench.core.choose_size(bench.now)) < 32768:
-        count = bench.core.room
-        first = bench.core._outbound.next_sequence
-        bench.send(*[bytes(size)] * count)
-        bench.at(bench.now + 0.05).receive(*map(ack, range(first, first + count)))
-    assert bench.core.room <= 32
+    usual = bench.core.room
+    size = bench.core.choose_size()
+    assert size == 32768
+    assert 1 <= bench.core.room < usual
     bench.send(*[bytes(size)] * bench.core.room)
-    statistics = bench.core.statistics()
-    assert statistics.unacked_bytes <= 1 << 20
+    assert bench.core.room == 0
     assert bench.core.large_unacked
-    assert not usual.large_unacked
+    assert not open_bench().core.large_unacked
 
 
 def test_a_new_websocket_gets_large_messages_again_unchanged():
@@ -850,7 +843,6 @@ def test_a_new_websocket_gets_large_messages_again_unchanged():
     (message,) = bench.send(payload)
     bench.detach()
     assert bench.attach()[1:] == [message]
-    assert bench.core.choose_size(bench.now) == 1024
 
 
 def test_a_lost_large_message_is_repeated_unchanged():

@@ -5,17 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
-from ssmtunneld.protocol.message_size import INTERVAL, WAIT, MessageSize
+from ssmtunneld.protocol.message_size import WAIT, MessageSize
 
 MIB = 1 << 20
 
 
-def _measured(rate, *, limit=32768, seconds=1.0, round_trip=0.01):
-    """Return the size after an upload of ``rate`` bytes per second."""
+def _chosen(rate, limit=32768):
+    """Return the size for ``rate`` bytes per second."""
     size = MessageSize()
     size.limit = limit
-    size.measure(5.0, 0, round_trip)
-    size.measure(5.0 + seconds, int(rate * seconds), round_trip)
+    size.choose(rate)
     return size
 
 
@@ -30,31 +29,24 @@ def test_without_a_measurement_messages_are_of_the_usual_size():
     [(0, 1024), (0.1 * MIB, 1024), (1 * MIB, 2048), (2 * MIB, 4096), (50 * MIB, 8192)],
 )
 def test_a_message_leaves_within_two_milliseconds(rate, expected):
-    assert _measured(rate, limit=8192).size == expected
+    assert _chosen(rate, limit=8192).size == expected
 
 
-@given(st.floats(0, 1e9), st.integers(1024, 32768), st.floats(INTERVAL, 10))
-def test_no_message_takes_longer_or_is_above_the_limit(rate, limit, seconds):
-    size = _measured(rate, limit=limit, seconds=seconds).size
+@given(st.floats(0, 1e9), st.integers(1024, 32768))
+def test_no_message_takes_longer_or_is_above_the_limit(rate, limit):
+    size = _chosen(rate, limit).size
     assert MAX_PAYLOAD <= size <= limit
     assert size == MAX_PAYLOAD or size <= rate * WAIT
 
 
-def test_a_rate_is_not_measured_over_less_than_an_interval_or_a_round_trip():
-    fast = 100 * MIB
-    assert _measured(fast, seconds=INTERVAL / 2).size == MAX_PAYLOAD
-    assert _measured(fast, seconds=0.1, round_trip=0.2).size == MAX_PAYLOAD
-    assert _measured(fast, seconds=0.2, round_trip=0.2).size == 32768
-
-
 def test_a_path_that_becomes_slow_gets_smaller_messages():
-    size = _measured(50 * MIB)
-    size.measure(7.0, 51 * MIB, 0.01)
+    size = _chosen(50 * MIB)
+    size.choose(MIB)
     assert size.size == 2048
 
 
 def test_a_lower_limit_applies_at_once():
-    size = _measured(50 * MIB)
+    size = _chosen(50 * MIB)
     size.limit = 4096
     assert (size.size, size.limit) == (4096, 4096)
     size.limit = 1
@@ -62,6 +54,6 @@ def test_a_lower_limit_applies_at_once():
 
 
 def test_another_path_begins_with_small_messages():
-    size = _measured(50 * MIB)
+    size = _chosen(50 * MIB)
     size.reset()
     assert size.size == MAX_PAYLOAD

@@ -5,13 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.protocol.outbound import (
-    INITIAL_WINDOW,
-    MAX_BYTES,
     MAX_MESSAGE,
-    MAX_WINDOW,
-    MIN_WINDOW,
+    MAX_MESSAGES,
     REORDERING,
     Outbound,
+)
+from ssmtunneld.protocol.window import (
+    INITIAL_WINDOW,
+    MAX_WINDOW,
+    MIN_WINDOW,
+    WindowBudget,
 )
 
 RTT = 0.05
@@ -66,10 +69,10 @@ def test_an_acknowledgement_forgets_exactly_one_message():
 def test_an_acknowledgement_of_nothing_unacknowledged_is_ignored(sequence):
     outbound = _sending(3)
     _acknowledge(outbound, [0])
-    window = outbound.window
+    window = outbound.window.size
     assert _acknowledge(outbound, [sequence], now=9.0) == []
     assert outbound.unacked == 2
-    assert outbound.window == window
+    assert outbound.window.size == window
     assert outbound.round_trip.smoothed == RTT
 
 
@@ -94,75 +97,98 @@ def test_backing_off_lasts_until_a_message_sent_once_is_acknowledged():
 # The window.
 
 
-def test_the_first_window_is_64_messages():
+def _full(outbound, now=0.0):
+    """Send full messages while there is room."""
+    while outbound.room:
+        outbound.send(bytes(MAX_MESSAGE), now)
+    return outbound
+
+
+def test_room_is_as_many_full_messages_as_fill_the_window():
     outbound = Outbound()
-    assert outbound.room == outbound.window == INITIAL_WINDOW
-    _sending(INITIAL_WINDOW, outbound=outbound)
-    assert outbound.room == 0
+    expected = -(-INITIAL_WINDOW // MAX_MESSAGE)
+    assert outbound.room == expected
+    for left in range(expected - 1, -1, -1):
+        outbound.send(bytes(MAX_MESSAGE), 0.0)
+        assert outbound.room == left
 
 
-def test_the_window_doubles_with_each_round_trip_until_something_is_lost():
+@pytest.mark.parametrize("size", [1024, 8192, 32768])
+def test_a_message_of_any_size_fits_while_the_window_is_not_full(size):
     outbound = Outbound()
-    for expected in (128, 256, 512):
-        _sending(outbound.room, outbound=outbound)
-        # What becomes free is used at once, as a busy sender does.
-        for sequence in _flight(outbound):
-            outbound.acknowledge(sequence, RTT)
-            _sending(outbound.room, outbound=outbound)
-        assert outbound.window == expected
-
-
-def test_a_window_that_is_not_used_does_not_grow():
-    outbound = Outbound()
-    for sequence in range(1000):
-        _sending(1, outbound=outbound)
-        outbound.acknowledge(sequence, RTT)
-    assert outbound.window == INITIAL_WINDOW
-
-
-def test_the_window_stops_growing_at_its_maximum():
-    outbound = Outbound()
-    for sequence in range(5000):
-        _sending(outbound.room, outbound=outbound)
-        outbound.acknowledge(sequence, RTT)
-    assert outbound.window == MAX_WINDOW
-
-
-def test_after_a_loss_a_round_trip_adds_one_message():
-    outbound = _sending(INITIAL_WINDOW)
-    _acknowledge(outbound, [*range(1, INITIAL_WINDOW), 0])
-    before = outbound.window
-    assert before < INITIAL_WINDOW
-    while outbound.window == before:
-        _sending(outbound.room, outbound=outbound)
-        assert _acknowledge(outbound, _flight(outbound)) == []
-    assert outbound.window == before + 1
+    while outbound.room:
+        outbound.send(bytes(120 + size), 0.0)
+    assert INITIAL_WINDOW <= outbound.unacked_bytes < INITIAL_WINDOW + 120 + size
 
 
 def test_room_is_never_negative():
-    outbound = _sending(2 * INITIAL_WINDOW)
+    outbound = _full(Outbound())
+    outbound.send(bytes(MAX_MESSAGE), 0.0)
     assert outbound.room == 0
 
 
-def test_full_messages_never_exceed_the_bound_in_bytes():
+def test_the_window_is_one_round_trip_of_the_delivered_rate():
+    outbound, now = _full(Outbound()), 0.0
+    for sequence in range(200):
+        now = max(now + MAX_MESSAGE / 1e6, RTT)  # a megabyte a second
+        outbound.acknowledge(sequence, now)
+        _full(outbound, now)
+    assert outbound.window.rate == pytest.approx(1e6, rel=0.1)
+    assert outbound.window.least_round_trip == RTT
+    assert 0.05e6 < outbound.window.size < 0.1e6
+
+
+def test_small_messages_are_bounded_in_number():
     outbound = Outbound()
-    for sequence in range(3 * MAX_WINDOW):
-        for _ in range(outbound.room):
-            assert outbound.room > 0
-            outbound.send(bytes(MAX_MESSAGE), 0.0)
-        assert outbound.unacked_bytes <= MAX_BYTES
-        outbound.acknowledge(sequence, RTT)
-    assert outbound.window > MAX_BYTES // MAX_MESSAGE
+    outbound.window.size = MAX_WINDOW
+    while outbound.room:
+        outbound.send(b"x", 0.0)
+    assert outbound.unacked == MAX_MESSAGES
+
+
+def test_channels_that_share_a_budget_leave_as_much_as_each_has():
+    budget = WindowBudget(1 << 20)
+    first, second = Outbound(budget), Outbound(budget)
+    first.window.size = second.window.size = MAX_WINDOW
+    _full(first)
+    assert first.unacked_bytes == pytest.approx((1 << 20) / 2, rel=0.01)
+    for _ in range(1000):
+        # As acknowledgements make room, each takes what it may have.
+        for outbound in (first, second):
+            outbound.acknowledge(outbound.next_sequence - outbound.unacked, 0.01)
+            _full(outbound, 0.01)
+    for outbound in (first, second):
+        assert outbound.unacked_bytes == pytest.approx((1 << 20) / 3, rel=0.01)
+
+
+def test_a_used_up_budget_leaves_a_least_window():
+    budget = WindowBudget(0)
+    outbound = _full(Outbound(budget))
+    assert MIN_WINDOW <= outbound.unacked_bytes < MIN_WINDOW + MAX_MESSAGE
+
+
+def test_what_is_acknowledged_or_given_up_is_free_for_others():
+    budget = WindowBudget(1000)
+    outbound = _sending(4, outbound=Outbound(budget))
+    assert budget.free == 1000 - outbound.unacked_bytes
+    _acknowledge(outbound, [0])
+    assert budget.free == 1000 - outbound.unacked_bytes
+    outbound.release()
+    assert budget.free == 1000
+    _acknowledge(outbound, [1])
+    outbound.release()
+    assert budget.free == 1000
 
 
 def test_room_counts_messages_of_the_size_that_is_sent():
     outbound = Outbound()
-    outbound.full_message = MAX_BYTES // 4
-    for _ in range(4):
-        assert outbound.room > 0
+    usual = outbound.room
+    outbound.full_message = 8 * MAX_MESSAGE
+    assert outbound.room == -(-usual // 8)
+    while outbound.room:
         outbound.send(bytes(outbound.full_message), 0.0)
-    assert outbound.room == 0
-    assert outbound.unacked_bytes == MAX_BYTES
+    over = outbound.unacked_bytes - outbound.window.size
+    assert 0 <= over < outbound.full_message
 
 
 def test_a_message_is_acknowledged_once_it_was_sent_and_nothing_is_awaited():
@@ -212,41 +238,13 @@ def test_the_acknowledgement_of_a_repeated_message_may_be_of_its_first_copy():
     assert outbound.unacked == 2
 
 
-def test_a_loss_halves_the_window():
-    outbound = _sending(INITIAL_WINDOW)
-    assert _acknowledge(outbound, [1, 2]) == []
-    before = outbound.window
-    assert _acknowledge(outbound, [3]) == [0]
-    assert outbound.window == (before + 1) // 2
-
-
-def test_further_losses_of_the_same_flight_do_not_halve_it_again():
-    outbound = _sending(INITIAL_WINDOW)
-    assert _acknowledge(outbound, [1, 2, 3]) == [0]
-    before = outbound.window
-    assert _acknowledge(outbound, [*range(6, 20), *range(30, 40)]) != []
-    assert outbound.window >= before
-
-
-def test_a_loss_in_the_next_flight_halves_it_again():
-    outbound = _sending(INITIAL_WINDOW)
-    assert _acknowledge(outbound, range(1, INITIAL_WINDOW)) == [0]
-    _sending(8, RTT, outbound)
-    _acknowledge(outbound, [0], now=2 * RTT)
-    before = outbound.window
-    first = INITIAL_WINDOW
-    assert _acknowledge(outbound, range(first + 2, first + 8), now=2 * RTT) != []
-    assert outbound.window == before // 2
-
-
-def test_losses_leave_a_smallest_window():
-    outbound = Outbound()
-    for _ in range(20):
-        first = outbound.next_sequence
-        _sending(8, outbound=outbound)
-        _acknowledge(outbound, range(first + 4, first + 8))
-        _acknowledge(outbound, range(first, first + 4))
-    assert outbound.window == MIN_WINDOW
+def test_a_loss_shrinks_no_window():
+    outbound = _sending(20)
+    before = outbound.window.size
+    assert _acknowledge(outbound, range(1, 20)) == [0]
+    assert outbound.window.size == before
+    assert outbound.on_deadline(10.0) != []
+    assert outbound.window.size == before
 
 
 # Timers.
@@ -273,7 +271,6 @@ def test_the_deadline_is_that_of_the_copy_sent_first():
 def test_too_early_nothing_is_repeated():
     outbound = _sending(1)
     assert outbound.on_deadline(0.999) == []
-    assert outbound.window == INITIAL_WINDOW
 
 
 def test_everything_that_is_late_is_repeated_in_sequence():
@@ -282,18 +279,19 @@ def test_everything_that_is_late_is_repeated_in_sequence():
     assert _numbers(outbound.on_deadline(30.0)) == [0, 1, 2, 3, 5]
 
 
-def test_a_timeout_closes_the_window_and_doubles_the_timeout():
-    outbound = _sending(INITIAL_WINDOW)
+def test_an_acknowledgement_of_others_puts_the_deadline_off():
+    """What is behind it is in a queue, not lost; if it is, later ones show it."""
+    outbound = _sending(3)
+    _acknowledge(outbound, [1], now=0.9)
+    assert outbound.next_deadline() == 0.9 + outbound.round_trip.timeout
+    assert outbound.on_deadline(0.9 + 0.99 * outbound.round_trip.timeout) == []
+    assert _numbers(outbound.on_deadline(outbound.next_deadline())) == [0, 2]
+
+
+def test_a_timeout_doubles_the_timeout():
+    outbound = _sending(20)
     outbound.on_deadline(1.0)
-    assert outbound.window == MIN_WINDOW
     assert outbound.round_trip.timeout == 2.0
-
-
-def test_after_a_timeout_slow_start_ends_at_half_of_the_old_window():
-    outbound = _sending(INITIAL_WINDOW)
-    outbound.on_deadline(1.0)
-    _acknowledge(outbound, range(INITIAL_WINDOW), now=1.1)
-    assert outbound.window == INITIAL_WINDOW // 2
 
 
 @given(
@@ -339,6 +337,15 @@ def test_a_new_websocket_ends_the_backing_off():
 
 def test_a_new_websocket_needs_nothing_if_all_is_acknowledged():
     assert Outbound().resend_all(1.0) == []
+
+
+def test_a_new_websocket_is_another_path():
+    outbound = _sending(1)
+    _acknowledge(outbound, [0])
+    outbound.window.size = 1e6
+    outbound.resend_all(1.0)
+    assert outbound.window.size == INITIAL_WINDOW
+    assert outbound.window.least_round_trip is None
 
 
 # Silence.

@@ -309,7 +309,7 @@ async def _uploading(rig):
     member = rig.pool._members[1].session
     # The agent is fast at first, so that messages grow.
     async with asyncio.timeout(60):
-        while member._channel.choose_size(now()) < 8192:
+        while member._channel.choose_size() < 8192:
             await stream.send(bytes(64 << 10))
             await elapse(0.005)
             if stream.stream.unread:

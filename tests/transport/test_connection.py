@@ -17,7 +17,8 @@ from ssmtunneld.transport.connection import (
     Connection,
     _Budget,
 )
-from ssmtunneld.transport.websocket import WRITE_BUFFER, Liveness, dial
+from ssmtunneld.transport.unsent import WRITE_BUFFER
+from ssmtunneld.transport.websocket import Liveness, dial
 
 FRAMES = b"".join(
     Frame(opcode, data).serialize(mask=False)

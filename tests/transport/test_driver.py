@@ -15,9 +15,10 @@ from ssmtunneld.errors import (
     RemoteProtocolError,
 )
 from ssmtunneld.protocol.channel import HANDSHAKE_TIMEOUT
-from ssmtunneld.protocol.message import Flag, PayloadType
-from ssmtunneld.protocol.outbound import INITIAL_WINDOW
+from ssmtunneld.protocol.message import MAX_PAYLOAD, Flag, PayloadType
+from ssmtunneld.protocol.outbound import MAX_MESSAGE
 from ssmtunneld.protocol.states import State
+from ssmtunneld.protocol.window import INITIAL_WINDOW
 from ssmtunneld.transport.channel_timing import Pauses
 from ssmtunneld.transport.driver import (
     BURST,
@@ -311,7 +312,8 @@ async def test_an_answer_travels_with_the_acknowledgement_of_its_question():
 async def test_no_more_is_taken_from_the_port_than_the_window_holds():
     stage = Stage()
     async with stage.open():
-        stage.port.queue = [b"x"] * (INITIAL_WINDOW + 5)
+        full = -(-INITIAL_WINDOW // MAX_MESSAGE)
+        stage.port.queue = [bytes(MAX_PAYLOAD)] * (full + 5)
         stage.driver.wake()
         await turns(5)
         assert len(stage.port.queue) == 5
@@ -943,7 +945,7 @@ async def test_a_port_is_asked_for_as_much_as_the_channel_sends():
     assert stage.driver.message_limit == 1024
     async with stage.open():
         stage.driver.message_limit = 8192
-        stage.channel._size.size = 8192
+        stage.channel._outbound.window.rate = 100e6
         stage.port.queue += [bytes(8192)] * 30
         asked = []
         stage.port.next_payload = lambda limit: (

@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+import sys
 from http import HTTPStatus
 
 import pytest
@@ -25,10 +26,10 @@ from ssmtunneld.errors import (
     LinkUntrusted,
     PeerUnresponsive,
 )
+from ssmtunneld.transport.unsent import UNSENT, WRITE_BUFFER
 from ssmtunneld.transport.websocket import (
     MAX_MESSAGE,
     PING_PAYLOAD,
-    WRITE_BUFFER,
     Liveness,
     dial,
 )
@@ -382,6 +383,61 @@ async def test_a_certificate_of_our_own_authority_is_accepted(certificate):
         connection = await service.connection()
         await connection.send(b"secret")
         await receiver.until(lambda: receiver.messages)
+        link.abort()
+
+
+async def _relay(reader, writer):
+    """Be an HTTP proxy that connects to whatever it is asked for."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    host, _, port = head.split()[1].decode().rpartition(":")
+    far_reader, far_writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async def pump(source, sink):
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(1 << 14):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pump(reader, far_writer))
+        tasks.create_task(pump(far_reader, writer))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads an option of Linux")
+@pytest.mark.parametrize("through", ["nothing", "a proxy"])
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_little_waits_behind_a_link_whatever_it_goes_through(
+    certificate, through, encrypted
+):
+    context, chain = certificate
+    trust = ssl.create_default_context(cafile=str(chain)) if encrypted else None
+    async with contextlib.AsyncExitStack() as stack:
+        options = {"ssl": context} if encrypted else {}
+        service = await stack.enter_async_context(serving(max_size=None, **options))
+        proxy = None
+        if through == "a proxy":
+            server = await asyncio.start_server(_relay, "127.0.0.1", 0)
+            await stack.enter_async_context(server)
+            proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        link = await dial(
+            service.url, {}, liveness=CALM, ssl_context=trust, proxy=proxy
+        )
+        transport = link._connection.transport
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+        link.start(Receiver())
+        service_end = await service.connection()
+        service_end.transport.pause_reading()
+        sent = 0
+        while not link.congested:
+            link.send([bytes(1024)] * 16)
+            sent += 16
+            assert transport.get_write_buffer_size() < 2 * WRITE_BUFFER
+        service_end.transport.resume_reading()
+        for _ in range(sent):
+            await service_end.recv()
         link.abort()
 
 
@@ -753,10 +809,10 @@ async def test_a_peer_that_talks_and_takes_nothing_is_left():
         linked(service, liveness=liveness) as (link, receiver, service_end),
     ):
         service_end.transport.pause_reading()
-        while not link.congested:
-            link.send([bytes(WRITE_BUFFER)] * 8)
         async with asyncio.timeout(PATIENCE):
             while not receiver.lost:
+                if not link.congested:  # the kernels still have room
+                    link.send([bytes(WRITE_BUFFER)] * 8)
                 await service_end.send(b"talk")
                 await asyncio.sleep(0)
         assert "took nothing" in str(receiver.lost[0])
