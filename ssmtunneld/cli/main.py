@@ -45,6 +45,8 @@ COMMANDS: Final = {
     "targets": "List the targets of an account and region that are online.",
     "run": "Run the daemon in the foreground.",
     "status": "Show the state of the daemon and its tunnels.",
+    "connections": "Show who is connected: user, program, bytes, session, destination.",
+    "kill": "End open connections; their clients see a reset.",
     "wait": "Wait until tunnels are ready.",
     "exec": "Run a command once tunnels are ready.",
     "reload": "Reload the configuration file.",

@@ -4,6 +4,7 @@ import secrets
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ class DaemonContext:
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
+        # An id that somebody has noted before a restart must not hit another one.
+        self._run = secrets.token_hex(3)
+        self._connections = count(1)
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance
@@ -64,6 +68,10 @@ class DaemonContext:
         self._limiters: dict[tuple[str | None, ...], StartQueue] = {}
         self._orphan_reapers: dict[Identity, OrphanReaper] = {}
         self._resolvers: dict[Identity, Resolver] = {}
+
+    def name_connection(self) -> str:
+        """Return a name that no other connection has, nor had before a restart."""
+        return f"{self._run}-{next(self._connections)}"
 
     def limiter(self, identity: Identity) -> StartQueue:
         """Return the limiter of the identity's account and region."""

@@ -21,6 +21,7 @@ from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.preflight import Preflight
@@ -28,8 +29,9 @@ from ssmtunneld.daemon.reload import Reloader, ending
 from ssmtunneld.daemon.service_notifier import ServiceNotifier
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.daemon.tunnels import Tunnels
-from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.errors import SsmtunneldError, UnknownConnection
 from ssmtunneld.observe import logs
+from ssmtunneld.observe.connections import LIMIT, connections_document
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.hook import StateHook
 from ssmtunneld.observe.status import (
@@ -105,6 +107,9 @@ class Daemon:
         )
         self._preflight = Preflight(self._log)
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
+        self._connections = ConnectionSurvey(
+            lambda: self._tunnels.with_leaving, wall_clock=_wall_clock
+        )
         self._notifier = ServiceNotifier(
             manager,
             describe=self._describe,
@@ -349,6 +354,40 @@ class Daemon:
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
+
+    async def connections(
+        self, name: str | None = None, limit: int = LIMIT
+    ) -> dict[str, Any]:
+        """Return the open connections, of tunnel ``name`` or of all.
+
+        Looked at once a second at most, whoever asks. Cancelling is safe.
+
+        Returns:
+            The document of ``observe/connections.py``, with ``limit`` of them at most.
+
+        Raises:
+            UnknownTunnel: There is no tunnel of this name.
+        """
+        if name is not None:
+            self._tunnels.get(name)
+        found = await self._connections.get()
+        chosen = [each for each in found if name in {None, each.tunnel}]
+        # Ten thousand take a third of a second to write down.
+        return await asyncio.to_thread(connections_document, chosen, limit)
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Reset the connection called ``name``.
+
+        Returns:
+            Its tunnel: ``{"tunnel": "db"}``.
+
+        Raises:
+            UnknownConnection: There is none, or not any more.
+        """
+        for tunnel in self._tunnels.with_leaving:
+            if tunnel.kill(name):
+                return {"tunnel": tunnel.settings.name}
+        raise UnknownConnection(name)
 
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():

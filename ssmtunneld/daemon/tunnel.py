@@ -89,6 +89,7 @@ class Tunnel:
             log=self.log,
             quota=context.connection_limit.join(tunnel.max_connections),
             defects=self.defects,
+            names=context.name_connection,
         )
         self.prober = Prober(
             _probe_settings(tunnel),
@@ -383,6 +384,14 @@ class Tunnel:
         for pool in self.pools:
             await pool.emptied()
         return cut
+
+    def kill(self, name: str) -> bool:
+        """Reset the connection called ``name``; return whether there is one."""
+        connection = self.server.kill(name)
+        if connection is None:
+            return False
+        self.log.info("connection.killed", id=name, peer=connection.peer)
+        return True
 
     # Observation.
 

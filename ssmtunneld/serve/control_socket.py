@@ -7,6 +7,8 @@
 ``POST /tunnels/NAME/drain``        end its connections within the drain budget
 ``POST /tunnels/NAME/pause``        take no connections
 ``POST /tunnels/NAME/resume``       take them again
+``GET /connections?tunnel=NAME``     who is connected (``observe/connections.py``)
+``DELETE /connections/ID``           reset this connection
 ``PUT /log-level``                   ``{"level": "debug"}``, until the daemon ends
 ===================================  ============================================
 
@@ -17,6 +19,7 @@ sentence, what to do, and, for a configuration, one line for each problem.
 
 import asyncio
 import errno
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +36,7 @@ from ssmtunneld.errors import (
     ConfigError,
     SsmtunneldError,
     Unforeseen,
+    UnknownConnection,
     UnknownTunnel,
 )
 from ssmtunneld.listener.owner import unix_peer_uid
@@ -96,6 +100,25 @@ class Operator(Protocol):
         """
         ...
 
+    async def connections(self, name: str | None) -> dict[str, Any]:
+        """Return the document of the open connections, of tunnel ``name`` or of all.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+        """
+        ...
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Reset the connection called ``name``.
+
+        Returns:
+            Its tunnel: ``{"tunnel": "db"}``.
+
+        Raises:
+            UnknownConnection: There is none of this name.
+        """
+        ...
+
 
 def make_app(operator: Operator) -> web.Application:
     """Return the application behind the socket, which works for ``operator``."""
@@ -111,6 +134,8 @@ def make_app(operator: Operator) -> web.Application:
             web.post("/tunnels/{name}/drain", requests.drain),
             web.post("/tunnels/{name}/pause", requests.pause),
             web.post("/tunnels/{name}/resume", requests.resume),
+            web.get("/connections", requests.connections),
+            web.delete("/connections/{name}", requests.kill),
             web.put("/log-level", requests.log_level),
         ]
     )
@@ -142,6 +167,15 @@ class _Requests:
 
     async def resume(self, request: web.Request) -> web.Response:
         return web.json_response(await self._operator.resume(_name_in(request)))
+
+    async def connections(self, request: web.Request) -> web.Response:
+        document = await self._operator.connections(request.query.get("tunnel"))
+        # In a thread: there can be thousands.
+        text = await asyncio.to_thread(json.dumps, document)
+        return web.json_response(text=text)
+
+    async def kill(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._operator.kill(_name_in(request)))
 
     async def log_level(self, request: web.Request) -> web.Response:
         try:
@@ -190,7 +224,7 @@ async def _explain(request: web.Request, handler: _Handler) -> web.StreamRespons
             "correct the file and reload again",
             error.problems,
         )
-    except UnknownTunnel as error:
+    except (UnknownTunnel, UnknownConnection) as error:
         return _refusal(HTTPStatus.NOT_FOUND, str(error), error.advice)
     except SsmtunneldError as error:
         return _refusal(HTTPStatus.CONFLICT, str(error), error.advice)

@@ -39,6 +39,8 @@ MORE = {
     "pause": "[below](#drain-pause-resume)",
     "resume": "[below](#drain-pause-resume)",
     "sessions": "[below](#sessions)",
+    "connections": "[below](#connections-kill)",
+    "kill": "[below](#connections-kill)",
     "completion": "[below](#completion)",
 }
 _BLOCK = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end -->)", re.DOTALL)
