@@ -44,6 +44,7 @@ reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/python -m tests.cli.reference
 	$(BIN)/ssmtunneld schema --status >docs/status.schema.json
 	$(BIN)/ssmtunneld schema --connections >docs/connections.schema.json
+	$(BIN)/ssmtunneld schema --audit >docs/audit.schema.json
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

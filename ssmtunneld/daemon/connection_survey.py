@@ -82,14 +82,14 @@ class ConnectionSurvey:
     def _status(
         self, tunnel: Tunnel, connection: Connection, now: float, elapsed: float
     ) -> ConnectionStatus:
-        meter, settings = connection.meter, tunnel.settings
+        meter = connection.meter
         sent, received = self._before.get(connection.name, (0, 0))
         # One that came since the last look has moved all it has since it came.
         time = max(min(elapsed, now - connection.since), 1e-3)
         return connection_status(
             connection,
-            tunnel=settings.name,
-            destination=None if settings.is_dynamic else settings.destination,
+            tunnel=tunnel.settings.name,
+            destination=tunnel.fixed_destination,
             now=now,
             wall_clock=self._wall_clock(),
             rates=((meter.sent - sent) / time, (meter.received - received) / time),

@@ -14,6 +14,7 @@ from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
+from ssmtunneld.observe.audit import AuditLog
 from ssmtunneld.observe.status import IdentityStatus
 from ssmtunneld.sessions.orphans import OrphanReaper
 from ssmtunneld.sessions.start_queue import StartQueue
@@ -32,10 +33,12 @@ class DaemonContext:
         instance: Tells the sessions of this configuration from all others, also after
             a restart; ``None`` to leave forgotten sessions alone.
         max_connections: Local connections of all tunnels together.
+        audit: Where connections are written down; None where nobody wants that.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
 
     Attributes:
+        audit: The same one.
         connection_limit: Divides ``max_connections`` among the tunnels.
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
@@ -49,9 +52,11 @@ class DaemonContext:
         start_burst: int,
         instance: str | None = None,
         max_connections: int = sys.maxsize,
+        audit: AuditLog | None = None,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
+        self.audit = audit
         self.connection_limit = ConnectionLimit(max_connections)
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()

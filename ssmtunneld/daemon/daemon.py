@@ -31,6 +31,7 @@ from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.daemon.tunnels import Tunnels
 from ssmtunneld.errors import SsmtunneldError, UnknownConnection
 from ssmtunneld.observe import logs
+from ssmtunneld.observe.audit import AuditLog
 from ssmtunneld.observe.connections import LIMIT, connections_document
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.hook import StateHook
@@ -99,10 +100,14 @@ class Daemon:
         self._control_opened = asyncio.Event()
         manager = manager or ServiceManager.none()
         settings = config.daemon
+        self._audit = AuditLog(
+            settings.audit_log, self._log, pid=os.getpid(), wall_clock=_wall_clock
+        )
         self._context = DaemonContext(
             start_rate=settings.start_rate,
             start_burst=settings.start_burst,
             instance=instance,
+            audit=self._audit,
             close_timeout=ABANDON_TIME,
         )
         self._preflight = Preflight(self._log)
@@ -168,7 +173,10 @@ class Daemon:
         finally:
             with self._defects.guard("end"):
                 self._tunnels.close()
-            await self._defects.attempt("end", self._close_controls)
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._close_controls, self._audit.close):
+                    closing = self._defects.attempt("end", work)
+                    tasks.create_task(closing, name=work.__name__)
             self._log.info("daemon.stopped")
 
     async def _serve(self) -> None:
@@ -207,6 +215,7 @@ class Daemon:
             "notifier": self._notifier.run,
             "reload": self._reloader.run,
             "hook": self._hook.run,
+            "audit": self._audit.run,
         }
 
     async def _keep(
@@ -312,6 +321,7 @@ class Daemon:
         self._context.limit_starts(rate=settings.start_rate, burst=settings.start_burst)
         self._http.settings = HttpServerSettings.of(settings)
         self._hook.command = settings.on_state
+        self._audit.path = settings.audit_log
         self._reloader.watch_file(enabled=settings.watch_config)
         # What an operator has chosen meanwhile stays unless the file has changed.
         old = before.log_level, before.log_format
@@ -460,6 +470,7 @@ class Daemon:
                 (m.settings.name, Identity.of(m.settings)) for m in self._tunnels
             ),
             defects=(*self._defects.snapshot(now), *logs.defects.snapshot(now)),
+            audit=self._audit.status(),
         )
 
     def status(self) -> dict[str, Any]:

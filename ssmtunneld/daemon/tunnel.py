@@ -24,6 +24,7 @@ from ssmtunneld.listener.connection import StreamSource
 from ssmtunneld.listener.inherited import check_inherited
 from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyFrontendSettings
 from ssmtunneld.listener.server import Server, ServerSettings
+from ssmtunneld.observe.audit import TunnelAudit
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.probe import Prober, ProbeSettings
 from ssmtunneld.observe.status import StatusInputs, TunnelStatus, tunnel_status
@@ -90,6 +91,7 @@ class Tunnel:
             quota=context.connection_limit.join(tunnel.max_connections),
             defects=self.defects,
             names=context.name_connection,
+            observer=self._make_observer(),
         )
         self.prober = Prober(
             _probe_settings(tunnel),
@@ -98,6 +100,17 @@ class Tunnel:
             log=self.log,
             random=context.random,
         )
+
+    def _make_observer(self) -> TunnelAudit | None:
+        audit = self._context.audit
+        if audit is None:
+            return None
+        return TunnelAudit(audit, self.settings.name, lambda: self.fixed_destination)
+
+    @property
+    def fixed_destination(self) -> str | None:
+        """Where it leads, as text; None if its clients say."""
+        return None if self.settings.is_dynamic else self.settings.destination
 
     def _make_backend(
         self, tunnel: TunnelSettings, *, first: bool = True

@@ -39,17 +39,25 @@ class LogQueue:
         outlet: Writes; may block.
         lines: Lines that may wait.
         size: Characters that may wait.
+        together: Characters of waiting lines that are written with one call; 0 for a
+            call for each line.
 
     Attributes:
         outlet: The same one.
     """
 
     def __init__(
-        self, outlet: LogOutput, *, lines: int = QUEUED_LINES, size: int = QUEUED_SIZE
+        self,
+        outlet: LogOutput,
+        *,
+        lines: int = QUEUED_LINES,
+        size: int = QUEUED_SIZE,
+        together: int = 0,
     ) -> None:
         self.outlet = outlet
         self._lines = lines
         self._limit = size
+        self._together = together
         self._begin()
         _queues.add(self)
 
@@ -59,7 +67,7 @@ class LogQueue:
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
         self._lost = 0
-        self._writing = False
+        self._writing = 0
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -72,6 +80,17 @@ class LogQueue:
     def lost(self) -> int:
         """Lines that were lost since the last one that was not."""
         return self._lost + self.outlet.lost
+
+    @property
+    def lost_ever(self) -> int:
+        """Lines that were lost since the beginning."""
+        # Those that did not fit are counted by the outlet, too, once it knows of them.
+        return self._lost + self.outlet.lost_ever
+
+    def lose(self, lines: int) -> None:
+        """Count ``lines`` that were lost before they came here."""
+        with self._changed:
+            self._lost += lines
 
     @property
     def waiting(self) -> int:
@@ -134,23 +153,40 @@ class LogQueue:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._writing = False
+                self._writing = 0
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     self._thread = None
                     return
                 lost, text = self._waiting.popleft()
-                self._size -= len(text)
-                self._writing = True
+                self._writing = 1
+                size = len(text)
+                if self._together:
+                    texts = [text]
+                    while self._goes_along(size):
+                        texts.append(self._waiting.popleft().text)
+                        size += len(texts[-1])
+                    text, self._writing = "".join(texts), len(texts)
+                self._size -= size
             self.outlet.lose(lost)
             self._write(text)
+
+    def _goes_along(self, size: int) -> bool:
+        """Return True if the next line fits behind ``size`` characters, without a gap.
+
+        One before which lines were lost waits for its own turn, and the notice.
+        """
+        if not self._waiting:
+            return False
+        lost, text = self._waiting[0]
+        return not lost and size + len(text) <= self._together
 
     def _write(self, text: str) -> None:
         try:
             self.outlet.write(text)
         except Exception:  # noqa: BLE001 - the log ends for nobody's mistake (D18)
-            self.outlet.lose(1)
+            self.outlet.lose(max(1, text.count("\n")))
 
 
 _queues: "weakref.WeakSet[LogQueue]" = weakref.WeakSet()

@@ -21,6 +21,7 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import Recovery, TunnelError, Unforeseen
 from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
+from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
 from ssmtunneld.sessions.policy import Phase
@@ -282,6 +283,8 @@ class DaemonStatus:
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
+    audit: AuditStatus | None
+    """The audit log of connections; null without one."""
 
     @property
     def ready(self) -> bool:
@@ -568,6 +571,7 @@ def daemon_status(
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
+    audit: AuditStatus | None = None,
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -580,4 +584,5 @@ def daemon_status(
         tunnels=tunnels,
         identities=identities,
         defects=defects,
+        audit=audit,
     )

@@ -5,6 +5,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from ssmtunneld.base.compartment import DefectStatus
+from ssmtunneld.observe.audit import AuditLine, AuditStatus
 from ssmtunneld.observe.connections import ConnectionsDocument, ConnectionStatus
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.observe.status import (
@@ -20,6 +21,7 @@ _DESCRIBED: Final = (
     DaemonStatus,
     TunnelStatus,
     IdentityStatus,
+    AuditStatus,
     ProbeStatus,
     SessionStatus,
     SessionCounts,
@@ -40,6 +42,17 @@ def status_schema() -> dict[str, Any]:
 def connections_schema() -> dict[str, Any]:
     """Return the schema of what ``connections --json`` prints, likewise."""
     return _schema("ssmtunneld connections", ConnectionsDocument, ConnectionStatus)
+
+
+def audit_schema() -> dict[str, Any]:
+    """Return the schema of a line of the audit log; only two keys are in all of them.
+
+    Others may come, as in the documents.
+    """
+    schema = _schema("a line of ssmtunneld's audit log", AuditLine)
+    for described in schema["properties"].values():
+        described.pop("default", None)
+    return schema
 
 
 def _schema(title: str, whole: type[Any], *described: type[Any]) -> dict[str, Any]:

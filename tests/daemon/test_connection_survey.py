@@ -16,9 +16,8 @@ class FakeTunnel:
     """A tunnel with connections that move what the test says."""
 
     def __init__(self, name="db", *, dynamic=False):
-        self.settings = SimpleNamespace(
-            name=name, destination="orders:5432", is_dynamic=dynamic
-        )
+        self.settings = SimpleNamespace(name=name)
+        self.fixed_destination = None if dynamic else "orders:5432"
         self.open = []
         self.server = SimpleNamespace(connections=lambda: tuple(self.open))
 

@@ -18,7 +18,7 @@ def test_the_schema_is_json_and_describes_the_tables(capsys):
     assert schema["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("name", ["status", "connections"])
+@pytest.mark.parametrize("name", ["status", "connections", "audit"])
 def test_that_of_a_document_is_the_committed_one(capsys, name):
     with pytest.raises(SystemExit) as caught:
         main(["schema", f"--{name}"])
