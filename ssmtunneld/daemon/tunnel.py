@@ -81,6 +81,7 @@ class Tunnel:
         self._begun = False
         self._switched = asyncio.Event()
         self._frontend = _make_frontend(tunnel, self._open_stream)
+        self._audit = self._make_audit()
         self.server = Server(
             name=tunnel.name,
             addresses=self._addresses(tunnel),
@@ -91,7 +92,7 @@ class Tunnel:
             quota=context.connection_limit.join(tunnel.max_connections),
             defects=self.defects,
             names=context.name_connection,
-            observer=self._make_observer(),
+            observer=self._audit,
         )
         self.prober = Prober(
             _probe_settings(tunnel),
@@ -101,11 +102,11 @@ class Tunnel:
             random=context.random,
         )
 
-    def _make_observer(self) -> TunnelAudit | None:
+    def _make_audit(self) -> TunnelAudit | None:
         audit = self._context.audit
         if audit is None:
             return None
-        return TunnelAudit(audit, self.settings.name, lambda: self.fixed_destination)
+        return TunnelAudit(audit, self.settings.name, self.fixed_destination)
 
     @property
     def fixed_destination(self) -> str | None:
@@ -320,6 +321,8 @@ class Tunnel:
         before, self.settings = self.settings, tunnel
         self.server.settings = _server_settings(tunnel)
         self.prober.settings = _probe_settings(tunnel)
+        if self._audit is not None:
+            self._audit.fixed = self.fixed_destination
         if self._frontend is not None:
             self._frontend.settings = _frontend_settings(tunnel)
         self.server.addresses = self._addresses(tunnel)

@@ -6,7 +6,7 @@ fields are also the descriptions in the document's JSON schema (``status_schema.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact_document
@@ -72,8 +72,7 @@ class ConnectionsDocument:
     """Further ones that there was no room for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """Where the bytes of a connection go.
 
     Attributes:
@@ -87,12 +86,15 @@ class Carried:
     target: str | None
 
 
+_NOTHING: Final = Carried(None, None, None)
+
+
 def carried_by(connection: Connection) -> Carried:
     """Return the session of a connection, also of one that has just ended."""
     remote = connection.remote
     session = remote.session if isinstance(remote, StreamDuplex) else None
     if session is None:
-        return Carried(None, None, None)
+        return _NOTHING
     return Carried(session.number, session.session_id, session.target)
 
 

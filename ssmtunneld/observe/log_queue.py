@@ -25,8 +25,10 @@ QUEUED_SIZE: Final = 1_048_576
 
 class _Waiting(NamedTuple):
     lost: int
-    """Lines that did not fit just before this one."""
+    """Lines that did not fit just before this text."""
     text: str
+    lines: int
+    """Lines that it has."""
 
 
 class LogQueue:
@@ -39,25 +41,17 @@ class LogQueue:
         outlet: Writes; may block.
         lines: Lines that may wait.
         size: Characters that may wait.
-        together: Characters of waiting lines that are written with one call; 0 for a
-            call for each line.
 
     Attributes:
         outlet: The same one.
     """
 
     def __init__(
-        self,
-        outlet: LogOutput,
-        *,
-        lines: int = QUEUED_LINES,
-        size: int = QUEUED_SIZE,
-        together: int = 0,
+        self, outlet: LogOutput, *, lines: int = QUEUED_LINES, size: int = QUEUED_SIZE
     ) -> None:
         self.outlet = outlet
         self._lines = lines
         self._limit = size
-        self._together = together
         self._begin()
         _queues.add(self)
 
@@ -66,7 +60,10 @@ class LogQueue:
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
+        self._pending = 0
         self._lost = 0
+        # Lines that were lost here, and those of them that the outlet counts, too.
+        self._dropped = self._passed_on = 0
         self._writing = 0
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -84,19 +81,19 @@ class LogQueue:
     @property
     def lost_ever(self) -> int:
         """Lines that were lost since the beginning."""
-        # Those that did not fit are counted by the outlet, too, once it knows of them.
-        return self._lost + self.outlet.lost_ever
+        with self._changed:
+            return self._dropped + self.outlet.lost_ever - self._passed_on
 
     def lose(self, lines: int) -> None:
         """Count ``lines`` that were lost before they came here."""
         with self._changed:
             self._lost += lines
+            self._dropped += lines
 
     @property
     def waiting(self) -> int:
         """Lines that have not been written yet."""
-        with self._changed:
-            return len(self._waiting) + self._writing
+        return self._pending
 
     def write(self, text: str) -> int:
         """Take whole lines to be written soon, or lose them. Never blocks.
@@ -104,16 +101,17 @@ class LogQueue:
         Returns:
             How much of ``text`` there was, as streams do.
         """
+        lines = max(1, text.count("\n"))
         with self._changed:
-            full = (
-                len(self._waiting) >= self._lines
-                or self._size + len(text) > self._limit
-            )
+            pending = self._pending - self._writing
+            full = pending + lines > self._lines or self._size + len(text) > self._limit
             if full:
-                self._lost += 1
+                self._lost += lines
+                self._dropped += lines
             else:
-                self._waiting.append(_Waiting(self._lost, text))
+                self._waiting.append(_Waiting(self._lost, text, lines))
                 self._size += len(text)
+                self._pending += lines
                 self._lost = 0
                 self._ensure_thread()
                 self._changed.notify_all()
@@ -153,34 +151,18 @@ class LogQueue:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._pending -= self._writing
                 self._writing = 0
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     self._thread = None
                     return
-                lost, text = self._waiting.popleft()
-                self._writing = 1
-                size = len(text)
-                if self._together:
-                    texts = [text]
-                    while self._goes_along(size):
-                        texts.append(self._waiting.popleft().text)
-                        size += len(texts[-1])
-                    text, self._writing = "".join(texts), len(texts)
-                self._size -= size
-            self.outlet.lose(lost)
+                lost, text, self._writing = self._waiting.popleft()
+                self._size -= len(text)
+                self.outlet.lose(lost)
+                self._passed_on += lost
             self._write(text)
-
-    def _goes_along(self, size: int) -> bool:
-        """Return True if the next line fits behind ``size`` characters, without a gap.
-
-        One before which lines were lost waits for its own turn, and the notice.
-        """
-        if not self._waiting:
-            return False
-        lost, text = self._waiting[0]
-        return not lost and size + len(text) <= self._together
 
     def _write(self, text: str) -> None:
         try:

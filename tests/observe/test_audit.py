@@ -64,7 +64,7 @@ def audit_log(path, find_out=name_everybody):
 
 
 def observer(audit, fixed="orders:5432"):
-    return TunnelAudit(audit, "db", lambda: fixed)
+    return TunnelAudit(audit, "db", fixed)
 
 
 def lines(path):
