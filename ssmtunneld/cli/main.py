@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "status": "Show the state of the daemon and its tunnels.",
     "connections": "Show who is connected: user, program, bytes, session, destination.",
     "kill": "End open connections; their clients see a reset.",
+    "logs": "Show the daemon's log, or what it says of a tunnel.",
     "wait": "Wait until tunnels are ready.",
     "exec": "Run a command once tunnels are ready.",
     "reload": "Reload the configuration file.",

@@ -49,12 +49,13 @@ QUEUED_SIZE: Final = 16 << 20
 """Characters of these lines together; one has about 500."""
 TOGETHER: Final = 100
 """Lines that are passed on, written and lost together."""
-GATHER_TIME: Final = 0.05
-"""Seconds in which connections gather before somebody looks for their programs."""
+PAUSE: Final = 0.5
+"""Seconds in which connections gather after a look at who they are: the first one after
+a while is looked at at once. Shorter, and waking threads would cost more than lines."""
 SHARE: Final = 100
 """Times that a look takes until the next one: 1 % of a processor at most."""
-LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks at most."""
+LONG_PAUSE: Final = 2.0
+"""Seconds between two looks, however long they take."""
 CHECK_INTERVAL: Final = 5.0
 """Seconds between looks at whether the file can be written, where nothing happens."""
 FLUSH_BUDGET: Final = 2.0
@@ -296,7 +297,7 @@ class AuditLog:
             await self._write_notes()
             self._tell_trouble()
             took = loop.time() - began
-            await asyncio.sleep(min(LOOK_INTERVAL, max(GATHER_TIME, SHARE * took)))
+            await asyncio.sleep(min(LONG_PAUSE, max(PAUSE, SHARE * took)))
             # The thread that writes may meet trouble after the last look at it.
             interval = None if self._output is None else CHECK_INTERVAL
             with suppress(TimeoutError):

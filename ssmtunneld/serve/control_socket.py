@@ -9,6 +9,7 @@
 ``POST /tunnels/NAME/resume``       take them again
 ``GET /connections?tunnel=NAME``     who is connected (``observe/connections.py``)
 ``DELETE /connections/ID``           reset this connection
+``GET /log?after=N``                 where the log is, and its last lines
 ``PUT /log-level``                   ``{"level": "debug"}``, until the daemon ends
 ===================================  ============================================
 
@@ -21,8 +22,10 @@ import asyncio
 import errno
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -42,6 +45,7 @@ from ssmtunneld.errors import (
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.sockets import LONGEST_PATH
 from ssmtunneld.observe import logs
+from ssmtunneld.observe.log_place import log_place
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
 from ssmtunneld.version import __version__
 
@@ -51,6 +55,7 @@ PATIENCE: Final = 1.0
 LARGEST_BODY: Final = 4096
 """Bytes of a request's body."""
 _SUPERUSER: Final = 0
+_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -136,6 +141,7 @@ def make_app(operator: Operator) -> web.Application:
             web.post("/tunnels/{name}/resume", requests.resume),
             web.get("/connections", requests.connections),
             web.delete("/connections/{name}", requests.kill),
+            web.get("/log", requests.log),
             web.put("/log-level", requests.log_level),
         ]
     )
@@ -176,6 +182,18 @@ class _Requests:
 
     async def kill(self, request: web.Request) -> web.Response:
         return web.json_response(await self._operator.kill(_name_in(request)))
+
+    async def log(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "0")
+        if not _NUMBER.fullmatch(after):
+            return _refusal(HTTPStatus.BAD_REQUEST, "after must be a number")
+        events = logs.recent.since(int(after))
+        document = {
+            "place": asdict(log_place(os.environ)),
+            "newest": logs.recent.newest,
+            "events": [asdict(event) for event in events],
+        }
+        return web.json_response(document)
 
     async def log_level(self, request: web.Request) -> web.Response:
         try:

@@ -41,6 +41,7 @@ MORE = {
     "sessions": "[below](#sessions)",
     "connections": "[below](#connections-kill)",
     "kill": "[below](#connections-kill)",
+    "logs": "[below](#logs)",
     "completion": "[below](#completion)",
 }
 _BLOCK = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -222,6 +222,23 @@ async def test_a_drain_does_not_hold_up_the_daemons_end(path, operator, monkeypa
     writer.close()
 
 
+async def test_the_log_is_told_from_a_line_on(client):
+    logs.recent.clear()
+    logs.recent(None, "info", {"event": "daemon.ready"})
+    logs.recent(None, "warning", {"event": "link.lost", "tunnel": "db"})
+    code, found = await ask(client, "GET", "/log")
+    assert code == 200
+    assert found["place"].keys() == {"unit", "user", "file"}
+    assert [e["event"] for e in found["events"]] == ["daemon.ready", "link.lost"]
+    assert found["newest"] == found["events"][1]["number"]
+    _, later = await ask(client, "GET", f"/log?after={found['newest'] - 1}")
+    assert later["events"] == found["events"][1:]
+    logs.recent.clear()
+    assert (await ask(client, "GET", "/log"))[1]["newest"] == found["newest"]
+    for wrong in ("x", "-1", "", "9" * 16):
+        assert (await ask(client, "GET", f"/log?after={wrong}"))[0] == 400
+
+
 @pytest.mark.parametrize("level", ["debug", "error"])
 async def test_the_log_level_can_be_changed(client, level):
     answer = await ask(client, "PUT", "/log-level", json={"level": level})
