@@ -33,6 +33,7 @@ class Client:
         program: That process's name; empty if unknown. Cleaned.
         inode: The socket at its end; 0 if unknown.
         ends: Our end's address and its own, of a TCP connection.
+        gone: True once its connection has ended: no process holds that any more.
         settled: True once everything was found out that can be.
     """
 
@@ -42,6 +43,7 @@ class Client:
     program: str = ""
     inode: int = 0
     ends: tuple[SocketName, SocketName] | None = None
+    gone: bool = False
     settled: bool = False
 
 
@@ -74,10 +76,12 @@ def identify(clients: Iterable[Client]) -> None:
     client that has closed its socket is not found any more.
     """
     pending = [client for client in clients if not client.settled]
-    for client in pending:
+    held = [client for client in pending if not client.gone]
+    for client in held:
         if client.ends is not None and not client.inode:
             _ask(client, *client.ends)
-    inodes = {client.inode for client in pending if client.inode}
+    # One that is not there any more would have all files looked through for nothing.
+    inodes = {client.inode for client in held if client.inode}
     found = find_processes(inodes) if inodes else {}
     for client in pending:
         process = found.get(client.inode)

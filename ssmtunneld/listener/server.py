@@ -432,6 +432,7 @@ class Server:
     def _finish(self, task: asyncio.Task[None]) -> None:
         connection = self._connections.pop(task)
         connection.release()
+        connection.client.gone = True
         transfer = connection.transfer
         now = asyncio.get_running_loop().time()
         self._totals.leave(connection, transfer, now)

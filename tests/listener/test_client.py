@@ -95,6 +95,21 @@ def test_everybody_is_looked_for_together_and_once(listening, monkeypatch):
     assert {(c.pid, c.program, c.user) for c in clients} == {(7, "psql", ME)}
 
 
+def test_a_client_that_has_gone_is_not_looked_for(monkeypatch):
+    def never(*_):
+        raise AssertionError("its socket is nowhere")
+
+    monkeypatch.setattr(owner, "find_peer", never)
+    monkeypatch.setattr(client_module, "find_processes", never)
+    ends = ("127.0.0.1", 5432), ("127.0.0.1", 40000)
+    gone = Client(uid=os.getuid(), inode=77, gone=True)
+    unasked = Client(ends=ends, gone=True)
+    of_unix = Client(uid=os.getuid(), pid=os.getpid(), gone=True)
+    identify([gone, unasked, of_unix])
+    assert (gone.user, gone.pid, unasked.settled) == (ME, None, True)
+    assert of_unix.program == US.program, "its process may live on"
+
+
 def test_a_client_from_elsewhere_is_not_asked_for(monkeypatch):
     def never(*_):
         raise AssertionError("there is nobody to find")

@@ -142,6 +142,7 @@ async def test_one_connection_can_be_killed_by_its_name(scene):
             killed = s.server.kill("1")
             assert killed.peer == "{}:{}".format(*victim.getsockname())
             await assert_reset(victim)
+            assert killed.client.gone
             with pytest.raises(StreamReset):
                 await remote.receive()
             other.send(b"alive")
