@@ -15,7 +15,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Address, TunnelSettings
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
-from ssmtunneld.daemon.backend import Backend
+from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.dynamic_backend import DynamicBackend
 from ssmtunneld.errors import AddressInUse, InheritedSocketRefused
@@ -68,9 +68,10 @@ class Tunnel:
         self.defects = Defects(self.log)
         self.unbound: AddressInUse | InheritedSocketRefused | OSError | None = None
         self.paused = False
-        self._context = context
         self._inherited = tuple(inherited)
-        self._counters = SessionCounters()
+        self._dependencies = BackendDependencies(
+            context, self.log, SessionCounters(), self.defects
+        )
         self._backend = self._make_backend(tunnel)
         self._retired: list[Backend | DynamicBackend] = []
         self._tasks: asyncio.TaskGroup | None = None
@@ -81,7 +82,7 @@ class Tunnel:
         self._begun = False
         self._switched = asyncio.Event()
         self._frontend = _make_frontend(tunnel, self._open_stream)
-        self._audit = self._make_audit()
+        self._audit = self._make_audit(context)
         self.server = Server(
             name=tunnel.name,
             addresses=self._addresses(tunnel),
@@ -102,11 +103,10 @@ class Tunnel:
             random=context.random,
         )
 
-    def _make_audit(self) -> TunnelAudit | None:
-        audit = self._context.audit
-        if audit is None:
+    def _make_audit(self, context: DaemonContext) -> TunnelAudit | None:
+        if context.audit is None:
             return None
-        return TunnelAudit(audit, self.settings.name, self.fixed_destination)
+        return TunnelAudit(context.audit, self.settings.name, self.fixed_destination)
 
     @property
     def fixed_destination(self) -> str | None:
@@ -117,14 +117,7 @@ class Tunnel:
         self, tunnel: TunnelSettings, *, first: bool = True
     ) -> Backend | DynamicBackend:
         make = DynamicBackend if tunnel.is_dynamic else Backend
-        return make(
-            tunnel,
-            self._context,
-            log=self.log,
-            counters=self._counters,
-            first=first,
-            defects=self.defects,
-        )
+        return make(tunnel, self._dependencies, first=first)
 
     @property
     def pool(self) -> Pool:

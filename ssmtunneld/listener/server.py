@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
 from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
@@ -19,7 +20,7 @@ from ssmtunneld.listener.client import Client, tcp_client, unix_client
 from ssmtunneld.listener.connection import Connection
 from ssmtunneld.listener.counters import ConnectionCounters
 from ssmtunneld.listener.limits import ConnectionLimit
-from ssmtunneld.listener.local import reset_on_close
+from ssmtunneld.listener.local import reset
 from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.listener.sockets import name_of, peer_name
 
@@ -175,7 +176,7 @@ class Server:
 
     @property
     def has_files(self) -> bool:
-        """Whether it listens where a file can be removed: on a Unix socket of ours."""
+        """True if it listens where a file can be removed: on a Unix socket of ours."""
         return any(listener.has_file for listener in self._acceptor.listeners)
 
     def forget_lost(self) -> tuple[str, ...]:
@@ -335,16 +336,15 @@ class Server:
                 return
             sock, peer = listener.socket.accept()
             try:
-                client = self._admit(sock, peer)
-                if client is not None:
-                    if listener.held:
-                        held_fin.release(sock)
-                    self._start(sock, peer, client)
-            except BaseException as error:
-                reset_on_close(sock)
-                sock.close()
-                if not isinstance(error, Exception) or isinstance(error, OSError):
-                    raise
+                with on_error(reset, sock):
+                    client = self._admit(sock, peer)
+                    if client is not None:
+                        if listener.held:
+                            held_fin.release(sock)
+                        self._start(sock, peer, client)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary of a compartment
                 # The next connection can be of another kind.
                 self._defects.note("connection", error)
 
@@ -387,8 +387,7 @@ class Server:
         return None
 
     def _reject(self, verdict: AccessDecision, sock: socket.socket, peer: str) -> None:
-        reset_on_close(sock)
-        sock.close()
+        reset(sock)
         self._totals.reject(verdict.rejection)
         self._bursts.warning(
             "connection.rejected",

@@ -186,9 +186,9 @@ class RefusalStatus:
     """The latest connection that did not get its destination."""
 
     reason: str
-    """Why not; empty if that is not known."""
+    """Cause; empty if that is not known."""
     advice: str
-    """What to do about it; empty if nothing is to be done."""
+    """Cure; empty if nothing is to be done."""
     age: float
     """Seconds since then."""
 

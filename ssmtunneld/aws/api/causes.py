@@ -44,7 +44,7 @@ class Cause:
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
     lasts: bool = False
-    """Whether it stays until somebody does something, although its kind may pass."""
+    """True if it stays until somebody does something, although its kind may pass."""
 
     def fits(self, message: str) -> bool:
         """Return whether this row is about ``message``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.setup import config_file
 from ssmtunneld.cli.terminal.picker import can_ask
 
@@ -35,14 +36,9 @@ if TYPE_CHECKING:
     help="Also install the daemon as a service, see ssmtunneld service.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to write. By default $SSMTUNNELD_CONFIG, then config.toml in the "
-    "user's configuration directory.",
+@file_option(
+    "The file to write. By default $SSMTUNNELD_CONFIG, then config.toml in the "
+    "user's configuration directory."
 )
 @click.pass_context
 def init(
