@@ -1,4 +1,4 @@
-"""Who is connected: all connections of all tunnels, looked at together.
+"""The connections of all tunnels and their clients, looked at together.
 
 Thousands of them are no reason to hold up the loop, nor to look through the files of
 all processes for each who asks: a look is good for a second, and for everybody.

@@ -110,7 +110,7 @@ class Tunnel:
 
     @property
     def fixed_destination(self) -> str | None:
-        """Where it leads, as text; None if its clients say."""
+        """Its destination, as text; None if its clients name it."""
         return None if self.settings.is_dynamic else self.settings.destination
 
     def _make_backend(

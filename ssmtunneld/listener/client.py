@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Client:
-    """Who made a connection. :func:`identify` fills in what is not known yet.
+    """The maker of a connection. :func:`identify` fills in what is not known yet.
 
     Attributes:
         uid: Its user's id; None if it is not of this machine, or cannot be seen.

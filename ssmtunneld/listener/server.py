@@ -46,7 +46,7 @@ EXHAUSTED_PAUSE: Final = 1.0
 
 
 class ConnectionObserver(Protocol):
-    """What is told of connections as they come and go; may not wait, nor raise."""
+    """A listener to the coming and going of connections; never waits, nor raises."""
 
     def opened(self, connection: Connection) -> None:
         """Called when a connection has its stream."""

@@ -77,7 +77,7 @@ class AuditStatus:
     lost: int
     """Lines that could not be written since the start of the daemon."""
     reason: str
-    """Why it cannot be written now; empty if it can be."""
+    """Reason why it cannot be written now; empty if it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class AuditLine:
     """One line of the audit log; which keys it has depends on its event."""
 
     time: str
-    """When it happened: ISO 8601, in UTC."""
+    """Time of the event: ISO 8601, in UTC."""
     event: Literal["started", "opened", "ended", "lost", "stopped"]
     """``opened`` and ``ended``: a connection. ``started`` and ``stopped``: the daemon.
     ``lost``: lines are missing here."""
@@ -116,13 +116,13 @@ class AuditLine:
     received: int | None = None
     """Bytes to the client. Only in ``ended``."""
     ending: str | None = None
-    """How it ended, in the words of the metrics. Only in ``ended``."""
+    """The result, in the words of the metrics. Only in ``ended``."""
     reason: str | None = None
-    """Why it ended; empty if nothing went wrong. Only in ``ended``."""
+    """Reason of the end; empty if nothing went wrong. Only in ``ended``."""
     version: str | None = None
     """The daemon's version. Only in ``started``."""
     lines: int | None = None
-    """How many lines are missing. Only in ``lost`` and ``stopped``."""
+    """Number of missing lines. Only in ``lost`` and ``stopped``."""
 
 
 class _End(NamedTuple):
@@ -131,7 +131,7 @@ class _End(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """What is kept of a begin or an end until its line is formed."""
+    """A begin or an end, until its line is formed."""
 
     at: float
     connection: str
@@ -401,7 +401,7 @@ class AuditLog:
 
 
 class TunnelAudit:
-    """What one tunnel's server tells of its connections (``ConnectionObserver``).
+    """The ear of the audit log at one tunnel's server (``ConnectionObserver``).
 
     Args:
         audit: Where it is written down.

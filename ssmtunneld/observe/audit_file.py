@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from ssmtunneld.base.on_error import on_error
+
 MODE: Final = 0o600
 """Permissions of the file, whatever they were."""
 
@@ -98,11 +100,8 @@ class AuditFile(io.RawIOBase):
         # Not through a link, nor a pipe that waits for its reader.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.open(self._path, flags | os.O_CLOEXEC, MODE)
-        try:
+        with on_error(os.close, file):
             _prepare(file)
-        except BaseException:
-            os.close(file)
-            raise
         self._fresh = True
         return file
 

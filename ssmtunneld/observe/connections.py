@@ -25,7 +25,7 @@ class ConnectionStatus:
     """One local connection."""
 
     id: str
-    """What ``ssmtunneld kill`` takes; unique also after a restart of the daemon."""
+    """The id that ``ssmtunneld kill`` takes; unique also after a restart."""
     tunnel: str
     """The tunnel's name."""
     peer: str
@@ -62,7 +62,7 @@ class ConnectionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionsDocument:
-    """What ``ssmtunneld connections --json`` prints."""
+    """The document that ``ssmtunneld connections --json`` prints."""
 
     version: int
     """Version of this document."""
@@ -73,7 +73,7 @@ class ConnectionsDocument:
 
 
 class Carried(NamedTuple):
-    """Where the bytes of a connection go.
+    """The way that the bytes of a connection go.
 
     Attributes:
         session: The session's number; None if the connection has no stream.

@@ -1,4 +1,4 @@
-"""Where the lines of this process's log go: the journal, a file, or neither."""
+"""The place of this process's log: the journal, a file, or neither."""
 
 import fcntl
 import os
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_PATH_LIMIT: Final = 1024
-"""PATH_MAX of macOS."""
+_PATH_MAX: Final = 1024
+"""Bytes of a path on macOS."""
 _GET_PATH: Final = 50
 """F_GETPATH of macOS's fcntl.h."""
 _CGROUP: Final = Path("/proc/self/cgroup")
@@ -18,7 +18,7 @@ _CGROUP: Final = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class LogPlace:
-    """Where somebody can read the whole log; all empty where it is only shown.
+    """A place to read the whole log at; all empty where it is only shown.
 
     Attributes:
         unit: The unit whose journal has it.
@@ -69,7 +69,7 @@ def _in_journal(cgroup: Path) -> LogPlace:
 def _path_of(descriptor: int) -> str:
     try:
         if sys.platform == "darwin":
-            path = fcntl.fcntl(descriptor, _GET_PATH, b"\0" * _PATH_LIMIT)
+            path = fcntl.fcntl(descriptor, _GET_PATH, b"\0" * _PATH_MAX)
             return os.fsdecode(path.rstrip(b"\0"))
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except OSError:

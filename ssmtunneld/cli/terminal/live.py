@@ -47,7 +47,7 @@ _Tunnel = dict[str, Any]
 
 
 class View(Protocol):
-    """What is drawn once a second from documents of a daemon."""
+    """A picture of documents of a daemon, drawn once a second."""
 
     def observe(self, document: dict[str, Any], now: float) -> None:
         """Take over a document, told at ``now`` in seconds on any clock."""

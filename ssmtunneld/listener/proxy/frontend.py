@@ -87,7 +87,7 @@ class ProxyHandshake:
 
     @property
     def destination(self) -> Destination | None:
-        """What the client has asked for; None before it has."""
+        """The destination that the client has named; None before it has."""
         return self._protocol.destination
 
     async def open(self, local: Duplex) -> tuple[Duplex, Duplex] | None:
