@@ -32,9 +32,9 @@ PROTOCOL = 2
 def logs(
     name: str | None, config_path: Path | None, *, follow: bool, lines: int
 ) -> None:
-    """Show the daemon's log, or what it says of tunnel NAME.
+    """Show the daemon's log, or what it says of a tunnel.
 
-    Reads the journal where the daemon writes to that, or the file that its standard
+    With NAME, only lines of that tunnel. Reads the journal where the daemon writes to that, or the file that its standard
     error is (as under launchd), or else the daemon's memory: the last 200 lines of
     importance. Without a daemon, what the service of `ssmtunneld service` said last.
     """
