@@ -34,9 +34,10 @@ def logs(
 ) -> None:
     """Show the daemon's log, or what it says of a tunnel.
 
-    With NAME, only lines of that tunnel. Reads the journal where the daemon writes to that, or the file that its standard
-    error is (as under launchd), or else the daemon's memory: the last 200 lines of
-    importance. Without a daemon, what the service of `ssmtunneld service` said last.
+    With NAME, only lines of that tunnel. Reads the journal where the daemon writes to
+    that, or the file that its standard error is (as under launchd), or else the
+    daemon's memory: the last 200 lines of importance. Without a daemon, what the
+    service of `ssmtunneld service` said last.
     """
     with suppress(KeyboardInterrupt):
         for line in _lines(name, config_path, follow=follow, count=lines):
