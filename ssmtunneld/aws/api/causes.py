@@ -218,6 +218,17 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
+            "check the endpoint of this API; with an emulator's, use a target that it "
+            "knows",
+            cause="the server does not offer this call",
+            lasts=True,
+        ),
+        "InvalidAction",
+        "UnknownOperationException",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
             "give user and password to HTTPS_PROXY, as USER:PASSWORD@ before its host",
             cause="the proxy requires authentication",
             lasts=True,
