@@ -43,6 +43,8 @@ reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/python -m tests.packaging.reference
 	$(BIN)/python -m tests.cli.reference
 	$(BIN)/ssmtunneld schema --status >docs/status.schema.json
+	$(BIN)/ssmtunneld schema --connections >docs/connections.schema.json
+	$(BIN)/ssmtunneld schema --audit >docs/audit.schema.json
 
 picture:         ## the README's, from what a terminal shows
 	$(BIN)/python -m tests.packaging.picture

@@ -178,6 +178,24 @@ class UnknownTunnel(SsmtunneldError):
         return f"there is no tunnel called {self.name!r}"
 
 
+class UnknownConnection(SsmtunneldError):
+    """The daemon has no connection of that id.
+
+    Args:
+        name: The id.
+    """
+
+    advice = "it may have ended: ssmtunneld connections lists those that are open"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    @override
+    def __str__(self) -> str:
+        return f"there is no connection {self.name!r}"
+
+
 class TunnelError(SsmtunneldError):
     """Something happened to one tunnel."""
 

@@ -209,6 +209,17 @@ def _read_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _read_output(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("should be the path of a file")
+    context = info.context or {}
+    start: Path = context.get("directory", Path())
+    path = start / expand_home(str(value), context.get("home"))
+    if path.is_dir():
+        raise ValueError("is a directory; write the path of a file in it")
+    return path
+
+
 Duration: TypeAlias = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -485,6 +496,13 @@ ProxyUrl: TypeAlias = Annotated[
     Kind("URL, or `false`"),
 ]
 """A proxy, or False for none."""
+OutputFile: TypeAlias = Annotated[
+    Path,
+    PlainValidator(_read_output),
+    WithJsonSchema({"type": "string"}),
+    Kind("path of a file"),
+]
+"""A file to write to, which need not be there yet."""
 ExistingFile: TypeAlias = Annotated[
     Path,
     PlainValidator(_read_file),

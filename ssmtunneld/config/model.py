@@ -33,6 +33,7 @@ from ssmtunneld.config.fields import (
     Mode,
     Name,
     Networks,
+    OutputFile,
     Parameters,
     Port,
     ProbeText,
@@ -122,6 +123,10 @@ class DaemonSettings(_Section):
     http_hosts: Annotated[HostNames, Reload.LISTENERS] = ()
     """Names of the HTTP listener in requests, besides `localhost` and its addresses.
     See [status.md](status.md#who-may-ask)."""
+    audit_log: Annotated[OutputFile | None, Reload.LIVE] = None
+    """File for a line of JSON when a connection opens and one when it ends: who, which
+    program, tunnel, target, destination, session, bytes, how it ended. Relative to the
+    configuration's directory; of mode 0600; off without it. See [audit](audit.md)."""
     max_connections: Annotated[Connections, Reload.LIVE] = 10_000
     """Local connections to all tunnels together; further ones wait until one ends. Half
     of them are divided among the tunnels, so that a busy one leaves the others their

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
+from ssmtunneld.observe.audit import AuditLog
 from ssmtunneld.observe.status import IdentityStatus
 from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.message_sizes import MessageSizes
@@ -34,10 +36,12 @@ class DaemonContext:
         instance: Tells the sessions of this configuration from all others, also after
             a restart; ``None`` to leave forgotten sessions alone.
         max_connections: Local connections of all tunnels together.
+        audit: Where connections are written down; None where nobody wants that.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
 
     Attributes:
+        audit: The same one.
         connection_limit: Divides ``max_connections`` among the tunnels.
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
@@ -53,15 +57,20 @@ class DaemonContext:
         start_burst: int,
         instance: str | None = None,
         max_connections: int = sys.maxsize,
+        audit: AuditLog | None = None,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
     ) -> None:
+        self.audit = audit
         self.connection_limit = ConnectionLimit(max_connections)
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
         self.message_sizes = MessageSizes(lambda: time.time_ns() / 1e9)
         self.window_budget = WindowBudget()
+        # An id that somebody has noted before a restart must not hit another one.
+        self._run = secrets.token_hex(3)
+        self._connections = count(1)
         # Only jitter depends on it.
         self.random = Random(secrets.randbits(64))  # noqa: S311 - not a secret
         self.instance = instance
@@ -71,6 +80,10 @@ class DaemonContext:
         self._limiters: dict[tuple[str | None, ...], StartQueue] = {}
         self._orphan_reapers: dict[Identity, OrphanReaper] = {}
         self._resolvers: dict[Identity, Resolver] = {}
+
+    def name_connection(self) -> str:
+        """Return a name that no other connection has, nor had before a restart."""
+        return f"{self._run}-{next(self._connections)}"
 
     def limiter(self, identity: Identity) -> StartQueue:
         """Return the limiter of the identity's account and region."""

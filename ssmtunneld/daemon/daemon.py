@@ -21,6 +21,7 @@ from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.preflight import Preflight
@@ -29,8 +30,10 @@ from ssmtunneld.daemon.service_notifier import ServiceNotifier
 from ssmtunneld.daemon.size_file import SizeFile, size_file
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.daemon.tunnels import Tunnels
-from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.errors import SsmtunneldError, UnknownConnection
 from ssmtunneld.observe import logs
+from ssmtunneld.observe.audit import AuditLog
+from ssmtunneld.observe.connections import LIMIT, connections_document
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.hook import StateHook
 from ssmtunneld.observe.status import (
@@ -98,10 +101,14 @@ class Daemon:
         self._control_opened = asyncio.Event()
         manager = manager or ServiceManager.none()
         settings = config.daemon
+        self._audit = AuditLog(
+            settings.audit_log, self._log, pid=os.getpid(), wall_clock=_wall_clock
+        )
         self._context = DaemonContext(
             start_rate=settings.start_rate,
             start_burst=settings.start_burst,
             instance=instance,
+            audit=self._audit,
             close_timeout=ABANDON_TIME,
         )
         self._size_file: SizeFile | None = None
@@ -110,6 +117,9 @@ class Daemon:
             self._size_file = SizeFile(path, sizes, self._log)
         self._preflight = Preflight(self._log)
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
+        self._connections = ConnectionSurvey(
+            lambda: self._tunnels.with_leaving, wall_clock=_wall_clock
+        )
         self._notifier = ServiceNotifier(
             manager,
             describe=self._describe,
@@ -168,7 +178,10 @@ class Daemon:
         finally:
             with self._defects.guard("end"):
                 self._tunnels.close()
-            await self._defects.attempt("end", self._close_controls)
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._close_controls, self._audit.close):
+                    closing = self._defects.attempt("end", work)
+                    tasks.create_task(closing, name=work.__name__)
             self._log.info("daemon.stopped")
 
     async def _serve(self) -> None:
@@ -209,6 +222,7 @@ class Daemon:
             "notifier": self._notifier.run,
             "reload": self._reloader.run,
             "hook": self._hook.run,
+            "audit": self._audit.run,
         }
 
     async def _keep(
@@ -314,6 +328,7 @@ class Daemon:
         self._context.limit_starts(rate=settings.start_rate, burst=settings.start_burst)
         self._http.settings = HttpServerSettings.of(settings)
         self._hook.command = settings.on_state
+        self._audit.path = settings.audit_log
         self._reloader.watch_file(enabled=settings.watch_config)
         # What an operator has chosen meanwhile stays unless the file has changed.
         old = before.log_level, before.log_format
@@ -356,6 +371,40 @@ class Daemon:
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
+
+    async def connections(
+        self, name: str | None = None, limit: int = LIMIT
+    ) -> dict[str, Any]:
+        """Return the open connections, of tunnel ``name`` or of all.
+
+        Looked at once a second at most, whoever asks. Cancelling is safe.
+
+        Returns:
+            The document of ``observe/connections.py``, with ``limit`` of them at most.
+
+        Raises:
+            UnknownTunnel: There is no tunnel of this name.
+        """
+        if name is not None:
+            self._tunnels.get(name)
+        found = await self._connections.get()
+        chosen = [each for each in found if name in {None, each.tunnel}]
+        # Ten thousand take a third of a second to write down.
+        return await asyncio.to_thread(connections_document, chosen, limit)
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Reset the connection called ``name``.
+
+        Returns:
+            Its tunnel: ``{"tunnel": "db"}``.
+
+        Raises:
+            UnknownConnection: There is none, or not any more.
+        """
+        for tunnel in self._tunnels.with_leaving:
+            if tunnel.kill(name):
+                return {"tunnel": tunnel.settings.name}
+        raise UnknownConnection(name)
 
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():
@@ -428,6 +477,7 @@ class Daemon:
                 (m.settings.name, Identity.of(m.settings)) for m in self._tunnels
             ),
             defects=(*self._defects.snapshot(now), *logs.defects.snapshot(now)),
+            audit=self._audit.status(),
         )
 
     def status(self) -> dict[str, Any]:

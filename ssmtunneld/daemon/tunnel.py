@@ -24,6 +24,7 @@ from ssmtunneld.listener.connection import StreamSource
 from ssmtunneld.listener.inherited import check_inherited
 from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyFrontendSettings
 from ssmtunneld.listener.server import Server, ServerSettings
+from ssmtunneld.observe.audit import TunnelAudit
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.probe import Prober, ProbeSettings
 from ssmtunneld.observe.status import StatusInputs, TunnelStatus, tunnel_status
@@ -81,6 +82,7 @@ class Tunnel:
         self._begun = False
         self._switched = asyncio.Event()
         self._frontend = _make_frontend(tunnel, self._open_stream)
+        self._audit = self._make_audit(context)
         self.server = Server(
             name=tunnel.name,
             addresses=self._addresses(tunnel),
@@ -90,6 +92,8 @@ class Tunnel:
             log=self.log,
             quota=context.connection_limit.join(tunnel.max_connections),
             defects=self.defects,
+            names=context.name_connection,
+            observer=self._audit,
         )
         self.prober = Prober(
             _probe_settings(tunnel),
@@ -98,6 +102,16 @@ class Tunnel:
             log=self.log,
             random=context.random,
         )
+
+    def _make_audit(self, context: DaemonContext) -> TunnelAudit | None:
+        if context.audit is None:
+            return None
+        return TunnelAudit(context.audit, self.settings.name, self.fixed_destination)
+
+    @property
+    def fixed_destination(self) -> str | None:
+        """Its destination, as text; None if its clients name it."""
+        return None if self.settings.is_dynamic else self.settings.destination
 
     def _make_backend(
         self, tunnel: TunnelSettings, *, first: bool = True
@@ -300,6 +314,8 @@ class Tunnel:
         before, self.settings = self.settings, tunnel
         self.server.settings = _server_settings(tunnel)
         self.prober.settings = _probe_settings(tunnel)
+        if self._audit is not None:
+            self._audit.fixed = self.fixed_destination
         if self._frontend is not None:
             self._frontend.settings = _frontend_settings(tunnel)
         self.server.addresses = self._addresses(tunnel)
@@ -377,6 +393,14 @@ class Tunnel:
         for pool in self.pools:
             await pool.emptied()
         return cut
+
+    def kill(self, name: str) -> bool:
+        """Reset the connection called ``name``; return whether there is one."""
+        connection = self.server.kill(name)
+        if connection is None:
+            return False
+        self.log.info("connection.killed", id=name, peer=connection.peer)
+        return True
 
     # Observation.
 

@@ -53,6 +53,11 @@ class Tunnels:
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._tunnels.values())
 
+    @property
+    def with_leaving(self) -> tuple[Tunnel, ...]:
+        """All that have connections: also those that a reload has removed."""
+        return (*self, *self._leaving)
+
     def __len__(self) -> int:
         return len(self._tunnels)
 
@@ -222,7 +227,7 @@ class Tunnels:
             How many were reset.
         """
         self.stop_accepting()
-        tunnels = [*self, *self._leaving]
+        tunnels = self.with_leaving
         async with asyncio.TaskGroup() as tasks:
             ends = [
                 tasks.create_task(

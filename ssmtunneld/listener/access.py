@@ -91,13 +91,36 @@ def judge(
         allow: Networks that clients may come from; empty for any.
         allow_uids: Users that connections of this machine may belong to; None for any.
     """
+    return examine(local, peer, allow=allow, allow_uids=allow_uids)[0]
+
+
+def examine(
+    local: owner.SocketName,
+    peer: owner.SocketName,
+    *,
+    allow: Collection[IPv4Network | IPv6Network],
+    allow_uids: Collection[int] | None,
+) -> tuple[AccessDecision | None, owner.Peer | None]:
+    """Return what :func:`judge` does, and what was found out about the client.
+
+    The latter is None where its user was not the question.
+    """
     address = owner.address_of(peer)
     if allow and not any(address in network for network in allow):
-        return AccessDecision(Rejection.ADDRESS)
+        return AccessDecision(Rejection.ADDRESS), None
     if allow_uids is None:
-        return None
+        return None, None
     # For every connection: one to a public address of this machine can be local.
     found = owner.find_peer(local, peer)
+    return _decide(local, peer, found, allow_uids), found
+
+
+def _decide(
+    local: owner.SocketName,
+    peer: owner.SocketName,
+    found: owner.Peer,
+    allow_uids: Collection[int],
+) -> AccessDecision | None:
     match found.presence:
         case PeerPresence.HELD | PeerPresence.GONE if found.uid in allow_uids:
             return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import StreamError, TunnelError
+from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset
 from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyHandshake
 from ssmtunneld.listener.relay import (
@@ -25,18 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ssmtunneld.base.duplex import Duplex
+    from ssmtunneld.config.destinations import Destination
 
 _Opened = TypeVar("_Opened")
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionView:
-    """Snapshot of one connection; ``since`` is on the loop's clock."""
-
-    peer: str
-    since: float
-    sent: int
-    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +51,78 @@ Opening: TypeAlias = "StreamSource | ProxyFrontend"
 class Connection:
     """A local connection that is joined to a stream.
 
-    Attributes:
-        peer: The client, as text.
+    Args:
+        sock: The accepted socket.
+        peer: The client's address, as text.
         since: The time of its accept, on the loop's clock.
+        name: What tells it from all others of the process.
+        client: Who the client is.
+        opened: Called once, when it has its stream.
+
+    Attributes:
+        peer: The same one.
+        since: The same one.
+        name: The same one.
+        client: The same one.
         meter: The bytes moved so far.
+        remote: The stream that it is joined to; None while it waits for one.
+        killed: True if an operator ends it.
         transfer: The result; until the end, that of a connection that is cut now.
     """
 
-    __slots__ = ("_result", "_socket", "meter", "peer", "since")
+    __slots__ = (
+        "_handshake",
+        "_opened",
+        "_result",
+        "_socket",
+        "client",
+        "killed",
+        "meter",
+        "name",
+        "peer",
+        "remote",
+        "since",
+    )
 
-    def __init__(self, sock: socket.socket, peer: str, since: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: str,
+        since: float,
+        *,
+        name: str = "",
+        client: Client | None = None,
+        opened: Callable[[Connection], None] | None = None,
+    ) -> None:
         self._socket: socket.socket | None = sock
         self._result: Transfer | None = None
+        self._handshake: ProxyHandshake | None = None
+        self._opened = opened
         self.peer = peer
         self.since = since
+        self.name = name
+        self.client = client or Client()
         self.meter = Meter()
+        self.remote: Duplex | None = None
+        self.killed = False
+
+    @property
+    def destination(self) -> Destination | None:
+        """The destination that its client has named, where clients name one."""
+        return None if self._handshake is None else self._handshake.destination
 
     @property
     def transfer(self) -> Transfer:
         """The result; until the end, that of a connection that is cut now."""
-        return self._result or self._summed(ConnectionOutcome.CANCELLED)
+        ending = ConnectionOutcome.CANCELLED
+        if self.killed:
+            ending = ConnectionOutcome.KILLED
+        return self._result or self._summed(ending)
+
+    def _enter(self, remote: Duplex) -> None:
+        self.remote = remote
+        if self._opened is not None:
+            self._opened(self)
 
     async def join(self, opening: Opening, linger: float) -> None:
         """Open a stream and relay until the end; called once.
@@ -100,6 +144,8 @@ class Connection:
             return
         local = await LocalDuplex.adopt(sock)
         handshake = _handshake(opening)
+        if isinstance(handshake, ProxyHandshake):
+            self._handshake = handshake
         with on_error(local.abort):
             try:
                 ends = await _open(partial(handshake.open, local), local)
@@ -112,6 +158,8 @@ class Connection:
             self._result = self._summed(ConnectionOutcome.LOCAL_RESET)
             return
         near, remote = ends
+        with on_error(local.abort), on_error(remote.abort):
+            self._enter(remote)
         self._result = await relay(
             near, remote, linger=linger, meter=self.meter, client_left=local.client_left
         )
@@ -136,6 +184,7 @@ class Connection:
                 with suppress(StreamError):  # the relay meets it too
                     await stream.send(early)
                 await asyncio.sleep(0)  # here it goes
+            self._enter(stream)
             local = await LocalDuplex.adopt(sock)
         return await relay(
             local,
@@ -143,12 +192,6 @@ class Connection:
             linger=linger,
             meter=self.meter,
             client_left=local.client_left,
-        )
-
-    def view(self) -> ConnectionView:
-        """Return a snapshot."""
-        return ConnectionView(
-            self.peer, self.since, self.meter.sent, self.meter.received
         )
 
     def fail(self) -> None:

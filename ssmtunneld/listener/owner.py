@@ -67,10 +67,12 @@ class Peer:
         presence: What became of it.
         uid: Whose it is, or was, as far as the kernel still knows; None otherwise, or
             if its user has no id here.
+        inode: The socket's, by which its process can be found; 0 if it is not known.
     """
 
     presence: PeerPresence
     uid: int | None = None
+    inode: int = field(default=0, compare=False)
 
 
 def find_peer(local: SocketName, peer: SocketName) -> Peer:
@@ -87,7 +89,7 @@ def find_peer(local: SocketName, peer: SocketName) -> Peer:
     if found is not None:
         uid = None if found.uid == stranger() else found.uid
         if found.inode:
-            return Peer(PeerPresence.HELD, uid)
+            return Peer(PeerPresence.HELD, uid, found.inode)
         keeps = found.state in _WITH_USER and keeps_user()
         return Peer(PeerPresence.GONE, uid) if keeps else _GONE
     sees = sight() in {OwnerVisibility.CLEAR, OwnerVisibility.SLOW}
@@ -178,13 +180,26 @@ def unix_peer_uid(sock: socket.socket) -> int | None:
     Raises:
         OSError: The socket is not a connected Unix socket.
     """
+    return unix_peer(sock)[0]
+
+
+def unix_peer(sock: socket.socket) -> tuple[int | None, int | None]:
+    """Return user and process id of who connected to this Unix socket.
+
+    The kernel noted both when it connected. Either is None where the platform does not
+    tell it: macOS has no process id here.
+
+    Raises:
+        OSError: The socket is not a connected Unix socket.
+    """
     question = _PEER_CREDENTIALS.get(sys.platform)
     if question is None:
-        return None
+        return None, None
     level, option, layout = question
     credentials = sock.getsockopt(level, option, struct.calcsize(layout))
-    uid: int = struct.unpack(layout, credentials)[1]
-    return uid
+    first, uid = struct.unpack(layout, credentials)[:2]
+    # A process of another namespace has no id here: 0.
+    return uid, (first or None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-from ipaddress import ip_address
-from itertools import islice
-from typing import TYPE_CHECKING
+from ssmtunneld.base.foreign import clean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -141,21 +137,83 @@ def _name(inode: int, uid: int) -> str:
 
 
 def _process(inode: int) -> str:
-    wanted = f"socket:[{inode}]"
-    for file in islice(_open_files(), MOST_FILES):
-        try:
-            if str(file.readlink()) == wanted:
-                process = file.parent.parent
-                command = (process / "comm").read_text().strip()
-                return f"{command}, pid {process.name}"
-        except OSError:
-            continue  # closed meanwhile
-    return ""
+    found = find_processes({inode}).get(inode)
+    return f"{found.program}, pid {found.pid}" if found else ""
 
 
-def _open_files() -> Iterator[Path]:
-    for process in _PROC.glob("[0-9]*/fd"):
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this machine.
+
+    Attributes:
+        pid: Its id.
+        program: Its name as the kernel keeps it, 15 bytes at most: a process may choose
+            any, so it says who somebody claims to be. Cleaned.
+    """
+
+    pid: int
+    program: str
+
+
+def find_processes(inodes: Collection[int]) -> dict[int, Process]:
+    """Return the processes that hold sockets, by the inodes of these.
+
+    One look through the files of all processes, the newest ones first, for all of
+    ``inodes`` together; it ends once all are found. What another user's process holds
+    is not seen without privileges. Blocks for as long as ``MOST_FILES`` allows: call it
+    in a thread.
+    """
+    missing = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, Process] = {}
+    for pid, link in islice(_open_files(), MOST_FILES):
+        if link in missing and (process := process_of(pid)) is not None:
+            found[missing.pop(link)] = process
+        if not missing:
+            break
+    return found
+
+
+def process_of(pid: int) -> Process | None:
+    """Return the process ``pid``; None if there is none that can be seen."""
+    try:
+        name = (_PROC / str(pid) / "comm").read_bytes()
+    except OSError:
+        return None  # it has ended, or this is not Linux
+    return Process(pid, clean(name) or str(pid))
+
+
+def _open_files() -> Iterator[tuple[int, str]]:
+    """Yield what the open files of all processes are, each with its process.
+
+    By descriptors, not by paths: 2 us for each file instead of 15.
+    """
+    for pid in _processes():
         try:
-            yield from process.iterdir()
+            folder = os.open(_PROC / str(pid) / "fd", os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             continue  # another user's, or ended meanwhile
+        try:
+            with os.scandir(folder) as files:
+                for file in files:
+                    yield pid, _link(folder, file.name)
+        except OSError:
+            continue  # it has ended meanwhile
+        finally:
+            os.close(folder)
+
+
+def _processes() -> list[int]:
+    try:
+        with os.scandir(_PROC) as entries:
+            pids = [int(each.name) for each in entries if each.name.isdecimal()]
+    except OSError:
+        return []  # not Linux, or hidden by a sandbox
+    # A client is often new. We come last: we hold a socket for each connection.
+    return sorted(pids, key=lambda pid: (pid != os.getpid(), pid), reverse=True)
+
+
+def _link(folder: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return ""  # closed meanwhile

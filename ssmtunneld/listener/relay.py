@@ -37,6 +37,8 @@ class ConnectionOutcome(Enum):
     """No stream could be opened, or its destination refused; the client was reset."""
     CANCELLED = "cancelled"
     """We cut it: shutdown, or the end of a drain."""
+    KILLED = "killed"
+    """An operator ended it: ``ssmtunneld kill``."""
     FAILED = "failed"
     """A defect of ours, reported to the loop's exception handler."""
 

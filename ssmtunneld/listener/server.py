@@ -7,14 +7,16 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import count
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
 from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
-from ssmtunneld.listener.access import judge
+from ssmtunneld.listener.access import examine
+from ssmtunneld.listener.client import Client, tcp_client, unix_client
 from ssmtunneld.listener.connection import Connection
 from ssmtunneld.listener.counters import ConnectionCounters
 from ssmtunneld.listener.limits import ConnectionLimit
@@ -23,12 +25,12 @@ from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.listener.sockets import name_of, peer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from ssmtunneld.base.log import EventLog
     from ssmtunneld.listener.access import AccessDecision
-    from ssmtunneld.listener.connection import ConnectionView, Opening
+    from ssmtunneld.listener.connection import Opening
     from ssmtunneld.listener.counters import ServerStatistics
     from ssmtunneld.listener.limits import ConnectionQuota
     from ssmtunneld.listener.owner import SocketName
@@ -41,6 +43,18 @@ BATCH: Final = 64
 # connection ends earlier. The waiting connection keeps the socket readable: without the
 # pause the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
+
+
+class ConnectionObserver(Protocol):
+    """A listener to the coming and going of connections; never waits, nor raises."""
+
+    def opened(self, connection: Connection) -> None:
+        """Called when a connection has its stream."""
+        ...
+
+    def ended(self, connection: Connection, transfer: Transfer) -> None:
+        """Called at the end of a connection, also of one that never had a stream."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +88,23 @@ class Server:
     that come, while here a connection is accepted only when there is room for it, and
     its owner is looked at before a transport or a task is spent on it.
 
+    Args:
+        name: The tunnel's name.
+        addresses: Where to listen.
+        opening: The way to a stream.
+        settings: What can change while it runs.
+        log: Bound to the tunnel.
+        totals: Where connections are counted; fresh if not given.
+        quota: Its part of the connections that all servers may have together.
+        defects: Where the tunnel's defects are noted.
+        names: Returns what tells the next connection from all others of the process.
+        observer: Told of its connections.
+
     Attributes:
         name: The tunnel's name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for the things it works with
         self,
         *,
         name: str,
@@ -89,8 +115,12 @@ class Server:
         totals: ConnectionCounters | None = None,
         quota: ConnectionQuota | None = None,
         defects: Defects | None = None,
+        names: Callable[[], str] | None = None,
+        observer: ConnectionObserver | None = None,
     ) -> None:
         self.name = name
+        self._names = names or (str(number) for number in count(1)).__next__
+        self._observer = observer
         self._defects = defects or Defects(log)
         self._settings = settings
         self._acceptor = Acceptor(addresses, self._keep_accepting, self._take_waiting)
@@ -255,9 +285,18 @@ class Server:
         """Return the bytes from clients and to clients so far; cheaper than all."""
         return self._totals.moved()
 
-    def connections(self) -> tuple[ConnectionView, ...]:
+    def connections(self) -> tuple[Connection, ...]:
         """Return the connections of this moment, oldest first."""
-        return tuple(connection.view() for connection in self._connections.values())
+        return tuple(self._connections.values())
+
+    def kill(self, name: str) -> Connection | None:
+        """Reset the connection called ``name``; return it, or None if there is none."""
+        for task, connection in self._connections.items():
+            if connection.name == name:
+                connection.killed = True
+                task.cancel()
+                return connection
+        return None
 
     async def _keep_accepting(self, listener: Listener) -> None:
         await run_compartment("listener", lambda: self._accept(listener), self._defects)
@@ -298,10 +337,11 @@ class Server:
             sock, peer = listener.socket.accept()
             try:
                 with on_error(reset, sock):
-                    if self._admit(sock, peer):
+                    client = self._admit(sock, peer)
+                    if client is not None:
                         if listener.held:
                             held_fin.release(sock)
-                        self._start(sock, peer)
+                        self._start(sock, peer, client)
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary of a compartment
@@ -327,12 +367,14 @@ class Server:
             async with asyncio.timeout(EXHAUSTED_PAUSE):
                 await self._change()
 
-    def _admit(self, sock: socket.socket, peer: SocketName | str) -> bool:
+    def _admit(self, sock: socket.socket, peer: SocketName | str) -> Client | None:
+        """Return who a client is, or None if it may not come in."""
         sock.settimeout(0)
         if isinstance(peer, str | bytes):
-            return True
-        verdict = judge(
-            sock.getsockname(),
+            return unix_client(sock)
+        local = sock.getsockname()
+        verdict, found = examine(
+            local,
             peer,
             allow=self._settings.allow,
             allow_uids=self._settings.allow_uids,
@@ -340,9 +382,9 @@ class Server:
         if verdict is None:
             # Or a client whose machine vanished would hold its stream forever.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return True
+            return tcp_client(local, peer, found)
         self._reject(verdict, sock, name_of(sock, peer))
-        return False
+        return None
 
     def _reject(self, verdict: AccessDecision, sock: socket.socket, peer: str) -> None:
         reset(sock)
@@ -357,12 +399,21 @@ class Server:
             advice=verdict.advice,
         )
 
-    def _start(self, sock: socket.socket, peer: SocketName | str) -> None:
+    def _start(
+        self, sock: socket.socket, peer: SocketName | str, client: Client
+    ) -> None:
         assert self._tasks is not None, "accepted before serve()"
-        name = peer_name(sock, peer)
-        connection = Connection(sock, name, asyncio.get_running_loop().time())
+        address = peer_name(sock, peer)
+        connection = Connection(
+            sock,
+            address,
+            asyncio.get_running_loop().time(),
+            name=self._names(),
+            client=client,
+            opened=None if self._observer is None else self._observer.opened,
+        )
         task = self._tasks.create_task(
-            self._run(connection), name=f"connection of {name}"
+            self._run(connection), name=f"connection of {address}"
         )
         self._connections[task] = connection
         task.add_done_callback(self._finish)
@@ -380,12 +431,15 @@ class Server:
     def _finish(self, task: asyncio.Task[None]) -> None:
         connection = self._connections.pop(task)
         connection.release()
+        connection.client.gone = True
         transfer = connection.transfer
         now = asyncio.get_running_loop().time()
         self._totals.leave(connection, transfer, now)
         self._quota.give_back()
         self._changed.set()
         self._report(connection.peer, transfer)
+        if self._observer is not None:
+            self._observer.ended(connection, transfer)
 
     def _report(self, peer: str, transfer: Transfer) -> None:
         if transfer.ending is ConnectionOutcome.REFUSED and transfer.cause is not None:

@@ -37,12 +37,18 @@ class LogOutput:
         self.notice = notice
         self._lock = threading.RLock()
         self._lost = 0
+        self._lost_ever = 0
         self._torn = False
 
     @property
     def lost(self) -> int:
         """Lines that could not be written since the last one that could be."""
         return self._lost
+
+    @property
+    def lost_ever(self) -> int:
+        """Lines that could not be written since the beginning."""
+        return self._lost_ever
 
     @property
     def is_file(self) -> bool:
@@ -52,12 +58,16 @@ class LogOutput:
     def lose(self, lines: int) -> None:
         """Count ``lines`` that were lost before they came here."""
         with self._lock:
-            self._lost += lines
+            self._note_loss(lines)
+
+    def _note_loss(self, lines: int) -> None:
+        self._lost += lines
+        self._lost_ever += lines
 
     def renew(self) -> None:
         """Begin anew in a child process, whose parent may have held the lock."""
         self._lock = threading.RLock()
-        self._lost = 0
+        self._lost = self._lost_ever = 0
 
     def write(self, text: str) -> int:
         """Write whole lines, or lose them: all that goes wrong is counted.
@@ -68,36 +78,44 @@ class LogOutput:
             How much of ``text`` there was, as streams do.
         """
         with self._lock:
-            if self._lost and self._put(self.notice(self._lost) + "\n"):
+            if self._lost and not self._put(self.notice(self._lost) + "\n"):
                 self._lost = 0
             # Where there is no room for the notice, the line must not come first.
-            if self._lost or not self._put(text):
-                self._lost += 1
+            self._note_loss(_lines(text) if self._lost else self._put(text))
         return len(text)
 
     def flush(self) -> None:
         """Do nothing: each line is passed on when it is written."""
 
-    def _put(self, text: str) -> bool:
-        try:
-            if self._raw is None:
-                self._stream.write(text)
-                self._stream.flush()
-                return True
+    def _put(self, text: str) -> int:
+        """Write ``text``; return how many of its lines are not written whole."""
+        if self._raw is not None:
             return self._put_raw(self._raw, text)
+        try:
+            self._stream.write(text)
+            self._stream.flush()
         except (OSError, ValueError):  # a ValueError says that it has been closed
-            return False
+            return _lines(text)
+        return 0
 
-    def _put_raw(self, raw: io.RawIOBase, text: str) -> bool:
+    def _put_raw(self, raw: io.RawIOBase, text: str) -> int:
+        lines = _lines(text)
         if self._torn:
             # What was torn off stays so; the next line begins where lines begin.
             text = f"\n{text}"
         data = memoryview(text.encode(_ENCODING, _ERRORS))
         while data:
-            written = raw.write(data)
+            try:
+                written = raw.write(data)
+            except (OSError, ValueError):
+                written = None
             # A stream that somebody has made non-blocking says so by None.
             if not written:
-                return False
+                return min(lines, max(1, bytes(data).count(b"\n")))
             self._torn = data[written - 1] != ord("\n")
             data = data[written:]
-        return True
+        return 0
+
+
+def _lines(text: str) -> int:
+    return max(1, text.count("\n"))

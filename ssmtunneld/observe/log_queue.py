@@ -25,8 +25,10 @@ QUEUED_SIZE: Final = 1_048_576
 
 class _Waiting(NamedTuple):
     lost: int
-    """Lines that did not fit just before this one."""
+    """Lines that did not fit just before this text."""
     text: str
+    lines: int
+    """Lines that it has."""
 
 
 class LogQueue:
@@ -58,8 +60,11 @@ class LogQueue:
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
+        self._pending = 0
         self._lost = 0
-        self._writing = False
+        # Lines that were lost here, and those of them that the outlet counts, too.
+        self._dropped = self._passed_on = 0
+        self._writing = 0
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -74,10 +79,21 @@ class LogQueue:
         return self._lost + self.outlet.lost
 
     @property
+    def lost_ever(self) -> int:
+        """Lines that were lost since the beginning."""
+        with self._changed:
+            return self._dropped + self.outlet.lost_ever - self._passed_on
+
+    def lose(self, lines: int) -> None:
+        """Count ``lines`` that were lost before they came here."""
+        with self._changed:
+            self._lost += lines
+            self._dropped += lines
+
+    @property
     def waiting(self) -> int:
         """Lines that have not been written yet."""
-        with self._changed:
-            return len(self._waiting) + self._writing
+        return self._pending
 
     def write(self, text: str) -> int:
         """Take whole lines to be written soon, or lose them. Never blocks.
@@ -85,16 +101,17 @@ class LogQueue:
         Returns:
             How much of ``text`` there was, as streams do.
         """
+        lines = max(1, text.count("\n"))
         with self._changed:
-            full = (
-                len(self._waiting) >= self._lines
-                or self._size + len(text) > self._limit
-            )
+            pending = self._pending - self._writing
+            full = pending + lines > self._lines or self._size + len(text) > self._limit
             if full:
-                self._lost += 1
+                self._lost += lines
+                self._dropped += lines
             else:
-                self._waiting.append(_Waiting(self._lost, text))
+                self._waiting.append(_Waiting(self._lost, text, lines))
                 self._size += len(text)
+                self._pending += lines
                 self._lost = 0
                 self._ensure_thread()
                 self._changed.notify_all()
@@ -134,23 +151,24 @@ class LogQueue:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._writing = False
+                self._pending -= self._writing
+                self._writing = 0
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     self._thread = None
                     return
-                lost, text = self._waiting.popleft()
+                lost, text, self._writing = self._waiting.popleft()
                 self._size -= len(text)
-                self._writing = True
-            self.outlet.lose(lost)
+                self.outlet.lose(lost)
+                self._passed_on += lost
             self._write(text)
 
     def _write(self, text: str) -> None:
         try:
             self.outlet.write(text)
         except Exception:  # noqa: BLE001 - the log ends for nobody's mistake (D18)
-            self.outlet.lose(1)
+            self.outlet.lose(max(1, text.count("\n")))
 
 
 _queues: "weakref.WeakSet[LogQueue]" = weakref.WeakSet()

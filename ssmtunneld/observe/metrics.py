@@ -264,6 +264,7 @@ class _StatusCollector(Collector):
         yield from self._plain(GaugeMetricFamily, _GAUGES)
         yield from self._plain(CounterMetricFamily, _COUNTERS)
         yield self._defects()
+        yield from self._audit()
         yield self._states()
         yield self._phases()
         yield from self._labelled()
@@ -293,6 +294,13 @@ class _StatusCollector(Collector):
         for defect in self._status.defects:  # no tunnel's
             family.add_metric(["", defect.compartment], defect.count)
         return family
+
+    def _audit(self) -> Iterator[Metric]:
+        audit = self._status.audit
+        if audit is not None:
+            name = f"{NAMESPACE}_audit_lost_lines"
+            text = "Lines of the audit log that could not be written."
+            yield CounterMetricFamily(name, text, value=audit.lost)
 
     def _states(self) -> Metric:
         text = "1 for the current state of the tunnel, 0 for all others."

@@ -54,6 +54,7 @@ class RecentEvents:
         self._visible = visible
         self._now = now
         self._numbers = count(1)
+        self._newest = 0
         self._events: deque[RecentEvent] = deque(maxlen=LENGTH)
 
     def __call__(
@@ -63,6 +64,11 @@ class RecentEvents:
         if method in _LEVELS:
             self._events.append(self._record(method, event))
         return event
+
+    @property
+    def newest(self) -> int:
+        """The number of the last line, 0 before the first."""
+        return self._newest
 
     def since(self, number: int = 0) -> list[RecentEvent]:
         """Return the lines after line ``number``, oldest first."""
@@ -76,8 +82,9 @@ class RecentEvents:
         facts = {k: v for k, v in event.items() if k not in {"event", "level"}}
         tunnel = facts.pop("tunnel", None)
         shown = list(facts.items())[:FACTS]
+        self._newest = number = next(self._numbers)
         return RecentEvent(
-            number=next(self._numbers),
+            number=number,
             time=self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             level=method,
             event=str(event.get("event", "")),

@@ -21,6 +21,7 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import AwsError, Recovery, TunnelError, Unforeseen
 from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
+from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
 from ssmtunneld.sessions.policy import Phase
@@ -296,6 +297,8 @@ class DaemonStatus:
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
+    audit: AuditStatus | None
+    """The audit log of connections; null without one."""
 
     @property
     def ready(self) -> bool:
@@ -602,6 +605,7 @@ def daemon_status(
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
+    audit: AuditStatus | None = None,
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -614,4 +618,5 @@ def daemon_status(
         tunnels=tunnels,
         identities=identities,
         defects=defects,
+        audit=audit,
     )

@@ -7,6 +7,9 @@
 ``POST /tunnels/NAME/drain``        end its connections within the drain budget
 ``POST /tunnels/NAME/pause``        take no connections
 ``POST /tunnels/NAME/resume``       take them again
+``GET /connections?tunnel=NAME``     who is connected (``observe/connections.py``)
+``DELETE /connections/ID``           reset this connection
+``GET /log?after=N``                 where the log is, and its last lines
 ``PUT /log-level``                   ``{"level": "debug"}``, until the daemon ends
 ===================================  ============================================
 
@@ -17,9 +20,12 @@ sentence, what to do, and, for a configuration, one line for each problem.
 
 import asyncio
 import errno
+import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -33,11 +39,13 @@ from ssmtunneld.errors import (
     ConfigError,
     SsmtunneldError,
     Unforeseen,
+    UnknownConnection,
     UnknownTunnel,
 )
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.sockets import LONGEST_PATH
 from ssmtunneld.observe import logs
+from ssmtunneld.observe.log_place import log_place
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
 from ssmtunneld.version import __version__
 
@@ -47,6 +55,7 @@ PATIENCE: Final = 1.0
 LARGEST_BODY: Final = 4096
 """Bytes of a request's body."""
 _SUPERUSER: Final = 0
+_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -96,6 +105,25 @@ class Operator(Protocol):
         """
         ...
 
+    async def connections(self, name: str | None) -> dict[str, Any]:
+        """Return the document of the open connections, of tunnel ``name`` or of all.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+        """
+        ...
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Reset the connection called ``name``.
+
+        Returns:
+            Its tunnel: ``{"tunnel": "db"}``.
+
+        Raises:
+            UnknownConnection: There is none of this name.
+        """
+        ...
+
 
 def make_app(operator: Operator) -> web.Application:
     """Return the application behind the socket, which works for ``operator``."""
@@ -111,6 +139,9 @@ def make_app(operator: Operator) -> web.Application:
             web.post("/tunnels/{name}/drain", requests.drain),
             web.post("/tunnels/{name}/pause", requests.pause),
             web.post("/tunnels/{name}/resume", requests.resume),
+            web.get("/connections", requests.connections),
+            web.delete("/connections/{name}", requests.kill),
+            web.get("/log", requests.log),
             web.put("/log-level", requests.log_level),
         ]
     )
@@ -142,6 +173,27 @@ class _Requests:
 
     async def resume(self, request: web.Request) -> web.Response:
         return web.json_response(await self._operator.resume(_name_in(request)))
+
+    async def connections(self, request: web.Request) -> web.Response:
+        document = await self._operator.connections(request.query.get("tunnel"))
+        # In a thread: there can be thousands.
+        text = await asyncio.to_thread(json.dumps, document)
+        return web.json_response(text=text)
+
+    async def kill(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._operator.kill(_name_in(request)))
+
+    async def log(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "0")
+        if not _NUMBER.fullmatch(after):
+            return _refusal(HTTPStatus.BAD_REQUEST, "after must be a number")
+        events = logs.recent.since(int(after))
+        document = {
+            "place": asdict(log_place(os.environ)),
+            "newest": logs.recent.newest,
+            "events": [asdict(event) for event in events],
+        }
+        return web.json_response(document)
 
     async def log_level(self, request: web.Request) -> web.Response:
         try:
@@ -190,7 +242,7 @@ async def _explain(request: web.Request, handler: _Handler) -> web.StreamRespons
             "correct the file and reload again",
             error.problems,
         )
-    except UnknownTunnel as error:
+    except (UnknownTunnel, UnknownConnection) as error:
         return _refusal(HTTPStatus.NOT_FOUND, str(error), error.advice)
     except SsmtunneldError as error:
         return _refusal(HTTPStatus.CONFLICT, str(error), error.advice)

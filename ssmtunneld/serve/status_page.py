@@ -1,13 +1,14 @@
 """The HTTP listener: health, metrics and the status page, for reading only.
 
-=================  =================================================================
-``/livez``         the event loop turns
-``/readyz``        tunnels that are required can be used; ``/readyz/NAME`` for one
-``/startupz``      they listen
-``/metrics``       for Prometheus
-``/status.json``   the status document, with ``history`` and ``events``
-``/``              the page that reads it
-=================  =================================================================
+=====================  =============================================================
+``/livez``             the event loop turns
+``/readyz``            tunnels that are required can be used; ``/readyz/NAME`` for one
+``/startupz``          they listen
+``/metrics``           for Prometheus
+``/status.json``       the status document, with ``history`` and ``events``
+``/connections.json``  who is connected; ``?tunnel=NAME`` for one tunnel
+``/``                  the page that reads it
+=====================  =============================================================
 
 It is off unless it is configured. A browser on this machine reaches loopback for every
 web site that it shows, so the Host header must be one of ours (DNS rebinding), nothing
@@ -21,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -29,6 +30,7 @@ from aiohttp.typedefs import Middleware
 from ssmtunneld.base.compartment import note_here
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.base.web_origin import names_server, parse_ip
+from ssmtunneld.errors import UnknownTunnel
 from ssmtunneld.listener.sockets import ListenAddress
 from ssmtunneld.observe import health, logs
 from ssmtunneld.observe.history import History, TrafficSample
@@ -58,6 +60,10 @@ METRIC_FORMS: Final = 2
 """Forms of the metrics that are rendered within a second; usually there is one."""
 RECENT_SAMPLES: Final = 5
 """Samples that a reader may have missed and is given without all others."""
+CONNECTIONS_SHOWN: Final = 200
+"""Connections in one answer; the others are only counted."""
+CONNECTION_LISTS: Final = 8
+"""Lists of connections that are made within a second: of all, or of one tunnel."""
 LINE_LIMIT: Final = 4096
 """Bytes of a request's first line, and of a header."""
 HOST_SHOWN: Final = 100
@@ -85,6 +91,14 @@ class StatusSource(Protocol):
 
     def readings(self) -> Mapping[str, TrafficSample]:
         """Return the counters of all tunnels; asked every second."""
+        ...
+
+    async def connections(self, name: str | None, limit: int) -> dict[str, Any]:
+        """Return the document of ``limit`` open connections, of one tunnel or of all.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+        """
         ...
 
 
@@ -134,6 +148,7 @@ def make_app(
             web.get("/startupz", answers.startupz),
             web.get("/metrics", answers.metrics),
             web.get("/status.json", answers.status),
+            web.get("/connections.json", answers.connections),
             *(web.get(path, handler) for path, handler in _page()),
         ]
     )
@@ -154,6 +169,7 @@ class _Answers:
         self._document = Fresh(self._render_document)
         self._samples = Fresh(self._render_samples, variants=2 * RECENT_SAMPLES)
         self._events = Fresh(self._render_events)
+        self._connections = Fresh(self._render_connections, variants=CONNECTION_LISTS)
 
     async def _make_survey(self, _: None) -> DaemonStatus:
         return await self._subject.survey()
@@ -205,6 +221,16 @@ class _Answers:
             return _as_json(status.as_document() | {"ready": status.ready})
 
         return (await asyncio.to_thread(render)).removesuffix(b"}")
+
+    async def connections(self, request: web.Request) -> web.Response:
+        try:
+            body = await self._connections.get(request.query.get("tunnel"))
+        except UnknownTunnel:
+            raise web.HTTPNotFound(text="unknown tunnel\n") from None
+        return web.Response(body=body, content_type="application/json")
+
+    async def _render_connections(self, name: str | None) -> bytes:
+        return _as_json(await self._subject.connections(name, CONNECTIONS_SHOWN))
 
     async def _render_samples(self, key: tuple[int, int]) -> bytes:
         excerpt = self._history.since(key[1])

@@ -426,13 +426,14 @@ class Session:
         self.terms = terms
         buffers = self._settings.buffers
         if terms.mux:
-            self._port = MuxPort(self._driver, buffers)
+            self._port = MuxPort(self._driver, buffers, self)
         else:
             self._port = BasicPort(
                 self._driver,
                 buffers,
                 self._finish_single,
                 ends_with=not terms.redials,
+                session=self,
             )
         if terms.notice:
             self._log.info("agent.said", notice=terms.notice)

@@ -6,7 +6,7 @@ from ssmtunneld.errors import ChannelClosed, LocalProtocolError, SessionError
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.mux import MuxStatistics
 from ssmtunneld.smux.stream import Stream
-from ssmtunneld.transport.ports import Buffers, PortDriver
+from ssmtunneld.transport.ports import Buffers, PortDriver, PortSession
 from ssmtunneld.transport.streams import StreamDuplex
 
 
@@ -24,6 +24,10 @@ class BasicPort:
         ends_with: The agent ends the session when the destination ends. An agent that
             connects again instead does not report it, so that the end of such a
             session always cuts its stream.
+        session: The session, for whoever asks the stream for it.
+
+    Attributes:
+        session: The same one.
     """
 
     def __init__(
@@ -33,7 +37,9 @@ class BasicPort:
         finished: Callable[[], None],
         *,
         ends_with: bool,
+        session: PortSession | None = None,
     ) -> None:
+        self.session = session
         self._driver = driver
         self._buffers = buffers
         self._finished = finished

@@ -6,7 +6,7 @@ from ssmtunneld.errors import SessionError
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.smux.mux import Mux, MuxStatistics
 from ssmtunneld.smux.stream import Stream
-from ssmtunneld.transport.ports import Buffers, Pending, PortDriver
+from ssmtunneld.transport.ports import Buffers, Pending, PortDriver, PortSession
 from ssmtunneld.transport.streams import SEND_BUFFER, StreamDuplex
 
 MOST_UNCOUNTED: Final = 64
@@ -14,9 +14,21 @@ MOST_UNCOUNTED: Final = 64
 
 
 class MuxPort:
-    """The streams of one smux session; the channel's port in mux mode."""
+    """The streams of one smux session; the channel's port in mux mode.
 
-    def __init__(self, driver: PortDriver, buffers: Buffers) -> None:
+    Args:
+        driver: Woken when there is something to send.
+        buffers: Limits of unread bytes.
+        session: The session, for whoever asks a stream for it.
+
+    Attributes:
+        session: The same one.
+    """
+
+    def __init__(
+        self, driver: PortDriver, buffers: Buffers, session: PortSession | None = None
+    ) -> None:
+        self.session = session
         self._driver = driver
         self._buffers = buffers
         self._mux = Mux()

@@ -10,6 +10,17 @@ from typing import Protocol
 from ssmtunneld.errors import SessionError
 
 
+class PortSession(Protocol):
+    """The session that a port belongs to, as far as its streams tell of it."""
+
+    number: int
+    """Its number within the pool."""
+    session_id: str | None
+    """Its id at the service; None until it is granted."""
+    target: str | None
+    """The node whose agent it uses; None until it is chosen."""
+
+
 class Port(Protocol):
     """The upper end of a channel's byte stream.
 

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from ssmtunneld.errors import DestinationRefused, StreamReset, TunnelError
 from ssmtunneld.smux.stream import Stream
+from ssmtunneld.transport.ports import PortSession
 
 SEND_BUFFER: Final = 64 << 10
 """Limit of unsent bytes of one stream: enough for one local read. Further data stays in
@@ -13,6 +14,9 @@ the local socket, where TCP slows the client down."""
 
 class Carrier(Protocol):
     """The part of a port that a stream uses."""
+
+    session: PortSession | None
+    """The port's session."""
 
     def read(self, stream: Stream) -> bytes:
         """Take what arrived."""
@@ -65,6 +69,11 @@ class StreamDuplex:
     def announced(self) -> bool:
         """True if its SYN was sent, so that the agent can know of the stream."""
         return self._stream.syn_sent
+
+    @property
+    def session(self) -> PortSession | None:
+        """The session that carries it now, or did until its end."""
+        return self._port.session
 
     def move(self, port: Carrier, stream: Stream) -> None:
         """Continue on ``stream`` of another port; nothing of the old one was sent."""

@@ -59,7 +59,6 @@ _ROOMS = (
 EXEMPT = {
     "base.rate_limited_log:MOST_SOURCES": "how many lines there may be, not of whom",
     "base.redaction:CACHED_TEXT_LIMIT": "what is worth remembering",
-    "listener.process_table:MOST_FILES": "how far the kernel's tables are searched",
     "listener.sockets:LONGEST_PATH": "the kernel's",
     "protocol.message:MAX_PAYLOAD": "what we send",
     "protocol.outbound:MAX_MESSAGE": "what we send",

@@ -15,6 +15,7 @@ from ssmtunneld.config import TcpAddress
 from ssmtunneld.observe import logs
 from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.serve.status_page import Admission, serve_web
+from tests.cli.household import connection_document
 from tests.integration.world import logging
 from tests.observe.samples import daemon, session, tunnel
 from tests.support.chromium import chromium
@@ -40,6 +41,13 @@ class Subject:
     def __init__(self, *tunnels):
         self.status = daemon(*tunnels)
         self.moved = 0
+        self.present = []
+        self.more = 0
+
+    async def connections(self, name, limit):
+        assert name is None
+        assert limit == 200
+        return {"version": 1, "connections": self.present, "more": self.more}
 
     def change(self, name, **changes):
         """Let one tunnel be otherwise."""
@@ -90,6 +98,13 @@ def household():
         ),
         tunnel("wiki", "unbound", listen=(), required=False),
     )
+
+
+def crowded():
+    """The same, with somebody connected."""
+    subject = household()
+    subject.present = [connection_document()]
+    return subject
 
 
 def text_of(selector):
@@ -219,6 +234,45 @@ async def test_events_are_shown_newest_first_and_can_be_filtered(browser, events
     logs.recent.clear()
 
 
+NONE = "\N{EN DASH}"
+CONNECTIONS = (
+    "[...document.querySelectorAll('#connections tr')].map(row =>"
+    " [...row.children].map(cell => cell.textContent).join('|'))"
+)
+
+
+async def test_who_is_connected_is_asked_for_only_while_it_is_shown(browser, events):
+    subject = household()
+    subject.present = [
+        connection_document(),
+        connection_document("a-2", user=None, pid=None, session=None, destination=""),
+    ]
+    note = text_of("#connections-note")
+    async with serving(subject, events) as address, browser.page() as page:
+        await page.open(address)
+        await page.until(f"{SHOWN} === 4")
+        assert "connections.json" not in str(page.requests)
+        await page.evaluate("document.getElementById('connections-toggle').click()")
+        await page.until(f"{CONNECTIONS}.length === 2")
+        assert await page.evaluate(CONNECTIONS) == [
+            "7c1e0a-17|db|ada|psql (812)|1 min 1 s|5 B|2.0 KiB|0 B/s|1.0 KiB/s"
+            "|3 on i-0123456789abcdef0|orders:5432|127.0.0.1:40000",
+            f"a-2|db|{NONE}|{NONE}|1 min 1 s|5 B|2.0 KiB|0 B/s|1.0 KiB/s"
+            f"|waiting|{NONE}|127.0.0.1:40000",
+        ]
+        assert await page.evaluate(note) == "To end one: ssmtunneld kill ID."
+        subject.present, subject.more = subject.present[:1], 7
+        await page.until(f"{note}.startsWith('And 7 more')")
+        subject.present, subject.more = [], 0
+        await page.until(f"{note} === 'Nobody.'")
+        assert await page.evaluate("document.getElementById('connection-box').hidden")
+        await page.evaluate("document.getElementById('connections-toggle').click()")
+        assert await page.evaluate(
+            "document.getElementById('connections-shown').hidden"
+        )
+        assert page.complaints == []
+
+
 async def test_data_never_becomes_markup(browser, events):
     logs.recent.clear()
     logs.recent(None, "warning", {"event": EVIL, "tunnel": EVIL, EVIL: EVIL})
@@ -234,11 +288,14 @@ async def test_data_never_becomes_markup(browser, events):
             sessions=(session(session_id=EVIL, agent=EVIL),),
         )
     )
+    texts = ("id", "tunnel", "user", "program", "target", "destination", "peer")
+    subject.present = [connection_document(EVIL, **dict.fromkeys(texts[1:], EVIL))]
     async with serving(subject, events) as address, browser.page() as page:
         await page.open(address)
         await page.until(f"{SHOWN} === 1")
         await page.evaluate("document.querySelector('.toggle').click()")
-        await page.until("document.querySelectorAll('.sessions tbody tr').length === 1")
+        await page.evaluate("document.getElementById('connections-toggle').click()")
+        await page.until("document.querySelectorAll('.sessions tbody tr').length === 2")
         assert await page.evaluate("document.querySelectorAll('img').length") == 0
         assert await page.evaluate("document.querySelectorAll('script').length") == 1
         assert await page.evaluate("document.title") == "(1) ssmtunneld"
@@ -266,7 +323,7 @@ async def test_everything_can_be_reached_and_done_with_the_keyboard(browser, eve
         await page.open(address)
         await page.until(f"{SHOWN} === 4")
         reached = []
-        for _ in range(11):
+        for _ in range(12):
             await page.press("Tab")
             reached.append(
                 await page.evaluate(
@@ -291,6 +348,7 @@ async def test_everything_can_be_reached_and_done_with_the_keyboard(browser, eve
             "details-cache",
             "details-billing-db",
             "details-wiki",
+            "connections-toggle",
             "level",
             "event-box",
         ]
@@ -381,13 +439,14 @@ CONTRAST = """
 @pytest.mark.parametrize("width", [1920, 1280, 970, 800, 400, 320])
 async def test_it_fits_and_can_be_read(browser, events, width, dark):
     async with (
-        serving(household(), events) as address,
+        serving(crowded(), events) as address,
         browser.page(width=width, dark=dark) as page,
     ):
         await page.open(address)
         await page.until(f"{SHOWN} === 4")
         await page.evaluate("document.querySelector('.toggle').click()")
-        await page.until("document.querySelectorAll('.sessions tbody tr').length === 1")
+        await page.evaluate("document.getElementById('connections-toggle').click()")
+        await page.until("document.querySelectorAll('.sessions tbody tr').length === 2")
         # Nothing is wider than the window, and no text is too faint (WCAG 2.2 AA).
         wide = await page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ssmtunneld.cli.main import main
 from ssmtunneld.daemon.instance_lock import control_socket, instance_name
-from ssmtunneld.errors import ConfigError, SsmtunneldError
+from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownConnection
 from ssmtunneld.serve.control_socket import make_app, serve_control
 
 PATIENCE = 30
@@ -34,6 +34,30 @@ def tunnel_document(name="db", **changes):
         "received": 5,
         "retry_in": None,
         "sessions": [{"rtt": 0.0042}],
+        **changes,
+    }
+
+
+def connection_document(name="7c1e0a-17", **changes):
+    """Return an open connection as the daemon sends it."""
+    return {
+        "id": name,
+        "tunnel": "db",
+        "peer": "127.0.0.1:40000",
+        "user": "ada",
+        "uid": 1000,
+        "program": "psql",
+        "pid": 812,
+        "since": 1_700_000_000.0,
+        "age": 61.0,
+        "sent": 2048,
+        "received": 5,
+        "sent_rate": 1024,
+        "received_rate": 0,
+        "session": 3,
+        "session_id": "me-0123456789abcdef0",
+        "target": "i-0123456789abcdef0",
+        "destination": "orders:5432",
         **changes,
     }
 
@@ -70,6 +94,8 @@ class Household:
         documents: What it says of itself, one after the other; the last one for ever.
         problems: What is wrong with the file, if anything.
         cut: How many connections a drain cuts.
+        present: The open connections.
+        more: How many more there are.
         failure: What it raises at every request but the status.
         asked: What was asked for.
     """
@@ -78,6 +104,8 @@ class Household:
         self.documents = list(documents) or [document(tunnel_document())]
         self.problems = []
         self.cut = 0
+        self.present = []
+        self.more = 0
         self.failure = None
         self.asked = []
 
@@ -103,6 +131,17 @@ class Household:
     async def resume(self, name):
         self._note("resume", name)
         return {}
+
+    async def connections(self, name):
+        self._note("connections", *([name] if name else []))
+        found = [c for c in self.present if name in {None, c["tunnel"]}]
+        return {"version": 1, "connections": found, "more": self.more}
+
+    async def kill(self, name):
+        if name not in [c["id"] for c in self.present]:
+            raise UnknownConnection(name)
+        self._note("kill", name)
+        return {"tunnel": "db"}
 
     def _note(self, *words):
         if self.failure is not None:

@@ -39,6 +39,9 @@ MORE = {
     "pause": "[below](#drain-pause-resume)",
     "resume": "[below](#drain-pause-resume)",
     "sessions": "[below](#sessions)",
+    "connections": "[below](#connections-kill)",
+    "kill": "[below](#connections-kill)",
+    "logs": "[below](#logs)",
     "completion": "[below](#completion)",
 }
 _BLOCK = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end -->)", re.DOTALL)

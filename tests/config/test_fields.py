@@ -215,6 +215,25 @@ def test_a_certificate_file_exists(tmp_path):
         assert "is not a file" in complaint("ca_bundle", written)
 
 
+def test_a_file_to_write_starts_from_the_configuration_s_directory(tmp_path):
+    here = {"directory": tmp_path, "home": tmp_path.parent}
+    for written in ("a.log", f"{tmp_path}/a.log", f"~/{tmp_path.name}/a.log"):
+        settings = DaemonSettings.model_validate({"audit_log": written}, context=here)
+        assert settings.audit_log == tmp_path / "a.log"
+    assert DaemonSettings(audit_log=Path("a.log")).audit_log == Path("a.log")
+
+
+@pytest.mark.parametrize("written", ["", 7, True, ["a"]])
+def test_a_file_to_write_is_named_by_text(written):
+    with pytest.raises(ValidationError, match="should be the path of a file"):
+        DaemonSettings.model_validate({"audit_log": written})
+
+
+def test_a_directory_is_no_file_to_write(tmp_path):
+    with pytest.raises(ValidationError, match="is a directory"):
+        DaemonSettings.model_validate({"audit_log": str(tmp_path)})
+
+
 def test_one_address_may_stand_without_brackets():
     table = {"name": "a", "target": "i-0182d91e", "port": 1}
     one = TunnelSettings.model_validate({**table, "listen": 5432})

@@ -85,3 +85,11 @@ async def test_another_rate_is_for_those_that_are_there_and_those_that_come(cont
     new = context.limiter(Identity(region="us-east-1"))
     assert before == 0.01
     assert (old._interval, old._burst) == (new._interval, new._burst) == (1.0, 3)
+
+
+async def test_no_two_connections_have_one_name_also_after_a_restart(context):
+    other = DaemonContext(start_rate=1, start_burst=1)
+    names = [c.name_connection() for c in (context, context, other)]
+    assert [name.partition("-")[2] for name in names] == ["1", "2", "1"]
+    assert len({name.partition("-")[0] for name in names}) == 2
+    await other.controls.close()

@@ -538,6 +538,18 @@ async def starts(path, **change):
         )
 
 
+@live("audit_log", OF_THE_DAEMON)
+async def _audit_log(events, tmp_path, monkeypatch):
+    file = tmp_path / "audit.jsonl"
+    async with daemon_of(tmp_path / "c.toml") as (daemon, reload, _):
+        async with connection(port_of(daemon, "x")) as line:
+            assert await ask(*line, b"hello") == b"hello"
+            await reload(audit_log="audit.jsonl")
+        await until(lambda: file.exists() and '"ended"' in file.read_text())
+        await reload()
+        await until(lambda: '"stopped"' in file.read_text())
+
+
 @live("max_connections", OF_THE_DAEMON)
 async def _all_connections(events, tmp_path, monkeypatch):
     path = tmp_path / "c.toml"

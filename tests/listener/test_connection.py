@@ -287,3 +287,57 @@ async def test_cancelling_at_any_moment_leaves_nothing(ends, moment):
         assert stream.aborted
     with pytest.raises(ConnectionResetError):
         await read_all(client)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_it_is_told_once_when_a_connection_has_its_stream(ready):
+    mine, client = socket_pair()
+    stream, server = memory_pair()
+    told = []
+    connection = Connection(
+        mine, "", 0.0, name="7", opened=lambda c: told.append((c.name, c.remote))
+    )
+
+    async def open_stream():
+        assert told == []
+        return stream
+
+    opening = at_once(stream) if ready else StreamSource(_none, open_stream)
+    with client:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(connection.join(opening, LINGER))
+            await server.send(b"hello")
+            await server.send_eof()
+            assert await read_all(client) == b"hello"
+            client.close()
+    assert told == [("7", stream)]
+    assert connection.destination is None
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_whoever_is_told_and_breaks_leaves_nothing_open(ready):
+    mine, client = socket_pair()
+    stream, server = memory_pair()
+
+    def broken(_):
+        raise ZeroDivisionError
+
+    async def open_stream():
+        return stream
+
+    opening = at_once(stream) if ready else StreamSource(_none, open_stream)
+    with client:
+        with pytest.raises(ZeroDivisionError):
+            await Connection(mine, "", 0.0, opened=broken).join(opening, LINGER)
+        with pytest.raises(ConnectionResetError):
+            await read_all(client)
+        with pytest.raises(StreamReset):
+            await server.receive()
+
+
+def test_a_killed_connection_says_so_until_it_has_another_result(ends):
+    connection, _ = ends
+    connection.killed = True
+    assert connection.transfer.ending is ConnectionOutcome.KILLED
+    connection.fail()
+    assert connection.transfer.ending is ConnectionOutcome.FAILED

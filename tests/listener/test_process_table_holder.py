@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.listener import process_table
-from ssmtunneld.listener.process_table import user_name
+from ssmtunneld.listener.process_table import Process, user_name
 
 COMMAND = Path("/proc/self/comm").read_text().strip()
 US = f"{COMMAND}, pid {os.getpid()}"
@@ -73,3 +73,42 @@ def test_processes_that_end_meanwhile_are_passed_over(tmp_path, monkeypatch):
     hidden.touch()  # as unreadable as a folder can be made for root
     monkeypatch.setattr(process_table, "_PROC", tmp_path)
     assert process_table._process(77) == ""
+
+
+def test_processes_are_found_by_all_their_sockets_in_one_look(monkeypatch):
+    with socket.socket() as one, socket.socket() as other:
+        inodes = {os.fstat(sock.fileno()).st_ino for sock in (one, other)}
+        found = process_table.find_processes({*inodes, 2**40})
+        assert found == dict.fromkeys(inodes, Process(os.getpid(), COMMAND))
+        looks = []
+        files = process_table._open_files
+        monkeypatch.setattr(
+            process_table,
+            "_open_files",
+            lambda: (looks.append(file) or file for file in files()),
+        )
+        process_table.find_processes({min(inodes)})
+        assert looks[-1] == (os.getpid(), f"socket:[{min(inodes)}]"), "it went on"
+
+
+def test_the_newest_processes_come_first_and_we_last(tmp_path, monkeypatch):
+    for pid in (1, 12, 9, os.getpid()):
+        (tmp_path / str(pid)).mkdir()
+    (tmp_path / "self").mkdir()
+    monkeypatch.setattr(process_table, "_PROC", tmp_path)
+    assert process_table._processes() == [12, 9, 1, os.getpid()]
+
+
+def test_a_programs_name_is_cleaned(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_table, "_PROC", tmp_path)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "comm").write_bytes(b"\x1b[31mre\nd\xff\n")
+    assert process_table.process_of(7) == Process(7, "re d\ufffd")
+    (tmp_path / "7" / "comm").write_bytes(b"\n")
+    assert process_table.process_of(7).program == "7", "a name that is none"
+    assert process_table.process_of(8) is None
+
+
+def test_without_proc_nothing_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_table, "_PROC", tmp_path / "none")
+    assert process_table.find_processes({7}) == {}

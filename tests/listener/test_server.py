@@ -10,7 +10,7 @@ from ipaddress import ip_network
 import pytest
 
 from ssmtunneld.config import TcpAddress, UnixAddress
-from ssmtunneld.errors import DestinationRefused, NoSessionReady
+from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
 from ssmtunneld.listener import server as server_module
 from ssmtunneld.listener.access import Rejection
 from ssmtunneld.listener.connection import StreamSource
@@ -32,7 +32,9 @@ ME = os.getuid()
 class Scene:
     """A server whose streams end at the test."""
 
-    def __init__(self, log, addresses, quota=None, **settings):
+    def __init__(
+        self, log, addresses, quota=None, *, names=None, observer=None, **settings
+    ):
         self.streams = []
         self.remotes = []
         self.open = self._open
@@ -43,6 +45,8 @@ class Scene:
             settings=replace(SETTINGS, **settings),
             log=log,
             quota=quota,
+            names=names,
+            observer=observer,
         )
 
     async def _open_stream(self):
@@ -119,11 +123,73 @@ async def test_the_connections_of_the_moment_can_be_seen(scene, tmp_path):
                 first.send(b"12345")
                 second.send(b"123")
                 await until(lambda: s.server.statistics().sent == 8)
-                views = s.server.connections()
+                found = s.server.connections()
                 name = "{}:{}".format(*first.getsockname())
-                assert [view.peer for view in views] == [name, f"uid {ME}"]
-                assert [view.sent for view in views] == [5, 3]
-                assert views[0].since <= views[1].since
+                assert [each.peer for each in found] == [name, f"uid {ME}"]
+                assert [each.meter.sent for each in found] == [5, 3]
+                assert [each.name for each in found] == ["1", "2"]
+                assert [each.remote for each in found] == s.streams
+                assert found[1].client.pid == os.getpid()
+                assert found[0].since <= found[1].since
+
+
+async def test_one_connection_can_be_killed_by_its_name(scene):
+    async with scene().serving() as s:
+        with s.connect() as victim, s.connect() as other:
+            remote = await s.remote(0)
+            await s.remote(1)
+            assert s.server.kill("3") is None
+            killed = s.server.kill("1")
+            assert killed.peer == "{}:{}".format(*victim.getsockname())
+            await assert_reset(victim)
+            assert killed.client.gone
+            with pytest.raises(StreamReset):
+                await remote.receive()
+            other.send(b"alive")
+            assert await (await s.remote(1)).receive() == b"alive"
+            await until(lambda: s.server.statistics().active == 1)
+            assert s.server.statistics().endings == {ConnectionOutcome.KILLED: 1}
+            assert s.server.kill("1") is None
+
+
+class Observer:
+    """Notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def opened(self, connection):
+        self.told.append(("opened", connection.name, connection.remote is not None))
+
+    def ended(self, connection, transfer):
+        ending = transfer.ending.value
+        self.told.append(("ended", connection.name, ending, connection.meter.sent))
+
+
+async def test_an_observer_is_told_of_every_begin_and_end(log):
+    names = iter(["a", "b"])
+    s = Scene(log, (ANY_PORT,), names=names.__next__, observer=Observer())
+    told = s.server._observer.told
+    async with s.serving():
+        with s.connect() as client:
+            remote = await s.remote()
+            client.send(b"12345")
+            assert await remote.receive() == b"12345"
+            await remote.send_eof()
+            assert await read_all(client) == b""
+        await until(lambda: len(told) == 2)
+
+        async def refuse():
+            raise DestinationRefused("no")
+
+        s.open = refuse
+        await assert_reset(s.connect())
+        await until(lambda: len(told) == 3)
+    assert told == [
+        ("opened", "a", True),
+        ("ended", "a", "completed", 5),
+        ("ended", "b", "refused", 0),
+    ]
 
 
 async def test_a_peer_that_has_no_name_is_unknown():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ssmtunneld.base.compartment import DefectStatus
+from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.status import (
     DaemonStatus,
     IdentityStatus,
@@ -100,6 +101,7 @@ def daemon(
     draining: bool = False,
     identities: tuple[IdentityStatus, ...] = (),
     defects: tuple[DefectStatus, ...] = (),
+    audit: AuditStatus | None = None,
 ) -> DaemonStatus:
     """Return a daemon with these tunnels."""
     return daemon_status(
@@ -110,7 +112,14 @@ def daemon(
         identities=identities,
         draining=draining,
         defects=defects,
+        audit=audit,
     )
+
+
+def audit(**changes: object) -> AuditStatus:
+    """Return an audit log that is written."""
+    usual = AuditStatus(file="/var/log/audit.jsonl", waiting=0, lost=0, reason="")
+    return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 
 
 def defect(compartment: str = "probe", **changes: object) -> DefectStatus:

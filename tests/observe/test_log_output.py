@@ -211,3 +211,16 @@ def test_a_stream_that_was_closed_takes_nothing():
     stream.close()
     say(outlet, "one")
     assert outlet.lost == 1
+
+
+def test_of_lines_that_come_together_only_those_count_that_are_not_whole():
+    disk = Disk(room=len("one\ntw"))
+    outlet = outlet_over(disk)
+    outlet.write("one\ntwo\nthree\n")
+    assert (outlet.lost, outlet.lost_ever) == (2, 2)
+    outlet.write("four\nfive\n")
+    assert outlet.lost == 4
+    disk.room = None
+    outlet.write("six\n")
+    assert disk.taken == b"one\ntw\nlost 4\nsix\n"
+    assert (outlet.lost, outlet.lost_ever) == (0, 4)

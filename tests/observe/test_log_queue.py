@@ -186,3 +186,37 @@ def test_a_finalizer_may_log_while_somebody_else_does_in_the_same_thread(gate):
     with queue._changed:  # the collector runs wherever memory is asked for
         queue.write("from a finalizer\n")
     assert opened(gate, queue) == ["first", "from a finalizer"]
+
+
+def test_what_was_lost_before_it_is_told_and_counted_once(gate):
+    queue = held(gate, lines=2)
+    queue.lose(5)
+    assert (queue.lost, queue.lost_ever) == (5, 5)
+    queue.write("one\n")
+    queue.write("two\nthree\n")
+    assert (queue.waiting, queue.lost_ever) == (2, 7), "both, or none of them"
+    assert opened(gate, queue) == ["first", "lost 5", "one"]
+    queue.write("four\n")
+    assert opened(gate, queue)[3:] == ["lost 2", "four"]
+    assert (queue.lost, queue.lost_ever) == (0, 7)
+
+
+def test_lines_that_are_written_together_are_counted_one_by_one(gate):
+    queue = held(gate)
+    queue.write("one\ntwo\n")
+    assert queue.waiting == 3
+    assert opened(gate, queue) == ["first", "one", "two"]
+
+
+def test_lines_that_break_together_are_lost_together():
+    class Broken(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, _):
+            raise ZeroDivisionError
+
+    queue = queue_over(Broken())
+    queue.write("one\ntwo\n")
+    assert queue.drain(PATIENCE)
+    assert queue.lost_ever == 2

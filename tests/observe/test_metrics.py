@@ -11,7 +11,7 @@ from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.observe.status import TunnelState
 from ssmtunneld.sessions.counters import Reason, SessionCounters
 from ssmtunneld.version import __version__
-from tests.observe.samples import daemon, defect, identity, session, tunnel
+from tests.observe.samples import audit, daemon, defect, identity, session, tunnel
 from tests.support.promtool import check_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,11 @@ def test_every_number_is_there(name, value):
     assert samples(BUSY)[name] == value
 
 
+def test_an_audit_log_tells_what_it_has_lost():
+    assert samples(audit=audit(lost=7))["audit_lost_lines_total",] == 7
+    assert ("audit_lost_lines_total",) not in samples()
+
+
 def test_a_tunnel_is_in_one_state():
     for state in TunnelState:
         found = samples(tunnel(state=state.value))
@@ -211,7 +216,7 @@ def test_keys_without_an_end_have_no_time():
 
 
 def test_the_manual_lists_every_metric_with_its_type_and_labels():
-    text, _ = scrape(BUSY, identities=(WHO,))
+    text, _ = scrape(BUSY, identities=(WHO,), audit=audit())
     exposed = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("process_"):

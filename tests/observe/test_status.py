@@ -317,6 +317,7 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "draining": False,
         "identities": [],
         "defects": [],
+        "audit": None,
     }
     assert (tunnel["state"], tunnel["listen"]) == ("starting", ["127.0.0.1:1"])
 

@@ -1,13 +1,14 @@
 """The status document's schema: committed, printed, and kept by what a daemon says."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from ssmtunneld.observe.status_schema import status_schema
-from tests.observe.samples import daemon, session, tunnel
+from tests.observe.samples import audit, daemon, session, tunnel
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "status.schema.json"
@@ -36,6 +37,7 @@ def test_it_is_a_schema():
         document(tunnel(), tunnel("x", "waiting", reason="no", retry_in=3.0)),
         document(tunnel(sessions=(session(), session(agent=None, rtt=None)))),
         {**document(), "something": "new"},
+        {**document(), "audit": asdict(audit(lost=3, reason="No space left"))},
     ],
 )
 def test_documents_keep_it(found):

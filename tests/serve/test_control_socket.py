@@ -10,8 +10,14 @@ import sys
 import aiohttp
 import pytest
 import structlog
+from yarl import URL
 
-from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownTunnel
+from ssmtunneld.errors import (
+    ConfigError,
+    SsmtunneldError,
+    UnknownConnection,
+    UnknownTunnel,
+)
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
 from ssmtunneld.serve.control_socket import make_app, may_ask, serve_control
@@ -58,6 +64,17 @@ class Household:
 
     async def resume(self, name):
         return self._know("resume", name)
+
+    async def connections(self, name):
+        if name is not None:
+            self._know("connections", name)
+        return {"version": 1, "connections": [{"id": "a-1"}], "more": 0}
+
+    async def kill(self, name):
+        if name != "a-1/x":
+            raise UnknownConnection(name)
+        self.asked.append(f"kill {name}")
+        return {"tunnel": "db"}
 
     def _know(self, verb, name):
         if self.busy:
@@ -142,6 +159,23 @@ async def test_a_tunnel_is_drained_paused_and_resumed_by_name(client, operator, 
     assert operator.asked == [f"{verb} db"]
 
 
+async def test_connections_are_told_of_all_tunnels_or_of_one(client, operator):
+    found = {"version": 1, "connections": [{"id": "a-1"}], "more": 0}
+    assert await ask(client, "GET", "/connections") == (200, found)
+    assert await ask(client, "GET", "/connections?tunnel=db") == (200, found)
+    assert operator.asked == ["connections db"]
+    assert (await ask(client, "GET", "/connections?tunnel=x"))[0] == 404
+
+
+async def test_a_connection_is_ended_by_its_id(client, operator):
+    answer = await ask(client, "DELETE", URL("/connections/a-1%2Fx", encoded=True))
+    assert answer == (200, {"tunnel": "db"})
+    assert operator.asked == ["kill a-1/x"]
+    code, refusal = await ask(client, "DELETE", "/connections/a-2")
+    assert (code, refusal["error"]) == (404, "there is no connection 'a-2'")
+    assert "ssmtunneld connections" in refusal["advice"]
+
+
 @pytest.mark.parametrize("verb", ["drain", "pause", "resume"])
 async def test_an_unknown_tunnel_is_not_found(client, operator, verb):
     code, refusal = await ask(client, "POST", f"/tunnels/nobody/{verb}")
@@ -186,6 +220,23 @@ async def test_a_drain_does_not_hold_up_the_daemons_end(path, operator, monkeypa
         await operator.draining.wait()
     assert not operator.drained.is_set()
     writer.close()
+
+
+async def test_the_log_is_told_from_a_line_on(client):
+    logs.recent.clear()
+    logs.recent(None, "info", {"event": "daemon.ready"})
+    logs.recent(None, "warning", {"event": "link.lost", "tunnel": "db"})
+    code, found = await ask(client, "GET", "/log")
+    assert code == 200
+    assert found["place"].keys() == {"unit", "user", "file"}
+    assert [e["event"] for e in found["events"]] == ["daemon.ready", "link.lost"]
+    assert found["newest"] == found["events"][1]["number"]
+    _, later = await ask(client, "GET", f"/log?after={found['newest'] - 1}")
+    assert later["events"] == found["events"][1:]
+    logs.recent.clear()
+    assert (await ask(client, "GET", "/log"))[1]["newest"] == found["newest"]
+    for wrong in ("x", "-1", "", "9" * 16):
+        assert (await ask(client, "GET", f"/log?after={wrong}"))[0] == 400
 
 
 @pytest.mark.parametrize("level", ["debug", "error"])

@@ -10,6 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import TcpAddress, UnixAddress
+from ssmtunneld.errors import UnknownTunnel
 from ssmtunneld.observe import logs
 from ssmtunneld.observe.history import History, TrafficSample
 from ssmtunneld.serve import cached_document, status_page
@@ -27,10 +28,17 @@ class Subject:
     def __init__(self, *tunnels, **how):
         self.status = daemon(*tunnels, **how)
         self.surveys = 0
+        self.looks = []
 
     async def survey(self):
         self.surveys += 1
         return self.status
+
+    async def connections(self, name, limit):
+        if name not in {None, *(m.name for m in self.status.tunnels)}:
+            raise UnknownTunnel(name)
+        self.looks.append((name, limit))
+        return {"version": 1, "connections": [{"tunnel": name}], "more": 3}
 
     def readings(self):
         return {
@@ -152,6 +160,26 @@ async def test_the_page_gets_the_document_with_history_and_events(journal):
     assert len(again["history"]["tunnels"]["db"]["sent"]) == newer
 
 
+@pytest.mark.parametrize(("query", "name"), [("", None), ("?tunnel=db", "db")])
+async def test_connections_are_told_of_all_tunnels_or_of_one(journal, query, name):
+    async with serving(journal, tunnel()) as bound:
+        status, headers, body = await ask(bound, f"/connections.json{query}")
+        missing, _, text = await ask(bound, "/connections.json?tunnel=x")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body)["connections"] == [{"tunnel": name}]
+    assert (missing, text) == (404, "unknown tunnel\n")
+
+
+async def test_connections_are_looked_at_once_for_all_readers(monkeypatch):
+    monkeypatch.setattr(cached_document.Fresh.__init__, "__kwdefaults__", ENDLESS)
+    subject = Subject(tunnel())
+    answers = status_page._Answers(subject, History(subject.readings))
+    request = make_mocked_request("GET", "/connections.json")
+    for _ in range(3):
+        await answers.connections(request)
+    assert subject.looks == [(None, status_page.CONNECTIONS_SHOWN)]
+
+
 async def test_many_readers_cost_one_rendering(journal, monkeypatch):
     monkeypatch.setattr(cached_document.Fresh.__init__, "__kwdefaults__", ENDLESS)
     subject = Subject(tunnel())
@@ -199,7 +227,11 @@ async def test_the_page_is_in_the_package(journal, path, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/livez", "/readyz", "/metrics", "/status.json", "/nothing"]
+    "path",
+    [
+        *("/", "/livez", "/readyz", "/metrics", "/status.json", "/connections.json"),
+        "/nothing",
+    ],
 )
 async def test_every_answer_forbids_what_is_not_needed(journal, path):
     async with serving(journal, tunnel()) as bound:
@@ -212,7 +244,7 @@ async def test_every_answer_forbids_what_is_not_needed(journal, path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_nothing_can_be_changed(journal, method):
     async with serving(journal, tunnel()) as bound:
-        for path in ("/", "/status.json", "/nothing"):
+        for path in ("/", "/status.json", "/connections.json", "/nothing"):
             status, headers, _ = await ask(bound, path, method=method)
             assert status == 405
             assert headers["Allow"] == "GET,HEAD"

@@ -60,6 +60,7 @@ async def test_a_session_is_started_shakes_hands_and_carries_streams():
         assert rig.remote.request == REQUEST
         assert rig.session.session_id == rig.remote.session_id
         stream = rig.session.open_stream()
+        assert stream.session is rig.session
         await check_alive(stream)
         assert rig.session.streams == 1
         assert rig.session.moved_bytes > 8

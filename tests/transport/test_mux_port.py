@@ -548,3 +548,15 @@ async def test_the_silence_of_a_stream_means_nothing_while_something_is_stuck():
     assert not stream.unsettled
     port._driver.settled = False
     assert stream.unsettled
+
+
+@virtual
+async def test_a_stream_tells_the_session_that_carries_it_also_after_a_move():
+    one = MuxPort(FakeDriver(), SMALL, "one")
+    other = MuxPort(FakeDriver(), SMALL, "other")
+    stream = one.open_stream()
+    assert stream.session == "one"
+    other.adopt(stream, one.withdraw(stream))
+    assert stream.session == "other"
+    stream.abort()
+    assert stream.session == "other"

@@ -33,6 +33,11 @@ class Launchd:
         return self._place.home / "Library" / "LaunchAgents" / f"{units.LABEL}.plist"
 
     @property
+    def log(self) -> Path:
+        """The file that the agent's standard error is."""
+        return self._log
+
+    @property
     def logs(self) -> str:
         """The command that follows the log file."""
         return shlex.join(["tail", "-F", str(self._log)])

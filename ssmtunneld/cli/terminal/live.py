@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import click
 from rich.console import Group, RenderableType
@@ -44,6 +44,22 @@ _QUIET: Final = 4096.0
 """Bytes per second that fill a plot at least: what is less looks small."""
 
 _Tunnel = dict[str, Any]
+
+
+class View(Protocol):
+    """A picture of documents of a daemon, drawn once a second."""
+
+    def observe(self, document: dict[str, Any], now: float) -> None:
+        """Take over a document, told at ``now`` in seconds on any clock."""
+        ...
+
+    def miss(self, reason: str, now: float) -> None:
+        """Take over that there was no document at ``now``."""
+        ...
+
+    def draw(self, width: int, height: int, now: float) -> RenderableType:
+        """Return the view, no wider than ``width``; what is too high says so."""
+        ...
 
 
 class Flow:
@@ -214,10 +230,18 @@ def watch_daemon(config: Path | None, names: Sequence[str]) -> None:
     Raises:
         click.UsageError: Standard output is not a terminal.
     """
+    watch(Watch(names, open_console().encoding), lambda: find(config).document)
+
+
+def watch(view: View, fetch: Callable[[], dict[str, Any]]) -> None:
+    """Draw ``view`` of what ``fetch`` returns; else as :func:`watch_daemon`.
+
+    Raises:
+        click.UsageError: Standard output is not a terminal.
+    """
     if not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal; scripts can use --json")
     console = open_console()
-    watch = Watch(names, console.encoding)
     with (
         _ended_by_signals(),
         Live(console=console, screen=True, auto_refresh=False) as live,
@@ -225,11 +249,11 @@ def watch_daemon(config: Path | None, names: Sequence[str]) -> None:
         while True:
             now = _clock()
             try:
-                watch.observe(find(config).document, now)
+                view.observe(fetch(), now)
             except CommandError as error:
-                watch.miss(str(error), now)
+                view.miss(str(error), now)
             width, height = console.size
-            live.update(watch.draw(width, height, now), refresh=True)
+            live.update(view.draw(width, height, now), refresh=True)
             threading.Event().wait(max(0.0, now + INTERVAL - _clock()))
 
 

@@ -152,6 +152,16 @@ def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
     ]
 
 
+def audit_notices(document: _Tunnel) -> list[str]:
+    """Return a line if the audit log cannot be written, or has lost something."""
+    audit = document.get("audit")  # null without one; older daemons do not tell
+    if audit is None or not (audit["reason"] or audit["lost"]):
+        return []
+    file, reason = printable(audit["file"]), printable(audit["reason"])
+    now = f"cannot be written: {reason}" if reason else "can be written again"
+    return [f"audit log {file} {now}; {counted(audit['lost'], 'line')} lost"]
+
+
 def _defect_notice(name: str, defect: dict[str, Any]) -> str:
     again = defect["restart_in"]
     restart = "" if again is None else f", started again in {duration(again + 1)}"

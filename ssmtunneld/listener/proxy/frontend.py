@@ -85,6 +85,11 @@ class ProxyHandshake:
         self._patterns = settings.patterns
         self._open_stream = open_stream
 
+    @property
+    def destination(self) -> Destination | None:
+        """The destination that the client has named; None before it has."""
+        return self._protocol.destination
+
     async def open(self, local: Duplex) -> tuple[Duplex, Duplex] | None:
         """Return the client's end and a stream to where it wants to go.
 

@@ -402,6 +402,31 @@ function showEvents(events) {
   byId("no-events").hidden = [...place.children].some((row) => !row.hidden);
 }
 
+// Who is connected: asked for only while somebody looks.
+
+function connectionTexts(c) {
+  return [
+    c.id, c.tunnel, c.user ?? "–", c.pid === null ? "–" : `${c.program ?? ""} (${c.pid})`, duration(c.age),
+    size(c.received), size(c.sent), rate(c.received_rate), rate(c.sent_rate),
+    c.session === null ? "waiting" : `${c.session} on ${c.target ?? "–"}`, c.destination || "–", c.peer,
+  ];
+}
+
+function showConnections({ connections, more }) {
+  fillTable(byId("connections"), connections.map(connectionTexts), 0);
+  byId("connection-box").hidden = connections.length === 0;
+  const none = connections.length === 0 ? "Nobody." : "";
+  // This page only looks; whoever may end a connection has the command.
+  const how = none || "To end one: ssmtunneld kill ID.";
+  say(byId("connections-note"), more > 0 ? `And ${more} more: ssmtunneld connections shows all. ${how}` : how);
+}
+
+async function lookAtConnections() {
+  const answer = await fetch("connections.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (!answer.ok) throw new Error(`connections ${answer.status}`);
+  showConnections(await answer.json());
+}
+
 // Talking to the daemon.
 
 function remember({ history, events }) {
@@ -473,6 +498,7 @@ async function look() {
   let status;
   try {
     status = await askUntilWhole();
+    if (!byId("connections-shown").hidden) await lookAtConnections();
   } catch {
     showConnected(false); // unreachable, too slow, or broken off in the middle
     return;
@@ -502,5 +528,11 @@ byId("filter").addEventListener("input", (event) => {
 byId("level").addEventListener("change", () => {
   for (const row of byId("events").children) row.hidden = isHidden(row);
   byId("no-events").hidden = [...byId("events").children].some((row) => !row.hidden);
+});
+byId("connections-toggle").addEventListener("click", ({ currentTarget }) => {
+  const place = byId("connections-shown");
+  place.hidden = !place.hidden;
+  set(currentTarget, "aria-expanded", String(!place.hidden));
+  say(currentTarget, place.hidden ? "Show connections" : "Hide connections");
 });
 keepLooking();

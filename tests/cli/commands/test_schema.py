@@ -18,9 +18,10 @@ def test_the_schema_is_json_and_describes_the_tables(capsys):
     assert schema["additionalProperties"] is False
 
 
-def test_that_of_the_status_document_is_the_committed_one(capsys):
+@pytest.mark.parametrize("name", ["status", "connections", "audit"])
+def test_that_of_a_document_is_the_committed_one(capsys, name):
     with pytest.raises(SystemExit) as caught:
-        main(["schema", "--status"])
+        main(["schema", f"--{name}"])
     assert not caught.value.code
-    committed = Path(__file__).parents[3] / "docs" / "status.schema.json"
+    committed = Path(__file__).parents[3] / "docs" / f"{name}.schema.json"
     assert capsys.readouterr().out == committed.read_text(encoding="utf-8")

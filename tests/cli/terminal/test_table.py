@@ -5,6 +5,7 @@ from rich.console import Console
 
 from ssmtunneld.cli.terminal.table import (
     UNLIMITED,
+    audit_notices,
     defect_notices,
     headline,
     login_notices,
@@ -236,6 +237,19 @@ def test_what_broke_is_told_of_the_daemon_and_of_the_tunnels_that_are_shown():
         "probe of db broke 1 time, 1m 1s ago, started again in 4s: defect: ValueError "
         "at serve/http_server.py:7 -> please report it with the log's line",
     ]
+
+
+def test_an_audit_log_with_gaps_is_told():
+    audit = {"file": "/a\n.jsonl", "waiting": 9, "lost": 0, "reason": ""}
+    assert audit_notices(document(audit=audit)) == []
+    failing = {**audit, "lost": 1, "reason": "No space left on device"}
+    assert audit_notices(document(audit=failing)) == [
+        "audit log /a .jsonl cannot be written: No space left on device; 1 line lost"
+    ]
+    assert audit_notices(document(audit={**failing, "reason": ""})) == [
+        "audit log /a .jsonl can be written again; 1 line lost"
+    ]
+    assert audit_notices(document(audit=None)) == audit_notices(document()) == []
 
 
 def test_an_older_daemon_knows_nothing_of_defects():

@@ -78,6 +78,7 @@ async def test_a_client_is_asked_answered_and_joined(world, proxy_frontend, ends
         tasks.create_task(connection.join(proxy_frontend, 60))
         assert await received(client, len(SUCCESS)) == SUCCESS
         server = world.streams[Destination("db.local", 5432)]
+        assert connection.destination == Destination("db.local", 5432)
         assert await server.receive() == b"early"
         client.send(b"late")
         assert await server.receive() == b"late"

@@ -1,0 +1,55 @@
+"""``ssmtunneld kill``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import click
+
+from ssmtunneld.cli.commands.connections import PROTOCOL, ask
+from ssmtunneld.cli.daemon_client import find
+from ssmtunneld.cli.options import daemon_option
+from ssmtunneld.cli.terminal.text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+def _complete(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """Return the ids of open connections that start with ``incomplete``."""
+    from click.shell_completion import CompletionItem
+
+    from ssmtunneld.errors import SsmtunneldError
+
+    try:
+        document = ask(find(ctx.params.get("config_path")), None)
+    except SsmtunneldError:
+        return []
+    taken = ctx.params.get("ids") or ()
+    return [
+        CompletionItem(
+            each["id"], help=f"{each['tunnel']}, {each['program'] or each['peer']}"
+        )
+        for each in document["connections"]
+        if each["id"].startswith(incomplete) and each["id"] not in taken
+    ]
+
+
+@click.command()
+@click.argument(
+    "ids", nargs=-1, required=True, metavar="ID...", shell_complete=_complete
+)
+@daemon_option
+def kill(ids: tuple[str, ...], config_path: Path | None) -> None:
+    """End open connections; their clients see a reset.
+
+    `ssmtunneld connections` shows the IDs. Nothing keeps a client from connecting
+    again: see `ssmtunneld pause`. Stops at the first ID that is not open.
+    """
+    daemon = find(config_path)
+    for each in dict.fromkeys(ids):
+        path = f"/connections/{quote(each, safe='')}"
+        tunnel = daemon.ask("DELETE", path, needs=PROTOCOL)["tunnel"]
+        click.echo(f"{printable(each)}: ended a connection of {printable(tunnel)}")

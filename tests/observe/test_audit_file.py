@@ -1,0 +1,126 @@
+"""A file that may be moved away, refuse, or be something else."""
+
+import errno
+import os
+
+import pytest
+
+from ssmtunneld.observe.audit_file import AuditFile
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "audit.jsonl"
+
+
+@pytest.fixture
+def file(path):
+    with AuditFile(path) as made:
+        yield made
+
+
+def mode_of(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_it_is_made_for_its_owner_alone_whatever_the_umask(path, file):
+    before = os.umask(0)
+    try:
+        assert file.write(b"one\n") == 4
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"one\n"
+    assert mode_of(path) == 0o600
+    assert file.writable()
+
+
+def test_one_that_is_there_goes_on_and_becomes_private(path, file):
+    path.write_bytes(b"before\n")
+    path.chmod(0o644)
+    file.write(b"one\n")
+    assert path.read_bytes() == b"before\none\n"
+    assert mode_of(path) == 0o600
+
+
+@pytest.mark.parametrize("rotate", [lambda p: p.rename(f"{p}.1"), os.unlink])
+def test_a_file_that_has_gone_is_followed_by_a_new_one(path, file, rotate):
+    file.write(b"one\n")
+    rotate(path)
+    file.write(b"two\n")
+    assert path.read_bytes() == b"two\n"
+    assert mode_of(path) == 0o600
+
+
+def test_a_file_that_somebody_else_made_in_its_place_is_used(path, file):
+    file.write(b"one\n")
+    path.rename(f"{path}.1")
+    path.write_bytes(b"")
+    path.chmod(0o640)
+    file.write(b"two\n")
+    assert path.read_bytes() == b"two\n"
+
+
+def test_a_file_that_was_emptied_goes_on_at_its_start(path, file):
+    file.write(b"one\n")
+    os.truncate(path, 0)
+    file.write(b"two\n")
+    assert path.read_bytes() == b"two\n"
+
+
+def test_half_a_line_of_a_daemon_that_was_killed_is_ended(path, file):
+    path.write_bytes(b'{"time": "20')
+    file.write(b"one\n")
+    assert path.read_bytes() == b'{"time": "20\none\n'
+
+
+def test_what_was_torn_off_stays_in_the_file_before(path, file):
+    file.write(b"on")
+    path.rename(f"{path}.1")
+    # As LogOutput does: a line behind one that was torn begins with its end.
+    assert file.write(b"\ntwo\n") == 5
+    assert path.read_bytes() == b"two\n"
+    assert file.write(b"\nthree\n") == 7
+    assert path.read_bytes() == b"two\n\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda p: p.mkdir(), "Is a directory"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda p: p.symlink_to("elsewhere"), os.strerror(errno.ELOOP)),
+        (lambda p: p.parent.rmdir(), "No such file or directory"),
+    ],
+)
+def test_what_is_no_file_is_refused_and_says_why(path, file, prepare, reason):
+    prepare(path)
+    with pytest.raises(OSError, match=reason):
+        file.write(b"one\n")
+    assert file.trouble == reason
+    file.look()
+    assert file.trouble == reason
+
+
+def test_trouble_passes(path, file):
+    path.mkdir()
+    file.look()
+    assert file.trouble
+    path.rmdir()
+    file.look()
+    assert file.trouble == ""
+    path.rename(f"{path}.1")
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        file.write(b"one\n")
+    path.rmdir()
+    file.write(b"two\n")
+    assert file.trouble == ""
+
+
+def test_a_closed_file_takes_nothing(path, file):
+    file.write(b"one\n")
+    file.close()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"two\n")
+    assert path.read_bytes() == b"one\n"
