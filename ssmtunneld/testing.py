@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final, Self, TypeVar
 
 import pytest
+from typing_extensions import override
 
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.callers import is_identity
@@ -26,6 +28,9 @@ SECRET_KEY: Final = "emulator-secret-key"  # noqa: S105 - known to everybody
 REGION: Final = "eu-west-1"
 ACCOUNT: Final = "123456789012"
 """The account of every caller."""
+
+# Turns of the loop in which everything that was due has happened; 4 were seen.
+_TURNS: Final = 20
 
 _T = TypeVar("_T")
 
@@ -45,7 +50,13 @@ class EmulatorThread:
                 self._settings, access_key=ACCESS_KEY, secret_key=Secret(SECRET_KEY)
             )
         self._identities = dict(self._settings.identities)
-        self._settings = replace(self._settings, identities=self._identities)
+        self._ahead = 0.0
+        wall_clock = self._settings.wall_clock
+        self._settings = replace(
+            self._settings,
+            identities=self._identities,
+            wall_clock=lambda: wall_clock() + timedelta(seconds=self._ahead),
+        )
         self._thread = threading.Thread(
             target=self._run, name="ssm-emulator", daemon=True
         )
@@ -217,6 +228,29 @@ class EmulatorThread:
         """Reset the TCP connection of every client."""
         self._call(lambda emulator: emulator.cut_websockets())
 
+    def advance(self, seconds: float) -> None:
+        """Let that much time pass on the service's side, at once.
+
+        What was due by then happens: sessions idle out or reach their greatest age,
+        connections are closed by the clock, agents repeat. The clients' time, by which
+        they sign and keep alive, stands still meanwhile: to them it is as if their
+        machine had slept.
+
+        Raises:
+            ValueError: Time does not run backwards.
+        """
+        if seconds < 0:
+            raise ValueError(f"{seconds} s: time does not run backwards")
+
+        async def pass_on() -> None:
+            self._ahead += seconds
+            # A timer that is due wakes a task, which wakes others.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+
+        assert self._loop is not None, "not entered"
+        asyncio.run_coroutine_threadsafe(pass_on(), self._loop).result()
+
     def _call(self, what: Callable[[Emulator], _T]) -> _T:
         async def on_loop() -> _T:
             assert self._emulator is not None
@@ -227,7 +261,8 @@ class EmulatorThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=lambda: _ShiftedLoop(self)) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - raised again in __enter__
             self._failure = error
         finally:
@@ -241,6 +276,18 @@ class EmulatorThread:
             self._url = emulator.endpoint_url
             self._listening.set()
             await self._stop.wait()
+
+
+class _ShiftedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time is ahead of the machine's by what has been advanced."""
+
+    def __init__(self, thread: EmulatorThread) -> None:
+        self._thread = thread
+        super().__init__()
+
+    @override
+    def time(self) -> float:
+        return super().time() + self._thread._ahead  # noqa: SLF001 - part of it
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ class SsmControl(Control):
         self._cleanups: set[Future[None]] = set()
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
+        self._granted = _RecentIds()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statuses = ConnectionStatuses(
             lambda target: self._submit(self._is_connected, target)
@@ -123,7 +124,6 @@ class SsmControl(Control):
         self, request: SessionRequest, *, answered: Callable[[], None] | None = None
     ) -> Grant:
         call = self._submit_start(request, answered or _tell_nobody)
-        self._starting.add(call)
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
@@ -132,14 +132,16 @@ class SsmControl(Control):
             if not call.cancel():
                 self._clean_up(self._discard, call)
             raise
-        finally:
-            self._starting.discard(call)
-            self._started.set()
+
+    def granted(self, session_id: str) -> bool:
+        """Return True if this control was granted the session, alive or over."""
+        return session_id in self._granted
 
     async def settled(self) -> None:
-        """Return when every ``start`` that is under way now has told its caller.
+        """Return when every ``start`` that is under way now is answered.
 
-        By then whoever asked for a session knows its id. Cancelling is safe.
+        Also those whose callers have left. Each has the deadline of any call. What was
+        granted is known to ``granted`` by then. Cancelling is safe.
         """
         awaited = set(self._starting)
         while awaited & self._starting:
@@ -281,11 +283,17 @@ class SsmControl(Control):
             answered()
             raise
         loop = asyncio.get_running_loop()
+        self._starting.add(call)
+
+        def end() -> None:
+            self._starting.discard(call)
+            self._started.set()
+            answered()
 
         def tell(_: Future[Grant]) -> None:
             # A thread may outlive the loop; then there is nobody left to tell.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(answered)
+                loop.call_soon_threadsafe(end)
 
         call.add_done_callback(tell)
         return call
@@ -322,6 +330,8 @@ class SsmControl(Control):
             asked["Reason"] = request.reason
         answer = self._open().call("StartSession", **asked)
         session_id = answer.matching("SessionId", SESSION_ID)
+        if session_id:
+            self._granted.add(session_id)
         try:
             return self._grant("StartSession", session_id, answer)
         except TunnelError:
@@ -389,6 +399,27 @@ class SsmControl(Control):
         return status == "connected"
 
 
+class _RecentIds:
+    """The latest ids that were added, from any thread."""
+
+    # An answer of the service is compared with these within a minute of its coming.
+    _KEPT: Final = 10_000
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._adding = threading.Lock()
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._ids
+
+    def add(self, session_id: str) -> None:
+        """Keep ``session_id``, and forget the oldest beyond the bound."""
+        with self._adding:
+            self._ids[session_id] = None
+            if len(self._ids) > self._KEPT:
+                del self._ids[next(iter(self._ids))]
+
+
 class ControlRegistry:
     """One control for each identity, shared by all tunnels that have it.
 
@@ -413,8 +444,12 @@ class ControlRegistry:
             )
         return self._controls[identity]
 
+    def granted(self, session_id: str) -> bool:
+        """Return True if one of the controls was granted the session."""
+        return any(control.granted(session_id) for control in self._controls.values())
+
     async def settled(self) -> None:
-        """Return when every ``start`` of this moment has told its caller."""
+        """Return when every ``start`` of this moment is answered."""
         for control in list(self._controls.values()):
             await control.settled()
 

@@ -124,7 +124,3 @@ class DaemonContext:
             renewed=renewed,
             failed=failed,
         )
-
-    def owns(self, session_id: str) -> bool:
-        """Return True if a session belongs to this process."""
-        return any(pool.owns(session_id) for pool in self.pools)

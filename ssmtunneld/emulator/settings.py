@@ -123,3 +123,6 @@ class EmulatorSettings:
     """Other callers: their ARNs by access key. Whoever has another key, or none, is
     ``owner``."""
     wall_clock: Callable[[], datetime] = _wall_clock
+    """The clock of the service and of the agents."""
+    signing_clock: Callable[[], datetime] = _wall_clock
+    """The clock by which signatures are too old: that of whoever signs."""

@@ -51,7 +51,7 @@ def verify_signature(
     """
     claim = _parse(headers.get("Authorization", ""))
     stamp = headers.get("X-Amz-Date", "")
-    _check_date(claim, stamp, settings.wall_clock())
+    _check_date(claim, stamp, settings.signing_clock())
     if claim.service != SERVICE:
         raise SignatureRefused(f"signed for {claim.service}, not {SERVICE}")
     if not {"host", "x-amz-date"} <= set(claim.headers):

@@ -26,7 +26,8 @@ class OrphanReaper:
         control: The API.
         log: Gets one warning if the call is not permitted.
         starts_known: Returns when every session that this process has asked for is
-            known by its id, or was refused; later ones do not matter.
+            known by its id, or was refused, also those whose askers have left; later
+            ones do not matter.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class OrphanReaper:
         Args:
             target: The target.
             mark: The end of their reason.
-            ours: Returns True for the id of a live session of ours.
+            ours: Returns True for the id of a session that this process was granted,
+                even if it is over: an answer of the service outlives it.
 
         Returns:
             The maximum age of a session in seconds, if the service tells it.

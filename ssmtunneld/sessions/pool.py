@@ -65,7 +65,7 @@ IDLE_ADVICE: Final = (
     "set keep_alive below the account's idle timeout, or raise that in Session "
     "Manager's preferences"
 )
-"""What to do about an idle timeout that ``keep_alive`` does not reach."""
+"""Advice for an idle timeout that ``keep_alive`` does not reach."""
 
 
 class PoolRetired(NoSessionReady):
@@ -432,10 +432,6 @@ class Pool:
                 self._retire(member, why)
                 if cut:
                     member.session.cut(why)
-
-    def owns(self, session_id: str) -> bool:
-        """Return True if the session is one of this pool's."""
-        return any(m.session.session_id == session_id for m in self._members.values())
 
     async def wait_ready(self) -> None:
         """Return when a session is ready. Cancelling is safe."""

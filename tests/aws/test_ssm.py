@@ -13,7 +13,7 @@ import structlog
 
 from ssmtunneld.aws.api.http import Sender
 from ssmtunneld.aws.api.port import ActiveSession, Grant, Identity, SessionRequest
-from ssmtunneld.aws.ssm import ControlRegistry, SsmControl
+from ssmtunneld.aws.ssm import ControlRegistry, SsmControl, _RecentIds
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     AccessDenied,
@@ -322,21 +322,17 @@ async def test_a_start_that_is_cancelled_in_the_queue_never_happens(
     assert stub.calls("TerminateSession") == []
 
 
-async def test_settled_waits_for_the_callers_of_now_to_know_their_sessions(
+async def test_settled_waits_until_the_sessions_asked_for_are_known(
     identity, keys, stub, arrival
 ):
     registry = ControlRegistry()
     control = registry.get(identity)
     await registry.settled()
-    known = []
-
-    async def start():
-        known.append((await control.start(REQUEST)).session_id)
-
+    assert not registry.granted(SESSION)
     stub.held = {"StartSession"}
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
-            tasks.create_task(start())
+            tasks.create_task(control.start(REQUEST))
         for _ in range(3):
             await arrival()
         settled = tasks.create_task(registry.settled())
@@ -345,11 +341,15 @@ async def test_settled_waits_for_the_callers_of_now_to_know_their_sessions(
         stub.held = set()
         stub.release.set()
         await settled
-        assert known == [SESSION] * 3
+        assert registry.granted(SESSION)
+    await control.terminate(SESSION)
+    # The service may have listed it before its end.
+    assert registry.granted(SESSION)
+    assert not registry.granted("somebody-else's")
     await registry.close()
 
 
-async def test_settled_does_not_wait_for_what_begins_later_nor_for_what_was_given_up(
+async def test_settled_waits_for_a_start_whose_caller_has_left_but_for_no_later_one(
     control, stub, arrival
 ):
     stub.held = {"StartSession"}
@@ -357,15 +357,40 @@ async def test_settled_does_not_wait_for_what_begins_later_nor_for_what_was_give
         given_up = tasks.create_task(control.start(REQUEST))
         await arrival()
         settled = tasks.create_task(control.settled())
+        await cancelled(given_up)
         await asyncio.sleep(0)
         assert not settled.done()
+        assert not control.granted(SESSION)
+        stub.release.set()
+        async with asyncio.timeout(30):
+            await settled
+        assert control.granted(SESSION)
+
+
+async def test_settled_does_not_wait_for_what_begins_later(control, stub, arrival):
+    stub.held = {"StartSession"}
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(control.start(REQUEST))
+        await arrival()
+        settled = tasks.create_task(control.settled())
+        await asyncio.sleep(0)
+        release, stub.release = stub.release, threading.Event()
         later = tasks.create_task(control.start(REQUEST))
         await arrival()
-        await cancelled(given_up)
+        release.set()
         async with asyncio.timeout(30):
             await settled
         assert not later.done()
         stub.release.set()
+
+
+async def test_only_the_latest_ten_thousand_sessions_are_remembered():
+    ids = _RecentIds()
+    for number in range(10_001):
+        ids.add(f"s-{number}")
+    assert "s-0" not in ids
+    assert "s-1" in ids
+    assert "s-10000" in ids
 
 
 async def test_a_start_is_answered_when_it_returns(control, stub):

@@ -85,7 +85,3 @@ async def test_another_rate_is_for_those_that_are_there_and_those_that_come(cont
     new = context.limiter(Identity(region="us-east-1"))
     assert before == 0.01
     assert (old._interval, old._burst) == (new._interval, new._burst) == (1.0, 3)
-
-
-def test_without_a_pool_no_session_is_ours():
-    assert not DaemonContext(start_rate=1, start_burst=1).owns("somebody-else's")

@@ -86,7 +86,7 @@ def test_the_host_must_be_signed():
 
 
 def test_an_old_signature_is_refused():
-    later = settings(wall_clock=lambda: datetime.now(tz=UTC) + timedelta(minutes=16))
+    later = settings(signing_clock=lambda: datetime.now(tz=UTC) + timedelta(minutes=16))
     with pytest.raises(SignatureRefused, match="expired"):
         verify_signature(PATH, signed(), later)
 

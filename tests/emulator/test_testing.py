@@ -69,6 +69,24 @@ def test_sessions_can_be_closed_and_cut_from_the_test(emulator):
         emulator.close_session("nobody")
 
 
+def test_time_passes_when_the_test_says_so(emulator):
+    start_session()
+    emulator.advance(5)
+    assert emulator.sessions()[0]["status"] == "Connecting"
+    emulator.advance(10)
+    (session,) = emulator.sessions()
+    assert session["status"] == "Failed"
+    assert "Handshake timed out" in session["output"]
+    # Who signs by the machine's clock is served as before.
+    start_session()
+    with closing(boto3.client("ssm")) as client:
+        (new,) = client.describe_sessions(State="Active")["Sessions"]
+        (old,) = client.describe_sessions(State="History")["Sessions"]
+    assert (new["StartDate"] - old["StartDate"]).total_seconds() >= 15
+    with pytest.raises(ValueError, match="backwards"):
+        emulator.advance(-1)
+
+
 def test_a_setting_that_is_wrong_is_raised_in_the_test():
     with (
         pytest.raises(ConfigError, match="is not loopback"),

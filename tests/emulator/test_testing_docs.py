@@ -38,7 +38,7 @@ def write_example(heading, folder):
     [
         ("Test your tool", 4),
         ("Test your Terraform provider", 3),
-        ("Test your own daemon", 2),
+        ("Test your own daemon", 3),
     ],
 )
 def test_an_example_runs_as_printed(tmp_path, heading, count):

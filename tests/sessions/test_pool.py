@@ -49,8 +49,6 @@ async def test_the_warm_sessions_are_ready_before_anybody_asks(warm):
         assert now() < 2
         await elapse(3600)
         assert rig.starts_until_now() == warm
-        assert rig.pool.owns(rig.control.newest.session_id)
-        assert not rig.pool.owns("s-other")
 
 
 @virtual

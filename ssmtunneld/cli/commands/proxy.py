@@ -16,7 +16,7 @@ import click
 
 from ssmtunneld.cli.endpoints import is_same_endpoint
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.options import seconds
+from ssmtunneld.cli.options import file_option, seconds
 from ssmtunneld.cli.running_daemons import running
 from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
 
@@ -46,14 +46,9 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     help="Session document. By default AWS-StartSSHSession for port 22, and "
     "AWS-StartPortForwardingSession for others.",
 )
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Configuration file, whose daemon, profile, region and endpoints are used. By "
-    "default $SSMTUNNELD_CONFIG, then the usual places.",
+@file_option(
+    "Configuration file, whose daemon, profile, region and endpoints are used. By "
+    "default $SSMTUNNELD_CONFIG, then the usual places."
 )
 @click.option(
     "--no-daemon", is_flag=True, help="Start a session even if a daemon runs."
