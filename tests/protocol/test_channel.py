@@ -796,3 +796,19 @@ def test_one_that_makes_no_sense_ends_the_channel_also_in_its_turn():
     (closed,) = bench.tick()
     assert isinstance(closed.error, RemoteProtocolError)
     assert bench.core.next_deadline() is None
+
+
+def test_a_delay_does_not_narrow_the_window_of_a_channel_that_has_little_to_send():
+    windows = {}
+    for dry in (True, False):
+        bench, now = open_bench(), 1.0
+        bench.at(now).send(b"x")
+        for number in range(1, 200):
+            bench.send(b"x")  # so that there is always one on its way
+            if dry:
+                bench.core.note_dry()
+            now += 0.05 if number < 20 else 0.5
+            bench.at(now).receive(ack(number))
+        windows[dry] = bench.core.statistics().window
+    assert windows[True] == INITIAL_WINDOW
+    assert windows[False] < INITIAL_WINDOW
