@@ -193,8 +193,9 @@ class Window:
             self._take_probe(round_trip, now)
         if round_trip is None:
             return
-        self._sample(round_trip, ahead)
-        if round_trip <= self._undelayed and in_flight * 2 >= self.size:
+        if round_trip < self._least or round_trip > self._most:
+            self._sample(round_trip, ahead)
+        if round_trip <= self._undelayed and in_flight * 2 >= self.size < MAX_WINDOW:
             # A window that is not used tells nothing about the path (RFC 7661).
             self.size = min(self.size + size * self._growth, MAX_WINDOW)
 
@@ -212,8 +213,7 @@ class Window:
         if round_trip < self._least:
             self._least = round_trip
             self._ahead = ahead
-        if round_trip > self._most:  # noqa: PLR1730 - for each message
-            self._most = round_trip
+        self._most = max(self._most, round_trip)
         if round_trip < self._least_ever:
             self._least_ever = round_trip
             if not self._probing:

@@ -853,3 +853,19 @@ def test_a_lost_large_message_is_repeated_unchanged():
     assert not bench.core.is_acknowledged(lost.sequence)
     bench.receive(ack(lost.sequence))
     assert bench.core.is_acknowledged(lost.sequence)
+
+
+def test_a_delay_does_not_narrow_the_window_of_a_channel_that_has_little_to_send():
+    windows = {}
+    for dry in (True, False):
+        bench, now = open_bench(), 1.0
+        bench.at(now).send(b"x")
+        for number in range(1, 26):
+            bench.send(b"x")  # so that there is always one on its way
+            if dry:
+                bench.core.note_dry()
+            now += 0.05 if number < 20 else 0.5
+            bench.at(now).receive(ack(number))
+        windows[dry] = bench.core.statistics().window
+    assert windows[True] == INITIAL_WINDOW
+    assert windows[False] < INITIAL_WINDOW
