@@ -24,9 +24,9 @@ A loss shrinks nothing: it shows in the rate, and below us TCP has heeded it.
 from math import inf, sqrt
 from typing import Final
 
-MIN_WINDOW: Final = 4 * 1144
-"""Bytes: four full messages of the usual size. With fewer, a loss could not be found
-without a timer."""
+MIN_WINDOW: Final = 16 << 10
+"""Bytes: two of the large messages, 16 of the usual ones. A path whose round trips
+differ more than ``MOST_UNREST`` looks full when it is empty; this much it gets."""
 INITIAL_WINDOW: Final = 64 << 10
 """Bytes: what a web page or a query result often is."""
 MAX_WINDOW: Final = 8 << 20
