@@ -7,11 +7,11 @@ and each of the daemon's own services is a compartment (``base/compartment.py``)
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from ssmtunneld.aws.api.port import Identity
@@ -37,6 +37,7 @@ from ssmtunneld.observe.status import (
     TunnelStatus,
     daemon_status,
 )
+from ssmtunneld.serve.control_socket import Place, serve_control
 from ssmtunneld.serve.http_server import HttpServer, HttpServerSettings
 from ssmtunneld.serve.systemd import ServiceManager
 from ssmtunneld.sessions.network_watch import NetworkWatch, open_route_socket
@@ -350,6 +351,30 @@ class Daemon:
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
 
+    def connect(self, place: Place, uid: int | None) -> socket.socket | None:
+        """Return one end of a new connection to ``place``, through a warm session.
+
+        It counts as a connection of the tunnel like any other.
+
+        Args:
+            place: Where to.
+            uid: The user who asks; None where the platform cannot tell.
+
+        Returns:
+            A socket, owned by the caller; None if no tunnel leads there at once.
+        """
+        if self._stop.is_set():
+            return None
+        if place.config not in {"", str(self._config.source.resolve())}:
+            return None
+        for tunnel in self._tunnels:
+            if tunnel.leads_to(place.target, place.port, place.endpoint):
+                client = "a user of this machine" if uid is None else f"uid {uid}"
+                sock = tunnel.connect(client)
+                if sock is not None:
+                    return sock
+        return None
+
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():
             raise ending()
@@ -366,12 +391,11 @@ class Daemon:
         await self._serve_control(control_socket(self._instance))
 
     async def _serve_control(self, path: Path) -> None:
-        control = await asyncio.to_thread(_import_control)
         told = ""
         while True:
             try:
                 make_private_folder(path.parent)
-                async with control.serve_control(path, control.make_app(self)):
+                async with serve_control(path, self):
                     told = ""
                     self._log.info("control.bound", path=str(path))
                     self._control_opened.set()
@@ -449,12 +473,6 @@ class Daemon:
             refusal = self._reloader.refusal
             sentence += f"; the changed configuration was rejected: {refusal}"
         return sentence
-
-
-def _import_control() -> ModuleType:
-    from ssmtunneld.serve import control_socket  # noqa: PLC0415 - it takes 0.3 s: in a thread
-
-    return control_socket
 
 
 async def _until_gone(path: Path) -> None:

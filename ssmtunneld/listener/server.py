@@ -241,6 +241,29 @@ class Server:
         await self._fewer_than(1)
         return len(rest)
 
+    def connect(self, peer: str) -> socket.socket | None:
+        """Return the client's end of a connection that no listener has accepted.
+
+        It counts, is limited and ends like any other.
+
+        Args:
+            peer: The client, as text.
+
+        Returns:
+            A blocking socket, owned by the caller; None if there is no room now, or
+            nothing is accepted any more.
+        """
+        if self._leaving or not self.accepting or self._is_full():
+            return None
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # out of files
+            self._bursts.warning("accept.failed", reason=str(error))
+            return None
+        ours.settimeout(0)
+        self._start(ours, peer)
+        return theirs
+
     def statistics(self) -> ServerStatistics:
         """Return a snapshot of the counters."""
         return self._totals.read()
@@ -299,7 +322,7 @@ class Server:
                 if self._admit(sock, peer):
                     if listener.held:
                         held_fin.release(sock)
-                    self._start(sock, peer)
+                    self._start(sock, peer_name(sock, peer))
             except BaseException as error:
                 reset_on_close(sock)
                 sock.close()
@@ -358,9 +381,8 @@ class Server:
             advice=verdict.advice,
         )
 
-    def _start(self, sock: socket.socket, peer: SocketName | str) -> None:
+    def _start(self, sock: socket.socket, name: str) -> None:
         assert self._tasks is not None, "accepted before serve()"
-        name = peer_name(sock, peer)
         connection = Connection(sock, name, asyncio.get_running_loop().time())
         task = self._tasks.create_task(
             self._run(connection), name=f"connection of {name}"

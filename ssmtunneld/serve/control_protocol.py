@@ -5,7 +5,7 @@ Nothing here may be slow to import: ``ssmtunneld status`` reads it too.
 
 from typing import Final
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Of the control socket; goes up when a request is added or changes its meaning.
 
 0 is a daemon that does not tell its protocol: it knows only ``GET /status`` and
