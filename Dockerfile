@@ -8,10 +8,13 @@ ARG DIGEST=
 
 FROM python:${PYTHON}-slim-bookworm${DIGEST} AS build
 WORKDIR /source
+COPY packaging/locks/runtime.txt ./
+RUN python -m venv /opt/ssmtunneld \
+ && /opt/ssmtunneld/bin/python -m pip install --no-cache-dir --no-deps --require-hashes \
+    --only-binary :all: -r runtime.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE config.example.toml ./
 COPY ssmtunneld ssmtunneld
-RUN python -m venv /opt/ssmtunneld \
- && /opt/ssmtunneld/bin/python -m pip install --no-cache-dir . \
+RUN /opt/ssmtunneld/bin/python -m pip install --no-cache-dir --no-deps . \
  && /opt/ssmtunneld/bin/python -m pip uninstall --yes pip
 
 FROM python:${PYTHON}-slim-bookworm${DIGEST}

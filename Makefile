@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 
 MAN ?= build/man
 
-.PHONY: test fast interop fuzz core lint format units reference man demo clean
+.PHONY: test fast interop fuzz core lint format units reference picture man demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -43,6 +43,9 @@ reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/python -m tests.packaging.reference
 	$(BIN)/python -m tests.cli.reference
 	$(BIN)/ssmtunneld schema --status >docs/status.schema.json
+
+picture:         ## the README's, from what a terminal shows
+	$(BIN)/python -m tests.packaging.picture
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

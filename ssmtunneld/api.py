@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from typing_extensions import override
 
@@ -21,23 +21,11 @@ from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_add
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.errors import (
-    AccessDenied,
-    CredentialsUnusable,
-    LinkUntrusted,
     NoSessionReady,
     Recovery,
-    ServiceUntrusted,
     SsmtunneldError,
+    TargetNotConnected,
     TunnelError,
-)
-
-# A daemon waits until somebody has logged in, or was given a permission; whoever runs a
-# script sits before it.
-_NOT_HEALED_BY_TIME: Final = (
-    AccessDenied,
-    CredentialsUnusable,
-    LinkUntrusted,
-    ServiceUntrusted,
 )
 
 _ErrorT = TypeVar("_ErrorT", bound=SsmtunneldError)
@@ -168,9 +156,11 @@ async def _wait_ready(tunnel: Tunnel, timeout: float) -> TunnelError | None:
 
 
 def _is_hopeless(trouble: TunnelError | None) -> bool:
-    return trouble is not None and (
-        trouble.recovery is Recovery.STOP or isinstance(trouble, _NOT_HEALED_BY_TIME)
-    )
+    # A daemon waits until somebody has logged in, or was given a permission; whoever
+    # runs a script sits before it. Only a target may come back by itself.
+    if trouble is None or isinstance(trouble, TargetNotConnected):
+        return False
+    return trouble.recovery in {Recovery.STOP, Recovery.WAIT}
 
 
 class _Explained(SsmtunneldError):

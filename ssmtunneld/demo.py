@@ -24,10 +24,12 @@ from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import claim_instance
 from ssmtunneld.daemon.process import stop_on_signals
 from ssmtunneld.emulator.server import Emulator
-from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.errors import SsmtunneldError
 
 TARGET: Final = "i-0123456789abcdef0"
+_NAME: Final = "demo"
+"""The target's name, for ``name:``."""
 _SSH_PORT: Final = 22
 _DOWNLOAD: Final = 30 * 1024 * 1024
 """Bytes of the page /download: half a minute and more at the agent's pace."""
@@ -67,7 +69,8 @@ async def run_demo(say: Callable[[str], None]) -> None:
         os.environ.pop(name, None)
     os.environ.update(_ENVIRONMENT)
     async with AsyncExitStack() as stack:
-        settings = EmulatorSettings(targets=frozenset({TARGET}))
+        node = Node(name=_NAME, tags={"Role": "bastion"})
+        settings = EmulatorSettings(targets=frozenset({TARGET}), nodes={TARGET: node})
         emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
         echo = await stack.enter_async_context(_destination(_serve_echo))
@@ -198,10 +201,18 @@ class _Guide:
         say(f"  {us} status --watch -c {source}")
         address = self._daemon.settings.http_listen[0]
         say(f"  http://{address}/      # the status page, for a browser")
-        say("\n# The configuration above, and tunnels without one, next to the demo:\n")
+        say(
+            "\n# A tunnel of your own to the page, without a file: two lines to type.\n"
+        )
         say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
+        port = _free_port()
+        open_page = f"{us} open name:{_NAME} {self._page} --listen {port}"
+        browser = f"http://127.0.0.1:{port}/"
+        if shutil.which("curl"):
+            say(f"  {open_page} -- curl -sS {browser}")
+            say("\n# Without curl it stays open; and the configuration above:\n")
+        say(f"  {open_page}      # {browser}")
         say(f"  {us} run -c {self._yours}")
-        say(f"  {us} open {TARGET} {self._page} --listen {_free_port()}")
         if sys.stdin.isatty():
             say("\n# c cuts the websockets: what is under way goes on.")
         say("\n# Ctrl-C ends it.")

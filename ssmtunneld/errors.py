@@ -51,7 +51,7 @@ from ssmtunneld.base.foreign import CleanText, clean
 
 
 class Recovery(Enum):
-    """What the supervisor of a session does next (design D11)."""
+    """The next step of a session's supervisor (design D11)."""
 
     RESUME = auto()
     """Keep the session: ask for a new token and reconnect."""
@@ -67,14 +67,14 @@ NAME_AUTHORITY: Final = (
     "if a gateway inspects TLS here, name a file with its certificate authority in "
     "AWS_CA_BUNDLE, or in ca_bundle of the configuration"
 )
-"""What to do about a certificate that is not trusted."""
+"""Advice for a certificate that is not trusted."""
 
 LOOK_AT_LIMITS: Final = (
     "another one is started by itself; if they end after the same time, see idle "
     "timeout and maximum duration in Session Manager's preferences, else the log of "
     "the target's SSM agent"
 )
-"""What to do about sessions that end although nobody here has ended them."""
+"""Advice for sessions that end although nobody here has ended them."""
 
 _NO_WORDS: Final = clean("")
 
@@ -83,7 +83,7 @@ class SsmtunneldError(Exception):
     """Anything that this package raises on purpose."""
 
     advice: str = ""
-    """What the reader should do, as one imperative sentence without a full stop."""
+    """Cure for the reader, as one imperative sentence without a full stop."""
 
 
 class LocalProtocolError(SsmtunneldError):
@@ -396,7 +396,7 @@ class AwsError(TunnelError):
     """
 
     passes: bool = False
-    """Whether it may be over in seconds without anybody doing something."""
+    """True if it may be over in seconds without anybody doing something."""
 
     def __init__(
         self, operation: str, code: CleanText, message: CleanText, advice: str = ""

@@ -77,7 +77,7 @@ def test_the_daemon_can_be_asked_and_its_configuration_run_beside_it():
         done = call("exec", "-c", yours, "-t", "web", "--", "true")
         assert done.returncode == 0, done.stderr
         assert demo.TARGET in call("targets").stdout
-        words = re.search(r"ssmtunneld open (.*)", said)[1].split()
+        words = re.search(r"ssmtunneld open (.*?) +# http", said)[1].split()
         assert call("open", *words, "--", "true").returncode == 0
         page = re.search(r"http://\S+(?=/ +# the status page)", said)[0]
         with urllib.request.urlopen(f"{page}/readyz", timeout=30) as answer:

@@ -12,6 +12,7 @@ import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
 
 from botocore import xform_name
 from botocore.config import Config
@@ -20,7 +21,12 @@ from botocore.exceptions import NoRegionError
 from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.boundary import contained
 from ssmtunneld.aws.api.causes import CREDENTIAL_CODES
-from ssmtunneld.aws.api.endpoints import SettingError, check_endpoint, parse_override
+from ssmtunneld.aws.api.endpoints import (
+    SettingError,
+    check_endpoint,
+    is_loopback_host,
+    parse_override,
+)
 from ssmtunneld.aws.api.errors import CallContext, translate
 from ssmtunneld.aws.identity.credentials import (
     AssumedRole,
@@ -47,6 +53,16 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.api.port import Identity
 
 T = TypeVar("T")
+
+_EMULATED: Final = {
+    "autoscaling": "auto_scaling",
+    "ec2": "ec2",
+    "ec2-instance-connect": "ec2_instance_connect",
+    "ecs": "ecs",
+}
+"""Services without which a target is not found or reached, with their names in settings
+of endpoints. They are asked where SSM is if that is on this machine. An emulator that
+does not play one of them says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +111,25 @@ class _Connection:
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = _new_client(
-                    self._session, self._identity, self._region, service
+                    self._session,
+                    self._identity,
+                    self._region,
+                    service,
+                    self._beside_ssm(service),
                 )
             return self._clients[service]
+
+    def _beside_ssm(self, service: str) -> str | None:
+        """Return the emulator's endpoint, if SSM is one's and ``service`` is too.
+
+        It shares SSM's port, and AWS itself knows neither its keys nor its instances.
+        """
+        endpoint = self.place.ssm_endpoint
+        name = _EMULATED.get(service)
+        if name is None or _is_configured(self._session, name):
+            return None
+        host = urlsplit(endpoint).hostname or ""
+        return endpoint if is_loopback_host(host) else None
 
     def close(self) -> None:
         """Close what is open."""
@@ -314,10 +346,14 @@ would leave the event loop every twentieth turn of the interpreter."""
 
 
 def _new_client(
-    session: Session, identity: Identity, region: str, service: str
+    session: Session,
+    identity: Identity,
+    region: str,
+    service: str,
+    endpoint_url: str | None = None,
 ) -> BaseClient:
-    endpoint_url = identity.endpoint_url if service == "ssm" else None
-    if endpoint_url is not None:
+    if service == "ssm" and identity.endpoint_url is not None:
+        endpoint_url = identity.endpoint_url
         check_endpoint(endpoint_url, "endpoint_url")
     try:
         # What boto3.Session.client() calls; importing boto3 itself brings S3's
@@ -350,12 +386,26 @@ def _configured_override(session: Session) -> str | None:
     # botocore has no ssmmessages service, so this is read here in its manner.
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    named = os.environ.get("AWS_ENDPOINT_URL_SSMMESSAGES")
+    return _configured_endpoint(session, "ssmmessages")
+
+
+def _is_configured(session: Session, name: str) -> bool:
+    """Tell whether botocore is told where a service is, alone or with all others."""
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return False
+    everything = os.environ.get("AWS_ENDPOINT_URL") or session.get_scoped_config().get(
+        "endpoint_url"
+    )
+    return bool(everything or _configured_endpoint(session, name))
+
+
+def _configured_endpoint(session: Session, key: str) -> str | None:
+    named = os.environ.get(f"AWS_ENDPOINT_URL_{key.upper()}")
     if named:
         return named
     name = session.get_scoped_config().get("services")
     services = session.full_config.get("services", {}).get(name, {})
-    settings = services.get("ssmmessages", {})
+    settings = services.get(key, {})
     endpoint = settings.get("endpoint_url") if isinstance(settings, dict) else None
     return endpoint if isinstance(endpoint, str) else None
 

@@ -1,5 +1,6 @@
 """Lines about tunnels as they come up, and a live line with what moves through them."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
@@ -8,8 +9,10 @@ from ssmtunneld.cli.terminal.text import counted, size
 from ssmtunneld.cli.terminal.tunnel_line import describe
 
 _ERASE: Final = "\r\x1b[K"
-_HOPELESS: Final = {"failed": EXIT_REFUSED, "unbound": EXIT_FAILED}
+_HOPELESS: Final = ("failed", "unbound")
 """States that nobody will mend while a command runs that has no file."""
+_REASONS: Final = 4
+"""Latest reasons of a tunnel that are not told again: two of them may alternate."""
 
 _Tunnel = dict[str, Any]
 
@@ -26,7 +29,8 @@ class Announcer:
         self._stream = stream
         self._live = live
         self._listening: set[str] = set()
-        self._said: dict[str, str] = {}
+        self._said: dict[str, deque[str]] = {}
+        self._was_ready = False
         self._before: tuple[float, int, int] | None = None
         self._line = ""
 
@@ -38,24 +42,32 @@ class Announcer:
             now: Seconds on any clock.
 
         Raises:
-            CommandError: A tunnel can never be ready.
+            CommandError: A tunnel can never be ready; or, before all of them have been,
+                only somebody's action can help it. Later on, open connections may
+                outlast a login.
         """
         tunnels: Sequence[_Tunnel] = document["tunnels"]
         for tunnel in tunnels:
             self._tell_of(tunnel)
-        # Before it has tried to listen, a tunnel is unbound without a reason.
-        hopeless = [m for m in tunnels if m["state"] in _HOPELESS and m["reason"]]
-        if hopeless:
+        if hopeless := [tunnel for tunnel in tunnels if self._is_hopeless(tunnel)]:
+            is_ours = hopeless[0]["state"] == "unbound"
             raise CommandError(
-                describe(hopeless[0]), code=_HOPELESS[hopeless[0]["state"]]
+                describe(hopeless[0]), code=EXIT_FAILED if is_ours else EXIT_REFUSED
             )
         if self._live:
             self._draw(_throughput(tunnels, self._advance(tunnels, now)))
-        return all(_is_ready(tunnel) for tunnel in tunnels)
+        are_ready = all(_is_ready(tunnel) for tunnel in tunnels)
+        self._was_ready = self._was_ready or are_ready
+        return are_ready
 
     def close(self) -> None:
         """Remove the live line."""
         self._draw("")
+
+    def _is_hopeless(self, tunnel: _Tunnel) -> bool:
+        if not tunnel["lasting"]:
+            return False
+        return not self._was_ready or tunnel["state"] in _HOPELESS
 
     def _tell_of(self, tunnel: _Tunnel) -> None:
         name = tunnel["name"]
@@ -64,14 +76,16 @@ class Announcer:
             addresses = ", ".join(tunnel["listen"])
             way = f"{tunnel['target']} -> {tunnel['destination']}"
             self._say(f"{name}: listening on {addresses} -> {way}")
-        if _is_ready(tunnel):
-            words = f"{name}: ready"
-        elif tunnel["reason"]:
+        said = self._said.setdefault(name, deque(maxlen=_REASONS))
+        words = ready = f"{name}: ready"
+        if not _is_ready(tunnel):
+            if not tunnel["reason"] or self._is_hopeless(tunnel):
+                return
             words = describe(tunnel)
-        else:
-            return
-        if self._said.get(name) != words and tunnel["listen"]:
-            self._said[name] = words
+        if (words == ready) is not (ready in said):
+            said.clear()  # what comes back is news again
+        if words not in said and tunnel["listen"]:
+            said.append(words)
             self._say(words)
 
     def _advance(

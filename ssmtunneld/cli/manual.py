@@ -16,7 +16,7 @@ from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import PROGRAM, cli
 from ssmtunneld.version import __version__
 
-DATE: Final = "2026-11-22"
+DATE: Final = "2026-11-30"
 """Date at the foot of the pages: that of the release that they describe."""
 
 _FILES: Final = (

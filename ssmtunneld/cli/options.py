@@ -21,35 +21,51 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 
 def config_option(command: _Command) -> _Command:
     """Add ``--config FILE`` for a command that starts a daemon, as ``config_path``."""
-    return _file_option(
-        "By default $SSMTUNNELD_CONFIG, then the user's configuration directory, then "
-        "/etc/ssmtunneld/config.toml."
+    return file_option(
+        "Configuration file. By default $SSMTUNNELD_CONFIG, then the user's "
+        "configuration directory, then /etc/ssmtunneld/config.toml."
     )(command)
 
 
 def config_in_use_option(command: _Command) -> _Command:
     """Add ``--config FILE`` for a command that uses `load_in_use`."""
-    return _file_option(
-        "By default $SSMTUNNELD_CONFIG, then the running daemon's file, then the usual "
-        "places."
+    return file_option(
+        "Configuration file. By default $SSMTUNNELD_CONFIG, then the running daemon's "
+        "file, then the usual places."
     )(command)
 
 
 def daemon_option(command: _Command) -> _Command:
     """Add ``--config FILE`` for a command that asks a daemon, as ``config_path``."""
-    return _file_option(
-        "It selects the daemon, if several run. By default $SSMTUNNELD_CONFIG."
+    return file_option(
+        "Configuration file. It selects the daemon, if several run. By default "
+        "$SSMTUNNELD_CONFIG."
     )(command)
 
 
-def _file_option(explanation: str) -> Callable[[_Command], _Command]:
+def changed_file_option(command: _Command) -> _Command:
+    """Add ``--config FILE`` for a command that changes a file, as ``config_path``."""
+    return file_option(
+        "The file to change. By default $SSMTUNNELD_CONFIG, then the usual places."
+    )(command)
+
+
+def file_option(
+    text: str, kind: click.Path | None = None
+) -> Callable[[_Command], _Command]:
+    """Add ``--config FILE``, passed as ``config_path``, with a text of its own.
+
+    Args:
+        text: The help.
+        kind: What is checked of the path; by default nothing.
+    """
     return click.option(
         "-c",
         "--config",
         "config_path",
-        type=click.Path(path_type=Path),
+        type=kind or click.Path(path_type=Path),
         metavar="FILE",
-        help=f"Configuration file. {explanation}",
+        help=text,
     )
 
 

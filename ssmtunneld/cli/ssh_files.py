@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.daemon.instance_lock import state_directory
 
@@ -56,16 +57,13 @@ class Change:
         try:
             make_private_folder(self.path.parent)
             handle, name = tempfile.mkstemp(prefix=".ssmtunneld-", dir=self.path.parent)
-            try:
+            with on_error(Path(name).unlink):
                 with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                     os.fchmod(handle, self.mode)
                     file.write(self.after)
                     file.flush()
                     os.fsync(handle)
                 Path(name).replace(self.path)
-            except BaseException:
-                Path(name).unlink()
-                raise
         except OSError as error:
             raise CommandError(f"cannot write {self.path}: {error.strerror}") from None
 

@@ -109,8 +109,8 @@ class DaemonSettings(_Section):
     """Command to run, without a shell, when a tunnel changes state. See
     [hook](identities.md#being-told)."""
     http_listen: Annotated[HttpListen, Reload.LISTENERS] = ()
-    """Where [health](status.md#health), [metrics](metrics.md) and the
-    [status page](status.md#the-page) are served; off without it."""
+    """Addresses that serve [health](status.md#health), [metrics](metrics.md) and the
+    [status page](status.md#the-page); off without it."""
     http_allow: Annotated[Networks, Reload.LISTENERS] = ()
     """Networks that may ask there, besides this machine itself. Required where an
     address is not loopback, refused where all are."""
@@ -144,7 +144,7 @@ class TunnelDefaults(_Section):
     """The table ``[defaults]``: settings that every tunnel inherits."""
 
     target: Annotated[Target | None, Reload.SESSIONS, EXPANDS] = None
-    """Where the SSM agent runs: an id (`i-…`, `mi-…`, `ecs:cluster_task_runtime`), or a
+    """Node with the SSM agent: an id (`i-…`, `mi-…`, `ecs:cluster_task_runtime`), or a
     search: `name:…`, `tag:Key=Value` or a list of those, `asg:…`, `ip:…`, `dns:…`,
     `ecs:cluster/service/container`. See [targets](targets.md)."""
     target_policy: Annotated[Literal["first", "newest", "spread"], Reload.SESSIONS] = (
@@ -174,7 +174,7 @@ class TunnelDefaults(_Section):
     """The session document. Without it, `AWS-StartPortForwardingSession`, or with
     `host` `AWS-StartPortForwardingSessionToRemoteHost`."""
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
-    """What a document of yours takes. Only AWS's own documents are told `port` and
+    """Values for a document of yours. Only AWS's own documents are told `port` and
     `host` (as `portNumber` and `host`); beside one of yours these say where it leads,
     for status, `env`, `db-token` and probes. If yours takes them, write them here:
     `{ host = "db.internal", portNumber = "5432" }`."""

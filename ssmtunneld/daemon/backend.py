@@ -7,7 +7,7 @@ its connections until they end.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.daemon.context import DaemonContext
@@ -38,30 +39,42 @@ from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.transport.websocket import Liveness
 
 
+@dataclass(frozen=True, slots=True)
+class BackendDependencies:
+    """Parts of the process and of a tunnel that all backends of the tunnel use.
+
+    Attributes:
+        context: The parts that tunnels share.
+        log: Bound to the tunnel.
+        counters: Where the tunnel's sessions are counted.
+        defects: Where the tunnel's defects are noted.
+    """
+
+    context: DaemonContext
+    log: EventLog
+    counters: SessionCounters
+    defects: Defects
+
+
 class Backend:
     """A pool of sessions, and what it is made from.
 
     Args:
         tunnel: The settings.
-        context: What it uses of the process.
-        log: Bound to the tunnel.
-        counters: Where the tunnel's sessions are counted.
+        dependencies: What it uses of the process and of the tunnel.
         first: Whether no other backend of this tunnel was before this one. Only then
             can there be sessions that a daemon before us left behind.
-        defects: Where the tunnel's defects are noted.
     """
 
     def __init__(
         self,
         tunnel: TunnelSettings,
-        context: DaemonContext,
+        dependencies: BackendDependencies,
         *,
-        log: EventLog,
-        counters: SessionCounters,
         first: bool = True,
-        defects: Defects | None = None,
     ) -> None:
-        self._defects = defects or Defects(log)
+        context, log = dependencies.context, dependencies.log
+        self._defects = dependencies.defects
         self._tunnel = tunnel
         self._context = context
         self._first = first
@@ -80,11 +93,10 @@ class Backend:
             log=log,
             lifespan=self._lifespan,
             respects_idle=tunnel.keep_alive is False,
-            counters=counters,
+            counters=dependencies.counters,
             defects=self._defects,
         )
-        self.pool.first_urgency = urgency_of(tunnel)
-        self.pool.stall_timeout = tunnel.stall_timeout
+        self.tunnel = tunnel
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
@@ -162,11 +174,8 @@ class Backend:
             PoolRetired: Ask its successor.
         """
         stream = await self.pool.open_stream(timeout)
-        try:
+        with on_error(stream.abort):
             await self._introduce()
-        except BaseException:
-            stream.abort()
-            raise
         return stream
 
     async def _introduce(self) -> None:

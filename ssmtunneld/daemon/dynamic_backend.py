@@ -7,21 +7,20 @@ client that tries every port of a network must not start a session for each of t
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from ssmtunneld.aws.api.port import Identity
-from ssmtunneld.base.compartment import Defects, run_compartment
-from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.compartment import run_compartment
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.destinations import Destination
-from ssmtunneld.daemon.backend import Backend
-from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.observe.status import DestinationStatus
-from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
+from ssmtunneld.sessions.counters import PoolSnapshot
 from ssmtunneld.sessions.pool import PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -36,11 +35,8 @@ class DynamicBackend:
 
     Args:
         tunnel: The settings.
-        context: What it uses of the process.
-        log: Bound to the tunnel.
-        counters: Where all sessions are counted.
+        dependencies: See :class:`Backend`.
         first: See :class:`Backend`.
-        defects: See :class:`Backend`.
     """
 
     ready = True
@@ -49,18 +45,15 @@ class DynamicBackend:
     def __init__(
         self,
         tunnel: TunnelSettings,
-        context: DaemonContext,
+        dependencies: BackendDependencies,
         *,
-        log: EventLog,
-        counters: SessionCounters,
         first: bool = True,
-        defects: Defects | None = None,
     ) -> None:
-        self._defects = defects or Defects(log)
         self._tunnel = tunnel
-        self._context = context
-        self._log = log
-        self._counters = counters
+        self._dependencies = dependencies
+        self._log = dependencies.log
+        self._counters = dependencies.counters
+        self._defects = dependencies.defects
         self._first = first
         self._resting = False
         self._retired = False
@@ -70,7 +63,8 @@ class DynamicBackend:
         self._tasks: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
         self._left = asyncio.Event()
-        self._login = context.controls.get(Identity.of(tunnel)).login
+        controls = dependencies.context.controls
+        self._login = controls.get(Identity.of(tunnel)).login
 
     @property
     def tunnel(self) -> TunnelSettings:
@@ -206,11 +200,8 @@ class DynamicBackend:
         log = self._log.bind(destination=str(destination))
         backend = Backend(
             self._tunnel.towards(destination),
-            self._context,
-            log=log,
-            counters=self._counters,
+            replace(self._dependencies, log=log),
             first=self._first,
-            defects=self._defects,
         )
         backend.resting = self._resting
         self._first = False

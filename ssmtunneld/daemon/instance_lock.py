@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -204,15 +204,13 @@ def _lock(path: Path) -> int:
     while True:
         make_private_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-                return handle
-        except FileNotFoundError:
-            pass  # its holder removed it in between: it locks nothing any more
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+        with ExitStack() as undo:
+            undo.callback(os.close, handle)
+            # Its holder may remove it in between: it locks nothing any more.
+            with suppress(FileNotFoundError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                    undo.pop_all()
+                    return handle

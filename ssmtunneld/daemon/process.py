@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from ssmtunneld.base.compartment import Defects, catch_callbacks
 from ssmtunneld.base.deadline import REPORT_TIME, Deadline
@@ -42,6 +42,7 @@ def run_daemon(
     signals: Signals,
     log_as: Callable[[DaemonSettings], None] = lambda _: None,
     deadline: Deadline | None = None,
+    announce: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
     """Run the daemon until a signal ends it; uvloop where it imports.
 
@@ -52,6 +53,7 @@ def run_daemon(
         signals: Has kept the signals that came since the start of the process.
         log_as: See :class:`Daemon`.
         deadline: Ends the process if threads hold it up.
+        announce: Gets the status document once the daemon is ready.
 
     Raises:
         SsmtunneldError: It could not start.
@@ -66,12 +68,17 @@ def run_daemon(
         with claim_instance(config.source) as claim:
             if claim.name is None:
                 _explain(config, claim)
+
+            def when_ready() -> None:
+                announce(daemon.status())
+                settle()
+
             daemon = Daemon(
                 config,
                 claim.name,
                 manager,
                 log_as,
-                when_ready=settle,
+                when_ready=when_ready,
                 claim=claim.wait,
                 renew=claim.renew,
             )

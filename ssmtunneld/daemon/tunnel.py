@@ -17,7 +17,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Address, TunnelSettings
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
-from ssmtunneld.daemon.backend import Backend
+from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.dynamic_backend import DynamicBackend
 from ssmtunneld.errors import AddressInUse, InheritedSocketRefused
@@ -69,9 +69,10 @@ class Tunnel:
         self.defects = Defects(self.log)
         self.unbound: AddressInUse | InheritedSocketRefused | OSError | None = None
         self.paused = False
-        self._context = context
         self._inherited = tuple(inherited)
-        self._counters = SessionCounters()
+        self._dependencies = BackendDependencies(
+            context, self.log, SessionCounters(), self.defects
+        )
         self._backend = self._make_backend(tunnel)
         self._retired: list[Backend | DynamicBackend] = []
         self._tasks: asyncio.TaskGroup | None = None
@@ -104,14 +105,7 @@ class Tunnel:
         self, tunnel: TunnelSettings, *, first: bool = True
     ) -> Backend | DynamicBackend:
         make = DynamicBackend if tunnel.is_dynamic else Backend
-        return make(
-            tunnel,
-            self._context,
-            log=self.log,
-            counters=self._counters,
-            first=first,
-            defects=self.defects,
-        )
+        return make(tunnel, self._dependencies, first=first)
 
     @property
     def pool(self) -> Pool:

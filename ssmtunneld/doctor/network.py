@@ -27,6 +27,7 @@ from ssmtunneld.aws.api.dialing import (
 from ssmtunneld.aws.api.endpoints import data_host, is_loopback_host
 from ssmtunneld.aws.api.proxies import proxy_for
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.doctor.report import Broken, Skipped
 
 if TYPE_CHECKING:
@@ -266,13 +267,13 @@ def _open(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
     if not endpoint.reachable:
         raise OSError(f"through a {proxy.scheme} proxy, which is not tested")
     opened = dial(proxy.host, proxy.port, deadline)
-    try:
-        tunnel(opened, str(endpoint), proxy.headers)
-    except BaseException:
-        opened.close()
-        if deadline.has_passed:
-            raise TooLate(f"no answer within {deadline.seconds:g} s") from None
-        raise
+    with on_error(opened.close):
+        try:
+            tunnel(opened, str(endpoint), proxy.headers)
+        except (OSError, ValueError):
+            if deadline.has_passed:
+                raise TooLate(f"no answer within {deadline.seconds:g} s") from None
+            raise
     return opened
 
 
@@ -299,11 +300,8 @@ def _encrypt(
     endpoint: Endpoint, context: ssl.SSLContext, deadline: Deadline
 ) -> ssl.SSLSocket:
     opened = _open(endpoint, deadline)
-    try:
+    with on_error(opened.close):
         return context.wrap_socket(opened, server_hostname=endpoint.host)
-    except BaseException:
-        opened.close()
-        raise
 
 
 def _ask_date(endpoint: Endpoint, context: Callable[[], ssl.SSLContext]) -> str | None:

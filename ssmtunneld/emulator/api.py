@@ -10,12 +10,21 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.emulator.callers import Caller, asks_who, caller_of, who
 from ssmtunneld.emulator.documents import BUILT_IN, Document, ParameterRefused
 from ssmtunneld.emulator.faults import FaultPlan
+from ssmtunneld.emulator.instances import (
+    OPERATION,
+    Form,
+    Instances,
+    QueryError,
+    error_text,
+    read_form,
+)
 from ssmtunneld.emulator.permissions import DEFAULT_DOCUMENT, Permissions
-from ssmtunneld.emulator.registry import Registry
+from ssmtunneld.emulator.registry import TARGET, Registry
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 
@@ -24,11 +33,9 @@ Operation = Callable[[Body], Awaitable[Body]]
 
 _PREFIX: Final = "AmazonSSM."
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
-_TARGET: Final = re.compile(
-    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
-    r"|ecs:[A-Za-z0-9_-]+_[A-Za-z0-9]+_[A-Za-z0-9-]+"
-)
 _DOCUMENT_NAME: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")
+_SHOWN: Final = 100
+"""Characters of an operation's name that go into the log."""
 _LARGEST_PAGE: Final = 200
 _LARGEST_INVENTORY: Final = 50
 INVENTORY_TYPE: Final = "AWS:InstanceInformation"
@@ -100,6 +107,7 @@ class ControlPlane:
             name: Document.parse(name, content)
             for name, content in {**BUILT_IN, **settings.documents}.items()
         }
+        self._instances = Instances(settings, registry.nodes)
         self._operations: dict[str, Operation] = {
             "ResumeSession": self._resume_session,
             "TerminateSession": self._terminate_session,
@@ -120,6 +128,8 @@ class ControlPlane:
         caller = caller_of(request.headers, self._settings)
         if not name and asks_who(raw):
             return web.Response(text=who(caller), content_type="text/xml")
+        if not name and (form := read_form(raw)):
+            return self._answer_query(form, caller)
         try:
             answer, status = await self._answer(name, _parse(raw), caller), 200
         except ApiError as error:
@@ -129,6 +139,24 @@ class ControlPlane:
         return web.Response(
             body=json.dumps(answer).encode(), status=status, content_type=_CONTENT_TYPE
         )
+
+    def _answer_query(self, form: Form, caller: Caller) -> web.Response:
+        """Answer a call in the query protocol, of which EC2's is known."""
+        status = 200
+        try:
+            text = self._describe_instances(form, caller)
+        except QueryError as error:
+            text, status = error_text(error, form), error.status
+        operation = clean(form["Action"], _SHOWN)
+        self._log.info("emulator.api_called", operation=operation, status=status)
+        return web.Response(text=text, status=status, content_type="text/xml")
+
+    def _describe_instances(self, form: Form, caller: Caller) -> str:
+        if form["Action"] != "DescribeInstances":
+            raise QueryError("InvalidAction", "The action is not known here")
+        if refusal := self._permissions.refusal(caller, OPERATION, {}, None):
+            raise QueryError("UnauthorizedOperation", refusal, 403)
+        return self._instances.describe(form, caller)
 
     async def _answer(self, name: str, body: Body, caller: Caller) -> Body:
         session = self._registry.get(str(body.get("SessionId")))
@@ -189,7 +217,7 @@ class ControlPlane:
 
     async def _get_connection_status(self, body: Body) -> Body:
         target = _text(body, "Target", 1, 400)
-        well_formed = _TARGET.fullmatch(target) is not None
+        well_formed = TARGET.fullmatch(target) is not None
         online = well_formed and self._registry.is_online(target)
         return {"Target": target, "Status": "connected" if online else "notconnected"}
 
@@ -197,7 +225,7 @@ class ControlPlane:
         filters = [_node_filter(item) for item in _list(body, "Filters")]
         filters += map(_node_filter, _list(body, "InstanceInformationFilterList"))
         asked = [i for key, ids in filters if key == "InstanceIds" for i in ids]
-        found = [self._instance(target) for target in self._nodes(asked)]
+        found = [self._instance(target) for target in self._registry.nodes(asked)]
         for key, values in filters:
             found = [node for node in found if self._has(node, key, values)]
         return _page(found, body, "InstanceInformationList")
@@ -208,24 +236,11 @@ class ControlPlane:
         wanted = [str(r.get("TypeName")) for r in _list(body, "ResultAttributes")]
         if any(name != INVENTORY_TYPE for name in wanted):
             raise ApiError("InvalidTypeNameException", "the type is not known here")
-        contents = map(self._inventory, self._nodes(asked))
+        contents = map(self._inventory, self._registry.nodes(asked))
         found = [c for c in contents if all(f.admits(c) for f in filters)]
         now = self._settings.wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         entities = [_entity(content, now) for content in found]
         return _page(entities, body, "Entities", _LARGEST_INVENTORY)
-
-    def _nodes(self, asked: list[str]) -> list[str]:
-        """Return the managed nodes that exist, as far as anybody can know."""
-        known = self._settings.targets
-        if known is None:
-            known = frozenset(
-                [*self._registry.known_targets(), *self._settings.nodes, *asked]
-            )
-        return [
-            target
-            for target in sorted(known)
-            if _TARGET.fullmatch(target) and not target.startswith("ecs:")
-        ]
 
     def _inventory(self, target: str) -> dict[str, str]:
         node = self._settings.nodes.get(target, Node())
@@ -278,7 +293,7 @@ class ControlPlane:
             properties = document.properties(_parameters(body))
         except ParameterRefused as refused:
             raise ApiError("InvalidParameters", str(refused)) from None
-        if not _TARGET.fullmatch(target):
+        if not TARGET.fullmatch(target):
             raise ApiError("TargetNotConnected", f"{target} is not connected.")
         return StartRequest(
             target, name, properties, reason, owner=caller.arn, caller=caller.name

@@ -18,6 +18,7 @@ DOCUMENT_CHECK: Final = "ssm:SessionDocumentAccessCheck"
 OPEN_DATA_CHANNEL: Final = "ssmmessages:OpenDataChannel"
 
 _SERVICES: Final = {
+    "AmazonEC2": "ec2",
     "AmazonSSM": "ssm",
     "AWSEC2InstanceConnectService": "ec2-instance-connect",
 }

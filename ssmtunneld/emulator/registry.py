@@ -1,6 +1,7 @@
 """Every session of one emulator, and the tasks that play them."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
@@ -12,6 +13,11 @@ from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
 
+TARGET: Final = re.compile(
+    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
+    r"|ecs:[A-Za-z0-9_-]+_[A-Za-z0-9]+_[A-Za-z0-9-]+"
+)
+"""The form of a target."""
 HISTORY_LIMIT: Final = 1000
 """Sessions remembered after their end: what is left of one is about 25 KiB."""
 
@@ -94,6 +100,21 @@ class Registry:
     def known_targets(self) -> list[str]:
         """Return the targets that sessions were started for, each once."""
         return list(dict.fromkeys(session.request.target for session in self))
+
+    def nodes(self, asked: list[str]) -> list[str]:
+        """Return the managed nodes that exist, as far as anybody can know.
+
+        Args:
+            asked: Ids that exist for being named, where any target does.
+        """
+        known = self._settings.targets
+        if known is None:
+            known = frozenset([*self.known_targets(), *self._settings.nodes, *asked])
+        return [
+            target
+            for target in sorted(known)
+            if TARGET.fullmatch(target) and not target.startswith("ecs:")
+        ]
 
     def is_online(self, target: str) -> bool:
         """Say whether an agent answers for ``target``, which is well formed."""

@@ -27,7 +27,7 @@ _SHOWN: Final = 100
 # hosts entry, a proxy or a VPC endpoint leads them to us.
 _SERVICES: Final = re.compile(
     r"(?:[a-z0-9-]+[.-])?(?:ssm|ssm-fips|ssmmessages|ssmmessages-fips|sts"
-    r"|ec2-instance-connect)"
+    r"|ec2|ec2-instance-connect)"
     r"(?:\.[a-z0-9-]+){0,2}\.(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|api\.aws"
     r"|c2s\.ic\.gov|sc2s\.sgov\.gov|csp\.hci\.ic\.gov|cloud\.adc-e\.uk"
     r"|api\.amazonwebservices\.(?:com\.cn|eu)|api\.aws\.(?:hci\.)?ic\.gov"

@@ -7,6 +7,7 @@ touched, so that no client is refused at them.
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ class Acceptor:
         addresses: The addresses to listen on. An inherited socket stays open at the
             end: connections wait in it for the next process that listens.
         accept: Accepts from a listener until cancelled.
-        take: Accepts what waits at a listener that is about to be closed.
+        take: Accepts what waits at a listener that is about to be closed. By default
+            that is left to be reset.
 
     Attributes:
         bound: The bound addresses, with their real ports.
@@ -46,7 +48,7 @@ class Acceptor:
         self,
         addresses: Sequence[ListenAddress],
         accept: Callable[[Listener], Coroutine[Any, Any, None]],
-        take: Callable[[Listener], None],
+        take: Callable[[Listener], None] = lambda _: None,
     ) -> None:
         self._addresses = tuple(addresses)
         self._accept = accept
@@ -201,15 +203,12 @@ class Acceptor:
 async def _open(addresses: Sequence[ListenAddress], socket_mode: int) -> list[_Binding]:
     """Listen on all of ``addresses``, or on none."""
     bindings: list[_Binding] = []
-    try:
+    with ExitStack() as undo:
         for address in addresses:
             own = address.dup() if isinstance(address, socket.socket) else address
-            bindings.append(
-                _Binding(address, await bind([own], socket_mode=socket_mode))
-            )
-    except BaseException:
-        for binding in bindings:
-            for listener in binding.listeners:
-                listener.close()
-        raise
+            listeners = await bind([own], socket_mode=socket_mode)
+            for listener in listeners:
+                undo.callback(listener.close)
+            bindings.append(_Binding(address, listeners))
+        undo.pop_all()
     return bindings

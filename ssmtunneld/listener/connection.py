@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import StreamError, TunnelError
-from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset_on_close
+from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset
 from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyHandshake
 from ssmtunneld.listener.relay import (
     ClientClose,
@@ -99,15 +100,13 @@ class Connection:
             return
         local = await LocalDuplex.adopt(sock)
         handshake = _handshake(opening)
-        try:
-            ends = await _open(partial(handshake.open, local), local)
-        except TunnelError as error:
-            self._result = self._summed(ConnectionOutcome.REFUSED, error)
-            await handshake.refuse(local, error)
-            return
-        except BaseException:
-            local.abort()
-            raise
+        with on_error(local.abort):
+            try:
+                ends = await _open(partial(handshake.open, local), local)
+            except TunnelError as error:
+                self._result = self._summed(ConnectionOutcome.REFUSED, error)
+                await handshake.refuse(local, error)
+                return
         if ends is None:
             local.abort()
             self._result = self._summed(ConnectionOutcome.LOCAL_RESET)
@@ -124,13 +123,13 @@ class Connection:
 
         A transport and two tasks take as long as a message needs to the network.
         """
-        try:
+        with on_error(_reset_both, sock, stream):
             try:
                 early = sock.recv(RECEIVE_MARK)
             except BlockingIOError:
                 pass  # nothing yet, as of most servers' clients
             except OSError:
-                _reset(sock, stream)
+                _reset_both(sock, stream)
                 return self._summed(ConnectionOutcome.LOCAL_RESET)
             else:
                 self.meter.sent += len(early)
@@ -138,9 +137,6 @@ class Connection:
                     await stream.send(early)
                 await asyncio.sleep(0)  # here it goes
             local = await LocalDuplex.adopt(sock)
-        except BaseException:
-            _reset(sock, stream)
-            raise
         return await relay(
             local,
             stream,
@@ -162,8 +158,7 @@ class Connection:
     def release(self) -> None:
         """Reset the socket if the task that should have joined it never ran."""
         if self._socket is not None:
-            reset_on_close(self._socket)
-            self._socket.close()
+            reset(self._socket)
 
     def _summed(
         self, ending: ConnectionOutcome, cause: TunnelError | None = None
@@ -171,10 +166,9 @@ class Connection:
         return Transfer(self.meter.sent, self.meter.received, ending, cause)
 
 
-def _reset(sock: socket.socket, stream: Duplex) -> None:
+def _reset_both(sock: socket.socket, stream: Duplex) -> None:
     stream.abort()
-    reset_on_close(sock)
-    sock.close()
+    reset(sock)
 
 
 def _handshake(opening: Opening) -> ProxyHandshake | _Plain:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import StreamReset
 from ssmtunneld.listener.owner import peer_has_closed
 from ssmtunneld.listener.relay import ClientClose
@@ -50,6 +51,12 @@ def reset_on_close(sock: socket.socket, *, enabled: bool = True) -> None:
     # Closed already: an OSError, from uvloop's sockets a ValueError.
     with suppress(OSError, ValueError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(enabled, 0))
+
+
+def reset(sock: socket.socket) -> None:
+    """Close ``sock`` at once, with a TCP reset: see :func:`reset_on_close`."""
+    reset_on_close(sock)
+    sock.close()
 
 
 class LocalDuplex(asyncio.Protocol):
@@ -106,12 +113,8 @@ class LocalDuplex(asyncio.Protocol):
         """
         duplex = cls()
         reset_on_close(sock)  # now, because a cancelled loop closes it before we could
-        try:
+        with on_error(sock.close), on_error(duplex.abort):
             await duplex._loop.connect_accepted_socket(lambda: duplex, sock)
-        except BaseException:
-            duplex.abort()
-            sock.close()
-            raise
         reset_on_close(sock, enabled=False)
         return duplex
 
@@ -190,15 +193,10 @@ class LocalDuplex(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        try:
+        with suppress(TimeoutError), on_error(self.abort):
             async with asyncio.timeout(timeout):
                 await self._flush(transport)
             await self._part(transport)
-        except TimeoutError:
-            self.abort()
-        except BaseException:
-            self.abort()
-            raise
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

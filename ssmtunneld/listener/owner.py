@@ -24,6 +24,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.listener.held_fin import keeps_user
 from ssmtunneld.listener.process_table import TABLES, read_table, spell
 
@@ -272,12 +273,9 @@ def _ask(question: bytes) -> bytes:
     except IndexError:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
         kernel = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG).detach()
-    try:
+    with on_error(os.close, kernel):  # its further answers have no receiver
         os.write(kernel, question)  # handled, and answered, before this returns
         answer = os.read(kernel, 4096)
-    except BaseException:
-        os.close(kernel)  # its further answers have no receiver
-        raise
     _idle.append(kernel)
     return answer
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import DestinationRefused, StreamError, TunnelError
 
 if TYPE_CHECKING:
@@ -103,13 +104,9 @@ async def relay(
             the relay neither reads from it nor writes to it.
     """
     pumps = _Relay(local, remote, linger, meter or Meter())
-    try:
+    with on_error(remote.abort), on_error(local.abort):
         await pumps.run(client_left)
         await pumps.close()
-    except BaseException:
-        local.abort()
-        remote.abort()
-        raise
     return pumps.transfer()
 
 

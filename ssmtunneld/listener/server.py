@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.compartment import Defects, run_compartment
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
 from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
@@ -17,7 +18,7 @@ from ssmtunneld.listener.access import judge
 from ssmtunneld.listener.connection import Connection
 from ssmtunneld.listener.counters import ConnectionCounters
 from ssmtunneld.listener.limits import ConnectionLimit
-from ssmtunneld.listener.local import reset_on_close
+from ssmtunneld.listener.local import reset
 from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.listener.sockets import name_of, peer_name
 
@@ -145,7 +146,7 @@ class Server:
 
     @property
     def has_files(self) -> bool:
-        """Whether it listens where a file can be removed: on a Unix socket of ours."""
+        """True if it listens where a file can be removed: on a Unix socket of ours."""
         return any(listener.has_file for listener in self._acceptor.listeners)
 
     def forget_lost(self) -> tuple[str, ...]:
@@ -319,15 +320,14 @@ class Server:
                 return
             sock, peer = listener.socket.accept()
             try:
-                if self._admit(sock, peer):
-                    if listener.held:
-                        held_fin.release(sock)
-                    self._start(sock, peer_name(sock, peer))
-            except BaseException as error:
-                reset_on_close(sock)
-                sock.close()
-                if not isinstance(error, Exception) or isinstance(error, OSError):
-                    raise
+                with on_error(reset, sock):
+                    if self._admit(sock, peer):
+                        if listener.held:
+                            held_fin.release(sock)
+                        self._start(sock, peer_name(sock, peer))
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary of a compartment
                 # The next connection can be of another kind.
                 self._defects.note("connection", error)
 
@@ -368,8 +368,7 @@ class Server:
         return False
 
     def _reject(self, verdict: AccessDecision, sock: socket.socket, peer: str) -> None:
-        reset_on_close(sock)
-        sock.close()
+        reset(sock)
         self._totals.reject(verdict.rejection)
         self._bursts.warning(
             "connection.rejected",

@@ -9,9 +9,11 @@ import socket
 import stat
 import struct
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener import held_fin
@@ -126,12 +128,12 @@ class Listener:
 
     @property
     def has_file(self) -> bool:
-        """Whether it is a Unix socket of ours, whose file somebody may remove."""
+        """True for a Unix socket of ours, whose file somebody may remove."""
         return self._path is not None
 
     @property
     def lost(self) -> bool:
-        """Whether somebody has removed or replaced its file: nobody finds it there."""
+        """True once its file was removed or replaced: nobody finds it there."""
         return self._path is not None and not self._has_its_file(self._path)
 
     def _has_its_file(self, path: Path) -> bool:
@@ -186,16 +188,15 @@ async def bind(
         PermissionError: We may not bind it; the text names a remedy.
     """
     listeners: list[Listener] = []
-    try:
-        for address in addresses:
-            listeners += await _bind(address, socket_mode)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
+    with ExitStack() as undo:
         for address in addresses:
             if isinstance(address, socket.socket):
-                address.close()
-        raise
+                undo.callback(address.close)
+        for address in addresses:
+            for listener in await _bind(address, socket_mode):
+                undo.callback(listener.close)
+                listeners.append(listener)
+        undo.pop_all()
     return listeners
 
 
@@ -307,16 +308,13 @@ def _listen(host: str, port: int) -> socket.socket:
     )
     family, _, _, _, name = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    with on_error(sock.close):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Or "::" would take the port from IPv4 listeners, or not, as sysctl says.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
         sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 
@@ -328,14 +326,11 @@ def _bind_unix(path: Path, mode: int) -> Listener:
     make_private_folder(path.parent)
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with on_error(sock.close):
         _bind_with_mode(sock, path, mode)
         listener = Listener(sock, path)
         path.chmod(mode)  # only ever adds what the umask took away
         sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
     return listener
 
 

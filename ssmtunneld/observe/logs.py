@@ -31,6 +31,7 @@ from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.observe.log_output import LogOutput
 from ssmtunneld.observe.log_queue import LogQueue
+from ssmtunneld.observe.log_sentences import Sentences
 from ssmtunneld.observe.recent_events import RecentEvents
 
 with hidden("rich"):  # as in ``base/log.py``: whichever comes first
@@ -97,7 +98,8 @@ def configure(
 ) -> None:
     """Choose level and form for the whole process.
 
-    ``level`` is a key of ``LEVELS``; ``form`` is ``auto``, ``text`` or ``json``.
+    ``level`` is a key of ``LEVELS``; ``form`` is ``auto``, ``text``, ``json``, or
+    ``short``, which leaves most facts out (``observe/log_sentences.py``).
     ``auto`` is text: with colour on a terminal unless ``NO_COLOR`` is set, with the
     journal's level prefixes and no time stamp under systemd. ``clock_ns`` paces the
     lines of a fault that repeats.
@@ -182,6 +184,9 @@ def _renderers(
     if "JOURNAL_STREAM" in environ:
         return [_for_journal]
     colors = stream.isatty() and not environ.get("NO_COLOR")
+    if form == "short":
+        clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time")
+        return [clock, Sentences(colors=colors, visible=_visible)]
     console = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time")
     return [stamp, _without_controls, console]
 

@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from ssmtunneld.errors import AwsError, SessionError
 from ssmtunneld.listener.access import Rejection
 from ssmtunneld.listener.counters import Failure
 from ssmtunneld.listener.relay import ConnectionOutcome
@@ -30,21 +31,14 @@ from ssmtunneld.observe.status import (
     TunnelState,
     TunnelStatus,
 )
-from ssmtunneld.sessions.counters import Distribution, Reason
+from ssmtunneld.sessions.counters import Distribution, Reason, reasons_of
 from ssmtunneld.version import __version__
 
 NAMESPACE: Final = "ssmtunneld"
 
 # What is always there, so that a rate has a zero to start from; others come as they do.
-_ENDED: Final = (Reason.STOPPED, Reason.CLOSED, Reason.GONE, Reason.PROTOCOL)
-_FAILED: Final = (
-    Reason.THROTTLED,
-    Reason.UNAVAILABLE,
-    Reason.TARGET,
-    Reason.DENIED,
-    Reason.CREDENTIALS,
-    Reason.REJECTED,
-)
+_ENDED: Final = (Reason.STOPPED, *reasons_of(SessionError))
+_FAILED: Final = reasons_of(AwsError)
 _PHASES: Final = ("starting", "ready", "resuming")
 
 

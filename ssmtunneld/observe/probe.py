@@ -33,35 +33,35 @@ class ProbeStream(Duplex, Protocol):
 
     @property
     def unsettled(self) -> bool:
-        """Whether an answer, or our bytes, may be stuck on the way."""
+        """True if an answer, or our bytes, may be stuck on the way."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """What to ask, and when; times are in seconds."""
+    """Conversation and times of a tunnel's probe; times are in seconds."""
 
     probe: Probe
     interval: float
     timeout: float
     host: str = "localhost"
-    """What HTTP servers know the destination by."""
+    """Name by which HTTP servers know the destination."""
     expected: bool = True
-    """Whether sessions are kept ready, so that there is always one to ask through."""
+    """True if sessions are kept ready, so that there is always one to ask through."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeStatus:
-    """What a tunnel's probe has found out."""
+    """Findings of a tunnel's probe."""
 
     kind: str
     """``tcp``, ``banner``, ``postgres``, ``mysql``, ``redis`` or ``http``."""
     ok: bool | None
-    """Whether the destination is alive; null as long as that is not known."""
+    """True if the destination is alive; null as long as that is not known."""
     pending: bool
-    """Whether the first answer is still to come."""
+    """True until the first answer has come."""
     reason: str
-    """What is wrong with it; empty if nothing is."""
+    """Fault of the destination; empty if there is none."""
     advice: str
     """Advice; empty if nothing has to be done."""
     failures: int
@@ -71,7 +71,7 @@ class ProbeStatus:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing speaks against using the tunnel."""
+        """True if nothing speaks against using the tunnel."""
         return self.ok is not False and not self.pending
 
 
@@ -132,7 +132,7 @@ class Prober:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing that was found out speaks against using the tunnel."""
+        """True if nothing that was found out speaks against using the tunnel."""
         return self._ok is not False and not self._pending
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What a probe says to a destination, and what it takes for a sign of life.
+"""Words of a probe to a destination, and the answers that are signs of life.
 
 Nothing here logs in, and nothing that a destination says goes into a reason: it is
 payload. What it may say is bounded: ``LONGEST_ANSWER``.
@@ -81,7 +81,7 @@ _NOT_MYSQL: Final = "it does not speak MySQL's protocol"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a destination, and what to do about it if that is known."""
+    """Fault of a destination, with its cure if that is known."""
 
     reason: str
     advice: str = ""

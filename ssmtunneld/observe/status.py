@@ -18,7 +18,7 @@ from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.config import TunnelSettings
-from ssmtunneld.errors import Recovery, TunnelError, Unforeseen
+from ssmtunneld.errors import AwsError, Recovery, TunnelError, Unforeseen
 from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.probe import ProbeStatus
@@ -185,9 +185,9 @@ class RefusalStatus:
     """The latest connection that did not get its destination."""
 
     reason: str
-    """Why not; empty if that is not known."""
+    """Cause; empty if that is not known."""
     advice: str
-    """What to do about it; empty if nothing is to be done."""
+    """Cure; empty if nothing is to be done."""
     age: float
     """Seconds since then."""
 
@@ -206,6 +206,8 @@ class TunnelStatus:
     """Reason for not being ready; empty if it is ready."""
     advice: str
     """Advice; empty if nothing has to be done."""
+    lasting: bool
+    """True if the reason lasts until somebody acts: logs in, permits, corrects."""
     listen: tuple[str, ...]
     """Local addresses with their real ports; empty while none is bound."""
     target: str
@@ -373,6 +375,7 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         usable=_is_usable(state, pool, now),
         reason=_presentable(reason),
         advice=_presentable(advice),
+        lasting=_is_lasting(subject, state),
         listen=server.bound,
         target=subject.target,
         destination=subject.destination,
@@ -429,6 +432,7 @@ def broken_status(
         usable=False,
         reason="",
         advice="",
+        lasting=False,
         listen=(),
         target=tunnel.target,
         destination=tunnel.destination,
@@ -462,6 +466,7 @@ def broken_status(
         usable=False,
         reason=defects[-1].reason if defects else "",
         advice=Unforeseen.advice,
+        lasting=False,
         defects=defects,
     )
 
@@ -494,6 +499,23 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
         case _:
             trouble = subject.pool.trouble
     return str(trouble or ""), str(getattr(trouble, "advice", ""))
+
+
+def _is_lasting(subject: StatusInputs, state: TunnelState) -> bool:
+    match state:
+        case TunnelState.UNBOUND:
+            # Before it has tried to listen, a tunnel is unbound without a reason.
+            return subject.unbound is not None
+        case TunnelState.NEEDS_LOGIN | TunnelState.FAILED:
+            return True
+        case TunnelState.WAITING:
+            trouble = subject.pool.trouble
+            return not (isinstance(trouble, AwsError) and trouble.passes)
+        case TunnelState.RETRYING if subject.broken is None:
+            trouble = subject.pool.trouble
+            return isinstance(trouble, AwsError) and not trouble.passes
+        case _:
+            return False
 
 
 def _state(subject: StatusInputs) -> TunnelState:

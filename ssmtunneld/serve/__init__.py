@@ -1,4 +1,4 @@
-"""Whom the daemon answers: control socket, HTTP, service manager.
+"""Answers of the daemon: control socket, HTTP, service manager.
 
 In: requests of operators, browsers, Prometheus, systemd. Out: documents made in
 ``observe``. Only reading here, except for what the control socket passes on to the

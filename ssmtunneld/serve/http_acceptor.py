@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import AddressInUse
-from ssmtunneld.listener.sockets import ListenAddress, Listener, bind
+from ssmtunneld.listener.acceptor import Acceptor
+from ssmtunneld.listener.sockets import ListenAddress, Listener
 
 LIMIT: Final = 64
 """Connections at once."""
@@ -83,37 +84,32 @@ class HttpAcceptor:
             tasks.create_task(self._sweep(), name="http sweep")
 
     async def _serve(self, address: ListenAddress) -> None:
-        listeners = await self._bind(address)
+        # One for each address: each is bound when it can be, whatever the others do.
+        acceptor = Acceptor([address], self._accept)
         try:
+            await self._bind(acceptor)
             async with asyncio.TaskGroup() as tasks:
-                for listener in listeners:
-                    accepting = self._accept(listener)
-                    tasks.create_task(accepting, name=f"http {listener.name}")
+                acceptor.start(tasks)
         finally:
-            for listener in listeners:
-                listener.close()
+            acceptor.close()
 
-    async def _bind(self, address: ListenAddress) -> list[Listener]:
-        listeners: list[Listener] = []
+    async def _bind(self, acceptor: Acceptor) -> None:
         try:
-            listeners = await self._listen(address)
+            await self._listen(acceptor)
         except (AddressInUse, OSError) as error:
             # Once, however often it is tried.
             advice = error.advice if isinstance(error, AddressInUse) else ""
             self._log.warning("http.failed", reason=str(error), advice=advice)
         self._note_attempt()
-        while not listeners:
+        while not acceptor.complete:
             await asyncio.sleep(self._rebind_interval)
             with suppress(AddressInUse, OSError):
-                listeners = await self._listen(address)
-        return listeners
+                await self._listen(acceptor)
 
-    async def _listen(self, address: ListenAddress) -> list[Listener]:
-        listeners = await bind([address], socket_mode=SOCKET_MODE)
-        for listener in listeners:
-            self.bound = (*self.bound, listener.name)
-            self._log.info("http.bound", address=listener.name)
-        return listeners
+    async def _listen(self, acceptor: Acceptor) -> None:
+        for name in await acceptor.open(SOCKET_MODE):
+            self.bound = (*self.bound, name)
+            self._log.info("http.bound", address=name)
 
     def _note_attempt(self) -> None:
         self._untried -= 1
@@ -122,21 +118,18 @@ class HttpAcceptor:
 
     async def _accept(self, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            while True:
-                await listener.readable()
-                try:
-                    sock, peer = listener.socket.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    continue
-                except OSError as error:
-                    self._log.warning("http.failed", reason=str(error), advice="")
-                    await asyncio.sleep(EXHAUSTED_PAUSE)
-                    continue
-                if self._may_enter(sock, peer):
-                    await loop.connect_accepted_socket(self._enter, sock)
-        finally:
-            listener.close()
+        while True:
+            await listener.readable()
+            try:
+                sock, peer = listener.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                self._log.warning("http.failed", reason=str(error), advice="")
+                await asyncio.sleep(EXHAUSTED_PAUSE)
+                continue
+            if self._may_enter(sock, peer):
+                await loop.connect_accepted_socket(self._enter, sock)
 
     def _may_enter(self, sock: socket.socket, peer: object) -> bool:
         sock.settimeout(0)

@@ -1,4 +1,4 @@
-"""What is special about sessions that carry one connection each (protocol 6.4).
+"""Special rules for sessions that carry one connection each (protocol 6.4).
 
 Such a session is used up by its connection, so the next one waits for a start of one to
 two seconds unless a spare is there. A spare is connected to the destination already,
@@ -20,7 +20,7 @@ _CANNOT_CONNECT: Final = "Unable to connect to specified port"
 
 
 class RecentDemand:
-    """How many connections have come together lately.
+    """Number of connections that have come together lately.
 
     Args:
         most: How many are of interest; no more than so many are remembered.

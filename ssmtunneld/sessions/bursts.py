@@ -1,4 +1,4 @@
-"""How many connections a tunnel has seen come at once, and may see again. Pure.
+"""Numbers of connections that came at once, and may come so again. Pure.
 
 Sessions share nothing but their agent, and each of them moves little (protocol 6.8): a
 client that opens four connections at once, as browsers do, is four times as fast with

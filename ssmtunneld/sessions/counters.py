@@ -81,6 +81,12 @@ _REASONS: Final[Mapping[type[TunnelError], Reason]] = {
 }
 
 
+def reasons_of(family: type[TunnelError]) -> tuple[Reason, ...]:
+    """Return the reasons that errors of ``family`` have, each once."""
+    found = (r for kind, r in _REASONS.items() if issubclass(kind, family))
+    return tuple(dict.fromkeys(found))
+
+
 def reason_of(error: TunnelError | None) -> Reason:
     """Return the reason for ``error``; ``None`` is an end that we wanted."""
     if error is None:

@@ -65,7 +65,7 @@ IDLE_ADVICE: Final = (
     "set keep_alive below the account's idle timeout, or raise that in Session "
     "Manager's preferences"
 )
-"""What to do about an idle timeout that ``keep_alive`` does not reach."""
+"""Advice for an idle timeout that ``keep_alive`` does not reach."""
 
 
 class PoolRetired(NoSessionReady):

@@ -1,4 +1,4 @@
-"""Whether a session that says nothing is dead, or only blocked (design D21).
+"""Diagnosis of a session that says nothing: dead, or only blocked (design D21).
 
 An agent acknowledges nothing while it waits for a destination that does not read, and
 nothing once it is stopped. From here both look the same, so whoever knows more is
@@ -29,7 +29,7 @@ moment in which an agent is replaced by a newer version, and its sessions live o
 
 
 class Answer(StrEnum):
-    """What the service has said of the target."""
+    """Answer of the service about the target."""
 
     CONNECTED = "connected"
     """It hears of the agent."""
@@ -40,7 +40,7 @@ class Answer(StrEnum):
 
 
 class Step(Enum):
-    """What is to be done about a session."""
+    """Next step with a session that is silent."""
 
     NOTHING = auto()
     """It is well, or nothing more can be known yet."""
@@ -54,7 +54,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is known of a session at one moment."""
+    """Facts about a session at one moment."""
 
     listening: bool
     """Its link is up and read: what is not heard then was not said."""
@@ -100,7 +100,7 @@ class SilenceWatch:
         self.answer: Answer | None = None
         """The service's last one about this silence; ``None`` if there is none."""
         self.proofs = 0
-        """How often in a row it has said that it hears nothing of the agent."""
+        """Times in a row that it has said that it hears nothing of the agent."""
 
     def silence(self, now: float, signs: Signs) -> float:
         """Return for how many seconds the agent owes an acknowledgement.

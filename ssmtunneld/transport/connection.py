@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import LinkError, LinkLost
 from ssmtunneld.transport.frames import FrameReader, Head
 from ssmtunneld.transport.http_proxy import connect_through
@@ -91,13 +92,10 @@ class Connect(connect):
         )
         connection = self.factory(self.ws_uri)
         transport.set_protocol(connection)
-        try:
+        with on_error(transport.abort):
             if self.ws_uri.secure:
                 context = options.get("ssl") or ssl.create_default_context()
                 transport = await _start_tls(transport, connection, context, host)
-        except BaseException:
-            transport.abort()
-            raise
         connection.connection_made(transport)
         return connection
 

@@ -89,8 +89,8 @@ class Driver:
         self.delivered = 0
         """Messages that were delivered in order."""
         self.heard_at = self._loop.time()
-        """When anything came from the agent, acknowledgements included, or the link
-        was a new one."""
+        """Last time that anything came from the agent, acknowledgements included, or
+        the link was a new one."""
         self._timing = ChannelTiming(self._loop.time())
 
     async def run(self, link: Link, token: Secret) -> None:

@@ -14,6 +14,7 @@ from typing_extensions import override
 from websockets.exceptions import ProxyError
 from websockets.proxy import Proxy, parse_proxy
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.transport.frames import Head
 
 if TYPE_CHECKING:
@@ -45,11 +46,8 @@ async def connect_through(
         proxy.port,
         ssl=(context or True) if proxy.scheme == "https" else None,
     )
-    try:
+    with on_error(transport.abort):
         await answer.accepted
-    except BaseException:
-        transport.abort()
-        raise
     return transport
 
 

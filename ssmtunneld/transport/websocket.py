@@ -16,6 +16,7 @@ from websockets.protocol import State
 
 from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.errors import (
     LinkError,
@@ -239,12 +240,9 @@ class WebSocketLink:
     # Liveness.
 
     def _watch(self) -> None:
-        try:
+        # A link without a timer must not live on.
+        with on_error(self.lose, LinkLost(clean("it could not be watched"))):
             self._look()
-        except BaseException:
-            # A link without a timer must not live on.
-            self.lose(LinkLost(clean("it could not be watched")))
-            raise
 
     def _look(self) -> None:
         connection = self._connection

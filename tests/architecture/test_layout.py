@@ -1,4 +1,4 @@
-"""The shape of the tree: every module is tested, tests never sleep.
+"""The shape of the tree: modules are tested, tests never sleep, docstrings are plain.
 
 What may import what is import-linter's business (``pyproject.toml``).
 """
@@ -180,4 +180,42 @@ def test_every_silenced_tool_has_a_reason():
         for path in _sources("ssmtunneld", "tests", "benchmarks")
         for line, comment in _comments(path)
         if _unexplained(comment)
+    ] == []
+
+
+# A noun or a verb says sooner what a thing is.
+_QUESTION = re.compile(
+    r"(what|who|whom|whose|how|whether|when|where|why|which)\b", re.IGNORECASE
+)
+
+
+def _docstrings(text):
+    """Yield line and text of each docstring, those of attributes included."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(said))):
+                yield node.lineno, said
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ('"""What a module is."""', True),
+        ('x = 1\n"""Whether it is one."""', True),
+        ('class C:\n    """How it is."""', True),
+        ('def f():\n    """Return what it is."""', False),
+        ('"""Whatever comes in."""', False),
+    ],
+)
+def test_a_question_is_told_from_a_sentence(text, asks):
+    (said,) = (said for _, said in _docstrings(text))
+    assert (_QUESTION.match(said) is not None) is asks
+
+
+def test_no_docstring_opens_with_a_question():
+    assert [
+        f"{_name(path)}:{line}: {said.splitlines()[0]}"
+        for path in _sources("ssmtunneld")
+        for line, said in _docstrings(path.read_text(encoding="utf-8"))
+        if _QUESTION.match(said)
     ] == []

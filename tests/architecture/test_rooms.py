@@ -30,9 +30,11 @@ def test_a_room_says_what_comes_in_and_what_goes_out(room):
 
 def test_an_entry_of_the_file_has_one_name():
     # Python's own type is the only one of that word.
+    root = PACKAGE.parent
+    pages = [root / "README.md", *root.glob("docs/**/*.md")]
     strange = [
-        f"{path.relative_to(PACKAGE)}: {line.strip()}"
-        for path in PACKAGE.rglob("*.py")
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in [*PACKAGE.rglob("*.py"), *pages]
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"\bmappings?\b", line)
     ]

@@ -536,3 +536,54 @@ def test_a_role_of_the_configuration_is_used(keys, stub, monkeypatch):
     assert stub.calls("AssumeRole")[0]["RoleArn"] == role
     assert stub.calls("StartSession") == []
     account.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("ec2", "DescribeInstances"),
+        ("autoscaling", "DescribeAutoScalingGroups"),
+        ("ecs", "ListTasks"),
+    ],
+)
+def test_beside_an_ssm_on_this_machine_its_other_services_are_asked(
+    account, stub, service, operation
+):
+    with pytest.raises(AwsError):
+        account.call_service(service, operation)
+    assert len(stub.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_AUTO_SCALING", "AWS_ENDPOINT_URL"])
+def test_but_not_where_they_have_an_endpoint_of_their_own(
+    account, stub, name, monkeypatch
+):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
+        account.call_service("autoscaling", "DescribeAutoScalingGroups")
+    assert stub.asked == []
+
+
+def test_a_profiles_services_section_is_an_endpoint_of_their_own(
+    open_account, stub, keys, monkeypatch, tmp_path
+):
+    file = tmp_path / "aws"
+    file.write_text(
+        "[profile p]\nservices = s\n"
+        "[services s]\nec2 =\n  endpoint_url = http://127.0.0.1:9\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    account = open_account(region=REGION, endpoint_url=stub.url)
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9"):
+        account.call_service("ec2", "DescribeInstances")
+    assert stub.asked == []
+
+
+def test_an_ssm_elsewhere_says_nothing_of_them(open_account, keys):
+    with ForwardProxy({}) as proxy:
+        url = "https://vpce.example"
+        account = open_account(region=REGION, endpoint_url=url, proxy=proxy.url())
+        with pytest.raises(ServiceUnavailable):
+            account.call_service("ec2", "DescribeInstances")
+    assert set(proxy.asked) == {f"ec2.{REGION}.amazonaws.com:443"}

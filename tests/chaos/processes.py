@@ -1,13 +1,12 @@
 """The daemon and the emulator as processes of their own, as people run them."""
 
 import json
-import os
 import sys
 import urllib.request
 
 import psutil
 
-from tests.interop.programs import Program, environment
+from tests.interop.programs import Program, aws_environment, environment
 
 
 class Service:
@@ -71,14 +70,8 @@ def start_daemon(service, directory, text):
     path.write_text(text, encoding="utf-8")
     return Program(
         *_command("run", "--config", path),
-        env=environment(
-            AWS_ENDPOINT_URL_SSM=service.endpoint,
-            AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-            AWS_SECRET_ACCESS_KEY="emulator-secret",
-            AWS_REGION="eu-west-1",
-            AWS_CONFIG_FILE=os.devnull,
-            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-            AWS_EC2_METADATA_DISABLED="true",
+        env=aws_environment(
+            service.endpoint,
             STATE_DIRECTORY=str(directory),
         ),
     )

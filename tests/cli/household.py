@@ -23,6 +23,7 @@ def tunnel_document(name="db", **changes):
         "usable": True,
         "reason": "",
         "advice": "",
+        "lasting": False,
         "listen": ["127.0.0.1:5432"],
         "target": "i-0123456789abcdef0",
         "destination": "orders:5432",

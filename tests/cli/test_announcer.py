@@ -6,7 +6,7 @@ import pytest
 
 from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.exit_codes import CommandError
-from tests.cli.household import document, tunnel_document
+from tests.cli.household import document, tunnel_document, waiting
 
 STARTING = {"state": "starting", "usable": False}
 
@@ -48,15 +48,45 @@ def test_one_that_starts_on_demand_is_ready():
     assert announcer.observe(document(idle), 0)
 
 
-@pytest.mark.parametrize(("state", "code"), [("failed", 4), ("unbound", 1)])
-def test_what_nobody_will_mend_is_an_error(state, code):
-    announcer = Announcer(io.StringIO(), live=False)
-    hopeless = tunnel_document(
-        state=state, usable=False, reason="it is wrong", advice="stop"
+def test_of_two_reasons_that_alternate_each_is_told_once():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    for reason in ("no", "never", "no", "never"):
+        trouble = tunnel_document(state="retrying", usable=False, reason=reason)
+        announcer.observe(document(trouble), 0)
+    assert lines(stream)[1:] == ["db: retrying: no", "db: retrying: never"]
+
+
+def hopeless(state, reason="it is wrong"):
+    return tunnel_document(
+        state=state, usable=False, reason=reason, advice="stop", lasting=True
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("failed", 4), ("unbound", 1), ("needs_login", 4), ("waiting", 4)],
+)
+def test_what_nobody_will_mend_is_an_error_and_the_only_line(state, code):
+    announcer = Announcer(stream := io.StringIO(), live=False)
     with pytest.raises(CommandError, match="it is wrong; stop") as caught:
-        announcer.observe(document(tunnel_document("a"), hopeless), 0)
+        announcer.observe(document(hopeless(state)), 0)
     assert caught.value.code == code
+    assert len(lines(stream)) == 1, "that it listens"
+
+
+@pytest.mark.parametrize("state", ["needs_login", "waiting"])
+def test_once_all_were_ready_a_login_is_awaited(state):
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    announcer.observe(document(tunnel_document()), 0)
+    assert not announcer.observe(document(hopeless(state)), 1)
+    assert lines(stream)[-1] == f"db: {state}: it is wrong; stop"
+    with pytest.raises(CommandError):
+        announcer.observe(document(hopeless("failed")), 2)
+
+
+def test_what_may_pass_is_awaited():
+    announcer = Announcer(io.StringIO(), live=False)
+    assert not announcer.observe(document(waiting()), 0)
 
 
 def test_on_a_terminal_a_line_below_says_what_moves():

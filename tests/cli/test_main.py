@@ -76,6 +76,10 @@ def test_the_version_is_the_packages(capsys, option):
             "ssmtunneld service: no such command instal; did you mean install?",
         ),
         (
+            ["config", "exampel"],
+            "ssmtunneld config: no such command exampel; did you mean example?",
+        ),
+        (
             ["check", "--liv"],
             "ssmtunneld check: no such option --liv; did you mean --live?",
         ),

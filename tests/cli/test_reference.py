@@ -9,7 +9,7 @@ from tests.cli import reference
 from tests.cli.reference import DOCUMENT, renewed
 
 ROOT = DOCUMENT.parents[1]
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_tables_of_the_document_are_what_the_commands_say():

@@ -195,6 +195,13 @@ class Client:
             piece = payload[offset : offset + 1016]
             await self.send_frame(Command.PSH, stream_id, piece)
 
+    async def echoed(self, stream_id, payload):
+        """Upload what comes back on a new stream, and return what came."""
+        await self.open(stream_id)
+        await self.upload(stream_id, payload)
+        await self.until(lambda: len(self.streams[stream_id]) == len(payload))
+        return bytes(self.streams[stream_id])
+
     @staticmethod
     def encoded(sequence, payload, payload_type=PayloadType.OUTPUT):
         message_id = uuid.uuid4().bytes
@@ -326,6 +333,15 @@ async def echo(reader, writer):
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
+
+
+async def die_or_live(reader, writer):
+    """Reset the connection if told ``die``, else say ``alive``."""
+    if await reader.read(100) == b"die":
+        reset(writer)
+    else:
+        writer.write(b"alive")
+        await reader.read()
 
 
 def reset(writer):

@@ -166,10 +166,7 @@ async def test_bytes_survive_a_path_whole(emulate):
         destination(echo) as port,
         connected(emulator.endpoint_url, port) as client,
     ):
-        await client.open(3)
-        await client.upload(3, sent)
-        await client.until(lambda: len(client.streams[3]) == len(sent))
-        assert bytes(client.streams[3]) == sent
+        assert await client.echoed(3, sent) == sent
         await (await client.ping())
 
 

@@ -69,6 +69,7 @@ async def test_a_page_starts_no_session_and_opens_no_channel(emulate):
         "vpce-0a1b-ssmmessages.eu-west-1.vpce.amazonaws.com",
         "ssm-fips.us-east-1.amazonaws.com",
         "ssm.cn-north-1.amazonaws.com.cn",
+        "ec2.eu-west-1.amazonaws.com",
         "emulator:4566",
         "Orders.Internal",
         "stream.example",

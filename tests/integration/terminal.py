@@ -14,7 +14,8 @@ import threading
 from tests.integration.world import PATIENCE
 
 OWN_TERMINAL = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # in case we were started with "&"
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """

@@ -21,7 +21,7 @@ import pytest
 
 from tests.interop import servers
 from tests.interop.http_server import HttpServer
-from tests.interop.programs import Program, environment, free_port
+from tests.interop.programs import Program, aws_environment, environment, free_port
 
 TARGET = "i-0123456789abcdef0"
 
@@ -120,16 +120,7 @@ def daemon(emulator, tmp_path_factory):
         path.write_text(text)
         program = Program(
             *_command("run", "--config", path),
-            env=environment(
-                AWS_ENDPOINT_URL_SSM=emulator.endpoint,
-                AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=emulator.endpoint,
-                AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-                AWS_SECRET_ACCESS_KEY="emulator-secret",
-                AWS_REGION="eu-west-1",
-                AWS_CONFIG_FILE=os.devnull,
-                AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-                AWS_EC2_METADATA_DISABLED="true",
-            ),
+            env=aws_environment(emulator.endpoint),
         )
         started.append(program)
         program.wait_for(r"daemon\.ready")

@@ -35,6 +35,21 @@ def environment(**extra):
     return {**kept, "LC_ALL": "C", "PYTHONUNBUFFERED": "1", **extra}
 
 
+def aws_environment(url, **extra):
+    """Return the environment for a program whose AWS is the emulator at ``url``."""
+    return environment(
+        AWS_ENDPOINT_URL_SSM=url,
+        AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=url,
+        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
+        AWS_SECRET_ACCESS_KEY="emulator-secret",
+        AWS_REGION="eu-west-1",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+        **extra,
+    )
+
+
 class Program:
     """A subprocess in a process group of its own, whose lines can be waited for."""
 

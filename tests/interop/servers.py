@@ -40,6 +40,10 @@ class Sshd:
         known = self.folder / f"known_hosts_{port}"
         host_key = (self.folder / "host_key.pub").read_text().strip()
         known.write_text(f"[localhost]:{port} {host_key}\n")
+        return ["-F", "none", *self.key_options(known), "-o", f"Port={port}"]
+
+    def key_options(self, known):
+        """Return the options for the user's key and the host keys in ``known``."""
         options = (
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
@@ -49,9 +53,8 @@ class Sshd:
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
             "LogLevel=ERROR",
-            f"Port={port}",
         )
-        return ["-F", "none", *(word for o in options for word in ("-o", o))]
+        return [word for option in options for word in ("-o", option)]
 
     @property
     def destination(self):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.interop import conftest, servers
-from tests.interop.programs import Program, environment, free_port, run
+from tests.interop.programs import Program, aws_environment, environment, free_port, run
 
 NAME = "db.example.internal"
 ASK = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
@@ -91,15 +91,7 @@ def config(postgresql, ca_file, tmp_path_factory):
         file.write_text(conftest.tunnel_table("db", local, postgresql.port, **settings))
         daemon = Program(
             *conftest._command("run", "--config", file),
-            env=environment(
-                AWS_ENDPOINT_URL_SSM=endpoint,
-                AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-                AWS_SECRET_ACCESS_KEY="emulator-secret",
-                AWS_REGION="eu-west-1",
-                AWS_CONFIG_FILE=os.devnull,
-                AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-                AWS_EC2_METADATA_DISABLED="true",
-            ),
+            env=aws_environment(endpoint),
         )
         daemon.wait_for(r"daemon\.ready")
         yield file

@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop import servers
 from tests.interop.conftest import TARGET, tunnel_table
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import aws_environment, free_port, run
 from tests.interop.servers import find
 
 PATIENCE = 60
@@ -52,19 +52,12 @@ def home(tmp_path):
 @pytest.fixture
 def environ(emulator, home):
     """What the user's shell has: the way to AWS."""
-    return environment(
+    return aws_environment(
+        emulator.endpoint,
         HOME=str(home),
         XDG_STATE_HOME=str(home / "state"),
         # Neither a configuration of this user's nor a daemon of theirs.
         XDG_CONFIG_HOME=os.devnull,
-        AWS_ENDPOINT_URL_SSM=emulator.endpoint,
-        AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=emulator.endpoint,
-        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-        AWS_SECRET_ACCESS_KEY="emulator-secret",
-        AWS_REGION="eu-west-1",
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-        AWS_EC2_METADATA_DISABLED="true",
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.conftest import TARGET
 from tests.interop.content import noise
-from tests.interop.programs import Program, environment, free_port, run
+from tests.interop.programs import Program, aws_environment, environment, free_port, run
 from tests.interop.servers import find
 
 PATIENCE = 60
@@ -18,17 +18,11 @@ PROGRAM = (sys.executable, "-m", "ssmtunneld")
 @pytest.fixture
 def environ(emulator, tmp_path):
     """What the user's shell has: the way to AWS."""
-    return environment(
+    return aws_environment(
+        emulator.endpoint,
         HOME=str(tmp_path),
         XDG_STATE_HOME=str(tmp_path / "state"),
         XDG_CONFIG_HOME=os.devnull,
-        AWS_ENDPOINT_URL_SSM=emulator.endpoint,
-        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-        AWS_SECRET_ACCESS_KEY="emulator-secret",
-        AWS_REGION="eu-west-1",
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-        AWS_EC2_METADATA_DISABLED="true",
     )
 
 
@@ -40,17 +34,7 @@ def ssh_words(sshd, tmp_path):
         known = tmp_path / "known"
         host_key = (sshd.folder / "host_key.pub").read_text()
         known.write_text(f"[{name}]:{sshd.port} {host_key}")
-        chosen = (
-            "BatchMode=yes",
-            "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={known}",
-            "GlobalKnownHostsFile=/dev/null",
-            f"IdentityFile={sshd.folder / 'user_key'}",
-            "IdentitiesOnly=yes",
-            "IdentityAgent=none",
-            "LogLevel=ERROR",
-        )
-        return ["-F", "none", *(word for o in chosen for word in ("-o", o))]
+        return ["-F", "none", *sshd.key_options(known)]
 
     return words
 

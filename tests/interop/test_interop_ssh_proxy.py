@@ -16,7 +16,7 @@ import pytest
 
 from tests.interop.conftest import TARGET, tunnel_table
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import aws_environment, free_port, run
 from tests.interop.servers import find
 
 SIZE = 10 * MEBIBYTE
@@ -27,14 +27,8 @@ PROGRAM = (sys.executable, "-m", "ssmtunneld")
 @pytest.fixture(scope="module")
 def environ(emulator):
     """What the user's shell has: the way to AWS."""
-    return environment(
-        AWS_ENDPOINT_URL_SSM=emulator.endpoint,
-        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-        AWS_SECRET_ACCESS_KEY="emulator-secret",
-        AWS_REGION="eu-west-1",
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-        AWS_EC2_METADATA_DISABLED="true",
+    return aws_environment(
+        emulator.endpoint,
         # Neither a configuration of this user's nor a daemon of theirs.
         XDG_CONFIG_HOME=os.devnull,
     )
@@ -69,17 +63,7 @@ def words(sshd, tmp_path_factory):
         host_key = (sshd.folder / "host_key.pub").read_text()
         known = tmp_path_factory.mktemp("known") / "hosts"
         known.write_text("".join(f"{name} {host_key}" for name in names))
-        chosen = (
-            "BatchMode=yes",
-            "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={known}",
-            "GlobalKnownHostsFile=/dev/null",
-            f"IdentityFile={sshd.folder / 'user_key'}",
-            "IdentitiesOnly=yes",
-            "IdentityAgent=none",
-            "LogLevel=ERROR",
-        )
-        return ["-F", str(config), *(w for o in chosen for w in ("-o", o))]
+        return ["-F", str(config), *sshd.key_options(known)]
 
     return options
 

@@ -62,6 +62,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         sent=0,
         received=0,
         rtt=None,
+        lasting=False,
         retry_in=None,
         endings={},
         failures={},

@@ -13,7 +13,11 @@ from ssmtunneld.errors import (
     CredentialsUnusable,
     DestinationRefused,
     LinkLost,
+    LinkUntrusted,
     RequestRejected,
+    ServiceUnavailable,
+    TargetNotConnected,
+    TargetNotFound,
     Unforeseen,
 )
 from ssmtunneld.listener.counters import ConnectionCounters, Refusal
@@ -37,6 +41,9 @@ from ssmtunneld.version import __version__
 from tests.observe.samples import defect, tunnel
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
+UNREACHABLE = ServiceUnavailable("StartSession", "ConnectTimeoutError", "no answer")
+REDIRECTED = ServiceUnavailable("StartSession", "302", "a portal", "log in to it")
+REDIRECTED.passes = False
 CHANNEL = DataChannel(client_id="c", new_id=bytes, wall_clock_ms=int).statistics()
 
 
@@ -137,6 +144,28 @@ def test_a_tunnel_is_one_word(found, state):
 )
 def test_a_tunnel_is_usable_if_a_connection_may_expect_to_be_served(found, usable):
     assert found.usable is usable
+
+
+@pytest.mark.parametrize(
+    ("found", "lasting"),
+    [
+        (status(member()), False),
+        (status(trouble=ChannelClosed("bye")), False),
+        (status(trouble=DENIED), True),
+        (status(trouble=LinkUntrusted("host", "self-signed")), True),
+        (status(trouble=TargetNotConnected("StartSession", "X", "no")), False),
+        (status(trouble=TargetNotFound("DescribeInstances", "X", "no")), True),
+        (status(trouble=RequestRejected("StartSession", "X", "no")), True),
+        (status(trouble=UNREACHABLE), False),
+        (status(trouble=REDIRECTED), True),
+        (status(trouble=REDIRECTED, defects=(defect("pool", restart_in=4.0),)), False),
+        (status(login=LOGIN), True),
+        (status(bound=()), False),
+        (status(unbound=AddressInUse("127.0.0.1:1", "in use")), True),
+    ],
+)
+def test_a_reason_lasts_if_only_somebody_can_end_it(found, lasting):
+    assert found.lasting is lasting
 
 
 def test_a_tunnel_without_a_login_says_how_to_log_in():

@@ -96,6 +96,53 @@ def command(installed, tmp_path):
     return run
 
 
+def readme_command():
+    """Return the README's command for those without AWS."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (command,) = re.findall(r"^python3 -m venv .*demo$", text, re.MULTILINE)
+    return command
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
+def test_from_the_readme_to_a_page_through_open_it_is_three_commands(
+    installed, command, tmp_path
+):
+    made, installing, first = readme_command().split(" && ")
+    # What the first two parts do, the fixtures have done without a network.
+    assert (made, installing) == ("python3 -m venv .venv", ".venv/bin/pip install .")
+    (tmp_path / ".venv").symlink_to(installed.parent)
+    leads_away = re.compile(r"(?i)AWS_|\w+_PROXY$")
+    clean = {k: v for k, v in command.environ.items() if not leads_away.match(k)}
+    run = {"cwd": tmp_path, "env": clean, "text": True}
+    demo = subprocess.Popen(
+        ["sh", "-c", f"exec {first}"], stdout=subprocess.PIPE, **run
+    )
+    try:
+        said = ""
+        for line in demo.stdout:
+            said += line
+            if "Ctrl-C ends it" in line:
+                break
+        second, third = re.findall(
+            r"^  (export .*|\S*ssmtunneld open .* curl .*)$", said, re.MULTILINE
+        )
+        assert second.startswith("export ")
+        shown = subprocess.run(
+            ["sh", "-ec", f"{second}\n{third}"],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+            **run,
+        )
+        assert "<h1>It works</h1>" in shown.stdout
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=PATIENCE)
+        assert demo.returncode == 0
+    finally:
+        demo.kill()
+        demo.wait()
+
+
 def names(wheel):
     """Return the names of the files in the wheel."""
     with zipfile.ZipFile(wheel) as archive:

@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 
 from ssmtunneld.errors import StreamReset
-from ssmtunneld.protocol.channel import ChannelStatistics
-from ssmtunneld.protocol.states import State
 from ssmtunneld.sessions.gap_detector import (
     PROBE_INTERVAL,
     PROOFS,
@@ -16,22 +14,11 @@ from ssmtunneld.sessions.gap_detector import (
 )
 from ssmtunneld.sessions.policy import Policy
 from tests.sessions.rig import check_alive, living_pool, now, until
+from tests.sessions.samples import channel_statistics
 from tests.support.clockwork import virtual
 from tests.support.fake_control import elapse
 
-WHOLE = ChannelStatistics(
-    state=State.OPEN,
-    unacked=0,
-    unacked_bytes=0,
-    acknowledged=10,
-    window=64,
-    early=0,
-    rtt=None,
-    retransmitted=0,
-    duplicates=0,
-    malformed=0,
-    paused=False,
-)
+WHOLE = channel_statistics(acknowledged=10)
 BROKEN = replace(WHOLE, early=3)
 SUSPECTED = PROBE_INTERVAL * PROOFS
 

@@ -1,9 +1,8 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from ssmtunneld.protocol.channel import ChannelStatistics
-from ssmtunneld.protocol.states import State
 from ssmtunneld.sessions.pooled_session import (
     BULK_RATE,
     GAP_TIME,
@@ -12,20 +11,7 @@ from ssmtunneld.sessions.pooled_session import (
     TrafficGauge,
 )
 from ssmtunneld.smux.mux import MuxStatistics
-
-QUIET = ChannelStatistics(
-    state=State.OPEN,
-    unacked=0,
-    unacked_bytes=0,
-    acknowledged=0,
-    window=64,
-    early=0,
-    rtt=None,
-    retransmitted=0,
-    duplicates=0,
-    malformed=0,
-    paused=False,
-)
+from tests.sessions.samples import channel_statistics
 
 
 @dataclass
@@ -41,7 +27,9 @@ class Reading(MeasuredSession):
     behind: float = 0.0
 
     def statistics(self) -> tuple[ChannelStatistics, MuxStatistics | None]:
-        channel = replace(QUIET, unacked=self.unacked, acknowledged=self.acknowledged)
+        channel = channel_statistics(
+            unacked=self.unacked, acknowledged=self.acknowledged
+        )
         return channel, None
 
 

@@ -44,7 +44,7 @@ class Cause:
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
     lasts: bool = False
-    """Whether it stays until somebody does something, although its kind may pass."""
+    """True if it stays until somebody does something, although its kind may pass."""
 
     def fits(self, message: str) -> bool:
         """Return whether this row is about ``message``."""
@@ -214,6 +214,17 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         "400",
         "404",
         "405",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "check the endpoint of this API; with an emulator's, use a target that it "
+            "knows",
+            cause="the server does not offer this call",
+            lasts=True,
+        ),
+        "InvalidAction",
+        "UnknownOperationException",
     ),
     **_each(
         Cause(

@@ -106,7 +106,7 @@ SECRET_HEADERS: Final = (
 )
 """Headers in which requests have secrets."""
 OIDC_PATH: Final = "/token"
-"""Where a login of SSO is renewed: the whole request is a secret."""
+"""Path that renews a login of SSO: the whole request is a secret."""
 
 
 class Sender:
@@ -291,16 +291,8 @@ def _pools(
         def _tunnel(self) -> None:
             _lead_through(self)
 
-    class Secure(HTTPSConnection):
-        response_class = BoundedResponse
-
-        @override
-        def _new_conn(self) -> socket.socket:
-            return _new_connection(self, opener)
-
-        @override
-        def _tunnel(self) -> None:
-            _lead_through(self)
+    class Secure(Plain, HTTPSConnection):
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

@@ -36,6 +36,7 @@ from ssmtunneld.aws.identity.keys import tidy, tidy_environment
 from ssmtunneld.aws.identity.metadata import go_direct, region_of_instance
 from ssmtunneld.aws.identity.mfa_cache import MfaRole
 from ssmtunneld.aws.identity.profiles import profile_chain
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.redaction import register_answer
 
 if TYPE_CHECKING:
@@ -208,17 +209,13 @@ class _BoundedProcess(subprocess.Popen[bytes]):
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None
     ) -> tuple[bytes, bytes]:
-        try:
+        with on_error(self._end):
             with suppress(subprocess.TimeoutExpired):
                 return self._read(timeout or self._limit)
-        except BaseException:
-            self._end()
-            raise
-        self._end()
-        raise CredentialRetrievalError(
-            provider="credential_process",
-            error_msg=f"it took longer than {self._limit:g} s",
-        )
+            raise CredentialRetrievalError(
+                provider="credential_process",
+                error_msg=f"it took longer than {self._limit:g} s",
+            )
 
     def _read(self, seconds: float) -> tuple[bytes, bytes]:
         # A thread has no event loop whose clock it could read.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.cli.ad_hoc import parse_destination
+from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 @click.command(
@@ -53,14 +54,7 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="Any other setting, with a value as in TOML; repeatable.",
 )
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to change. By default $SSMTUNNELD_CONFIG, then the usual places.",
-)
+@changed_file_option
 def add(
     name: str,
     destination: str | None,

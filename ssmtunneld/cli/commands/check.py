@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ssmtunneld.config import Config, TunnelSettings
     from ssmtunneld.doctor.parallel import Outcome
+    from ssmtunneld.doctor.report import Finding
 
 
 @click.command()
@@ -49,9 +50,9 @@ def check(
     """Check a configuration file, and optionally its tunnels.
 
     Lists the tunnels, or only those called NAME; exits with 2 if the file is invalid.
-    --live tests each tunnel from the credentials to its destination, a few at a time,
-    and exits with 1 if one is broken. It starts and terminates a session for each
-    tunnel, and needs no running daemon.
+    --live tests each tunnel from its local addresses (unless its daemon runs) and the
+    credentials to its destination, a few at a time, and exits with 1 if one is broken.
+    It starts and terminates a session for each tunnel, and needs no running daemon.
     """
     try:
         config = load_in_use(config_path)
@@ -90,9 +91,12 @@ def _try_all(
     # Enough of the time must be left to say what stood in the way.
     context = new_context(min(API_PATIENCE, timeout / 2))
     found: dict[str, Outcome] = {}
-    tell = _in_order([tunnel.name for tunnel in tunnels], found, silent=as_json)
+    unbound: dict[str, Finding] = {}
+    names = [tunnel.name for tunnel in tunnels]
+    tell = _in_order(names, found, unbound, silent=as_json)
 
     async def rounds() -> None:
+        unbound.update(await _find_unbound(config, tunnels))
         await examine_all(tunnels, context, tell, timeout=timeout)
         if as_json:  # before threads that still wait for the network are waited for
             results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
@@ -102,13 +106,46 @@ def _try_all(
     return EXIT_FAILED if any(o.broken for o in found.values()) else 0
 
 
+async def _find_unbound(
+    config: Config, tunnels: Sequence[TunnelSettings]
+) -> dict[str, Finding]:
+    """Return why tunnels could not listen, by their names; none beside their daemon."""
+    from ssmtunneld.cli.running_daemons import running
+    from ssmtunneld.doctor.report import Finding, Verdict
+    from ssmtunneld.errors import AddressInUse
+    from ssmtunneld.listener.sockets import bind
+
+    if running(config.source):
+        return {}
+    found = {}
+    for tunnel in tunnels:
+        try:
+            listeners = await bind(tunnel.listen, socket_mode=tunnel.socket_mode)
+        except (AddressInUse, OSError) as error:
+            cure = error.advice if isinstance(error, AddressInUse) else ""
+            text = str(error)
+            found[tunnel.name] = Finding("listen", Verdict.FAIL, text, cure)
+        else:
+            for listener in listeners:
+                listener.close()
+    return found
+
+
 def _in_order(
-    names: Sequence[str], found: dict[str, Outcome], *, silent: bool
+    names: Sequence[str],
+    found: dict[str, Outcome],
+    unbound: dict[str, Finding],
+    *,
+    silent: bool,
 ) -> Callable[[Outcome], None]:
     """Return what keeps outcomes, and prints each once those before it are known."""
+    from ssmtunneld.doctor.parallel import Outcome
+
     waiting = list(names)
 
     def tell(outcome: Outcome) -> None:
+        if finding := unbound.get(outcome.tunnel):
+            outcome = Outcome(outcome.tunnel, (finding, *outcome.findings))
         found[outcome.tunnel] = outcome
         while not silent and waiting and waiting[0] in found:
             _print(found[waiting.pop(0)])

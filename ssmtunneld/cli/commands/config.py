@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssmtunneld.cli.options import config_option, load
+from ssmtunneld.cli.usage import SuggestingGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ssmtunneld.config import Config
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def config() -> None:
     """Show the sample configuration, the file's place, or what applies."""
 

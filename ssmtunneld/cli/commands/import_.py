@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import file_option
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,14 +37,7 @@ _STDIN = "-"
 @click.option("--profile", metavar="NAME", help="For tunnels that name none.")
 @click.option("--region", metavar="REGION", help="For tunnels that name none.")
 @click.option("--add", is_flag=True, help="Add them to the file, instead of printing.")
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="With --add, the file to add them to.",
-)
+@file_option("With --add, the file to add them to.")
 @click.pass_context
 def import_tunnels(
     ctx: click.Context,

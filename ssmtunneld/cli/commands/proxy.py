@@ -15,7 +15,7 @@ import click
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.options import seconds
+from ssmtunneld.cli.options import file_option, seconds
 from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
@@ -47,14 +47,9 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     help="Session document. By default AWS-StartSSHSession for port 22, and "
     "AWS-StartPortForwardingSession for others.",
 )
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Configuration file, whose daemon, profile, region and endpoints are used. By "
-    "default $SSMTUNNELD_CONFIG, then the usual places.",
+@file_option(
+    "Configuration file, whose daemon, profile, region and endpoints are used. By "
+    "default $SSMTUNNELD_CONFIG, then the usual places."
 )
 @click.option(
     "--no-daemon", is_flag=True, help="Start a session even if a daemon runs."

@@ -5,19 +5,13 @@ from pathlib import Path
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
 
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to change. By default $SSMTUNNELD_CONFIG, then the usual places.",
-)
+@changed_file_option
 def remove(names: tuple[str, ...], config_path: Path | None) -> None:
     """Remove tunnels from the file, and let a running daemon take that over.
 

@@ -1,6 +1,9 @@
 """``ssmtunneld run``."""
 
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,10 +22,23 @@ from ssmtunneld.cli.options import config_option, load
     type=click.Choice(["auto", "text", "json"]),
     help="Format of log lines, instead of the file's.",
 )
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="On a terminal, log lines with all facts, as elsewhere.",
+)
 def run(
-    config_path: Path | None, log_level: str | None, log_format: str | None
+    config_path: Path | None,
+    log_level: str | None,
+    log_format: str | None,
+    *,
+    verbose: bool,
 ) -> None:
     """Run the daemon in the foreground.
+
+    On a terminal it says in short lines what happens, and shows a table of the tunnels
+    once they are ready.
 
     It ends on SIGTERM or SIGINT (Ctrl-C): the first signal lets open connections
     finish, within drain_timeout; a second one resets them. SIGHUP reloads the
@@ -43,10 +59,28 @@ def run(
         from ssmtunneld.observe import logs
 
         def log_as(settings: DaemonSettings) -> None:
-            logs.configure(
-                log_level or settings.log_level, log_format or settings.log_format
-            )
+            form = log_format or settings.log_format
+            if form == "auto" and watched and not verbose:
+                form = "short"
+            logs.configure(log_level or settings.log_level, form)
 
+        watched = sys.stderr.isatty() and "JOURNAL_STREAM" not in os.environ
         config = load(config_path)
         log_as(config.daemon)
-        run_daemon(config, signals, log_as, deadline)
+        announce = _show_table if watched else _show_nothing
+        run_daemon(config, signals, log_as, deadline, announce)
+
+
+def _show_nothing(_: dict[str, Any]) -> None:
+    """Show nothing: nobody looks on."""
+
+
+def _show_table(document: dict[str, Any]) -> None:
+    """Write the table of ``status`` behind what has been logged."""
+    from ssmtunneld.cli.terminal.table import error_console, status_table
+    from ssmtunneld.observe import logs
+
+    console = error_console()
+    with console.capture() as drawn:
+        console.print(status_table(document["tunnels"], console.width))
+    logs.say("\n".join(line.rstrip() for line in drawn.get().splitlines()))

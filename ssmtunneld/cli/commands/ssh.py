@@ -12,6 +12,7 @@ import click
 
 from ssmtunneld.cli.child_process import NOT_FOUND, run_program
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.service.manager import program
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -38,14 +39,7 @@ from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
     help="Log in with a key that is made now, and that the instance accepts for a "
     "minute (EC2 Instance Connect).",
 )
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The configuration: see ssmtunneld proxy.",
-)
+@file_option("The configuration: see ssmtunneld proxy.")
 @click.pass_context
 def ssh(
     ctx: click.Context,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.running_daemons import running
 from ssmtunneld.cli.service.manager import program
 
@@ -43,14 +44,10 @@ _PORT: Final = 22
     help="Write no ProxyUseFdpass: for programs other than ssh that read its "
     "configuration, and for ssh with another ProxyCommand on the command line.",
 )
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
-    metavar="FILE",
-    help="Configuration file whose tunnels to port 22 get a name each. By default "
+@file_option(
+    "Configuration file whose tunnels to port 22 get a name each. By default "
     "$SSMTUNNELD_CONFIG, then the usual places, and all running daemons.",
+    click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
 )
 def ssh_config(
     config_path: Path | None,

@@ -10,8 +10,10 @@ from ssmtunneld.cli.ad_hoc import Forward
 from ssmtunneld.cli.setup.first_configuration import (
     Plan,
     PlannedTunnel,
+    Surroundings,
     plan_one,
     plan_tunnels,
+    with_addresses,
 )
 from ssmtunneld.errors import SsmtunneldError
 
@@ -29,19 +31,28 @@ _OTHER: Final = "something else: type it"
 _NO_PROFILE: Final = "none: the environment's credentials"
 
 
-def converse(given: Plan, wanted: Sequence[str]) -> Plan:
+def converse(
+    given: Plan,
+    wanted: Sequence[str],
+    surroundings: Surroundings,
+    addresses: Sequence[str] = (),
+) -> Plan:
     """Ask for what was not given, and return the whole plan.
 
     Args:
         given: What options said; a target that is empty is asked for.
         wanted: Destinations that were named; none to ask for them.
+        surroundings: What is proposed for profile and region.
+        addresses: Where the first tunnels listen; for the others it is asked.
 
     Raises:
         click.Abort: The user has had enough.
-        ValueError: ``wanted`` has what is not a destination.
+        ValueError: ``wanted`` has what is not a destination, or ``addresses`` are too
+            many.
     """
-    profile = given.profile or _profile()
-    region = given.region or _text("Region? (empty: the profile's)", "") or None
+    profile = given.profile or _profile(surroundings.profile)
+    proposed = surroundings.region or ""
+    region = given.region or _text("Region? (empty: the profile's)", proposed) or None
     plan = Plan(given.target, profile, region, given.endpoint_url)
     resources, nodes = _look(plan)
     if not plan.target:
@@ -49,7 +60,9 @@ def converse(given: Plan, wanted: Sequence[str]) -> Plan:
     plan.tunnels = plan_tunnels(wanted)
     if not wanted:
         plan.tunnels = _destinations(resources)
-    plan.tunnels = [_with_port(tunnel) for tunnel in plan.tunnels]
+    settled = with_addresses(plan.tunnels, addresses)
+    count = len(addresses)
+    plan.tunnels = [*settled[:count], *map(_with_port, settled[count:])]
     return plan
 
 
@@ -77,16 +90,17 @@ def _text(question: str, default: str) -> str:
     return str(_answer(questionary.text(question, default=default))).strip()
 
 
-def _profile() -> str | None:
+def _profile(proposed: str | None) -> str | None:
     import questionary
 
     from ssmtunneld.aws.identity.profiles import profile_names
 
     names = profile_names()
     if not names:
-        return None
+        return proposed
     choices = [_NO_PROFILE, *names]
-    answer = _answer(questionary.select("AWS profile?", choices))
+    default = proposed if proposed in names else _NO_PROFILE
+    answer = _answer(questionary.select("AWS profile?", choices, default=default))
     return None if answer == _NO_PROFILE else str(answer)
 
 

@@ -1,10 +1,11 @@
 """A first configuration: what it is to have, and its text with comments."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ssmtunneld.cli.ad_hoc import Forward, parse_destination
+from ssmtunneld.aws.api.endpoints import configured_endpoint
+from ssmtunneld.cli.ad_hoc import Forward, is_free, parse_destination
 from ssmtunneld.cli.setup.config_file import render
 from ssmtunneld.importing.found import short, slug, unique, usual_port
 
@@ -22,6 +23,44 @@ _CLIENTS = {
     5439: "psql -h localhost -p {port} -U USER",
     6379: "redis-cli -h localhost -p {port}",
 }
+
+
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_KEYS = "AWS_ACCESS_KEY_ID"
+_ELSEWHERE = (
+    _KEYS,
+    "AWS_ENDPOINT_URL_SSMMESSAGES",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CA_BUNDLE",
+    "HTTPS_PROXY",
+    "https_proxy",
+)
+"""Variables that decide how AWS is reached, and that stay out of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Statements of a shell's environment about AWS; None or empty without any."""
+
+    profile: str | None
+    region: str | None
+    endpoint_url: str | None
+    needed: tuple[str, ...]
+    """Variables that the file cannot say: a daemon needs them in its environment."""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Surroundings":
+        """Return what ``environ`` says, as botocore reads it."""
+        needed = tuple(name for name in _ELSEWHERE if environ.get(name))
+        return cls(
+            # Keys of the environment go before those of AWS_PROFILE, but not before
+            # those of a profile that is named.
+            profile=None if _KEYS in needed else environ.get("AWS_PROFILE") or None,
+            region=next((environ[n] for n in _REGIONS if environ.get(n)), None),
+            endpoint_url=configured_endpoint(environ) or None,
+            needed=needed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +117,17 @@ class Plan:
 
 
 def plan_tunnels(
-    wanted: Sequence[str], taken: Iterable[PlannedTunnel] = ()
+    wanted: Sequence[str],
+    taken: Iterable[PlannedTunnel] = (),
+    *,
+    is_free: Callable[[int], bool] = is_free,
 ) -> list[PlannedTunnel]:
     """Return the tunnels that ``[NAME=][HOST:]PORT`` ask for.
+
+    Args:
+        wanted: What is asked for.
+        taken: Tunnels whose names and ports are gone.
+        is_free: Tells whether a program could listen on a port of 127.0.0.1.
 
     Raises:
         ValueError: One of them is not a destination.
@@ -91,8 +138,28 @@ def plan_tunnels(
         match = _WORDS.fullmatch(words)
         assert match is not None, "anything fits"
         forward = parse_destination(match["rest"])
-        planned.append(plan_one(forward, planned, name=match["name"] or ""))
+        name = match["name"] or ""
+        planned.append(plan_one(forward, planned, name=name, is_free=is_free))
     return planned[count:]
+
+
+def with_addresses(
+    tunnels: Sequence[PlannedTunnel], addresses: Sequence[str]
+) -> list[PlannedTunnel]:
+    """Return ``tunnels``, the first of which listen on ``addresses``.
+
+    Raises:
+        ValueError: There are more addresses than tunnels.
+    """
+    if len(addresses) > len(tunnels):
+        extra = addresses[len(tunnels)]
+        raise ValueError(f"--listen {extra} has no destination of its own")
+    chosen = [int(text) if text.isdecimal() else text for text in addresses]
+    changed = [
+        replace(tunnel, listen=listen)
+        for tunnel, listen in zip(tunnels, chosen, strict=False)
+    ]
+    return [*changed, *tunnels[len(changed) :]]
 
 
 def plan_one(
@@ -101,14 +168,23 @@ def plan_one(
     *,
     name: str = "",
     comment: str = "",
+    is_free: Callable[[int], bool] = is_free,
 ) -> PlannedTunnel:
-    """Return a tunnel whose name and local port none of ``taken`` has."""
+    """Return a tunnel whose name and local port none of ``taken`` has.
+
+    The port is free too, if one of the next hundred is.
+    """
     usual = short(forward.host) if forward.host else _usual_name(forward.port)
     found = unique(slug(name or usual), [tunnel.name for tunnel in taken])
-    port = usual_port(forward.port)
-    while port in [tunnel.listen for tunnel in taken]:
-        port += 1
+    held = {tunnel.listen for tunnel in taken}
+    usual_one = usual_port(forward.port)
+    open_to_us = (p for p in _nearby(usual_one) if p not in held and is_free(p))
+    port = next(open_to_us, usual_one)
     return PlannedTunnel(found, forward, port, comment)
+
+
+def _nearby(port: int) -> range:
+    return range(port, min(port + 100, 65536))
 
 
 def _usual_name(port: int) -> str:

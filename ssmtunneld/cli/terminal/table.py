@@ -82,6 +82,18 @@ def open_console() -> Console:
     )
 
 
+def error_console() -> Console:
+    """Return standard error's console, a terminal, for a table that is captured."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(
+        color_system=None if plain else "auto",
+        stderr=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
 def state_style(tunnel: _Tunnel) -> str:
     """Return the style of a tunnel's state."""
     return _STYLES.get(tunnel["state"], _OTHER_STYLE)

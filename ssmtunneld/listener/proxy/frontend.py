@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config.destinations import allowed
 from ssmtunneld.errors import StreamError
 from ssmtunneld.listener.local import PARTING
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds for a client to name its destination."""
 
-_DIALECTS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
+_PROTOCOLS: Final[Mapping[str, type[Socks5 | HttpConnect]]] = {
     "socks5": Socks5,
     "http-connect": HttpConnect,
 }
@@ -80,7 +81,7 @@ class ProxyHandshake:
         settings: ProxyFrontendSettings,
         open_stream: Callable[[Destination], Awaitable[Duplex]],
     ) -> None:
-        self._protocol: ProxyProtocol = _DIALECTS[settings.mode]()
+        self._protocol: ProxyProtocol = _PROTOCOLS[settings.mode]()
         self._patterns = settings.patterns
         self._open_stream = open_stream
 
@@ -104,11 +105,8 @@ class ProxyHandshake:
         if not allowed(self._patterns, destination):
             raise DestinationForbidden(destination)
         remote = await self._open_stream(destination)
-        try:
+        with on_error(remote.abort):
             told = await _say(local, self._protocol.accept())
-        except BaseException:
-            remote.abort()
-            raise
         if not told:
             remote.abort()
             return None
@@ -140,15 +138,15 @@ class ProxyHandshake:
             raise ProxyProtocolError(reason, self._protocol.late()) from None
 
     async def _listen(self, local: Duplex) -> Destination | None:
-        dialect = self._protocol
-        while dialect.destination is None:
+        protocol = self._protocol
+        while protocol.destination is None:
             try:
                 data = await local.receive()
             except StreamError:
                 return None
-            if not data or not await _say(local, dialect.hear(data)):
+            if not data or not await _say(local, protocol.hear(data)):
                 return None
-        return dialect.destination
+        return protocol.destination
 
 
 class _Reread:

@@ -49,7 +49,7 @@ def _answer(status: str, text: str, *fields: str) -> bytes:
 
 
 class HttpConnect:
-    """One client's side: a request and its header; see :class:`Dialect`.
+    """One client's side: a request and its header; see :class:`ProxyProtocol`.
 
     Attributes:
         destination: The destination that the client asks for, once it is known.

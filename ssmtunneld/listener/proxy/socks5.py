@@ -49,7 +49,7 @@ def _reply(code: int) -> bytes:
 
 
 class Socks5:
-    """One client's side: a greeting, then a request; see :class:`Dialect`.
+    """One client's side: a greeting, then a request; see :class:`ProxyProtocol`.
 
     Attributes:
         destination: The destination that the client asks for, once it is known.

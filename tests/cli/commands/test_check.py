@@ -1,11 +1,14 @@
 """``ssmtunneld check`` lists the tunnels of a file, or what is wrong with it."""
 
 import json
+import re
+import socket
 
 import pytest
 
 from ssmtunneld.cli.main import main
 from ssmtunneld.observe import logs
+from tests.cli.household import Household, document, serving, use_home
 from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
     NAME,
     aws_files,
@@ -144,6 +147,41 @@ def test_live_names_the_first_hop_that_is_broken_and_its_cure(check, theatre):  
     assert (code, len(out)) == (1, 2)
     assert out[1].startswith("  [fail]  db: destination: the target could not connect")
     assert "; check that the destination is up" in out[1]
+
+
+def test_live_names_a_local_address_that_is_taken(check, theatre, tmp_path):  # noqa: F811 - the way of pytest
+    way = {"host": NAME, "port": theatre.port}
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        busy = tunnel("busy", listen=f"127.0.0.1:{port}", **way)
+        (tmp_path / "file").touch()
+        odd = tunnel("odd", listen=f"unix:{tmp_path}/file", **way)
+        text = f"{busy}\n{odd}\n{tunnel('db', **way)}"
+        code, out, _ = check(text, "--live")
+    assert code == 1
+    assert out[1].startswith(
+        f"  [fail]  busy: listen: cannot listen on 127.0.0.1:{port}: "
+    )
+    assert re.search("; (stop .* or )?choose another address$", out[1])
+    assert out[2].startswith("  [fail]  odd: listen: ")
+    assert out[3] == "  [ok]    db"
+    assert (tmp_path / "file").exists()
+
+
+def test_live_beside_the_files_daemon_does_not_try_to_listen(
+    check,
+    theatre,  # noqa: F811 - the way of pytest
+    monkeypatch,
+    tmp_path,
+):
+    use_home(monkeypatch, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        text = tunnel("db", listen=address, host=NAME, port=theatre.port)
+        its_own = document(config=str(check.path.resolve()))
+        with serving(Household(its_own), check.path):
+            code, out, _ = check(text, "--live")
+    assert (code, out[1:]) == (0, ["  [ok]    db"])
 
 
 def test_live_tells_what_is_slow_and_is_content(check, theatre):  # noqa: F811 - the way of pytest

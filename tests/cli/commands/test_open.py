@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import call
 from tests.integration.terminal import Terminal
@@ -53,6 +54,33 @@ def test_a_command_finds_the_tunnels_and_its_code_is_ours(service, port, capfd):
     assert statuses(service) == {"Terminated"}
 
 
+@pytest.mark.parametrize("target", ["name:web-1", "tag:Role=bastion", "ip:10.0.0.5"])
+def test_what_stands_for_a_target_is_looked_up_at_the_emulator(
+    home, monkeypatch, tmp_path, port, target, capfd
+):
+    use_loopback_aws(monkeypatch, tmp_path)
+    node = Node(name="web-1", address="10.0.0.5", tags={"Role": "bastion"})
+    with EmulatorThread(EmulatorSettings(nodes={TARGET: node})) as service:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        code, _, err = call(capfd, "open", target, port, "--", "true")
+        assert (code, err.count(": ready\n")) == (0, 1), err
+        assert {session["target"] for session in service.sessions()} == {TARGET}
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("name:nobody", "instance with tag Name=nobody: none found"),
+        ("asg:fleet", "InvalidAction"),
+        ("ecs:prod/api", "UnknownOperationException"),
+    ],
+)
+def test_what_the_emulator_does_not_have_ends_it(service, target, reason, capfd):
+    code, _, err = call(capfd, "open", target, "1", "--", "true")
+    assert (code, reason in err) == (4, True), err
+
+
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -78,11 +106,15 @@ def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
 
 def test_on_a_terminal_the_throughput_is_shown_until_ctrl_c(service, port):
     terminal = Terminal(*OPEN, TARGET, port, columns=100)
-    terminal.wait_for(r"up 0 B/s  down 0 B/s  0 connections")
+    terminal.wait_for(r": ready\r\n.*up 0 B/s  down 0 B/s  0 connections")
     terminal.type("\x03")
     assert terminal.close() == 0
     assert "Traceback" not in terminal.raw
-    assert terminal.raw.endswith("\r\x1b[K")
+    # A machine may be too slow to end the sessions within a second.
+    said = terminal.raw.removesuffix(
+        "ending sessions at AWS; Ctrl-C again does not wait\r\n"
+    )
+    assert said.endswith("\r\x1b[K")
     assert statuses(service) == {"Terminated"}
 
 
@@ -173,6 +205,24 @@ def test_a_request_that_can_never_work_ends_it(service, capfd):
     code, _, err = call(capfd, *words)
     assert code == 4
     assert "Nobody-Wrote-This" in err
+
+
+def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    done = subprocess.run(
+        [sys.executable, *OPEN, TARGET, "1"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert re.fullmatch(r"port-1: listening on .*\n", done.stdout)
+    assert re.fullmatch(
+        r"ssmtunneld: port-1: needs_login: .*NoCredentialsError: .*; log in .*\n",
+        done.stderr,
+    )
 
 
 def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 
@@ -11,6 +12,7 @@ from ssmtunneld.cli.main import main
 from ssmtunneld.daemon.instance_lock import claim_instance
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
+from tests.integration.terminal import Terminal
 from tests.integration.world import configuration, tunnel
 
 
@@ -62,6 +64,35 @@ def config(tmp_path):
         path.write_text(text.replace("[daemon]\n", '[daemon]\nlog_format = "json"\n'))
         yield path
         assert {s["status"] for s in service.sessions()} == {"Terminated"}
+
+
+@pytest.fixture
+def auto(config):
+    """The same file without a form of its log."""
+    config.write_text(config.read_text().replace('log_format = "json"\n', ""))
+    return config
+
+
+def test_on_a_terminal_it_speaks_in_short_lines_and_shows_a_table(auto, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal("-m", "ssmtunneld", "run", "-c", auto, columns=100)
+    terminal.wait_for(r"NAME +STATE +LISTEN")
+    terminal.wait_for(r"x .*ready.* 127\.0\.0\.1:[0-9]+")
+    terminal.type("\x03")
+    assert terminal.close() == 0
+    said = terminal.raw
+    assert re.search(r"(?m)^[0-9:]{8} x: listens on 127\.0\.0\.1:[0-9]+\r$", said)
+    assert re.search(r"(?m)^[0-9:]{8} ready\r$", said)
+    assert said.endswith(" ended\r\n")
+    assert "daemon.started" not in said
+
+
+def test_all_facts_are_there_on_demand(auto):
+    terminal = Terminal("-m", "ssmtunneld", "run", "-v", "-c", auto, columns=200)
+    terminal.wait_for(r"daemon\.ready")
+    terminal.type("\x03")
+    assert terminal.close() == 0
+    assert re.search(r"took_ms.*=.*[0-9]+", terminal.raw)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -74,6 +74,9 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
     (tunnel,) = load_config(path, {}).tunnels
     assert (tunnel.name, tunnel.target, tunnel.port) == ("web", OTHER, 80)
     assert str(tunnel.listen[0]) == f"localhost:{port}"
+    # The environment's, one proposed and accepted and one taken over.
+    assert tunnel.region == service.environment["AWS_REGION"]
+    assert tunnel.endpoint_url == service.endpoint_url
     assert call(capfd, "check", "-c", path)[0] == 0
     with running(path, None, **service.environment) as program:
         program.wait_for(r"daemon\.ready")

@@ -3,7 +3,13 @@
 import pytest
 
 from ssmtunneld.cli.ad_hoc import Forward
-from ssmtunneld.cli.setup.first_configuration import Plan, PlannedTunnel, plan_tunnels
+from ssmtunneld.cli.setup.first_configuration import (
+    Plan,
+    PlannedTunnel,
+    Surroundings,
+    plan_tunnels,
+    with_addresses,
+)
 from ssmtunneld.config import parse_config
 
 TARGET = "i-0123456789abcdef0"
@@ -11,7 +17,8 @@ TARGET = "i-0123456789abcdef0"
 
 def test_names_and_local_ports_are_what_people_would_choose():
     planned = plan_tunnels(
-        ["22", "80", "orders.internal:5432", "cache=redis.internal:6379", "a:5432"]
+        ["22", "80", "orders.internal:5432", "cache=redis.internal:6379", "a:5432"],
+        is_free=lambda _: True,
     )
     assert [(t.name, t.listen) for t in planned] == [
         ("ssh", 10022),
@@ -23,10 +30,62 @@ def test_names_and_local_ports_are_what_people_would_choose():
 
 
 def test_later_ones_know_of_earlier_ones():
-    first = plan_tunnels(["22"])
-    assert [(t.name, t.listen) for t in plan_tunnels(["22"], first)] == [
-        ("ssh-2", 10023)
-    ]
+    first = plan_tunnels(["22"], is_free=lambda _: True)
+    second = plan_tunnels(["22"], first, is_free=lambda _: True)
+    assert [(t.name, t.listen) for t in second] == [("ssh-2", 10023)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "listen"),
+    [
+        ("5432", {5432, 5433}, 5432),
+        ("5432", {5434}, 5434),
+        ("5432", set(), 5432),
+        ("65535", set(), 65535),
+    ],
+)
+def test_a_port_that_somebody_holds_is_passed_over(wanted, free, listen):
+    (tunnel,) = plan_tunnels([wanted], is_free=free.__contains__)
+    assert tunnel.listen == listen
+
+
+def test_addresses_are_given_in_the_order_of_the_destinations():
+    tunnels = plan_tunnels(["22", "80"], is_free=lambda _: True)
+    first, second = with_addresses(tunnels, ["2222"])
+    assert (first.listen, second.listen) == (2222, 10080)
+    first, second = with_addresses(tunnels, ["unix:/a", "127.0.0.2:1"])
+    assert (first.listen, second.listen) == ("unix:/a", "127.0.0.2:1")
+    with pytest.raises(ValueError, match="--listen 3 has no destination of its own"):
+        with_addresses(tunnels, ["1", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, (None, None, None, ())),
+        ({"AWS_PROFILE": "dev"}, ("dev", None, None, ())),
+        ({"AWS_PROFILE": ""}, (None, None, None, ())),
+        (
+            {"AWS_PROFILE": "dev", "AWS_ACCESS_KEY_ID": "AKIA"},
+            (None, None, None, ("AWS_ACCESS_KEY_ID",)),
+        ),
+        (
+            {"AWS_REGION": "a", "AWS_DEFAULT_REGION": "b"},
+            (None, "a", None, ()),
+        ),
+        ({"AWS_DEFAULT_REGION": "b"}, (None, "b", None, ())),
+        ({"AWS_ENDPOINT_URL": "http://x"}, (None, None, "http://x", ())),
+        ({"HTTPS_PROXY": "http://p"}, (None, None, None, ("HTTPS_PROXY",))),
+    ],
+)
+def test_what_the_environment_says_is_read_as_botocore_reads_it(environ, expected):
+    found = Surroundings.of(environ)
+    assert (
+        found.profile,
+        found.region,
+        found.endpoint_url,
+        found.needed,
+    ) == expected
 
 
 def test_what_is_no_destination_is_refused():

@@ -13,6 +13,7 @@ from tests.emulator.reference import (
     Client,
     connected,
     destination,
+    die_or_live,
     echo,
     eventually,
     reset,
@@ -133,15 +134,8 @@ async def test_forwarding_redials_when_there_is_something_to_say(emulate):
 
 
 async def test_forwarding_survives_a_reset(emulate):
-    async def serve(reader, writer):
-        if await reader.read(100) == b"die":
-            reset(writer)
-        else:
-            writer.write(b"alive")
-            await reader.read()
-
     emulator = await emulate()
-    async with destination(serve) as port, forwarding(emulator, port) as client:
+    async with destination(die_or_live) as port, forwarding(emulator, port) as client:
         await client.send(b"die")
         await eventually(lambda: not emulator.state()["sessions"][0]["streams"])
         await client.send(b"live")

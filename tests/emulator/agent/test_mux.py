@@ -15,9 +15,9 @@ from tests.emulator.reference import (
     call,
     connected,
     destination,
+    die_or_live,
     echo,
     eventually,
-    reset,
     start,
     unused_port,
 )
@@ -33,10 +33,7 @@ async def test_bytes_go_both_ways(emulate, pace):
         destination(echo) as port,
         connected(emulator.endpoint_url, port) as client,
     ):
-        await client.open(3)
-        await client.upload(3, sent)
-        await client.until(lambda: len(client.streams[3]) == len(sent))
-        assert bytes(client.streams[3]) == sent
+        assert await client.echoed(3, sent) == sent
 
 
 async def test_many_streams_do_not_mix(emulate):
@@ -129,16 +126,9 @@ async def test_a_half_close_of_the_destination_drops_what_the_client_sends(emula
 
 
 async def test_a_destination_that_resets_ends_its_stream_only(emulate):
-    async def serve(reader, writer):
-        if await reader.read(100) == b"die":
-            reset(writer)
-        else:
-            writer.write(b"alive")
-            await reader.read()
-
     emulator = await emulate()
     async with (
-        destination(serve) as port,
+        destination(die_or_live) as port,
         connected(emulator.endpoint_url, port) as client,
     ):
         await client.open(3, b"die")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import _lack, run_emulator
-from tests.interop.programs import environment
+from tests.interop.programs import aws_environment
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,17 +45,10 @@ def emulator():
 def environ(emulator, tmp_path):
     """The environment of a client's process: the way to the emulator, and no other."""
     url = emulator.endpoint
-    return environment(
-        AWS_ENDPOINT_URL_SSM=url,
+    return aws_environment(
+        url,
         AWS_ENDPOINT_URL_STS=url,
-        AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT=url,
-        AWS_ACCESS_KEY_ID="AKIAEMULATOR00000000",
-        AWS_SECRET_ACCESS_KEY="emulator-secret",
-        AWS_REGION="eu-west-1",
         AWS_DEFAULT_REGION="eu-west-1",
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-        AWS_EC2_METADATA_DISABLED="true",
         HOME=str(tmp_path),
         XDG_STATE_HOME=str(tmp_path),
         XDG_CONFIG_HOME=os.devnull,
