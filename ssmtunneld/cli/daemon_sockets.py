@@ -1,4 +1,4 @@
-"""Where the control sockets of daemons are; light enough for every login by ssh."""
+"""Places of the control sockets of daemons; light enough for every login by ssh."""
 
 import os
 from pathlib import Path

@@ -32,6 +32,7 @@ from typing import Any, Final, Protocol
 
 from ssmtunneld.base.compartment import note_here
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import (
     ConfigError,
     SsmtunneldError,
@@ -54,7 +55,7 @@ _HEADERS: Final = {PROTOCOL_HEADER: str(PROTOCOL), PROGRAM_HEADER: __version__}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a client of the control socket wants to be connected to.
+    """The place that a client of the control socket wants a connection to.
 
     Attributes:
         target: As a configuration spells it.
@@ -173,7 +174,7 @@ class _Requests:
                 "this daemon belongs to another user",
                 "run this command as its user, or as root",
             )
-        return await _explained(self._answer(request))
+        return await _explain(self._answer(request))
 
     async def _answer(self, request: Request) -> Answer:
         found = [
@@ -251,7 +252,7 @@ def _refusal(
     )
 
 
-async def _explained(answer: Awaitable[Answer]) -> Answer:
+async def _explain(answer: Awaitable[Answer]) -> Answer:
     """Turn errors into documents."""
     try:
         return await answer
@@ -321,7 +322,7 @@ def _listen(path: Path) -> socket.socket:
         )
     _remove(path)
     listening = socket.socket(socket.AF_UNIX)
-    try:
+    with on_error(listening.close):
         listening.settimeout(0)
         # The mode is right from the first moment: nothing can connect before chmod.
         before = os.umask(0o177)
@@ -330,9 +331,6 @@ def _listen(path: Path) -> socket.socket:
         finally:
             os.umask(before)
         listening.listen(_BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
     return listening
 
 

@@ -17,7 +17,7 @@ HEADER: Final = """\
 """
 
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
-"""Where to connect to for an address that stands for all of them."""
+"""Addresses to connect to, for those that stand for all of a machine."""
 
 _SSH: Final = 22
 # A path that ssh_config takes without quotes.

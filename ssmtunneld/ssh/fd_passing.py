@@ -54,7 +54,7 @@ class Handover:
         descriptor: Where ssh reads.
 
     Attributes:
-        done: Whether the socket has been handed over.
+        done: True once the socket has been handed over.
     """
 
     def __init__(self, waiting: int, descriptor: int = STDOUT) -> None:

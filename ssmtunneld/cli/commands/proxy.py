@@ -270,7 +270,7 @@ class _Call:
     config: Path | None
     timeout: float
     alone: bool
-    """Whether no daemon is to be used."""
+    """True if no daemon may be used."""
 
     def settings(self) -> "TunnelSettings":
         from ssmtunneld.ssh.settings import find_source, settings_for
