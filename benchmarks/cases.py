@@ -19,7 +19,7 @@ DIRECTIONS = {"down": clients.download, "up": clients.upload}
 ONE_SESSION = "max_sessions = 1"
 BULK = 64 * MIB
 CONNECTIONS = (1, 8, 64)
-TUNNELS = (1, 50, 500)
+TUNNELS = (1, 200, 500)
 TRANSFERS = (8_000, 32_000, 128_000)
 """Messages. Fewer take so little that the clock of processor time does not see it."""
 SETTLING = 1.0
@@ -146,7 +146,7 @@ def connections(runs: int) -> Figures:
 
 
 def memory(runs: int) -> Figures:
-    """Resident memory with 1, 50 and 500 tunnels, and for each idle connection."""
+    """Resident memory with 1, 200 and 500 tunnels, and for each idle connection."""
     figures: Figures = defaultdict(list)
     idle = 500
     with ExitStack() as stack:

@@ -91,8 +91,9 @@ PROMISES = [
     ),
     _patience("download"),
     _patience("upload"),
-    Promise("memory of 50 tunnels, MiB", lambda m: m["memory 50 tunnels MiB"], 90.0),
-    Promise("memory of 500 tunnels, MiB", lambda m: m["memory 500 tunnels MiB"], 150.0),
+    Promise("memory of one tunnel, MiB", lambda m: m["memory 1 tunnels MiB"], 60.0),
+    Promise("memory of 200 tunnels, MiB", lambda m: m["memory 200 tunnels MiB"], 95.0),
+    Promise("memory of 500 tunnels, MiB", lambda m: m["memory 500 tunnels MiB"], 110.0),
     Promise(
         "memory of an idle connection, KiB",
         lambda m: m["memory per idle connection KiB"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Final
 
 from typing_extensions import override
@@ -10,6 +11,16 @@ from typing_extensions import override
 SIZE: Final = 16 << 10
 """Bytes of one read. An event loop would take 256 KB: 240 messages, and several
 milliseconds in which no other session moves."""
+
+
+class _Shared(threading.local):
+    """The buffer of a thread; a loop has one thread."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(SIZE))
+
+
+_shared: Final = _Shared()
 
 
 class BoundedReads(asyncio.BufferedProtocol):
@@ -28,12 +39,16 @@ class BoundedReads(asyncio.BufferedProtocol):
     def __init__(self, protocol: asyncio.Protocol, size: int = SIZE) -> None:
         self.limit = size
         self._protocol = protocol
-        self._buffer = memoryview(bytearray(size))
+        # A read is over, and copied, before the loop begins another one: so all of a
+        # thread share a buffer. Each of 500 links would keep one of its own, 8 MiB.
+        self._buffer = _shared.buffer
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
         if self.limit > len(self._buffer):
-            self._buffer = memoryview(bytearray(self.limit))
+            if self.limit > len(_shared.buffer):
+                _shared.buffer = memoryview(bytearray(self.limit))
+            self._buffer = _shared.buffer
         return self._buffer[: self.limit]
 
     @override

@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, cast
 
-import structlog
-
+from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.redaction import redact
+
+with hidden("rich"):  # 4 MiB and a tenth of a start, for tracebacks that nobody prints
+    import structlog
 
 if TYPE_CHECKING:
     from typing import Self

@@ -101,9 +101,9 @@ class Announcer:
         return (sent - before[1]) / elapsed, (received - before[2]) / elapsed
 
     def _say(self, words: str) -> None:
-        line, self._line = self._line, ""
-        self._stream.write(f"{_ERASE if line else ''}{words}\n{line}")
-        self._line = line
+        # The line is known all the while: Ctrl-C may come in between.
+        erase = _ERASE if self._line else ""
+        self._stream.write(f"{erase}{words}\n{self._line}")
         self._stream.flush()
 
     def _draw(self, line: str) -> None:

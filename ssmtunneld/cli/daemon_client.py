@@ -6,7 +6,6 @@ slower than what it shows.
 
 import http.client
 import json
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from ssmtunneld.cli.daemon_sockets import named_config, system_sockets
 from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
     EXIT_NOT_RUNNING,
@@ -29,11 +29,6 @@ ANSWER_TIMEOUT: Final = 5.0
 """Seconds for what a daemon can answer at once."""
 RELOAD_TIMEOUT: Final = 60.0
 """Seconds for a reload: listeners are bound and settings resolved meanwhile."""
-VARIABLE: Final = "SSMTUNNELD_CONFIG"
-
-SYSTEM_PLACES: Final = (Path("/run"), Path("/var/lib"))
-"""Folders in which system services have a folder for their sockets (``systemd/``)."""
-
 _USAGE_CODES: Final = frozenset({400, 404, 422})
 
 
@@ -131,16 +126,15 @@ def find(config: Path | None) -> Daemon:
         NotAnswering: There is one that cannot be asked; one that starts, not yet.
         CommandError: There are several, or it does not answer, or it is another user's.
     """
-    if config is None and (named := os.environ.get(VARIABLE)):
-        config = Path(named)
+    config = named_config(config)
     found = _all(control_sockets(config))
     if config is None:
-        found += _all(_system_sockets())
+        found += _all(system_sockets())
     elif not found:
         source = str(config.resolve())
         found = [
             daemon
-            for daemon in _all(_system_sockets())
+            for daemon in _all(system_sockets())
             if daemon.document.get("config") == source
         ]
     if not found:
@@ -170,14 +164,6 @@ def _not_found(config: Path | None) -> CommandError:
         "let STATE_DIRECTORY name a folder that its user can write, there and here",
         code=EXIT_NOT_RUNNING,
     )
-
-
-def _system_sockets() -> list[Path]:
-    return [
-        path
-        for place in SYSTEM_PLACES
-        for path in sorted(place.glob("ssmtunneld*/*.sock"))
-    ]
 
 
 def _all(paths: Sequence[Path]) -> list[Daemon]:

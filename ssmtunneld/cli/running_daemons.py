@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.cli import daemon_client
+from ssmtunneld.cli.daemon_sockets import VARIABLE, all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.daemon.instance_lock import control_sockets
 
 PATIENCE: Final = 2.0
 """Seconds for a daemon to answer; without an answer a command works alone."""
@@ -19,12 +19,9 @@ def running(config: Path | None) -> list[dict[str, Any]]:
         config: Only the one that runs this file; by default $SSMTUNNELD_CONFIG's, and
             without it all of them. Other users' daemons do not answer.
     """
-    if config is None and (named := os.environ.get(daemon_client.VARIABLE)):
-        config = Path(named)
-    paths = control_sockets(config)
-    for place in daemon_client.SYSTEM_PLACES:
-        paths += sorted(place.glob("ssmtunneld*/*.sock"))
-    found = [document for path in paths if (document := _ask(path)) is not None]
+    config = named_config(config)
+    asked = map(_ask, all_sockets(config))
+    found = [document for document in asked if document is not None]
     if config is None:
         return found
     source = str(config.resolve())
@@ -44,7 +41,7 @@ def config_in_use(config: Path | None) -> Path:
     """
     from ssmtunneld.config import find_config
 
-    if config is None and not os.environ.get(daemon_client.VARIABLE):
+    if config is None and not os.environ.get(VARIABLE):
         sources = sorted({str(document["config"]) for document in running(None)})
         if len(sources) > 1:
             raise daemon_client.ambiguous(sources)

@@ -8,11 +8,15 @@ and ``settings_of`` returns all that is known of it. The reload, the JSON schema
 tables in ``docs/configuration.md`` are made from that.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from itertools import pairwise
+from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -147,8 +151,33 @@ def _marks(model: type[BaseModel], key: str) -> list[object]:
 
 
 def _description(model: type[BaseModel], key: str) -> str:
-    texts = (field.description for field in _fields(model, key))
+    texts = (_docstrings(section).get(key) for section in model.__mro__)
     return " ".join(next(filter(None, texts), "").split())
+
+
+@cache
+def _docstrings(section: type) -> dict[str, str]:
+    """Return the docstrings of a section's own fields.
+
+    pydantic can do that too, but it reads the source whenever a daemon starts.
+    """
+    import ast  # noqa: PLC0415 - only documentation and schemas need it
+
+    if not issubclass(section, BaseModel) or section is BaseModel:
+        return {}
+    (found,) = ast.parse(dedent(inspect.getsource(section))).body
+    assert isinstance(found, ast.ClassDef), "the source of a class is one"
+    docstrings = {}
+    for field, text in pairwise(found.body):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=key)),
+                ast.Expr(value=ast.Constant(value=str(words))),
+            ):
+                docstrings[key] = words
+            case _:
+                pass
+    return docstrings
 
 
 def _kind(annotation: object, marks: Sequence[object]) -> str:

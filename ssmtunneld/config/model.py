@@ -85,7 +85,6 @@ class _Section(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         # An error of pydantic's own would otherwise carry the value it is about.
         hide_input_in_errors=True,
     )

@@ -16,7 +16,6 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.audit import AuditLog
-from ssmtunneld.observe.status import IdentityStatus
 from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.message_sizes import MessageSizes
 from ssmtunneld.sessions.orphans import OrphanReaper
@@ -24,6 +23,7 @@ from ssmtunneld.sessions.start_queue import StartQueue
 from ssmtunneld.transport.read_scheduler import ReadFairness
 
 if TYPE_CHECKING:
+    from ssmtunneld.observe.status import IdentityStatus
     from ssmtunneld.sessions.pool import Pool
 
 
@@ -121,17 +121,19 @@ class DaemonContext:
 
     def identities(
         self, tunnels: Iterable[tuple[str, Identity]]
-    ) -> tuple[IdentityStatus, ...]:
+    ) -> "tuple[IdentityStatus, ...]":
         """Return who tunnels are towards AWS, given each one's name and identity."""
         found: defaultdict[Identity, list[str]] = defaultdict(list)
         for name, identity in tunnels:
             found[identity].append(name)
         return tuple(self._identity(who, tuple(names)) for who, names in found.items())
 
-    def _identity(self, identity: Identity, names: tuple[str, ...]) -> IdentityStatus:
+    def _identity(self, identity: Identity, names: tuple[str, ...]) -> "IdentityStatus":
         control = self.controls.get(identity)
         expiry = control.login.expiry
         renewed, failed = control.refreshes
+        from ssmtunneld.observe.status import IdentityStatus  # noqa: PLC0415 - see above
+
         return IdentityStatus(
             name=identity.name,
             tunnels=names,

@@ -7,11 +7,11 @@ and each of the daemon's own services is a compartment (``base/compartment.py``)
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from ssmtunneld.aws.api.port import Identity
@@ -41,6 +41,7 @@ from ssmtunneld.observe.status import (
     TunnelStatus,
     daemon_status,
 )
+from ssmtunneld.serve.control_socket import Place, serve_control
 from ssmtunneld.serve.http_server import HttpServer, HttpServerSettings
 from ssmtunneld.serve.systemd import ServiceManager
 from ssmtunneld.sessions.network_watch import NetworkWatch, open_route_socket
@@ -406,6 +407,29 @@ class Daemon:
                 return {"tunnel": tunnel.settings.name}
         raise UnknownConnection(name)
 
+    def connect(self, place: Place, uid: int | None) -> socket.socket | None:
+        """Return one end of a new connection to ``place``, through a warm session.
+
+        It counts as a connection of the tunnel like any other.
+
+        Args:
+            place: Where to.
+            uid: The user who asks; None where the platform cannot tell.
+
+        Returns:
+            A socket, owned by the caller; None if no tunnel leads there at once.
+        """
+        if self._stop.is_set():
+            return None
+        if place.config not in {"", str(self._config.source.resolve())}:
+            return None
+        for tunnel in self._tunnels:
+            if tunnel.leads_to(place.target, place.port, place.endpoint):
+                sock = tunnel.connect(uid)
+                if sock is not None:
+                    return sock
+        return None
+
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():
             raise ending()
@@ -422,16 +446,15 @@ class Daemon:
         await self._serve_control(control_socket(self._instance))
 
     async def _serve_control(self, path: Path) -> None:
-        control = await asyncio.to_thread(_import_control)
         told = ""
         while True:
             try:
                 make_private_folder(path.parent)
-                async with control.serve_control(path, control.make_app(self)):
+                async with serve_control(path, self) as ours:
                     told = ""
                     self._log.info("control.bound", path=str(path))
                     self._control_opened.set()
-                    await _until_gone(path)
+                    await _until_gone(path, ours)
                 self._log.warning("control.lost", path=str(path))
                 reason = "" if self._renew() else "another daemon runs this file"
             except OSError as error:
@@ -508,15 +531,8 @@ class Daemon:
         return sentence
 
 
-def _import_control() -> ModuleType:
-    from ssmtunneld.serve import control_socket  # noqa: PLC0415 - it takes 0.3 s: in a thread
-
-    return control_socket
-
-
-async def _until_gone(path: Path) -> None:
-    """Return once ``path`` is another file than now, or none. Cancelling is safe."""
-    ours = await asyncio.to_thread(path.lstat)
+async def _until_gone(path: Path, ours: os.stat_result) -> None:
+    """Return once ``path`` is not ``ours`` any more. Cancelling is safe."""
     while True:
         await asyncio.sleep(CONTROL_CHECK)
         # In a thread: it may lie on a server that does not answer.

@@ -1,7 +1,6 @@
 """The process around a daemon: its signals, its files, its event loop."""
 
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -17,6 +16,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
+from ssmtunneld.daemon.memory import bound_heaps, settle
 from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.systemd import ServiceManager
@@ -61,6 +61,7 @@ def run_daemon(
     # Before anything else opens files: descriptors are passed by number.
     manager = ServiceManager.of(os.environ, os.getpid())
     raise_file_limit()
+    bound_heaps()
 
     async def main() -> None:
         catch_callbacks(asyncio.get_running_loop(), Defects(get_log()))
@@ -70,9 +71,7 @@ def run_daemon(
 
             def when_ready() -> None:
                 announce(daemon.status())
-                # What exists once all is ready stays, most of it botocore's models; the
-                # collector's look through it takes 40 ms, in which nothing moves.
-                gc.freeze()
+                settle()
 
             daemon = Daemon(
                 config,

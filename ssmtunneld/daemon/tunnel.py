@@ -1,6 +1,7 @@
 """One tunnel of the configuration, at work: a server in front of a pool."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -8,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.duplex import Duplex
@@ -20,6 +22,7 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.dynamic_backend import DynamicBackend
 from ssmtunneld.errors import AddressInUse, InheritedSocketRefused
 from ssmtunneld.listener.access import allowed_uids
+from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.connection import StreamSource
 from ssmtunneld.listener.inherited import check_inherited
 from ssmtunneld.listener.proxy.frontend import ProxyFrontend, ProxyFrontendSettings
@@ -188,6 +191,33 @@ class Tunnel:
         while not self._backend.pool.ready:
             self._switched.clear()
             await run_until(self._backend.pool.wait_ready(), self._switched)
+
+    def leads_to(self, target: str, port: int, endpoint: str) -> bool:
+        """Return True if its connections end at ``port`` of ``target`` itself.
+
+        Args:
+            target: As the configuration spells it.
+            port: On the target.
+            endpoint: The AWS endpoint at which it is that target; empty for any.
+        """
+        settings = self.settings
+        if settings.is_dynamic or settings.target != target:
+            return False
+        if settings.destination != f"localhost:{port}":
+            return False
+        ours = settings.endpoint_url or configured_endpoint(os.environ)
+        return not endpoint or ours.rstrip("/") == endpoint.rstrip("/")
+
+    def connect(self, uid: int | None) -> socket.socket | None:
+        """Return the client's end of a new connection; None if it would have to wait.
+
+        Args:
+            uid: The user who asks; None where the platform cannot tell.
+        """
+        if self.paused or not self.usable:
+            return None
+        peer = "a user of this machine" if uid is None else f"uid {uid}"
+        return self.server.connect(peer, Client(uid=uid))
 
     def _open_probe(self) -> StreamDuplex | None:
         return self._backend.pool.open_probe()

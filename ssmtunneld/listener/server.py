@@ -272,6 +272,30 @@ class Server:
         await self._fewer_than(1)
         return len(rest)
 
+    def connect(self, peer: str, client: Client) -> socket.socket | None:
+        """Return the client's end of a connection that no listener has accepted.
+
+        It counts, is limited and ends like any other.
+
+        Args:
+            peer: The client, as text.
+            client: The client, as far as it is known.
+
+        Returns:
+            A blocking socket, owned by the caller; None if there is no room now, or
+            nothing is accepted any more.
+        """
+        if self._leaving or not self.accepting or self._is_full():
+            return None
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # out of files
+            self._bursts.warning("accept.failed", reason=str(error))
+            return None
+        ours.settimeout(0)
+        self._start(ours, peer, client)
+        return theirs
+
     def statistics(self) -> ServerStatistics:
         """Return a snapshot of the counters."""
         return self._totals.read()
@@ -341,7 +365,7 @@ class Server:
                     if client is not None:
                         if listener.held:
                             held_fin.release(sock)
-                        self._start(sock, peer, client)
+                        self._start(sock, peer_name(sock, peer), client)
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary of a compartment
@@ -399,21 +423,18 @@ class Server:
             advice=verdict.advice,
         )
 
-    def _start(
-        self, sock: socket.socket, peer: SocketName | str, client: Client
-    ) -> None:
+    def _start(self, sock: socket.socket, name: str, client: Client) -> None:
         assert self._tasks is not None, "accepted before serve()"
-        address = peer_name(sock, peer)
         connection = Connection(
             sock,
-            address,
+            name,
             asyncio.get_running_loop().time(),
             name=self._names(),
             client=client,
             opened=None if self._observer is None else self._observer.opened,
         )
         task = self._tasks.create_task(
-            self._run(connection), name=f"connection of {address}"
+            self._run(connection), name=f"connection of {name}"
         )
         self._connections[task] = connection
         task.add_done_callback(self._finish)

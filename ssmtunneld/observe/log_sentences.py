@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
-import structlog
+from ssmtunneld.base.lean_imports import hidden
+
+with hidden("rich"):  # as in ``base/log.py``
+    import structlog
 
 HINTS: Final = 64
 """Hints that are remembered: a tunnel has one at a time, rarely two that alternate."""

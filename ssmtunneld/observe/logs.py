@@ -24,15 +24,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
-import structlog
 from typing_extensions import override
 
 from ssmtunneld.base.compartment import Defect, Defects
+from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.observe.log_output import LogOutput
 from ssmtunneld.observe.log_queue import LogQueue
 from ssmtunneld.observe.log_sentences import Sentences
 from ssmtunneld.observe.recent_events import RecentEvents
+
+with hidden("rich"):  # as in ``base/log.py``: whichever comes first
+    import structlog
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,

@@ -11,6 +11,7 @@
 ``DELETE /connections/ID``           reset this connection
 ``GET /log?after=N``                 where the log is, and its last lines
 ``PUT /log-level``                   ``{"level": "debug"}``, until the daemon ends
+``POST /connect``                    a connection to ``{"target", "port"}``, as a socket
 ===================================  ============================================
 
 Every answer is JSON and names the protocol's version in a header
@@ -23,18 +24,19 @@ import errno
 import json
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
-from aiohttp import web
-
-from ssmtunneld.base.aio import close_server
 from ssmtunneld.base.compartment import note_here
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import (
     ConfigError,
     SsmtunneldError,
@@ -42,22 +44,47 @@ from ssmtunneld.errors import (
     UnknownConnection,
     UnknownTunnel,
 )
-from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.sockets import LONGEST_PATH
 from ssmtunneld.observe import logs
 from ssmtunneld.observe.log_place import log_place
+from ssmtunneld.serve.control_http import Answer, BadRequest, ControlServer, Request
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
 from ssmtunneld.version import __version__
 
 PATIENCE: Final = 1.0
 """Seconds that requests get to finish once the daemon ends; drains take longer."""
 
-LARGEST_BODY: Final = 4096
-"""Bytes of a request's body."""
 _SUPERUSER: Final = 0
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
+_BACKLOG: Final = 128
+_HEADERS: Final = {PROTOCOL_HEADER: str(PROTOCOL), PROGRAM_HEADER: __version__}
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place that a client of the control socket wants a connection to.
+
+    Attributes:
+        target: As a configuration spells it.
+        port: On the target itself.
+        endpoint: The AWS endpoint that is meant; empty for whichever the daemon has.
+        config: The configuration file whose daemon is meant; empty for any.
+    """
+
+    target: str
+    port: int
+    endpoint: str = ""
+    config: str = ""
+
+    @classmethod
+    def of(cls, document: object) -> "Place | None":
+        """Read it from a request's body; None if it does not say where."""
+        match document:
+            case {"target": str(target), "port": int(port), **rest}:
+                endpoint, config = rest.get("endpoint"), rest.get("config")
+                return cls(target, port, str(endpoint or ""), str(config or ""))
+            case _:
+                return None
 
 
 class Operator(Protocol):
@@ -124,28 +151,22 @@ class Operator(Protocol):
         """
         ...
 
+    def connect(self, place: Place, uid: int | None) -> socket.socket | None:
+        """Return one end of a new connection to ``place``, through a warm session.
 
-def make_app(operator: Operator) -> web.Application:
-    """Return the application behind the socket, which works for ``operator``."""
-    requests = _Requests(operator)
-    app = web.Application(
-        client_max_size=LARGEST_BODY, middlewares=[_sign, _explain, _check_peer]
-    )
-    app.add_routes(
-        [
-            web.get("/status", requests.status),
-            web.get("/version", requests.version),
-            web.post("/reload", requests.reload),
-            web.post("/tunnels/{name}/drain", requests.drain),
-            web.post("/tunnels/{name}/pause", requests.pause),
-            web.post("/tunnels/{name}/resume", requests.resume),
-            web.get("/connections", requests.connections),
-            web.delete("/connections/{name}", requests.kill),
-            web.get("/log", requests.log),
-            web.put("/log-level", requests.log_level),
-        ]
-    )
-    return app
+        Args:
+            place: Where to.
+            uid: The user who asks; None where the platform cannot tell.
+
+        Returns:
+            A socket, owned by the caller; None if no tunnel leads there at once.
+        """
+        ...
+
+
+_Route = tuple[str, re.Pattern[str], Callable[..., Awaitable[Answer]]]
+_NAME: Final = "/tunnels/([^/]+)/"
+_ID: Final = "/connections/([^/]+)"
 
 
 class _Requests:
@@ -153,37 +174,95 @@ class _Requests:
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
+        routes: dict[str, Callable[..., Awaitable[Answer]]] = {
+            "GET /status": self._status,
+            "GET /version": self._version,
+            "POST /reload": self._reload,
+            "POST /connect": self._connect,
+            f"POST {_NAME}drain": self._drain,
+            f"POST {_NAME}pause": self._pause,
+            f"POST {_NAME}resume": self._resume,
+            "GET /connections": self._connections,
+            f"DELETE {_ID}": self._kill,
+            "GET /log": self._log,
+            "PUT /log-level": self._log_level,
+        }
+        self._routes: list[_Route] = [
+            (method, re.compile(path), answer)
+            for route, answer in routes.items()
+            for method, path in [route.split(" ")]
+        ]
 
-    async def status(self, _: web.Request) -> web.Response:
-        return web.json_response(self._operator.status())
+    async def answer(self, request: Request | BadRequest) -> Answer:
+        """Return the answer, whatever goes wrong."""
+        if isinstance(request, BadRequest):
+            return _refusal(request.status, str(request))
+        # Whatever the socket's mode has become.
+        if not may_ask(request.uid):
+            return _refusal(
+                HTTPStatus.FORBIDDEN,
+                "this daemon belongs to another user",
+                "run this command as its user, or as root",
+            )
+        return await _explain(self._answer(request))
 
-    async def version(self, _: web.Request) -> web.Response:
-        return web.json_response(
-            {"protocol": PROTOCOL, "program": __version__, "pid": os.getpid()}
-        )
+    async def _answer(self, request: Request) -> Answer:
+        found = [
+            (method, partial(answer, request, *map(unquote, match.groups())))
+            for method, path, answer in self._routes
+            if (match := path.fullmatch(request.path))
+        ]
+        for method, answer in found:
+            if method == request.method:
+                return await answer()
+        what = f"{request.method} {request.path}"
+        if found:
+            return _refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"{what}: only {found[0][0]} is allowed"
+            )
+        return _refusal(HTTPStatus.NOT_FOUND, f"{what}: there is no such request")
 
-    async def reload(self, _: web.Request) -> web.Response:
-        return web.json_response(await self._operator.reload())
+    async def _status(self, _: Request) -> Answer:
+        return Answer(HTTPStatus.OK, self._operator.status())
 
-    async def drain(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._operator.drain(_name_in(request)))
+    async def _version(self, _: Request) -> Answer:
+        document = {"protocol": PROTOCOL, "program": __version__, "pid": os.getpid()}
+        return Answer(HTTPStatus.OK, document)
 
-    async def pause(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._operator.pause(_name_in(request)))
+    async def _reload(self, _: Request) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.reload())
 
-    async def resume(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._operator.resume(_name_in(request)))
+    async def _connect(self, request: Request) -> Answer:
+        place = Place.of(_json(request))
+        if place is None:
+            return _refusal(
+                HTTPStatus.BAD_REQUEST, "no target and port", "name both, as JSON"
+            )
+        sock = self._operator.connect(place, request.uid)
+        if sock is None:
+            return _refusal(
+                HTTPStatus.NOT_FOUND, "no tunnel that is ready leads there now"
+            )
+        return Answer(HTTPStatus.OK, {}, sock)
 
-    async def connections(self, request: web.Request) -> web.Response:
+    async def _drain(self, _: Request, name: str) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.drain(name))
+
+    async def _pause(self, _: Request, name: str) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.pause(name))
+
+    async def _resume(self, _: Request, name: str) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.resume(name))
+
+    async def _connections(self, request: Request) -> Answer:
         document = await self._operator.connections(request.query.get("tunnel"))
         # In a thread: there can be thousands.
-        text = await asyncio.to_thread(json.dumps, document)
-        return web.json_response(text=text)
+        return Answer(HTTPStatus.OK, await asyncio.to_thread(json.dumps, document))
 
-    async def kill(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._operator.kill(_name_in(request)))
+    async def _kill(self, _: Request, name: str) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.kill(name))
 
-    async def log(self, request: web.Request) -> web.Response:
+    async def _log(self, request: Request) -> Answer:
         after = request.query.get("after", "0")
         if not _NUMBER.fullmatch(after):
             return _refusal(HTTPStatus.BAD_REQUEST, "after must be a number")
@@ -193,13 +272,10 @@ class _Requests:
             "newest": logs.recent.newest,
             "events": [asdict(event) for event in events],
         }
-        return web.json_response(document)
+        return Answer(HTTPStatus.OK, document)
 
-    async def log_level(self, request: web.Request) -> web.Response:
-        try:
-            document = await request.json()
-        except (ValueError, RecursionError):  # no JSON, or deeper than anybody means
-            document = None
+    async def _log_level(self, request: Request) -> Answer:
+        document = _json(request)
         level = str(document.get("level")) if isinstance(document, dict) else ""
         if level not in logs.LEVELS:
             levels = ", ".join(logs.LEVELS)
@@ -207,34 +283,29 @@ class _Requests:
                 HTTPStatus.BAD_REQUEST, "unknown log level", f"choose one of {levels}"
             )
         logs.set_level(level)
-        return web.json_response({"level": level})
+        return Answer(HTTPStatus.OK, {"level": level})
 
 
-def _name_in(request: web.Request) -> str:
-    return request.match_info["name"]
+def _json(request: Request) -> object:
+    """Return the body; None if it is no JSON, or deeper than anybody means."""
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _refusal(
     status: int, error: str, advice: str = "", problems: list[str] | None = None
-) -> web.Response:
-    document = {"error": error, "advice": advice, "problems": problems or []}
-    return web.json_response(document, status=status)
+) -> Answer:
+    return Answer(
+        status, {"error": error, "advice": advice, "problems": problems or []}
+    )
 
 
-@web.middleware
-async def _sign(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Say in every answer who gives it."""
-    response = await handler(request)
-    response.headers[PROTOCOL_HEADER] = str(PROTOCOL)
-    response.headers[PROGRAM_HEADER] = __version__
-    return response
-
-
-@web.middleware
-async def _explain(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _explain(answer: Awaitable[Answer]) -> Answer:
     """Turn errors into documents."""
     try:
-        return await handler(request)
+        return await answer
     except ConfigError as error:
         return _refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -246,26 +317,10 @@ async def _explain(request: web.Request, handler: _Handler) -> web.StreamRespons
         return _refusal(HTTPStatus.NOT_FOUND, str(error), error.advice)
     except SsmtunneldError as error:
         return _refusal(HTTPStatus.CONFLICT, str(error), error.advice)
-    except web.HTTPException as error:
-        return _refusal(error.status, f"{request.method} {request.path}: {error}")
     except Exception as error:  # noqa: BLE001 - the boundary of a compartment
         defect = note_here("control", error, get_log())
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _refusal(status, str(defect), Unforeseen.advice)
-
-
-@web.middleware
-async def _check_peer(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Serve this user and root only, whatever the socket's mode has become."""
-    sock = request.get_extra_info("socket")
-    # There is none once the peer has gone.
-    if sock is None or not may_ask(unix_peer_uid(sock)):
-        return _refusal(
-            HTTPStatus.FORBIDDEN,
-            "this daemon belongs to another user",
-            "run this command as its user, or as root",
-        )
-    return await handler(request)
 
 
 def may_ask(uid: int | None) -> bool:
@@ -277,8 +332,12 @@ def may_ask(uid: int | None) -> bool:
 
 
 @asynccontextmanager
-async def serve_control(path: Path, app: web.Application) -> AsyncIterator[None]:
-    """Serve ``app`` on a socket that only this user can open, until the block ends.
+async def serve_control(
+    path: Path, operator: Operator
+) -> AsyncIterator[os.stat_result]:
+    """Serve on a socket that only this user can open, until the block ends.
+
+    Yields what ``path`` is, by which whoever replaces it can be noticed.
 
     What a daemon before us left at ``path`` is replaced: whoever calls this holds the
     instance's lock. Requests that still run when the block ends get ``PATIENCE``.
@@ -286,34 +345,52 @@ async def serve_control(path: Path, app: web.Application) -> AsyncIterator[None]
     Raises:
         OSError: The socket cannot be made.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=PATIENCE
-    )
-    await runner.setup()
-    handler = runner.server
-    assert handler is not None, "set up, and without a server"
-    try:
-        if len(os.fsencode(path)) > LONGEST_PATH:
-            raise OSError(
-                errno.ENAMETOOLONG,
-                f"its path is longer than {LONGEST_PATH} bytes: let STATE_DIRECTORY "
-                "name another folder",
-            )
-        _remove(path)
+    end = asyncio.Event()
+    with _listen(path) as listening:
+        ours = _identity(path)
+        try:
+            server = ControlServer(listening, _Requests(operator).answer, _HEADERS)
+            failure: Exception | None = None
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(
+                    server.run(PATIENCE, end), name="control socket"
+                )
+                try:
+                    yield ours
+                except Exception as error:  # noqa: BLE001 - raised again below
+                    failure = error  # the task group would put it into a group of one
+                finally:
+                    end.set()
+                    await asyncio.wait({serving})
+            if failure is not None:
+                raise failure
+        finally:
+            _remove(path)
+
+
+def _identity(path: Path) -> os.stat_result:
+    return path.lstat()
+
+
+def _listen(path: Path) -> socket.socket:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise OSError(
+            errno.ENAMETOOLONG,
+            f"its path is longer than {LONGEST_PATH} bytes: let STATE_DIRECTORY "
+            "name another folder",
+        )
+    _remove(path)
+    listening = socket.socket(socket.AF_UNIX)
+    with on_error(listening.close):
+        listening.settimeout(0)
         # The mode is right from the first moment: nothing can connect before chmod.
         before = os.umask(0o177)
         try:
-            loop = asyncio.get_running_loop()
-            server = await loop.create_unix_server(handler, path)
+            listening.bind(str(path))
         finally:
             os.umask(before)
-        try:
-            yield
-        finally:
-            await close_server(server)
-    finally:
-        await runner.cleanup()
-        _remove(path)
+        listening.listen(_BACKLOG)
+    return listening
 
 
 def _remove(path: Path) -> None:

@@ -2,20 +2,22 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.ssh.daemon_route import split_address
 from ssmtunneld.ssh.keys import NAME as KEY
 
 HEADER: Final = """\
 # Made by `ssmtunneld ssh-config --write`, which replaces this file as a whole.
 # Settings of your own, such as User, belong into ~/.ssh/config.
 """
+
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
+"""Addresses to connect to, for those that stand for all of a machine."""
 
 _SSH: Final = 22
 # A path that ssh_config takes without quotes.
@@ -54,8 +56,19 @@ class SshTunnel:
         return alias if self.port == _SSH else f"[{alias}]:{self.port}"
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port to connect to, of a listener's ``127.0.0.1:2222``."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    return ANYWHERE.get(host, host), int(port)
+
+
 def render(
-    program: Sequence[str], doors: Iterable[SshTunnel], keys: Path | None = None
+    program: Sequence[str],
+    doors: Iterable[SshTunnel],
+    keys: Path | None = None,
+    *,
+    passes: bool = True,
 ) -> str:
     """Return the whole file.
 
@@ -65,15 +78,23 @@ def render(
         doors: A block is made for each.
         keys: Where ``proxy --instance-connect`` keeps its keys; None to log in to
             instances with keys that are there already.
+        passes: Whether ssh gets its connections as sockets (``fd_passing.py``), except
+            where a key is made for each.
 
     Raises:
         SsmtunneldError: A path or a name cannot be spelled there.
     """
     # ssh expands percent signs, and then a shell reads the line.
     command = shlex.join(program).replace("%", "%%")
-    plain = f"ProxyCommand {command} %h %p"
+
+    def plain(destination: str) -> list[str]:
+        if not passes:
+            return [f"ProxyCommand {command} {destination}"]
+        words = f"ProxyCommand {command} --fdpass {destination}"
+        return [words, "ProxyUseFdpass yes"]
+
     if keys is None:
-        blocks = [HEADER, _join("Host i-* mi-*", plain)]
+        blocks = [HEADER, _join("Host i-* mi-*", *plain("%h %p"))]
     else:
         instance = _join(
             "Host i-*",
@@ -81,8 +102,8 @@ def render(
             f"IdentityFile {_quote(keys, f'/%r@%h/{KEY}')}",
             "IdentitiesOnly yes",
         )
-        blocks = [HEADER, instance, _join("Host mi-*", plain)]
-    blocks += [_block(command, door) for door in doors]
+        blocks = [HEADER, instance, _join("Host mi-*", *plain("%h %p"))]
+    blocks += [_block(door, plain) for door in doors]
     return "\n".join(blocks)
 
 
@@ -108,11 +129,11 @@ def _unspellable(text: str) -> SsmtunneldError:
     return error
 
 
-def _block(command: str, door: SshTunnel) -> str:
+def _block(door: SshTunnel, proxied: Callable[[str], list[str]]) -> str:
     lines = [f"Host {door.name}"]
     if door.address.startswith("unix:"):
         target = shlex.quote(door.target).replace("%", "%%")
-        lines.append(f"ProxyCommand {command} {target} %p")
+        lines += proxied(f"{target} %p")
     else:
         host, port = split_address(door.address)
         lines += [f"HostName {host}", f"Port {port}"]

@@ -1,79 +1,77 @@
-"""The way through a daemon that runs: its tunnel to the same place, if it has one."""
+"""The way through a daemon that runs: its tunnel to the same place, if it has one.
 
+Light enough for every login: nothing here waits in an event loop.
+"""
+
+import json
 import socket
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from ssmtunneld.listener.local import LocalDuplex
-from ssmtunneld.listener.relay import Transfer, relay
-from ssmtunneld.ssh.stdio import Stdio
+if TYPE_CHECKING:
+    from ssmtunneld.listener.relay import Transfer
+    from ssmtunneld.ssh.stdio import Stdio
 
-CONNECT_TIMEOUT: Final = 2.0
-"""Seconds for a connection to a listener on this machine."""
+ANSWER_TIMEOUT: Final = 2.0
+"""Seconds for a daemon to answer; without an answer a session is started."""
 LINGER: Final = 60.0
 """Seconds of silence after which the far side has nothing to say any more, once ours
 has ended: what tunnels have by default."""
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
+
+_ANSWER_START: Final = 4096
+_DONE: Final = b"200"
 
 
-def find_listener(
-    tunnels: Iterable[Mapping[str, Any]], target: str, port: int
-) -> str | None:
-    """Return where a tunnel to ``port`` of ``target`` listens; None without any.
+def connect(
+    daemons: Iterable[Path], place: Mapping[str, str | int]
+) -> socket.socket | None:
+    """Return a connection to ``place`` through a warm session; None if there is none.
+
+    Blocks, for ``ANSWER_TIMEOUT`` seconds at most for each daemon.
 
     Args:
-        tunnels: Those of a status document (``observe/status.py``).
-        target: As the configuration spells it.
-        port: On the target itself.
+        daemons: Control sockets; some may be left behind, or be another user's.
+        place: As ``POST /connect`` has it (``serve/control_socket.py``).
     """
-    for tunnel in tunnels:
-        leads_there = (
-            tunnel["target"] == target and tunnel["destination"] == f"localhost:{port}"
-        )
-        if leads_there and tunnel.get("usable") and tunnel["listen"]:
-            return str(tunnel["listen"][0])
+    body = json.dumps(place).encode()
+    head = (
+        "POST /connect HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    for path in daemons:
+        try:
+            sock = _ask(path, head.encode() + body)
+        except OSError:
+            continue
+        if sock is not None:
+            return sock
     return None
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port to connect to, of a listener's ``127.0.0.1:2222``."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    return ANYWHERE.get(host, host), int(port)
-
-
-def connect(address: str) -> socket.socket | None:
-    """Return a connection to a listener; None if it cannot be made.
-
-    Blocks, for ``CONNECT_TIMEOUT`` seconds at most.
-    """
-    try:
-        if address.startswith("unix:"):
-            sock = _connect_unix(address.removeprefix("unix:"))
-        else:
-            sock = socket.create_connection(split_address(address), CONNECT_TIMEOUT)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
-        return None
-    sock.settimeout(0.0)
-    return sock
-
-
-def _connect_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(CONNECT_TIMEOUT)
-        sock.connect(path)
-    except OSError:
+def _ask(path: Path, request: bytes) -> socket.socket | None:
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(ANSWER_TIMEOUT)
+        control.connect(str(path))
+        control.sendall(request)
+        # The descriptor comes with the first byte, and nobody reads the rest.
+        answer, passed, _, _ = socket.recv_fds(control, _ANSWER_START, 1)
+    found = [socket.socket(fileno=descriptor) for descriptor in passed]
+    if found and answer.split(b" ", 2)[1:2] == [_DONE]:
+        return found[0]
+    for sock in found:
         sock.close()
-        raise
-    return sock
+    return None
 
 
-async def carry(sock: socket.socket, local: Stdio) -> Transfer:
-    """Join ``local`` to a listener's connection until the end of either.
+async def carry(sock: socket.socket, local: "Stdio") -> "Transfer":
+    """Join ``local`` to the connection until the end of either.
 
     Both are closed on return. Cancelling is safe: it resets the connection.
     """
+    from ssmtunneld.listener.local import LocalDuplex  # noqa: PLC0415 - asyncio is heavy
+    from ssmtunneld.listener.relay import relay  # noqa: PLC0415 - asyncio is heavy
+
+    sock.settimeout(0.0)
     remote = await LocalDuplex.adopt(sock)
     return await relay(local, remote, linger=LINGER, client_left=local.client_left)

@@ -8,6 +8,7 @@ right after the identification of a server.
 
 import os
 import select
+import socket
 import struct
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,8 @@ from ssmtunneld.version import __version__
 
 PATIENCE: Final = 0.5
 """Seconds for a client's identification, which it sends as soon as it has begun."""
+PARTING_READS: Final = 8
+"""Times that a client may still say something after it was refused."""
 REASON_LIMIT: Final = 400
 """Characters of a reason; OpenSSH prints no more."""
 
@@ -24,6 +27,7 @@ _SSH: Final = b"SSH-"
 _DISCONNECT: Final = 1
 _SERVICE_NOT_AVAILABLE: Final = 7
 _BLOCK: Final = 8
+_PIECE: Final = 4096
 _LEAST_PADDING: Final = 4
 
 
@@ -62,3 +66,18 @@ def refuse(reason: str, heard: bytes = b"", source: int = 0, sink: int = 1) -> b
     except OSError:
         return False  # it has left
     return True
+
+
+def refuse_on(sock: socket.socket, reason: str) -> None:
+    """Refuse the SSH client at the other end of ``sock``, and let it read that.
+
+    A Unix socket that is closed with unread data is an error to its peer. Blocks for
+    ``PARTING_READS`` times ``PATIENCE`` at most, and once only for OpenSSH.
+    """
+    refuse(reason, source=sock.fileno(), sink=sock.fileno())
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(PATIENCE)
+        for _ in range(PARTING_READS):
+            if not sock.recv(_PIECE):
+                break

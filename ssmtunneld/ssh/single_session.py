@@ -18,6 +18,7 @@ from ssmtunneld.daemon.backend import (
 )
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
+from ssmtunneld.listener.local import LocalDuplex
 from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer, relay
 from ssmtunneld.sessions.backoff import Persistence
 from ssmtunneld.sessions.policy import Phase
@@ -42,7 +43,10 @@ async def _do_nothing(_asking: AwsCaller, _target: str) -> None:
 
 
 async def carry_alone(
-    tunnel: TunnelSettings, timeout: float, local: Stdio, prepare: Prepare = _do_nothing
+    tunnel: TunnelSettings,
+    timeout: float,
+    local: Stdio | LocalDuplex,
+    prepare: Prepare = _do_nothing,
 ) -> Transfer | None:
     """Join ``local`` to a session of its own; returns when nothing of it is left.
 
@@ -120,7 +124,9 @@ class SingleSession:
         session.urgency = lambda: Urgency.PERSON
         return session
 
-    async def carry(self, local: Stdio, timeout: float) -> Transfer | None:
+    async def carry(
+        self, local: Stdio | LocalDuplex, timeout: float
+    ) -> Transfer | None:
         """Start the session, join ``local`` to its stream, end the session.
 
         Cancelling is safe: it cuts both, and terminates the session.

@@ -45,6 +45,7 @@ CARRIERS = Counter(
         "cli/daemon_thread.py DaemonThread._run": 1,
         "cli/diagnosis.py run": 1,
         "listener/sockets.py Listener._on_event": 1,
+        "serve/control_socket.py serve_control": 1,
         "sessions/network_watch.py NetworkWatch._on_event": 1,
         "testing.py EmulatorThread._run": 1,
         "transport/driver.py _contained.call": 1,

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from aiohttp import web
@@ -10,7 +10,7 @@ from aiohttp import web
 from ssmtunneld.cli.main import main
 from ssmtunneld.daemon.instance_lock import control_socket, instance_name
 from ssmtunneld.errors import ConfigError, SsmtunneldError, UnknownConnection
-from ssmtunneld.serve.control_socket import make_app, serve_control
+from ssmtunneld.serve.control_socket import serve_control
 
 PATIENCE = 30
 
@@ -98,6 +98,7 @@ class Household:
         more: How many more there are.
         failure: What it raises at every request but the status.
         asked: What was asked for.
+        way: Returns a connection to a place, or None.
     """
 
     def __init__(self, *documents):
@@ -108,6 +109,7 @@ class Household:
         self.more = 0
         self.failure = None
         self.asked = []
+        self.way = lambda _place: None
 
     def status(self):
         if len(self.documents) > 1:
@@ -143,6 +145,9 @@ class Household:
         self._note("kill", name)
         return {"tunnel": "db"}
 
+    def connect(self, place, _uid):
+        return self.way(place)
+
     def _note(self, *words):
         if self.failure is not None:
             raise self.failure
@@ -156,11 +161,10 @@ class Busy(SsmtunneldError):
 
 
 class Serving:
-    """An application behind a control socket, in a thread of its own."""
+    """A control socket, in a thread of its own."""
 
-    def __init__(self, path, app):
-        self._path = path
-        self._app = app
+    def __init__(self, serve):
+        self._serving = serve
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -176,7 +180,7 @@ class Serving:
     async def _serve(self):
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with serve_control(self._path, self._app):
+        async with self._serving():
             self._ready.set()
             await self._stop.wait()
 
@@ -184,17 +188,34 @@ class Serving:
 @contextmanager
 def serving(operator, config=None):
     """Serve ``operator`` as the daemon of the file ``config``, or of any."""
-    with serving_app(make_app(operator), config) as path:
+    path = _place_of(config)
+    with Serving(lambda: serve_control(path, operator)):
         yield path
 
 
 @contextmanager
 def serving_app(app, config=None):
     """Serve any application where the daemon of ``config`` would."""
+    path = _place_of(config)
+    with Serving(lambda: _serve_app(path, app)):
+        yield path
+
+
+def _place_of(config):
     path = control_socket("0" * 12 if config is None else instance_name(config))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Serving(path, app):
-        yield path
+    return path
+
+
+@asynccontextmanager
+async def _serve_app(path, app):
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(path)).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def older_daemon(status):
@@ -227,5 +248,5 @@ def use_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(
-        "ssmtunneld.cli.daemon_client.SYSTEM_PLACES", (tmp_path / "system",)
+        "ssmtunneld.cli.daemon_sockets.SYSTEM_PLACES", (tmp_path / "system",)
     )

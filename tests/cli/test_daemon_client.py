@@ -13,7 +13,7 @@ from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, request, sele
 from ssmtunneld.cli.exit_codes import EXIT_NOT_RUNNING, CommandError
 from ssmtunneld.daemon.instance_lock import claim_instance, control_socket
 from ssmtunneld.serve.control_protocol import PROTOCOL
-from ssmtunneld.serve.control_socket import make_app
+from ssmtunneld.serve.control_socket import serve_control
 from ssmtunneld.version import __version__
 from tests.cli.household import (
     Busy,
@@ -94,7 +94,7 @@ def test_a_system_service_is_found_with_and_without_its_file(home):
     path = home / "system" / "ssmtunneld-prod" / "x.sock"
     path.parent.mkdir(parents=True)
     operator = Household(document(config=str(source)))
-    with Serving(path, make_app(operator)):
+    with Serving(lambda: serve_control(path, operator)):
         assert find(None).path == path
         assert find(source).path == path
         with pytest.raises(NotRunning):

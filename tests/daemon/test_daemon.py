@@ -15,6 +15,7 @@ from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.process import ENDING_TIME
 from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.serve.control_socket import Place
 from ssmtunneld.serve.systemd import Notifier, ServiceManager
 from tests.integration import world
 from tests.integration.world import configuration, emulator, running, statuses, tunnel
@@ -219,3 +220,54 @@ async def test_the_service_manager_is_told_how_we_are(events, tmp_path):
 
 def test_what_takes_long_at_the_end_is_told_before_it_is_cut():
     assert daemon_module.ABANDON_TIME < daemon_module.CLOSING_TIME < ENDING_TIME
+
+
+TARGET = "i-0123456789abcdef0"
+
+
+async def test_a_place_is_reached_through_the_tunnel_that_leads_there(events):
+    async with world.destination() as port, emulator() as service:
+        text = configuration(
+            service.endpoint_url,
+            tunnel("elsewhere", port=port, host="10.0.0.5"),
+            tunnel("there", port=port),
+        )
+        async with running(text) as daemon:
+            sock = daemon.connect(Place(TARGET, port), 7)
+            assert sock is not None
+            sock.settimeout(0)
+            line = await asyncio.open_connection(sock=sock)
+            assert await world.ask(*line, b"through") == b"through"
+            found = {t.name: t.connections for t in daemon.snapshot().tunnels}
+            assert found == {"elsewhere": 0, "there": 1}
+            line[1].close()
+
+
+async def test_a_place_that_no_tunnel_leads_to_at_once_is_not_reached(
+    events, monkeypatch
+):
+    async with emulator(faults=("offline=i-01234567",)) as service:
+        text = configuration(
+            service.endpoint_url,
+            tunnel("there", port=22),
+            tunnel("dead", target="i-01234567", port=22, required=False),
+        )
+        async with running(text) as daemon:
+            here = service.endpoint_url
+            source = str(daemon._config.source.resolve())
+            for place in (
+                Place(TARGET, 23),
+                Place("i-0fffffffffffffff0", 22),
+                Place("i-01234567", 22),
+                Place(TARGET, 22, endpoint="http://127.0.0.1:9"),
+                Place(TARGET, 22, config="/another.toml"),
+            ):
+                assert daemon.connect(place, None) is None, place
+            sock = daemon.connect(Place(TARGET, 22, f"{here}/", source), None)
+            assert sock is not None
+            sock.close()
+            await daemon.pause("there")
+            assert daemon.connect(Place(TARGET, 22), None) is None
+            await daemon.resume("there")
+            daemon.stop()
+            assert daemon.connect(Place(TARGET, 22), None) is None

@@ -84,6 +84,7 @@ def sshd(folder, authorized=None):
         PidFile none
         UsePAM no
         StrictModes no
+        MaxStartups 100
         PermitRootLogin prohibit-password
         PasswordAuthentication no
         KbdInteractiveAuthentication no

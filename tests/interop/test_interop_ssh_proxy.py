@@ -142,7 +142,7 @@ def test_the_document_for_ssh_serves_as_well(
     sshd, by_id, environ, emulator, large_file, tmp_path
 ):
     command = f"{shlex.join(PROGRAM)} proxy --document AWS-StartSSHSession %h %p"
-    options = [*by_id, "-o", f"ProxyCommand={command}"]
+    options = [*by_id, "-o", f"ProxyCommand={command}", "-o", "ProxyUseFdpass=no"]
     called = terminations(emulator)
     there_and_back(options, environ, large_file, tmp_path)
     wait_until_over(emulator)
@@ -203,6 +203,49 @@ def test_a_running_daemon_carries_it_through_its_warm_sessions(
     before = len(our_sessions(emulator))
     there_and_back(by_id, environ, large_file, tmp_path)
     assert len(our_sessions(emulator)) == before
+
+
+def proxies():
+    """Return the lines of ps about proxies."""
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    lines = found.stdout.splitlines()
+    return [
+        line.split()[0]
+        for line in lines
+        if f"ssmtunneld proxy --fdpass {TARGET}" in line
+    ]
+
+
+def test_beside_a_daemon_no_process_stays_for_a_login(by_id, beside_daemon, environ):
+    argv = [find("ssh"), *by_id, f"{getpass.getuser()}@{TARGET}", "echo ready; cat"]
+    with subprocess.Popen(
+        argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as ssh:
+        assert ssh.stdout.readline() == b"ready\n"
+        assert proxies() == []
+        ssh.communicate(timeout=PATIENCE)
+    assert ssh.returncode == 0
+
+
+@pytest.mark.parametrize("beside", ["alone", "beside_daemon"])
+def test_24_logins_at_once_all_work_within_sshs_own_limit(
+    by_id, environ, emulator, request, beside
+):
+    if beside != "alone":
+        request.getfixturevalue(beside)
+    options = [*by_id, "-o", "ConnectTimeout=5"]
+    argv = [find("ssh"), *options, f"{getpass.getuser()}@{TARGET}", "echo here"]
+    logins = [
+        subprocess.Popen(
+            argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(24)
+    ]
+    said = [login.communicate(timeout=2 * PATIENCE)[0] for login in logins]
+    assert said == [b"here\n"] * 24
+    wait_until_over(emulator)
 
 
 def test_a_tunnel_is_reached_by_its_name_with_the_host_key_of_its_target(

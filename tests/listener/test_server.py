@@ -13,6 +13,7 @@ from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
 from ssmtunneld.listener import server as server_module
 from ssmtunneld.listener.access import Rejection
+from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.connection import StreamSource
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.listener.process_table import user_name
@@ -538,3 +539,37 @@ async def test_cancelling_a_bind_leaves_nothing_bound(scene):
             binding.cancel()
         assert binding.cancelled()
     assert s.server.bound == ()
+
+
+async def test_a_connection_without_a_listener_counts_and_ends_like_any_other(scene):
+    async with scene().serving() as here:
+        await until(lambda: here.server.accepting)
+        client = here.server.connect("uid 7", Client(uid=7))
+        assert client is not None
+        assert client.gettimeout() is None
+        with client:
+            client.settimeout(0)
+            client.send(b"request")
+            remote = await here.remote()
+            assert await remote.receive() == b"request"
+            await remote.send(b"answer")
+            assert await asyncio.get_running_loop().sock_recv(client, 100) == b"answer"
+            (present,) = here.server.connections()
+            assert (present.peer, present.client.uid) == ("uid 7", 7)
+            assert (present.meter.sent, present.meter.received) == (7, 6)
+            await remote.aclose()
+            assert await read_all(client) == b""
+        await until(lambda: not here.server.connections())
+        assert here.server.statistics().accepted == 1
+
+
+async def test_there_is_none_without_room_or_while_nothing_is_accepted(scene):
+    async with scene(max_connections=1).serving() as here:
+        await until(lambda: here.server.accepting)
+        client = here.server.connect("uid 7", Client(uid=7))
+        assert client is not None
+        assert here.server.connect("uid 7", Client(uid=7)) is None
+        client.close()
+        await until(lambda: not here.server.connections())
+        here.server.stop_accepting()
+        assert here.server.connect("uid 7", Client(uid=7)) is None

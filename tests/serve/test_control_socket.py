@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
-from ssmtunneld.serve.control_socket import make_app, may_ask, serve_control
+from ssmtunneld.serve.control_socket import Place, may_ask, serve_control
 from ssmtunneld.version import __version__
 
 DOCUMENT = {"version": 1, "pid": 42}
@@ -76,6 +77,13 @@ class Household:
         self.asked.append(f"kill {name}")
         return {"tunnel": "db"}
 
+    def connect(self, place, uid):
+        self.asked.append((place, uid))
+        if place.port != 22:
+            return None
+        ours, self.far = socket.socketpair()
+        return ours
+
     def _know(self, verb, name):
         if self.busy:
             raise Busy("a reload is on its way")
@@ -104,7 +112,7 @@ async def operator():
 @pytest.fixture
 async def client(path, operator):
     async with (
-        serve_control(path, make_app(operator)),
+        serve_control(path, operator),
         aiohttp.ClientSession(
             "http://localhost", connector=aiohttp.UnixConnector(str(path))
         ) as session,
@@ -203,7 +211,7 @@ async def test_the_status_is_told_while_a_tunnel_drains(client, operator):
 
 
 async def test_a_drain_goes_on_without_the_client_who_asked_for_it(path, operator):
-    async with serve_control(path, make_app(operator)):
+    async with serve_control(path, operator):
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(b"POST /tunnels/db/drain HTTP/1.1\r\nHost: x\r\n\r\n")
         await operator.draining.wait()
@@ -214,7 +222,7 @@ async def test_a_drain_goes_on_without_the_client_who_asked_for_it(path, operato
 
 async def test_a_drain_does_not_hold_up_the_daemons_end(path, operator, monkeypatch):
     monkeypatch.setattr("ssmtunneld.serve.control_socket.PATIENCE", 0.01)
-    async with serve_control(path, make_app(operator)):
+    async with serve_control(path, operator):
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(b"POST /tunnels/db/drain HTTP/1.1\r\nHost: x\r\n\r\n")
         await operator.draining.wait()
@@ -237,6 +245,52 @@ async def test_the_log_is_told_from_a_line_on(client):
     assert (await ask(client, "GET", "/log"))[1]["newest"] == found["newest"]
     for wrong in ("x", "-1", "", "9" * 16):
         assert (await ask(client, "GET", f"/log?after={wrong}"))[0] == 400
+
+
+def ask_for_a_socket(path, document):
+    """Return the head of the answer to ``POST /connect``, and what came with it."""
+    body = json.dumps(document).encode()
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(30)
+        asking.connect(str(path))
+        head = f"POST /connect HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+        asking.sendall(head.encode() + body)
+        answer, passed, _, _ = socket.recv_fds(asking, 4096, 2)
+    return answer, [socket.socket(fileno=descriptor) for descriptor in passed]
+
+
+async def test_a_connection_is_passed_on_as_a_socket(path, operator):
+    asked = {"target": "i-1", "port": 22, "endpoint": "http://x", "config": "/c.toml"}
+    async with serve_control(path, operator):
+        answer, (sock,) = await asyncio.to_thread(ask_for_a_socket, path, asked)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    with sock, operator.far as far:
+        far.settimeout(30)
+        far.sendall(b"greeting")
+        sock.settimeout(30)
+        assert sock.recv(100) == b"greeting"
+        sock.close()
+        assert far.recv(100) == b"", "the daemon has kept an end"
+    uid = os.geteuid() if sys.platform in {"linux", "darwin"} else None
+    assert operator.asked == [(Place("i-1", 22, "http://x", "/c.toml"), uid)]
+
+
+async def test_where_no_tunnel_leads_nothing_is_passed_on(path, operator):
+    async with serve_control(path, operator):
+        asked = {"target": "i-1", "port": 23}
+        answer, passed = await asyncio.to_thread(ask_for_a_socket, path, asked)
+    assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert passed == []
+    assert operator.asked[0][0] == Place("i-1", 23)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"target": "i-1"}', '{"target": 1, "port": 22}']
+)
+async def test_who_does_not_say_where_is_refused(client, operator, body):
+    code, refusal = await ask(client, "POST", "/connect", data=body)
+    assert (code, refusal["advice"]) == (400, "name both, as JSON")
+    assert operator.asked == []
 
 
 @pytest.mark.parametrize("level", ["debug", "error"])
@@ -311,7 +365,7 @@ print(answer.status, answer.read().decode())
 async def test_another_user_is_refused_even_where_the_mode_lets_them_in(operator):
     folder = await asyncio.to_thread(_open_folder)
     path = folder / "daemon.sock"
-    async with serve_control(path, make_app(operator)):
+    async with serve_control(path, operator):
         path.chmod(0o666)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -346,13 +400,13 @@ async def test_what_a_killed_daemon_left_is_replaced_and_nothing_is_left(
     path, operator
 ):
     path.write_text("left behind")
-    async with serve_control(path, make_app(operator)):
+    async with serve_control(path, operator):
         assert stat.S_ISSOCK(path.stat().st_mode)
     assert not path.exists()
 
 
 async def test_it_ends_while_somebody_is_connected(path, operator):
-    async with serve_control(path, make_app(operator)):
+    async with serve_control(path, operator):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
@@ -366,7 +420,7 @@ async def test_it_ends_while_somebody_is_connected(path, operator):
 async def test_a_place_that_cannot_be_had_is_an_error(tmp_path, operator):
     for place in (tmp_path / "none" / "x.sock", tmp_path / ("x" * 200)):
         with pytest.raises(OSError, match=r"No such file|path is longer"):
-            async with serve_control(place, make_app(operator)):
+            async with serve_control(place, operator):
                 pytest.fail("served nowhere")
 
 

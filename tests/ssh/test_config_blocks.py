@@ -6,20 +6,43 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.ssh.config_blocks import HEADER, SshTunnel, render
+from ssmtunneld.ssh.config_blocks import HEADER, SshTunnel, render, split_address
 
 TARGET = "i-0123456789abcdef0"
 
 
 def test_one_block_leads_to_every_instance():
     assert render(["/opt/bin/ssmtunneld", "proxy"], []) == (
-        f"{HEADER}\nHost i-* mi-*\n    ProxyCommand /opt/bin/ssmtunneld proxy %h %p\n"
+        f"{HEADER}\nHost i-* mi-*\n"
+        "    ProxyCommand /opt/bin/ssmtunneld proxy --fdpass %h %p\n"
+        "    ProxyUseFdpass yes\n"
     )
+
+
+def test_programs_that_take_no_sockets_have_blocks_without():
+    doors = [SshTunnel("web", TARGET, "localhost", "unix:/run/web")]
+    text = render(["s", "proxy"], doors, passes=False)
+    assert "ProxyCommand s proxy %h %p\n" in text
+    assert f"ProxyCommand s proxy {TARGET} %p\n" in text
+    assert "dpass" not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("127.0.0.1:2222", ("127.0.0.1", 2222)),
+        ("[::1]:22", ("::1", 22)),
+        ("0.0.0.0:22", ("127.0.0.1", 22)),
+        ("[::]:22", ("::1", 22)),
+    ],
+)
+def test_an_address_is_taken_apart(address, place):
+    assert split_address(address) == place
 
 
 def test_a_path_is_quoted_for_the_shell_and_for_ssh():
     text = render(["/opt/my 100%/ssmtunneld", "proxy"], [])
-    assert "ProxyCommand '/opt/my 100%%/ssmtunneld' proxy %h %p\n" in text
+    assert "ProxyCommand '/opt/my 100%%/ssmtunneld' proxy --fdpass %h %p\n" in text
 
 
 def test_a_tunnel_has_a_name_and_its_host_key_that_of_the_target():
@@ -38,7 +61,10 @@ Host web
 def test_a_unix_socket_is_reached_through_the_proxy():
     door = SshTunnel("web", "name:it's", "localhost", "unix:/run/web")
     text = render(["s", "proxy"], [door])
-    assert "    ProxyCommand s proxy 'name:it'\"'\"'s' %p\n" in text
+    assert (
+        "    ProxyCommand s proxy --fdpass 'name:it'\"'\"'s' %p\n    ProxyUseFdpass"
+        in text
+    )
     assert "HostName" not in text
 
 
@@ -70,7 +96,8 @@ Host i-*
     IdentitiesOnly yes
 
 Host mi-*
-    ProxyCommand s proxy %h %p
+    ProxyCommand s proxy --fdpass %h %p
+    ProxyUseFdpass yes
 """
     )
 

@@ -2,11 +2,13 @@
 
 import os
 import pty
+import socket
 import struct
 
 import pytest
 
-from ssmtunneld.ssh.disconnect import refusal, refuse
+from ssmtunneld.ssh import disconnect
+from ssmtunneld.ssh.disconnect import refusal, refuse, refuse_on
 
 CLIENT = b"SSH-2.0-OpenSSH_9.9\r\n"
 
@@ -88,3 +90,25 @@ def test_a_client_that_has_left_is_no_trouble(pipes):
         assert not refuse("no", CLIENT, source, write)
     finally:
         os.close(write)
+
+
+def test_a_client_on_a_socket_reads_the_refusal_whatever_else_it_has_said():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(CLIENT + bytes(5000))
+        with ours:
+            theirs.shutdown(socket.SHUT_WR)
+            refuse_on(ours, "no session")
+        told = b""
+        while more := theirs.recv(4096):
+            told += more
+    assert reason_in(told) == "no session"
+
+
+def test_a_client_on_a_socket_that_goes_on_is_left_after_a_while(monkeypatch):
+    monkeypatch.setattr(disconnect, "PATIENCE", 0.01)
+    ours, theirs = socket.socketpair()
+    with theirs, ours:
+        theirs.sendall(CLIENT)
+        refuse_on(ours, "no session")
+        assert reason_in(theirs.recv(4096)) == "no session"

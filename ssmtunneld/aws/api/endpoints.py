@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +15,19 @@ class SettingError(ValueError):
 
     Its text is ours: it may be shown, and shows no password.
     """
+
+
+VARIABLES: Final = ("AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL")
+"""Variables that botocore reads, in this order."""
+IGNORED: Final = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
+"""A variable that makes it ignore them."""
+
+
+def configured_endpoint(environ: Mapping[str, str]) -> str:
+    """Return the SSM endpoint that ``environ`` names; empty if it names none."""
+    if environ.get(IGNORED, "").lower() == "true":
+        return ""
+    return next((environ[name] for name in VARIABLES if environ.get(name)), "")
 
 
 _WEBSOCKET_SCHEMES: Final = {"wss": "wss", "https": "wss", "ws": "ws", "http": "ws"}

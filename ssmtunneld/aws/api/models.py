@@ -1,12 +1,15 @@
-"""EC2's model, as far as we use it.
+"""The models of EC2 and SSM, as far as we use them, and endpoints of our services.
 
-botocore has the whole of it: 760 operations, which cost a daemon 17 MiB and 0.1 s for
-the sake of one. What stands here is that one in the form of botocore's own
-``service-2.json``; endpoints, partitions and signatures stay botocore's business.
+botocore has the whole of them. EC2's 760 operations cost a daemon 17 MiB and 0.1 s for
+the sake of two, SSM's 5 MiB, and the endpoints of 400 services 7 MiB. What stands here
+is in the form of botocore's own ``service-2.json``; the endpoints are read from its
+file, so that endpoints, partitions and signatures stay its business.
 """
 
+import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from botocore.loaders import Loader
@@ -105,8 +108,144 @@ EC2_MODEL: Final[dict[str, Any]] = {
 }
 
 
+def _members(*names: str, shape: str = "String") -> dict[str, dict[str, str]]:
+    return {name: {"shape": shape} for name in names}
+
+
+def _operation(name: str, answer: str = "Response") -> dict[str, Any]:
+    return {
+        "name": name,
+        "http": {"method": "POST", "requestUri": "/"},
+        "input": {"shape": f"{name}Request"},
+        "output": {"shape": f"{name}{answer}"},
+    }
+
+
+def _required(*required: str, **members: dict[str, str]) -> dict[str, Any]:
+    return {"type": "structure", "required": list(required), "members": members}
+
+
+def _plain_list(shape: str) -> dict[str, Any]:
+    return {"type": "list", "member": {"shape": shape}}
+
+
+_GRANTED: Final = _structure(**_members("SessionId", "TokenValue", "StreamUrl"))
+_OF_SESSION: Final = _required("SessionId", **_members("SessionId"))
+
+SSM_MODEL: Final[dict[str, Any]] = {
+    "version": "2.0",
+    "metadata": {
+        "apiVersion": "2014-11-06",
+        "endpointPrefix": "ssm",
+        "jsonVersion": "1.1",
+        "protocol": "json",
+        "protocols": ["json"],
+        "serviceAbbreviation": "Amazon SSM",
+        "serviceFullName": "Amazon Simple Systems Manager (SSM)",
+        "serviceId": "SSM",
+        "signatureVersion": "v4",
+        "targetPrefix": "AmazonSSM",
+        "uid": "ssm-2014-11-06",
+        "auth": ["aws.auth#sigv4"],
+    },
+    "operations": {
+        "StartSession": _operation("StartSession"),
+        "ResumeSession": _operation("ResumeSession"),
+        "TerminateSession": _operation("TerminateSession"),
+        "DescribeSessions": _operation("DescribeSessions"),
+        "GetConnectionStatus": _operation("GetConnectionStatus"),
+        "DescribeInstanceInformation": _operation(
+            "DescribeInstanceInformation", "Result"
+        ),
+    },
+    "shapes": {
+        "String": {"type": "string"},
+        "Integer": {"type": "integer"},
+        "DateTime": {"type": "timestamp"},
+        "StringList": _plain_list("String"),
+        "Parameters": {
+            "type": "map",
+            "key": {"shape": "String"},
+            "value": {"shape": "StringList"},
+        },
+        "StartSessionRequest": _required(
+            "Target",
+            **_members("Target", "DocumentName", "Reason"),
+            Parameters={"shape": "Parameters"},
+        ),
+        "StartSessionResponse": _GRANTED,
+        "ResumeSessionRequest": _OF_SESSION,
+        "ResumeSessionResponse": _GRANTED,
+        "TerminateSessionRequest": _OF_SESSION,
+        "TerminateSessionResponse": _structure(**_members("SessionId")),
+        "SessionFilter": _required("key", "value", **_members("key", "value")),
+        "SessionFilterList": _plain_list("SessionFilter"),
+        "DescribeSessionsRequest": _required(
+            "State",
+            **_members("State", "NextToken"),
+            MaxResults={"shape": "Integer"},
+            Filters={"shape": "SessionFilterList"},
+        ),
+        "Session": _structure(
+            **_members("SessionId", "Target", "Status", "DocumentName", "Owner"),
+            **_members("Reason", "MaxSessionDuration"),
+            **_members("StartDate", "EndDate", shape="DateTime"),
+        ),
+        "SessionList": _plain_list("Session"),
+        "DescribeSessionsResponse": _structure(
+            **_members("NextToken"), Sessions={"shape": "SessionList"}
+        ),
+        "GetConnectionStatusRequest": _required("Target", **_members("Target")),
+        "GetConnectionStatusResponse": _structure(**_members("Target", "Status")),
+        "NodeFilter": _required(
+            "Key", "Values", **_members("Key"), Values={"shape": "StringList"}
+        ),
+        "NodeFilterList": _plain_list("NodeFilter"),
+        "DescribeInstanceInformationRequest": _structure(
+            **_members("NextToken"),
+            MaxResults={"shape": "Integer"},
+            Filters={"shape": "NodeFilterList"},
+        ),
+        "InstanceInformation": _structure(
+            **_members("InstanceId", "PingStatus", "AgentVersion", "PlatformType"),
+            **_members("PlatformName", "PlatformVersion", "ActivationId", "IamRole"),
+            **_members("ResourceType", "Name", "IPAddress", "ComputerName"),
+            **_members("SourceId", "SourceType", "SourceLocation"),
+            **_members("LastPingDateTime", "RegistrationDate", shape="DateTime"),
+        ),
+        "InstanceInformationList": _plain_list("InstanceInformation"),
+        "DescribeInstanceInformationResult": _structure(
+            **_members("NextToken"),
+            InstanceInformationList={"shape": "InstanceInformationList"},
+        ),
+    },
+}
+
+_EXCERPTS: Final = {"ec2": EC2_MODEL, "ssm": SSM_MODEL}
+
+SERVICES: Final = frozenset(
+    {
+        *("ssm", "sts", "ec2", "ec2-instance-connect", "autoscaling", "ecs"),
+        *("rds", "elasticache", "memory-db", "redshift", "redshift-serverless"),
+        *("es", "kafka", "eks", "elasticloadbalancing"),
+        # What botocore itself asks for credentials.
+        *("portal.sso", "oidc", "signin"),
+    }
+)
+"""Names in botocore's ``endpoints.json`` of all services that are called."""
+
+
+def _without_other_services(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of ``endpoints.json``; a partition keeps only our services."""
+    made = dict(pairs)
+    if "partition" in made and "services" in made:
+        services = made["services"]
+        made["services"] = {name: services[name] for name in SERVICES & services.keys()}
+    return made
+
+
 class Models(Loader):
-    """botocore's models, except that of EC2; for all threads together.
+    """botocore's models, except those above; for all threads together.
 
     One thread reads at a time. Without that, twenty identities that begin together read
     the same model twenty times: 60 MiB for a moment, and 0.3 s for everybody else.
@@ -127,8 +266,8 @@ class Models(Loader):
         self, service_name: str, type_name: str, api_version: str | None = None
     ) -> Any:
         """Return the model of a service, or of its endpoints, or what else there is."""
-        if (service_name, type_name) == ("ec2", "service-2"):
-            return EC2_MODEL
+        if type_name == "service-2" and service_name in _EXCERPTS:
+            return _EXCERPTS[service_name]
         with self._reading:
             return super().load_service_model(service_name, type_name, api_version)
 
@@ -136,4 +275,15 @@ class Models(Loader):
     def load_data_with_path(self, name: str) -> Any:
         """Return the content of one file, and its path."""
         with self._reading:
+            if name == "endpoints":
+                for folder in self.search_paths:
+                    path = Path(folder) / "endpoints.json"
+                    if path.is_file():
+                        return _read_endpoints(path), str(path)
             return super().load_data_with_path(name)
+
+
+def _read_endpoints(path: Path) -> Any:  # noqa: ANN401 - as botocore has it
+    # Partition by partition: the largest one is all that is in memory at once.
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text, object_pairs_hook=_without_other_services)

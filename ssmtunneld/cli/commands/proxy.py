@@ -1,11 +1,9 @@
 """``ssmtunneld proxy``: what ssh runs as its ProxyCommand."""
 
-import asyncio
 import atexit
-import getpass
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ssmtunneld.cli.endpoints import is_same_endpoint
+from ssmtunneld.aws.api.endpoints import configured_endpoint
+from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option, seconds
-from ssmtunneld.cli.running_daemons import running
 from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ssmtunneld.config import TunnelSettings
     from ssmtunneld.daemon.signals import Signals
     from ssmtunneld.listener.relay import Transfer
+    from ssmtunneld.ssh.fd_passing import Handover
     from ssmtunneld.ssh.instance_connect import InstanceConnectLogin
     from ssmtunneld.ssh.stdio import Stdio
 
@@ -65,6 +66,11 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     help="User who may log in with that key: ssh's %r. By default your own name.",
 )
 @click.option(
+    "--fdpass",
+    is_flag=True,
+    help="Hand the connection over to ssh and end, as ProxyUseFdpass wants it.",
+)
+@click.option(
     "--timeout",
     type=seconds,
     default="30s",
@@ -88,7 +94,7 @@ def proxy(
     *,
     no_daemon: bool,
     instance_connect: bool,
-    user: str | None,
+    fdpass: bool,
     **given: str | None,
 ) -> None:
     """Connect standard input and output to a port, as ssh's ProxyCommand.
@@ -100,31 +106,150 @@ def proxy(
     its warm sessions, unless AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL leads elsewhere
     than that tunnel's endpoint_url. Otherwise a session is started, and terminated with
     the connection. Exits with 0 after an orderly end, and with 255 otherwise.
+
+    With --fdpass, ssh gets the connection itself, and this command ends: beside a
+    daemon nothing of ours is left, otherwise one process that carries the session.
+    Without ProxyUseFdpass in ssh's configuration this cannot work.
     """
-    from ssmtunneld.daemon.signals import Signals
     from ssmtunneld.ssh.host_names import split_region
 
+    user = given.pop("user")
     if user is not None and not instance_connect:
         raise click.UsageError("--user needs --instance-connect")
+    if fdpass and instance_connect:
+        # The key is needed after the hand-over, and deleted at the end.
+        raise click.UsageError("--fdpass does not go with --instance-connect")
     target, place = split_region(host)
     if place is not None:
         given = {**given, "region": place}
+    call = _Call(target, port, given, config_path, timeout, alone=no_daemon)
+    if fdpass and _hand_over(call, log_level):
+        return
+    _carry_here(call, (user, host) if instance_connect else None, log_level)
+
+
+def _hand_over(call: "_Call", log_level: str) -> bool:
+    """Let ssh have the connection itself; return False if it cannot take one."""
+    from ssmtunneld.ssh.fd_passing import Handover, can_pass, pass_socket
+
+    if not can_pass():
+        return False  # not ssh, which has given us a pipe
+    sock = _through_daemon(call, introduced=False)
+    if sock is not None:
+        try:
+            pass_socket(sock)
+        except OSError as error:
+            raise _gone(error) from None
+        return True
+    handover = Handover.begin()
+    # Here in a child of the process that ssh waits for.
+    from ssmtunneld.daemon.signals import Signals
+
+    with Signals() as signals:
+        try:
+            _configure_log(log_level)
+            tunnel = call.settings()
+            transfer = _run(_carry_for(handover, tunnel, call.timeout, signals))
+            _check(transfer)
+        except SsmtunneldError as error:
+            failure = _failure(error)
+            # Once the line is on standard error, as below.
+            atexit.register(_refuse_by, handover, failure)
+            raise failure from None
+    if transfer is None:
+        raise click.exceptions.Exit(EXIT_FAILED)
+    return True
+
+
+def _run(work: "Coroutine[Any, Any, Transfer | None]") -> "Transfer | None":
+    import asyncio
+
+    return asyncio.run(work)
+
+
+async def _carry_for(
+    handover: "Handover", tunnel: "TunnelSettings", timeout: float, signals: "Signals"
+) -> "Transfer | None":
+    """Start a session, hand its connection over, and carry it until its end."""
+    import asyncio
+
+    from ssmtunneld.daemon.signals import NUMBERS
+    from ssmtunneld.listener.local import LocalDuplex
+    from ssmtunneld.ssh.single_session import carry_alone
+
+    near, far = socket.socketpair()
+    near.settimeout(0.0)
+    local = await LocalDuplex.adopt(near)
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None, "run by asyncio.run"
+
+    def leave() -> None:
+        loop.remove_reader(handover.descriptor)
+        far.close()  # which is what the other end of it sees
+
+    async def give(_asking: object, _target: str) -> None:
+        loop.remove_reader(handover.descriptor)
+        try:
+            handover.give(far)
+        except OSError as error:
+            raise StreamReset(f"ssh has gone: {error.strerror}") from None
+
+    # ssh says nothing there, so whatever happens is its end.
+    loop.add_reader(handover.descriptor, leave)
+    with signals.answered(dict.fromkeys(NUMBERS, lambda: _cancel(task))):
+        try:
+            return await carry_alone(tunnel, timeout, local, give)
+        except asyncio.CancelledError:
+            return None
+        finally:
+            loop.remove_reader(handover.descriptor)
+
+
+def _cancel(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+
+
+def _refuse_by(handover: "Handover", failure: CommandError) -> None:
+    """Tell ssh why there is no connection, on one that is made for that."""
+    from ssmtunneld.ssh.disconnect import refuse_on
+
+    if handover.done:
+        return
+    near, far = socket.socketpair()
+    with near:
+        try:
+            handover.give(far)
+        except OSError:
+            return  # it has gone
+        refuse_on(near, _reason(failure))
+
+
+def _gone(error: OSError) -> CommandError:
+    return CommandError(f"ssh has gone: {error.strerror}", code=EXIT_FAILED)
+
+
+def _carry_here(
+    call: "_Call",
+    key: tuple[str | None, str] | None,
+    log_level: str,
+) -> None:
+    """Carry the connection on standard input and output."""
+    from ssmtunneld.daemon.signals import Signals
+
     client = _Client()
-    call = _Call(target, port, given, config_path, timeout)
     # Before what takes long: ssh sends SIGHUP when it has had enough.
     with Signals() as signals, ExitStack() as stack:
         try:
             introduction = None
-            if instance_connect:
-                introduction = _introduce(user, host)
+            if key is not None:
+                introduction = _introduce(*key)
                 stack.callback(introduction.end)
-            carry = None
-            if not no_daemon and _suits_daemon(call, introduction):
-                carry = _through_daemon(call, introduction)
+            carry = _carry_through_daemon(call, introduction)
             if carry is None:
                 _configure_log(log_level)
                 carry = _alone(call, introduction)
-            transfer = asyncio.run(_serve(carry, signals, client))
+            transfer = _run(_serve(carry, signals, client))
             _check(transfer)
         except SsmtunneldError as error:
             failure = _failure(error)
@@ -144,64 +269,78 @@ class _Call:
     given: Mapping[str, str | None]
     config: Path | None
     timeout: float
+    alone: bool
+    """True if no daemon may be used."""
 
     def settings(self) -> "TunnelSettings":
-        return self._settings_in(self.source())
+        from ssmtunneld.ssh.settings import find_source, settings_for
 
-    def source(self) -> Path | None:
-        from ssmtunneld.ssh.settings import find_source
-
-        return find_source(self.config, os.environ)
-
-    def endpoint_in(self, source: Path | None) -> str | None:
-        return self._settings_in(source).endpoint_url
-
-    def _settings_in(self, source: Path | None) -> "TunnelSettings":
-        from ssmtunneld.ssh.settings import settings_for
-
+        source = find_source(self.config, os.environ)
         return settings_for(self.host, self.port, self.given, source, os.environ)
+
+    def endpoint(self) -> str:
+        """Return the AWS endpoint that is meant; empty if none is named.
+
+        Raises:
+            ConfigError: The file that may name another one cannot be used.
+        """
+        named = configured_endpoint(os.environ)
+        # A file's own goes before the variables. Without these it is not read at all.
+        return self.settings().endpoint_url or named if named else ""
 
 
 def _introduce(user: str | None, host: str) -> "InstanceConnectLogin":
+    import getpass
+
     from ssmtunneld.cli.ssh_files import keys_directory
     from ssmtunneld.ssh.instance_connect import InstanceConnectLogin
 
     return InstanceConnectLogin(keys_directory(), user or getpass.getuser(), host)
 
 
-def _suits_daemon(call: _Call, introduction: "InstanceConnectLogin | None") -> bool:
+def _suits_daemon(call: _Call, *, introduced: bool) -> bool:
     """Return true if a daemon's tunnel to the host is what was asked for.
 
     Ids are the same in every profile; names are not, and they do not say which instance
     is to know a key.
     """
-    if call.given["document"] is not None:
+    if call.alone or call.given["document"] is not None:
         return False
     named = call.given["profile"] is not None or call.given["region"] is not None
-    particular = named or introduction is not None
-    return not particular or call.host.startswith(("i-", "mi-"))
+    return not (named or introduced) or call.host.startswith(("i-", "mi-"))
 
 
-def _through_daemon(
+def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
+    """Return a connection through a daemon; None if none suits or has one."""
+    from ssmtunneld.ssh.daemon_route import connect
+
+    if not _suits_daemon(call, introduced=introduced):
+        return None
+    config = named_config(call.config)
+    try:
+        endpoint = call.endpoint()
+    except ConfigError:
+        return None  # which is told by whatever needs it
+    place: dict[str, str | int] = {
+        "target": call.host,
+        "port": call.port,
+        "endpoint": endpoint,
+        "config": "" if config is None else str(config.resolve()),
+    }
+    return connect(all_sockets(config), place)
+
+
+def _carry_through_daemon(
     call: _Call, introduction: "InstanceConnectLogin | None"
 ) -> _Carry | None:
-    from ssmtunneld.ssh.daemon_route import carry, connect, find_listener
+    from ssmtunneld.ssh.daemon_route import carry
 
-    for document in running(call.config):
-        address = find_listener(document["tunnels"], call.host, call.port)
-        if address is None or not _is_same_place(call, document):
-            continue
-        sock = connect(address)
-        if sock is None:
-            continue
-        if introduction is None:
-            return partial(carry, sock)
-        return partial(_introduce_and_carry, introduction, call, sock)
-    return None
-
-
-def _is_same_place(call: _Call, document: dict[str, Any]) -> bool:
-    return is_same_endpoint(document, os.environ, call.source(), call.endpoint_in)
+    sock = _through_daemon(call, introduced=introduction is not None)
+    if sock is None:
+        return None
+    if introduction is None:
+        return partial(carry, sock)
+    return partial(_introduce_and_carry, introduction, call, sock)
 
 
 async def _introduce_and_carry(
@@ -248,7 +387,7 @@ class _Client:
         """Tell an ssh why there is no connection, unless it was told anything."""
         from ssmtunneld.ssh.disconnect import refuse
 
-        reason = f"{failure}; {failure.advice}" if failure.advice else str(failure)
+        reason = _reason(failure)
         stdio = self._stdio
         if stdio is None:
             refuse(reason)
@@ -260,6 +399,8 @@ async def _serve(
     carry: _Carry, signals: "Signals", client: _Client
 ) -> "Transfer | None":
     """Carry, until it is over or a signal says that nobody is left."""
+    import asyncio
+
     from ssmtunneld.daemon.signals import NUMBERS
 
     stdio = client.open()
@@ -286,6 +427,10 @@ def _check(transfer: "Transfer | None") -> None:
         ConnectionOutcome.REFUSED,
     }:
         raise transfer.cause or StreamReset("the connection was cut")
+
+
+def _reason(failure: CommandError) -> str:
+    return f"{failure}; {failure.advice}" if failure.advice else str(failure)
 
 
 def _failure(error: SsmtunneldError) -> CommandError:

@@ -69,7 +69,10 @@ def ssh(
         words += [] if value is None else [f"--{name}", value]
     chosen: list[str] = []
     tail = ""
-    if instance_connect:
+    if not instance_connect:
+        words.append("--fdpass")
+        chosen = ["-o", "ProxyUseFdpass=yes"]
+    else:
         # ssh knows whose key it is only once it has read its own configuration.
         tail = " --instance-connect --user '%r'"
         chosen = _key_options(target)

@@ -38,6 +38,12 @@ _PORT: Final = 22
     help="Log in to i-* with a new key for each login, which the instance accepts for "
     "a minute (EC2 Instance Connect).",
 )
+@click.option(
+    "--no-fdpass",
+    is_flag=True,
+    help="Write no ProxyUseFdpass: for programs other than ssh that read its "
+    "configuration, and for ssh with another ProxyCommand on the command line.",
+)
 @file_option(
     "Configuration file whose tunnels to port 22 get a name each. By default "
     "$SSMTUNNELD_CONFIG, then the usual places, and all running daemons.",
@@ -51,6 +57,7 @@ def ssh_config(
     write: bool,
     only_print: bool,
     instance_connect: bool,
+    no_fdpass: bool,
 ) -> None:
     """Print or write the ssh configuration for Session Manager.
 
@@ -69,7 +76,7 @@ def ssh_config(
     for option, value in options.items():
         words += [] if value is None else [option, str(value)]
     keys = keys_directory() if instance_connect else None
-    text = render(words, _doors(config_path), keys)
+    text = render(words, _doors(config_path), keys, passes=not no_fdpass)
     if write:
         _write(text, pretend=only_print)
     else:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.daemon_client import VARIABLE, NotAnswering, NotRunning, find
+from ssmtunneld.cli.daemon_client import NotAnswering, NotRunning, find
+from ssmtunneld.cli.daemon_sockets import VARIABLE
 from ssmtunneld.cli.options import (
     daemon_option,
     load,

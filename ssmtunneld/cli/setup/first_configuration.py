@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.cli.ad_hoc import Forward, is_free, parse_destination
-from ssmtunneld.cli.endpoints import endpoint_in
 from ssmtunneld.cli.setup.config_file import render
 from ssmtunneld.importing.found import short, slug, unique, usual_port
 
@@ -58,7 +58,7 @@ class Surroundings:
             # those of a profile that is named.
             profile=None if _KEYS in needed else environ.get("AWS_PROFILE") or None,
             region=next((environ[n] for n in _REGIONS if environ.get(n)), None),
-            endpoint_url=endpoint_in(environ) or None,
+            endpoint_url=configured_endpoint(environ) or None,
             needed=needed,
         )
 

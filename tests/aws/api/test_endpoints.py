@@ -6,6 +6,7 @@ from ssmtunneld.aws.api.endpoints import (
     SettingError,
     apply_override,
     check_endpoint,
+    configured_endpoint,
     data_host,
     is_loopback_host,
     is_opt_in,
@@ -16,6 +17,7 @@ from ssmtunneld.aws.api.endpoints import (
 )
 
 PATH = "/v1/data-channel/a@b-0f?role=publish_subscribe&cell-number=A+k/N=="
+HERE, ELSEWHERE = "http://127.0.0.1:4566", "http://127.0.0.1:4567"
 PUBLIC = "https://ssm.eu-west-1.amazonaws.com"
 
 
@@ -23,6 +25,27 @@ def trusts(url, region="eu-west-1", override=None, ssm=PUBLIC):
     return is_trusted_stream_url(
         url, region=region, ssmmessages_endpoint=override, ssm_endpoint=ssm
     )
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint"),
+    [
+        ({}, ""),
+        ({"AWS_ENDPOINT_URL": HERE}, HERE),
+        ({"AWS_ENDPOINT_URL": ELSEWHERE, "AWS_ENDPOINT_URL_SSM": HERE}, HERE),
+        ({"AWS_ENDPOINT_URL": HERE, "AWS_ENDPOINT_URL_SSM": ""}, HERE),
+        ({"AWS_ENDPOINT_URL_EC2": HERE}, ""),
+        (
+            {
+                "AWS_ENDPOINT_URL_SSM": HERE,
+                "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True",
+            },
+            "",
+        ),
+    ],
+)
+def test_the_variables_of_botocore_name_an_endpoint(environ, endpoint):
+    assert configured_endpoint(environ) == endpoint
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
-"""Our excerpt of EC2's model agrees with botocore's own."""
+"""Our excerpts of botocore's models and endpoints agree with its own."""
 
+import ast
 import asyncio
 import json
+from pathlib import Path
 
+import pytest
 from botocore.loaders import Loader, create_loader
+from botocore.regions import EndpointResolver
 
-from ssmtunneld.aws.api.models import EC2_MODEL, Models
+from ssmtunneld import aws
+from ssmtunneld.aws.api.models import EC2_MODEL, SERVICES, SSM_MODEL, Models
 from ssmtunneld.aws.identity.provider_chain import new_session
 
 
@@ -13,31 +18,104 @@ def without_words(shape):
     return {k: v for k, v in shape.items() if k not in {"documentation", "exception"}}
 
 
-def test_the_excerpt_says_what_the_whole_says():
-    whole = Loader().load_service_model("ec2", "service-2")
-    for name, shape in EC2_MODEL["shapes"].items():
-        theirs = whole["shapes"].get(name, {"type": shape["type"]})
-        assert theirs["type"] == shape["type"], name
-        for member, ours in shape.get("members", {}).items():
-            its = theirs["members"][member]
-            assert its.get("locationName") == ours.get("locationName"), member
-        if shape["type"] == "list":
-            assert theirs["member"]["locationName"] == shape["member"]["locationName"]
-    for name, operation in EC2_MODEL["operations"].items():
+def members_agree(ours, theirs, whole, excerpt):
+    """Compare a shape with botocore's, and all that it consists of."""
+    assert ours["type"] == theirs["type"]
+    assert set(ours.get("required", ())) == set(theirs.get("required", ()))
+    inner = {**ours.get("members", {})}
+    inner |= {k: ours[k] for k in ("member", "key", "value") if k in ours}
+    for name, reference in inner.items():
+        its = (
+            theirs["members"][name] if name in ours.get("members", {}) else theirs[name]
+        )
+        assert its.get("locationName") == reference.get("locationName"), name
+        members_agree(
+            excerpt["shapes"][reference["shape"]],
+            whole["shapes"][its["shape"]],
+            whole,
+            excerpt,
+        )
+
+
+@pytest.mark.parametrize(
+    ("service", "excerpt"), [("ec2", EC2_MODEL), ("ssm", SSM_MODEL)]
+)
+def test_an_excerpt_says_what_the_whole_says(service, excerpt):
+    whole = Loader().load_service_model(service, "service-2")
+    for name, operation in excerpt["operations"].items():
         theirs = whole["operations"][name]
         assert theirs["http"] == operation["http"]
-        assert theirs["input"]["shape"] == operation["input"]["shape"]
-        assert theirs["output"]["shape"] == operation["output"]["shape"]
-    ours = EC2_MODEL["metadata"]
+        for part in ("input", "output"):
+            shape = operation[part]["shape"]
+            assert theirs[part]["shape"] == shape
+            members_agree(
+                excerpt["shapes"][shape], whole["shapes"][shape], whole, excerpt
+            )
+    ours = excerpt["metadata"]
     assert {key: whole["metadata"].get(key, ours[key]) for key in ours} == ours
+
+
+def constants(folder):
+    """Return all text constants of the modules in ``folder``."""
+    nodes = (
+        n for p in folder.rglob("*.py") for n in ast.walk(ast.parse(p.read_text()))
+    )
+    return {
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_every_service_that_is_named_has_its_endpoints():
+    loader = Loader()
+    named = constants(Path(aws.__file__).parent)
+    # Words that happen to be services, too.
+    named -= {"account", "connect", "signin"}
+    services = named & set(loader.list_available_services("service-2"))
+    assert {"ssm", "ec2", "sts", "rds"} <= services
+    wanted = {
+        loader.load_service_model(service, "service-2")["metadata"]["endpointPrefix"]
+        for service in services | {"sso", "sso-oidc"}
+    }
+    assert wanted <= SERVICES
+
+
+def test_every_operation_that_is_named_is_in_its_excerpt():
+    folder = Path(aws.__file__).parent
+    named = constants(folder) | constants(folder.parent / "doctor")
+    whole = Loader().load_service_model("ssm", "service-2")["operations"]
+    assert named & whole.keys() <= SSM_MODEL["operations"].keys()
+
+
+def test_endpoints_of_our_services_are_the_same():
+    paths = create_loader().search_paths
+    ours = EndpointResolver(Models(paths).load_data("endpoints"))
+    whole = Loader().load_data("endpoints")
+    theirs = EndpointResolver(whole)
+    assert len(whole["partitions"][0]["services"]) > 10 * len(SERVICES)
+    for partition in theirs.get_available_partitions():
+        for service in SERVICES:
+            regions = theirs.get_available_endpoints(
+                service, partition, allow_non_regional=True
+            )
+            assert regions == ours.get_available_endpoints(
+                service, partition, allow_non_regional=True
+            )
+            for region in (*regions, "eu-west-1", "us-gov-west-1"):
+                assert ours.construct_endpoint(
+                    service, region, partition
+                ) == theirs.construct_endpoint(service, region, partition)
 
 
 def test_everything_else_is_botocores():
     models = Models(create_loader().search_paths)
     assert models.load_service_model("ec2", "service-2") is EC2_MODEL
+    assert models.load_service_model("ssm", "service-2") is SSM_MODEL
     rules = models.load_service_model("ec2", "endpoint-rule-set-1")
     assert rules["rules"]
-    assert "StartSession" in models.load_service_model("ssm", "service-2")["operations"]
+    operations = models.load_service_model("rds", "service-2")["operations"]
+    assert "DescribeDBInstances" in operations
 
 
 async def test_threads_that_want_the_same_model_read_it_once(monkeypatch):
@@ -50,7 +128,7 @@ async def test_threads_that_want_the_same_model_read_it_once(monkeypatch):
 
     models = Models(create_loader().search_paths)
     monkeypatch.setattr(json, "loads", reading)
-    wanted = ("ssm", "service-2")
+    wanted = ("rds", "service-2")
     found = await asyncio.gather(
         *(asyncio.to_thread(models.load_service_model, *wanted) for _ in range(8))
     )

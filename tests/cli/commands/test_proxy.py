@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from ssmtunneld.testing import EmulatorThread
-from tests.cli.household import Household, call, document, serving, tunnel_document
+from tests.cli.household import Household, call, serving
 
 TARGET = "i-0123456789abcdef0"
 PATIENCE = 60
@@ -81,18 +81,19 @@ def test_alone_it_starts_a_session_and_ends_with_0(home, emulator, greeter):
     assert len(emulator.state()["sessions"]) == 1
 
 
-def through(port, destination=22, **changes):
-    """Return an operator with a tunnel that listens on ``port``."""
-    place = {"target": TARGET, "destination": f"localhost:{destination}"}
-    there = tunnel_document(listen=[f"127.0.0.1:{port}"], **place)
-    return Household(document(there, **changes))
+def through(port, destination=22, endpoint=""):
+    """Return an operator whose connections to ``destination`` end at ``port``."""
 
+    def connect(place):
+        if place.endpoint not in {"", endpoint}:
+            return None
+        if (place.target, place.port) != (TARGET, destination):
+            return None
+        return socket.create_connection(("127.0.0.1", port))
 
-def file_with(home, endpoint):
-    """Return the file of a daemon whose tunnels lead to ``endpoint``."""
-    file = home / "daemon.toml"
-    file.write_text(f'[defaults]\nregion = "eu-west-1"\nendpoint_url = "{endpoint}"\n')
-    return str(file)
+    operator = Household()
+    operator.way = connect
+    return operator
 
 
 def test_beside_a_daemon_it_takes_its_tunnel(home, greeter):
@@ -172,6 +173,99 @@ def test_a_refused_port_is_one_line_and_255(home, emulator):
     assert b"could not connect" in err
 
 
+class Ssh:
+    """What ssh does with ProxyUseFdpass: it waits for a socket, then for an end."""
+
+    def __init__(self, *arguments):
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ssmtunneld", "proxy", "--fdpass"]
+                + [str(argument) for argument in arguments],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._ours.close()
+        self.process.wait(PATIENCE)
+        self.process.stderr.close()
+
+    def leave(self):
+        """Go before there is a connection."""
+        self._ours.close()
+
+    def receive(self):
+        """Return the connection once the command has ended."""
+        self._ours.settimeout(PATIENCE)
+        byte, passed, _, _ = socket.recv_fds(self._ours, 2, 2)
+        assert (len(byte), len(passed)) == (1, 1)
+        assert self.process.wait(PATIENCE) == 0
+        sock = socket.socket(fileno=passed[0])
+        sock.settimeout(PATIENCE)
+        return sock
+
+
+def test_beside_a_daemon_ssh_gets_the_connection_and_nothing_stays(home, greeter):
+    with serving(through(greeter)), Ssh(TARGET, 22) as ssh, ssh.receive() as sock:
+        # Nobody holds the command's standard error any more.
+        assert ssh.process.stderr.read() == b""
+        sock.sendall(b"words")
+        assert sock.recv(100) == b"hello words"
+
+
+def test_alone_ssh_gets_the_connection_of_a_process_that_stays(home, emulator, greeter):
+    with Ssh(TARGET, greeter) as ssh:
+        with ssh.receive() as sock:
+            sock.sendall(b"words")
+            assert sock.recv(100) == b"hello words"
+        # It has ended once nobody holds that.
+        assert ssh.process.stderr.read() == b""
+    assert len(emulator.state()["sessions"]) == 1
+
+
+def test_an_ssh_that_goes_first_leaves_nothing(home, emulator):
+    emulator.set_faults("handshake-stall")
+    with Ssh(TARGET, 22) as ssh:
+        deadline = time.perf_counter() + PATIENCE
+        while not emulator.state()["sessions"]:
+            assert time.perf_counter() < deadline
+        ssh.leave()
+        assert ssh.process.wait(PATIENCE) == 255
+        assert ssh.process.stderr.read() == b""
+
+
+def test_a_refusal_is_told_on_standard_error_and_to_ssh(home, emulator):
+    with Ssh("--document", "Acme-None", TARGET, 22) as ssh, ssh.receive() as sock:
+        sock.sendall(b"SSH-2.0-test\r\n")
+        told = b""
+        while more := sock.recv(4096):
+            told += more
+        said = ssh.process.stderr.read()
+    assert told.startswith(b"SSH-2.0-ssmtunneld_")
+    assert b"Acme-None" in told
+    assert len(said.splitlines()) == 1
+    assert b"Acme-None" in said
+
+
+def test_a_program_that_gives_a_pipe_is_served_by_it(home, greeter):
+    with serving(through(greeter)), start("--fdpass", TARGET, 22) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_key_for_one_login_cannot_be_handed_over(home, capsys):
+    code, _, err = call(capsys, "proxy", "--fdpass", *KEY, TARGET, 22)
+    assert code == 2
+    assert "--fdpass does not go with --instance-connect" in err
+
+
 def accepted(emulator, user):
     """Return the keys that an sshd would be given."""
     url = f"{emulator.endpoint_url}/_emulator/keys/{TARGET}/{user}"
@@ -212,24 +306,39 @@ def test_the_instance_knows_the_key_before_the_first_byte(home, emulator):
 
 
 def test_a_daemon_at_another_endpoint_is_not_taken(home, emulator, greeter):
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        elsewhere = through(
-            nobody.getsockname()[1],
-            greeter,
-            config=file_with(home, "http://127.0.0.1:9"),
-        )
-        with serving(elsewhere), start(TARGET, greeter) as process:
-            process.stdin.write(b"words")
-            process.stdin.flush()
-            assert process.stdout.read() == b"hello words"
-            assert process.wait(PATIENCE) == 0
+    elsewhere = through(1, greeter, endpoint="http://127.0.0.1:9")
+    with serving(elsewhere), start(TARGET, greeter) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
     assert len(emulator.state()["sessions"]) == 1
 
 
+def test_a_files_endpoint_goes_before_the_environments(home, emulator, greeter):
+    file = home / "own.toml"
+    file.write_text('[defaults]\nendpoint_url = "http://127.0.0.1:9"\n')
+    daemon = through(greeter, endpoint="http://127.0.0.1:9")
+    with serving(daemon, file), start("-c", file, TARGET, 22) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+    assert emulator.state()["sessions"] == []
+
+
+def test_a_file_that_cannot_be_used_is_told_where_an_endpoint_is_named(home, emulator):
+    file = home / "own.toml"
+    file.write_text("[defaults\n")
+    with serving(through(1)), start("-c", file, TARGET, 22) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, len(err.splitlines())) == (255, 1)
+    assert b"own.toml" in err
+
+
 def test_beside_a_daemon_the_key_is_pushed_as_well(home, emulator, greeter):
-    config = file_with(home, emulator.endpoint_url)
     with (
-        serving(through(greeter, config=config)),
+        serving(through(greeter, endpoint=emulator.endpoint_url)),
         start(*KEY, TARGET, 22) as process,
     ):
         process.stdin.write(b"words")
@@ -242,8 +351,9 @@ def test_beside_a_daemon_the_key_is_pushed_as_well(home, emulator, greeter):
 
 
 def test_a_name_does_not_say_which_instance_a_daemon_would_take(home, emulator):
-    place = {"target": "name:web", "destination": "localhost:22"}
-    there = Household(document(tunnel_document(listen=["127.0.0.1:1"], **place)))
+    there = Household()
+    asked = []
+    there.way = asked.append
     # Alone, it looks for the instance, where nobody answers.
     closed = {**os.environ, "AWS_ENDPOINT_URL_EC2": "http://127.0.0.1:9"}
     argv = [sys.executable, "-m", "ssmtunneld", "proxy", *KEY, "name:web", "22"]
@@ -251,7 +361,7 @@ def test_a_name_does_not_say_which_instance_a_daemon_would_take(home, emulator):
         result = subprocess.run(
             argv, env=closed, capture_output=True, check=False, timeout=PATIENCE
         )
-    assert result.returncode == 255
+    assert (result.returncode, asked) == (255, [])
     assert b"DescribeInstances" in result.stderr
 
 
@@ -282,8 +392,8 @@ def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
 def test_nothing_heavy_is_imported_beside_a_daemon(home):
     code = (
         "import sys, ssmtunneld.cli.commands.proxy\n"
-        "import ssmtunneld.ssh.daemon_route, ssmtunneld.daemon.signals\n"
-        "print({'pydantic', 'botocore', 'aiohttp', 'websockets'} & set(sys.modules))"
+        "import ssmtunneld.ssh.daemon_route, ssmtunneld.ssh.fd_passing\n"
+        "print({'asyncio', 'pydantic', 'botocore', 'structlog'} & set(sys.modules))"
     )
     environ = {**os.environ}
     output = subprocess.check_output([sys.executable, "-c", code], env=environ)

@@ -29,26 +29,27 @@ def told(home, monkeypatch):
 def test_ssh_gets_our_proxy_and_its_code_is_ours(told, capfd):
     assert call(capfd, "ssh", f"ubuntu@{TARGET}")[0] == 9
     option, proxy, *rest = told()
-    assert (option, rest) == ("-o", ["-l", "ubuntu", TARGET])
+    passing = ["-o", "ProxyUseFdpass=yes"]
+    assert (option, rest) == ("-o", [*passing, "-l", "ubuntu", TARGET])
     words = shlex.split(proxy.removeprefix("ProxyCommand="))
-    assert words[-3:] == ["proxy", TARGET, "%p"]
+    assert words[-4:] == ["proxy", "--fdpass", TARGET, "%p"]
 
 
 def test_what_stands_behind_two_dashes_is_for_ssh(told, capfd):
     rest = ("-L", "8080:localhost:80", "uptime", "--pretty")
     assert call(capfd, "ssh", "-p", "2200", TARGET, "--", *rest)[0] == 9
-    assert told()[2:] == ["-p", "2200", TARGET, *rest]
+    assert told()[4:] == ["-p", "2200", TARGET, *rest]
 
 
 def test_a_target_that_ssh_would_refuse_gets_another_name_there(told, capfd):
     target = "tag:Team=Sales & Co 100%,tag:Role=bastion"
     options = ("--profile", "my prod", "--region", "eu-west-1", "--document", "Mine")
     assert call(capfd, "ssh", *options, target)[0] == 9
-    _, proxy, name = told()
+    _, proxy, *_, name = told()
     assert name == "tag-Team-Sales-Co-100-tag-Role-bastion"
     command = proxy.removeprefix("ProxyCommand=").replace("%p", "22").replace("%%", "%")
     expected = ["--profile", "my prod", "--region", "eu-west-1", "--document", "Mine"]
-    assert shlex.split(command)[-8:] == [*expected, target, "22"]
+    assert shlex.split(command)[-9:] == [*expected, "--fdpass", target, "22"]
 
 
 def test_a_key_of_its_own_is_named_as_the_proxy_makes_it(told, home, capfd):
@@ -58,6 +59,7 @@ def test_a_key_of_its_own_is_named_as_the_proxy_makes_it(told, home, capfd):
     folder = home / "state" / "ssmtunneld" / "ssh"
     assert f'IdentityFile="{folder}/%r@{TARGET}/key"' in words
     assert "IdentitiesOnly=yes" in words
+    assert not any("dpass" in word for word in words), "the key is needed for longer"
 
 
 def test_a_configuration_is_passed_on(told, capfd):

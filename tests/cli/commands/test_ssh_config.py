@@ -39,15 +39,22 @@ def test_without_a_configuration_there_is_one_block(home, capsys):
     assert (code, err) == (0, "")
     assert names(out) == ["i-*"]
     command = next(line for line in out.splitlines() if "ProxyCommand" in line)
-    assert command.endswith(" proxy %h %p")
+    assert command.endswith(" proxy --fdpass %h %p")
+    assert "    ProxyUseFdpass yes\n" in out
+
+
+def test_what_passes_sockets_may_be_left_out(home, capsys):
+    out = call(capsys, "ssh-config", "--no-fdpass")[1]
+    assert " proxy %h %p\n" in out
+    assert "dpass" not in out
 
 
 def test_options_go_into_the_command(home, capsys):
     (home / "c.toml").write_text(CONFIG)
     options = ["--profile", "prod", "--region", "eu-west-1", "-c", home / "c.toml"]
     out = call(capsys, "ssh-config", *options)[1]
-    wanted = f"proxy --config {home}/c.toml --profile prod --region eu-west-1 %h %p\n"
-    assert wanted in out
+    wanted = f"proxy --config {home}/c.toml --profile prod --region eu-west-1"
+    assert f"{wanted} --fdpass %h %p\n" in out
 
 
 def test_tunnels_of_the_file_that_lead_to_ssh_have_names(home, capsys):

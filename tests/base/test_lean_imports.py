@@ -1,0 +1,68 @@
+"""What is left out of imports, and in which program."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ssmtunneld.base.lean_imports import hidden
+
+_AS_A_LIBRARY = """
+import sys
+import ssmtunneld.base.log, structlog
+print("rich" in sys.modules)
+"""
+_AS_THE_PROGRAM = """
+import sys
+import ssmtunneld.__main__
+import ssmtunneld.observe.logs, ssmtunneld.daemon.process, ssmtunneld.aws.client
+print({"rich", "pygments", "attr", "aiohttp", "prometheus_client"} & set(sys.modules))
+import rich
+"""
+
+
+def run(code):
+    output = subprocess.check_output([sys.executable, "-c", code], env={**os.environ})
+    return output.decode().strip()
+
+
+def test_a_daemon_imports_nothing_that_it_does_not_use():
+    assert run(_AS_THE_PROGRAM) == "set()"
+
+
+def test_other_programs_keep_what_they_have():
+    assert run(_AS_A_LIBRARY) == "True"
+
+
+@pytest.mark.parametrize("first", ["", "import wave\n"])
+def test_what_is_hidden_can_be_imported_afterwards(first):
+    code = f"""
+import sys
+import ssmtunneld.__main__
+from ssmtunneld.base.lean_imports import hidden
+{first}with hidden("wave"):
+    try:
+        import wave
+        print("seen")
+    except ImportError:
+        print("hidden")
+import wave
+"""
+    assert run(code) == ("seen" if first else "hidden")
+
+
+def test_nothing_is_hidden_in_somebody_elses_program():
+    code = """
+from ssmtunneld.base.lean_imports import hidden
+with hidden("wave"):
+    import wave
+print(wave.__name__)
+"""
+    assert run(code) == "wave"
+
+
+def test_an_error_in_the_block_ends_the_hiding():
+    with pytest.raises(ZeroDivisionError), hidden("wave"):
+        1 / 0  # noqa: B018 - it is to fail
+    assert sys.modules.get("wave", "not imported") is not None
