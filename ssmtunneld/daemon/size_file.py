@@ -64,9 +64,11 @@ class SizeFile:
             self._told = ""
         except OSError as error:
             # Once, however often it is tried.
-            if str(error) != self._told:
-                self._told = str(error)
-                self._log.info("size.not_kept", reason=str(error))
+            # Its text has the name of a new temporary file each time.
+            reason = error.strerror or type(error).__name__
+            if reason != self._told:
+                self._told = reason
+                self._log.info("size.not_kept", reason=reason)
 
 
 def _read(path: Path) -> object:

@@ -43,7 +43,7 @@ from ssmtunneld.protocol.message import (
     encode_flag,
 )
 from ssmtunneld.protocol.message_size import MessageSize
-from ssmtunneld.protocol.outbound import HEADER_SIZE, MAX_MESSAGE, Outbound
+from ssmtunneld.protocol.outbound import HEADER_SIZE, Outbound
 from ssmtunneld.protocol.payloads import (
     ClosedDocument,
     HandshakeComplete,
@@ -230,15 +230,14 @@ class DataChannel:
     @property
     def large_unacked(self) -> bool:
         """True if a message that is larger than usual waits to be acknowledged."""
-        outbound = self._outbound
-        return outbound.unacked_bytes > outbound.unacked * MAX_MESSAGE
+        return self._outbound.large_unacked
 
     def note_dry(self) -> None:
         """Note that there is nothing to send: what is sent now says little of the path.
 
         To be called whenever there is room, or the link could take more, in vain.
         """
-        self._outbound.window.dry = True
+        self._outbound.window.note_dry()
 
     def send_flag(self, flag: Flag, now: float) -> None:
         """Send a flag behind everything sent so far, even if the window is full.

@@ -14,7 +14,7 @@ from typing import Final
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 from ssmtunneld.protocol.timing import RoundTrip
-from ssmtunneld.protocol.window import MIN_WINDOW, Window, WindowBudget
+from ssmtunneld.protocol.window import INITIAL_WINDOW, Window, WindowBudget
 
 HEADER_SIZE: Final = 120
 """Bytes of a message before its payload (protocol 3)."""
@@ -93,6 +93,11 @@ class Outbound:
         return self._bytes
 
     @property
+    def large_unacked(self) -> bool:
+        """True if a message larger than usual is among them. Looks at each of them."""
+        return any(len(sent.data) > MAX_MESSAGE for sent in self._unacked.values())
+
+    @property
     def room(self) -> int:
         """Messages of ``full_message`` bytes that may be sent now.
 
@@ -101,7 +106,8 @@ class Outbound:
         limit = self.window.size
         free = self._budget.free
         if free < limit:
-            limit = max(free, MIN_WINDOW)
+            # Sessions that are not acknowledged for long must not starve the others.
+            limit = max(free, min(limit, INITIAL_WINDOW))
         free = int(limit) - self._bytes
         messages = MAX_MESSAGES - len(self._unacked)
         if free <= 0 or messages <= 0:

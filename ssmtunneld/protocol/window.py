@@ -117,6 +117,7 @@ class Window:
 
     def restart(self) -> None:
         """Forget the path: what follows takes another one."""
+        self.rate = None
         self.size = float(INITIAL_WINDOW)
         """Bytes that may be unacknowledged now."""
         self.dry = False
@@ -166,7 +167,21 @@ class Window:
     def begin(self, now: float) -> None:
         """Note that a message is sent, and nothing else is unacknowledged."""
         if now >= self._due:
+            self._busy = False  # there was a pause
             self._await_slice(now)
+
+    def note_dry(self) -> None:
+        """Note that there is nothing to send now.
+
+        A probe ends with that: what comes next would wait for it, and as the path is
+        empty anyway, it shows as much.
+        """
+        self.dry = True
+        if self._probing:
+            self._probing = 0
+            self.size = self._set_aside
+            self._undelayed = self._least_ever + self._tolerance / 2
+            self._await_slice(self._last)
 
     def acknowledged(
         self,

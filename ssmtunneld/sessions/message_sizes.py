@@ -144,7 +144,8 @@ class MessageSizes:
             now: The time, in seconds, on any clock that never jumps.
         """
         record = self._records.get(kind)
-        if record is None:
+        if record is None or record.accepted == MAX_PAYLOAD:
+            # Not tried again since the last time: one event can end many sessions.
             return
         doubted_before = now < record.doubted_at + DOUBT_TIME
         record.doubted_at = now

@@ -73,6 +73,7 @@ class SizeTrial:
         self._loop = asyncio.get_running_loop()
         self._size: int | None = None
         self._begun = 0.0
+        self._hurried = False
         self._timer: asyncio.TimerHandle | None = None
         self.accepted = 0
         """Trials that were acknowledged."""
@@ -88,6 +89,7 @@ class SizeTrial:
         if size is not None:
             self._size = size
             self._begun = self._loop.time()
+            self._hurried = False
             if self._driver.send_awaited(_NOP * (size // NOP_SIZE), self._on_arrival):
                 self._set_timer(TIMEOUT)
                 return
@@ -97,6 +99,7 @@ class SizeTrial:
     def hurry(self) -> None:
         """Give up sooner: a connection waits for the session."""
         if self.under_way:
+            self._hurried = True
             self._set_timer(HURRIED_TIMEOUT)
 
     def stop(self) -> None:
@@ -131,7 +134,10 @@ class SizeTrial:
     def _on_silence(self) -> None:
         seconds = self._loop.time() - self._begun
         why = clean(f"no acknowledgement in {seconds:.0f} s")
-        self._driver.close(self._refused(self._take_size(), why))
+        size = self._take_size()
+        # A path that was cut for a second looks the same.
+        lost = (self._unclear if self._hurried else self._refused)(size, why)
+        self._driver.close(lost)
 
     def _refused(self, size: int, why: str) -> TrialLost:
         self._sizes.refuse(self._kind, size)
@@ -146,7 +152,10 @@ class SizeTrial:
             isinstance(error, LinkLost) and error.code == TOO_BIG
         ):
             return self._refused(size, str(error))
+        return self._unclear(size, str(error))
+
+    def _unclear(self, size: int, why: str) -> TrialLost:
         self._sizes.abandon(self._kind, size, unclear=True)
-        agent, why = self._kind.version, clean(str(error))
-        self._log.info("size.unclear", agent=agent, size=size, reason=why)
-        return TrialLost(size, why)
+        agent, told = self._kind.version, clean(why)
+        self._log.info("size.unclear", agent=agent, size=size, reason=told)
+        return TrialLost(size, told)

@@ -13,7 +13,6 @@ from ssmtunneld.protocol.outbound import (
 from ssmtunneld.protocol.window import (
     INITIAL_WINDOW,
     MAX_WINDOW,
-    MIN_WINDOW,
     WindowBudget,
 )
 
@@ -161,10 +160,18 @@ def test_channels_that_share_a_budget_leave_as_much_as_each_has():
         assert outbound.unacked_bytes == pytest.approx((1 << 20) / 3, rel=0.01)
 
 
-def test_a_used_up_budget_leaves_a_least_window():
-    budget = WindowBudget(0)
-    outbound = _full(Outbound(budget))
-    assert MIN_WINDOW <= outbound.unacked_bytes < MIN_WINDOW + MAX_MESSAGE
+def test_a_used_up_budget_leaves_the_window_of_a_beginner():
+    outbound = _full(Outbound(WindowBudget(0)))
+    assert INITIAL_WINDOW <= outbound.unacked_bytes < INITIAL_WINDOW + MAX_MESSAGE
+
+
+def test_one_large_message_is_seen_among_many_small_ones():
+    outbound = Outbound()
+    for size in (40, 8192, *[40] * 20):
+        outbound.send(bytes(size), 0.0)
+    assert outbound.large_unacked
+    outbound.acknowledge(1, 0.1)
+    assert not outbound.large_unacked
 
 
 def test_what_is_acknowledged_or_given_up_is_free_for_others():

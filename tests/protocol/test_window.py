@@ -354,6 +354,31 @@ def test_a_channel_that_is_not_busy_does_not_probe():
     assert acks.window.size == INITIAL_WINDOW
 
 
+def test_a_channel_that_pauses_is_not_busy_any_more():
+    acks = Acks()
+    acks.wait(1.0, round_trip=0.05)
+    size = acks.window.size
+    for _ in range(5):
+        # A question and its answer, less often than slices end.
+        acks.now += PROBE_INTERVAL
+        acks.window.begin(acks.now)
+        acks.now += 0.05
+        acks.window.note_dry()
+        acks.window.acknowledged(1144, 0.05, 0, 1144, acks.now)
+        assert acks.window.size == size
+
+
+def test_a_probe_ends_when_there_is_nothing_to_send():
+    acks = Acks()
+    _until_probe(acks, 0.05)
+    window = acks.window
+    before = window.limit
+    assert window.size == 1
+    window.note_dry()
+    assert window.size == window.limit == before
+    assert window.least_round_trip == 0.05
+
+
 def test_a_probe_whose_message_was_lost_ends_without_a_measurement():
     acks = Acks()
     _until_probe(acks, 0.05)
@@ -367,11 +392,11 @@ def test_a_probe_whose_message_was_lost_ends_without_a_measurement():
     assert window.least_round_trip == 0.05
 
 
-def test_a_restart_forgets_the_path_but_not_the_rate():
+def test_a_restart_forgets_the_path_and_its_rate():
     acks = Acks()
     acks.wait(1.0, round_trip=0.05)
-    rate = acks.window.rate
+    assert acks.window.rate is not None
     acks.window.restart()
     assert acks.window.size == INITIAL_WINDOW
     assert acks.window.least_round_trip is None
-    assert acks.window.rate == rate
+    assert acks.window.rate is None

@@ -129,6 +129,13 @@ def test_what_is_doubted_is_tried_again_and_the_second_time_refused():
     assert sizes.allowed(OURS, 8192) == 1024
 
 
+def test_one_event_that_ends_many_sessions_is_one_doubt():
+    sizes = _knowing()
+    sizes.doubt(OURS, 100.0)
+    sizes.doubt(OURS, 100.001)
+    assert sizes.begin(OURS, 8192) == 4096
+
+
 def test_records_are_bounded_and_the_oldest_one_goes():
     sizes = _sizes()
     for number in range(MOST_RECORDS + 1):
