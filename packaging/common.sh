@@ -7,7 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit
 locks=packaging/locks
 dist=${DIST:-$root/dist}
-python=${PYTHON:-python3}
+python=$(command -v "${PYTHON:-python3}")
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' ssmtunneld/version.py)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

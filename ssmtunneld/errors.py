@@ -7,7 +7,8 @@
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
-    ├── UnknownTunnel            the daemon runs no tunnel of that name
+    ├── UnknownTunnel             the daemon runs no tunnel of that name
+    ├── UnknownConnection         the daemon has no connection of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
         │   ├── LinkUnreachable       no connection could be made

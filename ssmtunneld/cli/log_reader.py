@@ -115,15 +115,16 @@ def remembered(
     events = document["events"]
     yield from last(map(event_line, _chosen(events, name)), count)
     newest = document["newest"]
+    process = document.get("pid")
     while follow:
         threading.Event().wait(INTERVAL)
         try:
             document = ask(newest)
         except CommandError:
             continue  # it ends, or another one begins
-        if document["newest"] < newest:  # another one, that counts anew
-            document = ask(0)
-            newest = 0
+        if (document["newest"] < newest) or document.get("pid") != process:
+            document = ask(0)  # another one, that counts anew
+            newest, process = 0, document.get("pid")
         events = document["events"]
         missing = events[0]["number"] - newest - 1 if events else 0
         if missing > 0:

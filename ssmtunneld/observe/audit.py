@@ -53,7 +53,10 @@ PAUSE: Final = 0.5
 """Seconds in which connections gather after a look at who they are: the first one after
 a while is looked at at once. Shorter, and waking threads would cost more than lines."""
 SHARE: Final = 100
-"""Times that a look takes until the next one: 1 % of a processor at most."""
+"""Times that a look takes until the next one, ``LONG_PAUSE`` at most: 1 % of a
+processor while a look takes less than 20 ms."""
+LOOK_BUDGET: Final = 1.0
+"""Seconds at the end for the last look at the clients and at the file's folder."""
 LONG_PAUSE: Final = 2.0
 """Seconds between two looks, however long they take."""
 CHECK_INTERVAL: Final = 5.0
@@ -305,14 +308,21 @@ class AuditLog:
                     await self._changed.wait()
 
     async def close(self, budget: float = FLUSH_BUDGET) -> None:
-        """Write down all that is left, for ``budget`` seconds at most.
+        """Write down all that is left, for ``budget`` seconds after the last look.
 
         Says in the log how many lines are missing, if any.
         """
         if self._output is None and not self._notes:
             return  # it has never run
-        await self._follow_path()
-        await self._write_notes()
+        try:
+            # A folder or a list of users on a server can be slow for ever.
+            async with asyncio.timeout(LOOK_BUDGET):
+                await self._follow_path()
+                await self._write_notes()
+        except TimeoutError:
+            missing = len(self._notes) + len(self._taken)
+            reason = "the file, or who the clients are, could not be looked at in time"
+            self._log.error("audit.incomplete", lost=missing, reason=reason)
         if self._output is not None:
             await self._end(self._output, budget)
 
@@ -330,8 +340,9 @@ class AuditLog:
 
     async def _end(self, output: _Output, budget: float) -> None:
         self._say("stopped", pid=self._pid, lines=self._lost_of(output))
-        missing = await asyncio.to_thread(output.close, budget)
+        # At once: it is ended once, even if this is cancelled.
         self._output = None
+        missing = await asyncio.to_thread(output.close, budget)
         lost = self._lost_of(output) + output.queue.waiting
         self._lost_before, self._lost_notes = lost, 0
         if missing:

@@ -269,6 +269,7 @@ class _Requests:
         events = logs.recent.since(int(after))
         document = {
             "place": asdict(log_place(os.environ)),
+            "pid": os.getpid(),
             "newest": logs.recent.newest,
             "events": [asdict(event) for event in events],
         }
@@ -365,7 +366,16 @@ async def serve_control(
             if failure is not None:
                 raise failure
         finally:
-            _remove(path)
+            # It may be another daemon's by now.
+            if _is_there(path, ours):
+                _remove(path)
+
+
+def _is_there(path: Path, ours: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), ours)
+    except OSError:
+        return False
 
 
 def _identity(path: Path) -> os.stat_result:

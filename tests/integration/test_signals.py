@@ -195,7 +195,7 @@ async def test_ctrl_c_in_a_terminal_says_what_it_waits_for_and_what_it_cut(
             )
         )
         env = {**os.environ, **service.environment, "NO_COLOR": "1"}
-        command = ("-m", "ssmtunneld", "run", "--config", path)
+        command = ("-m", "ssmtunneld", "run", "--verbose", "--config", path)
         terminal = Terminal(*command, columns=120, env=env)
         try:
             await in_thread(terminal.wait_for, "daemon.ready")

@@ -284,6 +284,18 @@ async def test_a_disk_that_does_not_answer_holds_nothing_up(path, journal, monke
     answer.set()
 
 
+async def test_who_cannot_be_found_out_holds_up_no_end(path, journal, monkeypatch):
+    monkeypatch.setattr(audit_module, "LOOK_BUDGET", 0.01)
+    answer = threading.Event()
+    audit = audit_log(path, lambda _: answer.wait(PATIENCE))
+    observer(audit).opened(connection())
+    await audit.close()
+    assert not answer.is_set()
+    (line,) = journal.find("audit.incomplete")
+    assert (line["lost"], "in time" in line["reason"]) == (1, True)
+    answer.set()
+
+
 async def test_a_defect_costs_lines_that_are_counted(path):
     def break_down(clients):
         raise ZeroDivisionError

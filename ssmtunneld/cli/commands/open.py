@@ -311,7 +311,14 @@ def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
     tunnels = document["tunnels"]
     text = "".join(f"{tunnel['listen'][0]}\n" for tunnel in tunnels)
     # Whoever wanted to know may have gone: the tunnels are open all the same.
-    with suppress(OSError), os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    # The standard ones stay open: what takes their numbers would be written to.
+    kept = descriptor <= sys.stderr.fileno()
+    with (
+        suppress(OSError),
+        os.fdopen(
+            os.dup(descriptor) if kept else descriptor, "w", encoding="utf-8"
+        ) as file,
+    ):
         file.write(text)
 
 

@@ -77,10 +77,7 @@ def _show_nothing(_: dict[str, Any]) -> None:
 
 def _show_table(document: dict[str, Any]) -> None:
     """Write the table of ``status`` behind what has been logged."""
-    from ssmtunneld.cli.terminal.table import error_console, status_table
+    from ssmtunneld.cli.terminal.table import drawn_status
     from ssmtunneld.observe import logs
 
-    console = error_console()
-    with console.capture() as drawn:
-        console.print(status_table(document["tunnels"], console.width))
-    logs.say("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    logs.say(drawn_status(document["tunnels"]))

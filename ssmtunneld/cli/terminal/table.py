@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -24,6 +25,7 @@ LOGIN_NOTICE: Final = 900.0
 """Seconds before its end that a login is mentioned; as long as the log does."""
 REFUSAL_NOTICE: Final = 600.0
 """Seconds for which a connection that got no destination is mentioned."""
+_USUAL_WIDTH: Final = 80
 GAP: Final = 2
 """Spaces between columns."""
 
@@ -82,16 +84,27 @@ def open_console() -> Console:
     )
 
 
-def error_console() -> Console:
-    """Return standard error's console, a terminal, for a table that is captured."""
-    plain = bool(os.environ.get("NO_COLOR"))
-    return Console(
-        color_system=None if plain else "auto",
-        stderr=True,
+def drawn_status(tunnels: Sequence[_Tunnel]) -> str:
+    """Return the table as standard error's terminal shows it, without writing to it.
+
+    Whoever has stopped that terminal (Ctrl-S) must not stop the caller.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    drawn = StringIO()
+    console = Console(
+        file=drawn,
+        width=columns or _USUAL_WIDTH,
+        force_terminal=True,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
         highlight=False,
         markup=False,
         emoji=False,
     )
+    console.print(status_table(tunnels, console.width))
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines())
 
 
 def state_style(tunnel: _Tunnel) -> str:
