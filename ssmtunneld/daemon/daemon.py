@@ -41,7 +41,7 @@ from ssmtunneld.observe.status import (
     TunnelStatus,
     daemon_status,
 )
-from ssmtunneld.serve.control_socket import Place, serve_control
+from ssmtunneld.serve.control_socket import Place, is_still, serve_control
 from ssmtunneld.serve.http_server import HttpServer, HttpServerSettings
 from ssmtunneld.serve.systemd import ServiceManager
 from ssmtunneld.sessions.network_watch import NetworkWatch, open_route_socket
@@ -536,15 +536,8 @@ async def _until_gone(path: Path, ours: os.stat_result) -> None:
     while True:
         await asyncio.sleep(CONTROL_CHECK)
         # In a thread: it may lie on a server that does not answer.
-        if not await asyncio.to_thread(_is_still, path, ours):
+        if not await asyncio.to_thread(is_still, path, ours):
             return
-
-
-def _is_still(path: Path, ours: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), ours)
-    except OSError:
-        return False
 
 
 def _wall_clock() -> float:

@@ -367,15 +367,17 @@ async def serve_control(
                 raise failure
         finally:
             # It may be another daemon's by now.
-            if _is_there(path, ours):
+            if is_still(path, ours):
                 _remove(path)
 
 
-def _is_there(path: Path, ours: os.stat_result) -> bool:
+def is_still(path: Path, ours: os.stat_result) -> bool:
+    """Return True if ``path`` is what it was; by its time too: numbers come again."""
     try:
-        return os.path.samestat(path.lstat(), ours)
+        now = path.lstat()
     except OSError:
         return False
+    return os.path.samestat(now, ours) and now.st_mtime_ns == ours.st_mtime_ns
 
 
 def _identity(path: Path) -> os.stat_result:

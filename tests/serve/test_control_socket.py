@@ -21,7 +21,7 @@ from ssmtunneld.errors import (
 )
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.control_protocol import PROGRAM_HEADER, PROTOCOL, PROTOCOL_HEADER
-from ssmtunneld.serve.control_socket import Place, may_ask, serve_control
+from ssmtunneld.serve.control_socket import Place, is_still, may_ask, serve_control
 from ssmtunneld.version import __version__
 
 DOCUMENT = {"version": 1, "pid": 42}
@@ -439,3 +439,11 @@ async def test_a_defect_of_an_answer_is_noted_by_type_and_place_alone(client, op
     assert line["kind"] == "ZeroDivisionError"
     assert "canary" not in f"{refusal} {line}"
     assert (await ask(client, "GET", "/version"))[0] == 200
+
+
+async def test_the_socket_of_a_successor_stays(path, operator):
+    async with serve_control(path, operator) as ours:
+        path.unlink()
+        path.touch()  # often with the same inode
+        assert not is_still(path, ours)
+    assert path.exists()

@@ -301,6 +301,7 @@ def variables(document: dict[str, Any]) -> dict[str, str]:
     return {**plain, **addresses(tunnels)}
 
 
+_STDERR: Final = 2
 _FIRST: Final = "first"
 _STEM: Final = "SSMTUNNELD_FIRST_"
 
@@ -312,7 +313,7 @@ def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
     text = "".join(f"{tunnel['listen'][0]}\n" for tunnel in tunnels)
     # Whoever wanted to know may have gone: the tunnels are open all the same.
     # The standard ones stay open: what takes their numbers would be written to.
-    kept = descriptor <= sys.stderr.fileno()
+    kept = descriptor <= _STDERR
     with (
         suppress(OSError),
         os.fdopen(

@@ -104,6 +104,20 @@ def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     assert statuses(service) == {"Terminated"}
 
 
+def test_standard_output_stays_open_when_the_addresses_have_gone_there(service, port):
+    command = ("--ready-fd", "1", "--", "echo", "from the command")
+    done = subprocess.run(
+        [sys.executable, *OPEN, TARGET, str(port), *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    address, *rest = done.stdout.splitlines()
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", address)
+    assert rest == ["from the command"]
+
+
 def test_on_a_terminal_the_throughput_is_shown_until_ctrl_c(service, port):
     terminal = Terminal(*OPEN, TARGET, port, columns=100)
     terminal.wait_for(r": ready\r\n.*up 0 B/s  down 0 B/s  0 connections")
