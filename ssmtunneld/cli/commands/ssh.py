@@ -57,6 +57,8 @@ def ssh(
     say. No file is touched but ssh's own known_hosts. What stands behind -- is for
     ssh: options first, then a command.
     """
+    from ssmtunneld.ssh.fd_passing import IS_USUAL
+
     if shutil.which("ssh") is None:
         raise CommandError(
             "there is no ssh on this machine", "install OpenSSH", code=NOT_FOUND
@@ -70,8 +72,9 @@ def ssh(
     chosen: list[str] = []
     tail = ""
     if not instance_connect:
-        words.append("--fdpass")
-        chosen = ["-o", "ProxyUseFdpass=yes"]
+        if IS_USUAL:
+            words.append("--fdpass")
+            chosen = ["-o", "ProxyUseFdpass=yes"]
     else:
         # ssh knows whose key it is only once it has read its own configuration.
         tail = " --instance-connect --user '%r'"

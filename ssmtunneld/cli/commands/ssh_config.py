@@ -70,13 +70,14 @@ def ssh_config(
     """
     from ssmtunneld.cli.ssh_files import keys_directory
     from ssmtunneld.ssh.config_blocks import render
+    from ssmtunneld.ssh.fd_passing import IS_USUAL
 
     options = {"--config": config_path, "--profile": profile, "--region": region}
     words = [*program(sys.argv[0]), "proxy"]
     for option, value in options.items():
         words += [] if value is None else [option, str(value)]
     keys = keys_directory() if instance_connect else None
-    text = render(words, _doors(config_path), keys, passes=not no_fdpass)
+    text = render(words, _doors(config_path), keys, passes=IS_USUAL and not no_fdpass)
     if write:
         _write(text, pretend=only_print)
     else:

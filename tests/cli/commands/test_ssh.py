@@ -7,9 +7,15 @@ import sys
 import pytest
 
 from ssmtunneld.cli.commands.ssh import host_name, proxy_command
+from ssmtunneld.ssh import fd_passing
 from tests.cli.household import call
 
 TARGET = "i-0123456789abcdef0"
+
+
+@pytest.fixture(autouse=True)
+def _passing(monkeypatch):
+    monkeypatch.setattr(fd_passing, "IS_USUAL", True)
 
 
 @pytest.fixture
@@ -33,6 +39,12 @@ def test_ssh_gets_our_proxy_and_its_code_is_ours(told, capfd):
     assert (option, rest) == ("-o", [*passing, "-l", "ubuntu", TARGET])
     words = shlex.split(proxy.removeprefix("ProxyCommand="))
     assert words[-4:] == ["proxy", "--fdpass", TARGET, "%p"]
+
+
+def test_where_processes_may_not_be_forked_ssh_gets_a_pipe(told, capfd, monkeypatch):
+    monkeypatch.setattr(fd_passing, "IS_USUAL", False)
+    assert call(capfd, "ssh", TARGET)[0] == 9
+    assert "dpass" not in " ".join(told())
 
 
 def test_what_stands_behind_two_dashes_is_for_ssh(told, capfd):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssmtunneld.ssh import fd_passing
 from tests.cli.household import Household, call, document, serving, tunnel_document
 
 TARGET = "i-0123456789abcdef0"
@@ -30,6 +31,11 @@ port = 5432
 """
 
 
+@pytest.fixture(autouse=True)
+def _passing(monkeypatch):
+    monkeypatch.setattr(fd_passing, "IS_USUAL", True)
+
+
 def names(text):
     return [line.split()[1] for line in text.splitlines() if line.startswith("Host ")]
 
@@ -47,6 +53,11 @@ def test_what_passes_sockets_may_be_left_out(home, capsys):
     out = call(capsys, "ssh-config", "--no-fdpass")[1]
     assert " proxy %h %p\n" in out
     assert "dpass" not in out
+
+
+def test_where_processes_may_not_be_forked_it_is_left_out(home, capsys, monkeypatch):
+    monkeypatch.setattr(fd_passing, "IS_USUAL", False)
+    assert "dpass" not in call(capsys, "ssh-config")[1]
 
 
 def test_options_go_into_the_command(home, capsys):
