@@ -101,7 +101,7 @@ def test_a_session_that_does_not_exist_is_gone(account, stub):
 
 def test_bad_parameters_are_rejected_before_they_are_sent(account, stub):
     with pytest.raises(RequestRejected, match="ParamValidationError"):
-        account.call("StartSession", Target="")
+        account.call("StartSession", Target=7)
     assert stub.asked == []
 
 

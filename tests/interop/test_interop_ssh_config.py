@@ -58,7 +58,8 @@ def test_one_include_line_serves_all_instances_and_nothing_else(home, environ):
     assert (home / ".ssh" / "config").read_text() == theirs
     for target in (TARGET, "mi-0123456789abcdef0"):
         found = evaluate(home, environ, target)
-        assert found["proxycommand"].endswith(" proxy --profile prod %h %p")
+        assert found["proxycommand"].endswith(" proxy --profile prod --fdpass %h %p")
+        assert found["proxyusefdpass"] == "yes"
         assert (found["port"], found["user"]) == ("22", "somebody")
         assert "identitiesonly" not in found or found["identitiesonly"] == "no"
     assert evaluate(home, environ, "-p", "2022", TARGET)["port"] == "2022"
