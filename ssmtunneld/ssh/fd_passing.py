@@ -18,7 +18,7 @@ _BYTE: Final = b"\0"  # ssh insists on exactly one, and does not look at it
 
 
 IS_USUAL: Final = sys.platform != "darwin"
-"""Whether ssh is told to take sockets unless somebody says otherwise. Without a daemon
+"""True if ssh is told to take sockets unless somebody says otherwise. Without a daemon
 ``proxy`` goes on in a child that has executed nothing, and there macOS's own look for
 proxies can crash (python/cpython#105912)."""
 
