@@ -76,7 +76,7 @@ def test_a_long_way_is_a_warning_with_a_cure(theatre):
 
 
 def test_a_network_that_loses_and_delays_is_a_warning_with_a_cure(theatre):
-    theatre.aws.set_faults("up:drop=0.2,up:delay=200ms,seed=7")
+    theatre.aws.set_faults("up:drop=0.2,up:delay=1s,seed=7")
     found = theatre.examine()
     assert found.broken == []
     finding = found.of("throughput")
