@@ -29,7 +29,8 @@ REGION: Final = "eu-west-1"
 ACCOUNT: Final = "123456789012"
 """The account of every caller."""
 
-# Turns of the loop in which everything that was due has happened; 4 were seen.
+# Turns of the loop in which what was due happens: a timer wakes a task, which may end a
+# session, which wakes others. Few are needed; more cost nothing.
 _TURNS: Final = 20
 
 _T = TypeVar("_T")
@@ -244,7 +245,6 @@ class EmulatorThread:
 
         async def pass_on() -> None:
             self._ahead += seconds
-            # A timer that is due wakes a task, which wakes others.
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
 

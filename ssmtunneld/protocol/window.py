@@ -67,14 +67,15 @@ class WindowBudget:
     """Bytes that are unacknowledged in all channels of a process.
 
     Each channel may have as many as are free: n busy channels have an equal part each,
-    and one more such part is left for those that come.
+    and one more such part is left for those that come. Where less is free than a window
+    has at first, that much: channels that nobody acknowledges must not stop the others.
     """
 
     __slots__ = ("free",)
 
     def __init__(self, total: int = MAX_TOTAL) -> None:
         self.free = total
-        """Bytes; less than 0 if least windows alone take more than the total."""
+        """Bytes; less than 0 if many channels have no more than a window at first."""
 
 
 class Window:
@@ -110,14 +111,13 @@ class Window:
     )
 
     def __init__(self) -> None:
-        self.rate: float | None = None
-        """Bytes per second that were acknowledged lately, headers included; ``None``
-        before the first measurement."""
         self.restart()
 
     def restart(self) -> None:
         """Forget the path: what follows takes another one."""
-        self.rate = None
+        self.rate: float | None = None
+        """Bytes per second that were acknowledged lately, headers included; ``None``
+        before the first measurement."""
         self.size = float(INITIAL_WINDOW)
         """Bytes that may be unacknowledged now."""
         self.dry = False

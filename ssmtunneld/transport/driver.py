@@ -81,6 +81,8 @@ class Driver:
         self._port: Port | None = None
         self._link: Link | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._over: SessionError | None = None
+        """The error that closed the channel, with a link or between two of them."""
         self._woken = self._late = False
         self._timer: asyncio.Handle | None = None
         # uvloop's handles do not all know their time: a deadline that is due is queued
@@ -113,10 +115,17 @@ class Driver:
         self._timing.on_link(self._loop.time(), resumed=self._port is not None)
         self._ended = self._loop.create_future()
         try:
+            if self._over is not None:
+                raise self._over
             self._channel.attach(str(uuid4()), token, self._loop.time())
             self._carry_out()
             link.start(self)
             await self._ended
+        except LinkError:
+            if self._over is None:
+                raise
+            # Closed in the turn in which the link was lost: nothing is to be resumed.
+            raise self._over from None
         finally:
             self._ended = None
             self._link = None
@@ -413,6 +422,7 @@ class Driver:
         return self._port
 
     def _close(self, error: SessionError) -> None:
+        self._over = error
         # A refusal's answer, or the last acknowledgements, are worth sending.
         self._send()
         if self._port is not None:

@@ -11,7 +11,6 @@ from ssmtunneld.errors import (
     ChannelClosed,
     HandshakeFailed,
     LinkLost,
-    LocalProtocolError,
     RemoteProtocolError,
 )
 from ssmtunneld.protocol.channel import HANDSHAKE_TIMEOUT
@@ -780,10 +779,21 @@ async def test_closing_without_a_link_fails_the_port():
 @virtual
 async def test_a_closed_channel_does_not_run_and_drops_the_link():
     stage = Stage()
-    stage.driver.close(ChannelClosed("stopped"))
+    error = ChannelClosed("stopped")
+    stage.driver.close(error)
     async with stage.running() as task:
-        assert isinstance(task.result(), LocalProtocolError)
+        assert task.result() is error
         assert stage.link.aborted
+
+
+@virtual
+async def test_what_is_closed_in_the_turn_of_a_loss_is_over():
+    stage = Stage()
+    error = ChannelClosed("stopped")
+    async with stage.open() as task:
+        stage.driver.on_lost(LinkLost("reset"))
+        stage.driver.close(error)
+        assert await task is error
 
 
 @virtual
