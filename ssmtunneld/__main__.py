@@ -5,7 +5,10 @@ from ssmtunneld.base.standard_files import ensure_standard_files
 # First of all: what is imported next may open files.
 ensure_standard_files()
 
-from ssmtunneld.cli.main import main  # noqa: E402 - see above
+try:
+    from ssmtunneld.cli.main import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None  # before there is anybody to say so
 
 if __name__ == "__main__":
     main()

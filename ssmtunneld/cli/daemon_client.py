@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.daemon_sockets import named_config, system_sockets
 from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
@@ -131,7 +132,7 @@ def find(config: Path | None) -> Daemon:
     if config is None:
         found += _all(system_sockets())
     elif not found:
-        source = str(config.resolve())
+        source = str(real_path(config))
         found = [
             daemon
             for daemon in _all(system_sockets())

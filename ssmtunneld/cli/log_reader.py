@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.terminal.text import visible
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at a daemon's memory."""
@@ -153,10 +154,3 @@ def event_line(event: dict[str, Any]) -> str:
 def _fact(text: str) -> str:
     plain = bool(text) and not set(text) & set(' "=')
     return text if plain else json.dumps(text, ensure_ascii=False)
-
-
-def visible(text: str) -> str:
-    """Return ``text`` with escapes for all that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -4,6 +4,7 @@ Errors are one line each on standard error: what happened, why, and what to do. 
 codes are in ``exit_codes.py``.
 """
 
+import errno
 import importlib
 import keyword
 import os
@@ -23,11 +24,14 @@ from ssmtunneld.cli.exit_codes import (
     MEANINGS,
     CommandError,
 )
+from ssmtunneld.cli.terminal.text import visible
 from ssmtunneld.cli.usage import SuggestingGroup, describe_usage
 from ssmtunneld.errors import AwsError, ConfigError, SsmtunneldError
 from ssmtunneld.version import __version__
 
 PROGRAM: Final = "ssmtunneld"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of a standard output that takes no more."""
 COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 """Set by a shell that wants completions instead of a command.
 
@@ -160,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(args=None if arguments is None else list(arguments), **options)
     except SsmtunneldError as error:
         for line in describe(error):
-            _tell(f"{PROGRAM}: {redact(line)}")
+            _tell(visible(f"{PROGRAM}: {redact(line)}"))
         sys.exit(exit_code(error))
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 has it
@@ -168,6 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         else:
             click.echo(describe_usage(error), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _tell(f"{PROGRAM}: cannot write: {error.strerror}")
+        # What is still in its buffer would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(code or 0)

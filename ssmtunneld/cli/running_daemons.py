@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import daemon_client
 from ssmtunneld.cli.daemon_sockets import VARIABLE, all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
@@ -24,7 +25,7 @@ def running(config: Path | None) -> list[dict[str, Any]]:
     found = [document for document in asked if document is not None]
     if config is None:
         return found
-    source = str(config.resolve())
+    source = str(real_path(config))
     return [document for document in found if document.get("config") == source]
 
 

@@ -1,6 +1,8 @@
 """The types of single settings: how they are read, checked, written and described."""
 
+import errno
 import re
+import stat
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
@@ -214,8 +216,16 @@ def _read_output(value: object, info: ValidationInfo) -> Path:
         raise ValueError("should be the path of a file")
     context = info.context or {}
     start: Path = context.get("directory", Path())
+    if not str(value).isprintable():
+        raise ValueError("has a character that no file's name should have")
     path = start / expand_home(str(value), context.get("home"))
-    if path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError("is too long for the path of a file") from None
+        is_folder = False  # not there yet, or not for this user to see
+    if is_folder:
         raise ValueError("is a directory; write the path of a file in it")
     return path
 

@@ -19,6 +19,7 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
@@ -421,7 +422,7 @@ class Daemon:
         """
         if self._stop.is_set():
             return None
-        if place.config not in {"", str(self._config.source.resolve())}:
+        if place.config not in {"", str(real_path(self._config.source))}:
             return None
         for tunnel in self._tunnels:
             if tunnel.leads_to(place.target, place.port, place.endpoint):
@@ -492,7 +493,7 @@ class Daemon:
     def _status_with(self, tunnels: list[TunnelStatus], now: float) -> DaemonStatus:
         return daemon_status(
             pid=os.getpid(),
-            config=str(self._config.source.resolve()),
+            config=str(real_path(self._config.source)),
             uptime=now - self._started,
             draining=self._stop.is_set(),
             tunnels=tuple(tunnels),

@@ -18,6 +18,7 @@ from typing import Final
 from platformdirs import user_state_path
 
 from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.paths import real_path
 
 CLAIM_INTERVAL: Final = 5.0
 """Seconds between attempts to take an instance that another process has."""
@@ -25,7 +26,7 @@ CLAIM_INTERVAL: Final = 5.0
 
 def instance_name(source: Path) -> str:
     """Return the name of the daemon that runs the configuration in ``source``."""
-    identity = f"{os.getuid()}@{_machine()}:{source.resolve()}"
+    identity = f"{os.getuid()}@{_machine()}:{real_path(source)}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 

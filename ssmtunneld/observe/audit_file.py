@@ -15,6 +15,7 @@ MODE: Final = 0o600
 """Permissions of the file, whatever they were."""
 
 _NEWLINE: Final = b"\n"
+_BEGINNING: Final = b"{"
 
 
 class AuditFile(io.RawIOBase):
@@ -99,7 +100,12 @@ class AuditFile(io.RawIOBase):
     def _open(self) -> int:
         # Not through a link, nor a pipe that waits for its reader.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        file = os.open(self._path, flags | os.O_CLOEXEC, MODE)
+        try:
+            file = os.open(self._path, flags | os.O_CLOEXEC, MODE)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "it is a symbolic link") from None
+            raise
         with on_error(os.close, file):
             _prepare(file)
         self._fresh = True
@@ -110,6 +116,9 @@ def _prepare(file: int) -> None:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
+    # Before anything of it is changed.
+    if found.st_size and os.pread(file, 1, 0) != _BEGINNING:
+        raise OSError(errno.EINVAL, "it holds something else; name a file of its own")
     if stat.S_IMODE(found.st_mode) != MODE:
         os.fchmod(file, MODE)
     # A daemon that was killed may have left half a line.

@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -178,6 +179,31 @@ def test_an_interrupted_command_ends_as_a_shell_expects(
     command = click.Command("fail", callback=fail)
     monkeypatch.setattr(cli, "get_command", lambda *_: command)
     assert call(capsys, "fail")[0] == code
+
+
+def test_control_characters_of_an_error_do_not_reach_the_terminal(capsys, monkeypatch):
+    def fail(**_):
+        raise SsmtunneldError("no \x1b[31mtarget\x07")
+
+    command = click.Command("fail", callback=fail)
+    monkeypatch.setattr(cli, "get_command", lambda *_: command)
+    err = call(capsys, "fail")[2]
+    assert "\\u001b[31mtarget" in err
+    assert err.replace("\n", "").isprintable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a device of Linux")
+def test_a_full_standard_output_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ssmtunneld", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    said = "ssmtunneld: cannot write: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_the_arguments_are_the_processes_unless_given(capsys, monkeypatch):

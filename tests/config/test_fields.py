@@ -229,6 +229,14 @@ def test_a_file_to_write_is_named_by_text(written):
         DaemonSettings.model_validate({"audit_log": written})
 
 
+@pytest.mark.parametrize(
+    ("written", "why"), [("a\0b", "has a character"), ("a" * 5000, "is too long")]
+)
+def test_a_file_to_write_has_a_name_that_a_file_can_have(written, why):
+    with pytest.raises(ValidationError, match=why):
+        DaemonSettings.model_validate({"audit_log": written})
+
+
 def test_a_directory_is_no_file_to_write(tmp_path):
     with pytest.raises(ValidationError, match="is a directory"):
         DaemonSettings.model_validate({"audit_log": str(tmp_path)})

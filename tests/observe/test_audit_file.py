@@ -1,6 +1,5 @@
 """A file that may be moved away, refuse, or be something else."""
 
-import errno
 import os
 
 import pytest
@@ -35,11 +34,20 @@ def test_it_is_made_for_its_owner_alone_whatever_the_umask(path, file):
 
 
 def test_one_that_is_there_goes_on_and_becomes_private(path, file):
-    path.write_bytes(b"before\n")
+    path.write_bytes(b'{"before": 1}\n')
     path.chmod(0o644)
     file.write(b"one\n")
-    assert path.read_bytes() == b"before\none\n"
+    assert path.read_bytes() == b'{"before": 1}\none\n'
     assert mode_of(path) == 0o600
+
+
+def test_somebodys_file_is_not_touched(path, file):
+    path.write_bytes(b"[daemon]\n")
+    path.chmod(0o644)
+    with pytest.raises(OSError, match="it holds something else"):
+        file.write(b"one\n")
+    assert path.read_bytes() == b"[daemon]\n"
+    assert mode_of(path) == 0o644
 
 
 @pytest.mark.parametrize("rotate", [lambda p: p.rename(f"{p}.1"), os.unlink])
@@ -88,7 +96,7 @@ def test_what_was_torn_off_stays_in_the_file_before(path, file):
     [
         (lambda p: p.mkdir(), "Is a directory"),
         (os.mkfifo, "it is not a regular file"),
-        (lambda p: p.symlink_to("elsewhere"), os.strerror(errno.ELOOP)),
+        (lambda p: p.symlink_to("elsewhere"), "it is a symbolic link"),
         (lambda p: p.parent.rmdir(), "No such file or directory"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import config_in_use_option, load_in_use
@@ -42,7 +43,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
     source = None
     if not remove:
         config = load_in_use(config_path)
-        source = config.source.resolve()
+        source = real_path(config.source)
         wanted, without = hosts_block.entries(config.tunnels)
         _tell_without(without)
     before = hosts_block.read(file)

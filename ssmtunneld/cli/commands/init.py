@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.setup import config_file
@@ -170,7 +171,7 @@ def _say_next(plan: Plan, path: Path, *, service: bool) -> None:
     from ssmtunneld.cli.running_daemons import running
 
     words = _option(path)
-    if any(found["config"] != str(path.resolve()) for found in running(None)):
+    if any(found["config"] != str(real_path(path)) for found in running(None)):
         words = ["-c", str(path)]  # else ``check`` would be about that daemon's file
     option = f" {shlex.join(words)}" if words else ""
     click.echo("\nNext:")

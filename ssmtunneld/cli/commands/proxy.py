@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ssmtunneld.aws.api.endpoints import configured_endpoint
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option, seconds
@@ -325,7 +326,7 @@ def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
         "target": call.host,
         "port": call.port,
         "endpoint": endpoint,
-        "config": "" if config is None else str(config.resolve()),
+        "config": "" if config is None else str(real_path(config)),
     }
     return connect(all_sockets(config), place)
 

@@ -14,6 +14,7 @@ import stat
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.ssh_files import Change
 from ssmtunneld.errors import ConfigError
@@ -51,17 +52,13 @@ def read(path: Path) -> str | None:
     """Return the text of the file, with its line ends; None if there is none.
 
     Raises:
-        CommandError: It cannot be read.
+        ConfigError: It cannot be read, or is nothing that ``run`` would read either: a
+            device, a pipe, a file of gigabytes.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{path} is not UTF-8 text", code=EXIT_USAGE) from None
+    from ssmtunneld.config.load import read_file
+
+    there = os.path.exists(path)  # noqa: PTH110 - that one can raise
+    return read_file(path) if there else None
 
 
 def render(tables: Mapping[str, Settings]) -> str:
@@ -219,7 +216,7 @@ def save(path: Path, before: str | None, after: str) -> None:
     """
     from ssmtunneld.config import parse_config
 
-    real = path.resolve()  # a link stays one
+    real = real_path(path)  # a link stays one
     parse_config(after, path, os.environ)
     mode = _PRIVATE if before is None else stat.S_IMODE(real.stat().st_mode)
     Change(real, before, after, mode).apply()

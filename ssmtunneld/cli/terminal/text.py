@@ -60,7 +60,11 @@ def printable(text: str) -> str:
 
     Reasons quote services and agents: they must not move the cursor.
     """
-    line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with escapes for all that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

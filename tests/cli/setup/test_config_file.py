@@ -3,6 +3,7 @@
 import os
 import stat
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -193,10 +194,17 @@ def test_what_would_be_wrong_is_never_written(tmp_path):
 
 def test_what_cannot_be_read_is_said(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff")
-    with pytest.raises(CommandError, match="is not UTF-8"):
+    with pytest.raises(ConfigError, match="is not UTF-8"):
         read(tmp_path / "x")
-    with pytest.raises(CommandError, match="cannot read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read(tmp_path)
+
+
+def test_neither_pipes_nor_devices_are_read_or_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull), Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is not a regular file"):
+            read(path)
 
 
 def test_the_place_is_the_users_where_nothing_exists(tmp_path, monkeypatch):
