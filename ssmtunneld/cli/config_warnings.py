@@ -38,6 +38,9 @@ def _warnings(
     if profile and profiles is not None and profile not in profiles:
         advice = _guess(profile, profiles) or "; see: aws configure list-profiles"
         yield f"{place}.profile: unknown profile {profile}{advice}"
+    # The daemon may run where it is not; commands run where this one does.
+    if tunnel.db_ca is not None and not tunnel.db_ca.is_file():
+        yield f"{place}.db_ca: {tunnel.db_ca} is not a file here"
 
 
 def _guess(name: str, known: list[str]) -> str:

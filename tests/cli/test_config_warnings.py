@@ -57,3 +57,11 @@ def test_an_unknown_profile_is_told_with_the_nearest(warnings):
 def test_profiles_of_a_file_that_cannot_be_read_are_not_judged(warnings):
     warnings.aws_config.write_text("[profile\n")
     assert warnings(profile="prd") == []
+
+
+def test_authorities_that_are_not_here_are_told(warnings, tmp_path):
+    file = tmp_path / "ca.pem"
+    told = f"tunnels.db.db_ca: {file} is not a file here"
+    assert warnings(db_ca=str(file)) == [told]
+    file.touch()
+    assert warnings(db_ca=str(file)) == []
