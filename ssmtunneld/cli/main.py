@@ -8,6 +8,7 @@ import errno
 import importlib
 import keyword
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -181,5 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
+        # The next one would interrupt the interpreter's own end, which prints traces.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(code or 0)
