@@ -1,0 +1,77 @@
+"""kafka-python, which a broker sends on to the name that it has advertised.
+
+The broker is Tansu: it speaks Kafka's protocol. Of Apache Kafka itself there is no
+package of Debian, PyPI or npm.
+"""
+
+import pytest
+
+from tests.interop import servers
+from tests.interop.conftest import tunnel_table
+from tests.interop.names import may_replace_hosts, run_way, socks_table, with_hosts
+from tests.interop.programs import environment, free_port, run
+
+BOOTSTRAP, BROKER = "boot.kafka.example.internal", "b-1.kafka.example.internal"
+ADDRESS = "127.0.78.9"
+
+SCRIPT = """
+import json, sys
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient
+servers, topic, *proxy = sys.argv[1:]
+way = {"bootstrap_servers": servers, "proxy_url": proxy[0] if proxy else None}
+admin = KafkaAdminClient(**way)
+admin.create_topics([topic])
+producer = KafkaProducer(**way)
+producer.send(topic, b"one")
+producer.send(topic, b"two")
+producer.flush(30)
+consumer = KafkaConsumer(
+    topic, auto_offset_reset="earliest", consumer_timeout_ms=30000, **way
+)
+print([next(consumer).value.decode() for _ in range(2)])
+print([broker["host"] for broker in admin.describe_cluster()["brokers"]])
+"""
+
+
+@pytest.fixture(scope="module")
+def python(client):
+    return client("kafka-python") / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def port(python, tmp_path_factory):
+    """The port of a broker that has told it to its clients, with its name."""
+    folder, port = tmp_path_factory.mktemp("kafka"), free_port()
+    with servers.kafka(folder, python, ADDRESS, BROKER, port):
+        yield port
+
+
+def use_topic(way, *command):
+    """Produce and consume; check that the client went on to the broker's own name."""
+    said = run(*command, env=environment())
+    assert said.splitlines() == [str(["one", "two"]), str([BROKER])]
+    assert way.hosts() == {BOOTSTRAP, BROKER}
+
+
+NAMES = dict.fromkeys((BOOTSTRAP, BROKER), ADDRESS)
+
+
+def test_the_hosts_file_leads_advertised_names_into_tunnels(python, port, tmp_path):
+    if not may_replace_hosts():
+        pytest.skip("nobody here may put another file in the place of /etc/hosts")
+    text = "".join(
+        tunnel_table(f"broker-{n}", 0, port, host=name, listen=f"127.0.77.{n}:{port}")
+        for n, name in enumerate(NAMES, start=31)
+    )
+    with run_way(text, NAMES, tmp_path) as way:
+        before = with_hosts(way.hosts_file())
+        use_topic(way, *before, python, "-c", SCRIPT, f"{BOOTSTRAP}:{port}", "hosts")
+
+
+def test_socks_leads_there_too(python, port, tmp_path):
+    local = free_port()
+    text = socks_table(local, f"*.kafka.example.internal:{port}")
+    with run_way(text, NAMES, tmp_path) as way:
+        words = f"{BOOTSTRAP}:{port}", "socks", f"socks5h://127.0.0.1:{local}"
+        use_topic(way, python, "-c", SCRIPT, *words)
