@@ -107,3 +107,14 @@ def test_the_choices_of_commands_are_those_of_the_file():
 def test_the_manual_s_first_example_is_a_configuration():
     (first, *_) = re.findall(r"```toml\n(.*?)```", MANUAL, re.DOTALL)
     parse_config(first, "c.toml", {})
+
+
+def test_the_examples_for_databases_are_configurations(tmp_path):
+    (tmp_path / "global-bundle.pem").touch()
+    page = (ROOT / "docs" / "databases.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) > 1
+    for example in examples:
+        parse_config(example, tmp_path / "config.toml", {})
+    # All of them fit into one file: no name or address is there twice.
+    parse_config("\n".join(examples), tmp_path / "config.toml", {})

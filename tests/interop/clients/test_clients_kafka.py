@@ -41,37 +41,43 @@ def python(client):
 
 @pytest.fixture(scope="module")
 def port(python, tmp_path_factory):
-    """The port of a broker that has told it to its clients, with its name."""
-    folder, port = tmp_path_factory.mktemp("kafka"), free_port()
+    """The port of a broker that sends its clients to its own name there."""
+    folder, port = tmp_path_factory.mktemp("broker"), free_port()
     with servers.kafka(folder, python, ADDRESS, BROKER, port):
         yield port
 
 
-def use_topic(way, *command):
-    """Produce and consume; check that the client went on to the broker's own name."""
+@pytest.fixture(scope="module")
+def socks_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def way(port, socks_port, tmp_path_factory):
+    """A tunnel for each name, and a SOCKS tunnel for both."""
+    names = dict.fromkeys((BOOTSTRAP, BROKER), ADDRESS)
+    text = "".join(
+        tunnel_table(f"broker-{n}", 0, port, host=name, listen=f"127.0.77.{n}:{port}")
+        for n, name in enumerate(names, start=31)
+    ) + socks_table(socks_port, f"*.kafka.example.internal:{port}")
+    with run_way(text, names, tmp_path_factory.mktemp("way")) as way:
+        yield way
+
+
+def use_topic(*command):
+    """Produce and consume; the client's broker is a name that leads into a tunnel."""
     said = run(*command, env=environment())
     assert said.splitlines() == [str(["one", "two"]), str([BROKER])]
+
+
+def test_the_hosts_file_leads_advertised_names_into_tunnels(way, python, port):
+    if not may_replace_hosts():
+        pytest.skip("nobody here may put another file in the place of /etc/hosts")
+    before = with_hosts(way.hosts_file())
+    use_topic(*before, python, "-c", SCRIPT, f"{BOOTSTRAP}:{port}", "by-hosts")
     assert way.hosts() == {BOOTSTRAP, BROKER}
 
 
-NAMES = dict.fromkeys((BOOTSTRAP, BROKER), ADDRESS)
-
-
-def test_the_hosts_file_leads_advertised_names_into_tunnels(python, port, tmp_path):
-    if not may_replace_hosts():
-        pytest.skip("nobody here may put another file in the place of /etc/hosts")
-    text = "".join(
-        tunnel_table(f"broker-{n}", 0, port, host=name, listen=f"127.0.77.{n}:{port}")
-        for n, name in enumerate(NAMES, start=31)
-    )
-    with run_way(text, NAMES, tmp_path) as way:
-        before = with_hosts(way.hosts_file())
-        use_topic(way, *before, python, "-c", SCRIPT, f"{BOOTSTRAP}:{port}", "hosts")
-
-
-def test_socks_leads_there_too(python, port, tmp_path):
-    local = free_port()
-    text = socks_table(local, f"*.kafka.example.internal:{port}")
-    with run_way(text, NAMES, tmp_path) as way:
-        words = f"{BOOTSTRAP}:{port}", "socks", f"socks5h://127.0.0.1:{local}"
-        use_topic(way, python, "-c", SCRIPT, *words)
+def test_socks_leads_there_too(way, python, port, socks_port):
+    words = "by-socks", f"socks5h://127.0.0.1:{socks_port}"
+    use_topic(python, "-c", SCRIPT, f"{BOOTSTRAP}:{port}", *words)
