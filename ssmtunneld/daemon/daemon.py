@@ -22,6 +22,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.access_file import AccessFile, access_file
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
@@ -112,6 +113,11 @@ class Daemon:
             instance=instance,
             audit=self._audit,
             close_timeout=ABANDON_TIME,
+            access_file=(
+                None
+                if instance is None
+                else AccessFile(access_file(instance), self._log)
+            ),
         )
         self._size_file: SizeFile | None = None
         if instance is not None:
@@ -373,6 +379,21 @@ class Daemon:
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
+
+    async def request_access(self, name: str, reason: str) -> dict[str, Any]:
+        """Ask for access to the node of tunnel ``name``.
+
+        Returns:
+            The request: ``{"id": "oi-…", "target": "i-…"}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: The daemon is ending, a request is undecided already, or
+                the tunnel needs none.
+        """
+        request = await self._manageable(name).request_access(reason)
+        return {"id": request.id, "target": request.target}
 
     async def connections(
         self, name: str | None = None, limit: int = LIMIT

@@ -11,11 +11,7 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.session_documents import SSH_DOCUMENT
-from ssmtunneld.daemon.backend import (
-    session_dependencies,
-    settings_of,
-    target_selector,
-)
+from ssmtunneld.daemon.backend import session_dependencies, settings_of
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
 from ssmtunneld.listener.local import LocalDuplex
@@ -98,7 +94,7 @@ class SingleSession:
         self._failure: TunnelError | None = None
         self._context = context
         self._log = log
-        self._selector = target_selector(tunnel, context, log)
+        self._selector = context.selector(tunnel, log)
         self._number = 0
         self._session = self._new_session()
 

@@ -54,6 +54,8 @@ _SECTIONS: Final = {
     "ssm:GetConnectionStatus": "Looking targets up",
     "ecs:ListServices": "Looking targets up",
     "ecs:ListClusters": "Looking targets up",
+    "ssm:StartAccessRequest": "Access on request",
+    "ssm:GetAccessToken": "Access on request",
     "sts:AssumeRole": "Assuming a role",
     "redshift:GetClusterCredentials": "Passwords for databases",
     "redshift:GetClusterCredentialsWithIAM": "Passwords for databases",
