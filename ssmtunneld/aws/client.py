@@ -445,6 +445,15 @@ def _with_valid_keys(
     return attempt()
 
 
+def _target_of(parameters: Mapping[str, object]) -> str:
+    """Return the node that a call is about; empty if it is about none."""
+    named = parameters.get("Target") or parameters.get("InstanceId")
+    match parameters.get("Targets"):
+        case [{"Values": [str(named)]}]:
+            pass
+    return str(named or "")
+
+
 def _context(
     connection: _Connection,
     service: str,
@@ -457,7 +466,7 @@ def _context(
         service=service,
         renewal=connection.credentials.renewal(),
         profile=connection.profile,
-        target=str(parameters.get("Target") or parameters.get("InstanceId") or ""),
+        target=_target_of(parameters),
         document=str(parameters.get("DocumentName", "")),
         session_id=str(parameters.get("SessionId", "")),
         by_request=connection.by_request,

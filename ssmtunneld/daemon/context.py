@@ -111,6 +111,7 @@ class DaemonContext:
     ) -> None:
         self.audit = audit
         self._access_file = access_file
+        self._named = named
         self._accesses: dict[tuple[str, str, Identity], RequestedAccess] = {}
         self.connection_limit = ConnectionLimit(max_connections)
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
@@ -181,12 +182,13 @@ class DaemonContext:
         """Return the access of ``tunnel``; None if it needs none.
 
         It is the same one as long as identity and target are: a reload, or a further
-        destination of its clients, changes nothing of it.
+        destination of its clients, changes nothing of it. Tunnels that are in no file
+        share one: one person has asked for all of them.
         """
         if tunnel.access != "request":
             return None
         identity = Identity.of(tunnel)
-        key = (tunnel.name, tunnel.target, identity)
+        key = (tunnel.name if self._named else "", tunnel.target, identity)
         if key not in self._accesses:
             self._accesses[key] = self._make_access(tunnel, identity)
         return self._accesses[key]
@@ -195,7 +197,11 @@ class DaemonContext:
         self, tunnel: "TunnelSettings", identity: Identity
     ) -> RequestedAccess:
         log = get_log(tunnel=tunnel.name)
-        holder = AccessKeyHolder(f"run: ssmtunneld request {tunnel.name} --reason TEXT")
+        holder = AccessKeyHolder(
+            f"run: ssmtunneld request {tunnel.name} --reason TEXT"
+            if self._named
+            else "run the command again where it can ask for a reason: on a terminal"
+        )
         store = None
         if self._access_file is not None:
             store = self._access_file.record(tunnel.name, identity, tunnel.target)

@@ -74,6 +74,7 @@ class Daemon:
         claim: Where there is no ``instance``: returns its name once it is free.
         renew: Called when the control socket's file is gone; says whether we are still
             the daemon of this file.
+        named: Whether the tunnels stand in a file, by which a human knows them.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
@@ -89,6 +90,8 @@ class Daemon:
         when_ready: Callable[[], None] = lambda: None,
         claim: Callable[[], Awaitable[str]] | None = None,
         renew: Callable[[], bool] = lambda: True,
+        *,
+        named: bool = True,
     ) -> None:
         self._config = config
         self._instance = instance
@@ -113,6 +116,7 @@ class Daemon:
             instance=instance,
             audit=self._audit,
             close_timeout=ABANDON_TIME,
+            named=named,
             access_file=(
                 None
                 if instance is None

@@ -136,7 +136,7 @@ class AccessRequests:
         targets = asked_targets(body)
         if len(targets) != 1:
             raise ApiError("ValidationException", "Targets must name one node")
-        if not self._registry.nodes(targets) or targets[0].startswith("ecs:"):
+        if targets[0] not in self._registry.nodes(targets):
             raise ApiError("ResourceNotFoundException", f"{targets[0]} does not exist")
         request = self._make(targets[0], reason, caller)
         return {"AccessRequestId": request.id}

@@ -111,7 +111,10 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
         return f"{_target_arn(arn, region, target)} and {document}"
     if action in _OWN_SESSIONS:
         return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
-    if action == "ec2-instance-connect:SendSSHPublicKey":
+    if action in {
+        "ec2-instance-connect:SendSSHPublicKey",
+        "ssm:StartAccessRequest",
+    }:
         return _target_arn(arn, region, target)
     return "*"
 
