@@ -449,9 +449,10 @@ def _target_of(parameters: Mapping[str, object]) -> str:
     """Return the node that a call is about; empty if it is about none."""
     named = parameters.get("Target") or parameters.get("InstanceId")
     match parameters.get("Targets"):
-        case [{"Values": [str(named)]}]:
-            pass
-    return str(named or "")
+        case [{"Values": [str(node)]}]:
+            return node
+        case _:
+            return str(named or "")
 
 
 def _context(
