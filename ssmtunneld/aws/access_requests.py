@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class AccessStatus(StrEnum):
-    """What has become of a request."""
+    """The state of a request."""
 
     PENDING = "pending"
     APPROVED = "approved"

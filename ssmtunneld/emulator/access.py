@@ -28,7 +28,7 @@ _LONGEST_REASON: Final = 256
 
 
 class Decision(StrEnum):
-    """What can be done with a request."""
+    """The decisions about a request."""
 
     APPROVE = "approve"
     REJECT = "reject"

@@ -82,7 +82,7 @@ class EmulatorSettings:
     opener_timeout: float = 15.0
     """Time within which a websocket must send its first message."""
     approval: Literal["auto", "manual", "reject"] | float = "auto"
-    """What becomes of a request for node access by itself: approved, undecided until
+    """The fate of a request for node access by itself: approved, undecided until
     somebody decides, rejected; a number approves it after so many seconds."""
     access_duration: float = 3600.0
     """Time for which node access is approved."""

@@ -169,7 +169,7 @@ class NodeAccess:
 
     @property
     def status(self) -> AccessStatus | None:
-        """What has become of the latest request; None if nobody has asked."""
+        """The state of the latest request; None if nobody has asked."""
         return None if self._request is None else self._status
 
     @property

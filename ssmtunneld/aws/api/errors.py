@@ -196,7 +196,7 @@ def _fill(cause: Cause, words: str, during: CallContext) -> str:
 
 
 _ROOM: Final = {"StartAccessRequest": "wait until open access requests have ended"}
-"""What makes room where a quota is reached, by operation."""
+"""The way to make room where a quota is reached, by operation."""
 _TOKENS_POLICY: Final = (
     "see what the access tokens of this account allow (role "
     "SSM-JustInTimeAccessTokenRole): AWS's own policies for them name documents for "

@@ -24,7 +24,7 @@ class AccessEnded(BotoCoreError):
 
 
 class AccessCredentials(CredentialSource):
-    """What a holder of keys has at the moment.
+    """Credentials that are the keys of a holder, whatever it has at the moment.
 
     Args:
         holder: Has the keys.

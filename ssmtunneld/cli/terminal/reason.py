@@ -41,7 +41,7 @@ def ask_reason(target: str) -> str | None:
     try:
         with (
             _usual_signals(),
-            open("/dev/tty", "r+b", buffering=0) as terminal,  # noqa: PTH123 - a device
+            open("/dev/tty", "r+b", buffering=0) as terminal,  # noqa: PTH123 - a device, no file
         ):
             terminal.write(f"Reason for access to {clean(target)}: ".encode())
             answer = terminal.readline(_LONGEST_LINE)
