@@ -8,9 +8,9 @@ from typing import Final
 import click
 
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.config.fields import REASON_LIMIT
 
-_LONGEST_LINE: Final = 4 * REASON_LIMIT
+_LONGEST_LINE: Final = 1024
+"""Characters that are looked at; a reason has a quarter of them at most."""
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -20,6 +20,9 @@ def check_reason(text: str) -> str:
     Raises:
         click.BadParameter: It is empty, or too long.
     """
+    # pydantic takes longer to import than the manual pages to make.
+    from ssmtunneld.config.fields import REASON_LIMIT
+
     reason = clean(text, _LONGEST_LINE)
     if not reason:
         raise click.BadParameter("the reason is empty")
