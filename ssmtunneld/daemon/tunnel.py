@@ -215,7 +215,7 @@ class Tunnel:
         Args:
             uid: The user who asks; None where the platform cannot tell.
         """
-        if self.paused or not self.usable:
+        if self.paused or not self.usable or not _is_permitted(self._backend):
             return None
         peer = "a user of this machine" if uid is None else f"uid {uid}"
         return self.server.connect(peer, Client(uid=uid))
@@ -366,7 +366,7 @@ class Tunnel:
         self._start("sessions", partial(self._keep, new))
         try:
             expected = old.pool.ready and tunnel.warm and not self.paused
-            if expected and isinstance(new, Backend):
+            if expected and _is_permitted(new) and isinstance(new, Backend):
                 await _settle(new.pool, min(SWITCH_PATIENCE, tunnel.connect_timeout))
         finally:
             self._use(new)
@@ -493,6 +493,11 @@ async def _open_stream(
         assert destination is not None, "a dynamic tunnel's server asks its clients"
         return await backend.open_stream(destination, timeout)
     return await backend.open_stream(timeout)
+
+
+def _is_permitted(backend: Backend | DynamicBackend) -> bool:
+    """Return True unless somebody must ask for access to the node, or approve it."""
+    return backend.access is None or backend.access.is_open
 
 
 async def _settle(pool: Pool, patience: float) -> None:

@@ -11,6 +11,7 @@ from ssmtunneld.daemon.access_file import access_file
 from ssmtunneld.emulator.access import Decision
 from ssmtunneld.errors import AwsError, SsmtunneldError
 from ssmtunneld.observe.status import TunnelState
+from ssmtunneld.serve.control_socket import Place
 from ssmtunneld.sessions import node_access
 from tests.integration.test_operator import state_of, until
 from tests.integration.world import (
@@ -187,14 +188,18 @@ async def test_a_connection_outlives_the_access_that_it_began_with(events):
             local = port_of(daemon, "x")
             async with connection(local) as line:
                 assert await ask(*line, b"before") == b"before"
+                near = daemon.connect(Place(TARGET, port), None)
+                assert near is not None
+                near.close()
                 ended = await reaches(daemon, TunnelState.ACCESS_EXPIRED)
                 assert "has expired" in ended.reason
                 assert ended.advice == "run: ssmtunneld request x --reason TEXT"
                 assert ended.connections == 1
                 assert not ended.usable
                 assert await ask(*line, b"after") == b"after"
-                # But nobody new comes in by it.
+                # But nobody new comes in by it, nor by way of the control socket.
                 await await_reset(local)
+                assert daemon.connect(Place(TARGET, port), None) is None
                 await daemon.request_access("x", "more")
                 await reaches(daemon, TunnelState.READY)
                 assert await ask(*line, b"still") == b"still"
