@@ -201,15 +201,19 @@ class Backend:
             await self._login.attend()
 
     async def _follow_access(self, access: NodeAccess) -> None:
+        was_open = True
+
         def follow() -> None:
+            nonlocal was_open
             missing = access.missing
-            if missing is None:
-                self.pool.retry_now()
-            else:
+            if missing is not None:
                 self.pool.leave_all(missing)
+            elif not was_open:
+                self.pool.retry_now()
+            was_open = missing is None
 
         with access.telling(follow), self._login.telling(access.hurry):
-            follow()
+            follow()  # it may have ended meanwhile
             await access.attend()
 
     async def _reap_orphans(self) -> None:
