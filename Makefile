@@ -14,7 +14,7 @@ test:            ## everything, with coverage
 fast:            ## what a change is checked with while it is being made
 	$(BIN)/python -m pytest -q -m "not integration and not interop" --ignore=tests/fuzz
 
-interop:         ## real OpenSSH, PostgreSQL, Redis, curl and netcat
+interop:         ## real OpenSSH, PostgreSQL, MariaDB, Redis, curl and netcat
 	$(BIN)/python -m pytest -m interop
 
 fuzz:            ## 200,000 damaged inputs to the decoders

@@ -1,7 +1,8 @@
 """Warnings of ``ssmtunneld check``: settings that are valid, and probably slips.
 
 Botocore's data tells regions, and the AWS configuration of whoever checks tells
-profiles. Both may lack what the daemon finds, so neither makes a file unusable.
+profiles. Both may lack what the daemon finds, so neither makes a file unusable. An
+audit log that cannot be written stops nothing either.
 """
 
 from __future__ import annotations
@@ -14,17 +15,25 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.observe.audit_file import foresee
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ssmtunneld.config import TunnelSettings
+    from ssmtunneld.config import DaemonSettings, TunnelSettings
 
 
 def find_warnings(tunnels: Iterable[TunnelSettings]) -> list[str]:
     """Return one line for each setting of ``tunnels`` that names nothing known."""
     regions, profiles = _regions(), _profiles()
     return [line for tunnel in tunnels for line in _warnings(tunnel, regions, profiles)]
+
+
+def find_file_warnings(settings: DaemonSettings) -> list[str]:
+    """Return one line for each file of ``settings`` that cannot be written."""
+    path = settings.audit_log
+    trouble = foresee(path) if path is not None else ""
+    return [f"daemon.audit_log: {path} cannot be written: {trouble}"] if trouble else []
 
 
 def _warnings(
@@ -38,6 +47,9 @@ def _warnings(
     if profile and profiles is not None and profile not in profiles:
         advice = _guess(profile, profiles) or "; see: aws configure list-profiles"
         yield f"{place}.profile: unknown profile {profile}{advice}"
+    # The daemon may run where it is not; commands run where this one does.
+    if tunnel.db_ca is not None and not tunnel.db_ca.is_file():
+        yield f"{place}.db_ca: {tunnel.db_ca} is not a file here"
 
 
 def _guess(name: str, known: list[str]) -> str:

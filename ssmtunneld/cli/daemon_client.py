@@ -162,7 +162,8 @@ def _not_found(config: Path | None) -> CommandError:
         return NotRunning(config)
     return CommandError(
         f"no daemon answers; one may run that cannot be asked: {trouble}",
-        "let STATE_DIRECTORY name a folder that its user can write, there and here",
+        "let STATE_DIRECTORY or XDG_STATE_HOME name a folder that its user can write, "
+        "there and here",
         code=EXIT_NOT_RUNNING,
     )
 

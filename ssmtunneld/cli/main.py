@@ -8,6 +8,7 @@ import errno
 import importlib
 import keyword
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -53,6 +54,7 @@ COMMANDS: Final = {
     "kill": "End open connections; their clients see a reset.",
     "logs": "Show the daemon's log, or what it says of a tunnel.",
     "wait": "Wait until tunnels are ready.",
+    "connect": "Run the client that fits a tunnel, and end as it ends.",
     "exec": "Run a command once tunnels are ready.",
     "reload": "Reload the configuration file.",
     "drain": "Stop accepting new connections, and wait for open ones to end.",
@@ -66,7 +68,7 @@ COMMANDS: Final = {
     "request": "Ask for access to a tunnel's node, where that takes an approval.",
     "login": "Log in to AWS with a tunnel's identity.",
     "db-token": "Print an IAM password for a database user.",
-    "env": "Print environment variables for database programs.",
+    "env": "Print what database programs need, as variables or in a form to paste.",
     "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
     "service": "Install the daemon as a systemd or launchd service.",
     "config": "Show the sample configuration, the file's place, or what applies.",
@@ -181,5 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
+        # The next one would interrupt the interpreter's own end, which prints traces.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(code or 0)

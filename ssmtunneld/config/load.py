@@ -185,7 +185,8 @@ def _too_deep(source: Path) -> ConfigError:
 
 def _not_toml(message: str, text: str, source: Path) -> ConfigError:
     line, column = _position(message, text)
-    what = clean(_POSITION.sub("", message))
+    # Behind a semicolon Python tells programmers what to do.
+    what = clean(_POSITION.sub("", message).partition("; use sys.")[0])
     problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
     hint = _hint(text.split("\n")[line - 1])
     return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
     REASON_LIMIT,
+    AnyFile,
     Buffer,
     Command,
     Connections,
@@ -306,13 +307,27 @@ class TunnelDefaults(_Section):
     directory. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
     user."""
     db_engine: Annotated[
-        Literal["postgres", "mysql", "redis"] | None, Reload.COMMANDS
+        Literal["postgres", "mysql", "redis", "mongodb", "sqlserver"] | None,
+        Reload.COMMANDS,
     ] = None
-    """Kind of database, for `ssmtunneld env`. Without it, guessed from the port."""
+    """Kind of database, for `ssmtunneld connect` and `env`. Without it, guessed from
+    the probe, the host's name, then the port."""
     db_user: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database's user, for `ssmtunneld env` and `db-token`."""
+    """The database's user, for `ssmtunneld connect`, `env` and `db-token`."""
     db_name: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database, for `ssmtunneld env`; of Redis, its number."""
+    """The database, for `ssmtunneld connect` and `env`; of Redis, its number."""
+    db_auth: Annotated[Literal["password", "iam"], Reload.COMMANDS] = "password"
+    """The way of logging in. With `"iam"`, `ssmtunneld connect` gives the client a
+    password by IAM. See [databases](databases.md)."""
+    db_tls: Annotated[
+        Literal["disable", "require", "verify-ca", "verify-full"] | None,
+        Reload.COMMANDS,
+    ] = None
+    """TLS from the client to the database, for `ssmtunneld connect` and `env`; levels
+    as PostgreSQL calls them. Without it, see [TLS](databases.md#tls)."""
+    db_ca: Annotated[AnyFile | None, Reload.COMMANDS] = None
+    """A PEM file of the certificate authorities that sign for the database; relative to
+    the configuration's directory. Without it, the system's."""
     probe: Annotated[ProbeText, Reload.LIVE, Only.FIXED] = None
     """Check of the destination; `false` where `[defaults]` has one."""
     probe_interval: Annotated[Duration, Field(ge=1), Reload.LIVE] = 60.0

@@ -135,8 +135,8 @@ def _explain(config: Config, claim: Claim) -> None:
     advice = "the other daemon answers ssmtunneld status and ends forgotten sessions"
     if claim.holder is None:
         advice = (
-            "let STATE_DIRECTORY name a folder that this user can write, so that "
-            "ssmtunneld status finds this daemon"
+            "let STATE_DIRECTORY or XDG_STATE_HOME name a folder that this user can "
+            "write, so that ssmtunneld status finds this daemon"
         )
     log = get_log()
     log.warning(

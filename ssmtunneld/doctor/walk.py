@@ -243,7 +243,7 @@ class _Walk:
             raise Broken.by(error) from None
         host = urlsplit(self._known_place.ssm_endpoint).hostname or ""
         if is_loopback_host(host) and "AWS_ENDPOINT_URL_STS" not in os.environ:
-            raise Skipped("an emulator on this machine has no STS")
+            raise Skipped("AWS_ENDPOINT_URL_STS does not name an emulator's STS")
         try:
             return await self._control.ask(_who)
         except (ServiceUnavailable, Throttled) as error:

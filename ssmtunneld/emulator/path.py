@@ -174,7 +174,9 @@ class Link:
         while self._travelling and self._travelling[0][0] <= now + 1e-3:
             _, flow, packet = self._travelling.popleft()
             flow.arrive(packet)
-        while self._turns and self._free_at - now < self._depth:
+        # By a microsecond more, or rounding would set the timer for this very moment
+        # again and again.
+        while self._turns and self._free_at - now < self._depth + 1e-6:
             self._enter(self._turns.popleft(), now)
         self._set_timer()
 

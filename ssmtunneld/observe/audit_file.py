@@ -16,6 +16,8 @@ MODE: Final = 0o600
 
 _NEWLINE: Final = b"\n"
 _BEGINNING: Final = b"{"
+_A_LINK: Final = "it is a symbolic link"
+_NOT_REGULAR: Final = "it is not a regular file"
 
 
 class AuditFile(io.RawIOBase):
@@ -104,7 +106,7 @@ class AuditFile(io.RawIOBase):
             file = os.open(self._path, flags | os.O_CLOEXEC, MODE)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise OSError(errno.ELOOP, "it is a symbolic link") from None
+                raise OSError(errno.ELOOP, _A_LINK) from None
             raise
         with on_error(os.close, file):
             _prepare(file)
@@ -112,10 +114,26 @@ class AuditFile(io.RawIOBase):
         return file
 
 
+def foresee(path: Path) -> str:
+    """Return why nothing could be written to ``path``; empty if that cannot be seen.
+
+    Nothing is created or opened for it.
+    """
+    try:
+        found = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return "" if path.parent.is_dir() else f"there is no folder {path.parent}"
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISLNK(found.st_mode):
+        return _A_LINK
+    return "" if stat.S_ISREG(found.st_mode) else _NOT_REGULAR
+
+
 def _prepare(file: int) -> None:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, _NOT_REGULAR)
     # Before anything of it is changed.
     if found.st_size and os.pread(file, 1, 0) != _BEGINNING:
         raise OSError(errno.EINVAL, "it holds something else; name a file of its own")

@@ -6,7 +6,7 @@ The choice of a probe's session, the patience of a connection that waits for a b
 session, and the session to replace in a stuck pool are here, too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias, TypeVar
@@ -89,10 +89,10 @@ def adapted(
 
 
 class Candidate(Protocol):
-    """The part of a :class:`SessionView` that :func:`choose` looks at.
+    """The part of a :class:`SessionView` that decides about a connection.
 
-    A protocol, because :func:`choose` looks at the pool's members themselves for every
-    local connection: making views of them takes longer than choosing.
+    A protocol, because the pool's members themselves are looked at for every local
+    connection: making views of them takes longer than choosing.
     """
 
     @property
@@ -383,18 +383,18 @@ STALL_PATIENCE: Final = 10.0
 found out, one is replaced (``STUCK_TIME``) and another one started."""
 
 
-def may_wait(views: Sequence[SessionView], limit: int, waited: float) -> bool:
+def may_wait(sessions: Collection[Candidate], limit: int, waited: float) -> bool:
     """Return True if a connection should wait on, rather than take what there is.
 
     Args:
-        views: All sessions.
+        sessions: All of them.
         limit: The greatest number of serving sessions.
         waited: Seconds that it has waited.
     """
-    if all(view.stalled for view in views if view.phase is Phase.READY):
+    if all(each.stalled for each in sessions if each.phase is Phase.READY):
         return waited < STALL_PATIENCE
-    growing = sum(not view.retiring for view in views) < limit or any(
-        view.phase is Phase.STARTING for view in views
+    growing = sum(not each.retiring for each in sessions) < limit or any(
+        each.phase is Phase.STARTING for each in sessions
     )
     return growing and waited < GROWTH_PATIENCE
 
@@ -405,21 +405,21 @@ shares one: it has sent nothing yet, so nothing of it is late."""
 
 
 def awaits_own(
-    views: Iterable[SessionView], policy: Policy, chosen: int, waited: float
+    sessions: Iterable[Candidate], policy: Policy, chosen: int, waited: float
 ) -> bool:
     """Say whether a connection waits for a session of its own; pure.
 
     Args:
-        views: All sessions.
+        sessions: All of them.
         policy: How many may serve, and whether they are kept apart.
         chosen: The number of the best that there is.
         waited: Seconds that it has waited.
     """
     if waited >= BURST_PATIENCE or not _parts(policy):
         return False
-    serving = [view for view in views if not view.retiring]
-    shares = any(view.number == chosen and view.streams for view in serving)
-    starting = any(view.phase is Phase.STARTING for view in serving)
+    serving = [each for each in sessions if not each.retiring]
+    shares = any(each.number == chosen and each.streams for each in serving)
+    starting = any(each.phase is Phase.STARTING for each in serving)
     return shares and (starting or len(serving) < policy.max_sessions)
 
 

@@ -661,14 +661,12 @@ class Pool:
     def _choose(self, waited: float) -> int | None:
         """Return the session for a connection that has waited; None to wait on."""
         policy = self._policy_now()
-        number = choose(self._members.values(), policy, may_wait=True)
-        if number is not None and not self._members[number].streams:
-            return number
-        views = self._views()
+        members = self._members.values()
+        number = choose(members, policy, may_wait=True)
         if number is None:
-            patient = may_wait(views, self._policy.max_sessions, waited)
-            return choose(views, policy, may_wait=patient)
-        return None if awaits_own(views, policy, number, waited) else number
+            patient = may_wait(members, self._policy.max_sessions, waited)
+            return choose(members, policy, may_wait=patient)
+        return None if awaits_own(members, policy, number, waited) else number
 
     def _on_settled(self) -> None:
         self._settling = None

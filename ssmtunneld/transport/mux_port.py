@@ -46,7 +46,10 @@ class MuxPort:
     @property
     def streams(self) -> int:
         """Streams that are not over, without uncounted ones."""
-        return self._mux.streams - sum(not s.over for s in self._uncounted)
+        streams = self._mux.streams
+        if self._uncounted:
+            streams -= sum(not s.over for s in self._uncounted)
+        return streams
 
     @property
     def attended(self) -> int:

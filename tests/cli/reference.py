@@ -34,6 +34,8 @@ MORE = {
     "demo": "[emulator.md](emulator.md)",
     "emulator": "[emulator.md](emulator.md)",
     "wait": "[below](#wait)",
+    "connect": "[below](#connect), "
+    "[databases.md](databases.md#the-client-ssmtunneld-connect-name)",
     "exec": "[below](#exec)",
     "reload": "[below](#reload)",
     "drain": "[below](#drain-pause-resume)",

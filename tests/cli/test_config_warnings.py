@@ -1,8 +1,10 @@
 """Settings that are valid, and probably slips."""
 
+import os
+
 import pytest
 
-from ssmtunneld.cli.config_warnings import find_warnings
+from ssmtunneld.cli.config_warnings import find_file_warnings, find_warnings
 from ssmtunneld.config import parse_config
 from tests.integration import world
 from tests.integration.world import tunnel
@@ -57,3 +59,26 @@ def test_an_unknown_profile_is_told_with_the_nearest(warnings):
 def test_profiles_of_a_file_that_cannot_be_read_are_not_judged(warnings):
     warnings.aws_config.write_text("[profile\n")
     assert warnings(profile="prd") == []
+
+
+def test_authorities_that_are_not_here_are_told(warnings, tmp_path):
+    file = tmp_path / "ca.pem"
+    told = f"tunnels.db.db_ca: {file} is not a file here"
+    assert warnings(db_ca=str(file)) == [told]
+    file.touch()
+    assert warnings(db_ca=str(file)) == []
+
+
+def test_an_audit_log_that_cannot_be_written_is_told(tmp_path):
+    pipe = tmp_path / "audit"
+    os.mkfifo(pipe)
+    text = f'[daemon]\naudit_log = "{pipe}"\n{tunnel("db", port=1)}'
+    settings = parse_config(text, "c.toml", {}).daemon
+    assert find_file_warnings(settings) == [
+        f"daemon.audit_log: {pipe} cannot be written: it is not a regular file"
+    ]
+
+
+def test_no_audit_log_is_no_trouble():
+    settings = parse_config(tunnel("db", port=1), "c.toml", {}).daemon
+    assert find_file_warnings(settings) == []

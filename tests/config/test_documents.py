@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from ssmtunneld.cli.database import KINDS
+from ssmtunneld.cli.application_protocol import DATABASES
 from ssmtunneld.config import load_config, parse_config
 from ssmtunneld.config.metadata import Reload, settings_of
 from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
@@ -101,7 +101,7 @@ def test_the_choices_of_commands_are_those_of_the_file():
         ]
         assert listed
         assert set(listed) == {values}
-    assert tuple(KINDS) == choices(TunnelSettings, "db_engine")
+    assert choices(TunnelSettings, "db_engine") == DATABASES
 
 
 def test_the_manual_s_first_example_is_a_configuration():

@@ -157,6 +157,7 @@ def test_a_number_of_thousands_of_digits_is_no_crash():
     problem = problem_of(parse_config, f"a = {'9' * 5000}", "c.toml", {})
     assert problem.startswith("c.toml:1:")
     assert "9" * 100 not in problem
+    assert "set_int_max_str_digits" not in problem  # advice for programmers
 
 
 @pytest.mark.parametrize(

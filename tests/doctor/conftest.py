@@ -75,7 +75,14 @@ class Surgery:
         return found
 
     async def walk(
-        self, found, *, ahead=0, agent_patience=30.0, patience=30.0, **settings
+        self,
+        found,
+        *,
+        ahead=0,
+        agent_patience=30.0,
+        patience=30.0,
+        api_patience=30.0,
+        **settings,
     ):
         """The same, in a task; ``found`` collects what was found."""
         settings = {"host": NAME, "port": self.port, **settings}
@@ -87,6 +94,7 @@ class Surgery:
             SILENT,
             agent_patience,
             patience,
+            api_patience,
         )
         return await examine(only, world, found.append)
 

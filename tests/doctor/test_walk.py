@@ -289,7 +289,7 @@ def test_a_missing_permission_is_named(theatre):
 
 def test_a_target_that_goes_away_meanwhile_is_still_the_target(theatre):
     theatre.aws.set_faults("start-error=TargetNotConnected")
-    found = theatre.examine()
+    found = theatre.examine(api_patience=1.0)
     assert found.broken == ["target"]
     assert "TargetNotConnected" in found.of("target").text
 

@@ -125,6 +125,19 @@ class PostgreSql:
             timeout=timeout,
         )
 
+    def use_tls(self, certificates):
+        """Offer TLS with these certificates from now on."""
+        owner = self.folder.stat()
+        settings = {"ssl_cert_file": certificates.own, "ssl_key_file": certificates.key}
+        for setting, source in settings.items():
+            file = self.folder / source.name
+            file.write_bytes(source.read_bytes())
+            file.chmod(0o600)
+            os.chown(file, owner.st_uid, owner.st_gid)
+            self.psql(self.port, "-c", f"alter system set {setting} = '{file}'")
+        self.psql(self.port, "-c", "alter system set ssl = on")
+        self.psql(self.port, "-c", "select pg_reload_conf()")
+
     def connection(self, port):
         return ["-h", "127.0.0.1", "-p", str(port), "-U", self.user, "-d", "postgres"]
 
@@ -183,12 +196,18 @@ def postgresql():
 
 
 @contextmanager
-def redis(folder):
-    """Run a Redis that keeps nothing, and yield its port."""
+def redis(folder, certificates=None):
+    """Run a Redis that keeps nothing, and yield its port, which may be one for TLS."""
     port = free_port()
+    where = ["--port", port]
+    if certificates is not None:
+        where = ["--port", "0", "--tls-port", port, "--tls-auth-clients", "no"]
+        where += ["--tls-ca-cert-file", certificates.ca]
+        where += ["--tls-cert-file", certificates.own]
+        where += ["--tls-key-file", certificates.key]
     program = Program(
         find("redis-server"),
-        *("--port", port, "--bind", "127.0.0.1", "--dir", folder),
+        *(*where, "--bind", "127.0.0.1", "--dir", folder),
         *("--save", "", "--appendonly", "no"),
     )
     try:
@@ -276,7 +295,7 @@ class MariaDb:
 
 
 @contextmanager
-def mariadb():
+def mariadb(certificates=None):
     """Run a server of its own, in a short folder: socket paths have a limit."""
     names = {entry.pw_name for entry in pwd.getpwall()}
     user = None if os.geteuid() else "mysql" if "mysql" in names else "nobody"
@@ -293,6 +312,15 @@ def mariadb():
             "--auth-root-authentication-method=normal",
             timeout=180,
         )
+        if certificates is not None:
+            for kind in ("ca", "own", "key"):
+                file = folder / f"{kind}.pem"
+                file.write_bytes(getattr(certificates, kind).read_bytes())
+                if user:
+                    shutil.chown(file, user)
+            common += [f"--ssl-ca={folder / 'ca.pem'}"]
+            common += [f"--ssl-cert={folder / 'own.pem'}"]
+            common += [f"--ssl-key={folder / 'key.pem'}"]
         direct = free_port()
         program = Program(
             *(find("mariadbd"), *common, f"--socket={folder / 's'}"),

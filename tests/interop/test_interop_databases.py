@@ -1,6 +1,5 @@
 """psql checks the server's certificate through a tunnel, by the server's own name."""
 
-import datetime as dt
 import json
 import os
 import shutil
@@ -8,12 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.interop import conftest, servers
+from tests.interop.certificates import certify
 from tests.interop.programs import Program, aws_environment, environment, free_port, run
 
 NAME = "db.example.internal"
@@ -21,56 +17,12 @@ ASK = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
 LOCAL = "127.0.77.2"
 
 
-def subject(name):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def certificate(name, key, issuer, signer, extension):
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject(name))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(extension, critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-
-
-def pem(thing):
-    return thing.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture(scope="module")
 def ca_file(postgresql, tmp_path_factory):
     """Give the server a certificate of a private CA, and return the CA's own."""
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    is_ca = x509.BasicConstraints(ca=True, path_length=0)
-    ca = certificate("Private CA", ca_key, subject("Private CA"), ca_key, is_ca)
-    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
-    own = certificate(NAME, key, ca.subject, ca_key, names)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    owner = postgresql.folder.stat()
-    for name, data in (("server.crt", pem(own)), ("server.key", secret)):
-        file = postgresql.folder / name
-        file.write_bytes(data)
-        file.chmod(0o600)
-        os.chown(file, owner.st_uid, owner.st_gid)
-        setting = {"server.crt": "ssl_cert_file", "server.key": "ssl_key_file"}[name]
-        said = f"alter system set {setting} = '{file}'"
-        postgresql.psql(postgresql.port, "-c", said)
-    postgresql.psql(postgresql.port, "-c", "alter system set ssl = on")
-    postgresql.psql(postgresql.port, "-c", "select pg_reload_conf()")
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    file.write_bytes(pem(ca))
-    return file
+    files = certify(NAME, tmp_path_factory.mktemp("ca"))
+    postgresql.use_tls(files)
+    return files.ca
 
 
 @pytest.fixture(scope="module")

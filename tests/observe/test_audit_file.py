@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ssmtunneld.observe.audit_file import AuditFile
+from ssmtunneld.observe.audit_file import AuditFile, foresee
 
 
 @pytest.fixture
@@ -107,6 +107,27 @@ def test_what_is_no_file_is_refused_and_says_why(path, file, prepare, reason):
     assert file.trouble == reason
     file.look()
     assert file.trouble == reason
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda p: p.mkdir(), "it is not a regular file"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda p: p.symlink_to("elsewhere"), "it is a symbolic link"),
+        (lambda p: p.write_text("{}\n"), ""),
+        (lambda _: None, ""),
+    ],
+)
+def test_trouble_is_foreseen_without_a_file_being_made(path, prepare, reason):
+    prepare(path)
+    before = path.exists()
+    assert foresee(path) == reason
+    assert path.exists() is before
+
+
+def test_a_missing_folder_is_foreseen(tmp_path):
+    assert foresee(tmp_path / "no" / "audit") == f"there is no folder {tmp_path / 'no'}"
 
 
 def test_trouble_passes(path, file):

@@ -65,13 +65,13 @@ def check(
     chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
     if not as_json:
         click.echo(f"{config.source}: {counted(len(chosen), 'tunnel')}")
-        for line in _warnings(chosen):
+        for line in _warnings(config, chosen):
             click.echo(f"warning: {line}", err=True)
     if live:
         ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
     if as_json:
         found = {tunnel.name: _way(tunnel) for tunnel in chosen}
-        _print_document(_document(config, found, _warnings(chosen)))
+        _print_document(_document(config, found, _warnings(config, chosen)))
         return
     for tunnel in chosen:
         way = _way(tunnel)
@@ -100,7 +100,7 @@ def _try_all(
         await examine_all(tunnels, context, tell, timeout=timeout)
         if as_json:  # before threads that still wait for the network are waited for
             results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
-            _print_document(_document(config, results, _warnings(tunnels)))
+            _print_document(_document(config, results, _warnings(config, tunnels)))
 
     run(rounds())
     return EXIT_FAILED if any(o.broken for o in found.values()) else 0
@@ -183,10 +183,10 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _warnings(tunnels: Sequence[TunnelSettings]) -> list[str]:
-    from ssmtunneld.cli.config_warnings import find_warnings
+def _warnings(config: Config, tunnels: Sequence[TunnelSettings]) -> list[str]:
+    from ssmtunneld.cli.config_warnings import find_file_warnings, find_warnings
 
-    return find_warnings(tunnels)
+    return [*find_file_warnings(config.daemon), *find_warnings(tunnels)]
 
 
 def _document(

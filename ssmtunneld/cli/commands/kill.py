@@ -1,18 +1,22 @@
 """``ssmtunneld kill``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import click
 
 from ssmtunneld.cli.commands.connections import PROTOCOL, ask
 from ssmtunneld.cli.daemon_client import find
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import daemon_option
 from ssmtunneld.cli.terminal.text import printable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+LONGEST_ID: Final = 64
+"""Characters of an id: those of the daemon have about ten."""
 
 
 def _complete(
@@ -48,6 +52,14 @@ def kill(ids: tuple[str, ...], config_path: Path | None) -> None:
     `ssmtunneld connections` shows the IDs. Nothing keeps a client from connecting
     again: see `ssmtunneld pause`. Stops at the first ID that is not open.
     """
+    for each in ids:
+        if not 0 < len(each) <= LONGEST_ID:
+            shown = each if len(each) <= LONGEST_ID else f"{each[:LONGEST_ID]}..."
+            raise CommandError(
+                f"'{printable(shown)}' is not the id of a connection",
+                "ssmtunneld connections lists those that are open",
+                code=EXIT_USAGE,
+            )
     daemon = find(config_path)
     for each in dict.fromkeys(ids):
         path = f"/connections/{quote(each, safe='')}"

@@ -1,6 +1,7 @@
 """``ssmtunneld kill``: by id."""
 
 import click
+import pytest
 
 from ssmtunneld.cli.commands.kill import _complete, kill
 from tests.cli.household import call, connection_document, document, older_daemon
@@ -24,6 +25,19 @@ def test_what_is_not_open_ends_it_with_2_and_advice(operator, capsys):
         "ssmtunneld connections lists those that are open\n"
     )
     assert operator.asked == []
+
+
+@pytest.mark.parametrize(("typed", "shown"), [("", ""), ("a" * 100_000, "a" * 64)])
+def test_an_id_that_none_can_have_is_refused_before_a_daemon_is_asked(
+    capsys, typed, shown
+):
+    code, out, err = call(capsys, "kill", "a-1", typed)
+    assert (code, out) == (2, "")
+    tail = "..." if typed else ""
+    assert err == (
+        f"ssmtunneld: '{shown}{tail}' is not the id of a connection; "
+        "ssmtunneld connections lists those that are open\n"
+    )
 
 
 def test_without_an_id_it_does_nothing(operator, capsys):

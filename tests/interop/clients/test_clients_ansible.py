@@ -31,6 +31,8 @@ def ansible(client, environ, sshd, tmp_path):
     inventory.write_text(json.dumps({"all": {"hosts": {TARGET: facts}}}))
     environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(tmp_path)
     environ["ANSIBLE_NOCOLOR"] = "1"
+    # Its own, but for the time: the end of the test would wait for the 60 s.
+    environ["ANSIBLE_SSH_ARGS"] = "-C -o ControlMaster=auto -o ControlPersist=2s"
     environ["LC_ALL"] = "C.UTF-8"
     return [
         *(str(program), "-i", str(inventory), "all"),
