@@ -227,6 +227,7 @@ class Backend:
                 target,
                 self._mark if self._first else "",
                 self._context.controls.granted,
+                None if self._access is None else self._access.control,
             )
             if limit is not None:
                 self._lifespan.tell(limit)

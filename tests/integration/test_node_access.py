@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 
 from ssmtunneld.daemon.access_file import access_file
-from ssmtunneld.emulator.access import Decision
+from ssmtunneld.emulator.access import ROLE, Decision
+from ssmtunneld.emulator.session import StartRequest
 from ssmtunneld.errors import AwsError, SsmtunneldError
 from ssmtunneld.observe.status import TunnelState
 from ssmtunneld.serve.control_socket import Place
@@ -226,6 +227,47 @@ async def test_a_request_survives_a_restart_and_its_file_has_no_keys(events, tmp
         )
         async with running(other, instance="a") as daemon:
             await reaches(daemon, TunnelState.NEEDS_ACCESS)
+
+
+async def test_what_a_daemon_left_behind_is_ended_with_the_keys(events):
+    async with destination() as port, service_of() as service:
+        document = "AWS-StartPortForwardingSession"
+        left = service.sessions.start(
+            StartRequest(TARGET, document, {"portNumber": str(port)}, "of before [a/x]")
+        )
+        text = configuration(service.endpoint_url, requested("x", port=port))
+        async with running(text, instance="a") as daemon:
+            await daemon.request_access("x", "why")
+            await reaches(daemon, TunnelState.READY)
+            await until(lambda: left.over)
+    assert events.find("session.orphaned")
+    assert not events.find("session.abandoned")
+
+
+async def test_keys_that_allow_no_port_forwarding_are_told_as_such(events):
+    # As AWS's own policy for such keys is.
+    shells = {
+        "Effect": "Allow",
+        "Action": "ssm:StartSession",
+        "Resource": [
+            "arn:aws:ec2:*:*:instance/*",
+            "arn:aws:ssm:*:*:document/SSM-SessionManagerRunShell",
+        ],
+    }
+    async with service_of(approval="manual") as service:
+        text = configuration(service.endpoint_url, requested("x", port=1))
+        async with running(text) as daemon:
+            await daemon.request_access("x", "why")
+            identities = service.settings.identities
+            (key,) = [k for k, arn in identities.items() if ROLE in arn]
+            service.permissions.set(key, {"Statement": shells})
+            service.access.decide(Decision.APPROVE)
+            told = await reaches(daemon, TunnelState.WAITING)
+            assert told.access.granted
+            assert told.lasting
+            assert "document/AWS-StartPortForwardingSession" in told.reason
+            assert ROLE in told.advice
+            assert "none for port forwarding" in told.advice
 
 
 async def test_a_denied_request_says_which_permission_is_missing(events):
