@@ -65,6 +65,7 @@ COMMANDS: Final = {
     "ssh-config": "Print or write the ssh configuration for Session Manager.",
     "sessions": "List the sessions that AWS knows, or terminate some.",
     "doctor": "Diagnose tunnels hop by hop.",
+    "request": "Ask for access to a tunnel's node, where that takes an approval.",
     "login": "Log in to AWS with a tunnel's identity.",
     "db-token": "Print an IAM password for a database user.",
     "env": "Print what database programs need, as variables or in a form to paste.",

@@ -56,7 +56,7 @@ from ssmtunneld.config.session_documents import (
     SSH_DOCUMENT,
     takes_destination,
 )
-from ssmtunneld.config.targets import may_be_instance, parse_target
+from ssmtunneld.config.targets import may_be_instance, may_be_node, parse_target
 from ssmtunneld.config.users import InstanceUser
 
 USUAL_MESSAGE_LIMIT: Final = 8192
@@ -211,6 +211,10 @@ class TunnelDefaults(_Section):
     """The device whose codes `role_arn` asks for: its ARN, or a hardware token's
     number. `ssmtunneld login`
     [asks for the code](identities.md#roles-that-ask-for-a-code)."""
+    access: Annotated[Literal["direct", "request"], Reload.SESSIONS] = "direct"
+    """`"request"` for nodes with just-in-time access: somebody asks with
+    `ssmtunneld request`, and an approval brings the tunnel up. See
+    [access on request](tasks/access.md)."""
     region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
     """The AWS region. Without it, the profile's."""
     endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None
@@ -419,6 +423,7 @@ class TunnelSettings(TunnelDefaults):
             *(self._dynamic() if self.is_dynamic else self._fixed()),
             *self._exposure(),
             *self._identity(),
+            *self._access(),
             *self._instance_connect(),
         ]
         if found:
@@ -499,6 +504,13 @@ class TunnelSettings(TunnelDefaults):
         for key in ("external_id", "role_session_name", "mfa_serial"):
             if getattr(self, key) is not None and self.role_arn is None:
                 yield key, "has no effect without role_arn"
+
+    def _access(self) -> Iterator[tuple[str, str]]:
+        if self.access == "request" and not may_be_node(parse_target(self.target)):
+            yield (
+                "access",
+                f"is only for instances and managed nodes, not {self.target}",
+            )
 
     def _instance_connect(self) -> Iterator[tuple[str, str]]:
         if not self.instance_connect:
