@@ -1,7 +1,7 @@
 """kafka-python, which a broker sends on to the name that it has advertised.
 
-The broker is Tansu: it speaks Kafka's protocol. Of Apache Kafka itself there is no
-package of Debian, PyPI or npm.
+The broker is Tansu, which speaks Kafka's protocol: no package of Debian, PyPI or npm is
+known to have Apache Kafka itself.
 """
 
 import pytest
