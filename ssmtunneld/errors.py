@@ -44,13 +44,13 @@ makes one sentence of what happened and why, and ``advice`` says what to do abou
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from enum import Enum, auto
 from typing import ClassVar, Final
 
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.nearest import nearest
 
 
 class Recovery(Enum):
@@ -168,7 +168,7 @@ class UnknownTunnel(SsmtunneldError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         super().__init__(name)
         self.name = name
-        near = get_close_matches(name, known, n=3)
+        near = nearest(name, known, 3)
         self.advice = (
             f"did you mean {' or '.join(near)}?"
             if near

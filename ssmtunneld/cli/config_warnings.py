@@ -7,7 +7,6 @@ audit log that cannot be written stops nothing either.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
@@ -15,6 +14,7 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.observe.audit_file import foresee
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _warnings(
 
 
 def _guess(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     return f" (did you mean {clean(near[0])}?)" if near else ""
 
 

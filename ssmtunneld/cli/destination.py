@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def tunnel_named(config: Config, name: str) -> TunnelSettings:
         if tunnel.name == name:
             return tunnel
     known = [tunnel.name for tunnel in config.tunnels]
-    near = difflib.get_close_matches(name, known, 1)
+    near = nearest(name, known)
     raise CommandError(
         f"no tunnel is called {name} in {config.source}",
         f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",

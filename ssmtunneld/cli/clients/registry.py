@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.application_protocol import (
     HTTP,
     KUBERNETES,
@@ -232,7 +232,7 @@ def _named(tunnel: TunnelSettings, wanted: str, environ: Mapping[str, str]) -> C
     if client is None:
         program = find_program([wanted], environ)
         if program is None:
-            near = difflib.get_close_matches(name, NAMES, 1)
+            near = nearest(name, NAMES)
             raise CommandError(
                 f"there is no {wanted} on this machine",
                 f"did you mean {near[0]}?" if near else f"try {', '.join(NAMES)}",
