@@ -86,10 +86,10 @@ def _command(*arguments):
 
 
 @contextmanager
-def run_emulator():
+def run_emulator(*options):
     """Run the AWS side, as fast as it can."""
     program = Program(
-        *_command("emulator", "--listen", "127.0.0.1:0", "--pace", "none"),
+        *_command("emulator", "--listen", "127.0.0.1:0", "--pace", "none", *options),
         env=environment(),
     )
     try:
@@ -115,12 +115,12 @@ def daemon(emulator, tmp_path_factory):
     """
     started = []
 
-    def start(text):
+    def start(text, **environ):
         path = tmp_path_factory.mktemp("daemon") / "config.toml"
         path.write_text(text)
         program = Program(
             *_command("run", "--config", path),
-            env=aws_environment(emulator.endpoint),
+            env={**aws_environment(emulator.endpoint), **environ},
         )
         started.append(program)
         program.wait_for(r"daemon\.ready")
