@@ -58,6 +58,7 @@ _HOST_NAME: Final = re.compile(
 _ROLE: Final = re.compile(
     r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}"
 )
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _HOST_PORT: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -142,6 +143,15 @@ def _check_host(host: str) -> str:
                 "is not a host: write a name or an IP address, and its port in port"
             ) from None
     return host
+
+
+def _check_cluster(name: str) -> str:
+    if not _CLUSTER.fullmatch(name):
+        raise ValueError(
+            "is not the name of an EKS cluster: up to 100 of a-z A-Z 0-9 - _, starting "
+            "with a letter or digit"
+        )
+    return name
 
 
 def _as_compared(host: str) -> str:
@@ -468,6 +478,11 @@ HostName: TypeAlias = Annotated[
     str,
     AfterValidator(_check_host),
     Kind("host name or IP address"),
+]
+ClusterName: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_cluster),
+    Kind("name of an EKS cluster"),
 ]
 HostNames: TypeAlias = Annotated[
     tuple[Annotated[HostName, AfterValidator(_as_compared)], ...],

@@ -16,6 +16,7 @@ from ssmtunneld.config.fields import (
     REASON_LIMIT,
     AnyFile,
     Buffer,
+    ClusterName,
     Command,
     Connections,
     Count,
@@ -62,6 +63,8 @@ from ssmtunneld.config.users import InstanceUser
 USUAL_MESSAGE_LIMIT: Final = 8192
 """Bytes that ``message_size = "auto"`` tries at most: nine tenths of what 32 KiB gain
 (protocol Appendix E)."""
+CLUSTER_PORT: Final = 443
+"""The port of an EKS cluster's endpoint, unless the file says otherwise."""
 STREAMS_PER_SESSION: Final = 64
 """Connections in one session, unless the file says otherwise."""
 
@@ -174,15 +177,19 @@ class TunnelDefaults(_Section):
     """Destinations in use at once; each has `max_sessions` of its own."""
     port: Annotated[Port | None, Reload.SESSIONS, Only.FIXED] = None
     """The destination's port. Required, unless a document of yours or
-    `AWS-StartSSHSession` knows it. A document of yours is not told it: see
-    `parameters`."""
+    `AWS-StartSSHSession` knows it; with `cluster` it is 443 without this. A document of
+    yours is not told it: see `parameters`."""
     host: Annotated[HostName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
     """The destination as the target can reach it. Without it the destination is the
     target itself; agents refuse the target's own loopback here, so leave it out for
     that."""
+    cluster: Annotated[ClusterName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
+    """Instead of `host`: an EKS cluster of the tunnel's account and region, whose
+    endpoint is looked up when a session starts. See
+    [clusters](tasks/clusters.md)."""
     document: Annotated[Document | None, Reload.SESSIONS, Only.FIXED] = None
     """The session document. Without it, `AWS-StartPortForwardingSession`, or with
-    `host` `AWS-StartPortForwardingSessionToRemoteHost`."""
+    `host` or `cluster` `AWS-StartPortForwardingSessionToRemoteHost`."""
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
     """Values for a document of yours. Only AWS's own documents are told `port` and
     `host` (as `portNumber` and `host`); beside one of yours these say where it leads,
@@ -358,7 +365,8 @@ class TunnelSettings(TunnelDefaults):
         """The document to start sessions with: the one asked for, or AWS's own."""
         if self.document is not None:
             return self.document
-        return PORT_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
+        own = self.host is None and self.cluster is None
+        return PORT_DOCUMENT if own else REMOTE_HOST_DOCUMENT
 
     @property
     def message_limit(self) -> int:
@@ -377,7 +385,8 @@ class TunnelSettings(TunnelDefaults):
         if self.is_dynamic:
             first, *others = map(str, self.destinations)
             return f"{first} (+{len(others)})" if others else first
-        host = self.host or self._given("host") or "localhost"
+        named = None if self.cluster is None else f"eks/{self.cluster}"
+        host = self.host or named or self._given("host") or "localhost"
         port = self.port or self._given("portNumber")
         known = port or host != "localhost" or takes_destination(self.session_document)
         if not known:
@@ -416,6 +425,14 @@ class TunnelSettings(TunnelDefaults):
             return {"warm": 0, **data}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _know_cluster_port(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("mode", "tcp") != "tcp":
+            return data
+        unsaid = data.get("cluster") is not None and data.get("port") is None
+        return {**data, "port": CLUSTER_PORT} if unsaid else data
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         found = [
@@ -449,6 +466,7 @@ class TunnelSettings(TunnelDefaults):
             if getattr(self, key) != TunnelDefaults.model_fields[key].default:
                 yield key, 'has no effect without mode = "socks5" or "http-connect"'
         yield from self._destination()
+        yield from self._cluster()
         yield from self._harmful_probe()
 
     def _dynamic(self) -> Iterator[tuple[str, str]]:
@@ -490,8 +508,22 @@ class TunnelSettings(TunnelDefaults):
             if own is not None and given is not None and given != str(own):
                 yield key, f"contradicts parameters.{parameter}: remove one of them"
 
+    def _cluster(self) -> Iterator[tuple[str, str]]:
+        if self.cluster is None:
+            return
+        if self.host is not None:
+            yield "cluster", "cannot be used with host: it stands for one"
+        if self.session_document != REMOTE_HOST_DOCUMENT:
+            yield (
+                "cluster",
+                f"cannot be used with {self.session_document}, which is not told the "
+                "cluster's endpoint: remove document",
+            )
+
     def _remote_host(self) -> Iterator[tuple[str, str]]:
         if self.host is None:
+            if self.cluster is not None:
+                return
             yield "host", f"is required by {REMOTE_HOST_DOCUMENT}"
         elif names_loopback(self.host):
             yield (
@@ -524,6 +556,8 @@ class TunnelSettings(TunnelDefaults):
             )
         elif self.host is not None:
             yield "instance_connect", "is for the target itself: leave out host"
+        elif self.cluster is not None:
+            yield "instance_connect", "is for the target itself: leave out cluster"
         elif not may_be_instance(parse_target(self.target)):
             yield "instance_connect", f"is only for EC2 instances, not {self.target}"
 

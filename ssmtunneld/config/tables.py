@@ -55,6 +55,7 @@ SYNONYMS: Final = {
     "remote_port": "port",
     "remote_host": "host",
     "destination": "host",
+    "eks_cluster": "cluster",
     "instance": "target",
     "instance_id": "target",
     "role": "role_arn",
@@ -64,6 +65,9 @@ SYNONYMS: Final = {
 PROBLEM_LIMIT: Final = 100
 """Limit of reported problems of a file; suggestions for unknown keys end there too."""
 _KEY_LIMIT: Final = 80
+_ELSEWHERE: Final = frozenset({"host", "cluster"})
+"""Settings that say that the destination is not the target itself; one of them at most.
+"""
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 
 
@@ -180,7 +184,9 @@ class _Reading:
         if "allow" not in own and _is_local(own.get("listen"), self._home):
             whole.pop("allow", None)
         useless = DYNAMIC if whole.get("mode", "tcp") == "tcp" else FIXED
-        for key in useless | (INSTANCE if "host" in own else frozenset()):
+        if _ELSEWHERE & own.keys():
+            useless |= INSTANCE | _ELSEWHERE
+        for key in useless:
             if key not in own:
                 whole.pop(key, None)
         # With parts left out, what is missing or does not go together proves nothing.

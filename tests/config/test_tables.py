@@ -97,6 +97,24 @@ def test_what_makes_no_sense_in_a_mode_is_not_inherited():
     assert [str(pattern) for pattern in b.destinations] == ["a:1"]
 
 
+def test_a_destination_of_ones_own_is_not_mixed_with_an_inherited_one():
+    config = parse(
+        f'[defaults]\n{TARGET}port = 1\nhost = "db"\n'
+        '[tunnels.a]\nlisten = 1\n[tunnels.b]\nlisten = 2\ncluster = "prod"\n'
+    )
+    a, b = config.tunnels
+    assert (a.host, a.cluster) == ("db", None)
+    assert (b.host, b.cluster, b.port) == (None, "prod", 1)
+    config = parse(
+        f'[defaults]\n{TARGET}cluster = "${{C}}"\n'
+        '[tunnels.a]\nlisten = 1\nhost = "db"\nport = 1\n[tunnels.b]\nlisten = 2\n',
+        {"C": "prod"},
+    )
+    a, b = config.tunnels
+    assert (a.host, a.cluster) == ("db", None)
+    assert (b.host, b.cluster, b.port) == (None, "prod", 443)
+
+
 def test_a_pattern_that_is_wrong_is_named():
     (problem,) = problems(
         f'[tunnels.a]\nlisten = 1\nmode = "socks5"\n{TARGET}'

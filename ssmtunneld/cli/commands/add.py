@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     "resource",
     metavar="ID",
     help="Ask AWS where a database, cache, ... of this name is; see ssmtunneld "
-    "discover. Its host and port are used, and a target of its VPC if --target and "
-    "[defaults] have none.",
+    "discover. Its host and port are used (of an EKS cluster, its name), and a target "
+    "of its VPC if --target and [defaults] have none.",
 )
 @click.option(
     "--set",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
-from ssmtunneld.cli.ssh_files import Change
+from ssmtunneld.cli.file_change import Change
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
