@@ -24,6 +24,7 @@
         │   ├── SessionGone           ResumeSession says there is nothing to resume
         │   ├── TrialLost             it was lost in a trial of a larger message
         │   └── Unforeseen            something of ours broke: a bug, please report it
+        ├── TargetAsleep          the instance is stopped, or on its way up
         ├── AccessMissing         nobody has asked for the node, or it is not approved
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls
@@ -442,6 +443,26 @@ class AccessMissing(TunnelError):
         self.reason = reason
         self.advice = advice
         self.pending = pending
+
+    @override
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TargetAsleep(TunnelError):
+    """The instance of a tunnel with ``start_target`` is not ready for sessions.
+
+    Args:
+        reason: What it does instead, for a person.
+        advice: What to do about it; empty for nothing.
+    """
+
+    recovery = Recovery.WAIT
+
+    def __init__(self, reason: CleanText, advice: str = "") -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
 
     @override
     def __str__(self) -> str:

@@ -182,6 +182,25 @@ class EmulatorThread:
         """Bring ``target`` back after `stop_agent`; without effect if it is there."""
         self._call(lambda emulator: emulator.faults.bring_back(target))
 
+    def stop_instance(self, target: str) -> None:
+        """Stop an instance as a person does in EC2's console; its sessions end.
+
+        It is ``stopping`` for half of the settings' ``boot_time``, then ``stopped``.
+        """
+        self._call(lambda emulator: emulator.sessions.power.stop(target))
+
+    def start_instance(self, target: str) -> None:
+        """Start an instance as a person does; its agent follows after ``boot_time``.
+
+        Raises:
+            PowerError: It is being stopped.
+        """
+        self._call(lambda emulator: emulator.sessions.power.start(target))
+
+    def instance(self, target: str) -> dict[str, Any]:
+        """Return ``state``, ``tags``, ``starts`` and ``stops`` of an instance."""
+        return self._call(lambda emulator: emulator.sessions.power.describe(target))
+
     def state(self) -> dict[str, Any]:
         """Return what ``GET /_emulator/state`` answers."""
         return self._call(lambda emulator: emulator.state())

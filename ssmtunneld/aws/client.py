@@ -448,8 +448,10 @@ def _with_valid_keys(
 def _target_of(parameters: Mapping[str, object]) -> str:
     """Return the node that a call is about; empty if it is about none."""
     named = parameters.get("Target") or parameters.get("InstanceId")
-    match parameters.get("Targets"):
-        case [{"Values": [str(node)]}]:
+    match parameters:
+        case {"Targets": [{"Values": [str(node)]}]}:
+            return node
+        case {"InstanceIds": [str(node)]} | {"Resources": [str(node)]}:
             return node
         case _:
             return str(named or "")

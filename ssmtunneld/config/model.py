@@ -57,7 +57,12 @@ from ssmtunneld.config.session_documents import (
     SSH_DOCUMENT,
     takes_destination,
 )
-from ssmtunneld.config.targets import may_be_instance, may_be_node, parse_target
+from ssmtunneld.config.targets import (
+    bastion_target,
+    may_be_instance,
+    may_be_node,
+    parse_target,
+)
 from ssmtunneld.config.users import InstanceUser
 
 USUAL_MESSAGE_LIMIT: Final = 8192
@@ -65,6 +70,11 @@ USUAL_MESSAGE_LIMIT: Final = 8192
 (protocol Appendix E)."""
 CLUSTER_PORT: Final = 443
 """The port of an EKS cluster's endpoint, unless the file says otherwise."""
+START_TIMEOUT: Final = "3m"
+"""What ``connect_timeout`` is with ``start_target``, unless the file says otherwise: an
+instance starts within a minute, and its agent registers within another one."""
+LEAST_START_TIMEOUT: Final = 60.0
+"""Seconds of ``connect_timeout`` with ``start_target``, at least."""
 STREAMS_PER_SESSION: Final = 64
 """Connections in one session, unless the file says otherwise."""
 
@@ -222,6 +232,14 @@ class TunnelDefaults(_Section):
     """`"request"` for nodes with just-in-time access: somebody asks with
     `ssmtunneld request`, and an approval brings the tunnel up. See
     [access on request](tasks/access.md)."""
+    start_target: Annotated[bool, Reload.SESSIONS] = False
+    """Start the target, an EC2 instance, when a connection comes and it is stopped. See
+    [bastions that sleep](tasks/sleeping.md)."""
+    stop_target_after: Annotated[
+        Annotated[Duration, Field(gt=0)] | None, Reload.SESSIONS
+    ] = None
+    """Time without connections after which it is stopped again, if `start_target` has
+    started it. Without it, never."""
     region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
     """The AWS region. Without it, the profile's."""
     endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None
@@ -264,7 +282,8 @@ class TunnelDefaults(_Section):
     required: Annotated[bool, Reload.LIVE] = True
     """The daemon is ready only when this tunnel is. `false`: also without it."""
     connect_timeout: Annotated[Duration, Field(gt=0), Reload.LIVE] = 15.0
-    """Time that a new connection waits for a session before it is reset."""
+    """Time that a new connection waits for a session before it is reset; with
+    `start_target` 3m without this, and not below 1m."""
     linger: Annotated[Duration, Reload.LIVE] = 60.0
     """Time that a connection may stay silent after the local end has sent everything.
     The agent closes both directions at once, so the end is passed on only after
@@ -433,6 +452,13 @@ class TunnelSettings(TunnelDefaults):
         unsaid = data.get("cluster") is not None and data.get("port") is None
         return {**data, "port": CLUSTER_PORT} if unsaid else data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _await_start(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("start_target") is True:
+            return {"connect_timeout": START_TIMEOUT, **data}
+        return data
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         found = [
@@ -441,6 +467,7 @@ class TunnelSettings(TunnelDefaults):
             *self._exposure(),
             *self._identity(),
             *self._access(),
+            *self._starting(),
             *self._instance_connect(),
         ]
         if found:
@@ -542,6 +569,26 @@ class TunnelSettings(TunnelDefaults):
             yield (
                 "access",
                 f"is only for instances and managed nodes, not {self.target}",
+            )
+
+    def _starting(self) -> Iterator[tuple[str, str]]:
+        if not self.start_target:
+            if self.stop_target_after is not None:
+                yield "stop_target_after", "has no effect without start_target = true"
+            return
+        if bastion_target(self.target) is None:
+            yield (
+                "start_target",
+                f"is only for one EC2 instance (i-..., name:, tag:, ip:, dns:), not "
+                f"{self.target}",
+            )
+        if self.access == "request":
+            yield "start_target", 'cannot be used with access = "request"'
+        if self.connect_timeout < LEAST_START_TIMEOUT:
+            yield (
+                "connect_timeout",
+                f"should be at least {LEAST_START_TIMEOUT:g} s with start_target: a "
+                "connection waits while the instance starts",
             )
 
     def _instance_connect(self) -> Iterator[tuple[str, str]]:

@@ -111,6 +111,10 @@ SearchedTarget: TypeAlias = (
 Target: TypeAlias = FixedTarget | SearchedTarget
 
 
+BastionTarget: TypeAlias = FixedTarget | TaggedTarget | AddressTarget | HostTarget
+"""A target that can be one instance of EC2, also a stopped one."""
+
+
 def parse_target(text: str) -> Target:
     """Return the target that ``text`` describes.
 
@@ -131,6 +135,20 @@ def may_be_instance(target: Target) -> bool:
     if isinstance(target, FixedTarget):
         return target.id.startswith("i-")
     return not isinstance(target, ServiceTarget)
+
+
+def bastion_target(text: str) -> BastionTarget | None:
+    """Return the target that ``text`` describes, if that can be a stopped instance.
+
+    Those of an Auto Scaling group cannot: the group replaces what is stopped.
+    """
+    match parse_target(text):
+        case FixedTarget(target) if not target.startswith("i-"):
+            return None
+        case FixedTarget() | TaggedTarget() | AddressTarget() | HostTarget() as found:
+            return found
+        case _:
+            return None
 
 
 def may_be_node(target: Target) -> bool:

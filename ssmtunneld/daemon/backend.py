@@ -20,6 +20,7 @@ from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
+from ssmtunneld.sessions.bastion import Bastion, BastionTargetSelector
 from ssmtunneld.sessions.connect import Connector
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
@@ -78,11 +79,8 @@ class Backend:
         self._mark = mark(context.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
         self._access = context.access(tunnel)
-        self._selector: TargetSelector = (
-            context.selector(tunnel, log)
-            if self._access is None
-            else AccessTargetSelector(self._access.node)
-        )
+        self._bastion = context.bastions.get(tunnel)
+        self._selector = self._make_selector(log)
         control = context.controls.get(Identity.of(tunnel))
         self._login = control.login
         self._pusher = KeyPusher(control, log)
@@ -99,9 +97,17 @@ class Backend:
         )
         if self._access is not None:
             self.pool.access = self._access.node
+        self.pool.bastion = self._bastion
         self.tunnel = tunnel
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
+
+    def _make_selector(self, log: EventLog) -> TargetSelector:
+        if self._bastion is not None:
+            return BastionTargetSelector(self._bastion)
+        if self._access is not None:
+            return AccessTargetSelector(self._access.node)
+        return self._context.selector(self._tunnel, log)
 
     @property
     def tunnel(self) -> TunnelSettings:
@@ -156,6 +162,8 @@ class Backend:
             parts["target"] = partial(self._selector.follow, self.pool)
         if self._access is not None:
             parts["access"] = partial(self._follow_access, self._access.node)
+        if self._bastion is not None:
+            parts["bastion"] = partial(self._follow_bastion, self._bastion)
         return parts
 
     @property
@@ -167,6 +175,11 @@ class Backend:
     def access(self) -> NodeAccess | None:
         """The access to its node; None where nobody must ask for it."""
         return None if self._access is None else self._access.node
+
+    @property
+    def bastion(self) -> Bastion | None:
+        """The instance, where it is started on demand."""
+        return self._bastion
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if it takes no waiting: not for a session, nor for a key."""
@@ -216,6 +229,28 @@ class Backend:
             follow()  # it may have ended meanwhile
             await access.attend()
 
+    async def _follow_bastion(self, bastion: Bastion) -> None:
+        was_awake = False
+
+        def follow() -> None:
+            nonlocal was_awake
+            refusal = bastion.refusal
+            if refusal is not None:
+                self.pool.give_up_waiting(refusal)
+            if bastion.awake is not was_awake:
+                was_awake = bastion.awake
+                self.pool.policy = self._policy()
+                if was_awake:
+                    self.pool.retry_now()
+
+        with (
+            bastion.used_by(self.pool),
+            bastion.telling(follow),
+            self._login.telling(bastion.hurry),
+        ):
+            follow()
+            await bastion.attend()
+
     async def _reap_orphans(self) -> None:
         """End what a daemon before us left, and learn how old sessions may become."""
         if not self._mark:
@@ -240,7 +275,8 @@ class Backend:
             streams_per_session=tunnel.streams_per_session,
             idle_close=tunnel.idle_close,
         )
-        if self._resting:
+        asleep = self._bastion is not None and not self._bastion.awake
+        if self._resting or asleep:
             policy = replace(policy, warm=0, spare=False, idle_close=0.0)
         return policy
 

@@ -24,6 +24,7 @@ from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.daemon.bastions import Bastions
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.audit import AuditLog
 from ssmtunneld.protocol.window import WindowBudget
@@ -89,6 +90,7 @@ class DaemonContext:
 
     Attributes:
         audit: The same one.
+        bastions: The targets that are started on demand.
         connection_limit: Divides ``max_connections`` among the tunnels.
         fairness: Lets busy sessions wait for others.
         random_bytes: Where the ids of messages come from.
@@ -115,6 +117,7 @@ class DaemonContext:
         self._accesses: dict[tuple[str, str, Identity], RequestedAccess] = {}
         self.connection_limit = ConnectionLimit(max_connections)
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
+        self.bastions = Bastions(self.controls, instance)
         self.fairness = ReadFairness()
         self.random_bytes = RandomBytes()
         self.message_sizes = MessageSizes(lambda: time.time_ns() / 1e9)

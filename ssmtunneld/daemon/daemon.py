@@ -229,6 +229,7 @@ class Daemon:
             "control": self._answer_operators,
             "http": self._http.run,
             "tunnels": self._tunnels.run,
+            "bastions": self._context.bastions.run,
             "readiness": self._announce,
             "network": self._watch_network,
             "notifier": self._notifier.run,
@@ -282,6 +283,7 @@ class Daemon:
             self._log.info("daemon.draining", connections=0, budget=budget)
         self._notifier.ending()
         cut = await self._tunnels.end(budget)
+        await self._context.bastions.leave()
         if cut:
             self._log.warning("connections.cut", count=cut)
 

@@ -20,6 +20,7 @@ from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.observe.status import DestinationStatus
+from ssmtunneld.sessions.bastion import Bastion
 from ssmtunneld.sessions.counters import PoolSnapshot
 from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.pool import PoolRetired
@@ -65,6 +66,7 @@ class DynamicBackend:
         self._running = asyncio.Event()
         self._left = asyncio.Event()
         self._access = dependencies.context.access(tunnel)
+        self._bastion = dependencies.context.bastions.get(tunnel)
         controls = dependencies.context.controls
         self._login = controls.get(Identity.of(tunnel)).login
 
@@ -103,6 +105,11 @@ class DynamicBackend:
         """The access to its node; None where nobody must ask for it."""
         return None if self._access is None else self._access.node
 
+    @property
+    def bastion(self) -> Bastion | None:
+        """The instance, where it is started on demand."""
+        return self._bastion
+
     def _places(self) -> Iterator["_Place"]:
         yield from self._leaving
         yield from self._used.values()
@@ -133,18 +140,29 @@ class DynamicBackend:
                 run_compartment("access", self._follow_access, self._defects),
                 name=f"{self._tunnel.name} access",
             )
+            watching = self._tasks.create_task(
+                run_compartment("bastion", self._follow_bastion, self._defects),
+                name=f"{self._tunnel.name} bastion",
+            )
             while not self._retired:
                 self._left.clear()
                 await self._left.wait()
             await self.emptied()
             attending.cancel()
             following.cancel()
+            watching.cancel()
 
     async def _follow_access(self) -> None:
         """Follow the access request, also while nobody names a destination."""
         if self._access is not None:
             with self._login.telling(self._access.node.hurry):
                 await self._access.node.attend()
+
+    async def _follow_bastion(self) -> None:
+        """Look after the instance, also while nobody names a destination."""
+        if self._bastion is not None:
+            with self._login.telling(self._bastion.hurry):
+                await self._bastion.attend()
 
     async def stop(self) -> None:
         """End all sessions politely; streams are cut. Then cancel :meth:`run`."""

@@ -440,6 +440,11 @@ class Tunnel:
             raise needless
         return await access.ask(reason)
 
+    def wake(self, seconds: float) -> None:
+        """Start the target, if it is one that sleeps, and keep it for so long."""
+        if self._backend.bastion is not None:
+            self._backend.bastion.ask(seconds)
+
     def kill(self, name: str) -> bool:
         """Reset the connection called ``name``; return whether there is one."""
         connection = self.server.kill(name)
@@ -462,6 +467,7 @@ class Tunnel:
             pool=self._snapshot(),
             login=self._backend.login,
             access=self._backend.access,
+            bastion=self._backend.bastion,
             server=self.server,
             unbound=self.unbound,
             paused=self.paused,
@@ -497,7 +503,9 @@ async def _open_stream(
 
 
 def _is_permitted(backend: Backend | DynamicBackend) -> bool:
-    """Return True unless somebody must ask for access to the node, or approve it."""
+    """Return True unless access to the node is missing, or the node is asleep."""
+    if backend.bastion is not None and not backend.bastion.awake:
+        return False
     return backend.access is None or backend.access.is_open
 
 

@@ -145,7 +145,7 @@ class Tunnels:
 
     def _pending(self) -> list[Tunnel]:
         required = [m for m in self if m.settings.required and m.settings.warm]
-        return [tunnel for tunnel in required if not tunnel.usable]
+        return [m for m in required if not m.usable and not m.settings.start_target]
 
     async def apply(self, tunnels: Sequence[TunnelSettings], budget: float) -> Changes:
         """Take over another configuration; touch only what is different.

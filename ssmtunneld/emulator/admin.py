@@ -50,6 +50,7 @@ class Admin:
         return {
             "sessions": sessions,
             "access_requests": self._access.state(),
+            "instances": self._registry.power.state(),
             "faults": self.faults(),
         }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,7 +17,6 @@ from ssmtunneld.emulator.callers import Caller, asks_who, caller_of, who
 from ssmtunneld.emulator.documents import BUILT_IN, Document, ParameterRefused
 from ssmtunneld.emulator.faults import FaultPlan
 from ssmtunneld.emulator.instances import (
-    OPERATION,
     Form,
     Instances,
     QueryError,
@@ -112,7 +112,7 @@ class ControlPlane:
             name: Document.parse(name, content)
             for name, content in {**BUILT_IN, **settings.documents}.items()
         }
-        self._instances = Instances(settings, registry.nodes)
+        self._instances = Instances(settings, registry.nodes, registry.power)
         self._check_caller: Callable[[Caller, Mapping[str, str]], None] = _admit
         self._caller_operations: dict[str, CallerOperation] = {
             "StartSession": self._start_session
@@ -165,19 +165,16 @@ class ControlPlane:
         """Answer a call in the query protocol, of which EC2's is known."""
         status = 200
         try:
-            text = self._describe_instances(form, caller)
+            text = self._instances.answer(form, caller, partial(self._refuse, caller))
         except QueryError as error:
             text, status = error_text(error, form), error.status
         operation = clean(form["Action"], _SHOWN)
         self._log.info("emulator.api_called", operation=operation, status=status)
         return web.Response(text=text, status=status, content_type="text/xml")
 
-    def _describe_instances(self, form: Form, caller: Caller) -> str:
-        if form["Action"] != "DescribeInstances":
-            raise QueryError("InvalidAction", "The action is not known here")
-        if refusal := self._permissions.refusal(caller, OPERATION, {}, None):
-            raise QueryError("UnauthorizedOperation", refusal, 403)
-        return self._instances.describe(form, caller)
+    def _refuse(self, caller: Caller, name: str, instances: list[str]) -> str:
+        body = {"InstanceIds": instances}
+        return self._permissions.refusal(caller, name, body, None)
 
     async def _answer(self, name: str, body: Body, caller: Caller) -> Body:
         session = self._registry.get(str(body.get("SessionId")))

@@ -1,7 +1,7 @@
-"""EC2's DescribeInstances in its query protocol, so that names and tags can be targets.
+"""EC2 in its query protocol, as far as instances are found, tagged, started and stopped.
 
-Every node that is an instance of EC2 runs; what is known of it is its `Node`. Calls of
-the query protocol that are not answered here get an error in its form.
+Names and tags can be targets, and instances sleep. What is known of one is its `Node`
+and its `Power`. Calls of the query protocol that are not answered here get an error in its form.
 """
 
 import re
@@ -12,11 +12,12 @@ from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
 from ssmtunneld.emulator.callers import Caller
+from ssmtunneld.emulator.power import CODES, Power, PowerError, PowerState
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 
 EC2_VERSION: Final = "2016-11-15"
 """The version of EC2's API, by which its calls and the form of its errors are known."""
-OPERATION: Final = "AmazonEC2.DescribeInstances"
+SERVICE: Final = "AmazonEC2"
 """Its name, spelled as those of other services are in ``X-Amz-Target``."""
 VPC: Final = "vpc-0123456789abcdef0"
 """The VPC that all instances are in."""
@@ -24,7 +25,8 @@ VPC: Final = "vpc-0123456789abcdef0"
 _MOST_FIELDS: Final = 500
 """Fields of a call: EC2 takes 200 values of filters, and each filter has a name."""
 _LONGEST_PAGE: Final = 1000
-_RUNNING: Final = ("16", "running")
+_LONGEST_KEY: Final = 127
+_LONGEST_VALUE: Final = 256
 _NUMBER: Final = re.compile("[0-9]{1,9}")
 _REQUEST: Final = "00000000-0000-4000-8000-000000000000"
 
@@ -79,14 +81,98 @@ class Instances:
     Args:
         settings: What is known of each.
         nodes: Returns the ids of the nodes that exist, given those that are asked for.
+        power: Their states and tags.
     """
 
     def __init__(
-        self, settings: EmulatorSettings, nodes: Callable[[list[str]], list[str]]
+        self,
+        settings: EmulatorSettings,
+        nodes: Callable[[list[str]], list[str]],
+        power: Power,
     ) -> None:
         self._settings = settings
         self._nodes = nodes
-        self._launched = settings.wall_clock()
+        self._power = power
+        self._actions: dict[str, Callable[[Form, Caller], str]] = {
+            "DescribeInstances": self.describe,
+            "StartInstances": self._start,
+            "StopInstances": self._stop,
+            "CreateTags": self._create_tags,
+            "DeleteTags": self._delete_tags,
+        }
+
+    def answer(
+        self, form: Form, caller: Caller, refuse: Callable[[str, list[str]], str]
+    ) -> str:
+        """Answer a call.
+
+        Args:
+            form: Its fields.
+            caller: Who calls.
+            refuse: Returns why an action on instances is refused; empty if it is not.
+
+        Raises:
+            QueryError: It is not known, refused, malformed, or impossible.
+        """
+        name = form["Action"]
+        if name not in self._actions:
+            raise QueryError("InvalidAction", "The action is not known here")
+        changed = [] if name == "DescribeInstances" else self._changed(form)
+        if refusal := refuse(f"{SERVICE}.{name}", changed):
+            raise QueryError("UnauthorizedOperation", refusal, 403)
+        if form.get("DryRun") == "true":
+            text = "Request would have succeeded, but DryRun flag is set."
+            raise QueryError("DryRunOperation", text, 412)
+        try:
+            return self._actions[name](form, caller)
+        except PowerError as error:
+            raise QueryError(error.code, error.message) from None
+
+    def _changed(self, form: Form) -> list[str]:
+        """Return the instances that a call is to change."""
+        asked = _listed(form, "InstanceId") or _listed(form, "ResourceId")
+        if not asked:
+            raise QueryError("MissingParameter", "The request must name an instance")
+        known = {i for i in self._nodes(asked) if i.startswith("i-")}
+        for instance in asked:
+            if instance not in known:
+                text = f"The instance ID '{instance}' does not exist"
+                raise QueryError("InvalidInstanceID.NotFound", text)
+        return asked
+
+    def _start(self, form: Form, _caller: Caller) -> str:
+        return self._change("StartInstances", form, self._power.start)
+
+    def _stop(self, form: Form, _caller: Caller) -> str:
+        return self._change("StopInstances", form, self._power.stop)
+
+    def _change(
+        self,
+        name: str,
+        form: Form,
+        change: Callable[[str], tuple[PowerState, PowerState]],
+    ) -> str:
+        root = _root(f"{name}Response")
+        changes = ET.SubElement(root, "instancesSet")
+        for instance in self._changed(form):
+            before, after = change(instance)
+            item = ET.SubElement(changes, "item")
+            _add(item, "instanceId", instance)
+            _add_state(item, "currentState", after)
+            _add_state(item, "previousState", before)
+        return ET.tostring(root, encoding="unicode")
+
+    def _create_tags(self, form: Form, _caller: Caller) -> str:
+        tags = dict(_tags_in(form))
+        for instance in self._changed(form):
+            self._power.write_tags(instance, tags)
+        return _done("CreateTagsResponse")
+
+    def _delete_tags(self, form: Form, _caller: Caller) -> str:
+        keys = [key for key, _ in _tags_in(form)]
+        for instance in self._changed(form):
+            self._power.erase_tags(instance, keys or list(self._power.tags(instance)))
+        return _done("DeleteTagsResponse")
 
     def describe(self, form: Form, caller: Caller) -> str:
         """Answer DescribeInstances.
@@ -102,11 +188,7 @@ class Instances:
             ids = [i for i in ids if i in asked]
         found = [i for i in ids if all(f.admits(self._facts(i, f)) for f in filters)]
         start, end = _page(form)
-        root = ET.Element(
-            "DescribeInstancesResponse",
-            xmlns=f"http://ec2.amazonaws.com/doc/{EC2_VERSION}/",
-        )
-        _add(root, "requestId", _REQUEST)
+        root = _root("DescribeInstancesResponse")
         reservations = ET.SubElement(root, "reservationSet")
         for instance in found[start:end]:
             item = ET.SubElement(reservations, "item")
@@ -120,12 +202,10 @@ class Instances:
 
     def _add_instance(self, item: ET.Element, instance: str) -> None:
         node = self._node(instance)
-        code, name = _RUNNING
         _add(item, "instanceId", instance)
-        state = ET.SubElement(item, "instanceState")
-        _add(state, "code", code)
-        _add(state, "name", name)
-        _add(item, "launchTime", self._launched.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+        _add_state(item, "instanceState", self._power.state_of(instance))
+        launched = self._power.launched(instance)
+        _add(item, "launchTime", launched.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
         _add(item, "vpcId", VPC)
         profile = ET.SubElement(item, "iamInstanceProfile")
         _add(profile, "id", "AIPAEMULATOR00000000")
@@ -133,7 +213,7 @@ class Instances:
             _add(item, "privateIpAddress", node.address)
             _add(item, "privateDnsName", _dns_name(node))
         tags = ET.SubElement(item, "tagSet")
-        for key, value in _tags(node).items():
+        for key, value in self._power.tags(instance).items():
             tag = ET.SubElement(tags, "item")
             _add(tag, "key", key)
             _add(tag, "value", value)
@@ -141,13 +221,13 @@ class Instances:
     def _facts(self, instance: str, wanted: "_Filter") -> Sequence[str]:
         """Return the values of an instance that a filter compares."""
         node = self._node(instance)
-        tags = _tags(node)
+        tags = self._power.tags(instance)
         kind, colon, key = wanted.name.partition(":")
         if colon and kind == "tag":
             return [tags[key]] if key in tags else []
         facts: dict[str, Sequence[str]] = {
             "instance-id": [instance],
-            "instance-state-name": [_RUNNING[1]],
+            "instance-state-name": [self._power.state_of(instance).value],
             "private-ip-address": [node.address],
             "network-interface.ipv6-addresses.ipv6-address": [node.address],
             "private-dns-name": [_dns_name(node)],
@@ -164,9 +244,33 @@ class Instances:
         return self._settings.nodes.get(instance, Node())
 
 
-def _tags(node: Node) -> dict[str, str]:
-    named = {"Name": node.name} if node.name else {}
-    return {**named, **node.tags}
+def _root(name: str) -> ET.Element:
+    root = ET.Element(name, xmlns=f"http://ec2.amazonaws.com/doc/{EC2_VERSION}/")
+    _add(root, "requestId", _REQUEST)
+    return root
+
+
+def _done(name: str) -> str:
+    root = _root(name)
+    _add(root, "return", "true")
+    return ET.tostring(root, encoding="unicode")
+
+
+def _add_state(parent: ET.Element, name: str, state: PowerState) -> None:
+    item = ET.SubElement(parent, name)
+    _add(item, "code", str(CODES[state]))
+    _add(item, "name", state.value)
+
+
+def _tags_in(form: Form) -> Iterator[tuple[str, str]]:
+    for number in range(1, _MOST_FIELDS):
+        key = form.get(f"Tag.{number}.Key")
+        if key is None:
+            return
+        value = form.get(f"Tag.{number}.Value", "")
+        if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
+            raise QueryError("InvalidParameterValue", "A tag is too long")
+        yield key, value
 
 
 def _dns_name(node: Node) -> str:

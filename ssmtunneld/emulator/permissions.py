@@ -83,6 +83,9 @@ class Permissions:
         if operation in ("ResumeSession", "TerminateSession"):
             session_id = body.get("SessionId")
             return self._on_session(caller, action, str(session_id), found)
+        if asked := body.get("InstanceIds"):
+            arns = tuple(target_arn(str(instance), caller) for instance in asked)
+            return self._refuse(caller, action, arns, {})
         if operation == "SendSSHPublicKey":
             target = target_arn(str(body.get("InstanceId")), caller)
             context = {"ec2:osuser": str(body.get("InstanceOSUser"))}

@@ -9,6 +9,7 @@ from typing import Final
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.emulator.agent.pacing import Pacer
 from ssmtunneld.emulator.faults import Action, Direction, FaultPlan
+from ssmtunneld.emulator.power import Power
 from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
@@ -55,6 +56,8 @@ class Registry:
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._started = 0
+        self.power = Power(settings, self._end_sessions)
+        """The states of instances."""
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions.values()))
@@ -97,6 +100,11 @@ class Registry:
             session.do(action, direction)
         return len(live)
 
+    def _end_sessions(self, target: str) -> None:
+        for session in self:
+            if session.request.target == target and not session.over:
+                session.end("The instance is being stopped.")
+
     def known_targets(self) -> list[str]:
         """Return the targets that sessions were started for, each once."""
         return list(dict.fromkeys(session.request.target for session in self))
@@ -109,7 +117,14 @@ class Registry:
         """
         known = self._settings.targets
         if known is None:
-            known = frozenset([*self.known_targets(), *self._settings.nodes, *asked])
+            known = frozenset(
+                [
+                    *self.known_targets(),
+                    *self._settings.nodes,
+                    *self._settings.stopped,
+                    *asked,
+                ]
+            )
         return [
             target
             for target in sorted(known)
@@ -122,7 +137,7 @@ class Registry:
         frozen_for = self._plan.frozen_for(asyncio.get_running_loop().time())
         if frozen_for > self._settings.freeze_notice:
             return False
-        if target in self._plan.knobs.offline:
+        if target in self._plan.knobs.offline or not self.power.has_agent(target):
             return False
         return targets is None or target in targets
 

@@ -88,6 +88,10 @@ class EmulatorSettings:
     """Time for which node access is approved."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Data of some targets, by their ids."""
+    stopped: frozenset[str] = frozenset()
+    """Instances that are stopped at the start."""
+    boot_time: float = 1.0
+    """Time from the start of an instance until its agent is connected."""
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """IAM policies by access key; that of ``""`` is for callers who have none of their
     own. Without any, everybody may do everything."""

@@ -24,6 +24,7 @@ from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
+from ssmtunneld.sessions.bastion import Bastion, BastionPhase
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
 from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Phase
@@ -177,6 +178,10 @@ class TunnelState(StrEnum):
     """Access was revoked; somebody may ask again. Open connections continue."""
     ACCESS_EXPIRED = "access_expired"
     """Access has ended; somebody may ask again. Open connections continue."""
+    ASLEEP = "asleep"
+    """Its bastion is stopped, or not used; the next connection wakes it."""
+    WAKING = "waking"
+    """Its bastion is being started, or its agent awaited; connections wait for it."""
     WAITING = "waiting"
     """Something outside of the daemon must change: see ``advice``."""
     FAILED = "failed"
@@ -235,6 +240,26 @@ class NodeAccessStatus:
     """The reason that was given; empty if nobody has asked."""
     asked_at: float | None
     """Time of the request, in Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class BastionStatus:
+    """The instance of a tunnel with ``start_target``."""
+
+    phase: Literal[
+        "unknown", "asleep", "stopping", "starting", "awaiting_agent", "awake"
+    ]
+    """Its condition for the tunnel; ``asleep`` also while it runs for others only."""
+    instance: str | None
+    """The instance's id; null until it was found."""
+    state: str | None
+    """Its state in EC2's words, such as running; null until it was found."""
+    started_by_us: bool
+    """True if a daemon with ``stop_target_after`` started it, so that one stops it."""
+    starts: int
+    """Times that this daemon has started it."""
+    stops: int
+    """Times that this daemon has stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +332,8 @@ class TunnelStatus:
     """The latest connection that did not reach its destination; null if none."""
     access: NodeAccessStatus | None
     """Access on request; null for a tunnel that needs none."""
+    bastion: BastionStatus | None
+    """The instance that is started on demand; null without ``start_target``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +427,8 @@ class StatusInputs:
     """Its parts that broke."""
     access: NodeAccess | None = None
     """The access to its node, where somebody must ask for it."""
+    bastion: Bastion | None = None
+    """The instance, where it is started on demand."""
 
     @property
     def broken(self) -> DefectStatus | None:
@@ -454,6 +483,18 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
         access=None if subject.access is None else _access_status(subject.access),
+        bastion=None if subject.bastion is None else _bastion_status(subject.bastion),
+    )
+
+
+def _bastion_status(bastion: Bastion) -> BastionStatus:
+    return BastionStatus(
+        phase=bastion.phase.value,
+        instance=bastion.instance,
+        state=bastion.state,
+        started_by_us=bastion.is_ours,
+        starts=bastion.starts,
+        stops=bastion.stops,
     )
 
 
@@ -547,6 +588,7 @@ def broken_status(
         defects=(),
         last_refusal=None,
         access=None,
+        bastion=None,
     )
     return replace(
         known,
@@ -583,7 +625,7 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
         case TunnelState.STARTING if subject.pool.start_reason:
             return subject.pool.start_reason, ""
         case _:
-            trouble = subject.pool.trouble
+            trouble = _asleep(subject) or subject.pool.trouble
     return str(trouble or ""), str(getattr(trouble, "advice", ""))
 
 
@@ -591,10 +633,16 @@ def _missing_access(subject: StatusInputs) -> Exception | None:
     return None if subject.access is None else subject.access.missing
 
 
+def _asleep(subject: StatusInputs) -> Exception | None:
+    return None if subject.bastion is None else subject.bastion.hindrance
+
+
 _HINDRANCES: Final[Mapping[TunnelState, Callable[[StatusInputs], Exception | None]]] = {
     TunnelState.UNBOUND: lambda subject: subject.unbound,
     TunnelState.NEEDS_LOGIN: lambda subject: subject.login,
     **dict.fromkeys(_ACCESS_STATES.values(), _missing_access),
+    TunnelState.ASLEEP: _asleep,
+    TunnelState.WAKING: _asleep,
 }
 """The causes of states in which a tunnel's sessions do not matter."""
 
@@ -611,7 +659,7 @@ def _is_lasting(subject: StatusInputs, state: TunnelState) -> bool:
         case _ if state in _ACCESS_STATES.values():
             return True
         case TunnelState.WAITING:
-            trouble = subject.pool.trouble
+            trouble = _asleep(subject) or subject.pool.trouble
             return not (isinstance(trouble, AwsError) and trouble.passes)
         case TunnelState.RETRYING if subject.broken is None:
             trouble = subject.pool.trouble
@@ -631,12 +679,25 @@ def _state(subject: StatusInputs) -> TunnelState:
         return _ACCESS_STATES[subject.access.status]
     if subject.broken is not None:
         return TunnelState.RETRYING
+    return _state_of_sessions(subject)
+
+
+def _state_of_sessions(subject: StatusInputs) -> TunnelState:
+    if subject.bastion is not None and not subject.bastion.awake:
+        return _state_of_bastion(subject.bastion)
     state = _state_of_pool(subject.pool)
     if state is not TunnelState.READY or subject.probe is None:
         return state
     if subject.probe.pending:
         return TunnelState.STARTING
     return state if subject.probe.usable else TunnelState.UNHEALTHY
+
+
+def _state_of_bastion(bastion: Bastion) -> TunnelState:
+    if bastion.failure is not None:
+        return TunnelState.WAITING
+    up = bastion.phase in {BastionPhase.STARTING, BastionPhase.AWAITING_AGENT}
+    return TunnelState.WAKING if up or bastion.needed else TunnelState.ASLEEP
 
 
 def _state_of_pool(pool: PoolSnapshot) -> TunnelState:
@@ -662,6 +723,8 @@ def _is_usable(state: TunnelState, pool: PoolSnapshot, now: float) -> bool:
     match state:
         case TunnelState.READY | TunnelState.IDLE:
             return True
+        case TunnelState.ASLEEP | TunnelState.WAKING:
+            return True  # it is on demand, and connections wait
         case TunnelState.RESUMING:
             views = [member.view for member in pool.members]
             lost_at = max(v.since for v in views if v.phase is Phase.RESUMING)

@@ -48,6 +48,7 @@ from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.transport.streams import StreamDuplex
 
 if TYPE_CHECKING:
+    from ssmtunneld.sessions.bastion import Bastion
     from ssmtunneld.sessions.node_access import NodeAccess
 
 TICK: Final = 1.0
@@ -158,6 +159,8 @@ class Pool:
         """The urgency of its first session while no connection waits for it."""
         self.access: NodeAccess | None = None
         """The access to the node, where somebody must ask for it."""
+        self.bastion: Bastion | None = None
+        """The instance, where it is started on demand."""
 
     # Supervision.
 
@@ -242,8 +245,8 @@ class Pool:
         waiting = len(self._waiters) + self._unsent
         for action in plan(views, policy, waiting=waiting, now=now):
             match action:
-                case Start() if self._missing is not None:
-                    pass  # an approval is followed by a call of `retry_now`
+                case Start() if self._missing is not None or self._asleep is not None:
+                    pass  # what ends that is followed by a call of `retry_now`
                 case Start():
                     start_at = self._may_start_at(now)
                     if start_at <= now:
@@ -517,7 +520,7 @@ class Pool:
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
         # A newcomer does not overtake connections that wait already.
-        passes = not self._retired and not self._waiters and self._missing is None
+        passes = not self._waiters and self._may_serve()
         stream = self._try_open(0.0) if passes else None
         if stream is not None:
             self._counters.opening.observe(0.0)
@@ -538,6 +541,7 @@ class Pool:
         if stream is not None:
             return stream
         self._check_access()
+        self._wake_bastion()
         waiter = _Waiter(self._loop.time(), self._loop.create_future())
         self._waiters.append(waiter)
         self._dormant = False
@@ -554,7 +558,7 @@ class Pool:
             _give_back(waiter)
             raise no_session(
                 timeout,
-                self._missing or self.trouble,
+                self._missing or self._asleep or self.trouble,
                 in_use=self._ready.is_set(),
                 start_reason=self._start_reason(),
             ) from None
@@ -584,6 +588,35 @@ class Pool:
             raise refused(missing)
         self.access.hurry()
 
+    @property
+    def _asleep(self) -> TunnelError | None:
+        """The reason why the instance takes no sessions; None if it takes some."""
+        return None if self.bastion is None else self.bastion.hindrance
+
+    def _wake_bastion(self) -> None:
+        """Ask for the instance, where it is started on demand.
+
+        Raises:
+            NoSessionReady: It is known to be in vain.
+        """
+        if self.bastion is None:
+            return
+        self.bastion.ask()
+        refusal = self.bastion.refusal
+        if refusal is not None:
+            raise refused(refusal)
+
+    def give_up_waiting(self, reason: TunnelError) -> None:
+        """Refuse the connections that wait: what they wait for does not come."""
+        self._fail_waiters(partial(refused, reason))
+        self._changed.set()
+
+    @property
+    def busy(self) -> bool:
+        """True if a connection is open or waits."""
+        streams = any(m.session.streams for m in self._members.values())
+        return bool(streams or self._waiters)
+
     def _move_unsent(self) -> None:
         """Move streams that cannot leave their session to one that can send.
 
@@ -605,7 +638,7 @@ class Pool:
 
     def _serve_waiters(self, now: float) -> None:
         """Serve the waiting connections, first come, first served (design D20)."""
-        while self._waiters and not self._retired and self._missing is None:
+        while self._waiters and self._may_serve():
             waiter = self._waiters[0]
             if not waiter.served.done():
                 # Later connections have less patience, and would get nothing either.
@@ -615,6 +648,9 @@ class Pool:
                 self._counters.opening.observe(now - waiter.asked_at)
                 waiter.served.set_result(stream)
             self._waiters.popleft()
+
+    def _may_serve(self) -> bool:
+        return not self._retired and self._missing is None and self._asleep is None
 
     def _fail_waiters(self, make_error: Callable[[], StreamError]) -> None:
         while self._waiters:
@@ -653,6 +689,8 @@ class Pool:
         if number is None:
             return None
         self._bursts.note(self._loop.time())
+        if self.bastion is not None:
+            self.bastion.note_use()
         stream = self._members[number].session.open_stream()
         self._demand.note(self._loop.time())
         if self._settling is None:
@@ -731,7 +769,7 @@ def no_session(
     return error
 
 
-def refused(missing: AccessMissing) -> NoSessionReady:
+def refused(missing: TunnelError) -> NoSessionReady:
     """Return the error of a connection for which no session may be started."""
     error = NoSessionReady(f"no session: {missing}")
     error.advice = missing.advice

@@ -193,6 +193,46 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     ),
     **_each(Cause(TargetNotConnected, "{reachable}"), "TargetNotConnected"),
     **_each(
+        Cause(
+            ServiceUnavailable,
+            "wait: ssmtunneld looks again by itself; if it persists, see the state of "
+            "the instance in the EC2 console",
+        ),
+        "IncorrectInstanceState",
+        "IncorrectState",
+    ),
+    **_each(
+        Cause(
+            ServiceUnavailable,
+            "wait: ssmtunneld retries by itself; if it persists, give the instance "
+            "another type, or reserve capacity for it",
+        ),
+        "InsufficientHostCapacity",
+        "InsufficientInstanceCapacity",
+    ),
+    **_each(
+        Cause(
+            Throttled,
+            "stop other instances, or request a higher limit in Service Quotas",
+            lasts=True,
+        ),
+        "InstanceLimitExceeded",
+        "VcpuLimitExceeded",
+    ),
+    **_each(
+        Cause(
+            RequestRejected,
+            "remove tags from the instance, which has as many as it may have: ours "
+            "says who started it",
+        ),
+        "TagLimitExceeded",
+    ),
+    **_each(
+        Cause(TargetNotConnected, "check target, region and profile"),
+        "InvalidInstanceID.Malformed",
+        "InvalidInstanceID.NotFound",
+    ),
+    **_each(
         Cause(ServiceUnavailable, _WAIT),
         "InternalServerError",
         "InternalFailure",

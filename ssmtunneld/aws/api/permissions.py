@@ -42,9 +42,13 @@ _DISCOVERY: Final = frozenset(
         "redshift:DescribeClusters",
     }
 )
+_STARTING: Final = frozenset(
+    {"ec2:StartInstances", "ec2:StopInstances", "ec2:CreateTags", "ec2:DeleteTags"}
+)
 _SECTIONS: Final = {
     **dict.fromkeys(_OWN_SESSIONS, "The caller's own sessions"),
     **dict.fromkeys(_DISCOVERY, "Discovering destinations"),
+    **dict.fromkeys(_STARTING, "Bastions that sleep"),
     "ssm:StartSession": "Named instances",
     "ssm:DescribeInstanceInformation": "Looking targets up",
     "ec2:DescribeInstances": "Looking targets up",
@@ -112,7 +116,7 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
         return f"{_target_arn(arn, region, target)} and {document}"
     if action in _OWN_SESSIONS:
         return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
-    if action in {
+    if action in _STARTING or action in {
         "ec2-instance-connect:SendSSHPublicKey",
         "ssm:StartAccessRequest",
     }:

@@ -18,6 +18,7 @@ from ssmtunneld.aws.api.pages import turn_pages
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.config.targets import (
     AddressTarget,
+    FixedTarget,
     GroupTarget,
     HostTarget,
     SearchedTarget,
@@ -42,6 +43,7 @@ for all of them."""
 INSTANCES_PER_PAGE: Final = 50
 """Up to 15 KB each: a page stays below what is read of an answer."""
 _LIVING: Final = ("pending", "running")
+_EXISTING: Final = (*_LIVING, "stopping", "stopped")
 _SEARCHED_STATES: Final = {"Name": "instance-state-name", "Values": list(_LIVING)}
 _ADDRESS_FILTERS: Final = {
     4: "private-ip-address",
@@ -118,6 +120,30 @@ def search(account: AwsClient, target: SearchedTarget) -> SearchResult:
             return _find_tasks(account, target)
         case _:
             assert_never(target)
+
+
+def instances_of(
+    account: AwsClient,
+    target: FixedTarget | TaggedTarget | AddressTarget | HostTarget,
+) -> list[Answer]:
+    """Return the instances that ``target`` stands for, running or stopped.
+
+    Raises:
+        AwsError: In the kinds of protocol 1.7.
+    """
+    match target:
+        case FixedTarget(instance):
+            filters = [_filter("instance-id", instance)]
+        case TaggedTarget(tags):
+            filters = [_filter(f"tag:{key}", _literal(value)) for key, value in tags]
+        case AddressTarget(address):
+            filters = [_filter(_ADDRESS_FILTERS[address.version], str(address))]
+        case HostTarget(name):
+            filters = [_filter("private-dns-name", name)]
+        case _:
+            assert_never(target)
+    filters.append(_filter("instance-state-name", *_EXISTING))
+    return [instance for _, instance in _instances(account, filters)]
 
 
 def learn_fates(account: AwsClient, ids: Iterable[str]) -> dict[str, TargetFate]:

@@ -66,6 +66,10 @@ def _access_duration(_ctx: click.Context, _param: click.Parameter, text: str) ->
     return _seconds("--access-duration", text)
 
 
+def _boot_time(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    return _seconds("--boot-time", text)
+
+
 def _path(
     _ctx: click.Context, _param: click.Parameter, text: str | None
 ) -> PathSettings | None:
@@ -205,6 +209,20 @@ def _path(
     help="Data that the API returns about a target; repeatable.",
 )
 @click.option(
+    "--stopped",
+    multiple=True,
+    metavar="INSTANCE",
+    help="Instance that is stopped, until StartInstances starts it; repeatable.",
+)
+@click.option(
+    "--boot-time",
+    callback=_boot_time,
+    default="1s",
+    show_default=True,
+    metavar="DURATION",
+    help="Time from an instance's start until its agent is connected.",
+)
+@click.option(
     "--document",
     "documents",
     multiple=True,
@@ -283,6 +301,7 @@ def _settings(
     offline: tuple[str, ...],
     host_aliases: tuple[str, ...],
     documents: tuple[str, ...],
+    stopped: tuple[str, ...],
     **rest: Any,
 ) -> EmulatorSettings:
     from ssmtunneld.emulator.settings import EmulatorSettings, Pace
@@ -302,6 +321,7 @@ def _settings(
             name: _content("--document", path)
             for name, path in (_pair("--document", text) for text in documents)
         },
+        stopped=frozenset(stopped),
         **_credentials(),
         **rest,
     )

@@ -1,0 +1,577 @@
+"""An instance that is started on demand, and stopped when nobody needs it any more.
+
+One for each target with ``start_target`` and identity of a process. `decide`
+(``bastion_plan.py``) says what is next; here it is done, one call at a time, by
+whichever of any number of tasks attends. A step that fails is followed by another look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
+
+from typing_extensions import override
+
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.small_event import SmallEvent
+from ssmtunneld.errors import (
+    AccessDenied,
+    AwsError,
+    RequestRejected,
+    TargetAsleep,
+    TargetNotFound,
+    TunnelError,
+)
+from ssmtunneld.sessions import bastion_plan
+from ssmtunneld.sessions.bastion_plan import (
+    Erase,
+    Mark,
+    Rest,
+    Sight,
+    Situation,
+    Start,
+    Step,
+    Stop,
+    Use,
+    Wait,
+    Write,
+    decide,
+    read_mark,
+    write_mark,
+)
+from ssmtunneld.sessions.targeting import TargetSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ssmtunneld.aws.bastions import Instance
+    from ssmtunneld.base.log import EventLog
+
+RETRY: Final = 2.0
+"""Seconds after a failure until the next look, while a connection waits."""
+LONGEST_RETRY: Final = 30.0
+"""Seconds between looks after failures, at most, while a connection waits."""
+DOUBT: Final = 5.0
+"""Seconds between looks because of a session without an agent, at least."""
+START_DOUBT: Final = 120.0
+"""Seconds after a StartInstances in which another one's answer tells nothing of who has
+started the instance."""
+PATIENCE: Final = 240.0
+"""Seconds for an agent to register, after which it is said that something is wrong."""
+END_PATIENCE: Final = 15.0
+"""Seconds at the end of the process for stopping what nobody else needs."""
+
+_CHECK_AGENT: Final = (
+    "check that the SSM agent starts with the instance, reaches Systems Manager, and "
+    "that the instance's role has the policy AmazonSSMManagedInstanceCore"
+)
+
+
+class BastionCalls(Protocol):
+    """The calls to AWS. All raise AwsError."""
+
+    async def find(self) -> Instance:
+        """Return the one instance, running or stopped."""
+        ...
+
+    async def start(self, instance: str) -> bool:
+        """Start it; return False if it was starting or running already."""
+        ...
+
+    async def stop(self, instance: str) -> None:
+        """Stop it."""
+        ...
+
+    async def write(self, instance: str, key: str, value: str) -> None:
+        """Give it a tag."""
+        ...
+
+    async def erase(self, instance: str, key: str) -> None:
+        """Take a tag from it."""
+        ...
+
+    async def is_connected(self, instance: str) -> bool:
+        """Return whether its agent is connected."""
+        ...
+
+    async def strangers(self, instance: str) -> int:
+        """Return the number of its sessions that are not of this process."""
+        ...
+
+
+class BastionUser(Protocol):
+    """Connections that need the instance: a pool."""
+
+    @property
+    def busy(self) -> bool:
+        """True if a connection is open or waits."""
+        ...
+
+
+class BastionPhase(StrEnum):
+    """The condition of an instance, for its users."""
+
+    UNKNOWN = "unknown"
+    """Nobody has looked yet."""
+    ASLEEP = "asleep"
+    """It is stopped, or about to be, and nobody waits."""
+    STOPPING = "stopping"
+    """It is being stopped."""
+    STARTING = "starting"
+    """It is being started."""
+    AWAITING_AGENT = "awaiting_agent"
+    """It runs, and its agent is not connected yet."""
+    AWAKE = "awake"
+    """Sessions can be started."""
+
+
+class Bastion:
+    """One instance.
+
+    Args:
+        target: As the configuration spells it.
+        calls: The calls to AWS.
+        key: The key of its tag; no other daemon nor target has the same.
+        by: The user and machine, for people who see the tag.
+        stop_after: Seconds without connections after which it is stopped; None for
+            never.
+        wall_clock: Returns Unix seconds.
+        log: For what happens to it.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        calls: BastionCalls,
+        key: str,
+        by: str,
+        *,
+        stop_after: float | None,
+        wall_clock: Callable[[], float],
+        log: EventLog,
+    ) -> None:
+        self._target = target
+        self._calls = calls
+        self._key = key
+        self._by = by
+        self._stop_after = stop_after
+        self._wall_clock = wall_clock
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._instance: Instance | None = None
+        self._sight: Sight | None = None
+        self._phase = BastionPhase.UNKNOWN
+        self._failure: AwsError | None = None
+        self._failures = 0
+        self._said = ""
+        self._used_at = float("-inf")
+        self._wanted_until = float("-inf")
+        self._was_busy = False
+        self._leaving = False
+        self._started_at = self._looked_at = float("-inf")
+        self._up_since = 0.0
+        self._connected = False
+        self._refuted = 0.0
+        self._tried_at = self._stopped_at = float("-inf")
+        self._announced: dict[tuple[str, float], float] = {}
+        self._users: set[BastionUser] = set()
+        self._stirred = SmallEvent()
+        self._turn = asyncio.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self.starts = self.stops = 0
+        """Times that this process has started and stopped it."""
+
+    # Observation.
+
+    @property
+    def awake(self) -> bool:
+        """True if sessions can be started now."""
+        return self._phase is BastionPhase.AWAKE
+
+    @property
+    def phase(self) -> BastionPhase:
+        """The condition of the instance."""
+        return self._phase
+
+    @property
+    def instance(self) -> str | None:
+        """The instance's id, where it is known."""
+        return None if self._instance is None else self._instance.id
+
+    @property
+    def state(self) -> str | None:
+        """The instance's state in EC2's words, where it is known."""
+        return None if self._sight is None else self._sight.state
+
+    @property
+    def is_ours(self) -> bool:
+        """True if a daemon has started it, so that daemons may stop it."""
+        return self._sight is not None and self._sight.is_ours
+
+    @property
+    def failure(self) -> AwsError | None:
+        """The reason why the last step failed; None if it did not."""
+        return self._failure
+
+    @property
+    def needed(self) -> bool:
+        """True if a connection is open or waits, or a person wants it ready."""
+        wanted = self._loop.time() < self._wanted_until
+        return wanted or any(user.busy for user in self._users)
+
+    @property
+    def hindrance(self) -> TunnelError | None:
+        """The reason why no session can be started; None if one can."""
+        if self.awake:
+            return None
+        return self._failure or TargetAsleep(clean(self._words()), self._advice())
+
+    @property
+    def refusal(self) -> TunnelError | None:
+        """The reason why waiting is in vain; None if it is not."""
+        lasting = AccessDenied | RequestRejected | TargetNotFound
+        failure = self._failure
+        return failure if not self.awake and isinstance(failure, lasting) else None
+
+    def _words(self) -> str:
+        name = self.instance or self._target
+        match self._phase:
+            case BastionPhase.UNKNOWN:
+                return f"looking for bastion {name}"
+            case BastionPhase.ASLEEP if self.state == "running":
+                return f"bastion {name} runs unused; a connection wakes it"
+            case BastionPhase.ASLEEP:
+                return f"bastion {name} is asleep; a connection starts it"
+            case BastionPhase.STOPPING:
+                return f"bastion {name} is stopping"
+            case BastionPhase.STARTING:
+                return f"starting bastion {name}: {self.state}"
+            case BastionPhase.AWAITING_AGENT:
+                return f"bastion {name} runs, waiting for its agent"
+            case BastionPhase.AWAKE:
+                return ""
+            case _:
+                assert_never(self._phase)
+
+    def _advice(self) -> str:
+        late = self._loop.time() > self._up_since + PATIENCE
+        waits = self._phase is BastionPhase.AWAITING_AGENT
+        return _CHECK_AGENT if waits and late else ""
+
+    # Users.
+
+    @contextmanager
+    def used_by(self, user: BastionUser) -> Iterator[None]:
+        """Count ``user`` among those who may need it, while the context lasts."""
+        self._users.add(user)
+        try:
+            yield
+        finally:
+            if user.busy:
+                self.note_use()
+            self._users.discard(user)
+
+    @contextmanager
+    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call ``listener`` after each change, for the duration of the context."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+    def ask(self, seconds: float = 0.0) -> None:
+        """Wake it: a connection waits, or a person wants it ready.
+
+        Args:
+            seconds: Time for which it is needed, even if no connection waits.
+        """
+        self.note_use()
+        self._wanted_until = max(self._wanted_until, self._loop.time() + seconds)
+        if not self.awake:
+            if self.refusal is None or self._loop.time() > self._looked_at + DOUBT:
+                self._failure = None
+            self._stirred.set()
+
+    def hurry(self) -> None:
+        """Look again soon: there is a new login."""
+        if self._failure is not None:
+            self._stirred.set()
+
+    def note_use(self) -> None:
+        """Note that a connection needs it now."""
+        self._used_at = self._loop.time()
+
+    def doubt(self) -> None:
+        """Look soon: a session found no agent there."""
+        if self.awake and self._loop.time() > self._looked_at + DOUBT:
+            self._connected = False
+            self._stirred.set()
+
+    # Life.
+
+    async def attend(self) -> None:
+        """Look after it until cancelled.
+
+        Any number of tasks may do so: one of them works, the others stand by.
+        """
+        async with self._turn:
+            while not self._leaving:
+                self._stirred.clear()
+                delay = await self._attend_once()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._stirred.wait()
+
+    async def leave(self) -> None:
+        """Stop it if nobody else needs it; for the end of the process.
+
+        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most.
+        """
+        if self._stop_after is None or self._instance is None or not self.is_ours:
+            return
+        self._leaving = True
+        self._stirred.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_PATIENCE), self._turn:
+                step: Step | None = None
+                while not isinstance(step, Use | Rest | Stop | Erase):
+                    try:
+                        step = await self._step()
+                    except AwsError as error:
+                        self._report(error)
+                        return
+                    if isinstance(step, Wait):
+                        await asyncio.sleep(max(0.0, step.until - self._wall_clock()))
+
+    async def _attend_once(self) -> float:
+        """Take a step; return the seconds until the next one."""
+        try:
+            step = await self._step()
+        except AwsError as error:
+            return self._fail(error)
+        if self._failure is not None or self._failures:
+            self._failure, self._failures, self._said = None, 0, ""
+            self._tell()
+        if isinstance(step, Use | Rest | Wait):
+            until = step.until
+            now, loop_now = self._wall_clock(), self._loop.time()
+            if self._kept_for() > 0 and not self.needed:
+                until = min(until, now + self._kept_for())
+            if self._wanted_until > loop_now:
+                until = min(until, now + self._wanted_until - loop_now)
+            if self._phase is BastionPhase.AWAITING_AGENT:
+                until = min(until, self._wall_clock() + bastion_plan.POLL)
+            return max(0.0, until - self._wall_clock())
+        return 0.0
+
+    def _fail(self, error: AwsError) -> float:
+        self._failure = error
+        self._failures += 1
+        self._report(error)
+        self._tell()
+        if not self.needed:
+            return bastion_plan.LOOK
+        return min(LONGEST_RETRY, RETRY * 2.0 ** min(self._failures - 1, 8))
+
+    def _report(self, error: AwsError) -> None:
+        if str(error) != self._said:
+            self._said = str(error)
+            self._log.warning(
+                "bastion.failed",
+                target=self.instance or self._target,
+                reason=str(error),
+                advice=error.advice,
+            )
+
+    async def _step(self) -> Step:
+        await self._look()
+        step = decide(self._situation())
+        instance = self._instance
+        assert instance is not None, "a step without a look"
+        match step:
+            case Use():
+                await self._await_agent(instance)
+            case Rest():
+                self._enter(
+                    BastionPhase.STARTING
+                    if self.needed and self.state == "pending"
+                    else BastionPhase.ASLEEP
+                )
+            case Wait():
+                self._enter(self._underway())
+            case Write(mark):
+                self._enter(self._underway())
+                await self._write(instance, mark)
+            case Erase():
+                await self._calls.erase(instance.id, self._key)
+            case Start():
+                await self._start(instance)
+            case Stop():
+                await self._stop(instance)
+            case _:
+                assert_never(step)
+        return step
+
+    async def _look(self) -> None:
+        self._looked_at = self._loop.time()
+        found = await self._calls.find()
+        if self._instance is None or found.id != self._instance.id:
+            self._connected = False
+        self._instance = found
+        marks = {key: read_mark(text) for key, text in found.marks.items()}
+        known = {key: mark for key, mark in marks.items() if mark is not None}
+        state, now = found.state, self._loop.time()
+        # EC2's answers may be a few seconds old.
+        if state == "stopped" and now < self._started_at + bastion_plan.PAUSE * 5:
+            state = "pending"
+        if state == "running" and now < self._stopped_at + bastion_plan.PAUSE * 5:
+            state = "stopping"
+        before = self._sight
+        self._sight = Sight(state, found.launched, known)
+        if before is None and self._key in known:
+            self.note_use()  # of a daemon before us: its connections may come again
+        if before is None or before.launched != found.launched or state != "running":
+            self._connected = False
+        self._note_announcements(known)
+
+    def _note_announcements(self, marks: dict[str, Mark]) -> None:
+        now = self._wall_clock()
+        self._announced = {
+            (key, mark.stopping): self._announced.get((key, mark.stopping), now)
+            for key, mark in marks.items()
+            if mark.stopping and key != self._key
+        }
+
+    def _situation(self) -> Situation:
+        busy = self.needed and not self._leaving
+        if busy or self._was_busy:
+            self.note_use()
+        self._was_busy = busy
+        assert self._sight is not None, "a situation without a look"
+        return Situation(
+            self._sight,
+            self._key,
+            self._by,
+            self._wall_clock(),
+            needed=busy,
+            kept=self._kept_for() > 0 and not self._leaving,
+            may_stop=self._stop_after is not None,
+            refuted=self._refuted,
+            announced={key: seen for (key, _), seen in self._announced.items()},
+        )
+
+    def _kept_for(self) -> float:
+        """Return the seconds for which it is kept without connections."""
+        if self._stop_after is None:
+            return 0.0
+        return self._used_at + self._stop_after - self._loop.time()
+
+    def _underway(self) -> BastionPhase:
+        if self.state == "stopping":
+            return BastionPhase.STOPPING
+        if self.needed:
+            return BastionPhase.AWAKE if self._connected else BastionPhase.STARTING
+        return BastionPhase.ASLEEP
+
+    def _enter(self, phase: BastionPhase) -> None:
+        if phase is self._phase:
+            return
+        self._phase = phase
+        name = self.instance or self._target
+        if phase is BastionPhase.AWAKE:
+            self._log.info("bastion.ready", target=name)
+        elif phase is BastionPhase.AWAITING_AGENT:
+            self._up_since = self._loop.time()
+            self._log.info("bastion.running", target=name)
+        self._tell()
+
+    async def _await_agent(self, instance: Instance) -> None:
+        if not self._connected:
+            try:
+                self._connected = await self._calls.is_connected(instance.id)
+            except AccessDenied:
+                self._connected = True  # StartSession will tell
+        self._enter(
+            BastionPhase.AWAKE if self._connected else BastionPhase.AWAITING_AGENT
+        )
+
+    async def _write(self, instance: Instance, mark: Mark) -> None:
+        try:
+            await self._calls.write(instance.id, self._key, write_mark(mark))
+        except AwsError:
+            # Nothing is started that nobody could stop, and nothing stopped that others
+            # were not told of. But what runs is used: another daemon may stop it.
+            if self.state == "running":
+                await self._await_agent(instance)
+            raise
+        if mark.claim and not mark.launch:
+            self._refuted = 0.0
+            self._log.info("bastion.claimed", target=instance.id, tag=self._key)
+
+    async def _start(self, instance: Instance) -> None:
+        self._enter(BastionPhase.STARTING)
+        own = self._situation().own
+        is_first = self._loop.time() > self._tried_at + START_DOUBT
+        self._tried_at = self._loop.time()
+        was_us = await self._calls.start(instance.id)
+        self._started_at = self._loop.time()
+        if was_us:
+            self.starts += 1
+            self._log.info("bastion.started", target=instance.id)
+        elif own is not None and own.claim and is_first:
+            # An earlier call of ours, whose answer was lost, would look the same.
+            self._refuted = own.claim
+
+    async def _stop(self, instance: Instance) -> None:
+        self._enter(BastionPhase.STOPPING)
+        strangers = 0
+        try:
+            strangers = await self._calls.strangers(instance.id)
+        except AwsError as error:
+            self._log.debug("bastion.unseen", target=instance.id, reason=str(error))
+        if strangers:
+            # Somebody who leaves no mark, such as a person with a shell.
+            self._log.info("bastion.kept", target=instance.id, sessions=strangers)
+            self.note_use()
+            if self._leaving:
+                return
+            self._stirred.set()
+            return
+        if self.needed and not self._leaving:
+            return  # somebody has come during the call
+        await self._calls.stop(instance.id)
+        self._stopped_at = self._loop.time()
+        self._connected = False
+        self.stops += 1
+        self._log.info("bastion.stopped", target=instance.id)
+
+
+class BastionTargetSelector(TargetSelector):
+    """The instance, while sessions can be started there.
+
+    Args:
+        bastion: Knows it.
+    """
+
+    def __init__(self, bastion: Bastion) -> None:
+        self._bastion = bastion
+
+    @override
+    async def choose(self) -> str:
+        hindrance, instance = self._bastion.hindrance, self._bastion.instance
+        if hindrance is not None:
+            raise hindrance
+        assert instance is not None, "awake without an instance"
+        return instance
+
+    @override
+    def avoid(self, target: str) -> None:
+        """Look again: it had no agent."""
+        self._bastion.doubt()
