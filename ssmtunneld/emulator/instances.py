@@ -1,7 +1,8 @@
-"""EC2 in its query protocol, as far as instances are found, tagged, started and stopped.
+"""EC2 in its query protocol: instances are found, tagged, started and stopped.
 
 Names and tags can be targets, and instances sleep. What is known of one is its `Node`
-and its `Power`. Calls of the query protocol that are not answered here get an error in its form.
+and its `Power`. Calls of the query protocol that are not answered here get an error in
+its form.
 """
 
 import re

@@ -8,7 +8,7 @@ Stopping takes half of it, too.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -76,7 +76,7 @@ class Power:
     ) -> None:
         self._settings = settings
         self._ended = ended
-        self._first_launch = settings.wall_clock()
+        self._first_launch = settings.wall_clock() - timedelta(hours=1)
         self._machines: dict[str, _Machine] = {}
 
     def state(self) -> dict[str, Any]:
@@ -142,7 +142,9 @@ class Power:
         if before is PowerState.STOPPED:
             machine = self._machine(instance)
             machine.on, machine.since = True, self._now()
-            machine.launched = self._settings.wall_clock()
+            # To the second, as the API tells it: no two launches have the same time.
+            earliest = machine.launched + timedelta(seconds=1)
+            machine.launched = max(self._settings.wall_clock(), earliest)
             machine.starts += 1
         return before, self.state_of(instance)
 

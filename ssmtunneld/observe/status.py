@@ -696,6 +696,8 @@ def _state_of_sessions(subject: StatusInputs) -> TunnelState:
 def _state_of_bastion(bastion: Bastion) -> TunnelState:
     if bastion.failure is not None:
         return TunnelState.WAITING
+    if bastion.phase is BastionPhase.UNKNOWN and not bastion.needed:
+        return TunnelState.STARTING
     up = bastion.phase in {BastionPhase.STARTING, BastionPhase.AWAITING_AGENT}
     return TunnelState.WAKING if up or bastion.needed else TunnelState.ASLEEP
 

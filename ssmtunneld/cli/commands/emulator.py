@@ -66,6 +66,12 @@ def _access_duration(_ctx: click.Context, _param: click.Parameter, text: str) ->
     return _seconds("--access-duration", text)
 
 
+def _stopped(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> frozenset[str]:
+    return frozenset(texts)
+
+
 def _boot_time(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
     return _seconds("--boot-time", text)
 
@@ -211,6 +217,7 @@ def _path(
 @click.option(
     "--stopped",
     multiple=True,
+    callback=_stopped,
     metavar="INSTANCE",
     help="Instance that is stopped, until StartInstances starts it; repeatable.",
 )
@@ -301,7 +308,6 @@ def _settings(
     offline: tuple[str, ...],
     host_aliases: tuple[str, ...],
     documents: tuple[str, ...],
-    stopped: tuple[str, ...],
     **rest: Any,
 ) -> EmulatorSettings:
     from ssmtunneld.emulator.settings import EmulatorSettings, Pace
@@ -321,7 +327,6 @@ def _settings(
             name: _content("--document", path)
             for name, path in (_pair("--document", text) for text in documents)
         },
-        stopped=frozenset(stopped),
         **_credentials(),
         **rest,
     )
