@@ -82,6 +82,16 @@ def _not_one(
     )
 
 
+def has_agent(account: AwsClient, instance: str) -> bool:
+    """Return True if the service hears of the instance's agent.
+
+    Raises:
+        AwsError: AWS refuses or does not answer.
+    """
+    answer = account.call("GetConnectionStatus", Target=instance)
+    return answer.text("Status").lower() == "connected"
+
+
 def start_instance(account: AwsClient, instance: str) -> bool:
     """Start an instance; return False if it was starting or running before that.
 

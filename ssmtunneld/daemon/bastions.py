@@ -19,6 +19,7 @@ from ssmtunneld.aws.bastions import (
     Instance,
     erase_tag,
     find_instance,
+    has_agent,
     start_instance,
     stop_instance,
     write_tag,
@@ -78,7 +79,8 @@ class _Calls(BastionCalls):
 
     @override
     async def is_connected(self, instance: str) -> bool:
-        return await self._control.is_connected(instance)
+        # Without memory: a connection waits for the change.
+        return await self._ask(partial(has_agent, instance=instance))
 
     @override
     async def strangers(self, instance: str) -> int:

@@ -405,7 +405,8 @@ class Bastion:
                     else BastionPhase.ASLEEP
                 )
             case Wait():
-                self._enter(self._underway())
+                stops = self.state == "running"
+                self._enter(BastionPhase.STOPPING if stops else self._underway())
             case Write(mark):
                 self._enter(self._underway())
                 await self._write(instance, mark)
