@@ -173,7 +173,7 @@ class Bastion:
         self._started_at = self._looked_at = float("-inf")
         self._up_since = 0.0
         self._connected = False
-        self._refuted = 0.0
+        self._trusted = 0.0
         self._tried_at = self._stopped_at = float("-inf")
         self._announced: dict[tuple[str, float], float] = {}
         self._users: set[BastionUser] = set()
@@ -437,7 +437,9 @@ class Bastion:
         before = self._sight
         self._sight = Sight(state, found.launched, known)
         if before is None and self._key in known:
-            self.note_use()  # of a daemon before us: its connections may come again
+            # Of a daemon before us: its connections may come again.
+            self.note_use()
+            self._trusted = known[self._key].claim
         if before is None or before.launched != found.launched or state != "running":
             self._connected = False
         self._note_announcements(known)
@@ -464,7 +466,7 @@ class Bastion:
             needed=busy,
             kept=self._kept_for() > 0 and not self._leaving,
             may_stop=self._stop_after is not None,
-            refuted=self._refuted,
+            trusted=self._trusted,
             announced={key: seen for (key, _), seen in self._announced.items()},
         )
 
@@ -513,7 +515,9 @@ class Bastion:
                 await self._await_agent(instance)
             raise
         if mark.claim and not mark.launch:
-            self._refuted = 0.0
+            # The answer to an earlier call may still be unknown.
+            in_doubt = self._loop.time() < self._tried_at + START_DOUBT
+            self._trusted = mark.claim if in_doubt else 0.0
             self._log.info("bastion.claimed", target=instance.id, tag=self._key)
 
     async def _start(self, instance: Instance) -> None:
@@ -521,14 +525,17 @@ class Bastion:
         own = self._situation().own
         is_first = self._loop.time() > self._tried_at + START_DOUBT
         self._tried_at = self._loop.time()
+        if own is not None:
+            self._trusted = own.claim
         was_us = await self._calls.start(instance.id)
         self._started_at = self._loop.time()
         if was_us:
             self.starts += 1
             self._log.info("bastion.started", target=instance.id)
-        elif own is not None and own.claim and is_first:
-            # An earlier call of ours, whose answer was lost, would look the same.
-            self._refuted = own.claim
+        elif is_first:
+            # After a call whose answer was lost, this answer would be about that one.
+            self._tried_at = float("-inf")
+            self._trusted = 0.0
 
     async def _stop(self, instance: Instance) -> None:
         self._enter(BastionPhase.STOPPING)

@@ -10,8 +10,8 @@ is bound to the launch that followed. To use what one of us has started: the lea
 first, and nothing is used before it is written. To stop: the announcement first; after
 a pause all marks are read again; then StopInstances, and last the mark goes.
 
-* A claim counts only for the launch right after it (``was``), within `CLAIM_TIME`; a
-  bound one for its own launch alone. So a mark that a crash leaves behind makes no
+* A claim counts only for the launch after it (``was``), within `CLAIM_TIME`, and only
+  if its start was sent, as far as that is known; a bound one for its own launch alone. So a mark that a crash leaves behind makes no
   instance ours that somebody starts later.
 * Whoever announces a stop reads the leases after it; whoever takes a lease reads the
   announcements after it. One of two sees the other.
@@ -145,8 +145,9 @@ class Situation:
     """True if there was one less than ``stop_target_after`` ago."""
     may_stop: bool = False
     """True if the tunnel has ``stop_target_after``."""
-    refuted: float = 0.0
-    """The claim that EC2's answer has refuted: somebody else had started it already."""
+    trusted: float = 0.0
+    """The claim for which this process has sent a start, or which it found when it
+    came, unless EC2 has said that somebody else had started it already."""
     announced: Mapping[str, float] = field(default_factory=dict)
     """Times since which announcements of other daemons have been seen, by key."""
 
@@ -242,7 +243,6 @@ def _has_fresh_claim(s: Situation) -> bool:
         own is not None
         and bool(own.claim)
         and not own.launch
-        and own.claim != s.refuted
         and own.was == s.sight.launched
         and s.now < own.claim + CLAIM_RENEWAL
     )
@@ -251,7 +251,8 @@ def _has_fresh_claim(s: Situation) -> bool:
 def _up(s: Situation) -> Step:
     own, launched = s.own, s.sight.launched
     if own is not None and own.claim and not own.launch:
-        if own.claim == s.refuted:
+        if own.claim != s.trusted:
+            # Somebody was faster: the claim is for nothing.
             return Write(replace(own, claim=0.0, was=0.0))
         if own.proves(launched):
             return Write(replace(own, launch=launched))

@@ -127,12 +127,18 @@ async def test_what_others_have_started_is_used_and_not_stopped(events):
         async with running(configuration(service.endpoint_url, settings)) as daemon:
             await reaches(daemon, TunnelState.READY)  # warm, as any other
             assert await echoes(port_of(daemon, "x"))
-            looked = len(events.find("emulator.api_called", operation="DescribeInstances"))
+            looked = len(
+                events.find("emulator.api_called", operation="DescribeInstances")
+            )
             await until(
-                lambda: len(
-                    events.find("emulator.api_called", operation="DescribeInstances")
+                lambda: (
+                    len(
+                        events.find(
+                            "emulator.api_called", operation="DescribeInstances"
+                        )
+                    )
+                    > looked + 3
                 )
-                > looked + 3
             )
             assert state_of(daemon).state is TunnelState.READY
             assert not marks(service)
@@ -219,7 +225,9 @@ async def test_nothing_is_started_that_could_not_be_marked(events):
         settings = sleeping(port=port, stop_target_after="1h")
         async with running(configuration(service.endpoint_url, settings)) as daemon:
             await await_reset(port_of(daemon, "x"))
-            assert "ec2:CreateTags" in (await reaches(daemon, TunnelState.WAITING)).advice
+            assert (
+                "ec2:CreateTags" in (await reaches(daemon, TunnelState.WAITING)).advice
+            )
         assert power(service)["starts"] == 0
 
 
