@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ from ssmtunneld.aws.api.endpoints import is_loopback_host
 from ssmtunneld.aws.api.errors import CallContext, cure_of
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import Control, Grant, Identity, SessionRequest
+from ssmtunneld.aws.bastions import find_instance, may_start
 from ssmtunneld.aws.ssm import SsmControl
 from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.config.session_documents import REMOTE_HOST_DOCUMENT
-from ssmtunneld.config.targets import FixedTarget, parse_target
+from ssmtunneld.config.targets import FixedTarget, bastion_target, parse_target
 from ssmtunneld.doctor import network, session
 from ssmtunneld.doctor.report import (
     HOPS,
@@ -132,6 +134,7 @@ class _Walk:
         self._unplaced: AwsError | None = None
         self._endpoints: tuple[network.Endpoint, ...] = ()
         self._target = ""
+        self._asleep = False
         self._agent = ""
         self._grant: Grant | None = None
         self._random = Random()  # noqa: S311 - jitter, not secrets
@@ -253,6 +256,8 @@ class _Walk:
 
     async def _see_target(self) -> str:
         try:
+            if self._tunnel.start_target:
+                await self._see_bastion()
             self._target = await self._persist(self._find_target)
             status, self._agent = await self._persist(
                 lambda: self._control.ask(self._ask_for_status)
@@ -269,6 +274,26 @@ class _Walk:
             raise Broken(text, self._cure_of("TargetNotConnected"))
         await self._ask_about_silence()
         return f"{self._target} is online"
+
+    async def _see_bastion(self) -> None:
+        """Look whether the target is asleep, and may be started then."""
+        wanted = bastion_target(self._tunnel.target)
+        assert wanted is not None, "refused with the configuration"
+        found = await self._persist(
+            lambda: self._control.ask(partial(find_instance, target=wanted))
+        )
+        if found.state in {"pending", "running"}:
+            return
+        self._target, self._asleep = found.id, True
+        try:
+            await self._persist(
+                lambda: self._control.ask(partial(may_start, instance=found.id))
+            )
+        except AccessDenied as error:
+            raise Broken.by(error) from None
+        raise Skipped(
+            f"{found.id} is {found.state}; a connection starts it, and you may do that"
+        )
 
     async def _ask_about_silence(self) -> None:
         """Find out whether a daemon may ask about an agent that says nothing."""
@@ -339,6 +364,8 @@ class _Walk:
         tunnel = self._tunnel
         if tunnel.is_dynamic:
             raise Skipped("not tested: clients name the destination")
+        if self._asleep:
+            raise Skipped("not tested: the target is asleep")
         if tunnel.access == "request":
             # The keys of an approved request are in the daemon, and only there.
             raise Skipped(

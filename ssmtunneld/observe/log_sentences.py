@@ -32,6 +32,11 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "access.rejected": "access request {request} was rejected",
     "access.revoked": "access request {request} was revoked",
     "access.expired": "access request {request} has expired",
+    "bastion.started": "bastion {target} is being started",
+    "bastion.running": "bastion {target} runs; its agent is awaited",
+    "bastion.ready": "bastion {target} is ready",
+    "bastion.kept": "bastion {target} stays up: somebody else has {sessions} sessions",
+    "bastion.stopped": "bastion {target} is stopped: nobody needs it",
     "target.resolved": "the target is {targets}",
 }
 _UNTOLD: Final = frozenset({"control.bound", "session.started"})

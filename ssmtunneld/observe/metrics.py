@@ -75,6 +75,11 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
         "Expiry of the keys of an approved access request, in Unix seconds.",
         lambda m: None if m.access is None else m.access.expires_at,
     ),
+    (
+        "bastion_awake",
+        "1 if the instance of a tunnel with start_target takes sessions.",
+        lambda m: None if m.bastion is None else m.bastion.phase == "awake",
+    ),
     ("connections_active", "Local connections.", lambda m: m.connections),
     (
         "connections_limit",

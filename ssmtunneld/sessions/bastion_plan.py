@@ -11,8 +11,9 @@ first, and nothing is used before it is written. To stop: the announcement first
 a pause all marks are read again; then StopInstances, and last the mark goes.
 
 * A claim counts only for the launch after it (``was``), within `CLAIM_TIME`, and only
-  if its start was sent, as far as that is known; a bound one for its own launch alone. So a mark that a crash leaves behind makes no
-  instance ours that somebody starts later.
+  if its start was sent, as far as that is known; a bound one for its own launch alone.
+  So a mark that a crash leaves behind makes no instance ours that somebody starts
+  later.
 * Whoever announces a stop reads the leases after it; whoever takes a lease reads the
   announcements after it. One of two sees the other.
 * All of us that see that one of us has started it may stop it once no lease holds. The

@@ -1,4 +1,4 @@
-"""Bastions that sleep: started once for whoever comes, stopped only if we started them."""
+"""Bastions that sleep: started once for all who come, stopped only if by us."""
 
 import asyncio
 from contextlib import suppress
@@ -161,16 +161,15 @@ async def test_a_daemon_that_uses_it_too_keeps_it_from_being_stopped(events):
         other = configuration(
             service.endpoint_url, sleeping(port=port, stop_target_after="100ms")
         )
-        async with running(other) as second:
-            async with running(one) as first:
-                assert await echoes(port_of(first, "x"))
-                async with connection(port_of(second, "x")) as line:
-                    assert await ask(*line, b"a") == b"a"
-                    assert len(marks(service)) == 2
-                    first.stop()
-                    await until(lambda: events.find("daemon.stopped"))
-                    assert await ask(*line, b"b") == b"b"
-                    assert power(service)["stops"] == 0
+        async with running(other) as second, running(one) as first:
+            assert await echoes(port_of(first, "x"))
+            async with connection(port_of(second, "x")) as line:
+                assert await ask(*line, b"a") == b"a"
+                assert len(marks(service)) == 2
+                first.stop()
+                await until(lambda: events.find("daemon.stopped"))
+                assert await ask(*line, b"b") == b"b"
+                assert power(service)["stops"] == 0
 
 
 async def test_a_daemon_after_a_crash_takes_over_the_duty(events, monkeypatch):

@@ -41,6 +41,8 @@ _STYLES: Final = {
     "access_rejected": "bold red",
     "access_revoked": "bold red",
     "access_expired": "bold magenta",
+    "asleep": "cyan",
+    "waking": "yellow",
     "waiting": "bold magenta",
     "paused": "blue",
 }

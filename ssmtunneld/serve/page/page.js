@@ -22,6 +22,8 @@ const STATES = {
   access_rejected: ["✕", "bad"],
   access_revoked: ["✕", "bad"],
   access_expired: ["!", "bad"],
+  asleep: ["○", "calm"],
+  waking: ["…", "wait"],
   waiting: ["!", "bad"],
   failed: ["✕", "bad"],
   unbound: ["✕", "bad"],

@@ -1,0 +1,216 @@
+"""The next step about an instance that is started on demand."""
+
+from dataclasses import replace
+
+import pytest
+
+from ssmtunneld.sessions.bastion_plan import (
+    CLAIM_RENEWAL,
+    CLAIM_TIME,
+    LEASE,
+    LOOK,
+    PAUSE,
+    POLL,
+    RENEWAL,
+    REST_LOOK,
+    SKEW,
+    STOP_DOUBT,
+    STOP_TIME,
+    Erase,
+    Mark,
+    Rest,
+    Sight,
+    Situation,
+    Start,
+    Stop,
+    Use,
+    Wait,
+    Write,
+    decide,
+    read_mark,
+    write_mark,
+)
+
+NOW = 1_790_000_000.0
+LAUNCH = NOW - 3600
+ME, OTHER = "ssmtunneld:me", "ssmtunneld:other"
+STARTED = Mark("me@here", until=NOW + LEASE, claim=LAUNCH - 5, was=5.0, launch=LAUNCH)
+
+
+def situation(state="running", marks=None, launched=LAUNCH, **facts):
+    known = {"needed": False, "may_stop": True, **facts}
+    sight = Sight(state, launched, marks or {})
+    return Situation(sight, ME, "me@here", NOW, **known)
+
+
+def test_a_mark_is_what_was_written():
+    mark = replace(STARTED, stopping=NOW)
+    text = write_mark(mark)
+    assert read_mark(text) == mark
+    assert text.startswith("by=me@here claim=2026-")
+    assert len(text) <= 256
+    assert read_mark(f"{text} newer=word") == mark
+
+
+def test_a_mark_holds_whatever_a_user_is_called():
+    text = write_mark(replace(STARTED, by="Zoë Müller=x " * 30, stopping=NOW))
+    assert len(text) <= 256
+    assert read_mark(text).launch == LAUNCH
+
+
+@pytest.mark.parametrize("text", ["", "until=2026-01-01T00:00:00Z", "something else"])
+def test_what_is_no_mark_of_ours_is_none(text):
+    assert read_mark(text) is None
+
+
+def test_a_time_that_cannot_be_read_is_none():
+    assert read_mark("by=me until=tomorrow") == Mark("me")
+
+
+def test_a_claim_is_written_before_the_start():
+    step = decide(situation("stopped", needed=True))
+    assert step == Write(Mark("me@here", until=NOW + LEASE, claim=NOW, was=LAUNCH))
+    assert decide(situation("stopped", {ME: step.mark}, needed=True)) == Start()
+
+
+def test_an_old_claim_is_written_anew():
+    old = Mark("me@here", claim=NOW - CLAIM_RENEWAL, was=LAUNCH)
+    step = decide(situation("stopped", {ME: old}, needed=True))
+    assert isinstance(step, Write)
+    assert step.mark.claim == NOW
+
+
+def test_what_is_never_stopped_is_started_without_a_claim():
+    assert decide(situation("stopped", needed=True, may_stop=False)) == Start()
+
+
+def test_nobody_starts_what_nobody_needs():
+    assert decide(situation("stopped")) == Rest(NOW + REST_LOOK)
+    assert decide(situation("stopped", {ME: STARTED})) == Erase()
+    claimed = Mark("me@here", claim=NOW - 10, was=LAUNCH)
+    assert decide(situation("stopped", {ME: claimed})) == Rest(NOW + LOOK)
+
+
+def test_the_claim_is_bound_to_the_launch_that_followed():
+    claim = Mark("me@here", until=NOW + LEASE, claim=NOW - 5, was=LAUNCH)
+    after = {"launched": NOW - 3, "needed": True}
+    found = situation("pending", {ME: claim}, trusted=NOW - 5, **after)
+    assert decide(found) == Write(replace(claim, launch=NOW - 3))
+
+
+def test_a_claim_whose_start_was_not_sent_is_for_nothing():
+    claim = Mark("me@here", until=NOW + LEASE, claim=NOW - 5, was=LAUNCH)
+    found = situation("pending", {ME: claim}, launched=NOW - 3, needed=True)
+    assert decide(found) == Write(Mark("me@here", until=NOW + LEASE))
+
+
+def test_an_answer_older_than_the_start_is_waited_out():
+    claim = Mark("me@here", until=NOW + LEASE, claim=NOW - 5, was=LAUNCH)
+    found = situation("pending", {ME: claim}, trusted=NOW - 5, needed=True)
+    assert decide(found) == Wait(NOW + POLL)
+
+
+@pytest.mark.parametrize(
+    ("launched", "is_ours"),
+    [
+        (LAUNCH, False),  # it was launched before the claim
+        (NOW + 3, True),
+        (NOW + CLAIM_TIME, True),
+        (NOW + CLAIM_TIME + 1, False),
+        (NOW - SKEW - 1, False),
+    ],
+)
+def test_a_claim_is_for_the_launch_after_it(launched, is_ours):
+    claim = Mark("me@here", claim=NOW, was=LAUNCH)
+    assert claim.proves(launched) is is_ours
+
+
+def test_a_launch_without_our_mark_is_used_and_left_alone():
+    assert decide(situation(needed=True)) == Use(NOW + LOOK)
+    assert decide(situation()) == Use(NOW + LOOK)
+    later = situation(marks={ME: STARTED}, launched=LAUNCH + 900)
+    assert decide(later) == Erase()
+
+
+def test_a_lease_comes_before_the_use():
+    theirs = {OTHER: STARTED}
+    step = decide(situation(marks=theirs, needed=True))
+    assert step == Write(Mark("me@here", until=NOW + LEASE))
+    both = {**theirs, ME: step.mark}
+    assert isinstance(decide(situation(marks=both, needed=True)), Use)
+
+
+def test_a_lease_is_renewed_in_time():
+    ending = replace(STARTED, until=NOW + RENEWAL - 1)
+    step = decide(situation(marks={ME: ending}, kept=True))
+    assert step == Write(replace(STARTED, until=NOW + LEASE))
+    step = decide(
+        situation(marks={ME: replace(ending, until=NOW + RENEWAL + 7)}, kept=True)
+    )
+    assert step == Use(NOW + 7)
+
+
+def test_it_is_announced_looked_at_again_and_stopped():
+    step = decide(situation(marks={ME: STARTED}))
+    assert step == Write(replace(STARTED, until=0.0, stopping=NOW))
+    assert decide(situation(marks={ME: step.mark})) == Wait(NOW + PAUSE)
+    waited = replace(step.mark, stopping=NOW - PAUSE)
+    assert decide(situation(marks={ME: waited})) == Stop()
+
+
+def test_an_announcement_of_long_ago_is_made_again():
+    old = replace(STARTED, stopping=NOW - STOP_TIME - 1)
+    assert decide(situation(marks={ME: old})) == Write(
+        replace(old, until=0.0, stopping=NOW)
+    )
+
+
+@pytest.mark.parametrize("left", [LEASE, 0.0, -SKEW + 1])
+def test_a_lease_of_another_daemon_holds_however_its_clock_goes(left):
+    announced = replace(STARTED, stopping=NOW - PAUSE)
+    theirs = Mark("you@there", until=NOW + left)
+    step = decide(situation(marks={ME: announced, OTHER: theirs}))
+    assert step == Rest(min(NOW + REST_LOOK, NOW + left + SKEW))
+
+
+def test_one_daemon_may_stop_what_another_has_started_and_left():
+    theirs = replace(STARTED, until=NOW - SKEW)
+    step = decide(situation(marks={OTHER: theirs}))
+    assert step == Write(Mark("me@here", launch=LAUNCH, stopping=NOW))
+
+
+def test_who_has_no_time_set_stops_nothing_and_holds_nobody_up():
+    theirs = {OTHER: replace(STARTED, until=0.0)}
+    assert decide(situation(marks=theirs, may_stop=False)) == Rest(NOW + REST_LOOK)
+    both = {**theirs, ME: Mark("me@here", until=NOW + LEASE)}
+    assert decide(situation(marks=both, may_stop=False)) == Erase()
+
+
+def test_a_stop_that_was_announced_may_still_come():
+    mine = Mark("me@here", until=NOW + LEASE)
+    marks = {ME: mine, OTHER: replace(STARTED, stopping=NOW - 5)}
+    seen = {OTHER: NOW - STOP_DOUBT + 1}
+    found = situation(marks=marks, needed=True, announced=seen)
+    assert decide(found) == Wait(NOW + POLL)
+    seen = {OTHER: NOW - STOP_DOUBT}
+    assert isinstance(decide(situation(marks=marks, needed=True, announced=seen)), Use)
+
+
+def test_the_announcement_of_an_earlier_launch_says_nothing():
+    mine = replace(STARTED, launch=LAUNCH + 900)
+    marks = {ME: mine, OTHER: replace(STARTED, stopping=NOW - 5)}
+    found = situation(
+        marks=marks, launched=LAUNCH + 900, needed=True, announced={OTHER: NOW}
+    )
+    assert isinstance(decide(found), Use)
+
+
+def test_who_comes_before_the_stop_takes_the_announcement_back():
+    announced = replace(STARTED, until=0.0, stopping=NOW - PAUSE)
+    step = decide(situation(marks={ME: announced}, needed=True))
+    assert step == Write(STARTED)
+
+
+def test_it_is_awaited_while_it_stops_and_given_up_when_it_is_gone():
+    assert decide(situation("stopping", needed=True)) == Wait(NOW + POLL)
+    assert decide(situation("terminated", needed=True)) == Rest(NOW + REST_LOOK)
