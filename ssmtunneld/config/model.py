@@ -71,8 +71,8 @@ USUAL_MESSAGE_LIMIT: Final = 8192
 CLUSTER_PORT: Final = 443
 """The port of an EKS cluster's endpoint, unless the file says otherwise."""
 START_TIMEOUT: Final = "3m"
-"""What ``connect_timeout`` is with ``start_target``, unless the file says otherwise: an
-instance starts within a minute, and its agent registers within another one."""
+"""``connect_timeout`` with ``start_target``, unless the file says otherwise: a minute
+for the start of an instance, another one for its agent, and some more."""
 LEAST_START_TIMEOUT: Final = 60.0
 """Seconds of ``connect_timeout`` with ``start_target``, at least."""
 STREAMS_PER_SESSION: Final = 64

@@ -408,7 +408,9 @@ class Bastion:
                 stops = self.state == "running"
                 self._enter(BastionPhase.STOPPING if stops else self._underway())
             case Write(mark):
-                self._enter(self._underway())
+                up = self._phase in {BastionPhase.AWAITING_AGENT, BastionPhase.AWAKE}
+                if mark.stopping or not up:
+                    self._enter(self._underway())
                 await self._write(instance, mark)
             case Erase():
                 await self._calls.erase(instance.id, self._key)

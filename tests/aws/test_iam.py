@@ -113,6 +113,27 @@ def test_tasks_are_those_of_the_cluster(action):
     assert not allows(policy, action, "*", {})
 
 
+@pytest.mark.parametrize(
+    "action", ["ec2:StartInstances", "ec2:StopInstances", "ec2:CreateTags"]
+)
+def test_a_bastion_that_sleeps_is_the_one_that_is_named(action):
+    policy = section("Bastions that sleep")
+    prefix = "arn:aws:ec2:eu-west-1:111122223333:instance"
+    context = {"aws:TagKeys": ["ssmtunneld:0123456789ab"]}
+    assert allows(policy, action, f"{prefix}/{INSTANCE}", context)
+    assert not allows(policy, action, f"{prefix}/i-0182d91e85d69cf01", context)
+
+
+@pytest.mark.parametrize("action", ["ec2:CreateTags", "ec2:DeleteTags"])
+def test_only_our_own_tags_can_be_written(action):
+    policy = section("Bastions that sleep")
+    instance = f"arn:aws:ec2:eu-west-1:111122223333:instance/{INSTANCE}"
+    ours = "ssmtunneld:0123456789ab"
+    assert allows(policy, action, instance, {"aws:TagKeys": [ours]})
+    assert not allows(policy, action, instance, {"aws:TagKeys": ["Role"]})
+    assert not allows(policy, action, instance, {"aws:TagKeys": [ours, "Role"]})
+
+
 def test_a_database_is_for_its_user():
     policy = section("Passwords for databases")
     prefix = "arn:aws:redshift:eu-west-1:111122223333"

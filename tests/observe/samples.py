@@ -79,6 +79,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         defects=(),
         last_refusal=None,
         access=None,
+        bastion=None,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 

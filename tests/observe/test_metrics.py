@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ssmtunneld.observe.metrics import Metrics
 from ssmtunneld.observe.probe import ProbeStatus
-from ssmtunneld.observe.status import NodeAccessStatus, TunnelState
+from ssmtunneld.observe.status import BastionStatus, NodeAccessStatus, TunnelState
 from ssmtunneld.sessions.counters import Reason, SessionCounters
 from ssmtunneld.version import __version__
 from tests.observe.samples import audit, daemon, defect, identity, session, tunnel
@@ -48,6 +48,14 @@ def tallied():
     return tally.read()
 
 
+BASTION = BastionStatus(
+    phase="awake",
+    instance="i-0123456789abcdef0",
+    state="running",
+    started_by_us=True,
+    starts=1,
+    stops=0,
+)
 ACCESS = NodeAccessStatus(
     granted=True,
     expires_at=1_800_000_000.0,
@@ -156,6 +164,13 @@ def test_access_is_there_where_it_has_to_be_requested():
     assert ("access_granted",) not in samples(tunnel())
 
 
+def test_a_bastion_that_sleeps_is_told():
+    asleep = replace(BASTION, phase="asleep", state="stopped")
+    assert samples(tunnel(bastion=asleep))["bastion_awake",] == 0
+    assert samples(tunnel(bastion=BASTION))["bastion_awake",] == 1
+    assert ("bastion_awake",) not in samples(tunnel())
+
+
 def test_an_audit_log_tells_what_it_has_lost():
     assert samples(audit=audit(lost=7))["audit_lost_lines_total",] == 7
     assert ("audit_lost_lines_total",) not in samples()
@@ -239,7 +254,7 @@ def test_keys_without_an_end_have_no_time():
 
 
 def test_the_manual_lists_every_metric_with_its_type_and_labels():
-    granted = replace(BUSY, access=ACCESS)
+    granted = replace(BUSY, access=ACCESS, bastion=BASTION)
     text, _ = scrape(granted, identities=(WHO,), audit=audit())
     exposed = {}
     for family in text_string_to_metric_families(text):

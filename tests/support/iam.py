@@ -48,6 +48,13 @@ def _applies(statement, action, resource, context):
 
 
 def _holds(operator, key, wanted, context):
+    if operator == "ForAllValues:StringLike":
+        # Of several values each must match; a request without any passes.
+        patterns = [_substitute(value, context) for value in wanted]
+        return all(
+            any(_like(pattern, value) for pattern in patterns)
+            for value in context.get(key, ())
+        )
     plain = operator.removesuffix("IfExists")
     if key not in context:
         return plain != operator

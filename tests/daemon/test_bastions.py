@@ -1,0 +1,44 @@
+"""The instances of a process that are started on demand."""
+
+from ssmtunneld.aws.ssm import ControlRegistry
+from ssmtunneld.config import TunnelSettings
+from ssmtunneld.daemon.bastions import Bastions
+
+TARGET = "i-0123456789abcdef0"
+
+
+def settings(**changes):
+    given = {"name": "x", "listen": "5432", "target": TARGET, "port": 5432}
+    return TunnelSettings.model_validate({**given, "start_target": True, **changes})
+
+
+def key_of(bastions, **changes):
+    return bastions.get(settings(**changes))._key
+
+
+async def test_a_tunnel_that_does_not_start_its_target_has_none():
+    assert Bastions(ControlRegistry(), "me").get(settings(start_target=False)) is None
+
+
+async def test_tunnels_to_one_target_share_it():
+    bastions = Bastions(ControlRegistry(), "me")
+    assert bastions.get(settings()) is bastions.get(settings(name="y", port=1))
+    assert bastions.get(settings()) is not bastions.get(settings(region="eu-west-1"))
+    assert bastions.get(settings()) is not bastions.get(
+        settings(stop_target_after="30m")
+    )
+
+
+async def test_its_mark_is_known_after_a_restart_and_is_nobody_else_s():
+    mine = key_of(Bastions(ControlRegistry(), "me"))
+    assert mine.startswith("ssmtunneld:")
+    assert key_of(Bastions(ControlRegistry(), "me")) == mine
+    others = {
+        key_of(Bastions(ControlRegistry(), "you")),
+        key_of(Bastions(ControlRegistry(), None)),
+        key_of(Bastions(ControlRegistry(), None)),
+        key_of(Bastions(ControlRegistry(), "me"), stop_target_after="1h"),
+        key_of(Bastions(ControlRegistry(), "me"), target="name:bastion"),
+    }
+    assert len(others) == 5
+    assert mine not in others

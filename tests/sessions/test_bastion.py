@@ -1,0 +1,328 @@
+"""The life of an instance that is started on demand, in virtual time."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ssmtunneld.aws.bastions import Instance
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.errors import AccessDenied, TargetAsleep, Throttled
+from ssmtunneld.sessions.bastion import (
+    PATIENCE,
+    Bastion,
+    BastionPhase,
+    BastionTargetSelector,
+)
+from ssmtunneld.sessions.bastion_plan import LEASE, read_mark
+from tests.sessions.rig import Journal
+from tests.support.clockwork import virtual
+from tests.support.turns import elapse
+
+NODE = "i-0123456789abcdef0"
+NOON = 1_790_000_000.0
+KEY = "ssmtunneld:me"
+BOOT = 40.0
+STOP_AFTER = 1800.0
+
+
+class Machine:
+    """EC2 and Systems Manager: what they answer, and what they were asked."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.on, self.since, self.launched = False, -1000.0, NOON - 90_000
+        self.tags = {}
+        self.calls = []
+        self.failures = {}
+        self.agent = True
+        self.sessions = 0
+        self.loses_answer = False
+
+    def now(self):
+        return NOON + self.loop.time()
+
+    @property
+    def state(self):
+        settled = self.loop.time() >= self.since + BOOT / 2
+        names = ("stopped", "stopping") if not self.on else ("running", "pending")
+        return names[0] if settled else names[1]
+
+    def note(self, name):
+        self.calls.append(name)
+        if name in self.failures:
+            raise self.failures[name]
+
+    async def find(self):
+        self.note("find")
+        return Instance(NODE, self.state, float(int(self.launched)), dict(self.tags))
+
+    async def start(self, instance):
+        self.note("start")
+        was_us = not self.on
+        if was_us:
+            self.on, self.since, self.launched = True, self.loop.time(), self.now()
+        if self.loses_answer:
+            self.loses_answer = False
+            raise error(Throttled)
+        return was_us
+
+    async def stop(self, instance):
+        self.note("stop")
+        self.on, self.since = False, self.loop.time()
+
+    async def write(self, instance, key, value):
+        self.note("write")
+        self.tags[key] = value
+
+    async def erase(self, instance, key):
+        self.note("erase")
+        self.tags.pop(key, None)
+
+    async def is_connected(self, instance):
+        self.note("is_connected")
+        ready = self.loop.time() >= self.since + BOOT
+        return self.agent and self.on and ready
+
+    async def strangers(self, instance):
+        self.note("strangers")
+        return self.sessions
+
+    @property
+    def changes(self):
+        """The calls that change something."""
+        return [c for c in self.calls if c in {"write", "erase", "start", "stop"}]
+
+
+class User:
+    busy = False
+
+
+def error(kind):
+    return kind("StartInstances", clean("Code"), clean("no"), "do this")
+
+
+@asynccontextmanager
+async def attended(machine, stop_after=STOP_AFTER, tasks=2):
+    bastion = Bastion(
+        "name:bastion",
+        machine,
+        KEY,
+        "me@here",
+        stop_after=stop_after,
+        wall_clock=machine.now,
+        log=Journal().log,
+    )
+    user = User()
+    with bastion.used_by(user):
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(bastion.attend()) for _ in range(tasks)]
+            await elapse(1.0)
+            yield bastion, user
+            for task in running:
+                task.cancel()
+
+
+def come(bastion, user):
+    user.busy = True
+    bastion.ask()
+
+
+@virtual
+async def test_it_is_claimed_started_awaited_and_used():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        assert bastion.phase is BastionPhase.ASLEEP
+        assert isinstance(bastion.hindrance, TargetAsleep)
+        assert machine.changes == []
+        come(bastion, user)
+        await elapse(1.0)
+        assert machine.changes[:2] == ["write", "start"]
+        assert str(bastion.hindrance) == f"starting bastion {NODE}: pending"
+        await elapse(BOOT / 2 + 2)
+        assert str(bastion.hindrance) == f"bastion {NODE} runs, waiting for its agent"
+        with pytest.raises(TargetAsleep):
+            await BastionTargetSelector(bastion).choose()
+        await elapse(BOOT / 2)
+        assert bastion.awake
+        assert await BastionTargetSelector(bastion).choose() == NODE
+        assert machine.changes == ["write", "start", "write"]
+        assert bastion.is_ours
+        await elapse(4 * LEASE)
+        assert read_mark(machine.tags[KEY]).until > machine.now()
+
+
+@virtual
+async def test_it_is_stopped_so_long_after_the_last_connection():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(4000)
+        user.busy = False
+        await elapse(STOP_AFTER - 1)
+        assert machine.on
+        await elapse(120)
+        assert not machine.on
+        assert bastion.stops == 1
+        await elapse(600)
+        assert machine.tags == {}
+        assert bastion.phase is BastionPhase.ASLEEP
+
+
+@virtual
+async def test_who_comes_between_announcement_and_stop_is_served():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        user.busy = False
+        while not read_mark(machine.tags[KEY]).stopping:
+            await elapse(0.5)
+        assert not bastion.awake
+        come(bastion, user)
+        await elapse(10)
+        assert bastion.awake
+        assert "stop" not in machine.calls
+
+
+@virtual
+async def test_a_stranger_s_session_keeps_it_up():
+    machine = Machine()
+    machine.sessions = 1
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        user.busy = False
+        await elapse(3 * STOP_AFTER)
+        assert machine.on
+        machine.sessions = 0
+        await elapse(2 * STOP_AFTER)
+        assert not machine.on
+
+
+@virtual
+async def test_a_lost_answer_is_not_taken_for_somebody_else_s_start():
+    machine = Machine()
+    machine.loses_answer = True
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(200)
+        assert bastion.awake
+        assert bastion.is_ours
+        user.busy = False
+        await elapse(2 * STOP_AFTER)
+        assert not machine.on
+
+
+@virtual
+async def test_without_a_time_it_is_neither_claimed_nor_stopped():
+    machine = Machine()
+    async with attended(machine, stop_after=None) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        assert bastion.awake
+        assert machine.changes == ["start"]
+        user.busy = False
+        await elapse(90_000)
+        await bastion.leave()
+        assert machine.on
+
+
+@virtual
+async def test_what_is_refused_is_told_at_once_and_tried_for_the_next_one():
+    machine = Machine()
+    machine.failures["start"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        told = []
+        with bastion.telling(lambda: told.append(bastion.refusal)):
+            come(bastion, user)
+            await elapse(3)
+        assert isinstance(bastion.refusal, AccessDenied)
+        assert told
+        assert bastion.hindrance.advice == "do this"
+        user.busy = False
+        machine.failures.clear()
+        await elapse(100)
+        come(bastion, user)
+        await elapse(100)
+        assert bastion.awake
+
+
+@virtual
+async def test_a_failure_that_passes_is_waited_out():
+    machine = Machine()
+    machine.failures["find"] = error(Throttled)
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(30)
+        assert bastion.refusal is None
+        assert isinstance(bastion.hindrance, Throttled)
+        machine.failures.clear()
+        await elapse(120)
+        assert bastion.awake
+
+
+@virtual
+async def test_an_agent_that_never_comes_is_explained():
+    machine = Machine()
+    machine.agent = False
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT)
+        assert bastion.hindrance.advice == ""
+        await elapse(PATIENCE)
+        assert "SSM agent" in bastion.hindrance.advice
+
+
+@virtual
+async def test_without_permission_to_ask_the_agent_is_tried():
+    machine = Machine()
+    machine.failures["is_connected"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT)
+        assert bastion.awake
+
+
+@virtual
+async def test_a_person_can_have_it_ready():
+    machine = Machine()
+    async with attended(machine) as (bastion, _):
+        bastion.ask(60.0)
+        await elapse(BOOT + 5)
+        assert bastion.awake
+
+
+@virtual
+async def test_a_session_without_an_agent_makes_it_look():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        user.busy = False
+        machine.on, machine.since = False, -1000.0
+        await elapse(6)
+        BastionTargetSelector(bastion).avoid(NODE)
+        await elapse(1)
+        assert not bastion.awake
+
+
+@virtual
+async def test_the_end_stops_what_nobody_else_needs():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        await bastion.leave()
+        assert not machine.on
+
+
+@virtual
+async def test_the_end_leaves_what_another_daemon_holds():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        machine.tags["ssmtunneld:other"] = machine.tags[KEY]
+        await bastion.leave()
+        assert machine.on
