@@ -348,7 +348,7 @@ class Bastion:
                         self._report(error)
                         return
                     if isinstance(step, Wait):
-                        await asyncio.sleep(max(0.0, step.until - self._wall_clock()))
+                        await asyncio.sleep(self._delay(step.until))
 
     async def _attend_once(self) -> float:
         """Take a step; return the seconds until the next one."""
@@ -368,8 +368,12 @@ class Bastion:
                 until = min(until, now + self._wanted_until - loop_now)
             if self._phase is BastionPhase.AWAITING_AGENT:
                 until = min(until, self._wall_clock() + bastion_plan.POLL)
-            return max(0.0, until - self._wall_clock())
+            return self._delay(until)
         return 0.0
+
+    def _delay(self, until: float) -> float:
+        """Return the seconds until then; never so few that looks become a flood."""
+        return max(bastion_plan.POLL / 2, until - self._wall_clock())
 
     def _fail(self, error: AwsError) -> float:
         self._failure = error
@@ -408,9 +412,6 @@ class Bastion:
                 stops = self.state == "running"
                 self._enter(BastionPhase.STOPPING if stops else self._underway())
             case Write(mark):
-                up = self._phase in {BastionPhase.AWAITING_AGENT, BastionPhase.AWAKE}
-                if mark.stopping or not up:
-                    self._enter(self._underway())
                 await self._write(instance, mark)
             case Erase():
                 await self._calls.erase(instance.id, self._key)
@@ -508,6 +509,9 @@ class Bastion:
         )
 
     async def _write(self, instance: Instance, mark: Mark) -> None:
+        up = self._phase in {BastionPhase.AWAITING_AGENT, BastionPhase.AWAKE}
+        if mark.stopping or not up:
+            self._enter(self._underway())
         try:
             await self._calls.write(instance.id, self._key, write_mark(mark))
         except AwsError:

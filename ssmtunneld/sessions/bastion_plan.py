@@ -273,7 +273,7 @@ def _other(s: Situation) -> Step:
 
 def _use(s: Situation) -> Step:
     own, launched = s.own, s.sight.launched
-    if own is None or own.stopping or own.until < s.now + RENEWAL:
+    if own is None or own.stopping or own.until <= s.now + RENEWAL:
         kept = own is not None and own.proves(launched)
         before = own if own is not None and kept else Mark(s.by)
         return Write(replace(before, until=_whole(s.now) + LEASE, stopping=0.0))

@@ -14,7 +14,7 @@ from ssmtunneld.sessions.bastion import (
     BastionPhase,
     BastionTargetSelector,
 )
-from ssmtunneld.sessions.bastion_plan import LEASE, read_mark
+from ssmtunneld.sessions.bastion_plan import LEASE, LOOK, read_mark
 from tests.sessions.rig import Journal
 from tests.support.clockwork import virtual
 from tests.support.turns import elapse
@@ -148,7 +148,10 @@ async def test_it_is_claimed_started_awaited_and_used():
         assert await BastionTargetSelector(bastion).choose() == NODE
         assert machine.changes == ["write", "start", "write"]
         assert bastion.is_ours
+        machine.calls.clear()
         await elapse(4 * LEASE)
+        assert machine.calls.count("find") < 4 * LEASE / LOOK + 30
+        assert machine.changes == ["write"] * 10
         assert read_mark(machine.tags[KEY]).until > machine.now()
 
 
