@@ -440,11 +440,6 @@ class Tunnel:
             raise needless
         return await access.ask(reason)
 
-    def wake(self, seconds: float) -> None:
-        """Start the target, if it is one that sleeps, and keep it for so long."""
-        if self._backend.bastion is not None:
-            self._backend.bastion.ask(seconds)
-
     def kill(self, name: str) -> bool:
         """Reset the connection called ``name``; return whether there is one."""
         connection = self.server.kill(name)

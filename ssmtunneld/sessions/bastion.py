@@ -167,7 +167,6 @@ class Bastion:
         self._failures = 0
         self._said = ""
         self._used_at = float("-inf")
-        self._wanted_until = float("-inf")
         self._was_busy = False
         self._leaving = False
         self._started_at = self._looked_at = float("-inf")
@@ -217,9 +216,8 @@ class Bastion:
 
     @property
     def needed(self) -> bool:
-        """True if a connection is open or waits, or a person wants it ready."""
-        wanted = self._loop.time() < self._wanted_until
-        return wanted or any(user.busy for user in self._users)
+        """True if a connection is open or waits."""
+        return any(user.busy for user in self._users)
 
     @property
     def hindrance(self) -> TunnelError | None:
@@ -286,14 +284,9 @@ class Bastion:
         for listener in tuple(self._listeners):
             listener()
 
-    def ask(self, seconds: float = 0.0) -> None:
-        """Wake it: a connection waits, or a person wants it ready.
-
-        Args:
-            seconds: Time for which it is needed, even if no connection waits.
-        """
+    def ask(self) -> None:
+        """Wake it: a connection waits."""
         self.note_use()
-        self._wanted_until = max(self._wanted_until, self._loop.time() + seconds)
         if not self.awake:
             if self.refusal is None or self._loop.time() > self._looked_at + DOUBT:
                 self._failure = None
@@ -361,11 +354,8 @@ class Bastion:
             self._tell()
         if isinstance(step, Use | Rest | Wait):
             until = step.until
-            now, loop_now = self._wall_clock(), self._loop.time()
             if self._kept_for() > 0 and not self.needed:
-                until = min(until, now + self._kept_for())
-            if self._wanted_until > loop_now:
-                until = min(until, now + self._wanted_until - loop_now)
+                until = min(until, self._wall_clock() + self._kept_for())
             if self._phase is BastionPhase.AWAITING_AGENT:
                 until = min(until, self._wall_clock() + bastion_plan.POLL)
             return self._delay(until)

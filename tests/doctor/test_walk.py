@@ -34,6 +34,30 @@ def test_a_session_that_takes_a_request_is_not_started(theatre):
     assert theatre.aws.sessions() == []
 
 
+def test_a_bastion_that_sleeps_is_not_woken(surgery):
+    with surgery.open(stopped=frozenset({TARGET})):
+        found = surgery.examine(start_target=True, connect_timeout=60.0)
+        assert found.broken == []
+        assert f"{TARGET} is stopped; a connection starts" in found.of("target").text
+        assert found.of("permission").verdict == "skip"
+        assert found.of("destination").verdict == "skip"
+        assert surgery.aws.instance(TARGET)["state"] == "stopped"
+        assert surgery.aws.sessions() == []
+
+
+def test_who_may_not_wake_a_bastion_is_told(surgery):
+    with surgery.open(stopped=frozenset({TARGET})):
+        surgery.aws.deny("ec2:StartInstances")
+        found = surgery.examine(start_target=True, connect_timeout=60.0)
+        assert "ec2:StartInstances" in broken(found, "target").cure
+
+
+def test_a_bastion_that_is_awake_is_a_target_like_any_other(theatre):
+    found = theatre.examine(start_target=True, connect_timeout=60.0)
+    assert found.broken == []
+    assert found.of("target").text == f"{TARGET} is online"
+
+
 def test_nothing_that_signs_is_shown(theatre, monkeypatch):
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary-session-token")
     found = theatre.examine()

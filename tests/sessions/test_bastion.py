@@ -288,15 +288,6 @@ async def test_without_permission_to_ask_the_agent_is_tried():
 
 
 @virtual
-async def test_a_person_can_have_it_ready():
-    machine = Machine()
-    async with attended(machine) as (bastion, _):
-        bastion.ask(60.0)
-        await elapse(BOOT + 5)
-        assert bastion.awake
-
-
-@virtual
 async def test_a_session_without_an_agent_makes_it_look():
     machine = Machine()
     async with attended(machine) as (bastion, user):
