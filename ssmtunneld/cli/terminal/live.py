@@ -84,6 +84,31 @@ class Flow:
         self._before = now, sent, received
 
 
+class Flows:
+    """The traffic of all tunnels of a daemon, and of the daemon after it."""
+
+    def __init__(self) -> None:
+        self._flows: dict[str, Flow] = {}
+        self._pid: int | None = None
+        self.restarts = 0
+        """Times that another daemon told a document."""
+
+    def __getitem__(self, name: str) -> Flow:
+        """Return the traffic of tunnel ``name`` of the last document."""
+        return self._flows[name]
+
+    def observe(self, document: _Tunnel, now: float) -> None:
+        """Take over the totals of a status document, told at ``now`` in seconds."""
+        if self._pid not in {None, document["pid"]}:
+            self._flows.clear()
+            self.restarts += 1
+        self._pid = document["pid"]
+        names = {tunnel["name"] for tunnel in document["tunnels"]}
+        self._flows = {n: flow for n, flow in self._flows.items() if n in names}
+        for tunnel in document["tunnels"]:
+            self._flows.setdefault(tunnel["name"], Flow()).observe(tunnel, now)
+
+
 class Watch:
     """The documents seen so far, as a view that can be drawn.
 
@@ -96,21 +121,14 @@ class Watch:
         self._names = names
         self._encoding = encoding
         self._document: _Tunnel | None = None
-        self._flows: dict[str, Flow] = {}
+        self._flows = Flows()
         self._lost: tuple[float, str] | None = None
-        self._restarts = 0
 
     def observe(self, document: _Tunnel, now: float) -> None:
         """Take over a status document, told at ``now`` in seconds on any clock."""
-        if self._document is not None and self._document["pid"] != document["pid"]:
-            self._flows.clear()
-            self._restarts += 1
         self._document = document
         self._lost = None
-        names = {tunnel["name"] for tunnel in document["tunnels"]}
-        self._flows = {n: flow for n, flow in self._flows.items() if n in names}
-        for tunnel in document["tunnels"]:
-            self._flows.setdefault(tunnel["name"], Flow()).observe(tunnel, now)
+        self._flows.observe(document, now)
 
     def miss(self, reason: str, now: float) -> None:
         """Take over that there was no document at ``now``."""
@@ -144,7 +162,8 @@ class Watch:
             away = duration(now - since)
             return Text(f"{reason} (for {away}); waiting for it. Ctrl-C ends", "red")
         assert self._document is not None
-        times = f", restarted {self._restarts}x meanwhile" if self._restarts else ""
+        restarts = self._flows.restarts
+        times = f", restarted {restarts}x meanwhile" if restarts else ""
         return Text(f"{headline(self._document)}{times}. Ctrl-C ends")
 
     def _columns(self, width: int) -> Sequence[Column]:
@@ -174,7 +193,7 @@ class Watch:
             _rate_column("UP", 1, rate(up)),
             _plot_column(" ", 3, plotted(down), "green"),
             _rate_column("DOWN", 1, rate(down)),
-            Column("RTT", 5, lambda m: [milliseconds(_rtt(m))], right=True),
+            Column("RTT", 5, lambda m: [milliseconds(least_rtt(m))], right=True),
             Column("CONNS", 6, connections, right=True),
         )
 
@@ -197,7 +216,8 @@ def _rate_column(heading: str, rank: int, text: Callable[[_Tunnel], str]) -> Col
     return Column(heading, rank, lambda m: [text(m)], right=True)
 
 
-def _rtt(tunnel: _Tunnel) -> float | None:
+def least_rtt(tunnel: _Tunnel) -> float | None:
+    """Return the shortest round-trip time of a tunnel's sessions, in seconds."""
     times = [session.get("rtt") for session in tunnel["sessions"]]
     return min((time for time in times if time is not None), default=None)
 

@@ -187,7 +187,7 @@ def _defect_notice(name: str, defect: dict[str, Any]) -> str:
 
 def status_table(tunnels: Sequence[_Tunnel], width: int) -> Group:
     """Return the table of ``status``, no wider than ``width``."""
-    return draw(tunnels, _COLUMNS, width)
+    return draw(tunnels, TUNNEL_COLUMNS, width)
 
 
 def draw(tunnels: Sequence[_Tunnel], columns: Sequence[Column], width: int) -> Group:
@@ -196,7 +196,7 @@ def draw(tunnels: Sequence[_Tunnel], columns: Sequence[Column], width: int) -> G
     A rank whose columns do not fit is left out, and the next one may still fit. What
     has rank 0 always stays; its widest column folds if even that is too wide.
     """
-    widths = _fit(_widths(tunnels, columns), columns, width)
+    widths = fit(_widths(tunnels, columns), columns, width)
     shown = [(c, widths[c.heading]) for c in columns if c.heading in widths]
     parts: list[RenderableType] = [_headings(shown)]
     for tunnel in tunnels:
@@ -214,10 +214,16 @@ def _widths(tunnels: Iterable[_Tunnel], columns: Iterable[Column]) -> dict[str, 
     return widths
 
 
-def _fit(
+def fit(
     widths: dict[str, int], columns: Sequence[Column], width: int
 ) -> dict[str, int]:
-    """Return the widths of the columns that stay."""
+    """Return the widths of the columns that stay in a table no wider than ``width``.
+
+    Args:
+        widths: What each column would like to have, by its heading.
+        columns: All of them.
+        width: The table's, in cells.
+    """
     kept: dict[str, int] = {}
     room = width + GAP
     for rank in sorted({column.rank for column in columns}):
@@ -282,7 +288,7 @@ def connections(tunnel: _Tunnel) -> list[str]:
     return [f"{tunnel['connections']}{f' (+{waiting})' if waiting else ''}"]
 
 
-_COLUMNS: Final = (
+TUNNEL_COLUMNS: Final = (
     Column("NAME", 0, lambda m: [m["name"]]),
     Column("STATE", 0, lambda m: [m["state"]], style=state_style),
     Column("LISTEN", 0, lambda m: m["listen"] or ["-"]),
@@ -293,3 +299,4 @@ _COLUMNS: Final = (
     Column("UP", 4, lambda m: [size(m["sent"])], right=True),
     Column("DOWN", 4, lambda m: [size(m["received"])], right=True),
 )
+"""What ``status`` tells of a tunnel."""
