@@ -33,7 +33,7 @@ def tunnel_document(name="db", **changes):
         "sent": 2048,
         "received": 5,
         "retry_in": None,
-        "sessions": [{"rtt": 0.0042}],
+        "sessions": [session_document()],
         **changes,
     }
 
@@ -58,6 +58,47 @@ def connection_document(name="7c1e0a-17", **changes):
         "session_id": "me-0123456789abcdef0",
         "target": "i-0123456789abcdef0",
         "destination": "orders:5432",
+        **changes,
+    }
+
+
+def session_document(number=1, **changes):
+    """Return the status of a session as the daemon sends it."""
+    return {
+        "number": number,
+        "session_id": f"me-0123456789abcde{number:02}",
+        "phase": "ready",
+        "retiring": False,
+        "age": 61.0,
+        "streams": 2,
+        "rate": 1024,
+        "stalled": False,
+        "agent": "3.3.40.0",
+        "mode": "mux",
+        "rtt": 0.0042,
+        "unacknowledged": 0,
+        "unacknowledged_bytes": 0,
+        "window": 65536,
+        "message_size": 1024,
+        "delivered_rate": None,
+        "least_rtt": None,
+        "paused": False,
+        "retransmitted": 0,
+        "duplicates": 0,
+        **changes,
+    }
+
+
+def event_document(number=1, event="session.started", **changes):
+    """Return a line of the log as the daemon sends it."""
+    return {
+        "number": number,
+        "time": "2026-01-02T03:04:05.678Z",
+        "level": "info",
+        "event": event,
+        "tunnel": "db",
+        "facts": {"session": f"me-{number}"},
+        "pid": 7,
         **changes,
     }
 

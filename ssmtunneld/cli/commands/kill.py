@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from ssmtunneld.cli.commands.connections import PROTOCOL, ask
-from ssmtunneld.cli.daemon_client import find
+from ssmtunneld.cli.daemon_client import Daemon, find
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import daemon_option
 from ssmtunneld.cli.terminal.text import printable
@@ -62,6 +62,15 @@ def kill(ids: tuple[str, ...], config_path: Path | None) -> None:
             )
     daemon = find(config_path)
     for each in dict.fromkeys(ids):
-        path = f"/connections/{quote(each, safe='')}"
-        tunnel = daemon.ask("DELETE", path, needs=PROTOCOL)["tunnel"]
+        tunnel = kill_connection(daemon, each)
         click.echo(f"{printable(each)}: ended a connection of {printable(tunnel)}")
+
+
+def kill_connection(daemon: Daemon, name: str) -> str:
+    """Reset the open connection called ``name``; return its tunnel's name.
+
+    Raises:
+        CommandError: There is none of this name, or the daemon does not answer.
+    """
+    path = f"/connections/{quote(name, safe='')}"
+    return str(daemon.ask("DELETE", path, needs=PROTOCOL)["tunnel"])
