@@ -57,7 +57,7 @@ CONNECTION_COLUMNS: Final = (
     Column("SESSION", 7, _session),
     Column("FROM", 8, lambda r: [printable(r["peer"])]),
 )
-"""What ``connections`` tells of one."""
+"""All that ``connections`` tells of one."""
 
 
 class ConnectionView:

@@ -299,4 +299,4 @@ TUNNEL_COLUMNS: Final = (
     Column("UP", 4, lambda m: [size(m["sent"])], right=True),
     Column("DOWN", 4, lambda m: [size(m["received"])], right=True),
 )
-"""What ``status`` tells of a tunnel."""
+"""All that ``status`` tells of a tunnel."""

@@ -149,19 +149,23 @@ class Board(Screen[None]):
     Board > #head.-lost { color: $error; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "help", "Help"),
-        Binding("q", "app.quit", "Quit"),
-        # Before textual's own, which go to scrollbars too.
-        Binding("tab", "pane(1)", "Next pane", priority=True),
-        Binding("shift+tab", "pane(-1)", "Previous pane", priority=True),
-        Binding("slash", "filter", "Filter"),
-        Binding("escape", "widen", "Show all"),
-        Binding("p", "tell('pause')", "Pause"),
-        Binding("r", "tell('resume')", "Resume"),
-        Binding("d", "drain", "Drain"),
-        Binding("k", "kill", "Kill"),
-        Binding("D", "doctor", "Doctor"),
-        Binding("ctrl+z", "app.suspend_process", "Suspend"),
+        # By priority, so that they act in the order in which they were typed: others
+        # wander from widget to widget, and one might meet what the next has changed.
+        Binding(key, action, description, priority=True)
+        for key, action, description in (
+            ("question_mark", "help", "Help"),
+            ("q", "leave", "Quit"),
+            ("tab", "pane(1)", "Next pane"),
+            ("shift+tab", "pane(-1)", "Previous pane"),
+            ("slash", "filter", "Filter"),
+            ("escape", "widen", "Show all"),
+            ("p", "tell('pause')", "Pause"),
+            ("r", "tell('resume')", "Resume"),
+            ("d", "drain", "Drain"),
+            ("k", "kill", "Kill"),
+            ("D", "doctor", "Doctor"),
+            ("ctrl+z", "suspend", "Suspend"),
+        )
     ]
 
     def __init__(
@@ -292,7 +296,9 @@ class Board(Screen[None]):
         if self.size.height >= TALL:
             return (pane,)
         if self.size.height < SHORT:
-            return PANES
+            # This one first, and then as Tab goes.
+            index = PANES.index(pane)
+            return (*PANES[index:], *PANES[:index])
         return (pane,) if pane is TUNNELS else PANES[1:]
 
     def _title(self, pane: Pane) -> str:
@@ -349,7 +355,7 @@ class Board(Screen[None]):
         if pane is not TUNNELS:
             self._below = pane
         self._arrange()
-        self._sections[pane.name].table.focus()
+        self.set_focus(self._sections[pane.name].table)
 
     def on_descendant_focus(self) -> None:
         """Follow the mouse, which can put the focus elsewhere."""
@@ -373,7 +379,8 @@ class Board(Screen[None]):
         field.display = True
         self.query_one("#keys").display = False
         field.value = self._filter
-        field.focus()
+        # At once: what is typed next must not be taken for other keys.
+        self.set_focus(field)
 
     def on_input_changed(self, message: Input.Changed) -> None:
         """Filter as letters are typed."""
@@ -387,7 +394,7 @@ class Board(Screen[None]):
     def _end_filter(self) -> None:
         self.query_one(Input).display = False
         self.query_one("#keys").display = True
-        self._sections[self._here.name].table.focus()
+        self.set_focus(self._sections[self._here.name].table)
 
     def action_widen(self) -> None:
         """End the filter first, and then the choice of one tunnel."""
@@ -404,7 +411,21 @@ class Board(Screen[None]):
         self._only = None if tunnel == self._only else tunnel
         self._show_rows(anew=True)
 
+    @override
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let keys be letters as long as a filter is typed."""
+        typing = isinstance(self.focused, Input)
+        return not typing or action in {"pane", "widen", "suspend"}
+
     # Acting.
+
+    def action_leave(self) -> None:
+        """Quit."""
+        self.app.exit()
+
+    def action_suspend(self) -> None:
+        """Stop the process, as Ctrl-Z does elsewhere."""
+        self.app.action_suspend_process()
 
     async def action_help(self) -> None:
         """Show the keys."""

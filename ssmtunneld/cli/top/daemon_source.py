@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from ssmtunneld.cli.commands.connections import ask as ask_connections
-from ssmtunneld.cli.commands.kill import kill_connection
-from ssmtunneld.cli.commands.logs import ask as ask_log
 from ssmtunneld.cli.daemon_client import Daemon, find
+from ssmtunneld.cli.daemon_requests import ask_connections, ask_log, kill_connection
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.text import counted
 
@@ -31,7 +29,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a daemon has told at one moment."""
+    """All that a daemon has told at one moment."""
 
     status: Document
     """The status document."""

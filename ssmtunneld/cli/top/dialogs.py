@@ -1,4 +1,4 @@
-"""What ``top`` puts over its panes: a question, the keys, and a diagnosis."""
+"""The windows over the panes of ``top``: a question, the keys, and a diagnosis."""
 
 import signal
 import subprocess
@@ -42,8 +42,8 @@ class Question(ModalScreen[bool]):
 
     DEFAULT_CSS = f"Question {{ {_BOX} }}"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,Y", "answer(True)", "Yes"),
-        Binding("n,N,escape,q,enter", "answer(False)", "No"),
+        Binding("y,Y", "answer(True)", "Yes", priority=True),
+        Binding("n,N,escape,q,enter", "answer(False)", "No", priority=True),
     ]
 
     def __init__(self, text: str) -> None:
@@ -74,7 +74,7 @@ class Help(ModalScreen[None]):
     Help > VerticalScroll {{ width: 100%; max-width: 78; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,enter", "dismiss", "Close"),
+        Binding("escape,q,question_mark,enter", "dismiss", "Close", priority=True),
     ]
 
     def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
@@ -94,7 +94,7 @@ class Help(ModalScreen[None]):
 
 
 class Diagnosis(ModalScreen[None]):
-    """What ``ssmtunneld doctor`` says of a tunnel, as it says it.
+    """The words of ``ssmtunneld doctor`` about a tunnel, as they come.
 
     Args:
         tunnel: The tunnel's name.
@@ -106,7 +106,7 @@ class Diagnosis(ModalScreen[None]):
     Diagnosis > RichLog {{ width: 100%; height: 100%; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss", "Close"),
+        Binding("escape,q,enter", "dismiss", "Close", priority=True),
     ]
 
     @dataclass

@@ -43,13 +43,17 @@ class RowTable(ScrollView, can_focus=True):
     RowTable { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "edge(-1)", "First", show=False),
-        Binding("end", "edge(1)", "Last", show=False),
-        Binding("enter", "choose", "Choose", show=False),
+        # By priority, as all keys of the screen: else they would overtake these.
+        Binding(key, action, description, show=False, priority=True)
+        for key, action, description in (
+            ("up", "move(-1)", "Up"),
+            ("down", "move(1)", "Down"),
+            ("pageup", "page(-1)", "Page up"),
+            ("pagedown", "page(1)", "Page down"),
+            ("home", "edge(-1)", "First"),
+            ("end", "edge(1)", "Last"),
+            ("enter", "choose", "Choose"),
+        )
     ]
 
     @dataclass

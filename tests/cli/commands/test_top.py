@@ -1,7 +1,6 @@
 """``ssmtunneld top``: what it needs before it shows anything."""
 
 import os
-import pty
 import sys
 
 import pytest
@@ -10,26 +9,10 @@ from ssmtunneld.cli.commands import top as command
 from tests.cli.household import call
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal as standard input, output and error."""
-    parent, child = pty.openpty()
-    with os.fdopen(child, "r+b", buffering=0) as file:
-        for name in ("stdin", "stdout", "stderr"):
-            monkeypatch.setattr(sys, name, _Terminal(getattr(sys, name), file))
-        yield
-    os.close(parent)
-
-
-class _Terminal:
-    """A stream that says it is a terminal; what is written is caught as ever."""
-
-    def __init__(self, stream, file):
-        self._stream = stream
-        self.isatty = file.isatty
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
+def be_at_terminal(monkeypatch):
+    """Let the standard streams of this moment say that they are a terminal."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
 
 
 def test_without_the_extra_one_line_says_what_to_install(home, monkeypatch, capsys):
@@ -51,15 +34,17 @@ def test_without_a_terminal_it_names_what_scripts_use(operator, capsys):
     )
 
 
-def test_without_a_daemon_it_ends_with_3(home, terminal, capsys):
+def test_without_a_daemon_it_ends_with_3(home, monkeypatch, capsys):
     pytest.importorskip("textual")
+    be_at_terminal(monkeypatch)
     code, out, err = call(capsys, "top", "-c", "/no/such.toml")
     assert (code, out) == (3, "")
     assert "no daemon runs for /no/such.toml; start one" in err
 
 
-def test_an_empty_no_color_means_nothing(home, terminal, monkeypatch, capsys):
+def test_an_empty_no_color_means_nothing(home, monkeypatch, capsys):
     pytest.importorskip("textual")
+    be_at_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "")
     call(capsys, "top")
     assert "NO_COLOR" not in os.environ

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from textual.app import App
+from textual.events import Key
 from textual.widgets import Input
 
 from ssmtunneld.cli.top.app import (
@@ -248,6 +249,31 @@ async def test_a_slash_filters_all_panes_as_letters_are_typed(operator, size):
         await pilot.press("slash", "escape")
         await await_screen(pilot, lambda text: "Connections 3" in text)
         assert asked(operator) == ["pause web"]
+
+
+def type_at_once(pilot, *keys):
+    """Let keys arrive before anything has come of the first of them."""
+    letters = {"slash": "/", "tab": "\t", "down": None, "enter": "\r", "escape": None}
+    for key in keys:
+        pilot.app.post_message(Key(key, letters.get(key, key)))
+
+
+async def test_letters_that_come_at_once_are_all_of_the_filter(operator):
+    async with top((80, 24)) as pilot:
+        type_at_once(pilot, "slash", *"wrpd", "slash", "k")
+        await await_screen(pilot, lambda text: "/wrpd/k" in text)
+        assert isinstance(pilot.app.screen, Board)
+        assert asked(operator) == []
+
+
+async def test_keys_that_come_at_once_act_in_their_order(operator):
+    async with top((80, 24)) as pilot:
+        type_at_once(pilot, "down", "p", "tab", "r")
+        await await_fact(pilot, lambda: len(asked(operator)) == 2)
+        assert sorted(asked(operator)) == ["pause web", "resume db"]
+        type_at_once(pilot, "down", "k", "y", "tab")
+        await await_fact(pilot, lambda: len(asked(operator)) == 3)
+        assert asked(operator)[2] == "kill a-2"
 
 
 @sizes
