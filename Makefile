@@ -46,8 +46,9 @@ reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/ssmtunneld schema --connections >docs/connections.schema.json
 	$(BIN)/ssmtunneld schema --audit >docs/audit.schema.json
 
-picture:         ## the README's, from what a terminal shows
+picture:         ## those of README and guide, from what a terminal shows
 	$(BIN)/python -m tests.packaging.picture
+	$(BIN)/python -m tests.packaging.top_picture
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

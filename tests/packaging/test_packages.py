@@ -63,6 +63,12 @@ def test_a_lock_has_every_library_that_is_asked_for_in_an_allowed_version(name):
             assert asked.specifier.contains(pin.version), "run packaging/lock update"
 
 
+def test_the_tests_have_what_the_extras_ask_for():
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = {library for libraries in extras.values() for library in libraries}
+    assert asked <= set(PROJECT["dependency-groups"]["dev"])
+
+
 @lock
 def test_every_locked_library_has_digests_and_no_address(name):
     assert "://" not in text(name)

@@ -115,7 +115,7 @@ class Section(Vertical):
 
     DEFAULT_CSS = """
     Section { height: 1fr; }
-    Section > Static { height: 1; }
+    Section > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self, pane: Pane) -> None:
@@ -141,7 +141,9 @@ class Board(Screen[None]):
     """
 
     DEFAULT_CSS = """
-    Board > #head, Board > #keys { height: 1; }
+    Board > #head, Board > #notices, Board > #keys {
+        height: 1; text-wrap: nowrap; text-overflow: ellipsis;
+    }
     Board > #notices { height: auto; max-height: 3; color: $warning; }
     Board > #detail { height: 3; }
     Board > Input { height: 1; border: none; padding: 0; display: none; }
@@ -279,7 +281,7 @@ class Board(Screen[None]):
         for section in self._sections.values():
             if not section.display:
                 continue
-            text = Text(no_wrap=True, overflow="ellipsis")
+            text = Text()
             for pane in self._beside(section.table.pane):
                 text.append("  " if text else "")
                 style = "bold reverse" if pane is self._here else "bold"
@@ -524,8 +526,8 @@ class Board(Screen[None]):
 
 
 def _put(line: Static, words: str) -> None:
-    """Show one line of text, or more, cut at the edge."""
-    text = Text(words, no_wrap=True, overflow="ellipsis")
+    """Show lines of text, cut at the edge, unless they are shown already."""
+    text = Text(words)
     if text != line.content:
         line.update(text)
 

@@ -156,7 +156,7 @@ def _tunnel_detail(tunnel: Row) -> Text:
     if tunnel["reason"]:
         retry = tunnel["retry_in"]
         again = f" (next attempt in {duration(retry + 1)})" if retry else ""
-        words = f"{tunnel['name']} is {tunnel['state']}: {tunnel['reason']}{again}"
+        words = f"{tunnel['name']}: {tunnel['state']}: {tunnel['reason']}{again}"
         text.append(f"{printable(words)}\n", state_style(tunnel))
     if tunnel["advice"]:
         text.append(f"-> {printable(tunnel['advice'])}\n", "bold")

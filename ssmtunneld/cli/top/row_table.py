@@ -227,7 +227,7 @@ class RowTable(ScrollView, can_focus=True):
         row = self._rows[index]
         mark = ""
         if index == self._cursor:
-            mark = " reverse" if self.has_focus else " bold underline"
+            mark = " reverse" if self.has_focus else " bold"
         return tuple(
             (
                 _fitted(_cell(c, row), self._widths[c.heading], right=c.right),

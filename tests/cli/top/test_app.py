@@ -141,10 +141,10 @@ async def test_arrows_choose_a_row_which_is_told_in_full(operator, size):
         await pilot.press("down", "down")
         assert selected(pilot) == ("tunnels", "dead")
         text = "\n".join(screen_of(pilot.app))
-        assert "dead is waiting: nobody answers." in text
+        assert "dead: waiting: nobody answers." in text
         await pilot.press("up")
         assert selected(pilot) == ("tunnels", "web")
-        assert "dead is waiting" not in "\n".join(screen_of(pilot.app))
+        assert "dead: waiting" not in "\n".join(screen_of(pilot.app))
         await pilot.press("end")
         assert selected(pilot) == ("tunnels", "dead")
         await pilot.press("home")

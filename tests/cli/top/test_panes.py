@@ -67,7 +67,7 @@ def test_a_tunnel_in_trouble_has_reason_and_advice_in_its_row_and_in_full():
     assert row["REASON"] == "nobody answers. -> start the agent"
     text = TUNNELS.detail(waiting(retry_in=4.0)).plain
     assert text.splitlines() == [
-        "dead is waiting: nobody answers. (next attempt in 5s)",
+        "dead: waiting: nobody answers. (next attempt in 5s)",
         "-> start the agent",
         "dead: 127.0.0.1:5432 -> orders:5432 via i-0123456789abcdef0",
     ]

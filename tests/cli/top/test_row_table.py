@@ -237,7 +237,8 @@ async def test_the_selected_row_is_marked_without_colour_with_and_without_focus(
         pilot.app.set_focus(None)
         await pilot.pause()
         assert not style_of(pilot.app, 1).reverse
-        assert style_of(pilot.app, 1).underline
+        assert style_of(pilot.app, 1).bold
+        assert not style_of(pilot.app, 2).bold
         table.become_stale(stale=True)
         await pilot.pause()
         assert style_of(pilot.app, 2).dim
