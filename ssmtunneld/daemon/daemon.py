@@ -494,6 +494,7 @@ class Daemon:
         return daemon_status(
             pid=os.getpid(),
             config=str(real_path(self._config.source)),
+            config_error=self._reloader.refusal,
             uptime=now - self._started,
             draining=self._stop.is_set(),
             tunnels=tuple(tunnels),

@@ -287,6 +287,9 @@ class DaemonStatus:
     """Process id."""
     config: str
     """Path of the configuration file."""
+    config_error: str
+    """Reason why the changed file was rejected and the previous configuration is still
+    in use; empty if the file is in use."""
     uptime: float
     """Seconds since its start."""
     draining: bool
@@ -596,12 +599,13 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def daemon_status(
+def daemon_status(  # noqa: PLR0913 - the keys of a document
     *,
     pid: int,
     config: str,
     uptime: float,
     tunnels: tuple[TunnelStatus, ...],
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
@@ -613,6 +617,7 @@ def daemon_status(
         program=__version__,
         pid=pid,
         config=config,
+        config_error=config_error,
         uptime=round(uptime, 1),
         draining=draining,
         tunnels=tunnels,
