@@ -107,6 +107,8 @@ END
   install -D -m 600 packaging/files/environment "$into/etc/ssmtunneld/environment"
   mkdir -p "$into/usr/share/doc/ssmtunneld/examples"
   cp config.example.toml "$into/usr/share/doc/ssmtunneld/examples/config.toml"
+  cp contrib/prometheus/alerts.yml contrib/prometheus/alerts.test.yml \
+    contrib/grafana/ssmtunneld.json "$into/usr/share/doc/ssmtunneld/examples/"
   cp systemd/ssmtunneld.socket "$into/usr/share/doc/ssmtunneld/examples/"
   cp SECURITY.md "$into/usr/share/doc/ssmtunneld/"
   gzip -9n <CHANGELOG.md >"$into/usr/share/doc/ssmtunneld/changelog.gz"
