@@ -71,6 +71,7 @@ stage() {
   rm -f "$work/site/.lock"
   mkdir -p "$into/usr/share/man/man1"
   for page in "$work"/site/share/man/man1/*.1; do
+    # shellcheck disable=SC2094 # $page is only named, not written
     gzip -9n <"$page" >"$into/usr/share/man/man1/$(basename "$page").gz"
   done
   rm -rf "$work/site/share"

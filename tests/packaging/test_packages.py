@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = {
     "runtime": PROJECT["project"]["dependencies"],
     "build": PROJECT["build-system"]["requires"],
+    "lint": PROJECT["dependency-groups"]["lint"],
     "release": PROJECT["dependency-groups"]["release"],
     "site": PROJECT["dependency-groups"]["site"],
 }
