@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.daemon_sockets import named_config, system_sockets
 from ssmtunneld.cli.exit_codes import (
@@ -195,9 +196,7 @@ def select(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any
 
 
 def _unknown(name: str, known: Sequence[str]) -> CommandError:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, 1)
+    near = nearest(name, known)
     listed = ", ".join(known) or "none"
     return CommandError(
         f"no tunnel is called {name}",

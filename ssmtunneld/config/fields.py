@@ -513,6 +513,13 @@ OutputFile: TypeAlias = Annotated[
     Kind("path of a file"),
 ]
 """A file to write to, which need not be there yet."""
+AnyFile: TypeAlias = Annotated[
+    Path,
+    PlainValidator(_read_output),
+    WithJsonSchema({"type": "string"}),
+    Kind("path of a file"),
+]
+"""A file for commands, which the daemon may not be able to see."""
 ExistingFile: TypeAlias = Annotated[
     Path,
     PlainValidator(_read_file),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
     REASON_LIMIT,
+    AnyFile,
     Buffer,
     Command,
     Connections,
@@ -55,7 +56,7 @@ from ssmtunneld.config.session_documents import (
     SSH_DOCUMENT,
     takes_destination,
 )
-from ssmtunneld.config.targets import may_be_instance, parse_target
+from ssmtunneld.config.targets import may_be_instance, may_be_node, parse_target
 from ssmtunneld.config.users import InstanceUser
 
 USUAL_MESSAGE_LIMIT: Final = 8192
@@ -210,6 +211,10 @@ class TunnelDefaults(_Section):
     """The device whose codes `role_arn` asks for: its ARN, or a hardware token's
     number. `ssmtunneld login`
     [asks for the code](identities.md#roles-that-ask-for-a-code)."""
+    access: Annotated[Literal["direct", "request"], Reload.SESSIONS] = "direct"
+    """`"request"` for nodes with just-in-time access: somebody asks with
+    `ssmtunneld request`, and an approval brings the tunnel up. See
+    [access on request](tasks/access.md)."""
     region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
     """The AWS region. Without it, the profile's."""
     endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None
@@ -302,13 +307,27 @@ class TunnelDefaults(_Section):
     directory. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
     user."""
     db_engine: Annotated[
-        Literal["postgres", "mysql", "redis"] | None, Reload.COMMANDS
+        Literal["postgres", "mysql", "redis", "mongodb", "sqlserver"] | None,
+        Reload.COMMANDS,
     ] = None
-    """Kind of database, for `ssmtunneld env`. Without it, guessed from the port."""
+    """Kind of database, for `ssmtunneld connect` and `env`. Without it, guessed from
+    the probe, the host's name, then the port."""
     db_user: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database's user, for `ssmtunneld env` and `db-token`."""
+    """The database's user, for `ssmtunneld connect`, `env` and `db-token`."""
     db_name: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database, for `ssmtunneld env`; of Redis, its number."""
+    """The database, for `ssmtunneld connect` and `env`; of Redis, its number."""
+    db_auth: Annotated[Literal["password", "iam"], Reload.COMMANDS] = "password"
+    """The way of logging in. With `"iam"`, `ssmtunneld connect` gives the client a
+    password by IAM. See [databases](databases.md)."""
+    db_tls: Annotated[
+        Literal["disable", "require", "verify-ca", "verify-full"] | None,
+        Reload.COMMANDS,
+    ] = None
+    """TLS from the client to the database, for `ssmtunneld connect` and `env`; levels
+    as PostgreSQL calls them. Without it, see [TLS](databases.md#tls)."""
+    db_ca: Annotated[AnyFile | None, Reload.COMMANDS] = None
+    """A PEM file of the certificate authorities that sign for the database; relative to
+    the configuration's directory. Without it, the system's."""
     probe: Annotated[ProbeText, Reload.LIVE, Only.FIXED] = None
     """Check of the destination; `false` where `[defaults]` has one."""
     probe_interval: Annotated[Duration, Field(ge=1), Reload.LIVE] = 60.0
@@ -404,6 +423,7 @@ class TunnelSettings(TunnelDefaults):
             *(self._dynamic() if self.is_dynamic else self._fixed()),
             *self._exposure(),
             *self._identity(),
+            *self._access(),
             *self._instance_connect(),
         ]
         if found:
@@ -484,6 +504,13 @@ class TunnelSettings(TunnelDefaults):
         for key in ("external_id", "role_session_name", "mfa_serial"):
             if getattr(self, key) is not None and self.role_arn is None:
                 yield key, "has no effect without role_arn"
+
+    def _access(self) -> Iterator[tuple[str, str]]:
+        if self.access == "request" and not may_be_node(parse_target(self.target)):
+            yield (
+                "access",
+                f"is only for instances and managed nodes, not {self.target}",
+            )
 
     def _instance_connect(self) -> Iterator[tuple[str, str]]:
         if not self.instance_connect:

@@ -7,7 +7,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.config.lines import KeyLines, KeyPath
 from ssmtunneld.config.metadata import expanding_keys
 from ssmtunneld.config.model import (
@@ -237,7 +237,7 @@ def _nearest(key: str, known: Sequence[str]) -> str | None:
     synonym = SYNONYMS.get(key)
     if synonym in known:
         return synonym
-    return next(iter(get_close_matches(key, known, n=1)), None)
+    return next(iter(nearest(key, known)), None)
 
 
 def _needs_all(detail: ErrorDetails) -> bool:

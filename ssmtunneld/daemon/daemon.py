@@ -22,6 +22,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.access_file import AccessFile, access_file
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
@@ -73,6 +74,7 @@ class Daemon:
         claim: Where there is no ``instance``: returns its name once it is free.
         renew: Called when the control socket's file is gone; says whether we are still
             the daemon of this file.
+        named: Whether the tunnels stand in a file, by which a human knows them.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
@@ -88,6 +90,8 @@ class Daemon:
         when_ready: Callable[[], None] = lambda: None,
         claim: Callable[[], Awaitable[str]] | None = None,
         renew: Callable[[], bool] = lambda: True,
+        *,
+        named: bool = True,
     ) -> None:
         self._config = config
         self._instance = instance
@@ -112,6 +116,12 @@ class Daemon:
             instance=instance,
             audit=self._audit,
             close_timeout=ABANDON_TIME,
+            named=named,
+            access_file=(
+                None
+                if instance is None
+                else AccessFile(access_file(instance), self._log)
+            ),
         )
         self._size_file: SizeFile | None = None
         if instance is not None:
@@ -373,6 +383,21 @@ class Daemon:
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
+
+    async def request_access(self, name: str, reason: str) -> dict[str, Any]:
+        """Ask for access to the node of tunnel ``name``.
+
+        Returns:
+            The request: ``{"id": "oi-…", "target": "i-…"}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: The daemon is ending, a request is undecided already, or
+                the tunnel needs none.
+        """
+        request = await self._manageable(name).request_access(reason)
+        return {"id": request.id, "target": request.target}
 
     async def connections(
         self, name: str | None = None, limit: int = LIMIT

@@ -65,6 +65,16 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
         lambda m: m.required,
     ),
     ("probe_up", "1 if the destination passed its last probe.", _probe_up),
+    (
+        "access_granted",
+        "1 if access to the node is granted, where it has to be requested.",
+        lambda m: None if m.access is None else m.access.granted,
+    ),
+    (
+        "access_expiry_timestamp_seconds",
+        "Expiry of the keys of an approved access request, in Unix seconds.",
+        lambda m: None if m.access is None else m.access.expires_at,
+    ),
     ("connections_active", "Local connections.", lambda m: m.connections),
     (
         "connections_limit",

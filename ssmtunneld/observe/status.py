@@ -9,11 +9,12 @@ keys may come at any time. Times are in seconds, sizes in bytes. The docstrings 
 fields are also the descriptions in the document's JSON schema (``status_schema.py``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact
@@ -24,6 +25,7 @@ from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
+from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
@@ -165,6 +167,16 @@ class TunnelState(StrEnum):
     """No session could be started; the daemon retries by itself."""
     NEEDS_LOGIN = "needs_login"
     """A human must log in; ``advice`` has the command. Open connections continue."""
+    NEEDS_ACCESS = "needs_access"
+    """Somebody must ask for access to the node; ``advice`` has the command."""
+    AWAITING_APPROVAL = "awaiting_approval"
+    """The access request awaits approval, which brings the tunnel up by itself."""
+    ACCESS_REJECTED = "access_rejected"
+    """The access request was rejected; somebody may ask again."""
+    ACCESS_REVOKED = "access_revoked"
+    """Access was revoked; somebody may ask again. Open connections continue."""
+    ACCESS_EXPIRED = "access_expired"
+    """Access has ended; somebody may ask again. Open connections continue."""
     WAITING = "waiting"
     """Something outside of the daemon must change: see ``advice``."""
     FAILED = "failed"
@@ -203,6 +215,26 @@ class RefusalStatus:
     """Cure; empty if nothing is to be done."""
     age: float
     """Seconds since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccessStatus:
+    """The access of a tunnel to its node, where somebody must ask for it."""
+
+    granted: bool
+    """True if sessions can be started now."""
+    expires_at: float | None
+    """End of the keys at hand, in Unix seconds; an approval may last longer."""
+    request_id: str | None
+    """Id of the latest request; null if nobody has asked."""
+    request: Literal["pending", "approved", "rejected", "revoked", "expired"] | None
+    """The state of that request."""
+    target: str | None
+    """The node that was asked for."""
+    reason: str
+    """The reason that was given; empty if nobody has asked."""
+    asked_at: float | None
+    """Time of the request, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +305,8 @@ class TunnelStatus:
     """Parts of the tunnel that raised an unexpected exception."""
     last_refusal: RefusalStatus | None
     """The latest connection that did not reach its destination; null if none."""
+    access: NodeAccessStatus | None
+    """Access on request; null for a tunnel that needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +401,8 @@ class StatusInputs:
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
     """Its parts that broke."""
+    access: NodeAccess | None = None
+    """The access to its node, where somebody must ask for it."""
 
     @property
     def broken(self) -> DefectStatus | None:
@@ -420,7 +456,43 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         destinations=subject.destinations,
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
+        access=None if subject.access is None else _access_status(subject.access),
     )
+
+
+def _access_status(access: NodeAccess) -> NodeAccessStatus:
+    request, status = access.request, access.status
+    return NodeAccessStatus(
+        granted=access.is_open,
+        expires_at=access.expires_at,
+        request_id=None if request is None else request.id,
+        request=None if status is None else _REQUEST_STATES[status],
+        target=None if request is None else request.target,
+        reason="" if request is None else request.reason,
+        asked_at=None if request is None else round(request.asked_at),
+    )
+
+
+_REQUEST_STATES: Final[
+    Mapping[
+        AccessStatus, Literal["pending", "approved", "rejected", "revoked", "expired"]
+    ]
+] = {
+    AccessStatus.PENDING: "pending",
+    AccessStatus.APPROVED: "approved",
+    AccessStatus.REJECTED: "rejected",
+    AccessStatus.REVOKED: "revoked",
+    AccessStatus.EXPIRED: "expired",
+}
+_ACCESS_STATES: Final = {
+    None: TunnelState.NEEDS_ACCESS,
+    AccessStatus.PENDING: TunnelState.AWAITING_APPROVAL,
+    AccessStatus.APPROVED: TunnelState.AWAITING_APPROVAL,
+    AccessStatus.REJECTED: TunnelState.ACCESS_REJECTED,
+    AccessStatus.REVOKED: TunnelState.ACCESS_REVOKED,
+    AccessStatus.EXPIRED: TunnelState.ACCESS_EXPIRED,
+}
+"""The state of a tunnel without access, by what has become of the latest request."""
 
 
 def _last_refusal(refusal: Refusal | None, now: float) -> RefusalStatus | None:
@@ -477,6 +549,7 @@ def broken_status(
         destinations=(),
         defects=(),
         last_refusal=None,
+        access=None,
     )
     return replace(
         known,
@@ -506,10 +579,8 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
             return "paused by an operator", f"run: ssmtunneld resume {subject.name}"
         case TunnelState.UNHEALTHY if subject.probe is not None:
             return subject.probe.reason, subject.probe.advice
-        case TunnelState.UNBOUND:
-            trouble = subject.unbound
-        case TunnelState.NEEDS_LOGIN:
-            trouble = subject.login
+        case _ if state in _HINDRANCES:
+            trouble = _HINDRANCES[state](subject)
         case _ if subject.broken is not None:
             return subject.broken.reason, Unforeseen.advice
         case TunnelState.STARTING if subject.pool.start_reason:
@@ -519,12 +590,28 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
     return str(trouble or ""), str(getattr(trouble, "advice", ""))
 
 
+def _missing_access(subject: StatusInputs) -> Exception | None:
+    return None if subject.access is None else subject.access.missing
+
+
+_HINDRANCES: Final[Mapping[TunnelState, Callable[[StatusInputs], Exception | None]]] = {
+    TunnelState.UNBOUND: lambda subject: subject.unbound,
+    TunnelState.NEEDS_LOGIN: lambda subject: subject.login,
+    **dict.fromkeys(_ACCESS_STATES.values(), _missing_access),
+}
+"""The causes of states in which a tunnel's sessions do not matter."""
+
+
 def _is_lasting(subject: StatusInputs, state: TunnelState) -> bool:
     match state:
         case TunnelState.UNBOUND:
             # Before it has tried to listen, a tunnel is unbound without a reason.
             return subject.unbound is not None
         case TunnelState.NEEDS_LOGIN | TunnelState.FAILED:
+            return True
+        case TunnelState.AWAITING_APPROVAL:
+            return False
+        case _ if state in _ACCESS_STATES.values():
             return True
         case TunnelState.WAITING:
             trouble = subject.pool.trouble
@@ -543,6 +630,8 @@ def _state(subject: StatusInputs) -> TunnelState:
         return TunnelState.UNBOUND
     if subject.login is not None:
         return TunnelState.NEEDS_LOGIN
+    if _missing_access(subject) is not None and subject.access is not None:
+        return _ACCESS_STATES[subject.access.status]
     if subject.broken is not None:
         return TunnelState.RETRYING
     state = _state_of_pool(subject.pool)

@@ -134,6 +134,10 @@ class Household:
         self._note("resume", name)
         return {}
 
+    async def request_access(self, name, reason):
+        self._note("request", name, reason)
+        return {"id": "oi-0123456789ab", "target": "i-0123456789abcdef0"}
+
     async def connections(self, name):
         self._note("connections", *([name] if name else []))
         found = [c for c in self.present if name in {None, c["tunnel"]}]

@@ -4,6 +4,9 @@ import pytest
 
 from ssmtunneld.cli.destination import (
     Local,
+    bound_end,
+    bracketed,
+    is_address,
     local_end,
     remote_host,
     remote_port,
@@ -84,3 +87,25 @@ def test_without_a_daemon_a_free_port_is_not_known(home):
     with pytest.raises(CommandError) as caught:
         local_end(only(listen=0, port=1), None)
     assert caught.value.code == 3
+
+
+@pytest.mark.parametrize(
+    ("listen", "local"),
+    [
+        (["unix:/run/x", "0.0.0.0:5", "127.0.0.1:6"], Local("127.0.0.1", 5)),
+        (["[::1]:5"], Local("::1", 5)),
+        (["unix:/run/x"], Local("/run/x", None)),
+    ],
+)
+def test_a_daemon_says_where_a_tunnel_is_reached(listen, local):
+    assert bound_end(tunnel_document(listen=listen)) == local
+
+
+def test_a_tunnel_that_does_not_listen_is_reached_nowhere():
+    with pytest.raises(CommandError, match="db does not listen now"):
+        bound_end(tunnel_document(listen=[]))
+
+
+def test_hosts_are_told_apart_from_addresses_and_written_as_in_urls():
+    assert [is_address(host) for host in ("::1", "10.0.0.1", "db.x")] == [1, 1, 0]
+    assert [bracketed(host) for host in ("::1", "db.x")] == ["[::1]", "db.x"]

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from ssmtunneld.cli.database import KINDS
+from ssmtunneld.cli.application_protocol import DATABASES
 from ssmtunneld.config import load_config, parse_config
 from ssmtunneld.config.metadata import Reload, settings_of
 from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
@@ -101,9 +101,20 @@ def test_the_choices_of_commands_are_those_of_the_file():
         ]
         assert listed
         assert set(listed) == {values}
-    assert tuple(KINDS) == choices(TunnelSettings, "db_engine")
+    assert choices(TunnelSettings, "db_engine") == DATABASES
 
 
 def test_the_manual_s_first_example_is_a_configuration():
     (first, *_) = re.findall(r"```toml\n(.*?)```", MANUAL, re.DOTALL)
     parse_config(first, "c.toml", {})
+
+
+def test_the_examples_for_databases_are_configurations(tmp_path):
+    (tmp_path / "global-bundle.pem").touch()
+    page = (ROOT / "docs" / "databases.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) > 1
+    for example in examples:
+        parse_config(example, tmp_path / "config.toml", {})
+    # All of them fit into one file: no name or address is there twice.
+    parse_config("\n".join(examples), tmp_path / "config.toml", {})

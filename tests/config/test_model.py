@@ -322,6 +322,16 @@ def test_a_key_is_pushed_to_the_target_itself_if_it_may_be_an_instance():
     assert conflicts(host="db", **ENTRY) == {"instance_connect": wrong}
 
 
+def test_access_is_requested_for_nodes():
+    assert tunnel(port=22).access == "direct"
+    for target in ("i-0182d91e", "mi-0123456789abcdef0", "name:web", "tag:A=b"):
+        assert tunnel(target=target, port=22, access="request").access == "request"
+    for target in ("ecs:prod/api", "ecs:prod_0123456789abcdef_0123-1"):
+        wrong = f"is only for instances and managed nodes, not {target}"
+        found = conflicts(target=target, port=22, access="request")
+        assert found == {"access": wrong}
+
+
 def test_a_key_needs_a_user_and_a_user_a_key(tmp_path):
     assert conflicts(instance_connect=True) == {
         "instance_connect_user": "is required: the user to log in as, such as ec2-user"

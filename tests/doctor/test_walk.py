@@ -25,6 +25,15 @@ def test_a_healthy_tunnel_is_walked_to_its_end(theatre):
     assert not any(finding.cure for finding in found)
 
 
+def test_a_session_that_takes_a_request_is_not_started(theatre):
+    found = theatre.examine(access="request")
+    assert found.broken == []
+    assert found.of("target").verdict == "ok"
+    assert "takes an approved request" in found.of("permission").text
+    assert found.of("destination").verdict == "skip"
+    assert theatre.aws.sessions() == []
+
+
 def test_nothing_that_signs_is_shown(theatre, monkeypatch):
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary-session-token")
     found = theatre.examine()

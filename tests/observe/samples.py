@@ -78,6 +78,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         destinations=(),
         defects=(),
         last_refusal=None,
+        access=None,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them
 

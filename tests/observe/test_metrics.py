@@ -1,6 +1,7 @@
 """What a scrape gets: every number of the status document, with bounded labels."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ssmtunneld.observe.metrics import Metrics
 from ssmtunneld.observe.probe import ProbeStatus
-from ssmtunneld.observe.status import TunnelState
+from ssmtunneld.observe.status import NodeAccessStatus, TunnelState
 from ssmtunneld.sessions.counters import Reason, SessionCounters
 from ssmtunneld.version import __version__
 from tests.observe.samples import audit, daemon, defect, identity, session, tunnel
@@ -45,6 +46,17 @@ def tallied():
     tally._ended.update({Reason.GONE: 16, Reason.DENIED: 17})
     tally._failed.update({Reason.THROTTLED: 18})
     return tally.read()
+
+
+ACCESS = NodeAccessStatus(
+    granted=True,
+    expires_at=1_800_000_000.0,
+    request_id="oi-0123456789ab",
+    request="approved",
+    target="i-0123456789abcdef0",
+    reason="why",
+    asked_at=1_700_000_000.0,
+)
 
 
 BUSY = tunnel(
@@ -131,6 +143,17 @@ BUSY = tunnel(
 )
 def test_every_number_is_there(name, value):
     assert samples(BUSY)[name] == value
+
+
+def test_access_is_there_where_it_has_to_be_requested():
+    found = samples(tunnel(access=ACCESS))
+    assert found["access_granted",] == 1
+    assert found["access_expiry_timestamp_seconds",] == 1_800_000_000
+    missing = replace(ACCESS, granted=False, expires_at=None)
+    found = samples(tunnel(access=missing))
+    assert found["access_granted",] == 0
+    assert ("access_expiry_timestamp_seconds",) not in found
+    assert ("access_granted",) not in samples(tunnel())
 
 
 def test_an_audit_log_tells_what_it_has_lost():
@@ -222,7 +245,8 @@ def test_keys_without_an_end_have_no_time():
 
 
 def test_the_manual_lists_every_metric_with_its_type_and_labels():
-    text, _ = scrape(BUSY, identities=(WHO,), audit=audit())
+    granted = replace(BUSY, access=ACCESS)
+    text, _ = scrape(granted, identities=(WHO,), audit=audit())
     exposed = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("process_"):

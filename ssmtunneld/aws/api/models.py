@@ -157,6 +157,8 @@ SSM_MODEL: Final[dict[str, Any]] = {
         "DescribeInstanceInformation": _operation(
             "DescribeInstanceInformation", "Result"
         ),
+        "StartAccessRequest": _operation("StartAccessRequest"),
+        "GetAccessToken": _operation("GetAccessToken"),
     },
     "shapes": {
         "String": {"type": "string"},
@@ -214,6 +216,26 @@ SSM_MODEL: Final[dict[str, Any]] = {
             **_members("LastPingDateTime", "RegistrationDate", shape="DateTime"),
         ),
         "InstanceInformationList": _plain_list("InstanceInformation"),
+        "NodeTarget": _structure(**_members("Key"), Values={"shape": "StringList"}),
+        "NodeTargetList": _plain_list("NodeTarget"),
+        "StartAccessRequestRequest": _required(
+            "Reason",
+            "Targets",
+            **_members("Reason"),
+            Targets={"shape": "NodeTargetList"},
+        ),
+        "StartAccessRequestResponse": _structure(**_members("AccessRequestId")),
+        "GetAccessTokenRequest": _required(
+            "AccessRequestId", **_members("AccessRequestId")
+        ),
+        "TokenCredentials": _required(
+            *("AccessKeyId", "SecretAccessKey", "SessionToken", "ExpirationTime"),
+            **_members("AccessKeyId", "SecretAccessKey", "SessionToken"),
+            ExpirationTime={"shape": "DateTime"},
+        ),
+        "GetAccessTokenResponse": _structure(
+            **_members("AccessRequestStatus"), Credentials={"shape": "TokenCredentials"}
+        ),
         "DescribeInstanceInformationResult": _structure(
             **_members("NextToken"),
             InstanceInformationList={"shape": "InstanceInformationList"},

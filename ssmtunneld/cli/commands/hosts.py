@@ -5,19 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.hosts_block import HOSTS_FILE
 from ssmtunneld.cli.options import config_in_use_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-HOSTS_FILE: Final = Path("/etc/hosts")
 
 
 @click.command()

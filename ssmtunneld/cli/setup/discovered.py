@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def find(wanted: str, discovery: Discovery) -> Resource:
     found = [r for r in discovery.resources if wanted in {r.id, r.host}]
     if found:
         return found[0]
-    near = difflib.get_close_matches(wanted, {r.id for r in discovery.resources}, n=3)
+    near = nearest(wanted, {r.id for r in discovery.resources}, 3)
     advice = f"did you mean {' or '.join(near)}?" if near else "see ssmtunneld discover"
     raise CommandError(
         f"nothing is called {wanted}",

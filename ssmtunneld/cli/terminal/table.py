@@ -36,6 +36,11 @@ _STYLES: Final = {
     "failed": "bold red",
     "unbound": "bold red",
     "needs_login": "bold magenta",
+    "needs_access": "bold magenta",
+    "awaiting_approval": "bold magenta",
+    "access_rejected": "bold red",
+    "access_revoked": "bold red",
+    "access_expired": "bold magenta",
     "waiting": "bold magenta",
     "paused": "blue",
 }
