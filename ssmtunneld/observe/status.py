@@ -185,6 +185,8 @@ class TunnelState(StrEnum):
     """A local address cannot be bound."""
     PAUSED = "paused"
     """An operator has paused it."""
+    DISABLED = "disabled"
+    """The file says ``enabled = false``: nothing of it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +309,13 @@ class TunnelStatus:
     """The latest connection that did not reach its destination; null if none."""
     access: NodeAccessStatus | None
     """Access on request; null for a tunnel that needs none."""
+    groups: tuple[str, ...]
+    """Groups that the file puts it into."""
+
+    @property
+    def enabled(self) -> bool:
+        """True if it is to run."""
+        return self.state is not TunnelState.DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,13 +335,15 @@ class DaemonStatus:
     draining: bool
     """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files."""
     identities: tuple[IdentityStatus, ...]
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
     audit: AuditStatus | None
     """The audit log of connections; null without one."""
+    groups: tuple[str, ...]
+    """Groups whose tunnels the daemon was started for; empty for all tunnels."""
 
     @property
     def ready(self) -> bool:
@@ -398,6 +409,8 @@ class StatusInputs:
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
     """Its parts that broke."""
+    groups: tuple[str, ...] = ()
+    """Its groups."""
     access: NodeAccess | None = None
     """The access to its node, where somebody must ask for it."""
 
@@ -453,6 +466,7 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         destinations=subject.destinations,
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
+        groups=subject.groups,
         access=None if subject.access is None else _access_status(subject.access),
     )
 
@@ -513,9 +527,28 @@ def broken_status(
         last: What it told when it last could, whose counters must not go back.
         defects: What broke in it, the latest included.
     """
-    known = last or TunnelStatus(
+    known = last or _blank_status(tunnel, TunnelState.STARTING)
+    return replace(
+        known,
+        state=TunnelState.RETRYING,
+        usable=False,
+        reason=defects[-1].reason if defects else "",
+        advice=Unforeseen.advice,
+        lasting=False,
+        defects=defects,
+    )
+
+
+def disabled_status(tunnel: TunnelSettings) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing runs, because the file says so."""
+    return _blank_status(tunnel, TunnelState.DISABLED)
+
+
+def _blank_status(tunnel: TunnelSettings, state: TunnelState) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing is known but its settings."""
+    return TunnelStatus(
         name=tunnel.name,
-        state=TunnelState.STARTING,
+        state=state,
         usable=False,
         reason="",
         advice="",
@@ -523,7 +556,7 @@ def broken_status(
         listen=(),
         target=tunnel.target,
         destination=tunnel.destination,
-        required=tunnel.required,
+        required=tunnel.required and tunnel.enabled,
         connections=0,
         max_connections=tunnel.max_connections,
         waiting=0,
@@ -547,15 +580,7 @@ def broken_status(
         defects=(),
         last_refusal=None,
         access=None,
-    )
-    return replace(
-        known,
-        state=TunnelState.RETRYING,
-        usable=False,
-        reason=defects[-1].reason if defects else "",
-        advice=Unforeseen.advice,
-        lasting=False,
-        defects=defects,
+        groups=tunnel.groups,
     )
 
 
@@ -685,7 +710,7 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def daemon_status(
+def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
     *,
     pid: int,
     config: str,
@@ -695,6 +720,7 @@ def daemon_status(
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
+    groups: tuple[str, ...] = (),
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -708,4 +734,5 @@ def daemon_status(
         identities=identities,
         defects=defects,
         audit=audit,
+        groups=groups,
     )
