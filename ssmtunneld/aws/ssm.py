@@ -29,6 +29,7 @@ from ssmtunneld.aws.api.endpoints import (
 )
 from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
 from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
+from ssmtunneld.aws.clusters import ClusterEndpoints
 from ssmtunneld.aws.connection_status import ConnectionStatuses
 from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
@@ -96,6 +97,7 @@ class SsmControl(Control):
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._opening = threading.Lock()
         self._account: AwsClient | None = None
+        self._clusters = ClusterEndpoints(lambda: now().timestamp())
         self._cleanups: set[Future[None]] = set()
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
@@ -327,8 +329,11 @@ class SsmControl(Control):
             "Target": request.target,
             "DocumentName": request.document,
         }
-        if request.parameters:
-            asked["Parameters"] = {k: list(v) for k, v in request.parameters.items()}
+        parameters = {k: list(v) for k, v in request.parameters.items()}
+        if request.cluster:
+            parameters["host"] = [self.find_cluster(request.cluster)]
+        if parameters:
+            asked["Parameters"] = parameters
         if request.reason:
             asked["Reason"] = request.reason
         answer = self._open().call("StartSession", **asked)
@@ -341,6 +346,16 @@ class SsmControl(Control):
             if session_id:
                 self._terminate_unattended(session_id)
             raise
+
+    def find_cluster(self, name: str) -> str:
+        """Return the host of an EKS cluster's endpoint.
+
+        Blocks, and must be called in a worker thread.
+
+        Raises:
+            AwsError: As ``describe_cluster`` does.
+        """
+        return self._clusters.find(self._open(), name)
 
     def _resume(self, session_id: str) -> Grant:
         answer = self._open().call("ResumeSession", SessionId=session_id)
@@ -439,6 +454,10 @@ class AccessControl(SsmControl):
     @override
     async def is_connected(self, target: str) -> bool:
         return await self._requester.is_connected(target)
+
+    @override
+    def find_cluster(self, name: str) -> str:
+        return self._requester.find_cluster(name)
 
 
 class _RecentIds:

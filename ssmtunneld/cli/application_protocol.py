@@ -56,8 +56,9 @@ _OF_PORTS: Final[Mapping[int, str]] = {
 def protocol_of(tunnel: TunnelSettings) -> str | None:
     """Return the protocol behind a tunnel; None if nothing tells.
 
-    What the file says comes first: engine, login keys or document, then the probe; then
-    AWS's own name of the service in the host, then what the port is known for.
+    What the file says comes first: engine, cluster, login keys or document, then the
+    probe; then AWS's own name of the service in the host, then what the port is known
+    for.
     """
     return (
         _by_settings(tunnel)
@@ -81,6 +82,8 @@ def _by_settings(tunnel: TunnelSettings) -> str | None:
 
     if tunnel.db_engine is not None:
         return tunnel.db_engine
+    if tunnel.cluster is not None:
+        return KUBERNETES
     for_ssh = tunnel.instance_connect or tunnel.document == SSH_DOCUMENT
     return SSH if for_ssh else None
 

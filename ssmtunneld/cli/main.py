@@ -68,6 +68,7 @@ COMMANDS: Final = {
     "request": "Ask for access to a tunnel's node, where that takes an approval.",
     "login": "Log in to AWS with a tunnel's identity.",
     "db-token": "Print an IAM password for a database user.",
+    "kubeconfig": "Print or write a kubectl context for a cluster behind a tunnel.",
     "env": "Print what database programs need, as variables or in a form to paste.",
     "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
     "service": "Install the daemon as a systemd or launchd service.",

@@ -284,6 +284,7 @@ def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
         tunnel.target,
         tunnel.port,
         tunnel.host,
+        cluster=tunnel.cluster,
         document=tunnel.document,
         parameters=tunnel.parameters,
         reason=session_reason(tunnel, its_mark),

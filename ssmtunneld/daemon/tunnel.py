@@ -14,6 +14,7 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.duplex import Duplex
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.config import Address, TunnelSettings
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
@@ -80,11 +81,11 @@ class Tunnel:
         self._retired: list[Backend | DynamicBackend] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._binding = asyncio.Lock()
-        self._stirred = asyncio.Event()
-        self._opened = asyncio.Event()
-        self._resumed = asyncio.Event()
+        self._stirred = SmallEvent()
+        self._opened = SmallEvent()
+        self._resumed = SmallEvent()
         self._begun = False
-        self._switched = asyncio.Event()
+        self._switched = SmallEvent()
         self._frontend = _make_frontend(tunnel, self._open_stream)
         self._audit = self._make_audit(context)
         self.server = Server(
@@ -470,6 +471,7 @@ class Tunnel:
             destinations=(
                 backend.listing() if isinstance(backend, DynamicBackend) else ()
             ),
+            groups=tunnel.groups,
         )
         return tunnel_status(subject, now)
 

@@ -349,6 +349,7 @@ class _Walk:
             self._target,
             tunnel.port,
             tunnel.host,
+            cluster=tunnel.cluster,
             document=tunnel.session_document,
             parameters=tunnel.parameters,
             reason=session_reason(tunnel),

@@ -40,6 +40,7 @@ NAMESPACE: Final = "ssmtunneld"
 _ENDED: Final = (Reason.STOPPED, *reasons_of(SessionError))
 _FAILED: Final = reasons_of(AwsError)
 _PHASES: Final = ("starting", "ready", "resuming")
+_STATES: Final = tuple(s for s in TunnelState if s is not TunnelState.DISABLED)
 
 
 def _probe_up(tunnel: TunnelStatus) -> float | None:
@@ -253,10 +254,14 @@ def _filled(
 
 
 class _StatusCollector(Collector):
-    """One status document as metrics."""
+    """One status document as metrics, without tunnels that are disabled.
+
+    An alert for tunnels that are not up is not for these.
+    """
 
     def __init__(self, status: DaemonStatus) -> None:
         self._status = status
+        self._tunnels = [tunnel for tunnel in status.tunnels if tunnel.enabled]
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -293,7 +298,7 @@ class _StatusCollector(Collector):
     ) -> Iterator[Metric]:
         for name, text, value_of in described:
             family = kind(f"{NAMESPACE}_{name}", text, labels=["tunnel"])
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 value = value_of(tunnel)
                 if value is not None:
                     family.add_metric([tunnel.name], value)
@@ -303,7 +308,7 @@ class _StatusCollector(Collector):
         text = "Unexpected exceptions, by the component that was restarted."
         name, labels = f"{NAMESPACE}_defects", ["tunnel", "compartment"]
         family = CounterMetricFamily(name, text, labels=labels)
-        for tunnel in self._status.tunnels:
+        for tunnel in self._tunnels:
             for defect in tunnel.defects:
                 family.add_metric([tunnel.name, defect.compartment], defect.count)
         for defect in self._status.defects:  # no tunnel's
@@ -321,8 +326,8 @@ class _StatusCollector(Collector):
         text = "1 for the current state of the tunnel, 0 for all others."
         name = f"{NAMESPACE}_tunnel_state"
         family = GaugeMetricFamily(name, text, labels=["tunnel", "state"])
-        for tunnel in self._status.tunnels:
-            for state in TunnelState:
+        for tunnel in self._tunnels:
+            for state in _STATES:
                 labels = [tunnel.name, state.value]
                 family.add_metric(labels, tunnel.state is state)
         return family
@@ -330,7 +335,7 @@ class _StatusCollector(Collector):
     def _phases(self) -> Metric:
         name, text = f"{NAMESPACE}_sessions", "Sessions, by phase."
         family = GaugeMetricFamily(name, text, labels=["tunnel", "phase"])
-        for tunnel in self._status.tunnels:
+        for tunnel in self._tunnels:
             phases = [session.phase for session in tunnel.sessions]
             for phase in _PHASES:
                 family.add_metric([tunnel.name, phase], phases.count(phase))
@@ -340,7 +345,7 @@ class _StatusCollector(Collector):
         for name, text, label, values_of in _LABELLED:
             labels = ["tunnel", label]
             family = CounterMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 for word, value in values_of(tunnel).items():
                     family.add_metric([tunnel.name, word], value)
             yield family
@@ -369,7 +374,7 @@ class _StatusCollector(Collector):
         for name, text, read in _HISTOGRAMS:
             full = f"{NAMESPACE}_{name}"
             family = HistogramMetricFamily(full, text, labels=["tunnel"])
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 found = read(tunnel)
                 bounds = [*(str(bound) for bound in found.bounds), "+Inf"]
                 buckets = list(zip(bounds, found.counts, strict=True))

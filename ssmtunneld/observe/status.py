@@ -185,6 +185,8 @@ class TunnelState(StrEnum):
     """A local address cannot be bound."""
     PAUSED = "paused"
     """An operator has paused it."""
+    DISABLED = "disabled"
+    """The file says ``enabled = false``: nothing of it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +309,13 @@ class TunnelStatus:
     """The latest connection that did not reach its destination; null if none."""
     access: NodeAccessStatus | None
     """Access on request; null for a tunnel that needs none."""
+    groups: tuple[str, ...]
+    """Groups that the file puts it into."""
+
+    @property
+    def enabled(self) -> bool:
+        """True if it is to run."""
+        return self.state is not TunnelState.DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,13 +338,15 @@ class DaemonStatus:
     draining: bool
     """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files."""
     identities: tuple[IdentityStatus, ...]
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
     audit: AuditStatus | None
     """The audit log of connections; null without one."""
+    groups: tuple[str, ...]
+    """Groups whose tunnels the daemon was started for; empty for all tunnels."""
 
     @property
     def ready(self) -> bool:
@@ -401,6 +412,8 @@ class StatusInputs:
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
     """Its parts that broke."""
+    groups: tuple[str, ...] = ()
+    """Its groups."""
     access: NodeAccess | None = None
     """The access to its node, where somebody must ask for it."""
 
@@ -456,6 +469,7 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         destinations=subject.destinations,
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
+        groups=subject.groups,
         access=None if subject.access is None else _access_status(subject.access),
     )
 
@@ -516,9 +530,28 @@ def broken_status(
         last: What it told when it last could, whose counters must not go back.
         defects: What broke in it, the latest included.
     """
-    known = last or TunnelStatus(
+    known = last or _blank_status(tunnel, TunnelState.STARTING)
+    return replace(
+        known,
+        state=TunnelState.RETRYING,
+        usable=False,
+        reason=defects[-1].reason if defects else "",
+        advice=Unforeseen.advice,
+        lasting=False,
+        defects=defects,
+    )
+
+
+def disabled_status(tunnel: TunnelSettings) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing runs, because the file says so."""
+    return _blank_status(tunnel, TunnelState.DISABLED)
+
+
+def _blank_status(tunnel: TunnelSettings, state: TunnelState) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing is known but its settings."""
+    return TunnelStatus(
         name=tunnel.name,
-        state=TunnelState.STARTING,
+        state=state,
         usable=False,
         reason="",
         advice="",
@@ -526,7 +559,7 @@ def broken_status(
         listen=(),
         target=tunnel.target,
         destination=tunnel.destination,
-        required=tunnel.required,
+        required=tunnel.required and tunnel.enabled,
         connections=0,
         max_connections=tunnel.max_connections,
         waiting=0,
@@ -550,15 +583,7 @@ def broken_status(
         defects=(),
         last_refusal=None,
         access=None,
-    )
-    return replace(
-        known,
-        state=TunnelState.RETRYING,
-        usable=False,
-        reason=defects[-1].reason if defects else "",
-        advice=Unforeseen.advice,
-        lasting=False,
-        defects=defects,
+        groups=tunnel.groups,
     )
 
 
@@ -688,7 +713,7 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def daemon_status(  # noqa: PLR0913 - the keys of a document
+def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
     *,
     pid: int,
     config: str,
@@ -699,6 +724,7 @@ def daemon_status(  # noqa: PLR0913 - the keys of a document
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
+    groups: tuple[str, ...] = (),
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -713,4 +739,5 @@ def daemon_status(  # noqa: PLR0913 - the keys of a document
         identities=identities,
         defects=defects,
         audit=audit,
+        groups=groups,
     )

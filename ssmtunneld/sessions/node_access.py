@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AccessDenied,
     AccessMissing,
@@ -150,7 +151,7 @@ class NodeAccess:
         self._looked_at = float("-inf")
         self._look_at = None if self._request is None else self._loop.time()
         self._delay = SHORTEST
-        self._stirred = asyncio.Event()
+        self._stirred = SmallEvent()
         self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
 

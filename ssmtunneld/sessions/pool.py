@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AccessMissing,
     ChannelClosed,
@@ -138,10 +139,10 @@ class Pool:
         self._unsent = 0
         """Streams that wait in sessions that cannot send."""
         self._waiters: deque[_Waiter] = deque()
-        self._changed = asyncio.Event()
+        self._changed = SmallEvent()
         self._settling: asyncio.TimerHandle | None = None
         self._turn = asyncio.Condition()
-        self._ready = asyncio.Event()
+        self._ready = SmallEvent()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
         self._bursts = BurstMemory()

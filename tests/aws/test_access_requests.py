@@ -10,6 +10,7 @@ from ssmtunneld.aws.access_requests import (
     start_access_request,
 )
 from ssmtunneld.aws.api.access_keys import AccessKeyHolder, AccessKeys
+from ssmtunneld.aws.api.port import SessionRequest
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.base.secret import Secret
@@ -148,6 +149,28 @@ def test_a_refusal_says_what_to_do(account, stub, reply, kind, cure):
     with pytest.raises(kind) as caught:
         start_access_request(account, NODE, "why")
     assert cure in caught.value.advice
+
+
+async def test_a_cluster_is_looked_up_by_whoever_has_asked(
+    identity, keys, stub, monkeypatch
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", stub.url)
+    registry = ControlRegistry()
+    holder = AccessKeyHolder(ADVICE)
+    holder.keys = keys_until()
+    control = registry.by_request(identity, holder, [].append)
+    stub.answer("GET /clusters/prod", {"cluster": {"endpoint": "https://a.b"}})
+    await control.start(SessionRequest.port_forward(NODE, 443, cluster="prod"))
+    for operation, is_by_request in (
+        ("GET /clusters/prod", False),
+        ("StartSession", True),
+    ):
+        (asked,) = asked_of(stub, operation)
+        by_request = CREDENTIALS["AccessKeyId"] in asked.headers["authorization"]
+        assert by_request is is_by_request
+    (started,) = stub.calls("StartSession")
+    assert started["Parameters"]["host"] == ["a.b"]
+    await registry.close()
 
 
 async def test_only_sessions_are_the_business_of_the_keys(identity, keys, stub):

@@ -34,6 +34,7 @@ def tunnel_document(name="db", **changes):
         "received": 5,
         "retry_in": None,
         "sessions": [{"rtt": 0.0042}],
+        "groups": [],
         **changes,
     }
 
@@ -72,6 +73,12 @@ def waiting(name="dead", **changes):
         "sessions": [],
     }
     return tunnel_document(name, **{**trouble, **changes})
+
+
+def off(name="off", **changes):
+    """Return the status of a tunnel that the file disables."""
+    blank = {"state": "disabled", "usable": False, "required": False, "listen": []}
+    return tunnel_document(name, **{**blank, "sessions": [], **changes})
 
 
 def document(*tunnels, **changes):

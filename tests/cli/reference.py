@@ -27,6 +27,7 @@ MORE = {
     "login": "[below](#login), [identities.md](identities.md#logging-in)",
     "request": "[below](#request), [tasks/access.md](tasks/access.md)",
     "db-token": "[databases.md](databases.md)",
+    "kubeconfig": "[tasks/clusters.md](tasks/clusters.md)",
     "env": "[databases.md](databases.md)",
     "hosts": "[databases.md](databases.md)",
     "proxy": "[ssh.md](ssh.md)",

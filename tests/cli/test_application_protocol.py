@@ -35,6 +35,7 @@ def test_a_port_is_known_for_something(port, protocol):
         ({"port": 5432, "db_engine": "sqlserver", "probe": "tcp"}, "sqlserver"),
         ({"instance_connect": True, "instance_connect_user": "me", "port": 80}, "ssh"),
         ({"document": "AWS-StartSSHSession"}, "ssh"),
+        ({"cluster": "prod", "probe": "http:/livez"}, "kubernetes"),
     ],
 )
 def test_settings_come_first(settings, protocol):

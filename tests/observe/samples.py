@@ -54,7 +54,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         listen=("127.0.0.1:5432",),
         target="i-0123456789abcdef0",
         destination="localhost:5432",
-        required=True,
+        required=found is not TunnelState.DISABLED,
         connections=0,
         max_connections=1000,
         waiting=0,
@@ -78,6 +78,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         destinations=(),
         defects=(),
         last_refusal=None,
+        groups=(),
         access=None,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]  # the test knows them

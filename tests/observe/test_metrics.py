@@ -161,8 +161,15 @@ def test_an_audit_log_tells_what_it_has_lost():
     assert ("audit_lost_lines_total",) not in samples()
 
 
+def test_a_disabled_tunnel_has_no_metrics_that_an_alert_could_be_about():
+    text, _ = scrape(tunnel(), tunnel("off", "disabled"))
+    assert 'tunnel="db"' in text
+    assert 'tunnel="off"' not in text
+    assert "disabled" not in text
+
+
 def test_a_tunnel_is_in_one_state():
-    for state in TunnelState:
+    for state in set(TunnelState) - {TunnelState.DISABLED}:
         found = samples(tunnel(state=state.value))
         assert [n[1] for n, v in found.items() if n[0] == "tunnel_state" and v] == [
             state.value

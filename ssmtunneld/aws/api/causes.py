@@ -181,6 +181,12 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         _ENABLE_ACCESS,
         Cause(
             RequestRejected,
+            "check its name, and that it is in {region} and in the account of profile "
+            "{profile}",
+            pattern="(?i)no cluster",  # of EKS
+        ),
+        Cause(
+            RequestRejected,
             "check that the target exists in {region}, and ask again for access: "
             "requests are kept for a year",
         ),

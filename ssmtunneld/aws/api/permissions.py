@@ -54,6 +54,7 @@ _SECTIONS: Final = {
     "ssm:GetConnectionStatus": "Looking targets up",
     "ecs:ListServices": "Looking targets up",
     "ecs:ListClusters": "Looking targets up",
+    "eks:DescribeCluster": "Looking clusters up",
     "ssm:StartAccessRequest": "Access on request",
     "ssm:GetAccessToken": "Access on request",
     "sts:AssumeRole": "Assuming a role",

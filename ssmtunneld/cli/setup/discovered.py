@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def settings_of(
     wanted: str, given: Mapping[str, object], inherited: Mapping[str, Any]
 ) -> dict[str, object]:
-    """Return ``host`` and ``port`` of a resource, and a ``target`` if there is none.
+    """Return ``destination_of`` a resource, and a ``target`` if there is none.
 
     Args:
         wanted: Its id.
@@ -35,10 +35,20 @@ def settings_of(
     )
     discovery, inventory = look(profile, region, url)
     resource = find(wanted, discovery)
-    found: dict[str, object] = {"host": resource.host, "port": resource.port}
+    found = destination_of(resource)
     if not (given.get("target") or inherited.get("target")):
         found["target"] = spell(_nearest_node(resource, inventory), inventory.nodes)
     return found
+
+
+def destination_of(resource: Resource) -> dict[str, object]:
+    """Return ``host`` and ``port``, or of an EKS cluster ``cluster`` and ``port``.
+
+    Its host says nothing to a person, and ``ssmtunneld kubeconfig`` wants the name.
+    """
+    if resource.service == "eks":
+        return {"cluster": resource.id, "port": resource.port}
+    return {"host": resource.host, "port": resource.port}
 
 
 def look(profile: Any, region: Any, url: Any) -> tuple[Discovery, Inventory]:  # noqa: ANN401 - as a file has them

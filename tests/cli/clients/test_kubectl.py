@@ -63,8 +63,10 @@ def test_without_arguments_the_cluster_is_asked_for_its_version(words):
 
 
 def test_a_cluster_that_has_a_name_keeps_it(words):
+    """kubectl itself forgets it, because it is told another server."""
     cluster = {"server": f"https://{EKS}:443", "tls-server-name": "k.x"}
-    assert words(view(prod=cluster), "x") == [TO, "--context=prod", "x"]
+    named = "--tls-server-name=k.x"
+    assert words(view(prod=cluster), "x") == [TO, "--context=prod", named, "x"]
 
 
 def test_a_cluster_on_the_target_calls_itself_localhost(words):
@@ -80,6 +82,42 @@ def test_of_several_the_current_one_is_taken(words):
     ) as caught:
         words(view("c", **servers))
     assert "-- --context a get nodes" in caught.value.advice
+
+
+MARK = [{"name": "ssmtunneld", "extension": {"tunnel": "db"}}]
+OURS = {"server": "https://127.0.0.1:1", "tls-server-name": EKS, "extensions": MARK}
+
+
+def test_the_context_that_was_written_for_the_tunnel_is_ours(words):
+    own = {"host": None, "cluster": "prod"}
+    found = words(view(mine=OURS, other="https://x"), "x", **own)
+    assert found == [TO, "--context=mine", f"--tls-server-name={EKS}", "x"]
+    # Of several it is meant, even where nobody has made one the current one.
+    assert "--context=mine" in words(view(a=f"https://{EKS}", mine=OURS))
+    foreign = [{"name": "ssmtunneld", "extension": {"tunnel": "another"}}]
+    with pytest.raises(CommandError, match="leads to cluster prod") as caught:
+        words(view(mine={**OURS, "extensions": foreign}), **own)
+    assert caught.value.advice == "run: ssmtunneld kubeconfig db --write"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("arn:aws:eks:eu-west-1:111122223333:cluster/prod", True),
+        ("prod.eu-west-1.eksctl.io", True),
+        ("arn:aws:eks:eu-west-1:111122223333:cluster/prod2", False),
+        ("prod", False),
+    ],
+)
+def test_a_cluster_is_known_by_the_name_that_other_programs_give_it(words, name, found):
+    text = view(prod=f"https://{EKS.upper()}").replace('"c-prod"', json.dumps(name))
+    own = {"host": None, "cluster": "prod"}
+    if found:
+        named = f"--tls-server-name={EKS}"
+        assert words(text, "x", **own) == [TO, "--context=prod", named, "x"]
+    else:
+        with pytest.raises(CommandError, match="no context"):
+            words(text, "x", **own)
 
 
 def test_a_context_that_is_named_is_not_looked_for(words):

@@ -13,7 +13,7 @@ from ssmtunneld.cli.terminal.table import (
     open_console,
     status_table,
 )
-from tests.cli.household import document, tunnel_document, waiting
+from tests.cli.household import document, off, tunnel_document, waiting
 
 LONG_HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com:5432"
 
@@ -122,6 +122,15 @@ def test_the_headline_tells_the_daemon_and_how_many_are_usable():
     assert headline(document(tunnel_document(), draining=True)).endswith(
         "1 of 1 tunnel usable, draining"
     )
+
+
+def test_the_headline_counts_disabled_tunnels_apart_and_names_groups():
+    found = document(tunnel_document(), off(), groups=["orders"])
+    assert headline(found).endswith(
+        "/etc/c.toml (group orders): 1 of 1 tunnel usable, 1 disabled"
+    )
+    found = document(tunnel_document(), groups=["a", "b"], draining=True)
+    assert headline(found).endswith("(groups a, b): 1 of 1 tunnel usable, draining")
 
 
 def test_an_idle_tunnel_counts_as_usable():
