@@ -154,6 +154,7 @@ def memory(runs: int) -> Figures:
         for _ in range(runs):
             for count in TUNNELS:
                 with processes.daemon(endpoint, target, tunnels=count) as (ports, it):
+                    time.sleep(SETTLING)  # it gives back what the start has left
                     figures[f"memory {count} tunnels MiB"].append(it.resident / MIB)
                     if count > 1:
                         continue

@@ -7,7 +7,8 @@
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
-    ├── UnknownTunnel             the daemon runs no tunnel of that name
+    ├── UnknownTunnel             the daemon has no tunnel of that name
+    ├── TunnelDisabled            the file says that a tunnel is not to run
     ├── UnknownConnection         the daemon has no connection of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
@@ -24,6 +25,7 @@
         │   ├── SessionGone           ResumeSession says there is nothing to resume
         │   ├── TrialLost             it was lost in a trial of a larger message
         │   └── Unforeseen            something of ours broke: a bug, please report it
+        ├── AccessMissing         nobody has asked for the node, or it is not approved
         ├── AwsError              the control plane said no
         │   ├── Throttled             too many calls
         │   ├── ServiceUnavailable    the service failed, or could not be reached
@@ -43,13 +45,13 @@ makes one sentence of what happened and why, and ``advice`` says what to do abou
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from enum import Enum, auto
 from typing import ClassVar, Final
 
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.nearest import nearest
 
 
 class Recovery(Enum):
@@ -157,7 +159,7 @@ class InheritedSocketRefused(SsmtunneldError):
 
 
 class UnknownTunnel(SsmtunneldError):
-    """The daemon runs no tunnel of that name.
+    """The daemon has no tunnel of that name.
 
     Args:
         name: The name.
@@ -167,7 +169,7 @@ class UnknownTunnel(SsmtunneldError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         super().__init__(name)
         self.name = name
-        near = get_close_matches(name, known, n=3)
+        near = nearest(name, known, 3)
         self.advice = (
             f"did you mean {' or '.join(near)}?"
             if near
@@ -177,6 +179,18 @@ class UnknownTunnel(SsmtunneldError):
     @override
     def __str__(self) -> str:
         return f"there is no tunnel called {self.name!r}"
+
+
+class TunnelDisabled(SsmtunneldError):
+    """The file says that a tunnel is not to run.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is disabled (enabled = false)")
+        self.advice = "enable it in its file, and run: ssmtunneld reload"
 
 
 class UnknownConnection(SsmtunneldError):
@@ -421,6 +435,30 @@ class Unforeseen(SessionError):
     @override
     def __str__(self) -> str:
         return self.defect
+
+
+class AccessMissing(TunnelError):
+    """There is no approved access to the node of a tunnel that needs it.
+
+    Args:
+        reason: Why not, for a person.
+        advice: What to do about it.
+        pending: True if an approval may come without anybody asking again.
+    """
+
+    recovery = Recovery.WAIT
+
+    def __init__(
+        self, reason: CleanText, advice: str, *, pending: bool = False
+    ) -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
+        self.pending = pending
+
+    @override
+    def __str__(self) -> str:
+        return self.reason
 
 
 class AwsError(TunnelError):

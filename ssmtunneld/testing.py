@@ -19,6 +19,7 @@ import pytest
 from typing_extensions import override
 
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.emulator.access import Decision
 from ssmtunneld.emulator.callers import is_identity
 from ssmtunneld.emulator.server import Emulator
 from ssmtunneld.emulator.settings import EmulatorSettings, Node, Pace
@@ -197,6 +198,33 @@ class EmulatorThread:
             KeyError: There is no such session.
         """
         self._call(lambda emulator: emulator.close_session(session_id, output))
+
+    def access_requests(self) -> list[dict[str, Any]]:
+        """Return the requests for node access, the oldest first, without any key."""
+        requests: list[dict[str, Any]] = self.state()["access_requests"]
+        return requests
+
+    def approve(self, request_id: str | None = None) -> str:
+        """Approve a request for node access; return its id.
+
+        Args:
+            request_id: None is the latest one.
+
+        Raises:
+            KeyError: There is no such request.
+        """
+        return self._decide(Decision.APPROVE, request_id)
+
+    def reject(self, request_id: str | None = None) -> str:
+        """Reject a request, as `approve`."""
+        return self._decide(Decision.REJECT, request_id)
+
+    def revoke(self, request_id: str | None = None) -> str:
+        """Revoke what was approved, as `approve`."""
+        return self._decide(Decision.REVOKE, request_id)
+
+    def _decide(self, decision: Decision, request_id: str | None) -> str:
+        return self._call(lambda e: e.access.decide(decision, request_id))
 
     def set_policy(
         self, document: Mapping[str, Any] | None, *, access_key: str = ""

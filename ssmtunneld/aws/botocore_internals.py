@@ -1,25 +1,64 @@
 """Every private name of botocore that this package uses, and nothing else.
 
 botocore has no public way to replace how a role is assumed, to bound a
-``credential_process``, to keep the metadata services off proxies, or to tell when
-credentials end. A release may rename what stands here: ``CONTRACT`` lists each name,
-and its test says which one a release lacks. Nothing is set that was not there before,
-so that a renamed attribute fails instead of being ignored.
+``credential_process``, to keep the metadata services off proxies, to tell when
+credentials end, or to do without what writes its documentation. A release may rename
+what stands here: ``CONTRACT`` lists each name, and its test says which one a release
+lacks. Nothing is set that was not there before, so that a renamed attribute fails
+instead of being ignored.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import botocore
-from botocore import credentials, utils
-from botocore.session import Session
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.lean_imports import runs_as_command
 from ssmtunneld.errors import RequestRejected
+
+_DOCUMENTATION: Final = {
+    "botocore.docs.docstring": (
+        "ClientMethodDocstring",
+        "PaginatorDocstring",
+        "WaiterDocstring",
+    ),
+    "botocore.docs.service": ("ServiceDocumenter",),
+}
+"""Classes that botocore imports to write documentation, by module."""
+
+
+class _NoDocstring(str):
+    """Stands in for a docstring that would be written once somebody asks for it."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        return str.__new__(cls)
+
+
+def _leave_out_documentation() -> None:
+    """Keep 1.4 MiB out of the process, unless it is somebody else's or too late."""
+    if "botocore.docs" in sys.modules or not runs_as_command():
+        return
+    for name, classes in _DOCUMENTATION.items():
+        module = ModuleType(name, "Left out by ssmtunneld, which prints none of it.")
+        vars(module).update(dict.fromkeys(classes, _NoDocstring))
+        sys.modules[name] = module
+
+
+_leave_out_documentation()
+
+from botocore import credentials, utils  # noqa: E402 - what it leaves out comes with it
+from botocore.session import Session  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +196,10 @@ def _holds(make: Callable[[], object], name: str) -> bool:
     return name in vars(owner) or hasattr(type(owner), name)
 
 
+def _is_defined(module: str, name: str) -> bool:
+    return isinstance(getattr(import_module(module), name), type)
+
+
 def _takes(function: Callable[..., object], *names: str) -> bool:
     return list(inspect.signature(function).parameters)[: len(names)] == list(names)
 
@@ -241,6 +284,11 @@ CONTRACT: Final = (
     PrivateName(
         "RefreshableCredentials._expiry_time",
         lambda: _holds(_ending_credentials, "_expiry_time"),
+    ),
+    *(
+        PrivateName(f"{module}.{name}", partial(_is_defined, module, name))
+        for module, names in _DOCUMENTATION.items()
+        for name in names
     ),
 )
 """Attributes that every supported release of botocore has."""

@@ -28,6 +28,7 @@ from ssmtunneld.aws.api.endpoints import (
     parse_override,
 )
 from ssmtunneld.aws.api.errors import CallContext, translate
+from ssmtunneld.aws.identity.access_credentials import AccessCredentials
 from ssmtunneld.aws.identity.credentials import (
     AssumedRole,
     CredentialSource,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from botocore.session import Session
 
+    from ssmtunneld.aws.api.access_keys import AccessKeyHolder
     from ssmtunneld.aws.api.port import Identity
 
 T = TypeVar("T")
@@ -79,14 +81,25 @@ class AwsLocation:
 class _Connection:
     """A session of botocore's, and its clients: one for each service, when needed."""
 
-    def __init__(self, identity: Identity, session: Session, region: str) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        session: Session,
+        region: str,
+        holder: AccessKeyHolder | None,
+    ) -> None:
         self.profile = _profile_name(identity)
-        self.credentials = CredentialSource(
-            identity.profile,
-            region,
-            _role(identity),
-            identity.network,
-            login=identity.login_command,
+        self.by_request = holder is not None
+        self.credentials = (
+            CredentialSource(
+                identity.profile,
+                region,
+                _role(identity),
+                identity.network,
+                login=identity.login_command,
+            )
+            if holder is None
+            else AccessCredentials(holder)
         )
         self._identity = identity
         self._session = session
@@ -154,12 +167,17 @@ class AwsClient:
     Args:
         identity: Who and where.
         noted: Called in the thread of each call with its failure, or None.
+        holder: Has the keys to sign with, instead of the identity's own.
     """
 
     def __init__(
-        self, identity: Identity, noted: Callable[[TunnelError | None], None] = _ignore
+        self,
+        identity: Identity,
+        noted: Callable[[TunnelError | None], None] = _ignore,
+        holder: AccessKeyHolder | None = None,
     ) -> None:
         self._identity = identity
+        self._holder = holder
         self._noted = noted
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
@@ -283,7 +301,8 @@ class AwsClient:
                 return self._connection
             try:
                 self._connection = self._contained(
-                    lambda: _open(self._identity), lambda: self._unconnected(operation)
+                    lambda: _open(self._identity, self._holder),
+                    lambda: self._unconnected(operation),
                 )
             except TunnelError as error:
                 refusal = error
@@ -320,13 +339,13 @@ class AwsClient:
         )
 
 
-def _open(identity: Identity) -> _Connection:
+def _open(identity: Identity, holder: AccessKeyHolder | None) -> _Connection:
     quiet_botocore()
     session = new_session(identity.profile, identity.network)
     region = identity.region or default_region(session)
     if not region:
         raise NoRegionError
-    return _Connection(identity, session, region)
+    return _Connection(identity, session, region, holder)
 
 
 def _role(identity: Identity) -> AssumedRole | None:
@@ -426,6 +445,16 @@ def _with_valid_keys(
     return attempt()
 
 
+def _target_of(parameters: Mapping[str, object]) -> str:
+    """Return the node that a call is about; empty if it is about none."""
+    named = parameters.get("Target") or parameters.get("InstanceId")
+    match parameters.get("Targets"):
+        case [{"Values": [str(node)]}]:
+            return node
+        case _:
+            return str(named or "")
+
+
 def _context(
     connection: _Connection,
     service: str,
@@ -438,8 +467,9 @@ def _context(
         service=service,
         renewal=connection.credentials.renewal(),
         profile=connection.profile,
-        target=str(parameters.get("Target") or parameters.get("InstanceId") or ""),
+        target=_target_of(parameters),
         document=str(parameters.get("DocumentName", "")),
         session_id=str(parameters.get("SessionId", "")),
+        by_request=connection.by_request,
         secrets=connection.credentials.known_secrets(),
     )

@@ -29,6 +29,7 @@ from ssmtunneld.aws.api.endpoints import (
 )
 from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
 from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
+from ssmtunneld.aws.clusters import ClusterEndpoints
 from ssmtunneld.aws.connection_status import ConnectionStatuses
 from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
@@ -47,6 +48,7 @@ from ssmtunneld.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ssmtunneld.aws.api.access_keys import AccessKeyHolder
     from ssmtunneld.aws.api.answers import Answer
     from ssmtunneld.aws.api.port import Identity, SessionRequest
     from ssmtunneld.aws.client import AwsClient
@@ -95,10 +97,12 @@ class SsmControl(Control):
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._opening = threading.Lock()
         self._account: AwsClient | None = None
+        self._clusters = ClusterEndpoints(lambda: now().timestamp())
         self._cleanups: set[Future[None]] = set()
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
         self._granted = _RecentIds()
+        self._holder: AccessKeyHolder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statuses = ConnectionStatuses(
             lambda target: self._submit(self._is_connected, target)
@@ -110,6 +114,7 @@ class SsmControl(Control):
             log=self._log,
         )
         """The login of this identity."""
+        self._learn: Callable[[TunnelError | None], None] = self.login.note
 
     @property
     def refreshes(self) -> tuple[int, int]:
@@ -256,7 +261,7 @@ class SsmControl(Control):
         # A thread may outlive the loop; then there is nobody left to tell.
         with suppress(RuntimeError):
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self.login.note, outcome)
+                self._loop.call_soon_threadsafe(self._learn, outcome)
 
     def _submit(
         self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -316,7 +321,7 @@ class SsmControl(Control):
                 # See the module's docstring for why this is not at the top.
                 from ssmtunneld.aws.client import AwsClient  # noqa: PLC0415 - boto3 is heavy
 
-                self._account = AwsClient(self._identity, self._note)
+                self._account = AwsClient(self._identity, self._note, self._holder)
             return self._account
 
     def _start(self, request: SessionRequest) -> Grant:
@@ -324,8 +329,11 @@ class SsmControl(Control):
             "Target": request.target,
             "DocumentName": request.document,
         }
-        if request.parameters:
-            asked["Parameters"] = {k: list(v) for k, v in request.parameters.items()}
+        parameters = {k: list(v) for k, v in request.parameters.items()}
+        if request.cluster:
+            parameters["host"] = [self.find_cluster(request.cluster)]
+        if parameters:
+            asked["Parameters"] = parameters
         if request.reason:
             asked["Reason"] = request.reason
         answer = self._open().call("StartSession", **asked)
@@ -338,6 +346,16 @@ class SsmControl(Control):
             if session_id:
                 self._terminate_unattended(session_id)
             raise
+
+    def find_cluster(self, name: str) -> str:
+        """Return the host of an EKS cluster's endpoint.
+
+        Blocks, and must be called in a worker thread.
+
+        Raises:
+            AwsError: As ``describe_cluster`` does.
+        """
+        return self._clusters.find(self._open(), name)
 
     def _resume(self, session_id: str) -> Grant:
         answer = self._open().call("ResumeSession", SessionId=session_id)
@@ -399,6 +417,49 @@ class SsmControl(Control):
         return status == "connected"
 
 
+class AccessControl(SsmControl):
+    """The control plane of a tunnel with the keys of its approved access request.
+
+    Such keys start, resume and end sessions, and open their data channels. Whatever
+    else a tunnel asks, it asks as the identity that made the request.
+
+    Args:
+        identity: Where, and by which way.
+        holder: Has the keys.
+        requester: The control plane of the identity that made the request.
+        noted: Called on the loop with the failure of each call, or None.
+        close_timeout: Seconds that ``close`` waits for sessions being terminated.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        holder: AccessKeyHolder,
+        requester: SsmControl,
+        noted: Callable[[TunnelError | None], None],
+        *,
+        close_timeout: float = CLOSE_TIMEOUT,
+    ) -> None:
+        super().__init__(identity, close_timeout=close_timeout)
+        self._holder = holder
+        self._requester = requester
+        self._learn = noted
+
+    @override
+    async def describe(
+        self, *, owner: str | None = None, target: str | None = None
+    ) -> list[ActiveSession]:
+        return await self._requester.describe(owner=owner, target=target)
+
+    @override
+    async def is_connected(self, target: str) -> bool:
+        return await self._requester.is_connected(target)
+
+    @override
+    def find_cluster(self, name: str) -> str:
+        return self._requester.find_cluster(name)
+
+
 class _RecentIds:
     """The latest ids that were added, from any thread."""
 
@@ -434,6 +495,7 @@ class ControlRegistry:
         self._named = named
         self._close_timeout = close_timeout
         self._controls: dict[Identity, SsmControl] = {}
+        self._by_request: list[AccessControl] = []
 
     def get(self, identity: Identity) -> SsmControl:
         """Return the control for ``identity``; it is closed with the registry."""
@@ -444,18 +506,45 @@ class ControlRegistry:
             )
         return self._controls[identity]
 
+    def by_request(
+        self,
+        identity: Identity,
+        holder: AccessKeyHolder,
+        noted: Callable[[TunnelError | None], None],
+    ) -> AccessControl:
+        """Return a new control that signs with the holder's keys; closed as all are.
+
+        Args:
+            identity: Who made the request.
+            holder: Has the keys.
+            noted: Called on the loop with the failure of each call, or None.
+        """
+        control = AccessControl(
+            identity,
+            holder,
+            self.get(identity),
+            noted,
+            close_timeout=self._close_timeout,
+        )
+        self._by_request.append(control)
+        return control
+
+    def _all(self) -> list[SsmControl]:
+        return [*self._controls.values(), *self._by_request]
+
     def granted(self, session_id: str) -> bool:
         """Return True if one of the controls was granted the session."""
-        return any(control.granted(session_id) for control in self._controls.values())
+        return any(control.granted(session_id) for control in self._all())
 
     async def settled(self) -> None:
         """Return when every ``start`` of this moment is answered."""
-        for control in list(self._controls.values()):
+        for control in self._all():
             await control.settled()
 
     async def close(self) -> None:
         """Close every control, at the same time and within a bounded time."""
         async with asyncio.TaskGroup() as tasks:
-            for control in self._controls.values():
+            for control in self._all():
                 tasks.create_task(control.close(), name="close-control")
         self._controls.clear()
+        self._by_request.clear()

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from ssmtunneld.base.small_event import SmallEvent
+
 _Result = TypeVar("_Result")
 
 
 async def run_until(
-    work: Coroutine[Any, Any, _Result], event: asyncio.Event
+    work: Coroutine[Any, Any, _Result], event: asyncio.Event | SmallEvent
 ) -> _Result | None:
     """Do ``work`` and return its result; if ``event`` comes first, cancel it.
 

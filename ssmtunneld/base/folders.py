@@ -1,7 +1,11 @@
-"""Folders that no other user may look into."""
+"""Folders that no other user may look into, and files in them."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Final
+
+from ssmtunneld.base.on_error import on_error
 
 PRIVATE: Final = 0o700
 """The mode of a folder that is made here."""
@@ -24,3 +28,17 @@ def make_private_folder(path: Path) -> None:
     for folder in reversed(missing):
         # Another process can make it meanwhile.
         folder.mkdir(PRIVATE, exist_ok=True)
+
+
+def replace_private_file(path: Path, content: bytes) -> None:
+    """Write the file ``path`` in one step, for its owner only; blocking.
+
+    Raises:
+        OSError: It cannot be written; what was there stays.
+    """
+    make_private_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with on_error(Path(name).unlink):
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)

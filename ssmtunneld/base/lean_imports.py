@@ -15,7 +15,7 @@ def hidden(name: str) -> Iterator[None]:
     Without effect where it is imported already, and in other people's programs: there
     a library must find all that they have installed.
     """
-    if name in sys.modules or not _is_ours():
+    if name in sys.modules or not runs_as_command():
         yield
         return
     # The import system's own sign for a module that must not be imported.
@@ -27,8 +27,8 @@ def hidden(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
-def _is_ours() -> bool:
-    """Return true if this process is the command ``ssmtunneld``."""
+def runs_as_command() -> bool:
+    """Return True if this process is the command ``ssmtunneld``, nobody else's."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     # By its entry point, or by ``python -m``.
     named = getattr(spec, "name", None) == _BEFORE_MAIN

@@ -1,4 +1,4 @@
-"""A daemon that ends with whoever started it: what ``exec`` runs.
+"""A daemon that ends with whoever started it: what ``own_daemon`` runs.
 
 ``python -m ssmtunneld.cli.child_daemon OPTIONS`` is ``ssmtunneld run OPTIONS``, stopped
 as by SIGTERM once standard input ends. A pipe from the parent ends however the parent

@@ -7,7 +7,6 @@ audit log that cannot be written stops nothing either.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
@@ -15,6 +14,7 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.observe.audit_file import foresee
 
 if TYPE_CHECKING:
@@ -47,10 +47,13 @@ def _warnings(
     if profile and profiles is not None and profile not in profiles:
         advice = _guess(profile, profiles) or "; see: aws configure list-profiles"
         yield f"{place}.profile: unknown profile {profile}{advice}"
+    # The daemon may run where it is not; commands run where this one does.
+    if tunnel.db_ca is not None and not tunnel.db_ca.is_file():
+        yield f"{place}.db_ca: {tunnel.db_ca} is not a file here"
 
 
 def _guess(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     return f" (did you mean {clean(near[0])}?)" if near else ""
 
 

@@ -73,6 +73,19 @@ class DaemonThread:
         """True if it still runs after the block, because nobody waited for its end."""
         return not self._ended.is_set()
 
+    def request_access(self, reason: str) -> None:
+        """Ask for access to the node of its tunnels, which share it.
+
+        Raises:
+            SsmtunneldError: AWS refuses, or it has ended by itself.
+        """
+        assert self._loop is not None, "entered"
+        assert self._daemon is not None, "entered"
+        name = self._config.tunnels[0].name
+        asking = self._daemon.request_access(name, reason)
+        answer = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        self._await(answer)
+
     def document(self) -> dict[str, Any]:
         """Return its status document (``docs/status.md``).
 
@@ -86,6 +99,9 @@ class DaemonThread:
         except RuntimeError:  # its loop is closed
             self._check()
             raise CommandError(_ENDED) from None
+        return self._await(answer)
+
+    def _await(self, answer: "Future[dict[str, Any]]") -> dict[str, Any]:
         while True:
             with suppress(TimeoutError):
                 return answer.result(_PATIENCE)
@@ -117,7 +133,7 @@ class DaemonThread:
         from ssmtunneld.daemon.daemon import Daemon
 
         self._loop = asyncio.get_running_loop()
-        self._daemon = Daemon(self._config)
+        self._daemon = Daemon(self._config, named=False)
         self._begun.set()
         try:
             await self._daemon.run()

@@ -1,131 +1,144 @@
-"""Environment variables that the usual database programs read."""
+"""A database behind a tunnel: what its programs need to know, and how far TLS goes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
 
+from ssmtunneld.cli.application_protocol import DATABASES, protocol_of, service_of
 from ssmtunneld.cli.destination import Local, remote_host, remote_port
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from ssmtunneld.config import TunnelSettings
 
-POSTGRES: Final = "postgres"
-MYSQL: Final = "mysql"
-REDIS: Final = "redis"
-KINDS: Final = (POSTGRES, MYSQL, REDIS)
-TOKEN_VARIABLES: Final = {POSTGRES: "PGPASSWORD", MYSQL: "MYSQL_PWD"}
-"""The variable in which programs of each kind look for a password."""
+DISABLE: Final = "disable"
+REQUIRE: Final = "require"
+VERIFY_CA: Final = "verify-ca"
+VERIFY_FULL: Final = "verify-full"
+"""Levels of TLS, as libpq calls them and ``db_tls`` does."""
 
-_KNOWN_PORTS: Final = {
-    5432: POSTGRES,
-    5439: POSTGRES,  # Redshift
-    6432: POSTGRES,  # PgBouncer
-    3306: MYSQL,
-    6379: REDIS,
-    6380: REDIS,
-}
-_PG_SOCKET: Final = ".s.PGSQL."
+# How ElastiCache and MemoryDB name endpoints that want TLS, and no others.
+_CACHES_WITH_TLS: Final = ("master.", "replica.", "clustercfg.")
 
 
-def known_kind(tunnel: TunnelSettings) -> str | None:
-    """Return the kind of database by the tunnel's ``db_engine``, or by its port."""
-    return tunnel.db_engine or _KNOWN_PORTS.get(remote_port(tunnel) or 0)
+@dataclass(frozen=True, slots=True)
+class Database:
+    """All that a program needs to know of one database, but for the password."""
+
+    tunnel: str
+    """The tunnel's name."""
+    kind: str
+    """One of `DATABASES`."""
+    host: str | None
+    """Its own name or address; None if it is on the target."""
+    port: int | None
+    """Its own port, where that is known."""
+    local: Local
+    """The address at which the tunnel listens."""
+    named: bool
+    """True if ``host`` leads to the tunnel on this machine, by the hosts file."""
+    user: str | None
+    name: str | None
+    by_iam: bool
+    """True if the user's password is one by IAM."""
+    tls: str | None
+    """The level of TLS that the file asks for, if it does."""
+    ca: Path | None
+    """A PEM file of the authorities to trust; None for the system's."""
+
+    @property
+    def service(self) -> str | None:
+        """The AWS service that it is a part of, if its name tells."""
+        return service_of(self.host)
+
+    @property
+    def address(self) -> str:
+        """The host for programs that know nothing like libpq's ``hostaddr``.
+
+        Raises:
+            CommandError: The tunnel listens on a Unix socket only.
+        """
+        if self.local.port is None:
+            raise CommandError(
+                f"{self.tunnel} listens on a Unix socket only",
+                "add a TCP address to listen",
+            )
+        return self.host if self.named and self.host else self.local.address
+
+    def wanted_level(self, *, checks_name: bool) -> str | None:
+        """Return the level of TLS that the file asks for; None if it says nothing.
+
+        Args:
+            checks_name: True for programs that can compare the name in the certificate
+                with ``host``: where only ``db_ca`` is set, the others check no name.
+        """
+        if self.tls is not None or self.ca is None:
+            return self.tls
+        return VERIFY_FULL if checks_name else VERIFY_CA
+
+    @property
+    def usual_level(self) -> str | None:
+        """The level that its service or its kind of login has; None if unknown."""
+        if self.service in {"cache", "memorydb"}:
+            host = (self.host or "").lower()
+            has_tls = host.startswith(_CACHES_WITH_TLS) or ".serverless." in host
+            # Their certificates are signed by a public authority.
+            return VERIFY_CA if has_tls else None
+        return REQUIRE if self.service or self.by_iam else None
 
 
 def kind_of(tunnel: TunnelSettings) -> str:
-    """Return the kind of database: the tunnel's ``db_engine``, or by its port.
+    """Return the kind of database behind a tunnel.
 
     Raises:
-        CommandError: Neither is known.
+        CommandError: Nothing tells.
     """
-    kind = known_kind(tunnel)
-    if kind is None:
+    kind = protocol_of(tunnel)
+    if kind not in DATABASES:
         raise CommandError(
             f"{tunnel.name}: unknown kind of database: no db_engine, no known port",
-            f"pass --kind {'|'.join(KINDS)}, or set db_engine",
+            f"pass --kind {'|'.join(DATABASES)}, or set db_engine",
             code=EXIT_USAGE,
         )
     return kind
 
 
-def variables(kind: str, tunnel: TunnelSettings, local: Local) -> dict[str, str]:
-    """Return the environment for programs of ``kind``, without any password.
+def database_of(
+    kind: str, tunnel: TunnelSettings, local: Local, user: str | None = None
+) -> Database:
+    """Return the database behind a tunnel.
 
-    Raises:
-        CommandError: Programs of this kind cannot connect to ``local``.
+    Args:
+        kind: One of `DATABASES`.
+        tunnel: The tunnel.
+        local: Where it listens.
+        user: Instead of ``db_user``.
     """
-    if kind == POSTGRES:
-        return _postgres(tunnel, local)
-    if local.port is None:
-        raise CommandError(
-            f"{tunnel.name} listens on a Unix socket only",
-            "add a TCP address to listen",
-        )
-    where = {"HOST": local.address, "PORT": str(local.port)}
-    if kind == REDIS:
-        url = _url("redis", tunnel, local.address, local.port)
-        return {"REDIS_HOST": where["HOST"], "REDIS_PORT": where["PORT"]} | {
-            "REDIS_URL": url
-        }
-    found = {
-        "MYSQL_HOST": where["HOST"],
-        # The first is what MySQL's own programs read, the second what containers do.
-        "MYSQL_TCP_PORT": where["PORT"],
-        "MYSQL_PORT": where["PORT"],
-        "MYSQL_USER": tunnel.db_user,
-        "MYSQL_DATABASE": tunnel.db_name,
-        "DATABASE_URL": _url("mysql", tunnel, local.address, local.port),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    host = remote_host(tunnel)
+    return Database(
+        tunnel=tunnel.name,
+        kind=kind,
+        host=host,
+        port=remote_port(tunnel),
+        local=local,
+        named=host is not None and leads_here(host, local),
+        user=user or tunnel.db_user,
+        name=tunnel.db_name,
+        by_iam=tunnel.db_auth == "iam",
+        tls=tunnel.db_tls,
+        # What is pasted is read in another folder.
+        ca=None if tunnel.db_ca is None else tunnel.db_ca.absolute(),
+    )
 
 
-def _postgres(tunnel: TunnelSettings, local: Local) -> dict[str, str]:
-    name = remote_host(tunnel)
-    found: dict[str, str | None]
-    if local.port is None:
-        folder, port = _postgres_socket(tunnel.name, local.address)
-        url = _url("postgresql", tunnel, "", None, {"host": folder, "port": port})
-        found = {"PGHOST": folder, "PGPORT": port, "DATABASE_URL": url}
-    else:
-        host = name or local.address
-        extra = {"hostaddr": local.address} if name else {}
-        found = {
-            "PGHOST": host,
-            "PGHOSTADDR": local.address,
-            "PGPORT": str(local.port),
-            "DATABASE_URL": _url("postgresql", tunnel, host, local.port, extra),
-        }
-    found |= {"PGUSER": tunnel.db_user, "PGDATABASE": tunnel.db_name}
-    return {key: value for key, value in found.items() if value is not None}
+def leads_here(host: str, local: Local) -> bool:
+    """Return True if the hosts file gives ``host`` the tunnel's address."""
+    from ssmtunneld.cli.hosts_block import HOSTS_FILE, gives, read
 
-
-def _postgres_socket(name: str, path: str) -> tuple[str, str]:
-    """Return the folder and the number that make libpq open this socket."""
-    file = Path(path)
-    port = file.name.removeprefix(_PG_SOCKET)
-    if not (file.name.startswith(_PG_SOCKET) and port.isdecimal()):
-        raise CommandError(
-            f"{name} listens on {path} only, which PostgreSQL's programs cannot open",
-            "name the socket .s.PGSQL.5432, or add a TCP address to listen",
-        )
-    return str(file.parent), port
-
-
-def _url(
-    scheme: str,
-    tunnel: TunnelSettings,
-    host: str,
-    port: int | None,
-    query: Mapping[str, str] | None = None,
-) -> str:
-    user = f"{quote(tunnel.db_user, safe='')}@" if tunnel.db_user else ""
-    netloc = f"[{host}]" if ":" in host else host
-    netloc += "" if port is None else f":{port}"
-    path = f"/{quote(tunnel.db_name, safe='')}" if tunnel.db_name else "/"
-    tail = f"?{urlencode(query)}" if query else ""
-    return f"{scheme}://{user}{netloc}{path}{tail}"
+    try:
+        return gives(read(HOSTS_FILE), host, local.address)
+    except CommandError:
+        return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.terminal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +38,42 @@ def tunnel_named(config: Config, name: str) -> TunnelSettings:
         if tunnel.name == name:
             return tunnel
     known = [tunnel.name for tunnel in config.tunnels]
-    near = difflib.get_close_matches(name, known, 1)
+    near = nearest(name, known)
     raise CommandError(
         f"no tunnel is called {name} in {config.source}",
         f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",
         code=EXIT_USAGE,
     )
+
+
+def tunnels_named(config: Config, names: Sequence[str]) -> list[TunnelSettings]:
+    """Return the tunnels of these names; without any, all that are to run.
+
+    One that the file disables can be named: whoever repairs it wants to try it.
+
+    Raises:
+        CommandError: There is none of such a name.
+    """
+    return [tunnel_named(config, name) for name in names] or list(config.enabled)
+
+
+def files_of(config: Config) -> str:
+    """Return the files of a configuration, for people."""
+    included = len(config.included)
+    if not included:
+        return str(config.source)
+    return f"{config.source} and {counted(included, 'included file')}"
+
+
+def origin_of(config: Config, name: str) -> str:
+    """Return the included file that has a tunnel, for people; empty for the main one.
+
+    Relative to the folder of the main file where it is below that.
+    """
+    origin, folder = config.origins[name], config.source.parent
+    if origin == config.source:
+        return ""
+    return str(origin.relative_to(folder) if origin.is_relative_to(folder) else origin)
 
 
 def remote_host(tunnel: TunnelSettings) -> str | None:
@@ -53,6 +85,20 @@ def remote_port(tunnel: TunnelSettings) -> int | None:
     """Return the destination's own port; None if only its document knows it."""
     text = _parameter(tunnel, "portNumber") or ""
     return tunnel.port or (int(text) if text.isdecimal() else None)
+
+
+def is_address(host: str) -> bool:
+    """Return True for an IP address, False for a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def bracketed(host: str) -> str:
+    """Return a host as URLs have it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def local_end(tunnel: TunnelSettings, config: Path | None) -> Local:
@@ -73,22 +119,40 @@ def local_end(tunnel: TunnelSettings, config: Path | None) -> Local:
     if not tcp:
         return _local(tunnel.listen[0])
     fixed = [address for address in tcp if address.port]
-    return _local(fixed[0] if fixed else _ask_for_address(tunnel.name, config))
+    return _local(fixed[0]) if fixed else _ask_for_address(tunnel.name, config)
 
 
-def _ask_for_address(name: str, config: Path | None) -> Address:
-    from ssmtunneld.cli.daemon_client import find, select
+def bound_end(tunnel: dict[str, Any]) -> Local:
+    """Return where to connect to: a TCP address if there is one, else a Unix socket.
+
+    Args:
+        tunnel: Its part of a daemon's status document.
+
+    Raises:
+        CommandError: It does not listen now.
+    """
     from ssmtunneld.config import TcpAddress, parse_address
 
-    tunnel: dict[str, Any] = select(find(config).document, [name])[0]
     bound = [parse_address(text) for text in tunnel["listen"]]
     tcp = [address for address in bound if isinstance(address, TcpAddress)]
-    if not tcp:
+    for address in [*tcp, *bound]:
+        return _local(address)
+    raise CommandError(
+        f"{tunnel['name']} does not listen now",
+        f"see: ssmtunneld status {tunnel['name']}",
+    )
+
+
+def _ask_for_address(name: str, config: Path | None) -> Local:
+    from ssmtunneld.cli.daemon_client import find, select
+
+    tunnel = select(find(config).document, [name])[0]
+    if all(text.startswith("unix:") for text in tunnel["listen"]):
         raise CommandError(
             f"{name} does not listen on a TCP address now",
             f"see: ssmtunneld status {name}",
         )
-    return tcp[0]
+    return bound_end(tunnel)
 
 
 def _local(address: Address) -> Local:

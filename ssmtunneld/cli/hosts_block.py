@@ -18,12 +18,14 @@ from ssmtunneld.cli.destination import remote_host
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ssmtunneld.config import TunnelSettings
 
 BEGIN: Final = "# BEGIN ssmtunneld (made by: ssmtunneld hosts --write)"
 END: Final = "# END ssmtunneld"
+
+HOSTS_FILE: Final = Path("/etc/hosts")
 
 _SHARED: Final = frozenset({"127.0.0.1", "::1"})
 """Addresses that this machine's own services have."""
@@ -88,6 +90,18 @@ def merge(text: str, wanted: Mapping[str, str], file: Path) -> str:
     if ours and before and not before[-1].endswith("\n"):
         before[-1] += "\n"
     return "".join([*before, *ours, *lines[stop:]])
+
+
+def gives(text: str, name: str, address: str) -> bool:
+    """Return True if a hosts file with this ``text`` gives ``name`` that ``address``.
+
+    And no other one: a program could take either.
+    """
+    wanted, found = _plain(name), set()
+    for place, names in _entries(_LINE.findall(text)):
+        if wanted in map(_plain, names):
+            found.add(place)
+    return found == {address}
 
 
 def difference(before: str, after: str, file: Path) -> str:
@@ -165,7 +179,7 @@ def _real_name(tunnel: TunnelSettings) -> str | None:
     try:
         ip_address(host)
     except ValueError:
-        return host.rstrip(".").lower()
+        return _plain(host)
     return None
 
 
@@ -196,12 +210,21 @@ def _place(lines: Sequence[str], file: Path) -> tuple[int, int]:
 
 
 def _refuse_others(lines: Sequence[str], wanted: Mapping[str, str], file: Path) -> None:
-    for line in lines:
-        address, *names = line.partition("#")[0].split() or [""]
+    for address, names in _entries(lines):
         for name in names:
-            mine = wanted.get(name.rstrip(".").lower())
-            if mine is not None and mine != address:
+            if wanted.get(_plain(name), address) != address:
                 raise CommandError(
                     f"{file} already gives {name} the address {address}",
                     "remove that line",
                 )
+
+
+def _entries(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of each line, and the names that it gets."""
+    for line in lines:
+        address, *names = line.partition("#")[0].split() or [""]
+        yield address, names
+
+
+def _plain(name: str) -> str:
+    return name.rstrip(".").lower()

@@ -1,15 +1,9 @@
 """Wrong usage, told in one line: what is wrong, and what to type instead."""
 
-import difflib
-from collections.abc import Iterable
-
 import click
 from typing_extensions import override
 
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the most similar of ``known``; empty if none is similar."""
-    return next(iter(difflib.get_close_matches(word, list(known), 1)), "")
+from ssmtunneld.base.nearest import nearest
 
 
 class SuggestingGroup(click.Group):
@@ -29,7 +23,7 @@ class SuggestingGroup(click.Group):
             if name.startswith("-"):
                 self.parse_args(ctx, args)  # raises what is wrong with the option
             near = nearest(name, self.list_commands(ctx))
-            hint = f"did you mean {near}?" if near else _help_of(ctx)
+            hint = f"did you mean {near[0]}?" if near else _help_of(ctx)
             raise click.UsageError(f"no such command {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -55,7 +49,7 @@ def _advice(error: click.ClickException, ctx: click.Context, message: str) -> st
     if isinstance(error, click.NoSuchOption):
         spellings = {s for p in ctx.command.get_params(ctx) for s in p.opts}
         near = nearest(error.option_name, spellings)
-        return f"; did you mean {near}?" if near else f"; {_help_of(ctx)}"
+        return f"; did you mean {near[0]}?" if near else f"; {_help_of(ctx)}"
     if ";" in message or "?" in message:
         return ""  # it says already what to do
     if isinstance(error, click.MissingParameter) or "extra argument" in message:

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
     REASON_LIMIT,
+    AnyFile,
     Buffer,
+    ClusterName,
     Command,
     Connections,
     Count,
@@ -23,9 +25,11 @@ from ssmtunneld.config.fields import (
     Document,
     Duration,
     ExistingFile,
+    Groups,
     HostName,
     HostNames,
     HttpListen,
+    IncludePatterns,
     KeepAlive,
     Listen,
     MessageSize,
@@ -46,7 +50,7 @@ from ssmtunneld.config.fields import (
     Url,
     Users,
 )
-from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
+from ssmtunneld.config.metadata import EXPANDS, RELATIVE, Only, Reload, keys_for
 from ssmtunneld.config.parsers import Address, TcpAddress, names_loopback
 from ssmtunneld.config.probes import speaks_mysql
 from ssmtunneld.config.session_documents import (
@@ -55,12 +59,14 @@ from ssmtunneld.config.session_documents import (
     SSH_DOCUMENT,
     takes_destination,
 )
-from ssmtunneld.config.targets import may_be_instance, parse_target
+from ssmtunneld.config.targets import may_be_instance, may_be_node, parse_target
 from ssmtunneld.config.users import InstanceUser
 
 USUAL_MESSAGE_LIMIT: Final = 8192
 """Bytes that ``message_size = "auto"`` tries at most: nine tenths of what 32 KiB gain
 (protocol Appendix E)."""
+CLUSTER_PORT: Final = 443
+"""The port of an EKS cluster's endpoint, unless the file says otherwise."""
 STREAMS_PER_SESSION: Final = 64
 """Connections in one session, unless the file says otherwise."""
 
@@ -90,6 +96,14 @@ class _Section(BaseModel):
     )
 
 
+class FileSettings(_Section):
+    """Settings above all tables of the main file."""
+
+    include: Annotated[IncludePatterns, Reload.LIVE] = ()
+    """Further files with tunnels, as paths or patterns such as `"conf.d/*.toml"`;
+    relative to the directory of this file. See [files for teams](#files-for-teams)."""
+
+
 class DaemonSettings(_Section):
     """The table ``[daemon]``: settings of the process as a whole."""
 
@@ -102,7 +116,8 @@ class DaemonSettings(_Section):
     drain_timeout: Annotated[Duration, Reload.LIVE] = 30.0
     """Time that connections have to finish once the daemon has been asked to stop."""
     watch_config: Annotated[bool, Reload.LIVE] = False
-    """Reload automatically when this file changes. See
+    """Reload automatically when this file changes, or one that it includes, or when
+    one comes or goes. See
     [reload](#changing-the-file-while-the-daemon-runs)."""
     start_rate: Annotated[float, Field(gt=0, le=1000), Reload.LIVE] = 2.0
     """`StartSession` calls per second, for each account and region."""
@@ -173,15 +188,19 @@ class TunnelDefaults(_Section):
     """Destinations in use at once; each has `max_sessions` of its own."""
     port: Annotated[Port | None, Reload.SESSIONS, Only.FIXED] = None
     """The destination's port. Required, unless a document of yours or
-    `AWS-StartSSHSession` knows it. A document of yours is not told it: see
-    `parameters`."""
+    `AWS-StartSSHSession` knows it; with `cluster` it is 443 without this. A document of
+    yours is not told it: see `parameters`."""
     host: Annotated[HostName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
     """The destination as the target can reach it. Without it the destination is the
     target itself; agents refuse the target's own loopback here, so leave it out for
     that."""
+    cluster: Annotated[ClusterName | None, Reload.SESSIONS, Only.FIXED, EXPANDS] = None
+    """Instead of `host`: an EKS cluster of the tunnel's account and region, whose
+    endpoint is looked up when a session starts. See
+    [clusters](tasks/clusters.md)."""
     document: Annotated[Document | None, Reload.SESSIONS, Only.FIXED] = None
     """The session document. Without it, `AWS-StartPortForwardingSession`, or with
-    `host` `AWS-StartPortForwardingSessionToRemoteHost`."""
+    `host` or `cluster` `AWS-StartPortForwardingSessionToRemoteHost`."""
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
     """Values for a document of yours. Only AWS's own documents are told `port` and
     `host` (as `portNumber` and `host`); beside one of yours these say where it leads,
@@ -210,6 +229,10 @@ class TunnelDefaults(_Section):
     """The device whose codes `role_arn` asks for: its ARN, or a hardware token's
     number. `ssmtunneld login`
     [asks for the code](identities.md#roles-that-ask-for-a-code)."""
+    access: Annotated[Literal["direct", "request"], Reload.SESSIONS] = "direct"
+    """`"request"` for nodes with just-in-time access: somebody asks with
+    `ssmtunneld request`, and an approval brings the tunnel up. See
+    [access on request](tasks/access.md)."""
     region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
     """The AWS region. Without it, the profile's."""
     endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None
@@ -218,9 +241,9 @@ class TunnelDefaults(_Section):
     ssmmessages_endpoint: Annotated[DataHost | None, Reload.SESSIONS] = None
     """The data channel's host, where it is not the one that the service names (VPC
     endpoints). Path and query stay as the service gave them."""
-    ca_bundle: Annotated[ExistingFile | None, Reload.SESSIONS] = None
+    ca_bundle: Annotated[ExistingFile | None, Reload.SESSIONS, RELATIVE] = None
     """A PEM file of certificate authorities to trust instead of the system's; relative
-    to the configuration's directory."""
+    to the directory of the file that says it."""
     proxy: Annotated[ProxyUrl | None, Reload.SESSIONS, EXPANDS] = None
     """A proxy for API and data channel, `"http://host:port"` or
     `"socks5h://host:port"`; `false` for none. Without it, `HTTPS_PROXY` and `NO_PROXY`.
@@ -251,6 +274,12 @@ class TunnelDefaults(_Section):
     service would end it."""
     required: Annotated[bool, Reload.LIVE] = True
     """The daemon is ready only when this tunnel is. `false`: also without it."""
+    enabled: Annotated[bool, Reload.TUNNEL] = True
+    """`false`: the tunnel is checked and listed, and nothing of it runs. See
+    [disabled tunnels](#disabled-tunnels)."""
+    groups: Annotated[Groups, Reload.LIVE] = ()
+    """Names, such as `["orders"]`, by which `--group` of commands chooses tunnels. See
+    [groups](#groups)."""
     connect_timeout: Annotated[Duration, Field(gt=0), Reload.LIVE] = 15.0
     """Time that a new connection waits for a session before it is reset."""
     linger: Annotated[Duration, Reload.LIVE] = 60.0
@@ -295,20 +324,34 @@ class TunnelDefaults(_Section):
     ] = None
     """The instance's user who may log in with it for a minute. Required with
     `instance_connect`."""
-    instance_connect_key: Annotated[ExistingFile | None, Reload.LIVE, Only.INSTANCE] = (
-        None
-    )
-    """The public key, a `.pub` file; relative paths start at the configuration's
-    directory. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
+    instance_connect_key: Annotated[
+        ExistingFile | None, Reload.LIVE, Only.INSTANCE, RELATIVE
+    ] = None
+    """The public key, a `.pub` file; relative to the directory of the file that says
+    it. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
     user."""
     db_engine: Annotated[
-        Literal["postgres", "mysql", "redis"] | None, Reload.COMMANDS
+        Literal["postgres", "mysql", "redis", "mongodb", "sqlserver"] | None,
+        Reload.COMMANDS,
     ] = None
-    """Kind of database, for `ssmtunneld env`. Without it, guessed from the port."""
+    """Kind of database, for `ssmtunneld connect` and `env`. Without it, guessed from
+    the probe, the host's name, then the port."""
     db_user: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database's user, for `ssmtunneld env` and `db-token`."""
+    """The database's user, for `ssmtunneld connect`, `env` and `db-token`."""
     db_name: Annotated[Text | None, Reload.COMMANDS] = None
-    """The database, for `ssmtunneld env`; of Redis, its number."""
+    """The database, for `ssmtunneld connect` and `env`; of Redis, its number."""
+    db_auth: Annotated[Literal["password", "iam"], Reload.COMMANDS] = "password"
+    """The way of logging in. With `"iam"`, `ssmtunneld connect` gives the client a
+    password by IAM. See [databases](databases.md)."""
+    db_tls: Annotated[
+        Literal["disable", "require", "verify-ca", "verify-full"] | None,
+        Reload.COMMANDS,
+    ] = None
+    """TLS from the client to the database, for `ssmtunneld connect` and `env`; levels
+    as PostgreSQL calls them. Without it, see [TLS](databases.md#tls)."""
+    db_ca: Annotated[AnyFile | None, Reload.COMMANDS, RELATIVE] = None
+    """A PEM file of the certificate authorities that sign for the database; relative to
+    the directory of the file that says it. Without it, the system's."""
     probe: Annotated[ProbeText, Reload.LIVE, Only.FIXED] = None
     """Check of the destination; `false` where `[defaults]` has one."""
     probe_interval: Annotated[Duration, Field(ge=1), Reload.LIVE] = 60.0
@@ -339,7 +382,8 @@ class TunnelSettings(TunnelDefaults):
         """The document to start sessions with: the one asked for, or AWS's own."""
         if self.document is not None:
             return self.document
-        return PORT_DOCUMENT if self.host is None else REMOTE_HOST_DOCUMENT
+        own = self.host is None and self.cluster is None
+        return PORT_DOCUMENT if own else REMOTE_HOST_DOCUMENT
 
     @property
     def message_limit(self) -> int:
@@ -358,7 +402,8 @@ class TunnelSettings(TunnelDefaults):
         if self.is_dynamic:
             first, *others = map(str, self.destinations)
             return f"{first} (+{len(others)})" if others else first
-        host = self.host or self._given("host") or "localhost"
+        named = None if self.cluster is None else f"eks/{self.cluster}"
+        host = self.host or named or self._given("host") or "localhost"
         port = self.port or self._given("portNumber")
         known = port or host != "localhost" or takes_destination(self.session_document)
         if not known:
@@ -397,6 +442,14 @@ class TunnelSettings(TunnelDefaults):
             return {"warm": 0, **data}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _know_cluster_port(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("mode", "tcp") != "tcp":
+            return data
+        unsaid = data.get("cluster") is not None and data.get("port") is None
+        return {**data, "port": CLUSTER_PORT} if unsaid else data
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         found = [
@@ -404,6 +457,7 @@ class TunnelSettings(TunnelDefaults):
             *(self._dynamic() if self.is_dynamic else self._fixed()),
             *self._exposure(),
             *self._identity(),
+            *self._access(),
             *self._instance_connect(),
         ]
         if found:
@@ -429,6 +483,7 @@ class TunnelSettings(TunnelDefaults):
             if getattr(self, key) != TunnelDefaults.model_fields[key].default:
                 yield key, 'has no effect without mode = "socks5" or "http-connect"'
         yield from self._destination()
+        yield from self._cluster()
         yield from self._harmful_probe()
 
     def _dynamic(self) -> Iterator[tuple[str, str]]:
@@ -470,8 +525,22 @@ class TunnelSettings(TunnelDefaults):
             if own is not None and given is not None and given != str(own):
                 yield key, f"contradicts parameters.{parameter}: remove one of them"
 
+    def _cluster(self) -> Iterator[tuple[str, str]]:
+        if self.cluster is None:
+            return
+        if self.host is not None:
+            yield "cluster", "cannot be used with host: it stands for one"
+        if self.session_document != REMOTE_HOST_DOCUMENT:
+            yield (
+                "cluster",
+                f"cannot be used with {self.session_document}, which is not told the "
+                "cluster's endpoint: remove document",
+            )
+
     def _remote_host(self) -> Iterator[tuple[str, str]]:
         if self.host is None:
+            if self.cluster is not None:
+                return
             yield "host", f"is required by {REMOTE_HOST_DOCUMENT}"
         elif names_loopback(self.host):
             yield (
@@ -485,6 +554,13 @@ class TunnelSettings(TunnelDefaults):
             if getattr(self, key) is not None and self.role_arn is None:
                 yield key, "has no effect without role_arn"
 
+    def _access(self) -> Iterator[tuple[str, str]]:
+        if self.access == "request" and not may_be_node(parse_target(self.target)):
+            yield (
+                "access",
+                f"is only for instances and managed nodes, not {self.target}",
+            )
+
     def _instance_connect(self) -> Iterator[tuple[str, str]]:
         if not self.instance_connect:
             for key in sorted(INSTANCE):
@@ -497,6 +573,8 @@ class TunnelSettings(TunnelDefaults):
             )
         elif self.host is not None:
             yield "instance_connect", "is for the target itself: leave out host"
+        elif self.cluster is not None:
+            yield "instance_connect", "is for the target itself: leave out cluster"
         elif not may_be_instance(parse_target(self.target)):
             yield "instance_connect", f"is only for EC2 instances, not {self.target}"
 
@@ -525,11 +603,24 @@ def _needs_allow(address: str, verb: str) -> str:
 
 
 class Config(_Section):
-    """A whole file."""
+    """A main file, and those that it includes."""
 
     source: Path
-    """The file."""
+    """The main file."""
+    include: tuple[str, ...] = ()
+    """Its patterns of further files."""
+    included: tuple[Path, ...] = ()
+    """The files that were included, in their order."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns that matched no file."""
     daemon: DaemonSettings
     """The process as a whole."""
     tunnels: Annotated[tuple[TunnelSettings, ...], Field(min_length=1)]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files; also those that are not enabled."""
+    origins: dict[str, Path] = {}
+    """The file of each tunnel, by its name."""
+
+    @property
+    def enabled(self) -> tuple[TunnelSettings, ...]:
+        """The tunnels that are to run."""
+        return tuple(tunnel for tunnel in self.tunnels if tunnel.enabled)

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, Literal, TypeAlias, get_args
 
 from typing_extensions import override
+
+from ssmtunneld.base.nearest import nearest
 
 Kind: TypeAlias = Literal["tcp", "banner", "postgres", "mysql", "redis", "http"]
 
@@ -78,6 +79,6 @@ def parse_probe(value: object) -> Probe | None:
                 '"http:/" or "http:/health"'
             )
         return Probe("http", detail)
-    near = get_close_matches(kind, _KINDS, n=1)
+    near = nearest(kind, _KINDS)
     guess = f" (did you mean {near[0]}?)" if near and kind not in _PLAIN else ""
     raise ValueError(f"is not a probe{guess}: write {_SPELLINGS}")

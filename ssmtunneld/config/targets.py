@@ -133,6 +133,13 @@ def may_be_instance(target: Target) -> bool:
     return not isinstance(target, ServiceTarget)
 
 
+def may_be_node(target: Target) -> bool:
+    """Return True if ``target`` is, or could be, an instance or a managed node."""
+    if isinstance(target, FixedTarget):
+        return target.id.startswith(("i-", "mi-"))
+    return not isinstance(target, ServiceTarget)
+
+
 def _tags(text: str) -> TaggedTarget:
     return TaggedTarget(tuple(_tag(part) for part in _NEXT_TAG.split(text)))
 

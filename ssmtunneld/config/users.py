@@ -2,10 +2,11 @@
 
 import pwd
 import re
-from difflib import get_close_matches
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator
+
+from ssmtunneld.base.nearest import nearest
 
 EVERYBODY: Final = "*"
 """Stands for all users."""
@@ -48,7 +49,7 @@ def _why_nobody(name: str) -> str:
     if name.isascii() and name.isdigit():
         return "is not a user of this machine: write a user id without quotes"
     names = {entry.pw_name for entry in pwd.getpwall()}
-    near = get_close_matches(name, names, n=1)
+    near = nearest(name, names)
     guess = f" (did you mean {near[0]}?)" if near else ""
     return f"is not a user of this machine{guess}"
 

@@ -18,22 +18,18 @@ from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TunnelSettings
-from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.connect import Connector
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
+from ssmtunneld.sessions.node_access import AccessTargetSelector, NodeAccess
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.reason import mark, session_reason
 from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
 from ssmtunneld.sessions.start_queue import Urgency
-from ssmtunneld.sessions.targeting import (
-    FixedTargetSelector,
-    SearchingTargetSelector,
-    TargetSelector,
-)
+from ssmtunneld.sessions.targeting import SearchingTargetSelector, TargetSelector
 from ssmtunneld.transport.ports import Buffers
 from ssmtunneld.transport.streams import StreamDuplex
 from ssmtunneld.transport.websocket import Liveness
@@ -81,7 +77,12 @@ class Backend:
         self._resting = False
         self._mark = mark(context.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
-        self._selector = target_selector(tunnel, context, log)
+        self._access = context.access(tunnel)
+        self._selector: TargetSelector = (
+            context.selector(tunnel, log)
+            if self._access is None
+            else AccessTargetSelector(self._access.node)
+        )
         control = context.controls.get(Identity.of(tunnel))
         self._login = control.login
         self._pusher = KeyPusher(control, log)
@@ -96,6 +97,8 @@ class Backend:
             counters=dependencies.counters,
             defects=self._defects,
         )
+        if self._access is not None:
+            self.pool.access = self._access.node
         self.tunnel = tunnel
         if isinstance(self._selector, SearchingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
@@ -151,12 +154,19 @@ class Backend:
         parts = {"orphans": self._reap_orphans, "login": self._attend_login}
         if isinstance(self._selector, SearchingTargetSelector):
             parts["target"] = partial(self._selector.follow, self.pool)
+        if self._access is not None:
+            parts["access"] = partial(self._follow_access, self._access.node)
         return parts
 
     @property
     def login(self) -> TunnelError | None:
         """The error that makes the tunnel's identity unusable; None if usable."""
         return self._login.trouble_of(self._tunnel.name)
+
+    @property
+    def access(self) -> NodeAccess | None:
+        """The access to its node; None where nobody must ask for it."""
+        return None if self._access is None else self._access.node
 
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if it takes no waiting: not for a session, nor for a key."""
@@ -190,6 +200,22 @@ class Backend:
         with self._login.telling(self.pool.retry_now):
             await self._login.attend()
 
+    async def _follow_access(self, access: NodeAccess) -> None:
+        was_open = True
+
+        def follow() -> None:
+            nonlocal was_open
+            missing = access.missing
+            if missing is not None:
+                self.pool.leave_all(missing)
+            elif not was_open:
+                self.pool.retry_now()
+            was_open = missing is None
+
+        with access.telling(follow), self._login.telling(access.hurry):
+            follow()  # it may have ended meanwhile
+            await access.attend()
+
     async def _reap_orphans(self) -> None:
         """End what a daemon before us left, and learn how old sessions may become."""
         if not self._mark:
@@ -201,6 +227,7 @@ class Backend:
                 target,
                 self._mark if self._first else "",
                 self._context.controls.granted,
+                None if self._access is None else self._access.control,
             )
             if limit is not None:
                 self._lifespan.tell(limit)
@@ -244,17 +271,6 @@ def urgency_of(tunnel: TunnelSettings) -> Urgency:
     return Urgency.REQUIRED if tunnel.required else Urgency.FIRST
 
 
-def target_selector(
-    tunnel: TunnelSettings, context: DaemonContext, log: EventLog
-) -> TargetSelector:
-    """Return what chooses the target of a tunnel's sessions."""
-    target = parse_target(tunnel.target)
-    if isinstance(target, FixedTarget):
-        return FixedTargetSelector(target.id)
-    resolver = context.resolver(Identity.of(tunnel))
-    return SearchingTargetSelector(target, tunnel.target_policy, resolver, log)
-
-
 def settings_of(tunnel: TunnelSettings) -> SessionSettings:
     """Return what a tunnel says about each of its sessions."""
     return SessionSettings(
@@ -268,6 +284,7 @@ def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
         tunnel.target,
         tunnel.port,
         tunnel.host,
+        cluster=tunnel.cluster,
         document=tunnel.document,
         parameters=tunnel.parameters,
         reason=session_reason(tunnel, its_mark),
@@ -279,7 +296,8 @@ def session_dependencies(
 ) -> SessionDependencies:
     """Return what a tunnel's sessions use of the world."""
     identity = Identity.of(tunnel)
-    control = context.controls.get(identity)
+    access = context.access(tunnel)
+    control = context.controls.get(identity) if access is None else access.control
     connector = Connector(
         control,
         Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),

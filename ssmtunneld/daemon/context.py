@@ -5,26 +5,72 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from ssmtunneld.aws.access_requests import (
+    AccessToken,
+    get_access_token,
+    start_access_request,
+)
+from ssmtunneld.aws.api.access_keys import AccessKeyHolder
 from ssmtunneld.aws.api.port import Identity
-from ssmtunneld.aws.ssm import CLOSE_TIMEOUT, ControlRegistry
+from ssmtunneld.aws.ssm import CLOSE_TIMEOUT, AccessControl, ControlRegistry, SsmControl
 from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.random_bytes import RandomBytes
+from ssmtunneld.config.targets import FixedTarget, parse_target
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.observe.audit import AuditLog
 from ssmtunneld.protocol.window import WindowBudget
 from ssmtunneld.sessions.message_sizes import MessageSizes
+from ssmtunneld.sessions.node_access import AccessCalls, NodeAccess
 from ssmtunneld.sessions.orphans import OrphanReaper
 from ssmtunneld.sessions.start_queue import StartQueue
+from ssmtunneld.sessions.targeting import (
+    FixedTargetSelector,
+    SearchingTargetSelector,
+    TargetSelector,
+)
 from ssmtunneld.transport.read_scheduler import ReadFairness
 
 if TYPE_CHECKING:
+    from ssmtunneld.base.log import EventLog
+    from ssmtunneld.config import TunnelSettings
+    from ssmtunneld.daemon.access_file import AccessFile
     from ssmtunneld.observe.status import IdentityStatus
     from ssmtunneld.sessions.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedAccess:
+    """The access of a tunnel to its node, and what signs with its keys."""
+
+    node: NodeAccess
+    control: AccessControl
+
+
+class _AccessCalls(AccessCalls):
+    """The calls for access requests, as the identity of ``control``."""
+
+    def __init__(self, control: SsmControl) -> None:
+        self._control = control
+
+    @override
+    async def start(self, target: str, reason: str) -> str:
+        return await self._control.ask(
+            lambda account: start_access_request(account, target, reason)
+        )
+
+    @override
+    async def token(self, request_id: str) -> AccessToken:
+        return await self._control.ask(
+            lambda account: get_access_token(account, request_id)
+        )
 
 
 class DaemonContext:
@@ -39,6 +85,7 @@ class DaemonContext:
         audit: Where connections are written down; None where nobody wants that.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
+        access_file: Keeps access requests over restarts; None where nothing does.
 
     Attributes:
         audit: The same one.
@@ -60,8 +107,12 @@ class DaemonContext:
         audit: AuditLog | None = None,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
+        access_file: "AccessFile | None" = None,
     ) -> None:
         self.audit = audit
+        self._access_file = access_file
+        self._named = named
+        self._accesses: dict[tuple[str, str, Identity], RequestedAccess] = {}
         self.connection_limit = ConnectionLimit(max_connections)
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
         self.fairness = ReadFairness()
@@ -118,6 +169,54 @@ class DaemonContext:
         if identity not in self._resolvers:
             self._resolvers[identity] = Resolver(self.controls.get(identity))
         return self._resolvers[identity]
+
+    def selector(self, tunnel: "TunnelSettings", log: "EventLog") -> TargetSelector:
+        """Return what chooses the target of a tunnel's sessions, or of its requests."""
+        target = parse_target(tunnel.target)
+        if isinstance(target, FixedTarget):
+            return FixedTargetSelector(target.id)
+        resolver = self.resolver(Identity.of(tunnel))
+        return SearchingTargetSelector(target, tunnel.target_policy, resolver, log)
+
+    def access(self, tunnel: "TunnelSettings") -> RequestedAccess | None:
+        """Return the access of ``tunnel``; None if it needs none.
+
+        It is the same one as long as identity and target are: a reload, or a further
+        destination of its clients, changes nothing of it. Tunnels that are in no file
+        share one: one person has asked for all of them.
+        """
+        if tunnel.access != "request":
+            return None
+        identity = Identity.of(tunnel)
+        key = (tunnel.name if self._named else "", tunnel.target, identity)
+        if key not in self._accesses:
+            self._accesses[key] = self._make_access(tunnel, identity)
+        return self._accesses[key]
+
+    def _make_access(
+        self, tunnel: "TunnelSettings", identity: Identity
+    ) -> RequestedAccess:
+        log = get_log(tunnel=tunnel.name)
+        holder = AccessKeyHolder(
+            f"run: ssmtunneld request {tunnel.name} --reason TEXT"
+            if self._named
+            else "run the command again where it can ask for a reason: on a terminal"
+        )
+        store = None
+        if self._access_file is not None:
+            store = self._access_file.record(tunnel.name, identity, tunnel.target)
+        node = NodeAccess(
+            tunnel.name,
+            _AccessCalls(self.controls.get(identity)),
+            self.selector(tunnel, log).choose,
+            holder,
+            wall_clock=lambda: time.time_ns() / 1e9,
+            log=log,
+            store=store,
+        )
+        return RequestedAccess(
+            node, self.controls.by_request(identity, holder, node.note)
+        )
 
     def identities(
         self, tunnels: Iterable[tuple[str, Identity]]

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -22,6 +22,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
+from ssmtunneld.daemon.access_file import AccessFile, access_file
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import control_socket
@@ -73,13 +74,15 @@ class Daemon:
         claim: Where there is no ``instance``: returns its name once it is free.
         renew: Called when the control socket's file is gone; says whether we are still
             the daemon of this file.
+        groups: What a reload chooses tunnels by, as ``config`` was chosen; all without.
+        named: Whether the tunnels stand in a file, by which a human knows them.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
             whoever asks the daemon for its status gets an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for what surrounds it
         self,
         config: Config,
         instance: str | None = None,
@@ -88,8 +91,12 @@ class Daemon:
         when_ready: Callable[[], None] = lambda: None,
         claim: Callable[[], Awaitable[str]] | None = None,
         renew: Callable[[], bool] = lambda: True,
+        *,
+        groups: Sequence[str] = (),
+        named: bool = True,
     ) -> None:
         self._config = config
+        self._groups = tuple(groups)
         self._instance = instance
         self._log_as = log_as
         self._when_ready = when_ready
@@ -112,6 +119,12 @@ class Daemon:
             instance=instance,
             audit=self._audit,
             close_timeout=ABANDON_TIME,
+            named=named,
+            access_file=(
+                None
+                if instance is None
+                else AccessFile(access_file(instance), self._log)
+            ),
         )
         self._size_file: SizeFile | None = None
         if instance is not None:
@@ -134,6 +147,8 @@ class Daemon:
             notifier=self._notifier,
             stop=self._stop,
             defects=self._defects,
+            include=config.include,
+            groups=self._groups,
         )
         self._reloader.watch_file(enabled=settings.watch_config)
         self._hook = StateHook(self.survey, os.environ, self._log)
@@ -143,7 +158,7 @@ class Daemon:
 
     @property
     def tunnels(self) -> list[Tunnel]:
-        """Those that run, in the order of the file."""
+        """Those that run, in the order of the files."""
         return list(self._tunnels)
 
     @property
@@ -174,7 +189,7 @@ class Daemon:
         )
         try:
             self._take_precautions(strict=True)
-            if not await self._tunnels.bind():
+            if not await self._tunnels.bind() and len(self._tunnels):
                 self._give_up()
             await self._serve()
         finally:
@@ -319,7 +334,7 @@ class Daemon:
         return await self._tunnels.apply(config.tunnels, self.settings.drain_timeout)
 
     def _take_precautions(self, *, strict: bool) -> None:
-        tunnels = self._config.tunnels
+        tunnels = self._config.enabled
         self._preflight.check_access(tunnels)
         self._context.connection_limit.limit = self._preflight.connections(
             self.settings, tunnels, strict=strict
@@ -344,6 +359,7 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         self._manageable(name).pause()
@@ -354,6 +370,7 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         await self._manageable(name).resume()
@@ -367,12 +384,28 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         tunnel = self._manageable(name)
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}
+
+    async def request_access(self, name: str, reason: str) -> dict[str, Any]:
+        """Ask for access to the node of tunnel ``name``.
+
+        Returns:
+            The request: ``{"id": "oi-…", "target": "i-…"}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: The daemon is ending, a request is undecided already, or
+                the tunnel needs none.
+        """
+        request = await self._manageable(name).request_access(reason)
+        return {"id": request.id, "target": request.target}
 
     async def connections(
         self, name: str | None = None, limit: int = LIMIT
@@ -388,7 +421,7 @@ class Daemon:
             UnknownTunnel: There is no tunnel of this name.
         """
         if name is not None:
-            self._tunnels.get(name)
+            self._tunnels.check(name)
         found = await self._connections.get()
         chosen = [each for each in found if name in {None, each.tunnel}]
         # Ten thousand take a third of a second to write down.
@@ -474,7 +507,7 @@ class Daemon:
     def snapshot(self) -> DaemonStatus:
         """Return how everything is at this moment."""
         now = asyncio.get_running_loop().time()
-        found = [self._tunnels.status_of(tunnel, now) for tunnel in self._tunnels]
+        found = [self._tunnels.status_of(entry, now) for entry in self._tunnels.entries]
         return self._status_with(found, now)
 
     async def survey(self) -> DaemonStatus:
@@ -484,8 +517,8 @@ class Daemon:
         """
         loop = asyncio.get_running_loop()
         found: list[TunnelStatus] = []
-        for tunnel in self.tunnels:
-            found.append(self._tunnels.status_of(tunnel, loop.time()))
+        for entry in self._tunnels.entries:
+            found.append(self._tunnels.status_of(entry, loop.time()))
             if len(found) % SURVEY_BATCH == 0:
                 await asyncio.sleep(0)
         return self._status_with(found, loop.time())
@@ -494,6 +527,8 @@ class Daemon:
         return daemon_status(
             pid=os.getpid(),
             config=str(real_path(self._config.source)),
+            config_error=self._reloader.refusal,
+            groups=self._groups,
             uptime=now - self._started,
             draining=self._stop.is_set(),
             tunnels=tuple(tunnels),
@@ -518,7 +553,7 @@ class Daemon:
         return self._tunnels.accepting
 
     def _describe(self) -> str:
-        found = self.snapshot().tunnels
+        found = [m for m in self.snapshot().tunnels if m.enabled]
         usable = sum(m.usable for m in found)
         troubles = [m for m in found if m.reason]
         plural = "s" * (len(found) != 1)

@@ -21,6 +21,7 @@ from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.observe.status import DestinationStatus
 from ssmtunneld.sessions.counters import PoolSnapshot
+from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.pool import PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -63,6 +64,7 @@ class DynamicBackend:
         self._tasks: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
         self._left = asyncio.Event()
+        self._access = dependencies.context.access(tunnel)
         controls = dependencies.context.controls
         self._login = controls.get(Identity.of(tunnel)).login
 
@@ -96,6 +98,11 @@ class DynamicBackend:
         """The error that makes the tunnel's identity unusable; None if usable."""
         return self._login.trouble_of(self._tunnel.name)
 
+    @property
+    def access(self) -> NodeAccess | None:
+        """The access to its node; None where nobody must ask for it."""
+        return None if self._access is None else self._access.node
+
     def _places(self) -> Iterator["_Place"]:
         yield from self._leaving
         yield from self._used.values()
@@ -122,11 +129,22 @@ class DynamicBackend:
                 run_compartment("login", self._login.attend, self._defects),
                 name=f"{self._tunnel.name} login",
             )
+            following = self._tasks.create_task(
+                run_compartment("access", self._follow_access, self._defects),
+                name=f"{self._tunnel.name} access",
+            )
             while not self._retired:
                 self._left.clear()
                 await self._left.wait()
             await self.emptied()
             attending.cancel()
+            following.cancel()
+
+    async def _follow_access(self) -> None:
+        """Follow the access request, also while nobody names a destination."""
+        if self._access is not None:
+            with self._login.telling(self._access.node.hurry):
+                await self._access.node.attend()
 
     async def stop(self) -> None:
         """End all sessions politely; streams are cut. Then cancel :meth:`run`."""

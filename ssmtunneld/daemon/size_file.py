@@ -6,14 +6,11 @@ it. It is written in a thread, in one step, and for its owner only.
 
 import asyncio
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.folders import replace_private_file
 from ssmtunneld.base.log import EventLog
-from ssmtunneld.base.on_error import on_error
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.sessions.message_sizes import MessageSizes
 
@@ -60,7 +57,7 @@ class SizeFile:
 
     def _write(self, entries: list[dict[str, object]]) -> None:
         try:
-            _replace(self._path, json.dumps(entries, indent=1).encode())
+            replace_private_file(self._path, json.dumps(entries, indent=1).encode())
             self._told = ""
         except OSError as error:
             # Once, however often it is tried.
@@ -77,12 +74,3 @@ def _read(path: Path) -> object:
             return json.loads(opened.read(FILE_LIMIT))
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    make_private_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with on_error(Path(name).unlink):
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)

@@ -14,13 +14,14 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.duplex import Duplex
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.config import Address, TunnelSettings
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.reload import needs_sessions
 from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.dynamic_backend import DynamicBackend
-from ssmtunneld.errors import AddressInUse, InheritedSocketRefused
+from ssmtunneld.errors import AddressInUse, InheritedSocketRefused, SsmtunneldError
 from ssmtunneld.listener.access import allowed_uids
 from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.connection import StreamSource
@@ -32,6 +33,7 @@ from ssmtunneld.observe.history import TrafficSample
 from ssmtunneld.observe.probe import Prober, ProbeSettings
 from ssmtunneld.observe.status import StatusInputs, TunnelStatus, tunnel_status
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
+from ssmtunneld.sessions.node_access import AccessRequest
 from ssmtunneld.sessions.pool import Pool, PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -79,11 +81,11 @@ class Tunnel:
         self._retired: list[Backend | DynamicBackend] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._binding = asyncio.Lock()
-        self._stirred = asyncio.Event()
-        self._opened = asyncio.Event()
-        self._resumed = asyncio.Event()
+        self._stirred = SmallEvent()
+        self._opened = SmallEvent()
+        self._resumed = SmallEvent()
         self._begun = False
-        self._switched = asyncio.Event()
+        self._switched = SmallEvent()
         self._frontend = _make_frontend(tunnel, self._open_stream)
         self._audit = self._make_audit(context)
         self.server = Server(
@@ -214,7 +216,7 @@ class Tunnel:
         Args:
             uid: The user who asks; None where the platform cannot tell.
         """
-        if self.paused or not self.usable:
+        if self.paused or not self.usable or not _is_permitted(self._backend):
             return None
         peer = "a user of this machine" if uid is None else f"uid {uid}"
         return self.server.connect(peer, Client(uid=uid))
@@ -365,7 +367,7 @@ class Tunnel:
         self._start("sessions", partial(self._keep, new))
         try:
             expected = old.pool.ready and tunnel.warm and not self.paused
-            if expected and isinstance(new, Backend):
+            if expected and _is_permitted(new) and isinstance(new, Backend):
                 await _settle(new.pool, min(SWITCH_PATIENCE, tunnel.connect_timeout))
         finally:
             self._use(new)
@@ -424,6 +426,20 @@ class Tunnel:
             await pool.emptied()
         return cut
 
+    async def request_access(self, reason: str) -> AccessRequest:
+        """Ask for access to the node, and return the request.
+
+        Raises:
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: A request is undecided already, or none is needed.
+        """
+        access = self._backend.access
+        if access is None:
+            needless = SsmtunneldError(f"{self.settings.name} needs no access request")
+            needless.advice = 'set access = "request" for nodes that ask for one'
+            raise needless
+        return await access.ask(reason)
+
     def kill(self, name: str) -> bool:
         """Reset the connection called ``name``; return whether there is one."""
         connection = self.server.kill(name)
@@ -445,6 +461,7 @@ class Tunnel:
             required=tunnel.required,
             pool=self._snapshot(),
             login=self._backend.login,
+            access=self._backend.access,
             server=self.server,
             unbound=self.unbound,
             paused=self.paused,
@@ -454,6 +471,7 @@ class Tunnel:
             destinations=(
                 backend.listing() if isinstance(backend, DynamicBackend) else ()
             ),
+            groups=tunnel.groups,
         )
         return tunnel_status(subject, now)
 
@@ -477,6 +495,11 @@ async def _open_stream(
         assert destination is not None, "a dynamic tunnel's server asks its clients"
         return await backend.open_stream(destination, timeout)
     return await backend.open_stream(timeout)
+
+
+def _is_permitted(backend: Backend | DynamicBackend) -> bool:
+    """Return True unless somebody must ask for access to the node, or approve it."""
+    return backend.access is None or backend.access.is_open
 
 
 async def _settle(pool: Pool, patience: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ssmtunneld.emulator.access import AccessRequests
 from ssmtunneld.emulator.faults import Action, FaultPlan
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session
@@ -21,11 +22,15 @@ class Admin:
     Args:
         registry: The sessions.
         plan: The faults in force.
+        access: The requests for node access.
     """
 
-    def __init__(self, registry: Registry, plan: FaultPlan) -> None:
+    def __init__(
+        self, registry: Registry, plan: FaultPlan, access: AccessRequests
+    ) -> None:
         self._registry = registry
         self._plan = plan
+        self._access = access
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to add to an application."""
@@ -36,12 +41,17 @@ class Admin:
             web.post(f"{PATH}/faults", self._post_faults),
             web.delete(f"{PATH}/faults", self._delete_faults),
             web.post(f"{PATH}/sessions/{{id}}/{{action}}", self._post_action),
+            *self._access.routes(PATH),
         ]
 
     def state(self) -> dict[str, Any]:
         """Return everything that is known, without any token."""
         sessions = [describe(session) for session in self._registry]
-        return {"sessions": sessions, "faults": self.faults()}
+        return {
+            "sessions": sessions,
+            "access_requests": self._access.state(),
+            "faults": self.faults(),
+        }
 
     def faults(self) -> dict[str, Any]:
         """Return the faults in force."""

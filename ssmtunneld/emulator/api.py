@@ -30,6 +30,7 @@ from ssmtunneld.emulator.settings import EmulatorSettings, Node
 
 Body = dict[str, Any]
 Operation = Callable[[Body], Awaitable[Body]]
+CallerOperation = Callable[[Body, Caller], Awaitable[Body]]
 
 _PREFIX: Final = "AmazonSSM."
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
@@ -72,6 +73,10 @@ class ApiError(Exception):
         self.status = status or (500 if code.startswith("Internal") else 400)
 
 
+def _admit(_caller: Caller, _headers: Mapping[str, str]) -> None:
+    """Let everybody call."""
+
+
 class ControlPlane:
     """Answers the API.
 
@@ -108,6 +113,10 @@ class ControlPlane:
             for name, content in {**BUILT_IN, **settings.documents}.items()
         }
         self._instances = Instances(settings, registry.nodes)
+        self._check_caller: Callable[[Caller, Mapping[str, str]], None] = _admit
+        self._caller_operations: dict[str, CallerOperation] = {
+            "StartSession": self._start_session
+        }
         self._operations: dict[str, Operation] = {
             "ResumeSession": self._resume_session,
             "TerminateSession": self._terminate_session,
@@ -116,6 +125,17 @@ class ControlPlane:
             "DescribeInstanceInformation": self._describe_instance_information,
             "GetInventory": self._get_inventory,
         }
+
+    def require(self, check: Callable[[Caller, Mapping[str, str]], None]) -> None:
+        """Let only those call who pass ``check``, given their headers.
+
+        It raises ApiError for whoever does not.
+        """
+        self._check_caller = check
+
+    def offer_with_caller(self, operations: Mapping[str, CallerOperation]) -> None:
+        """Answer further calls for which it matters who makes them."""
+        self._caller_operations.update(operations)
 
     def offer(self, operations: Mapping[str, Operation]) -> None:
         """Answer further calls, by their whole names in ``X-Amz-Target``."""
@@ -131,6 +151,7 @@ class ControlPlane:
         if not name and (form := read_form(raw)):
             return self._answer_query(form, caller)
         try:
+            self._check_caller(caller, request.headers)
             answer, status = await self._answer(name, _parse(raw), caller), 200
         except ApiError as error:
             answer = {"__type": error.code, "Message": error.message}
@@ -163,8 +184,8 @@ class ControlPlane:
         refusal = self._permissions.refusal(caller, name, body, session)
         if refusal:
             raise ApiError("AccessDeniedException", refusal)
-        if name == "StartSession":
-            return await self._start_session(body, caller)
+        if name in self._caller_operations:
+            return await self._caller_operations[name](body, caller)
         return await self._operations.get(name, _unknown)(body)
 
     async def _start_session(self, body: Body, caller: Caller) -> Body:

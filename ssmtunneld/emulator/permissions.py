@@ -49,6 +49,10 @@ class Permissions:
         """
         self._policies[key] = Policy(ALLOW_ALL if document is None else document)
 
+    def forget(self, key: str) -> None:
+        """Take the policy of whoever has the access key ``key`` away."""
+        self._policies.pop(key, None)
+
     def deny(self, actions: list[str], key: str | None = None) -> None:
         """Deny ``actions``, to everybody or to whoever has the access key ``key``."""
         statement = {"Effect": "Deny", "Action": actions, "Resource": "*"}
@@ -73,6 +77,9 @@ class Permissions:
         action = f"{_SERVICES.get(service, 'ssm')}:{operation if dot else name}"
         if operation == "StartSession":
             return self._start(caller, action, body)
+        if operation == "StartAccessRequest":
+            nodes = tuple(target_arn(target, caller) for target in asked_targets(body))
+            return self._refuse(caller, action, nodes or ("*",), {})
         if operation in ("ResumeSession", "TerminateSession"):
             session_id = body.get("SessionId")
             return self._on_session(caller, action, str(session_id), found)
@@ -155,6 +162,19 @@ class Permissions:
 
 
 _EVERYTHING: Final = Policy(ALLOW_ALL)
+
+
+def asked_targets(body: Mapping[str, Any]) -> list[str]:
+    """Return the nodes that a StartAccessRequest names."""
+    targets = body.get("Targets")
+    asked = targets if isinstance(targets, list) else []
+    return [
+        value
+        for item in asked
+        if isinstance(item, Mapping) and item.get("Key") == "InstanceIds"
+        for value in item.get("Values") or ()
+        if isinstance(value, str)
+    ]
 
 
 def target_arn(target: str, caller: Caller) -> str:

@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 import time
+from collections import ChainMap
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -13,6 +15,7 @@ from aiohttp import web
 
 from ssmtunneld.base.aio import close_server
 from ssmtunneld.base.log import get_log
+from ssmtunneld.emulator.access import AccessRequests
 from ssmtunneld.emulator.admin import PATH, Admin
 from ssmtunneld.emulator.agent.pacing import Pacer
 from ssmtunneld.emulator.agent.port import is_loopback
@@ -54,8 +57,11 @@ class Emulator:
     """
 
     def __init__(self, settings: EmulatorSettings | None = None) -> None:
-        self.settings = settings or EmulatorSettings()
-        _check(self.settings)
+        settings = settings or EmulatorSettings()
+        _check(settings)
+        issued: dict[str, str] = {}
+        others: Any = settings.identities  # which may grow, and is not changed here
+        self.settings = replace(settings, identities=ChainMap(issued, others))
         self.faults = FaultPlan(self.settings.faults)
         """The faults in force; only to be used on the emulator's own loop."""
         if self.settings.bye_after is not None:
@@ -77,10 +83,14 @@ class Emulator:
             scripts=scripts,
         )
         """Every session, for looking at."""
-        self.admin = Admin(self.sessions, self.faults)
-        """The admin API."""
         self.permissions = Permissions(self.settings)
         """Permissions of the callers; can be changed at any time."""
+        self.access = AccessRequests(
+            self.settings, self.permissions, self.sessions, issued
+        )
+        """Requests for node access."""
+        self.admin = Admin(self.sessions, self.faults, self.access)
+        """The admin API."""
         control = ControlPlane(
             self.sessions,
             self.settings,
@@ -91,6 +101,8 @@ class Emulator:
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
         control.offer(keys.operations)
+        control.offer_with_caller(self.access.operations)
+        control.require(self.access.check)
         gateway = Gateway(
             self.sessions,
             self.settings,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.path import PathSettings
@@ -81,6 +81,11 @@ class EmulatorSettings:
     handshake_timeout: float = 15.0
     opener_timeout: float = 15.0
     """Time within which a websocket must send its first message."""
+    approval: Literal["auto", "manual", "reject"] | float = "auto"
+    """The fate of a request for node access by itself: approved, undecided until
+    somebody decides, rejected; a number approves it after so many seconds."""
+    access_duration: float = 3600.0
+    """Time for which node access is approved."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     """Data of some targets, by their ids."""
     policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

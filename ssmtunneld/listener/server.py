@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.rate_limited_log import RateLimitedLog
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.acceptor import Acceptor
 from ssmtunneld.listener.access import examine
@@ -124,14 +125,14 @@ class Server:
         self._defects = defects or Defects(log)
         self._settings = settings
         self._acceptor = Acceptor(addresses, self._keep_accepting, self._take_waiting)
-        self._closed = asyncio.Event()
+        self._closed = SmallEvent()
         self._opening = opening
         self._log = log
         self._bursts = RateLimitedLog(log)
         self._tasks: asyncio.TaskGroup | None = None
         self._leaving = False
         self._connections: dict[asyncio.Task[None], Connection] = {}
-        self._changed = asyncio.Event()
+        self._changed = SmallEvent()
         self._totals = totals or ConnectionCounters()
         self._quota = quota or ConnectionLimit(sys.maxsize).join(
             settings.max_connections

@@ -27,6 +27,11 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "link.lost": "session {session} lost its websocket and is resumed",
     "reload.applied": "the file was read again: {added} added, {changed} changed, "
     "{removed} removed",
+    "access.requested": "access request {request} for {target} awaits approval",
+    "access.granted": "access request {request} is approved, with keys for {seconds} s",
+    "access.rejected": "access request {request} was rejected",
+    "access.revoked": "access request {request} was revoked",
+    "access.expired": "access request {request} has expired",
     "target.resolved": "the target is {targets}",
 }
 _UNTOLD: Final = frozenset({"control.bound", "session.started"})

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from ssmtunneld.base.duplex import Duplex
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.config.probes import Probe
 from ssmtunneld.errors import DestinationRefused, StreamError
 from ssmtunneld.observe.probe_protocols import Fault, converse
@@ -101,8 +102,8 @@ class Prober:
         self._wait_ready = wait_ready
         self._log = log
         self._random = random
-        self._changed = asyncio.Event()
-        self._usable = asyncio.Event()
+        self._changed = SmallEvent()
+        self._usable = SmallEvent()
         self._failing = False
         # Counts what may have been another destination: an answer that comes late must
         # not be taken for the next one's.

@@ -9,11 +9,12 @@ keys may come at any time. Times are in seconds, sizes in bytes. The docstrings 
 fields are also the descriptions in the document's JSON schema (``status_schema.py``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.compartment import DefectStatus
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import redact
@@ -24,6 +25,7 @@ from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
+from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
@@ -165,6 +167,16 @@ class TunnelState(StrEnum):
     """No session could be started; the daemon retries by itself."""
     NEEDS_LOGIN = "needs_login"
     """A human must log in; ``advice`` has the command. Open connections continue."""
+    NEEDS_ACCESS = "needs_access"
+    """Somebody must ask for access to the node; ``advice`` has the command."""
+    AWAITING_APPROVAL = "awaiting_approval"
+    """The access request awaits approval, which brings the tunnel up by itself."""
+    ACCESS_REJECTED = "access_rejected"
+    """The access request was rejected; somebody may ask again."""
+    ACCESS_REVOKED = "access_revoked"
+    """Access was revoked; somebody may ask again. Open connections continue."""
+    ACCESS_EXPIRED = "access_expired"
+    """Access has ended; somebody may ask again. Open connections continue."""
     WAITING = "waiting"
     """Something outside of the daemon must change: see ``advice``."""
     FAILED = "failed"
@@ -173,6 +185,8 @@ class TunnelState(StrEnum):
     """A local address cannot be bound."""
     PAUSED = "paused"
     """An operator has paused it."""
+    DISABLED = "disabled"
+    """The file says ``enabled = false``: nothing of it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +217,26 @@ class RefusalStatus:
     """Cure; empty if nothing is to be done."""
     age: float
     """Seconds since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccessStatus:
+    """The access of a tunnel to its node, where somebody must ask for it."""
+
+    granted: bool
+    """True if sessions can be started now."""
+    expires_at: float | None
+    """End of the keys at hand, in Unix seconds; an approval may last longer."""
+    request_id: str | None
+    """Id of the latest request; null if nobody has asked."""
+    request: Literal["pending", "approved", "rejected", "revoked", "expired"] | None
+    """The state of that request."""
+    target: str | None
+    """The node that was asked for."""
+    reason: str
+    """The reason that was given; empty if nobody has asked."""
+    asked_at: float | None
+    """Time of the request, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +307,15 @@ class TunnelStatus:
     """Parts of the tunnel that raised an unexpected exception."""
     last_refusal: RefusalStatus | None
     """The latest connection that did not reach its destination; null if none."""
+    access: NodeAccessStatus | None
+    """Access on request; null for a tunnel that needs none."""
+    groups: tuple[str, ...]
+    """Groups that the file puts it into."""
+
+    @property
+    def enabled(self) -> bool:
+        """True if it is to run."""
+        return self.state is not TunnelState.DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,18 +330,23 @@ class DaemonStatus:
     """Process id."""
     config: str
     """Path of the configuration file."""
+    config_error: str
+    """Reason why the changed file was rejected and the previous configuration is still
+    in use; empty if the file is in use."""
     uptime: float
     """Seconds since its start."""
     draining: bool
     """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files."""
     identities: tuple[IdentityStatus, ...]
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
     audit: AuditStatus | None
     """The audit log of connections; null without one."""
+    groups: tuple[str, ...]
+    """Groups whose tunnels the daemon was started for; empty for all tunnels."""
 
     @property
     def ready(self) -> bool:
@@ -364,6 +412,10 @@ class StatusInputs:
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
     """Its parts that broke."""
+    groups: tuple[str, ...] = ()
+    """Its groups."""
+    access: NodeAccess | None = None
+    """The access to its node, where somebody must ask for it."""
 
     @property
     def broken(self) -> DefectStatus | None:
@@ -417,7 +469,44 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         destinations=subject.destinations,
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
+        groups=subject.groups,
+        access=None if subject.access is None else _access_status(subject.access),
     )
+
+
+def _access_status(access: NodeAccess) -> NodeAccessStatus:
+    request, status = access.request, access.status
+    return NodeAccessStatus(
+        granted=access.is_open,
+        expires_at=access.expires_at,
+        request_id=None if request is None else request.id,
+        request=None if status is None else _REQUEST_STATES[status],
+        target=None if request is None else request.target,
+        reason="" if request is None else request.reason,
+        asked_at=None if request is None else round(request.asked_at),
+    )
+
+
+_REQUEST_STATES: Final[
+    Mapping[
+        AccessStatus, Literal["pending", "approved", "rejected", "revoked", "expired"]
+    ]
+] = {
+    AccessStatus.PENDING: "pending",
+    AccessStatus.APPROVED: "approved",
+    AccessStatus.REJECTED: "rejected",
+    AccessStatus.REVOKED: "revoked",
+    AccessStatus.EXPIRED: "expired",
+}
+_ACCESS_STATES: Final = {
+    None: TunnelState.NEEDS_ACCESS,
+    AccessStatus.PENDING: TunnelState.AWAITING_APPROVAL,
+    AccessStatus.APPROVED: TunnelState.AWAITING_APPROVAL,
+    AccessStatus.REJECTED: TunnelState.ACCESS_REJECTED,
+    AccessStatus.REVOKED: TunnelState.ACCESS_REVOKED,
+    AccessStatus.EXPIRED: TunnelState.ACCESS_EXPIRED,
+}
+"""The state of a tunnel without access, by what has become of the latest request."""
 
 
 def _last_refusal(refusal: Refusal | None, now: float) -> RefusalStatus | None:
@@ -441,9 +530,28 @@ def broken_status(
         last: What it told when it last could, whose counters must not go back.
         defects: What broke in it, the latest included.
     """
-    known = last or TunnelStatus(
+    known = last or _blank_status(tunnel, TunnelState.STARTING)
+    return replace(
+        known,
+        state=TunnelState.RETRYING,
+        usable=False,
+        reason=defects[-1].reason if defects else "",
+        advice=Unforeseen.advice,
+        lasting=False,
+        defects=defects,
+    )
+
+
+def disabled_status(tunnel: TunnelSettings) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing runs, because the file says so."""
+    return _blank_status(tunnel, TunnelState.DISABLED)
+
+
+def _blank_status(tunnel: TunnelSettings, state: TunnelState) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing is known but its settings."""
+    return TunnelStatus(
         name=tunnel.name,
-        state=TunnelState.STARTING,
+        state=state,
         usable=False,
         reason="",
         advice="",
@@ -451,7 +559,7 @@ def broken_status(
         listen=(),
         target=tunnel.target,
         destination=tunnel.destination,
-        required=tunnel.required,
+        required=tunnel.required and tunnel.enabled,
         connections=0,
         max_connections=tunnel.max_connections,
         waiting=0,
@@ -474,15 +582,8 @@ def broken_status(
         destinations=(),
         defects=(),
         last_refusal=None,
-    )
-    return replace(
-        known,
-        state=TunnelState.RETRYING,
-        usable=False,
-        reason=defects[-1].reason if defects else "",
-        advice=Unforeseen.advice,
-        lasting=False,
-        defects=defects,
+        access=None,
+        groups=tunnel.groups,
     )
 
 
@@ -503,10 +604,8 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
             return "paused by an operator", f"run: ssmtunneld resume {subject.name}"
         case TunnelState.UNHEALTHY if subject.probe is not None:
             return subject.probe.reason, subject.probe.advice
-        case TunnelState.UNBOUND:
-            trouble = subject.unbound
-        case TunnelState.NEEDS_LOGIN:
-            trouble = subject.login
+        case _ if state in _HINDRANCES:
+            trouble = _HINDRANCES[state](subject)
         case _ if subject.broken is not None:
             return subject.broken.reason, Unforeseen.advice
         case TunnelState.STARTING if subject.pool.start_reason:
@@ -516,12 +615,28 @@ def _why(subject: StatusInputs, state: TunnelState) -> tuple[str, str]:
     return str(trouble or ""), str(getattr(trouble, "advice", ""))
 
 
+def _missing_access(subject: StatusInputs) -> Exception | None:
+    return None if subject.access is None else subject.access.missing
+
+
+_HINDRANCES: Final[Mapping[TunnelState, Callable[[StatusInputs], Exception | None]]] = {
+    TunnelState.UNBOUND: lambda subject: subject.unbound,
+    TunnelState.NEEDS_LOGIN: lambda subject: subject.login,
+    **dict.fromkeys(_ACCESS_STATES.values(), _missing_access),
+}
+"""The causes of states in which a tunnel's sessions do not matter."""
+
+
 def _is_lasting(subject: StatusInputs, state: TunnelState) -> bool:
     match state:
         case TunnelState.UNBOUND:
             # Before it has tried to listen, a tunnel is unbound without a reason.
             return subject.unbound is not None
         case TunnelState.NEEDS_LOGIN | TunnelState.FAILED:
+            return True
+        case TunnelState.AWAITING_APPROVAL:
+            return False
+        case _ if state in _ACCESS_STATES.values():
             return True
         case TunnelState.WAITING:
             trouble = subject.pool.trouble
@@ -540,6 +655,8 @@ def _state(subject: StatusInputs) -> TunnelState:
         return TunnelState.UNBOUND
     if subject.login is not None:
         return TunnelState.NEEDS_LOGIN
+    if _missing_access(subject) is not None and subject.access is not None:
+        return _ACCESS_STATES[subject.access.status]
     if subject.broken is not None:
         return TunnelState.RETRYING
     state = _state_of_pool(subject.pool)
@@ -596,16 +713,18 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def daemon_status(
+def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
     *,
     pid: int,
     config: str,
     uptime: float,
     tunnels: tuple[TunnelStatus, ...],
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
+    groups: tuple[str, ...] = (),
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -613,10 +732,12 @@ def daemon_status(
         program=__version__,
         pid=pid,
         config=config,
+        config_error=config_error,
         uptime=round(uptime, 1),
         draining=draining,
         tunnels=tunnels,
         identities=identities,
         defects=defects,
         audit=audit,
+        groups=groups,
     )

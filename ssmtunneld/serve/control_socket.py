@@ -7,6 +7,7 @@
 ``POST /tunnels/NAME/drain``        end its connections within the drain budget
 ``POST /tunnels/NAME/pause``        take no connections
 ``POST /tunnels/NAME/resume``       take them again
+``POST /tunnels/NAME/request``      ask for access to its node, with ``{"reason"}``
 ``GET /connections?tunnel=NAME``     who is connected (``observe/connections.py``)
 ``DELETE /connections/ID``           reset this connection
 ``GET /log?after=N``                 where the log is, and its last lines
@@ -35,8 +36,10 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 from ssmtunneld.base.compartment import note_here
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.errors import (
     ConfigError,
     SsmtunneldError,
@@ -132,6 +135,19 @@ class Operator(Protocol):
         """
         ...
 
+    async def request_access(self, name: str, reason: str) -> dict[str, Any]:
+        """Ask for access to the node of tunnel ``name``.
+
+        Returns:
+            The request: ``{"id": "oi-…", "target": "i-…"}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: A request is undecided already, or none is needed.
+        """
+        ...
+
     async def connections(self, name: str | None) -> dict[str, Any]:
         """Return the document of the open connections, of tunnel ``name`` or of all.
 
@@ -182,6 +198,7 @@ class _Requests:
             f"POST {_NAME}drain": self._drain,
             f"POST {_NAME}pause": self._pause,
             f"POST {_NAME}resume": self._resume,
+            f"POST {_NAME}request": self._request_access,
             "GET /connections": self._connections,
             f"DELETE {_ID}": self._kill,
             "GET /log": self._log,
@@ -253,6 +270,21 @@ class _Requests:
 
     async def _resume(self, _: Request, name: str) -> Answer:
         return Answer(HTTPStatus.OK, await self._operator.resume(name))
+
+    async def _request_access(self, request: Request, name: str) -> Answer:
+        document = _json(request)
+        reason = document.get("reason") if isinstance(document, dict) else None
+        if (
+            not isinstance(reason, str)
+            or clean(reason, REASON_LIMIT) != reason
+            or not reason
+        ):
+            return _refusal(
+                HTTPStatus.BAD_REQUEST,
+                "no reason that AWS would take",
+                f"give one line of 1 to {REASON_LIMIT} characters",
+            )
+        return Answer(HTTPStatus.OK, await self._operator.request_access(name, reason))
 
     async def _connections(self, request: Request) -> Answer:
         document = await self._operator.connections(request.query.get("tunnel"))

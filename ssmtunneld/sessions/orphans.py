@@ -64,7 +64,11 @@ class OrphanReaper:
             return answer
 
     async def terminate_orphans(
-        self, target: str, mark: str, ours: Callable[[str], bool]
+        self,
+        target: str,
+        mark: str,
+        ours: Callable[[str], bool],
+        by: Control | None = None,
     ) -> float | None:
         """End the sessions of ``target`` that a daemon before us left behind.
 
@@ -73,6 +77,7 @@ class OrphanReaper:
             mark: The end of their reason.
             ours: Returns True for the id of a session that this process was granted,
                 even if it is over: an answer of the service outlives it.
+            by: Who may end them, if not whoever may list them.
 
         Returns:
             The maximum age of a session in seconds, if the service tells it.
@@ -86,13 +91,13 @@ class OrphanReaper:
             if ours(session.session_id):
                 limit = session.max_duration
             elif mark and session.reason.endswith(mark):
-                await self._terminate(session.session_id)
+                await self._terminate(session.session_id, by or self._control)
         return limit
 
-    async def _terminate(self, session_id: str) -> None:
+    async def _terminate(self, session_id: str, control: Control) -> None:
         self._log.warning("session.orphaned", session_id=session_id)
         try:
-            await self._control.terminate(session_id)
+            await control.terminate(session_id)
         except AwsError as error:
             self._log.warning(
                 "session.abandoned", session_id=session_id, reason=str(error)

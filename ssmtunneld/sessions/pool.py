@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
+    AccessMissing,
     ChannelClosed,
     NoSessionReady,
     StreamError,
@@ -44,6 +46,9 @@ from ssmtunneld.sessions.pooled_session import PooledSession, session_for_probe
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.transport.streams import StreamDuplex
+
+if TYPE_CHECKING:
+    from ssmtunneld.sessions.node_access import NodeAccess
 
 TICK: Final = 1.0
 """Seconds between looks at the traffic, while there is any stream."""
@@ -134,10 +139,10 @@ class Pool:
         self._unsent = 0
         """Streams that wait in sessions that cannot send."""
         self._waiters: deque[_Waiter] = deque()
-        self._changed = asyncio.Event()
+        self._changed = SmallEvent()
         self._settling: asyncio.TimerHandle | None = None
         self._turn = asyncio.Condition()
-        self._ready = asyncio.Event()
+        self._ready = SmallEvent()
         self._trouble: TunnelError | None = None
         self._retries = Retries(random)
         self._bursts = BurstMemory()
@@ -151,6 +156,8 @@ class Pool:
         self._trials_lost = 0
         self.first_urgency = Urgency.FIRST
         """The urgency of its first session while no connection waits for it."""
+        self.access: NodeAccess | None = None
+        """The access to the node, where somebody must ask for it."""
 
     # Supervision.
 
@@ -235,6 +242,8 @@ class Pool:
         waiting = len(self._waiters) + self._unsent
         for action in plan(views, policy, waiting=waiting, now=now):
             match action:
+                case Start() if self._missing is not None:
+                    pass  # an approval is followed by a call of `retry_now`
                 case Start():
                     start_at = self._may_start_at(now)
                     if start_at <= now:
@@ -467,6 +476,18 @@ class Pool:
                 if cut:
                     member.session.cut(why)
 
+    def leave_all(self, missing: AccessMissing) -> None:
+        """Use no session for new connections, because of ``missing`` access.
+
+        Connections that are open keep theirs; those that wait are refused, unless the
+        access is still to be decided.
+        """
+        for member in self._members.values():
+            self._retire(member, str(missing))
+        if not missing.pending:
+            self._fail_waiters(partial(refused, missing))
+        self._changed.set()
+
     async def wait_ready(self) -> None:
         """Return when a session is ready. Cancelling is safe."""
         await self._ready.wait()
@@ -496,7 +517,7 @@ class Pool:
     def stream_at_once(self) -> StreamDuplex | None:
         """Return a stream if that takes no waiting."""
         # A newcomer does not overtake connections that wait already.
-        passes = not self._retired and not self._waiters
+        passes = not self._retired and not self._waiters and self._missing is None
         stream = self._try_open(0.0) if passes else None
         if stream is not None:
             self._counters.opening.observe(0.0)
@@ -506,7 +527,8 @@ class Pool:
         """Return a stream on the best session. Cancelling is safe.
 
         Raises:
-            NoSessionReady: There was none within ``timeout`` seconds; says why.
+            NoSessionReady: There was none within ``timeout`` seconds, or none may be
+                started; says why.
             DestinationRefused: A session that carries one connection ended with that.
             PoolRetired: Ask its successor.
         """
@@ -515,6 +537,7 @@ class Pool:
         stream = self.stream_at_once()
         if stream is not None:
             return stream
+        self._check_access()
         waiter = _Waiter(self._loop.time(), self._loop.create_future())
         self._waiters.append(waiter)
         self._dormant = False
@@ -531,7 +554,7 @@ class Pool:
             _give_back(waiter)
             raise no_session(
                 timeout,
-                self.trouble,
+                self._missing or self.trouble,
                 in_use=self._ready.is_set(),
                 start_reason=self._start_reason(),
             ) from None
@@ -542,6 +565,24 @@ class Pool:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             self._changed.set()
+
+    @property
+    def _missing(self) -> AccessMissing | None:
+        """The reason why no session may be started; None if one may."""
+        return None if self.access is None else self.access.missing
+
+    def _check_access(self) -> None:
+        """Let a connection wait for an approval, if one may come.
+
+        Raises:
+            NoSessionReady: None may come.
+        """
+        missing = self._missing
+        if self.access is None or missing is None:
+            return
+        if not missing.pending:
+            raise refused(missing)
+        self.access.hurry()
 
     def _move_unsent(self) -> None:
         """Move streams that cannot leave their session to one that can send.
@@ -564,7 +605,7 @@ class Pool:
 
     def _serve_waiters(self, now: float) -> None:
         """Serve the waiting connections, first come, first served (design D20)."""
-        while self._waiters and not self._retired:
+        while self._waiters and not self._retired and self._missing is None:
             waiter = self._waiters[0]
             if not waiter.served.done():
                 # Later connections have less patience, and would get nothing either.
@@ -687,6 +728,13 @@ def no_session(
         error.advice = "raise max_sessions of the tunnel, or close connections"
     else:
         error.advice = "try again in a moment, or raise connect_timeout of the tunnel"
+    return error
+
+
+def refused(missing: AccessMissing) -> NoSessionReady:
+    """Return the error of a connection for which no session may be started."""
+    error = NoSessionReady(f"no session: {missing}")
+    error.advice = missing.advice
     return error
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AgentUnresponsive,
     AwsError,
@@ -165,7 +166,7 @@ class Session:
         self._kind: AgentKind | None = None
         self._endpoint = ""
         self._trial: SizeTrial | None = None
-        self._over, self._retry = asyncio.Event(), asyncio.Event()
+        self._over, self._retry = SmallEvent(), SmallEvent()
         self._stopping = self._given_up = False
         self._reported = ""
         self._backoff = Backoff(dependencies.random, base=0.2, cap=10.0)

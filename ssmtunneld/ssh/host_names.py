@@ -16,3 +16,11 @@ def split_region(host: str) -> tuple[str, str | None]:
     """
     found = _WITH_REGION.fullmatch(host)
     return (host, None) if found is None else (found["target"], found["region"])
+
+
+def host_name(target: str) -> str:
+    """Return what ssh calls ``target``: an id is itself, so that Host blocks apply.
+
+    ssh takes no name with shell characters, and known_hosts keeps this one.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", target).strip("-.") or "target"

@@ -11,11 +11,7 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.session_documents import SSH_DOCUMENT
-from ssmtunneld.daemon.backend import (
-    session_dependencies,
-    settings_of,
-    target_selector,
-)
+from ssmtunneld.daemon.backend import session_dependencies, settings_of
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
 from ssmtunneld.listener.local import LocalDuplex
@@ -25,6 +21,7 @@ from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
+from ssmtunneld.ssh.own_access import following
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -47,6 +44,7 @@ async def carry_alone(
     timeout: float,
     local: Stdio | LocalDuplex,
     prepare: Prepare = _do_nothing,
+    reason: str | None = None,
 ) -> Transfer | None:
     """Join ``local`` to a session of its own; returns when nothing of it is left.
 
@@ -57,6 +55,8 @@ async def carry_alone(
         timeout: Seconds until the session must be ready.
         local: Closed on return.
         prepare: What to do once the session is ready, before it is used.
+        reason: The reason for access to the target, where that has to be asked for:
+            the approval is waited for as long as ``local`` waits.
 
     Returns:
         What was done; None if the local side left before anything was.
@@ -67,7 +67,11 @@ async def carry_alone(
     context = DaemonContext(start_rate=1.0, start_burst=1, named=False)
     try:
         solo = SingleSession(tunnel, context, get_log(tunnel=tunnel.name), prepare)
-        return await solo.carry(local, timeout)
+        access = context.access(tunnel)
+        if access is None:
+            return await solo.carry(local, timeout)
+        async with following(access.node, reason, local.client_left) as is_open:
+            return await solo.carry(local, timeout) if is_open else None
     finally:
         await context.controls.close()
 
@@ -98,7 +102,7 @@ class SingleSession:
         self._failure: TunnelError | None = None
         self._context = context
         self._log = log
-        self._selector = target_selector(tunnel, context, log)
+        self._selector = context.selector(tunnel, log)
         self._number = 0
         self._session = self._new_session()
 

@@ -72,6 +72,32 @@ async def test_what_was_not_asked_for_is_not_sent(control, stub):
     assert stub.calls("StartSession") == [{"Target": TARGET, "DocumentName": "Acme"}]
 
 
+async def test_a_clusters_endpoint_becomes_the_host(control, stub, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", stub.url)
+    cluster = {"endpoint": "https://0A1B.gr7.eu-west-1.eks.amazonaws.com"}
+    stub.answer("GET /clusters/prod", {"cluster": cluster})
+    request = SessionRequest.port_forward(TARGET, 443, cluster="prod")
+    await control.start(request)
+    (asked,) = stub.calls("StartSession")
+    assert asked["DocumentName"] == "AWS-StartPortForwardingSessionToRemoteHost"
+    assert asked["Parameters"] == {
+        "host": ["0a1b.gr7.eu-west-1.eks.amazonaws.com"],
+        "portNumber": ["443"],
+        "localPortNumber": ["0"],
+    }
+    await control.start(request)
+    assert len(stub.calls("GET /clusters/prod")) == 1
+
+
+async def test_without_the_cluster_no_session_is_started(control, stub, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EKS", stub.url)
+    stub.answer("GET /clusters/prod", error("ResourceNotFoundException", "No cluster"))
+    with pytest.raises(RequestRejected) as caught:
+        await control.start(SessionRequest.port_forward(TARGET, 443, cluster="prod"))
+    assert caught.value.operation == "DescribeCluster"
+    assert stub.calls("StartSession") == []
+
+
 async def test_a_stream_url_is_kept_byte_for_byte(control, stub):
     stub.answer("StartSession", GRANT | {"StreamUrl": STREAM + CELL})
     assert (await control.start(REQUEST)).stream_url == STREAM + CELL

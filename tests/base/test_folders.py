@@ -1,11 +1,11 @@
-"""Folders are made for their owner alone, with all above them."""
+"""Folders and files are made for their owner alone, with all folders above them."""
 
 import os
 import stat
 
 import pytest
 
-from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.folders import make_private_folder, replace_private_file
 
 
 @pytest.fixture
@@ -36,3 +36,24 @@ def test_a_file_in_the_way_is_an_error(tmp_path):
         make_private_folder(tmp_path / "a")
     with pytest.raises(OSError, match="a"):
         make_private_folder(tmp_path / "a" / "b")
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_a_file_is_private_and_replaced_in_one_step(tmp_path):
+    path = tmp_path / "a" / "file"
+    replace_private_file(path, b"first")
+    with path.open("rb") as before:
+        replace_private_file(path, b"second")
+        assert before.read() == b"first"
+    assert path.read_bytes() == b"second"
+    modes = [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent)]
+    assert modes == [0o600, 0o700]
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "folder"
+    (path / "inner").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        replace_private_file(path, b"content")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

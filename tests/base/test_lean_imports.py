@@ -17,7 +17,11 @@ _AS_THE_PROGRAM = """
 import sys
 import ssmtunneld.__main__
 import ssmtunneld.observe.logs, ssmtunneld.daemon.process, ssmtunneld.aws.client
-print({"rich", "pygments", "attr", "aiohttp", "prometheus_client"} & set(sys.modules))
+print(
+    {"rich", "pygments", "attr", "aiohttp", "prometheus_client", "difflib"}
+    .union({"botocore.docs.client", "html"})
+    .intersection(sys.modules)
+)
 import rich
 """
 

@@ -34,6 +34,7 @@ def tunnel_document(name="db", **changes):
         "received": 5,
         "retry_in": None,
         "sessions": [session_document()],
+        "groups": [],
         **changes,
     }
 
@@ -115,6 +116,12 @@ def waiting(name="dead", **changes):
     return tunnel_document(name, **{**trouble, **changes})
 
 
+def off(name="off", **changes):
+    """Return the status of a tunnel that the file disables."""
+    blank = {"state": "disabled", "usable": False, "required": False, "listen": []}
+    return tunnel_document(name, **{**blank, "sessions": [], **changes})
+
+
 def document(*tunnels, **changes):
     """Return a status document."""
     return {
@@ -174,6 +181,10 @@ class Household:
     async def resume(self, name):
         self._note("resume", name)
         return {}
+
+    async def request_access(self, name, reason):
+        self._note("request", name, reason)
+        return {"id": "oi-0123456789ab", "target": "i-0123456789abcdef0"}
 
     async def connections(self, name):
         self._note("connections", *([name] if name else []))

@@ -25,7 +25,9 @@ MORE = {
     "doctor": "[doctor.md](doctor.md)",
     "check": "[doctor.md](doctor.md#the-short-form-ssmtunneld-check---live)",
     "login": "[below](#login), [identities.md](identities.md#logging-in)",
+    "request": "[below](#request), [tasks/access.md](tasks/access.md)",
     "db-token": "[databases.md](databases.md)",
+    "kubeconfig": "[tasks/clusters.md](tasks/clusters.md)",
     "env": "[databases.md](databases.md)",
     "hosts": "[databases.md](databases.md)",
     "proxy": "[ssh.md](ssh.md)",
@@ -33,6 +35,8 @@ MORE = {
     "demo": "[emulator.md](emulator.md)",
     "emulator": "[emulator.md](emulator.md)",
     "wait": "[below](#wait)",
+    "connect": "[below](#connect), "
+    "[databases.md](databases.md#the-client-ssmtunneld-connect-name)",
     "exec": "[below](#exec)",
     "reload": "[below](#reload)",
     "drain": "[below](#drain-pause-resume)",

@@ -61,6 +61,14 @@ def test_profiles_of_a_file_that_cannot_be_read_are_not_judged(warnings):
     assert warnings(profile="prd") == []
 
 
+def test_authorities_that_are_not_here_are_told(warnings, tmp_path):
+    file = tmp_path / "ca.pem"
+    told = f"tunnels.db.db_ca: {file} is not a file here"
+    assert warnings(db_ca=str(file)) == [told]
+    file.touch()
+    assert warnings(db_ca=str(file)) == []
+
+
 def test_an_audit_log_that_cannot_be_written_is_told(tmp_path):
     pipe = tmp_path / "audit"
     os.mkfifo(pipe)

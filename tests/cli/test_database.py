@@ -1,89 +1,110 @@
-"""The variables of database programs: the real name where they take one."""
+"""A database behind a tunnel: its kind, its name on this machine, its level of TLS."""
+
+import dataclasses
 
 import pytest
 
-from ssmtunneld.cli.database import kind_of, variables
+from ssmtunneld.cli import hosts_block
+from ssmtunneld.cli.database import database_of, kind_of, leads_here
 from ssmtunneld.cli.destination import Local
 from ssmtunneld.cli.exit_codes import CommandError
 from tests.cli.test_destination import only
 
-HERE = Local("127.0.0.1", 15432)
+HERE = Local("127.0.1.2", 15432)
+RDS = "orders.cluster-abc.eu-west-1.rds.amazonaws.com"
 
 
-def made(kind, local=HERE, **settings):
-    return variables(kind, only(listen=1, port=5432, **settings), local)
-
-
-@pytest.mark.parametrize(
-    ("port", "kind"),
-    [(5432, "postgres"), (5439, "postgres"), (3306, "mysql"), (6379, "redis")],
-)
-def test_a_well_known_port_says_what_it_is(port, kind):
-    assert kind_of(only(listen=1, port=port)) == kind
+def made(kind="postgres", local=HERE, *, named=False, **settings):
+    """Return a database, whose real name leads here if it is ``named``."""
+    found = database_of(kind, only(listen=1, **{"port": 5432, **settings}), local)
+    return dataclasses.replace(found, named=named)
 
 
 def test_the_configuration_knows_better_than_the_port():
     assert kind_of(only(listen=1, port=5432, db_engine="mysql")) == "mysql"
+    assert kind_of(only(listen=1, port=5432)) == "postgres"
 
 
-def test_another_port_says_nothing():
+@pytest.mark.parametrize("port", [8080, 22, 7])
+def test_what_is_no_database_has_no_kind(port):
     with pytest.raises(CommandError) as caught:
-        kind_of(only(listen=1, port=8080))
-    assert caught.value.advice == "pass --kind postgres|mysql|redis, or set db_engine"
+        kind_of(only(listen=1, port=port))
+    advice = "pass --kind postgres|mysql|redis|mongodb|sqlserver, or set db_engine"
+    assert caught.value.advice == advice
 
 
-def test_postgres_gets_the_real_name_and_the_tunnels_address():
-    assert made("postgres", host="db.x", db_user="a@b", db_name="o d") == {
-        "PGHOST": "db.x",
-        "PGHOSTADDR": "127.0.0.1",
-        "PGPORT": "15432",
-        "PGUSER": "a@b",
-        "PGDATABASE": "o d",
-        "DATABASE_URL": "postgresql://a%40b@db.x:15432/o%20d?hostaddr=127.0.0.1",
-    }
+def test_the_user_may_be_another_one():
+    tunnel = only(listen=1, port=5432, db_user="app", db_name="orders")
+    assert database_of("postgres", tunnel, HERE).user == "app"
+    assert database_of("postgres", tunnel, HERE, "me").user == "me"
 
 
-def test_the_target_itself_has_no_name_of_its_own():
-    assert made("postgres", Local("::1", 1)) == {
-        "PGHOST": "::1",
-        "PGHOSTADDR": "::1",
-        "PGPORT": "1",
-        "DATABASE_URL": "postgresql://[::1]:1/",
-    }
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """A file in the place of /etc/hosts."""
+    file = tmp_path / "hosts"
+    monkeypatch.setattr(hosts_block, "HOSTS_FILE", file)
+    return file
 
 
-def test_a_socket_with_postgres_name_is_a_folder_and_a_number():
-    assert made("postgres", Local("/run/o/.s.PGSQL.5433", None), host="db.x") == {
-        "PGHOST": "/run/o",
-        "PGPORT": "5433",
-        "DATABASE_URL": "postgresql:///?host=%2Frun%2Fo&port=5433",
-    }
+def test_a_real_name_leads_here_if_the_hosts_file_says_so(hosts):
+    hosts.write_text("127.0.1.2\tother db.x # ours\n::1 localhost\n")
+    tunnel = only(listen=1, host="DB.x", port=5432)
+    found = database_of("mysql", tunnel, HERE)
+    assert (found.named, found.address) == (True, "DB.x")
+    assert not leads_here("localhost", HERE)
 
 
-def test_any_other_socket_is_of_no_use_to_postgres():
-    with pytest.raises(CommandError, match="cannot open"):
-        made("postgres", Local("/run/o/db.sock", None))
+@pytest.mark.parametrize(
+    "text", ["127.0.1.2 db.x\n127.0.0.1 db.x\n", "#127.0.1.2 db.x", ""]
+)
+def test_a_name_that_may_lead_elsewhere_is_not_used(hosts, text):
+    hosts.write_text(text)
+    found = database_of("mysql", only(listen=1, host="db.x", port=5432), HERE)
+    assert (found.named, found.address) == (False, "127.0.1.2")
 
 
-def test_mysql_connects_to_the_tunnels_address():
-    assert made("mysql", host="db.x", db_user="app") == {
-        "MYSQL_HOST": "127.0.0.1",
-        "MYSQL_TCP_PORT": "15432",
-        "MYSQL_PORT": "15432",
-        "MYSQL_USER": "app",
-        "DATABASE_URL": "mysql://app@127.0.0.1:15432/",
-    }
+def test_a_hosts_file_that_cannot_be_read_gives_no_name(hosts):
+    assert not leads_here("db.x", HERE)
 
 
-def test_redis_gets_a_url():
-    assert made("redis", host="db.x", db_name="3") == {
-        "REDIS_HOST": "127.0.0.1",
-        "REDIS_PORT": "15432",
-        "REDIS_URL": "redis://127.0.0.1:15432/3",
-    }
+def test_a_unix_socket_has_no_address_for_most_programs():
+    with pytest.raises(CommandError, match="listens on a Unix socket only"):
+        _ = made("mysql", Local("/run/x", None)).address
 
 
-@pytest.mark.parametrize("kind", ["mysql", "redis"])
-def test_others_need_tcp(kind):
-    with pytest.raises(CommandError, match="Unix socket only"):
-        made(kind, Local("/run/x", None))
+@pytest.mark.parametrize(
+    ("settings", "checks", "level"),
+    [
+        ({}, True, None),
+        ({"db_tls": "require"}, True, "require"),
+        ({"db_tls": "disable", "db_ca": "/ca.pem"}, True, "disable"),
+        ({"db_ca": "/ca.pem"}, True, "verify-full"),
+        ({"db_ca": "/ca.pem"}, False, "verify-ca"),
+        ({"db_tls": "verify-full"}, False, "verify-full"),
+    ],
+)
+def test_the_file_says_how_far_tls_goes(settings, checks, level):
+    assert made(**settings).wanted_level(checks_name=checks) == level
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({"host": "db.internal"}, None),
+        ({"host": "db.internal", "db_auth": "iam"}, "require"),
+        ({"host": RDS}, "require"),
+        ({"host": "d.cluster-a.eu-west-1.docdb.amazonaws.com"}, "require"),
+        ({"host": "c.abc123.0001.euw1.cache.amazonaws.com"}, None),
+        ({"host": "Master.c.abc123.euw1.cache.amazonaws.com"}, "verify-ca"),
+        ({"host": "c-abc.serverless.euw1.cache.amazonaws.com"}, "verify-ca"),
+        ({"host": "clustercfg.m.a.memorydb.eu-west-1.amazonaws.com"}, "verify-ca"),
+    ],
+)
+def test_a_service_of_aws_has_its_usual_level(settings, level):
+    assert made(**settings).usual_level == level
+
+
+def test_the_authorities_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert made(db_ca="ca.pem").ca == tmp_path / "ca.pem"

@@ -13,6 +13,7 @@ from ssmtunneld.cli.hosts_block import (
     block,
     difference,
     entries,
+    gives,
     merge,
     read,
     replace,
@@ -162,3 +163,11 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     for path in (fifo, tmp_path, Path(os.devnull)):
         with pytest.raises(CommandError, match=r"not a regular file|directory"):
             read(path)
+
+
+def test_a_name_has_the_address_of_its_line_unless_another_line_has_it_too():
+    text = "127.0.1.2\tOther DB.x. # db.y\n::1 db.z\n127.0.0.1 db.z\n\n# 1.1.1.1 db.x"
+    assert gives(text, "db.X", "127.0.1.2")
+    assert not gives(text, "db.x", "127.0.0.1")
+    assert not gives(text, "db.y", "127.0.1.2")
+    assert not gives(text, "db.z", "127.0.0.1")

@@ -3,15 +3,7 @@
 import click
 import pytest
 
-from ssmtunneld.cli.usage import SuggestingGroup, describe_usage, nearest
-
-
-@pytest.mark.parametrize(
-    ("word", "near"),
-    [("statsu", "status"), ("strat", "start"), ("xyzzy", ""), ("", "")],
-)
-def test_the_nearest_word_is_a_similar_one_or_none(word, near):
-    assert nearest(word, ["status", "start", "stop"]) == near
+from ssmtunneld.cli.usage import SuggestingGroup, describe_usage
 
 
 def test_an_error_without_a_command_has_the_programs_name():

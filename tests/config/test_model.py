@@ -1,9 +1,12 @@
 """What must hold among the settings of one tunnel."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from ssmtunneld.config.destinations import Destination
+from ssmtunneld.config.metadata import path_keys, settings_of
 from ssmtunneld.config.model import (
     Config,
     Conflicts,
@@ -107,7 +110,24 @@ def test_what_is_written_as_json_reads_back_the_same():
 def test_the_document_follows_from_the_host():
     assert tunnel().session_document == PORT_DOCUMENT
     assert tunnel(host="db.example.com").session_document == REMOTE_HOST_DOCUMENT
+    assert tunnel(cluster="prod").session_document == REMOTE_HOST_DOCUMENT
     assert tunnel(document="Custom", host="db").session_document == "Custom"
+
+
+def test_the_port_of_a_cluster_is_known():
+    assert tunnel(cluster="prod", port=None).port == 443
+    assert tunnel(cluster="prod", port=8443).port == 8443
+
+
+@pytest.mark.parametrize("name", ["prod", "Prod_2", "0-a", "a" * 100])
+def test_names_of_clusters_are_those_of_eks(name):
+    assert tunnel(cluster=name).cluster == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a.b", "a/b", "a" * 101, "é"])
+def test_what_eks_would_not_take_for_a_name_is_refused(name):
+    with pytest.raises(ValidationError, match="is not the name of an EKS cluster"):
+        tunnel(cluster=name)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,11 @@ def test_the_document_follows_from_the_host():
         ({"document": REMOTE_HOST_DOCUMENT}, "host", "is required by"),
         ({"host": "127.0.0.1"}, "host", "own loopback"),
         ({"host": "localhost"}, "host", "own loopback"),
+        ({"cluster": "prod", "host": "db"}, "cluster", "cannot be used with host"),
+        *[
+            ({"cluster": "prod", "document": name}, "cluster", f"used with {name}")
+            for name in (PORT_DOCUMENT, SSH_DOCUMENT, "Custom")
+        ],
         ({"parameters": {"a": "b"}}, "parameters", "are for custom documents"),
         (
             {"document": "Custom", "parameters": {"portNumber": "1"}},
@@ -161,6 +186,7 @@ def test_the_document_follows_from_the_host():
             for key, own in {
                 "port": {"port": 1},
                 "host": {"host": "db"},
+                "cluster": {"cluster": "prod"},
                 "document": {"document": "Custom"},
                 "parameters": {"parameters": {"a": "b"}},
                 "warm": {"warm": 1},
@@ -191,6 +217,7 @@ def test_all_conflicts_are_reported_at_once():
         {"document": "Custom", "host": "127.0.0.1"},
         {"document": "Custom", "port": 5432, "parameters": {"portNumber": "5432"}},
         {"document": REMOTE_HOST_DOCUMENT, "host": "db"},
+        {"document": REMOTE_HOST_DOCUMENT, "cluster": "prod"},
         {"listen": "0.0.0.0:80", "allow": ["10.0.0.0/8"]},
         {"session_buffer": "1MiB"},
     ],
@@ -285,6 +312,7 @@ def test_sessions_to_a_destination_have_its_settings():
     [
         ({}, "localhost:5432"),
         ({"host": "db"}, "db:5432"),
+        ({"cluster": "prod", "port": None}, "eks/prod:443"),
         ({"port": None, "document": "Custom"}, "as Custom says"),
         ({"port": None, "document": SSH_DOCUMENT}, "localhost"),
         ({"document": "Custom", "host": "db"}, "db:5432"),
@@ -320,6 +348,18 @@ def test_a_key_is_pushed_to_the_target_itself_if_it_may_be_an_instance():
         assert conflicts(target=target, **ENTRY) == {"instance_connect": wrong}
     wrong = "is for the target itself: leave out host"
     assert conflicts(host="db", **ENTRY) == {"instance_connect": wrong}
+    wrong = wrong.replace("host", "cluster")
+    assert conflicts(cluster="prod", **ENTRY) == {"instance_connect": wrong}
+
+
+def test_access_is_requested_for_nodes():
+    assert tunnel(port=22).access == "direct"
+    for target in ("i-0182d91e", "mi-0123456789abcdef0", "name:web", "tag:A=b"):
+        assert tunnel(target=target, port=22, access="request").access == "request"
+    for target in ("ecs:prod/api", "ecs:prod_0123456789abcdef_0123-1"):
+        wrong = f"is only for instances and managed nodes, not {target}"
+        found = conflicts(target=target, port=22, access="request")
+        assert found == {"access": wrong}
 
 
 def test_a_key_needs_a_user_and_a_user_a_key(tmp_path):
@@ -345,3 +385,20 @@ def test_nobody_has_such_a_name(user):
 def test_somebody_has_such_a_name(user):
     settings = tunnel(**{**ENTRY, "instance_connect_user": user})
     assert settings.instance_connect_user == user
+
+
+def test_every_path_among_the_defaults_is_marked_as_relative_to_its_file():
+    paths = [s.key for s in settings_of(TunnelDefaults) if s.kind == "path of a file"]
+    assert list(path_keys(TunnelDefaults)) == paths
+
+
+def test_a_tunnel_runs_and_is_in_no_group_unless_the_file_says_so():
+    settings = tunnel()
+    assert (settings.enabled, settings.groups) == (True, ())
+    config = Config(
+        source=Path("c.toml"),
+        daemon=DaemonSettings(),
+        tunnels=(settings, tunnel(name="old", enabled=False, groups="a")),
+    )
+    assert [t.name for t in config.enabled] == ["db"]
+    assert config.tunnels[1].groups == ("a",)

@@ -25,6 +25,15 @@ def test_a_healthy_tunnel_is_walked_to_its_end(theatre):
     assert not any(finding.cure for finding in found)
 
 
+def test_a_session_that_takes_a_request_is_not_started(theatre):
+    found = theatre.examine(access="request")
+    assert found.broken == []
+    assert found.of("target").verdict == "ok"
+    assert "takes an approved request" in found.of("permission").text
+    assert found.of("destination").verdict == "skip"
+    assert theatre.aws.sessions() == []
+
+
 def test_nothing_that_signs_is_shown(theatre, monkeypatch):
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary-session-token")
     found = theatre.examine()
@@ -90,7 +99,7 @@ def test_what_is_configured_as_a_proxy_and_is_none_is_named(theatre, monkeypatch
         (saying(b"HTTP/1.1 407 \x1b[31mLog in\r\n\r\n"), "answered 407 Log in"),
         (saying(b"HTTP/1.1 403\r\n\r\n"), "answered 403"),
         (repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "the answer is too long"),
-        (repeating(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), "the answer is not HTTP"),
+        (repeating(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), "the answer is too long"),
     ],
     ids=["ssh", "silent", "login", "forbids", "interim", "headers"],
 )

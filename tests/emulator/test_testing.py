@@ -191,6 +191,35 @@ def test_agents_come_and_go(emulator):
     assert emulator.state()["faults"]["specs"] == []
 
 
+def test_requests_for_access_are_decided_from_the_test():
+    with EmulatorThread(EmulatorSettings(approval="manual")) as emulator:
+        client = boto3.client(
+            "ssm",
+            endpoint_url=emulator.endpoint_url,
+            region_name="eu-west-1",
+            aws_access_key_id="AKID",
+            aws_secret_access_key="secret",
+        )
+        with closing(client):
+            made = [
+                client.start_access_request(
+                    Reason="why", Targets=[{"Key": "InstanceIds", "Values": [INSTANCE]}]
+                )["AccessRequestId"]
+                for _ in range(2)
+            ]
+        first, last = made
+        assert emulator.approve() == last
+        assert emulator.reject(first) == first
+        assert [r["status"] for r in emulator.access_requests()] == [
+            "Rejected",
+            "Approved",
+        ]
+        emulator.revoke(last)
+        assert emulator.access_requests()[1]["status"] == "Revoked"
+        with pytest.raises(KeyError):
+            emulator.approve("oi-000000000000")
+
+
 def test_the_fixtures_point_at_one_emulator(request, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "somebody-else")
     environment = request.getfixturevalue("ssm_environment")

@@ -86,10 +86,12 @@ def _command(*arguments):
 
 
 @contextmanager
-def run_emulator():
-    """Run the AWS side, as fast as it can."""
+def run_emulator(addresses=None):
+    """Run the AWS side, as fast as it can; its agents find ``addresses`` by name."""
+    aliases = [f"{name}={address}" for name, address in (addresses or {}).items()]
     program = Program(
         *_command("emulator", "--listen", "127.0.0.1:0", "--pace", "none"),
+        *(word for alias in aliases for word in ("--host-alias", alias)),
         env=environment(),
     )
     try:
@@ -115,12 +117,12 @@ def daemon(emulator, tmp_path_factory):
     """
     started = []
 
-    def start(text):
+    def start(text, **environ):
         path = tmp_path_factory.mktemp("daemon") / "config.toml"
         path.write_text(text)
         program = Program(
             *_command("run", "--config", path),
-            env=aws_environment(emulator.endpoint),
+            env={**aws_environment(emulator.endpoint), **environ},
         )
         started.append(program)
         program.wait_for(r"daemon\.ready")
@@ -211,6 +213,17 @@ def redis_port(tmp_path_factory):
     _need("redis-server", "redis-cli", "redis-benchmark")
     with servers.redis(tmp_path_factory.mktemp("redis")) as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory):
+    """A running Redis Cluster of our own, whose masters are told apart by name."""
+    _need("redis-server", "redis-cli")
+    folder = tmp_path_factory.mktemp("redis-cluster")
+    names = (f"node-{number}.cache.example.internal" for number in (1, 2, 3))
+    addresses = {name: f"127.0.78.{n}" for n, name in enumerate(names, start=1)}
+    with servers.redis_cluster(folder, addresses) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,13 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 from tests.interop.programs import Program, environment, free_port, run
 
 # Debian keeps servers out of a user's PATH.
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin")
+_JOIN_TIMEOUT = 60
 
 
 def find(program):
@@ -113,6 +115,7 @@ class PostgreSql:
 
     port: int
     folder: Path
+    program: Program
     user: str = field(default="postgres", init=False)
 
     def psql(self, port, *arguments, timeout=180):
@@ -124,6 +127,19 @@ class PostgreSql:
             *arguments,
             timeout=timeout,
         )
+
+    def use_tls(self, certificates):
+        """Offer TLS with these certificates from now on."""
+        owner = self.folder.stat()
+        settings = {"ssl_cert_file": certificates.own, "ssl_key_file": certificates.key}
+        for setting, source in settings.items():
+            file = self.folder / source.name
+            file.write_bytes(source.read_bytes())
+            file.chmod(0o600)
+            os.chown(file, owner.st_uid, owner.st_gid)
+            self.psql(self.port, "-c", f"alter system set {setting} = '{file}'")
+        self.psql(self.port, "-c", "alter system set ssl = on")
+        self.psql(self.port, "-c", "select pg_reload_conf()")
 
     def connection(self, port):
         return ["-h", "127.0.0.1", "-p", str(port), "-U", self.user, "-d", "postgres"]
@@ -138,57 +154,88 @@ def _unprivileged():
 
 
 @contextmanager
-def postgresql():
-    """Run a cluster of its own, in a short folder: socket paths have a limit."""
-    user = _unprivileged()
+def _folder_of(user):
+    """Yield a short folder that ``user`` owns: socket paths have a limit."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    program = None
     try:
         folder.chmod(0o755)
         if user:
             shutil.chown(folder, user)
-        data, port = folder / "data", free_port()
-        initdb = Program(
-            find("initdb"),
-            *("-D", data, "-A", "trust", "-U", "postgres"),
-            *("-E", "UTF8", "--no-locale", "--no-sync"),
-            user=user,
-            cwd=folder,
-        )
-        assert initdb.process.wait(120) == 0, initdb.log()
-        initdb.kill()
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(port),
-            "unix_socket_directories": str(folder),
-            "fsync": "off",
-            "full_page_writes": "off",
-            "synchronous_commit": "off",
-            "synchronize_seqscans": "off",
-            "max_connections": "60",
-        }
-        program = Program(
-            find("postgres"),
-            *("-D", data),
-            *(word for item in settings.items() for word in ("-c", "=".join(item))),
-            user=user,
-            cwd=folder,
-        )
-        program.wait_for("database system is ready to accept connections")
-        yield PostgreSql(port, folder)
+        yield folder
     finally:
-        if program is not None:
-            program.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def redis(folder):
-    """Run a Redis that keeps nothing, and yield its port."""
+def _postgres_in(folder, user, *maker):
+    """Run ``maker`` there, which makes the folder ``data``, then PostgreSQL on it."""
+    making = Program(*maker, user=user, cwd=folder)
+    assert making.process.wait(120) == 0, making.log()
+    making.kill()
     port = free_port()
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(folder),
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "synchronize_seqscans": "off",
+        "max_connections": "60",
+    }
+    program = Program(
+        find("postgres"),
+        *("-D", folder / "data"),
+        *(word for item in settings.items() for word in ("-c", "=".join(item))),
+        user=user,
+        cwd=folder,
+    )
+    try:
+        program.wait_for(r"database system is ready to accept (read-only )?connections")
+        yield PostgreSql(port, folder, program)
+    finally:
+        program.kill()
+
+
+@contextmanager
+def postgresql():
+    """Run a cluster of its own."""
+    user = _unprivileged()
+    initdb = [find("initdb"), "-D", "data", "-A", "trust", "-U", "postgres"]
+    initdb += ["-E", "UTF8", "--no-locale", "--no-sync"]
+    with (
+        _folder_of(user) as folder,
+        _postgres_in(folder, user, *initdb) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def standby(primary):
+    """Run a copy of ``primary`` that follows it by streaming, until it is promoted."""
+    user = _unprivileged()
+    copy = [find("pg_basebackup"), "-D", "data", "-R", "-X", "stream", "--no-sync"]
+    copy += ["-c", "fast", "-h", "127.0.0.1", "-p", primary.port, "-U", primary.user]
+    with (
+        _folder_of(user) as folder,
+        _postgres_in(folder, user, *copy) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def redis(folder, certificates=None):
+    """Run a Redis that keeps nothing, and yield its port, which may be one for TLS."""
+    port = free_port()
+    where = ["--port", port]
+    if certificates is not None:
+        where = ["--port", "0", "--tls-port", port, "--tls-auth-clients", "no"]
+        where += ["--tls-ca-cert-file", certificates.ca]
+        where += ["--tls-cert-file", certificates.own]
+        where += ["--tls-key-file", certificates.key]
     program = Program(
         find("redis-server"),
-        *("--port", port, "--bind", "127.0.0.1", "--dir", folder),
+        *(*where, "--bind", "127.0.0.1", "--dir", folder),
         *("--save", "", "--appendonly", "no"),
     )
     try:
@@ -196,6 +243,65 @@ def redis(folder):
         yield port
     finally:
         program.kill()
+
+
+@dataclass(frozen=True)
+class RedisCluster:
+    """A running Redis Cluster, which tells its clients names and never addresses.
+
+    ``addresses`` has a master's loopback address by its name; ``port`` is that of all.
+    """
+
+    addresses: dict[str, str]
+    port: int
+
+    def ask(self, address, *words):
+        """Ask the master at ``address`` directly."""
+        return run(find("redis-cli"), "-h", address, "-p", self.port, *words)
+
+
+@contextmanager
+def redis_cluster(folder, addresses):
+    """Run a master for each name in ``addresses``, each with its share of the slots."""
+    cluster = RedisCluster(addresses, free_port())
+    nodes = []
+    try:
+        for name, address in addresses.items():
+            home = folder / name
+            home.mkdir()
+            node = Program(
+                find("redis-server"),
+                *("--bind", address, "--port", cluster.port, "--dir", home),
+                *("--save", "", "--appendonly", "no", "--cluster-enabled", "yes"),
+                # Its own choice is the port plus 10000, which may be above 65535.
+                *("--cluster-port", free_port(), "--cluster-announce-ip", address),
+                *("--cluster-announce-hostname", name),
+                *("--cluster-preferred-endpoint-type", "hostname"),
+            )
+            nodes.append(node)
+            node.wait_for("Ready to accept connections")
+        places = [f"{address}:{cluster.port}" for address in addresses.values()]
+        run(
+            find("redis-cli"),
+            "--cluster",
+            "create",
+            *places,
+            "--cluster-yes",
+            timeout=_JOIN_TIMEOUT,
+        )
+        # They agree about slots before each has heard the names of all others.
+        deadline = perf_counter() + _JOIN_TIMEOUT
+        for address in addresses.values():
+            while not _knows(seen := cluster.ask(address, "cluster", "slots"), cluster):
+                assert perf_counter() < deadline, seen
+        yield cluster
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+def _knows(slots, cluster):
+    return all(name in slots.split() for name in cluster.addresses)
 
 
 class _FromElsewhere(socketserver.BaseRequestHandler):
@@ -276,7 +382,7 @@ class MariaDb:
 
 
 @contextmanager
-def mariadb():
+def mariadb(certificates=None):
     """Run a server of its own, in a short folder: socket paths have a limit."""
     names = {entry.pw_name for entry in pwd.getpwall()}
     user = None if os.geteuid() else "mysql" if "mysql" in names else "nobody"
@@ -293,6 +399,15 @@ def mariadb():
             "--auth-root-authentication-method=normal",
             timeout=180,
         )
+        if certificates is not None:
+            for kind in ("ca", "own", "key"):
+                file = folder / f"{kind}.pem"
+                file.write_bytes(getattr(certificates, kind).read_bytes())
+                if user:
+                    shutil.chown(file, user)
+            common += [f"--ssl-ca={folder / 'ca.pem'}"]
+            common += [f"--ssl-cert={folder / 'own.pem'}"]
+            common += [f"--ssl-key={folder / 'key.pem'}"]
         direct = free_port()
         program = Program(
             *(find("mariadbd"), *common, f"--socket={folder / 's'}"),

@@ -1,106 +1,45 @@
 """psql checks the server's certificate through a tunnel, by the server's own name."""
 
-import datetime as dt
 import json
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.interop import conftest, servers
-from tests.interop.programs import Program, aws_environment, environment, free_port, run
+from tests.interop import servers
+from tests.interop.certificates import certify
+from tests.interop.conftest import tunnel_table
+from tests.interop.names import may_replace_hosts, run_way, with_hosts
+from tests.interop.programs import environment, free_port, run
 
 NAME = "db.example.internal"
 ASK = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
 LOCAL = "127.0.77.2"
 
 
-def subject(name):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def certificate(name, key, issuer, signer, extension):
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject(name))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(extension, critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-
-
-def pem(thing):
-    return thing.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture(scope="module")
 def ca_file(postgresql, tmp_path_factory):
     """Give the server a certificate of a private CA, and return the CA's own."""
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    is_ca = x509.BasicConstraints(ca=True, path_length=0)
-    ca = certificate("Private CA", ca_key, subject("Private CA"), ca_key, is_ca)
-    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
-    own = certificate(NAME, key, ca.subject, ca_key, names)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    owner = postgresql.folder.stat()
-    for name, data in (("server.crt", pem(own)), ("server.key", secret)):
-        file = postgresql.folder / name
-        file.write_bytes(data)
-        file.chmod(0o600)
-        os.chown(file, owner.st_uid, owner.st_gid)
-        setting = {"server.crt": "ssl_cert_file", "server.key": "ssl_key_file"}[name]
-        said = f"alter system set {setting} = '{file}'"
-        postgresql.psql(postgresql.port, "-c", said)
-    postgresql.psql(postgresql.port, "-c", "alter system set ssl = on")
-    postgresql.psql(postgresql.port, "-c", "select pg_reload_conf()")
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    file.write_bytes(pem(ca))
-    return file
+    files = certify(NAME, tmp_path_factory.mktemp("ca"))
+    postgresql.use_tls(files)
+    return files.ca
 
 
 @pytest.fixture(scope="module")
-def config(postgresql, ca_file, tmp_path_factory):
-    """Run an emulator that knows the name, and a daemon; return the daemon's file."""
-    aws = Program(
-        *conftest._command("emulator", "--pace", "none"),
-        *("--host-alias", f"{NAME}=127.0.0.1"),
-        env=environment(),
-    )
-    file = tmp_path_factory.mktemp("daemon") / "config.toml"
-    daemon = None
-    try:
-        endpoint = aws.wait_for(r"emulator listening on (http://\S+)")[1]
-        local = free_port()
-        settings = {"host": NAME, "listen": f"{LOCAL}:{local}", "db_name": "postgres"}
-        settings |= {"db_user": postgresql.user, "db_engine": "postgres"}
-        file.write_text(conftest.tunnel_table("db", local, postgresql.port, **settings))
-        daemon = Program(
-            *conftest._command("run", "--config", file),
-            env=aws_environment(endpoint),
-        )
-        daemon.wait_for(r"daemon\.ready")
-        yield file
-        assert daemon.stop() == 0, daemon.log()
-        assert aws.stop() == 0, aws.log()
-    finally:
-        for program in (daemon, aws):
-            if program is not None:
-                program.kill()
+def way(postgresql, ca_file, tmp_path_factory):
+    """A daemon with one tunnel to the server, by its name."""
+    local = free_port()
+    settings = {"host": NAME, "listen": f"{LOCAL}:{local}", "db_name": "postgres"}
+    settings |= {"db_user": postgresql.user, "db_engine": "postgres"}
+    table = tunnel_table("db", local, postgresql.port, **settings)
+    with run_way(table, {NAME: "127.0.0.1"}, tmp_path_factory.mktemp("daemon")) as way:
+        yield way
+
+
+@pytest.fixture(scope="module")
+def config(way):
+    """The daemon's file."""
+    return way.file
 
 
 def variables(config):
@@ -147,28 +86,11 @@ def test_without_the_real_name_the_certificate_does_not_fit(config, ca_file):
     assert answer.stdout == "t\n", answer.stderr
 
 
-def can_mount():
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        return False
-    tried = subprocess.run(
-        ["unshare", "--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"],
-        capture_output=True,
-        check=False,
-    )
-    return tried.returncode == 0
-
-
-def test_the_hosts_block_lets_psql_use_nothing_but_the_name(config, ca_file, tmp_path):
-    if not can_mount():
+def test_the_hosts_block_lets_psql_use_nothing_but_the_name(way, ca_file):
+    if not may_replace_hosts():
         pytest.skip("nobody here may put another file in the place of /etc/hosts")
-    file = tmp_path / "hosts"
-    file.write_text("127.0.0.1\tlocalhost\n")
-    command = [sys.executable, "-m", "ssmtunneld", "hosts", "--write"]
-    run(*command, "--file", file, "-c", config)
-    # In a mount namespace of its own, so that nobody else sees this file.
-    script = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
-    before = ["unshare", "--mount", "sh", "-ec", script, "sh", file]
-    found = variables(config)
+    found = variables(way.file)
     named = {"PGHOST": NAME, "PGPORT": found["PGPORT"], "PGUSER": found["PGUSER"]}
+    before = with_hosts(way.hosts_file())
     answer = psql("postgres", before=before, **named, **verified(ca_file))
     assert answer.stdout == "t\n", answer.stderr

@@ -1,6 +1,7 @@
 """What a scrape gets: every number of the status document, with bounded labels."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ssmtunneld.observe.metrics import Metrics
 from ssmtunneld.observe.probe import ProbeStatus
-from ssmtunneld.observe.status import TunnelState
+from ssmtunneld.observe.status import NodeAccessStatus, TunnelState
 from ssmtunneld.sessions.counters import Reason, SessionCounters
 from ssmtunneld.version import __version__
 from tests.observe.samples import audit, daemon, defect, identity, session, tunnel
@@ -45,6 +46,17 @@ def tallied():
     tally._ended.update({Reason.GONE: 16, Reason.DENIED: 17})
     tally._failed.update({Reason.THROTTLED: 18})
     return tally.read()
+
+
+ACCESS = NodeAccessStatus(
+    granted=True,
+    expires_at=1_800_000_000.0,
+    request_id="oi-0123456789ab",
+    request="approved",
+    target="i-0123456789abcdef0",
+    reason="why",
+    asked_at=1_700_000_000.0,
+)
 
 
 BUSY = tunnel(
@@ -133,13 +145,31 @@ def test_every_number_is_there(name, value):
     assert samples(BUSY)[name] == value
 
 
+def test_access_is_there_where_it_has_to_be_requested():
+    found = samples(tunnel(access=ACCESS))
+    assert found["access_granted",] == 1
+    assert found["access_expiry_timestamp_seconds",] == 1_800_000_000
+    missing = replace(ACCESS, granted=False, expires_at=None)
+    found = samples(tunnel(access=missing))
+    assert found["access_granted",] == 0
+    assert ("access_expiry_timestamp_seconds",) not in found
+    assert ("access_granted",) not in samples(tunnel())
+
+
 def test_an_audit_log_tells_what_it_has_lost():
     assert samples(audit=audit(lost=7))["audit_lost_lines_total",] == 7
     assert ("audit_lost_lines_total",) not in samples()
 
 
+def test_a_disabled_tunnel_has_no_metrics_that_an_alert_could_be_about():
+    text, _ = scrape(tunnel(), tunnel("off", "disabled"))
+    assert 'tunnel="db"' in text
+    assert 'tunnel="off"' not in text
+    assert "disabled" not in text
+
+
 def test_a_tunnel_is_in_one_state():
-    for state in TunnelState:
+    for state in set(TunnelState) - {TunnelState.DISABLED}:
         found = samples(tunnel(state=state.value))
         assert [n[1] for n, v in found.items() if n[0] == "tunnel_state" and v] == [
             state.value
@@ -160,6 +190,12 @@ def test_what_is_unknown_is_not_there():
 def test_a_daemon_that_is_not_ready_says_so():
     assert samples(tunnel(state="waiting"))["ready",] == 0
     assert samples(tunnel(), draining=True)["ready",] == 0
+
+
+def test_a_file_that_was_rejected_says_so():
+    assert samples(tunnel())["config_last_reload_successful",] == 1
+    found = samples(tunnel(), config_error="line 3: no such key")
+    assert found["config_last_reload_successful",] == 0
 
 
 def test_the_build_and_the_process_are_there():
@@ -216,7 +252,8 @@ def test_keys_without_an_end_have_no_time():
 
 
 def test_the_manual_lists_every_metric_with_its_type_and_labels():
-    text, _ = scrape(BUSY, identities=(WHO,), audit=audit())
+    granted = replace(BUSY, access=ACCESS)
+    text, _ = scrape(granted, identities=(WHO,), audit=audit())
     exposed = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("process_"):

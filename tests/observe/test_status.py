@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from ssmtunneld.aws.access_requests import AccessStatus
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import (
     AccessDenied,
+    AccessMissing,
     AddressInUse,
     ChannelClosed,
     CredentialsUnusable,
@@ -30,15 +33,17 @@ from ssmtunneld.observe.status import (
     TunnelState,
     broken_status,
     daemon_status,
+    disabled_status,
     tunnel_status,
 )
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.handshake import Terms
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters
+from ssmtunneld.sessions.node_access import AccessRequest
 from ssmtunneld.sessions.policy import Phase, SessionView
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
-from tests.observe.samples import defect, tunnel
+from tests.observe.samples import daemon, defect, tunnel
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
 UNREACHABLE = ServiceUnavailable("StartSession", "ConnectTimeoutError", "no answer")
@@ -74,6 +79,33 @@ class Listening:
 
     def statistics(self):
         return replace(ConnectionCounters().read(), last_refusal=self.last_refusal)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an access shows: what became of the request, and whether it holds."""
+
+    outcome: str | None
+    is_open: bool = False
+    expires_at = 1_800_000_000.0
+
+    @property
+    def status(self):
+        return None if self.outcome is None else AccessStatus(self.outcome)
+
+    @property
+    def request(self):
+        if self.outcome is None:
+            return None
+        return AccessRequest("oi-0123456789ab", "i-1", "why", 1_700_000_000.4)
+
+    @property
+    def missing(self):
+        if self.is_open:
+            return None
+        return AccessMissing(
+            clean("no access"), "ask", pending=self.outcome == "pending"
+        )
 
 
 LOGIN = CredentialsUnusable("Login", "SSOError", "expired", "run: aws sso login")
@@ -114,6 +146,17 @@ def status(
         (status(member(), login=LOGIN), "needs_login"),
         (status(warm=0, login=LOGIN), "needs_login"),
         (status(member(), bound=(), login=LOGIN), "unbound"),
+        (status(member(), access=Access(None)), "needs_access"),
+        (status(access=Access("pending")), "awaiting_approval"),
+        (status(access=Access("approved")), "awaiting_approval"),
+        (status(access=Access("rejected")), "access_rejected"),
+        (status(member(), access=Access("revoked")), "access_revoked"),
+        (status(member(), access=Access("expired")), "access_expired"),
+        (status(member(), access=Access("approved", is_open=True)), "ready"),
+        (status(member(), access=Access("rejected", is_open=True)), "ready"),
+        (status(access=Access("expired"), login=LOGIN), "needs_login"),
+        (status(access=Access("expired"), bound=()), "unbound"),
+        (status(access=Access("expired"), paused=True), "paused"),
         (status(member(), defects=(defect("listener", restart_in=4.0),)), "retrying"),
         (status(member(), defects=(defect("listener"),)), "ready"),
         (status(member(), defects=(defect("probe", restart_in=4.0),)), "ready"),
@@ -313,13 +356,44 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "program": __version__,
         "pid": 7,
         "config": "/c.toml",
+        "config_error": "",
         "uptime": 1.3,
         "draining": False,
         "identities": [],
         "defects": [],
         "audit": None,
+        "groups": [],
     }
     assert (tunnel["state"], tunnel["listen"]) == ("starting", ["127.0.0.1:1"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lasting"),
+    [
+        (None, True),
+        ("pending", False),
+        ("rejected", True),
+        ("revoked", True),
+        ("expired", True),
+    ],
+)
+def test_missing_access_says_what_to_do_and_whether_that_is_needed(outcome, lasting):
+    found = status(member(), access=Access(outcome))
+    assert (found.reason, found.advice) == ("no access", "ask")
+    assert found.lasting is lasting
+    assert not found.usable
+    assert found.access.granted is False
+
+
+def test_access_is_in_the_document():
+    assert status(member()).access is None
+    found = status(member(), access=Access("approved", is_open=True)).access
+    assert found.granted
+    assert (found.request_id, found.request) == ("oi-0123456789ab", "approved")
+    assert (found.target, found.reason) == ("i-1", "why")
+    assert (found.asked_at, found.expires_at) == (1_700_000_000, 1_800_000_000.0)
+    nothing = status(access=Access(None)).access
+    assert (nothing.request_id, nothing.request, nothing.asked_at) == (None,) * 3
 
 
 def test_the_last_refusal_has_its_reason_and_its_age():
@@ -330,3 +404,23 @@ def test_the_last_refusal_has_its_reason_and_its_age():
     unknown = status(member(), listening=Listening((), Refusal(None, 4.0)))
     assert unknown.last_refusal.reason == ""
     assert status(member()).last_refusal is None
+
+
+def test_a_disabled_tunnel_has_its_settings_and_is_neither_required_nor_usable():
+    settings = TunnelSettings.model_validate(
+        {
+            "name": "old",
+            "listen": [5432],
+            "target": "i-0182d91e",
+            "port": 5432,
+            "enabled": False,
+            "groups": ["orders"],
+        }
+    )
+    found = disabled_status(settings)
+    assert (found.name, found.state) == ("old", TunnelState.DISABLED)
+    assert (found.usable, found.required, found.enabled) == (False, False, False)
+    assert (found.reason, found.listen, found.sessions) == ("", (), ())
+    assert (found.target, found.destination) == ("i-0182d91e", "localhost:5432")
+    assert found.groups == ("orders",)
+    assert daemon(found).ready

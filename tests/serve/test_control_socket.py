@@ -66,6 +66,10 @@ class Household:
     async def resume(self, name):
         return self._know("resume", name)
 
+    async def request_access(self, name, reason):
+        self._know("request", name)
+        return {"id": "oi-0123456789ab", "target": reason}
+
     async def connections(self, name):
         if name is not None:
             self._know("connections", name)
@@ -165,6 +169,31 @@ async def test_a_tunnel_is_drained_paused_and_resumed_by_name(client, operator, 
     code, answer = await ask(client, "POST", f"/tunnels/db/{verb}")
     assert (code, answer) == (200, {"cut": 2} if verb == "drain" else {})
     assert operator.asked == [f"{verb} db"]
+
+
+async def test_access_is_requested_with_a_reason(client, operator):
+    body = json.dumps({"reason": "a broken index"})
+    code, answer = await ask(client, "POST", "/tunnels/db/request", data=body)
+    assert (code, answer["target"]) == (200, "a broken index")
+    assert operator.asked == ["request db"]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [None, "", 5, "two\nlines", "x" * 257, "\x1b[31m", " padded ", ["why"], "a\x00b"],
+)
+async def test_a_reason_that_aws_would_not_take_is_refused(client, operator, reason):
+    body = json.dumps({"reason": reason})
+    code, refusal = await ask(client, "POST", "/tunnels/db/request", data=body)
+    assert code == 400
+    assert "1 to 256 characters" in refusal["advice"]
+    assert operator.asked == []
+
+
+@pytest.mark.parametrize("body", ["", "[]", "why", "{}", '{"reason"'])
+async def test_a_body_without_a_reason_is_refused(client, operator, body):
+    assert (await ask(client, "POST", "/tunnels/db/request", data=body))[0] == 400
+    assert operator.asked == []
 
 
 async def test_connections_are_told_of_all_tunnels_or_of_one(client, operator):

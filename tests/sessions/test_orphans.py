@@ -57,6 +57,18 @@ async def test_forgotten_sessions_with_our_mark_are_terminated_and_no_others():
 
 
 @virtual
+async def test_who_lists_sessions_need_not_be_who_may_end_them():
+    bureau, other_control = Bureau(), FakeControl()
+    bureau.control.others = other_control.others = [other(1, MARK)]
+    await bureau.orphan_reaper.terminate_orphans(
+        TARGET, MARK, {"mine"}.__contains__, other_control
+    )
+    assert bureau.control.count(TERMINATE) == 0
+    assert other_control.count(TERMINATE) == 1
+    assert other_control.count(DESCRIBE) == 0
+
+
+@virtual
 async def test_our_own_session_tells_how_old_it_may_become_and_lives_on():
     bureau = Bureau()
     bureau.control.others = [other(1, f"ssmtunneld {MARK}", 3600.0)]

@@ -33,6 +33,10 @@ NODE_ID: Final = re.compile(r"mi-[0-9a-f]{17}")
 """A managed node (protocol 1.3)."""
 TASK_PART: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
 """The id of an ECS task, or of a container's runtime (protocol 1.3)."""
+ACCESS_REQUEST_ID: Final = re.compile(r"oi-[0-9a-f]{12}")
+"""A request for just-in-time access (protocol Appendix E)."""
+ACCESS_KEY: Final = re.compile(r"[A-Za-z0-9_]{16,128}")
+"""The id of an access key."""
 PAGE_TOKEN: Final = re.compile(r"[ -~]{1,8192}")
 """A pointer to the next page."""
 PASSWORD: Final = re.compile(r"[ -~]{1,8192}")

@@ -103,6 +103,15 @@ _UNUSABLE: Final = Cause(
 )
 
 
+_ENABLE_ACCESS: Final = Cause(
+    AccessDenied,
+    "enable just-in-time node access for this account and region {region} in the "
+    'Systems Manager console, or remove access = "request" from the tunnel',
+    pattern="(?i)just-in-time node access.* not enabled",
+)
+"""The code that this comes with is not documented."""
+
+
 def _each(cause: Cause, *names: str) -> dict[str, tuple[Cause, ...]]:
     return dict.fromkeys(names, (cause,))
 
@@ -114,10 +123,10 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         *CLOCK_CODES,
     ),
     **_each(Cause(CredentialsUnusable, "{renewal}{opt_in}"), *_KEY_CODES),
+    "AccessDeniedException": (_ENABLE_ACCESS, Cause(AccessDenied, "{policy}")),
     **_each(
         Cause(AccessDenied, "{policy}"),
         "AccessDenied",
-        "AccessDeniedException",
         "AuthException",  # of EC2 Instance Connect
         "ForbiddenException",
         "NotAuthorized",
@@ -140,8 +149,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             Throttled,
-            "end unused sessions (ssmtunneld sessions), or request a higher limit in "
-            "Service Quotas",
+            "{room}, or request a higher limit in Service Quotas",
             lasts=True,
         ),
         "LimitExceededException",
@@ -167,7 +175,21 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         "SerializationException",
         "UnsupportedOperation",
         "ValidationError",
-        "ValidationException",
+    ),
+    "ValidationException": (_ENABLE_ACCESS, Cause(RequestRejected, _OF_TUNNEL)),
+    "ResourceNotFoundException": (
+        _ENABLE_ACCESS,
+        Cause(
+            RequestRejected,
+            "check its name, and that it is in {region} and in the account of profile "
+            "{profile}",
+            pattern="(?i)no cluster",  # of EKS
+        ),
+        Cause(
+            RequestRejected,
+            "check that the target exists in {region}, and ask again for access: "
+            "requests are kept for a year",
+        ),
     ),
     **_each(Cause(TargetNotConnected, "{reachable}"), "TargetNotConnected"),
     **_each(
@@ -241,6 +263,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
 EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(CredentialsUnusable, "{renewal}"),
+        "AccessEnded",
         "ConfigNotFound",
         "LoginError",
         "MetadataRetrievalError",

@@ -64,6 +64,8 @@ class CallContext:
     target: str = ""
     document: str = ""
     session_id: str = ""
+    by_request: bool = False
+    """True if the keys are those of an approved access request."""
     secrets: tuple[Secret, ...] = ()
     """Secrets that no message contains."""
 
@@ -172,10 +174,15 @@ def _fill(cause: Cause, words: str, during: CallContext) -> str:
         "opt_in": "",
         "policy": "",
         "reachable": _reachable(during),
+        "room": _ROOM.get(
+            during.operation, "end unused sessions (ssmtunneld sessions)"
+        ),
     }
     if is_opt_in(region):
         facts["opt_in"] = f", or enable region {region} for this account if it is off"
-    if cause.kind is AccessDenied:
+    if cause.kind is AccessDenied and during.by_request:
+        facts["policy"] = _TOKENS_POLICY
+    elif cause.kind is AccessDenied:
         policy = advise(
             _presentable(words, during.secrets, _STUDIED_LIMIT),
             service=during.service,
@@ -186,6 +193,18 @@ def _fill(cause: Cause, words: str, during: CallContext) -> str:
         )
         facts["policy"] = clean(policy, _POLICY_LIMIT)
     return cause.cure.format_map(facts)
+
+
+_ROOM: Final = {"StartAccessRequest": "wait until open access requests have ended"}
+"""The way to make room where a quota is reached, by operation."""
+_TOKENS_POLICY: Final = (
+    "see what the access tokens of this account allow (role "
+    "SSM-JustInTimeAccessTokenRole): AWS's own policies for them name documents for "
+    "shells, and none for port forwarding (see ssmtunneld's documentation: Access on "
+    "request)"
+)
+"""Advice for a call that the keys of an access request do not allow: nobody here can
+change that policy by a statement about the caller."""
 
 
 def _reachable(during: CallContext) -> str:

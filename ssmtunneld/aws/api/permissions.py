@@ -54,6 +54,9 @@ _SECTIONS: Final = {
     "ssm:GetConnectionStatus": "Looking targets up",
     "ecs:ListServices": "Looking targets up",
     "ecs:ListClusters": "Looking targets up",
+    "eks:DescribeCluster": "Looking clusters up",
+    "ssm:StartAccessRequest": "Access on request",
+    "ssm:GetAccessToken": "Access on request",
     "sts:AssumeRole": "Assuming a role",
     "redshift:GetClusterCredentials": "Passwords for databases",
     "redshift:GetClusterCredentialsWithIAM": "Passwords for databases",
@@ -109,7 +112,10 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
         return f"{_target_arn(arn, region, target)} and {document}"
     if action in _OWN_SESSIONS:
         return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
-    if action == "ec2-instance-connect:SendSSHPublicKey":
+    if action in {
+        "ec2-instance-connect:SendSSHPublicKey",
+        "ssm:StartAccessRequest",
+    }:
         return _target_arn(arn, region, target)
     return "*"
 

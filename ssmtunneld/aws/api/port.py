@@ -99,6 +99,8 @@ class SessionRequest:
     parameters: Mapping[str, tuple[str, ...]]
     reason: str = ""
     """Shown in the account's session history; empty for none."""
+    cluster: str = ""
+    """An EKS cluster whose endpoint becomes the parameter ``host``; empty for none."""
 
     @classmethod
     def port_forward(
@@ -107,6 +109,7 @@ class SessionRequest:
         port: int | None = None,
         host: str | None = None,
         *,
+        cluster: str | None = None,
         document: str | None = None,
         parameters: Mapping[str, str | Sequence[str]] | None = None,
         reason: str = "",
@@ -116,7 +119,8 @@ class SessionRequest:
         Args:
             target: A target id (protocol 1.3).
             port: The destination's port; None where a custom document fixes it.
-            host: The destination; None is the target itself.
+            host: The destination; None is the target itself, or ``cluster``.
+            cluster: An EKS cluster, which is looked up when the session starts.
             document: A session document by name or ARN; None chooses one of AWS's own.
                 Another than those is not told host and port: ``parameters`` has what it
                 takes.
@@ -133,7 +137,8 @@ class SessionRequest:
         if document is None:
             if port is None:
                 raise ValueError("a port is needed, unless a document fixes it")
-            document = PORT_DOCUMENT if host is None else REMOTE_HOST_DOCUMENT
+            own = host is None and cluster is None
+            document = PORT_DOCUMENT if own else REMOTE_HOST_DOCUMENT
         given: dict[str, tuple[str, ...]] = {}
         told = takes_destination(document)
         if told and host is not None:
@@ -145,7 +150,7 @@ class SessionRequest:
             given["localPortNumber"] = ("0",)
         for name, value in (parameters or {}).items():
             given[name] = (value,) if isinstance(value, str) else tuple(value)
-        return cls(target, document, given, reason[:REASON_LIMIT])
+        return cls(target, document, given, reason[:REASON_LIMIT], cluster or "")
 
 
 @dataclass(frozen=True, slots=True)

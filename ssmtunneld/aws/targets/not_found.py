@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.targets.search import INSTANCES_PER_PAGE, SearchResult, pages
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.config.targets import GroupTarget, ServiceTarget, TaggedTarget
 from ssmtunneld.errors import AwsError, TargetNotFound
 
@@ -142,5 +142,5 @@ def _last_part(arn: str) -> str:
 def _similar(wanted: str, names: Iterable[str]) -> list[str]:
     """Return at most three of ``names``, the nearest first, whatever their case."""
     by_key = {name.casefold(): name for name in islice(names, _NAMES)}
-    near = get_close_matches(wanted.casefold(), by_key, n=_SHOWN)
+    near = nearest(wanted.casefold(), by_key, _SHOWN)
     return [by_key[key] for key in near if by_key[key] != wanted]

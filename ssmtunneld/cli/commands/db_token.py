@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from ssmtunneld.cli.database import REDIS, known_kind
+from ssmtunneld.cli.application_protocol import REDIS, protocol_of
 from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.databases.redshift import Warehouse
     from ssmtunneld.base.secret import Secret
     from ssmtunneld.config import TunnelSettings
-
-
-# ElastiCache and MemoryDB.
-_CACHE: Final = re.compile(r"\.(cache|memorydb)\.[a-z0-9.-]*amazonaws\.com")
 
 
 @click.command("db-token")
@@ -73,7 +68,7 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
             "set host and port of the tunnel",
             code=EXIT_USAGE,
         )
-    if is_cache(tunnel, host):
+    if protocol_of(tunnel) == REDIS:
         raise CommandError(
             f"{tunnel.name} leads to Redis or Valkey: there are passwords by IAM for "
             "RDS, Aurora and Redshift only",
@@ -98,14 +93,6 @@ def login_for(tunnel: TunnelSettings, user: str | None) -> DatabaseLogin:
 
     token = sign_database_token(Identity.of(tunnel), host, port, user)
     return DatabaseLogin(user, token, made_up=False)
-
-
-def is_cache(tunnel: TunnelSettings, host: str) -> bool:
-    """Return True if the destination is a Redis, by its engine, name or port."""
-    if tunnel.db_engine is not None:
-        return tunnel.db_engine == REDIS
-    name = host.rstrip(".").lower()
-    return _CACHE.search(name) is not None or known_kind(tunnel) == REDIS
 
 
 def _ask_redshift(

@@ -56,6 +56,16 @@ def _nodes(
     return found
 
 
+def _approval(_ctx: click.Context, _param: click.Parameter, text: str) -> str | float:
+    if text in {"auto", "manual", "reject"}:
+        return text
+    return _seconds("--approval", text)
+
+
+def _access_duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    return _seconds("--access-duration", text)
+
+
 def _path(
     _ctx: click.Context, _param: click.Parameter, text: str | None
 ) -> PathSettings | None:
@@ -168,6 +178,23 @@ def _path(
     metavar="[ACCESS_KEY=]FILE",
     help="An IAM policy, as JSON, of whoever has this access key, or of everybody "
     "else; repeatable.",
+)
+@click.option(
+    "--approval",
+    callback=_approval,
+    default="auto",
+    show_default=True,
+    metavar="auto|SECONDS|manual|reject",
+    help="What becomes of requests for node access: approved at once or after so long, "
+    "left to POST /_emulator/access/ID/approve, or rejected.",
+)
+@click.option(
+    "--access-duration",
+    callback=_access_duration,
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="Time for which node access is approved.",
 )
 @click.option(
     "--node",

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ssmtunneld.cli.database import KINDS, TOKEN_VARIABLES, kind_of, variables
+from ssmtunneld.cli.application_protocol import DATABASES
+from ssmtunneld.cli.database import database_of, kind_of
+from ssmtunneld.cli.database_formats import PASTED, remarks
+from ssmtunneld.cli.database_variables import (
+    password_variables,
+    takes_iam_password,
+    variables,
+)
 from ssmtunneld.cli.destination import local_end, tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
@@ -23,16 +30,18 @@ _SH: Final = "sh"
 @click.option(
     "--format",
     "style",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, *PASTED]),
     default=_SH,
     show_default=True,
-    help="Output format: for a shell, JSON, or a .env file.",
+    help="Variables for a shell, as JSON or a .env file; or a URI, a JDBC URL, a "
+    "section for ~/.pg_service.conf, DBeaver's command, or what DataGrip imports from "
+    "the clipboard.",
 )
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
-    help="Kind of database. By default the tunnel's db_engine, or what its port is "
-    "known for.",
+    type=click.Choice(DATABASES),
+    help="Kind of database. By default the tunnel's db_engine, or what its probe, the "
+    "host's name or the port tells.",
 )
 @click.option(
     "--token",
@@ -43,16 +52,21 @@ _SH: Final = "sh"
 def env(
     name: str, style: str, kind: str | None, config_path: Path | None, *, token: bool
 ) -> None:
-    """Print environment variables for database programs.
+    """Print what database programs need, as variables or in a form to paste.
 
-    With them psql, mysql, redis-cli and others connect through tunnel NAME. For
-    PostgreSQL, PGHOST is the database's own name and PGHOSTADDR the tunnel's local
+    With the variables psql, mysql, redis-cli and others connect through tunnel NAME.
+    For PostgreSQL, PGHOST is the database's own name and PGHOSTADDR the tunnel's local
     address, so that sslmode=verify-full works. URLs never contain a password.
 
     \b
     sh    eval "$(ssmtunneld env orders-db)"
     fish  ssmtunneld env orders-db --format fish | source
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
+    if token and style in PASTED:
+        raise click.UsageError(
+            f"--token is not for --format {style}: a password by IAM is good for 15 "
+            "minutes, which is not worth pasting"
+        )
     config = load_in_use(config_path)
     tunnel = tunnel_named(config, name)
     if tunnel.is_dynamic:
@@ -61,17 +75,24 @@ def env(
             code=EXIT_USAGE,
         )
     kind = kind or kind_of(tunnel)
-    password: dict[str, str] = {}
     local = local_end(tunnel, config.source)
+    if style in PASTED:
+        database = database_of(kind, tunnel, local)
+        click.echo(PASTED[style](database))
+        for line in remarks(database, style):
+            click.echo(f"ssmtunneld: {line}", err=True)
+        return
+    password: dict[str, str] = {}
+    user = None
     if token:
         from ssmtunneld.cli.commands.db_token import login_for
 
-        if kind not in TOKEN_VARIABLES:
+        if not takes_iam_password(kind):
             raise CommandError(
                 f"{kind} does not support IAM passwords", code=EXIT_USAGE
             )
         login = login_for(tunnel, None)
-        password[TOKEN_VARIABLES[kind]] = login.password.reveal()
-        tunnel = tunnel.model_copy(update={"db_user": login.user})
-    found = variables(kind, tunnel, local) | password
+        password = password_variables(kind, login.password)
+        user = login.user
+    found = variables(database_of(kind, tunnel, local, user)) | password
     click.echo(FORMATS[style](found))

@@ -2,32 +2,26 @@
 
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
-from ssmtunneld.cli.daemon_client import (
-    Daemon,
-    NotAnswering,
-    NotRunning,
-    find,
-    select,
+from ssmtunneld.cli.daemon_client import select_enabled
+from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.options import (
+    complete_names,
+    daemon_option,
+    group_option,
+    timeout_option,
 )
-from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
-from ssmtunneld.cli.options import complete_names, daemon_option, timeout_option
-from ssmtunneld.cli.readiness import Patience, await_ready
-from ssmtunneld.cli.terminal.tunnel_line import describe
+from ssmtunneld.cli.own_daemon import ready_daemon
+from ssmtunneld.cli.readiness import Patience
 
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
-# What service managers tell the process that they have started, which is not ours.
-_PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 
 
 @click.command(name="exec", context_settings={"allow_interspersed_args": False})
@@ -40,11 +34,13 @@ _PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
     shell_complete=complete_names,
     help="Tunnel to wait for; repeatable. By default all required tunnels.",
 )
+@group_option("Wait for the tunnels of this group, and start no others")
 @timeout_option("60s", "Limit for waiting")
 @daemon_option
 @click.argument("command", metavar="CMD [ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def execute(
     names: tuple[str, ...],
+    groups: tuple[str, ...],
     timeout: float,
     config_path: Path | None,
     command: tuple[str, ...],
@@ -60,102 +56,11 @@ def execute(
         raise click.UsageError(
             "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
         )
-    with ended_by_signals(), _daemon(config_path, names, Patience(timeout)) as daemon:
-        variables = addresses(select(daemon.document, names))
+    ready = ready_daemon(config_path, names, Patience(timeout), groups)
+    with ended_by_signals(), ready as served:
+        variables = addresses(select_enabled(served.daemon.document, names, groups))
         code = run_program(command, {**os.environ, **variables})
     raise click.exceptions.Exit(code)
-
-
-@contextmanager
-def _daemon(
-    config: Path | None, names: Sequence[str], patience: Patience
-) -> Iterator[Daemon]:
-    """Yield a daemon whose tunnels are ready: one that runs, or else one of our own."""
-    if _is_running(config):
-        yield await_ready(lambda: find(config), names, patience)
-        return
-    source = _source(config)
-    with _companion(source) as process:
-
-        def look() -> Daemon:
-            ended = process.poll()
-            try:
-                daemon = find(source)
-            except (NotRunning, NotAnswering):
-                if ended is None:
-                    raise
-                raise CommandError(
-                    f"the daemon has exited with {ended}",
-                    "see its messages above",
-                    code=max(ended, EXIT_FAILED),
-                ) from None
-            # Another one may have come first; its file may still be corrected.
-            if daemon.document["pid"] == process.pid:
-                _check_hope(select(daemon.document, names))
-            return daemon
-
-        try:
-            daemon = await_ready(look, names, patience)
-        except NotAnswering:
-            raise
-        except NotRunning:
-            raise CommandError(
-                f"the daemon is still starting after {patience.timeout:g} s",
-                "allow more with --timeout",
-            ) from None
-        yield daemon
-
-
-def _is_running(config: Path | None) -> bool:
-    try:
-        find(config)
-    except NotAnswering:
-        return True  # it has only just started, perhaps
-    except NotRunning:
-        return False
-    return True
-
-
-def _source(config: Path | None) -> Path:
-    from ssmtunneld.config import find_config
-
-    return find_config(config, os.environ)
-
-
-def _check_hope(tunnels: Sequence[dict[str, Any]]) -> None:
-    """Raise an error for failures that waiting cannot mend."""
-    failed = [tunnel for tunnel in tunnels if tunnel["state"] == "failed"]
-    if failed:
-        raise CommandError(
-            "some tunnels cannot become ready: " + ", ".join(m["name"] for m in failed),
-            "correct the configuration",
-            problems=[describe(tunnel) for tunnel in failed],
-        )
-
-
-@contextmanager
-def _companion(source: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a daemon; end it, and its sessions, with the block."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(_PERSONAL)}
-    process = subprocess.Popen(  # noqa: S603 - this very program
-        # -P: no module of the working directory must come before ours.
-        [
-            *(sys.executable, "-P", "-m", "ssmtunneld.cli.child_daemon"),
-            *("--config", str(source), "--log-level", "warning"),
-        ],
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=sys.stderr.fileno(),
-        # Ctrl-C is for the command alone; it needs the tunnels until its end.
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    try:
-        yield process
-    finally:
-        with suppress(OSError):
-            process.stdin.close()
-        process.wait()
 
 
 def addresses(tunnels: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.hosts_block import HOSTS_FILE
 from ssmtunneld.cli.options import config_in_use_option, load_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-HOSTS_FILE: Final = Path("/etc/hosts")
 
 
 @click.command()
@@ -44,7 +43,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
     if not remove:
         config = load_in_use(config_path)
         source = real_path(config.source)
-        wanted, without = hosts_block.entries(config.tunnels)
+        wanted, without = hosts_block.entries(config.enabled)
         _tell_without(without)
     before = hosts_block.read(file)
     after = hosts_block.merge(before, wanted, file)

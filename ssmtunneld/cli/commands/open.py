@@ -25,6 +25,7 @@ from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import timeout_option
+from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ _DEFAULT: Final = "default"
     metavar="NETWORK",
     help="Who may connect to an address that other machines can reach; repeatable.",
 )
+@click.option(
+    "--request",
+    is_flag=True,
+    help="Ask for just-in-time access to the target first, and wait for the approval.",
+)
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="With --request, why; without it, it is asked for on the terminal.",
+)
 @click.option("--profile", metavar="NAME", help="The AWS profile.")
 @click.option("--region", metavar="REGION", help="The AWS region.")
 @click.option("--document", metavar="NAME", help="A session document of your own.")
@@ -126,6 +137,8 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     ready_fd: int | None,
     timeout: float,
     log_level: str | None,
+    request: bool,
+    reason: str | None,
     **settings: object,
 ) -> None:
     """Open tunnels without a file, for as long as the command runs.
@@ -153,9 +166,25 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
         listening = with_addresses(tunnels, addresses)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    settings["access"] = "request" if request else None
     config = _configure(target, listening, settings, proxy, networks)
+    why = _reason(config, reason, request=request)
     _configure_log(log_level)
-    _serve(config, ready_fd, timeout, trailing(ctx), ctx)
+    _serve(config, ready_fd, timeout, trailing(ctx), ctx, why)
+
+
+def _reason(config: "Config", reason: str | None, *, request: bool) -> str | None:
+    """Return the reason of an access request; None if there is to be none."""
+    if not request:
+        if reason is not None:
+            raise click.UsageError("--reason has no effect without --request")
+        return None
+    if reason is not None:
+        return check_reason(reason)
+    asked = ask_reason(config.tunnels[0].target)
+    if asked is None:
+        raise click.UsageError("--request needs --reason where there is no terminal")
+    return asked
 
 
 def _check_descriptor(number: int) -> None:
@@ -235,6 +264,7 @@ def _serve(
     timeout: float,
     command: Sequence[str],
     ctx: click.Context,
+    why: str | None,
 ) -> None:
     from ssmtunneld.cli.daemon_thread import DaemonThread
     from ssmtunneld.daemon.process import raise_file_limit
@@ -246,18 +276,25 @@ def _serve(
     announcer = Announcer(stream, live=not command and stream.isatty())
     if command:
         with ended_by_signals(), DaemonThread(config) as daemon:
+            _ask_access(daemon, why)
             document = _await_ready(daemon, announcer, timeout)
             _tell_ready(ready_fd, document)
             code = run_program(command, {**os.environ, **variables(document)})
         ctx.exit(code)
     daemon = DaemonThread(config)
     with _until_signal(), daemon:
+        _ask_access(daemon, why)
         _watch(daemon, announcer, ready_fd)
     if daemon.alive:
         # Asked twice. Worker threads that wait for AWS would hold up a usual end.
         stream.flush()
         logs.flush()
         os._exit(EXIT_INTERRUPTED)
+
+
+def _ask_access(daemon: "DaemonThread", why: str | None) -> None:
+    if why is not None:
+        daemon.request_access(why)
 
 
 def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -> None:

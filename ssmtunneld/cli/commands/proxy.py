@@ -142,6 +142,7 @@ def _hand_over(call: "_Call", log_level: str) -> bool:
         except OSError as error:
             raise _gone(error) from None
         return True
+    reason = call.reason()  # as long as the terminal is ours
     handover = Handover.begin()
     # Here in a child of the process that ssh waits for.
     from ssmtunneld.daemon.signals import Signals
@@ -150,7 +151,8 @@ def _hand_over(call: "_Call", log_level: str) -> bool:
         try:
             _configure_log(log_level)
             tunnel = call.settings()
-            transfer = _run(_carry_for(handover, tunnel, call.timeout, signals))
+            work = _carry_for(handover, tunnel, call.timeout, signals, reason)
+            transfer = _run(work)
             _check(transfer)
         except SsmtunneldError as error:
             failure = _failure(error)
@@ -169,7 +171,11 @@ def _run(work: "Coroutine[Any, Any, Transfer | None]") -> "Transfer | None":
 
 
 async def _carry_for(
-    handover: "Handover", tunnel: "TunnelSettings", timeout: float, signals: "Signals"
+    handover: "Handover",
+    tunnel: "TunnelSettings",
+    timeout: float,
+    signals: "Signals",
+    reason: str | None,
 ) -> "Transfer | None":
     """Start a session, hand its connection over, and carry it until its end."""
     import asyncio
@@ -200,7 +206,7 @@ async def _carry_for(
     loop.add_reader(handover.descriptor, leave)
     with signals.answered(dict.fromkeys(NUMBERS, lambda: _cancel(task))):
         try:
-            return await carry_alone(tunnel, timeout, local, give)
+            return await carry_alone(tunnel, timeout, local, give, reason)
         except asyncio.CancelledError:
             return None
         finally:
@@ -278,6 +284,30 @@ class _Call:
 
         source = find_source(self.config, os.environ)
         return settings_for(self.host, self.port, self.given, source, os.environ)
+
+    def reason(self) -> str | None:
+        """Return the reason for access to the host, asked for on the terminal.
+
+        None if it needs none, or if there is no terminal: then that is what is wrong.
+
+        Raises:
+            CommandError: The answer is no reason.
+        """
+        try:
+            tunnel = self.settings()
+        except ConfigError:
+            return None  # which is told by whoever needs it
+        if tunnel.access != "request":
+            return None
+        from ssmtunneld.cli.terminal.reason import ask_reason
+
+        try:
+            reason = ask_reason(tunnel.target)
+        except click.BadParameter as error:
+            raise CommandError(error.message, code=EXIT_FAILED) from None
+        if reason is not None:
+            click.echo("waiting for the approval of the access request", err=True)
+        return reason
 
     def endpoint(self) -> str:
         """Return the AWS endpoint that is meant; empty if none is named.
@@ -366,9 +396,12 @@ def _alone(call: _Call, introduction: "InstanceConnectLogin | None") -> _Carry:
     from ssmtunneld.ssh.single_session import carry_alone
 
     tunnel = call.settings()
+    reason = call.reason()
     if introduction is None:
-        return partial(carry_alone, tunnel, call.timeout)
-    return partial(carry_alone, tunnel, call.timeout, prepare=introduction.make)
+        return partial(carry_alone, tunnel, call.timeout, reason=reason)
+    return partial(
+        carry_alone, tunnel, call.timeout, prepare=introduction.make, reason=reason
+    )
 
 
 class _Client:

@@ -1,7 +1,6 @@
 """``ssmtunneld ssh``: the user's own ssh, through a session."""
 
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -15,6 +14,7 @@ from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.service.manager import program
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
+from ssmtunneld.ssh.host_names import host_name
 
 
 @click.command(
@@ -120,11 +120,3 @@ def proxy_command(words: Sequence[str]) -> str:
 
 def _escaped(word: str) -> str:
     return shlex.quote(word).replace("%", "%%")
-
-
-def host_name(target: str) -> str:
-    """Return what ssh calls ``target``: an id is itself, so that Host blocks apply.
-
-    ssh takes no name with shell characters, and known_hosts keeps this one.
-    """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", target).strip("-.") or "target"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
+from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def settings_of(
     wanted: str, given: Mapping[str, object], inherited: Mapping[str, Any]
 ) -> dict[str, object]:
-    """Return ``host`` and ``port`` of a resource, and a ``target`` if there is none.
+    """Return ``destination_of`` a resource, and a ``target`` if there is none.
 
     Args:
         wanted: Its id.
@@ -35,10 +35,20 @@ def settings_of(
     )
     discovery, inventory = look(profile, region, url)
     resource = find(wanted, discovery)
-    found: dict[str, object] = {"host": resource.host, "port": resource.port}
+    found = destination_of(resource)
     if not (given.get("target") or inherited.get("target")):
         found["target"] = spell(_nearest_node(resource, inventory), inventory.nodes)
     return found
+
+
+def destination_of(resource: Resource) -> dict[str, object]:
+    """Return ``host`` and ``port``, or of an EKS cluster ``cluster`` and ``port``.
+
+    Its host says nothing to a person, and ``ssmtunneld kubeconfig`` wants the name.
+    """
+    if resource.service == "eks":
+        return {"cluster": resource.id, "port": resource.port}
+    return {"host": resource.host, "port": resource.port}
 
 
 def look(profile: Any, region: Any, url: Any) -> tuple[Discovery, Inventory]:  # noqa: ANN401 - as a file has them
@@ -78,7 +88,7 @@ def find(wanted: str, discovery: Discovery) -> Resource:
     found = [r for r in discovery.resources if wanted in {r.id, r.host}]
     if found:
         return found[0]
-    near = difflib.get_close_matches(wanted, {r.id for r in discovery.resources}, n=3)
+    near = nearest(wanted, {r.id for r in discovery.resources}, 3)
     advice = f"did you mean {' or '.join(near)}?" if near else "see ssmtunneld discover"
     raise CommandError(
         f"nothing is called {wanted}",

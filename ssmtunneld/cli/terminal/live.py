@@ -113,12 +113,19 @@ class Watch:
     """The documents seen so far, as a view that can be drawn.
 
     Args:
-        names: The tunnels to show; none for all.
+        names: The tunnels to show; with no group either, all.
         encoding: The terminal's: decides what plots are made of.
+        groups: Groups of which to show the tunnels.
     """
 
-    def __init__(self, names: Sequence[str], encoding: str = "utf-8") -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        encoding: str = "utf-8",
+        groups: Sequence[str] = (),
+    ) -> None:
         self._names = names
+        self._groups = frozenset(groups)
         self._encoding = encoding
         self._document: _Tunnel | None = None
         self._flows = Flows()
@@ -141,11 +148,7 @@ class Watch:
         if document is None:
             return Text("")
         # A name that a reload has removed is no reason to end.
-        tunnels = [
-            tunnel
-            for tunnel in document["tunnels"]
-            if not self._names or tunnel["name"] in self._names
-        ]
+        tunnels = [tunnel for tunnel in document["tunnels"] if self._wants(tunnel)]
         head = self._head(now)
         # The other lines: the headings, and what says that there are more.
         room = height - 3 - len(head) // width
@@ -155,6 +158,12 @@ class Watch:
         if hidden := len(tunnels) - len(shown):
             parts.append(Text(f"and {hidden} more: name some, or enlarge the terminal"))
         return Group(*parts)
+
+    def _wants(self, tunnel: _Tunnel) -> bool:
+        if not (self._names or self._groups):
+            return True
+        in_group = not self._groups.isdisjoint(tunnel.get("groups", ()))
+        return in_group or tunnel["name"] in self._names
 
     def _head(self, now: float) -> Text:
         if self._lost is not None:
@@ -244,13 +253,16 @@ def _clock() -> float:
     return time.monotonic_ns() / 1e9
 
 
-def watch_daemon(config: Path | None, names: Sequence[str]) -> None:
+def watch_daemon(
+    config: Path | None, names: Sequence[str], groups: Sequence[str] = ()
+) -> None:
     """Draw until Ctrl-C or SIGTERM, on a screen of its own that leaves nothing behind.
 
     Raises:
         click.UsageError: Standard output is not a terminal.
     """
-    watch(Watch(names, open_console().encoding), lambda: find(config).document)
+    view = Watch(names, open_console().encoding, groups)
+    watch(view, lambda: find(config).document)
 
 
 def watch(view: View, fetch: Callable[[], dict[str, Any]]) -> None:

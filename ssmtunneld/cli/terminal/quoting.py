@@ -39,6 +39,7 @@ def as_json(values: Mapping[str, str]) -> str:
 
 FORMATS: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = {
     "sh": as_sh,
+    "shell": as_sh,
     "fish": as_fish,
     "json": as_json,
     "dotenv": as_dotenv,

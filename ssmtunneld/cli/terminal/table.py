@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ssmtunneld.cli.daemon_client import is_disabled
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import is_usable
 
@@ -36,8 +37,14 @@ _STYLES: Final = {
     "failed": "bold red",
     "unbound": "bold red",
     "needs_login": "bold magenta",
+    "needs_access": "bold magenta",
+    "awaiting_approval": "bold magenta",
+    "access_rejected": "bold red",
+    "access_revoked": "bold red",
+    "access_expired": "bold magenta",
     "waiting": "bold magenta",
     "paused": "blue",
+    "disabled": "dim",
 }
 _OTHER_STYLE: Final = "yellow"
 _NARROWEST: Final = 8
@@ -114,14 +121,20 @@ def state_style(tunnel: _Tunnel) -> str:
 
 def headline(document: _Tunnel) -> str:
     """Return one sentence about a daemon."""
-    tunnels = document["tunnels"]
+    every = document["tunnels"]
+    tunnels = [tunnel for tunnel in every if not is_disabled(tunnel)]
     # As the status page counts: an idle tunnel serves whoever connects.
     usable = sum(is_usable(m) for m in tunnels)
-    ending = ", draining" if document.get("draining") else ""
+    off = len(every) - len(tunnels)
+    rest = f", {off} disabled" if off else ""
+    rest += ", draining" if document.get("draining") else ""
+    groups = document.get("groups", ())  # older daemons have none
+    which = f" (group{'s' * (len(groups) > 1)} {', '.join(groups)})" if groups else ""
     return (
         f"ssmtunneld {document['program']}, pid {document['pid']}, "
-        f"running for {duration(document['uptime'])}, {printable(document['config'])}: "
-        f"{usable} of {counted(len(tunnels), 'tunnel')} usable{ending}"
+        f"running for {duration(document['uptime'])}, "
+        f"{printable(document['config'])}{which}: "
+        f"{usable} of {counted(len(tunnels), 'tunnel')} usable{rest}"
     )
 
 
@@ -162,6 +175,17 @@ def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
         _defect_notice(name, defect)
         for name, whole in wholes
         for defect in whole.get("defects", ())  # older daemons have none
+    ]
+
+
+def config_notices(document: _Tunnel) -> list[str]:
+    """Return a line if the changed file was rejected and is not in use."""
+    error = document.get("config_error")  # older daemons do not tell
+    if not error:
+        return []
+    return [
+        f"the changed configuration was rejected, the previous one is in use: "
+        f"{printable(error)} -> ssmtunneld check"
     ]
 
 

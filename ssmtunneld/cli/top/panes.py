@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from ssmtunneld.cli.daemon_client import is_disabled
 from ssmtunneld.cli.log_reader import event_facts, event_line, event_time
 from ssmtunneld.cli.terminal.connection_table import CONNECTION_COLUMNS
 from ssmtunneld.cli.terminal.live import Flow, Flows, least_rtt
@@ -17,6 +18,7 @@ from ssmtunneld.cli.terminal.table import (
     TUNNEL_COLUMNS,
     Column,
     audit_notices,
+    config_notices,
     defect_notices,
     login_notices,
     state_style,
@@ -74,12 +76,15 @@ def head(document: Row, connections: int, restarts: int = 0) -> str:
         connections: Open ones.
         restarts: Times that another daemon has taken its place.
     """
-    tunnels = document["tunnels"]
+    every = document["tunnels"]
+    tunnels = [tunnel for tunnel in every if not is_disabled(tunnel)]
     usable = sum(is_usable(tunnel) for tunnel in tunnels)
+    off = len(every) - len(tunnels)
+    disabled = f", {off} disabled" if off else ""
     ending = "draining, " if document.get("draining") else ""
     times = f", restarted {restarts}x meanwhile" if restarts else ""
     return (
-        f"{ending}{usable} of {counted(len(tunnels), 'tunnel')} usable, "
+        f"{ending}{usable} of {counted(len(tunnels), 'tunnel')} usable{disabled}, "
         f"{counted(connections, 'connection')}, "
         f"ssmtunneld {printable(document['program'])}, pid {document['pid']}, "
         f"running for {duration(document['uptime'])}{times}, "
@@ -96,6 +101,7 @@ def notices(document: Row, now: float) -> list[str]:
     """
     tunnels = document["tunnels"]
     return [
+        *config_notices(document),
         *defect_notices(document, tunnels),
         *audit_notices(document),
         *login_notices(document, tunnels, now),

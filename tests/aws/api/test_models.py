@@ -10,7 +10,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.regions import EndpointResolver
 
 from ssmtunneld import aws
-from ssmtunneld.aws.api.models import EC2_MODEL, SERVICES, SSM_MODEL, Models
+from ssmtunneld.aws.api.models import EC2_MODEL, EKS_MODEL, SERVICES, SSM_MODEL, Models
 from ssmtunneld.aws.identity.provider_chain import new_session
 
 
@@ -34,7 +34,8 @@ def members_agree(ours, theirs, whole, excerpt):
         its = (
             theirs["members"][name] if name in ours.get("members", {}) else theirs[name]
         )
-        assert its.get("locationName") == reference.get("locationName"), name
+        for where in ("location", "locationName"):
+            assert its.get(where) == reference.get(where), name
         members_agree(
             excerpt["shapes"][reference["shape"]],
             whole["shapes"][its["shape"]],
@@ -44,7 +45,7 @@ def members_agree(ours, theirs, whole, excerpt):
 
 
 @pytest.mark.parametrize(
-    ("service", "excerpt"), [("ec2", EC2_MODEL), ("ssm", SSM_MODEL)]
+    ("service", "excerpt"), [("ec2", EC2_MODEL), ("eks", EKS_MODEL), ("ssm", SSM_MODEL)]
 )
 def test_an_excerpt_says_what_the_whole_says(service, excerpt):
     whole = Loader().load_service_model(service, "service-2")
@@ -77,7 +78,7 @@ def test_every_service_that_is_named_has_its_endpoints():
     loader = Loader()
     named = constants(Path(aws.__file__).parent)
     # Words that happen to be services, too.
-    named -= {"account", "connect", "signin"}
+    named -= {"account", "connect", "location", "signin"}
     services = named & set(loader.list_available_services("service-2"))
     assert {"ssm", "ec2", "sts", "rds"} <= services
     wanted = {

@@ -31,6 +31,36 @@ def launch(*arguments, **environ):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "approval", "duration"),
+    [
+        ((), "auto", 3600.0),
+        (("--approval=manual", "--access-duration=5m"), "manual", 300.0),
+        (("--approval=reject",), "reject", 3600.0),
+        (("--approval=20",), 20.0, 3600.0),
+        (("--approval=2m",), 120.0, 3600.0),
+    ],
+)
+def test_what_becomes_of_access_requests_can_be_chosen(
+    monkeypatch, arguments, approval, duration
+):
+    chosen = []
+
+    async def serve(settings):
+        chosen.append(settings)
+
+    monkeypatch.setattr("ssmtunneld.cli.commands.emulator._serve", serve)
+    assert CliRunner().invoke(emulator, arguments).exit_code == 0
+    assert (chosen[0].approval, chosen[0].access_duration) == (approval, duration)
+
+
+@pytest.mark.parametrize("option", ["--approval=perhaps", "--access-duration=long"])
+def test_what_is_no_approval_is_said(option):
+    found = CliRunner().invoke(emulator, [option])
+    assert found.exit_code == 2
+    assert "is not a duration" in found.output
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_listens_and_ends_in_order(number):
     with launch(

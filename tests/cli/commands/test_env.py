@@ -34,14 +34,22 @@ def test_a_shell_gets_lines_to_evaluate(env):
         f"export PGHOST={HOST}",
         "export PGHOSTADDR=127.0.0.1",
         "export PGPORT=5433",
-        f"export DATABASE_URL='postgresql://app@{HOST}:5433/?hostaddr=127.0.0.1'",
         "export PGUSER=app",
+        f"export DATABASE_URL='postgresql://app@{HOST}:5433/?hostaddr=127.0.0.1'",
     ]
 
 
 @pytest.mark.parametrize(
     ("style", "line"),
-    [("fish", "set -gx PGPORT '5433';"), ("dotenv", "PGPORT=5433")],
+    [
+        ("shell", "export PGPORT=5433"),
+        ("fish", "set -gx PGPORT '5433';"),
+        ("dotenv", "PGPORT=5433"),
+        ("uri", f"postgresql://{HOST}:5433/?hostaddr=127.0.0.1"),
+        ("jdbc", "jdbc:postgresql://127.0.0.1:5433/"),
+        ("pgservice", f"host={HOST}"),
+        ("datagrip", "#LocalDataSource: db"),
+    ],
 )
 def test_other_formats_may_be_chosen(env, style, line):
     _, out, _ = env("--format", style, listen=5433, host=HOST, port=5432)
@@ -58,6 +66,21 @@ def test_a_token_is_the_password_and_in_no_url(env, kind, variable):
     token = found.pop(variable)
     assert token.startswith(f"{HOST}:5432/?Action=connect&DBUser=app&")
     assert "X-Amz" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("style", ["uri", "jdbc", "pgservice", "dbeaver", "datagrip"])
+def test_what_is_pasted_holds_no_token(env, style):
+    options = ("--format", style, "--token")
+    code, out, err = env(*options, listen=5433, host=HOST, port=5432, db_user="app")
+    assert (code, out) == (2, "")
+    assert "good for 15 minutes" in err
+
+
+def test_what_is_to_be_known_of_a_form_goes_to_standard_error(env):
+    settings = {"host": HOST, "port": 5432, "db_user": "app", "db_auth": "iam"}
+    code, out, err = env("--format", "dbeaver", listen=5433, **settings)
+    assert (code, out[:13]) == (0, "dbeaver -con ")
+    assert err.endswith("good for 15 minutes: ssmtunneld db-token db\n")
 
 
 def test_redis_takes_no_token(env):

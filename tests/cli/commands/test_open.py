@@ -18,6 +18,8 @@ from tests.interop.programs import Program, environment
 
 TARGET = "i-0123456789abcdef0"
 OPEN = ("-m", "ssmtunneld", "open")
+ANYWHERE = ("--listen", "127.0.0.1:0")
+"""Where port 1 is the destination: another run of these tests may listen there."""
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def test_a_command_finds_the_tunnels_and_its_code_is_ours(service, port, capfd):
         f"test $SSMTUNNELD_PORT = $SSMTUNNELD_PORT_{port}_PORT &&"
         " test $SSMTUNNELD_HOST = 127.0.0.1 && echo $SSMTUNNELD_TWO_1_HOST; exit 6"
     )
-    words = ("open", TARGET, port, "two.example:1", "--", "sh", "-c", script)
-    code, out, err = call(capfd, *words)
+    words = ("open", TARGET, port, "two.example:1", *ANYWHERE, *ANYWHERE)
+    code, out, err = call(capfd, *words, "--", "sh", "-c", script)
     assert code == 6
     assert "127.0.0.1" in out.splitlines()  # among what the emulator says
     assert "two-1: ready" in err
@@ -77,7 +79,7 @@ def test_what_stands_for_a_target_is_looked_up_at_the_emulator(
     ],
 )
 def test_what_the_emulator_does_not_have_ends_it(service, target, reason, capfd):
-    code, _, err = call(capfd, "open", target, "1", "--", "true")
+    code, _, err = call(capfd, "open", target, "1", *ANYWHERE, "--", "true")
     assert (code, reason in err) == (4, True), err
 
 
@@ -215,8 +217,8 @@ def test_a_taken_address_is_an_error_and_costs_no_session(service, port, capfd):
 
 
 def test_a_request_that_can_never_work_ends_it(service, capfd):
-    words = ("open", TARGET, "1", "--document", "Nobody-Wrote-This", "--", "true")
-    code, _, err = call(capfd, *words)
+    words = ("open", TARGET, "1", *ANYWHERE, "--document", "Nobody-Wrote-This")
+    code, _, err = call(capfd, *words, "--", "true")
     assert code == 4
     assert "Nobody-Wrote-This" in err
 
@@ -225,7 +227,7 @@ def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatc
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     done = subprocess.run(
-        [sys.executable, *OPEN, TARGET, "1"],
+        [sys.executable, *OPEN, TARGET, "1", *ANYWHERE],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -241,8 +243,8 @@ def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatc
 
 def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     service.add_faults(f"offline={TARGET}")
-    words = ("open", TARGET, "1", "--timeout", "50ms", "--", "echo", "never")
-    code, out, err = call(capfd, *words)
+    words = ("open", TARGET, "1", *ANYWHERE, "--timeout", "50ms")
+    code, out, err = call(capfd, *words, "--", "echo", "never")
     assert (code, "never" in out.splitlines()) == (1, False)
     assert "not ready within 0.05 s; give it more with --timeout" in err
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from ssmtunneld.cli.commands.ssh import host_name, proxy_command
+from ssmtunneld.cli.commands.ssh import proxy_command
 from ssmtunneld.ssh import fd_passing
+from ssmtunneld.ssh.host_names import host_name
 from tests.cli.household import call
 
 TARGET = "i-0123456789abcdef0"

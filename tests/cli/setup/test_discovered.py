@@ -5,7 +5,7 @@ import pytest
 from ssmtunneld.aws.discovery import Discovery, Resource
 from ssmtunneld.aws.targets.inventory import Node
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.setup.discovered import find, in_same_vpc, spell
+from ssmtunneld.cli.setup.discovered import destination_of, find, in_same_vpc, spell
 
 WRITER = Resource("rds", "orders", "aurora", "orders.w", 5432, "vpc-1", "writer")
 READER = Resource("rds", "orders", "aurora", "orders.r", 5432, "vpc-1", "reader")
@@ -25,6 +25,12 @@ def test_what_is_not_there_is_said_with_what_is_near():
     with pytest.raises(CommandError) as caught:
         find("x", DISCOVERY)
     assert caught.value.advice == "see ssmtunneld discover"
+
+
+def test_a_cluster_is_written_by_its_name_and_all_else_by_its_host():
+    assert destination_of(WRITER) == {"host": "orders.w", "port": 5432}
+    cluster = Resource("eks", "prod", "kubernetes", "0a1b.eks.amazonaws.com", 443)
+    assert destination_of(cluster) == {"cluster": "prod", "port": 443}
 
 
 def test_targets_beside_a_resource_are_online_and_in_its_vpc():

@@ -166,6 +166,8 @@ def test_the_head_begins_with_what_matters():
         "draining, 1 of 2 tunnels usable, 1 connection, ssmtunneld 1.0, pid 7, "
         "running for 1m 1s, /etc/c.toml"
     )
+    told["tunnels"][1]["state"] = "disabled"
+    assert head(told, 0).startswith("draining, 1 of 1 tunnel usable, 1 disabled, 0 ")
     assert ", running for 1m 1s, restarted 2x meanwhile, /etc/c.toml" in head(
         told, 1, restarts=2
     )
@@ -187,9 +189,14 @@ def test_notices_are_those_of_status():
         "advice": "aws sso login",
     }
     told = document(
-        tunnel_document(), defects=[defect], audit=audit, identities=[identity]
+        tunnel_document(),
+        defects=[defect],
+        audit=audit,
+        identities=[identity],
+        config_error="no such key",
     )
-    found = notices(told, 1000.0)
+    first, *found = notices(told, 1000.0)
+    assert "no such key" in first
     assert [line.split()[0] for line in found] == ["hook", "audit", "login"]
     assert notices(document(tunnel_document()), 1000.0) == []
 

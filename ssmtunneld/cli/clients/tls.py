@@ -1,0 +1,69 @@
+"""The level of TLS between a client and a database, and whom to trust."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ssmtunneld.cli.database import VERIFY_CA, VERIFY_FULL
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from ssmtunneld.cli.database import Database
+
+_SYSTEM_ROOTS: Final = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Alpine, Arch
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # Fedora, RHEL
+    Path("/etc/ssl/ca-bundle.pem"),  # openSUSE
+    Path("/etc/ssl/cert.pem"),  # macOS, FreeBSD
+)
+
+
+def level_for(
+    database: Database, client: str, *, checks_name: bool, by_hosts: bool = True
+) -> str | None:
+    """Return the level of TLS that a client is told, one of libpq's.
+
+    What the file says; else what the database's service or a password by IAM wants;
+    None to leave it to the client.
+
+    Args:
+        database: The database.
+        client: The client's name.
+        checks_name: True if it can compare the certificate with the database's name.
+        by_hosts: True if it could with the name in the hosts file.
+
+    Raises:
+        CommandError: The file asks for more than the client can do.
+    """
+    if database.tls == VERIFY_FULL and not checks_name:
+        hosts = "let the real name lead to the tunnel, with ssmtunneld hosts, or "
+        raise CommandError(
+            f"{client} cannot check the name in the certificate of {database.tunnel}, "
+            f'as db_tls = "{VERIFY_FULL}" asks for',
+            f'{hosts if by_hosts else ""}set db_tls = "{VERIFY_CA}"',
+            code=EXIT_USAGE,
+        )
+    return database.wanted_level(checks_name=checks_name) or database.usual_level
+
+
+def authorities(database: Database) -> str | None:
+    """Return the file of the authorities that sign for a database.
+
+    Of clients that must be told: the tunnel's, or else the system's; None if there is
+    no such file.
+    """
+    if database.ca is not None:
+        if not database.ca.is_file():
+            raise CommandError(
+                f"db_ca of {database.tunnel}: {database.ca} is not a file",
+                "correct the configuration",
+                code=EXIT_USAGE,
+            )
+        return str(database.ca)
+    # As OpenSSL itself would be told; what it was built with is often a folder.
+    said = os.environ.get(ssl.get_default_verify_paths().openssl_cafile_env)
+    places = [Path(said)] if said else list(_SYSTEM_ROOTS)
+    return next((str(place) for place in places if place.is_file()), None)

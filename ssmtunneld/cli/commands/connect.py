@@ -1,0 +1,176 @@
+"""``ssmtunneld connect``: the client that fits, through one tunnel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from ssmtunneld.cli.application_protocol import DATABASES, HTTP, KUBERNETES
+from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.clients.launch import Launch, Task
+from ssmtunneld.cli.clients.registry import NAMES, Choice, choose
+from ssmtunneld.cli.daemon_client import select
+from ssmtunneld.cli.destination import bound_end, tunnel_named
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import (
+    complete_names,
+    config_in_use_option,
+    load_in_use,
+    timeout_option,
+)
+from ssmtunneld.cli.own_daemon import ready_daemon
+from ssmtunneld.cli.readiness import Patience
+from ssmtunneld.cli.terminal.text import visible
+from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from click.shell_completion import CompletionItem
+
+    from ssmtunneld.cli.destination import Local
+    from ssmtunneld.config import TunnelSettings
+
+
+def _complete_clients(
+    _: click.Context, __: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=TrailingCommand,
+    options_metavar="[OPTIONS]",
+    epilog="Examples: `ssmtunneld connect orders-db`; "
+    "`ssmtunneld connect orders-db -- -c 'select 1'`; "
+    "`ssmtunneld connect orders-db --client pg_dump -- -Fc -f orders.dump`; "
+    "`ssmtunneld connect cache -- ping`.",
+)
+@click.argument("name", metavar="NAME [-- ARGUMENTS]", shell_complete=complete_names)
+@click.option(
+    "--client",
+    "wanted",
+    metavar="NAME",
+    shell_complete=_complete_clients,
+    help=f"The client: {', '.join(NAMES)}; or the path of one, any other program on "
+    "libpq such as pg_dump, or a tool of MySQL's or MariaDB's such as mysqldump.",
+)
+@click.option(
+    "--user",
+    metavar="USER",
+    help="User of the database or of ssh. By default the tunnel's.",
+)
+@click.option(
+    "--token/--no-token",
+    default=None,
+    help="Log in with an IAM password, or do not. By default as db_auth says.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Print the command that is run, too."
+)
+@timeout_option("60s", "Limit for waiting")
+@config_in_use_option
+@click.pass_context
+def connect(
+    ctx: click.Context,
+    /,
+    name: str,
+    *,
+    wanted: str | None,
+    user: str | None,
+    token: bool | None,
+    verbose: bool,
+    timeout: float,
+    config_path: Path | None,
+) -> None:
+    """Run the client that fits a tunnel, and end as it ends.
+
+    Which one fits is told by db_engine, by the probe, by AWS's name of the service in
+    the host, and by the port. The client gets the real host name where it can use it,
+    TLS as the tunnel's db_tls and db_ca say, and with db_auth = "iam" a password by
+    IAM, which is in no argument. What stands behind -- is for the client.
+
+    Waits until the tunnel is ready. If no daemon runs for the configuration, one is
+    started and runs as long as the client.
+    """
+    config = load_in_use(config_path)
+    tunnel = tunnel_named(config, name)
+    if tunnel.is_dynamic:
+        raise CommandError(
+            f"{name} has no fixed destination: its clients choose one",
+            code=EXIT_USAGE,
+        )
+    choice = choose(tunnel, wanted, os.environ)
+    if user is not None and choice.client.protocol in {KUBERNETES, HTTP}:
+        raise click.UsageError(f"--user is not for {choice.client.name}")
+    patience = Patience(timeout)
+    with (
+        ended_by_signals(),
+        ready_daemon(config.source, [name], patience) as served,
+    ):
+        local = bound_end(select(served.daemon.document, [name])[0])
+        launch = _prepare(tunnel, choice, local, user, trailing(ctx), token=token)
+        if verbose:
+            click.echo(visible(f"ssmtunneld: {launch}"), err=True)
+        code = run_program(launch.words, launch.environment(os.environ))
+        if choice.client.returns and served.process is not None and code == 0:
+            _stay(served.process)
+    ctx.exit(code)
+
+
+def _prepare(
+    tunnel: TunnelSettings,
+    choice: Choice,
+    local: Local,
+    user: str | None,
+    arguments: tuple[str, ...],
+    *,
+    token: bool | None,
+) -> Launch:
+    protocol, password = choice.client.protocol, None
+    by_iam = tunnel.db_auth == "iam" and protocol in DATABASES
+    if by_iam if token is None else token:
+        from ssmtunneld.cli.commands.db_token import login_for
+        from ssmtunneld.cli.database_variables import takes_iam_password
+
+        if not takes_iam_password(protocol):
+            raise CommandError(
+                f"{protocol} does not support IAM passwords",
+                "omit --token" if token else 'set db_auth = "password"',
+                code=EXIT_USAGE,
+            )
+        login = login_for(tunnel, user)
+        user, password = login.user, login.password
+    task = Task(
+        tunnel=tunnel,
+        local=local,
+        program=choice.program,
+        protocol=protocol,
+        arguments=arguments,
+        environ=os.environ,
+        asks=sys.stdin.isatty(),
+        user=user,
+        password=password,
+    )
+    return choice.client.prepare(task)
+
+
+def _stay(daemon: subprocess.Popen[bytes]) -> None:
+    """Keep our own daemon for what a client has opened, until Ctrl-C.
+
+    Raises:
+        CommandError: The daemon has ended by itself.
+    """
+    click.echo("ssmtunneld: the tunnel is open until Ctrl-C", err=True)
+    with suppress(KeyboardInterrupt):
+        ended = daemon.wait()
+        raise CommandError(
+            f"the daemon has exited with {ended}", "see its messages above"
+        )

@@ -1,0 +1,146 @@
+"""``ssmtunneld request``."""
+
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ssmtunneld.cli.daemon_client import Daemon, find, select_enabled
+from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
+from ssmtunneld.cli.options import daemon_option, name_argument, timeout_option
+from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
+from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
+
+POLL_INTERVAL: Final = 1.0
+"""Seconds between looks at the daemon, which asks AWS in its own time."""
+REQUEST_TIMEOUT: Final = 90.0
+"""Seconds for the daemon to find the node and to ask AWS."""
+_NEEDS: Final = 3
+
+
+@click.command()
+@name_argument
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="Why, for whoever approves: one line of 256 characters at most. Without it, "
+    "it is asked for on the terminal.",
+)
+@click.option(
+    "--wait", is_flag=True, help="Wait for the approval, and until the tunnel is ready."
+)
+@timeout_option("1h", "With --wait, the limit")
+@daemon_option
+def request(
+    name: str,
+    reason: str | None,
+    config_path: Path | None,
+    timeout: float,
+    *,
+    wait: bool,
+) -> None:
+    """Ask for access to a tunnel's node, where that takes an approval.
+
+    For tunnels with access = "request". The daemon follows the request, and an approval
+    brings the tunnel up by itself. While access holds, another request asks for more of
+    it. With --wait, exits with 0 once the tunnel is ready, with 4 if the request is
+    rejected, and with 1 if nobody has decided in time.
+    """
+    daemon = find(config_path)
+    tunnel = _tunnel(daemon, name)
+    known = tunnel["access"]
+    if known["request"] == "pending":
+        request_id = known["request_id"]
+        click.echo(f"{name}: access request {request_id} awaits approval already")
+    elif known["granted"] and reason is None:
+        click.echo(f"{name}: access is granted{_until(known['expires_at'])}")
+        request_id = known["request_id"]
+    else:
+        request_id = _file(daemon, tunnel, reason)
+    if wait:
+        _wait(config_path, name, request_id, timeout)
+
+
+def _tunnel(daemon: Daemon, name: str) -> dict[str, Any]:
+    """Return the status of a tunnel that needs requests.
+
+    Raises:
+        CommandError: There is none of that name, or it is disabled, or needs none.
+    """
+    (tunnel,) = select_enabled(daemon.document, [name])
+    if tunnel.get("access") is None:  # older daemons do not know it
+        raise CommandError(
+            f"{name} needs no access request",
+            'set access = "request" for nodes that ask for one',
+            code=EXIT_USAGE,
+        )
+    return tunnel
+
+
+def _file(daemon: Daemon, tunnel: dict[str, Any], reason: str | None) -> str:
+    """Ask for access; return the request's id."""
+    name = tunnel["name"]
+    text = ask_reason(tunnel["target"]) if reason is None else check_reason(reason)
+    if text is None:
+        raise CommandError(
+            "no reason, and no terminal to ask for it", "pass --reason", code=EXIT_USAGE
+        )
+    made = daemon.ask(
+        "POST",
+        f"/tunnels/{name}/request",
+        {"reason": text},
+        needs=_NEEDS,
+        timeout=REQUEST_TIMEOUT,
+    )
+    request_id = str(made["id"])
+    click.echo(f"{name}: access request {request_id} for {printable(made['target'])}")
+    return request_id
+
+
+def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) -> None:
+    """Return once the tunnel is ready with what was approved.
+
+    Raises:
+        CommandError: The request is over, or undecided for too long.
+    """
+    deadline = _clock() + timeout
+    while True:
+        tunnel = _tunnel(find(config_path), name)
+        access = tunnel["access"]
+        decided = access["request_id"] != request_id or access["request"] != "pending"
+        if decided and access["request"] != "approved":
+            # Also that AWS does not know it any more.
+            raise CommandError(_over(tunnel, request_id), code=EXIT_REFUSED)
+        if decided and is_usable(tunnel):
+            click.echo(f"{name}: ready{_until(access['expires_at'])}")
+            return
+        left = deadline - _clock()
+        if left <= 0:
+            raise CommandError(f"not ready within {timeout:g} s; {describe(tunnel)}")
+        _pause(min(POLL_INTERVAL, left))
+
+
+def _over(tunnel: dict[str, Any], request_id: str) -> str:
+    if not tunnel["access"]["granted"]:
+        return describe(tunnel)
+    # What was granted before holds; the request for more is over.
+    return f"{tunnel['name']}: access request {request_id} was not approved"
+
+
+def _until(expires_at: float | None) -> str:
+    if expires_at is None:
+        return ""
+    end = datetime.fromtimestamp(expires_at, UTC).astimezone()
+    return f", with keys until {end:%H:%M}"
+
+
+def _clock() -> float:
+    return time.monotonic_ns() / 1e9
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)

@@ -1,0 +1,434 @@
+"""Access to a node on request: what was asked, whether it holds, and until when.
+
+One for each tunnel with ``access = "request"`` (protocol Appendix E). A person files a
+request; until it is decided, GetAccessToken is asked every 10 to 60 s, sooner rather
+than later while a connection waits. An approval's keys go to a holder that only this
+tunnel's sessions sign with. Sessions that stand outlive the access; no new connection
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from typing_extensions import override
+
+from ssmtunneld.aws.access_requests import AccessStatus
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.small_event import SmallEvent
+from ssmtunneld.errors import (
+    AccessDenied,
+    AccessMissing,
+    AwsError,
+    CredentialsUnusable,
+    RequestRejected,
+    SsmtunneldError,
+    TunnelError,
+)
+from ssmtunneld.sessions.targeting import TargetSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from ssmtunneld.aws.access_requests import AccessToken
+    from ssmtunneld.aws.api.access_keys import AccessKeyHolder, AccessKeys
+    from ssmtunneld.base.log import EventLog
+
+FIRST_LOOK: Final = 1.0
+"""Seconds after a request in which a policy that approves by itself has done so."""
+SHORTEST: Final = 10.0
+"""Seconds between two looks at an undecided request, at least."""
+LONGEST: Final = 60.0
+"""Seconds between two looks at an undecided request, at most."""
+GROWTH: Final = 1.5
+"""Factor by which the time between looks grows."""
+REVIEW: Final = 300.0
+"""Seconds between looks at an approved request, which may be revoked."""
+RENEWAL: Final = 120.0
+"""Seconds before the keys' end from which on newer ones are asked for: the approval may
+last longer than they do."""
+
+
+class AccessCalls(Protocol):
+    """The calls to AWS, as the identity that asks."""
+
+    async def start(self, target: str, reason: str) -> str:
+        """Ask for access to ``target``; return the request's id.
+
+        Raises:
+            AwsError: The service said no, or could not be asked.
+        """
+        ...
+
+    async def token(self, request_id: str) -> AccessToken:
+        """Return what has become of a request.
+
+        Raises:
+            AwsError: The service said no, or could not be asked.
+            RequestRejected: It does not know the request.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """A request that was made."""
+
+    id: str
+    target: str
+    """The node."""
+    reason: str
+    asked_at: float
+    """Unix seconds."""
+
+
+class RequestStore(Protocol):
+    """The place of a tunnel's request over restarts."""
+
+    @property
+    def found(self) -> AccessRequest | None:
+        """The request of before; None if there is none."""
+        ...
+
+    async def keep(self, request: AccessRequest | None) -> None:
+        """Keep ``request`` instead, or none; return once that is done."""
+        ...
+
+
+class ForgetfulStore(RequestStore):
+    """Keeps nothing."""
+
+    @property
+    @override
+    def found(self) -> None:
+        return None
+
+    @override
+    async def keep(self, request: AccessRequest | None) -> None:
+        """Do nothing."""
+
+
+class NodeAccess:
+    """The access of one tunnel.
+
+    Args:
+        tunnel: Its name.
+        calls: The calls to AWS.
+        choose: Returns the node to ask for; may raise AwsError.
+        holder: Gets the keys.
+        wall_clock: Returns Unix seconds.
+        log: Bound to the tunnel.
+        store: Keeps the request over restarts.
+    """
+
+    def __init__(
+        self,
+        tunnel: str,
+        calls: AccessCalls,
+        choose: Callable[[], Awaitable[str]],
+        holder: AccessKeyHolder,
+        *,
+        wall_clock: Callable[[], float],
+        log: EventLog,
+        store: RequestStore | None = None,
+    ) -> None:
+        self._tunnel = tunnel
+        self._calls = calls
+        self._choose = choose
+        self._holder = holder
+        self._wall_clock = wall_clock
+        self._log = log
+        self._store = store or ForgetfulStore()
+        self._loop = asyncio.get_running_loop()
+        self._request = self._store.found
+        self._status = AccessStatus.PENDING
+        self._granted: AccessRequest | None = None
+        self._doubted = False
+        self._failure: AwsError | None = None
+        self._looked_at = float("-inf")
+        self._look_at = None if self._request is None else self._loop.time()
+        self._delay = SHORTEST
+        self._stirred = SmallEvent()
+        self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    # Observation.
+
+    @property
+    def is_open(self) -> bool:
+        """True if sessions may be started now."""
+        keys = self._holder.keys
+        return keys is not None and self._wall_clock() < keys.expires_at
+
+    @property
+    def request(self) -> AccessRequest | None:
+        """The latest request; None if nobody has asked."""
+        return self._request
+
+    @property
+    def status(self) -> AccessStatus | None:
+        """The state of the latest request; None if nobody has asked."""
+        return None if self._request is None else self._status
+
+    @property
+    def target(self) -> str | None:
+        """The node that sessions may be started to; None if there is none."""
+        return None if self._granted is None else self._granted.target
+
+    @property
+    def expires_at(self) -> float | None:
+        """The end of the keys, in Unix seconds; None without any."""
+        keys = self._holder.keys
+        return None if keys is None else keys.expires_at
+
+    @property
+    def missing(self) -> AccessMissing | None:
+        """The reason why no session may be started; None if one may."""
+        if self.is_open:
+            return None
+        request = self._request
+        if request is None:
+            return self._refused("nobody has asked for access to the node")
+        if self._status in {AccessStatus.PENDING, AccessStatus.APPROVED}:
+            return self._undecided(request)
+        return self._refused(f"access request {request.id} {_ENDS[self._status]}")
+
+    def _undecided(self, request: AccessRequest) -> AccessMissing:
+        why = f"access request {request.id} awaits approval"
+        advice = f"have it approved: the Systems Manager console lists {request.id}"
+        if self._failure is not None:
+            why = f"{why}; {self._failure}"
+            advice = self._failure.advice
+        return AccessMissing(clean(why), advice, pending=True)
+
+    def _refused(self, why: str) -> AccessMissing:
+        return AccessMissing(clean(why), self._holder.advice)
+
+    # Asking.
+
+    async def ask(self, reason: str) -> AccessRequest:
+        """File a request, and return it.
+
+        While access holds, it asks for more of it: what holds goes on until its end.
+        Cancelling may leave a request at the service that nobody follows.
+
+        Raises:
+            AwsError: The node cannot be found, or the service said no.
+            SsmtunneldError: One is undecided already.
+        """
+        async with self._filing:
+            before = self._request
+            if before is not None and self._status is AccessStatus.PENDING:
+                known = SsmtunneldError(f"access request {before.id} awaits approval")
+                known.advice = f"wait for it: ssmtunneld request {self._tunnel} --wait"
+                raise known
+            target = await self._choose()
+            request_id = await self._calls.start(target, reason)
+            made = AccessRequest(request_id, target, reason, self._wall_clock())
+            self._log.info("access.requested", request=request_id, target=target)
+            self._request, self._status = made, AccessStatus.PENDING
+            self._failure, self._delay = None, SHORTEST
+            await self._store.keep(made)
+            self._plan(FIRST_LOOK)
+            self._tell()
+            return made
+
+    def hurry(self, spacing: float = SHORTEST) -> None:
+        """Look again soon: a connection waits, or there is a new login.
+
+        Args:
+            spacing: Seconds since the last look, at least.
+        """
+        if self._look_at is not None:
+            soon = max(self._loop.time(), self._looked_at + spacing)
+            self._look_at = min(self._look_at, soon)
+            self._stirred.set()
+
+    def note(self, outcome: TunnelError | None) -> None:
+        """Learn from a call with the keys: None if it succeeded."""
+        if isinstance(outcome, AccessDenied | CredentialsUnusable) and self.is_open:
+            # Revoked, perhaps. What the keys never allowed is not asked all the time.
+            self._doubted = True
+            self.hurry(LONGEST)
+
+    @contextmanager
+    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call ``listener`` after each change, for the duration of the context."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+    # Looking.
+
+    async def attend(self) -> None:
+        """Follow the request until cancelled.
+
+        Any number of tasks may do so: one of them works, the others stand by.
+        """
+        async with self._turn:
+            while True:
+                await self._wait()
+                self._end_what_ended()
+                if self._look_at is not None and self._loop.time() >= self._look_at:
+                    await self._look()
+
+    async def _wait(self) -> None:
+        self._stirred.clear()
+        # A machine that has slept knows it by its wall clock alone.
+        times = [LONGEST]
+        if self._look_at is not None:
+            times.append(self._look_at - self._loop.time())
+        if self._holder.keys is not None:
+            times.append(self._holder.keys.expires_at - self._wall_clock())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(times))):
+                await self._stirred.wait()
+
+    def _end_what_ended(self) -> None:
+        if self._holder.keys is None or self.is_open:
+            return
+        self._holder.keys = None
+        if self._granted is self._request:
+            # The service may know better, and is asked at once.
+            self._plan(0.0)
+            self._decide(AccessStatus.EXPIRED)
+        else:
+            self._tell()
+
+    def _plan(self, delay: float) -> None:
+        self._look_at = self._loop.time() + delay
+        self._stirred.set()
+
+    async def _look(self) -> None:
+        request = self._request
+        assert request is not None, "a look without a request"
+        self._looked_at = self._loop.time()
+        try:
+            token = await self._calls.token(request.id)
+        except AwsError as error:
+            if request is self._request:
+                await self._fail(request, error)
+            return
+        if request is not self._request:
+            return  # somebody has asked again meanwhile
+        self._failure = None
+        if token.keys is not None and token.keys.expires_at > self._wall_clock():
+            self._grant(request, token.keys)
+        elif token.status is AccessStatus.PENDING:
+            self._plan(self._delay)
+            self._delay = min(LONGEST, self._delay * GROWTH)
+        else:
+            self._look_at = None
+            is_over = token.status is AccessStatus.APPROVED  # its keys have ended
+            self._decide(AccessStatus.EXPIRED if is_over else token.status)
+
+    async def _fail(self, request: AccessRequest, error: AwsError) -> None:
+        if isinstance(error, RequestRejected):
+            self._log.warning(
+                "access.forgotten",
+                request=request.id,
+                reason=str(error),
+                advice=self._holder.advice,
+            )
+            self._request, self._look_at = None, None
+            await self._store.keep(None)
+        else:
+            if self._failure is None or str(self._failure) != str(error):
+                self._log.warning(
+                    "access.unconfirmed",
+                    request=request.id,
+                    reason=str(error),
+                    advice=error.advice,
+                )
+            self._failure = error
+            self._plan(LONGEST)
+        self._tell()
+
+    def _grant(self, request: AccessRequest, keys: AccessKeys) -> None:
+        held = self._holder.keys
+        is_news = request is not self._granted or held is None
+        # Each answer may have new keys: those that serve are kept.
+        if held is None or is_news or self._doubted or _end(keys) > _end(held):
+            self._holder.keys, self._doubted = keys, False
+        self._granted, self._status = request, AccessStatus.APPROVED
+        left = keys.expires_at - self._wall_clock()
+        self._plan(min(REVIEW, max(LONGEST, left - RENEWAL)))
+        if is_news:
+            self._log.info(
+                "access.granted",
+                request=request.id,
+                target=request.target,
+                seconds=round(left),
+            )
+            self._tell()
+
+    def _decide(self, status: AccessStatus) -> None:
+        """Note that the request is over, and how."""
+        request = self._request
+        assert request is not None, "decided without a request"
+        if self._granted is request:
+            self._holder.keys = None
+        if status is not self._status:
+            self._status = status
+            self._log_end(request)
+        self._tell()
+
+    def _log_end(self, request: AccessRequest) -> None:
+        number, target, advice = request.id, request.target, self._holder.advice
+        log = self._log
+        match self._status:
+            case AccessStatus.REJECTED:
+                log.warning(
+                    "access.rejected", request=number, target=target, advice=advice
+                )
+            case AccessStatus.REVOKED:
+                log.warning(
+                    "access.revoked", request=number, target=target, advice=advice
+                )
+            case _:
+                log.warning(
+                    "access.expired", request=number, target=target, advice=advice
+                )
+
+
+_ENDS: Final = {
+    AccessStatus.REJECTED: "was rejected",
+    AccessStatus.REVOKED: "was revoked",
+    AccessStatus.EXPIRED: "has expired",
+}
+
+
+def _end(keys: AccessKeys) -> float:
+    return keys.expires_at
+
+
+class AccessTargetSelector(TargetSelector):
+    """The node that was granted, and no other.
+
+    Args:
+        access: Knows it.
+    """
+
+    def __init__(self, access: NodeAccess) -> None:
+        self._access = access
+
+    @override
+    async def choose(self) -> str:
+        missing, target = self._access.missing, self._access.target
+        if missing is not None:
+            raise missing
+        assert target is not None, "access to nothing"
+        return target
+
+    @override
+    def avoid(self, target: str) -> None:
+        """Do nothing: there is no other."""

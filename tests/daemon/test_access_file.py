@@ -1,0 +1,106 @@
+"""What a daemon keeps of access requests, and what it makes of a damaged file."""
+
+import json
+import stat
+
+import pytest
+
+from ssmtunneld.aws.api.port import Identity
+from ssmtunneld.daemon.access_file import AccessFile, access_file
+from ssmtunneld.sessions.node_access import AccessRequest
+from tests.sessions.rig import Journal
+
+WHO = Identity("prod", "eu-west-1")
+REQUEST = AccessRequest("oi-0123456789ab", "i-0123456789abcdef0", "why", 1.5)
+
+
+def opened(path, journal=None):
+    return AccessFile(path, (journal or Journal()).log)
+
+
+def record(file, tunnel="db", who=WHO, target="name:bastion"):
+    return file.record(tunnel, who, target)
+
+
+def test_each_instance_has_a_file_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert access_file("0123456789ab") == tmp_path / "0123456789ab.access.json"
+
+
+async def test_a_request_is_there_for_the_next_daemon_and_for_nobody_else(tmp_path):
+    path = tmp_path / "state" / "x.access.json"
+    assert record(opened(path)).found is None
+    await record(opened(path)).keep(REQUEST)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    later = opened(path)
+    assert record(later).found == REQUEST
+    assert record(later, tunnel="other").found is None
+    assert record(later, target="name:other").found is None
+    assert record(later, who=Identity("test", "eu-west-1")).found is None
+    assert record(later, who=Identity("prod", "us-east-1")).found is None
+
+
+async def test_tunnels_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "x.access.json"
+    file = opened(path)
+    one, two = record(file), record(file, tunnel="two")
+    await one.keep(REQUEST)
+    await two.keep(REQUEST)
+    await one.keep(None)
+    await one.keep(None)
+    later = opened(path)
+    assert record(later).found is None
+    assert record(later, tunnel="two").found == REQUEST
+
+
+def damaged(**changes):
+    async def keep(path):
+        await record(opened(path)).keep(REQUEST)
+        entries = json.loads(path.read_text())
+        entries["db"] |= changes
+        path.write_text(json.dumps(entries))
+
+    return keep
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "../../etc"},
+        {"id": 5},
+        {"target": "everything"},
+        {"reason": None},
+        {"asked_at": "noon"},
+        {"whose": "somebody"},
+    ],
+)
+async def test_a_damaged_request_is_none(tmp_path, changes):
+    path = tmp_path / "x.access.json"
+    await damaged(**changes)(path)
+    assert record(opened(path)).found is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100_000, b'{"db": 5}'])
+def test_a_damaged_file_is_none(tmp_path, content):
+    path = tmp_path / "x.access.json"
+    path.write_bytes(content)
+    assert record(opened(path)).found is None
+
+
+async def test_a_reason_from_the_file_is_shown_without_escapes(tmp_path):
+    path = tmp_path / "x.access.json"
+    await damaged(reason="a\x1b[31mb\n" + "x" * 5000)(path)
+    reason = record(opened(path)).found.reason
+    assert reason.isprintable()
+    assert len(reason) == 256
+
+
+async def test_a_file_that_cannot_be_written_is_told_and_nothing_fails(tmp_path):
+    (tmp_path / "state").write_text("not a folder")
+    journal = Journal()
+    await record(opened(tmp_path / "state" / "x", journal)).keep(REQUEST)
+    (line,) = journal.lines("access.not_kept")
+    assert line["tunnel"] == "db"
+    assert line["reason"]
