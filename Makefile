@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 
 MAN ?= build/man
 
-.PHONY: test fast interop fuzz core lint format units reference picture man demo clean
+.PHONY: test fast interop fuzz core lint format units reference picture dashboard man demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -48,6 +48,9 @@ reference:       ## the tables and schemas in docs/, from the source
 
 picture:         ## the README's, from what a terminal shows
 	$(BIN)/python -m tests.packaging.picture
+
+dashboard:       ## contrib/grafana, from the table in tests/packaging/dashboard.py
+	$(BIN)/python -m tests.packaging.dashboard
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

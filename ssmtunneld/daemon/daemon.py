@@ -527,6 +527,7 @@ class Daemon:
         return daemon_status(
             pid=os.getpid(),
             config=str(real_path(self._config.source)),
+            config_error=self._reloader.refusal,
             groups=self._groups,
             uptime=now - self._started,
             draining=self._stop.is_set(),

@@ -276,6 +276,11 @@ class _StatusCollector(Collector):
             "1 if every required tunnel is usable.",
             value=self._status.ready,
         )
+        yield GaugeMetricFamily(
+            f"{NAMESPACE}_config_last_reload_successful",
+            "1 if the configuration file is in use, 0 if its last change was rejected.",
+            value=not self._status.config_error,
+        )
         yield from self._plain(GaugeMetricFamily, _GAUGES)
         yield from self._plain(CounterMetricFamily, _COUNTERS)
         yield self._defects()

@@ -330,6 +330,9 @@ class DaemonStatus:
     """Process id."""
     config: str
     """Path of the configuration file."""
+    config_error: str
+    """Reason why the changed file was rejected and the previous configuration is still
+    in use; empty if the file is in use."""
     uptime: float
     """Seconds since its start."""
     draining: bool
@@ -716,6 +719,7 @@ def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
     config: str,
     uptime: float,
     tunnels: tuple[TunnelStatus, ...],
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
@@ -728,6 +732,7 @@ def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
         program=__version__,
         pid=pid,
         config=config,
+        config_error=config_error,
         uptime=round(uptime, 1),
         draining=draining,
         tunnels=tunnels,

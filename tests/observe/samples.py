@@ -101,6 +101,7 @@ def identity(name: str = "prod", **changes: object) -> IdentityStatus:
 def daemon(
     *tunnels: TunnelStatus,
     draining: bool = False,
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
@@ -109,6 +110,7 @@ def daemon(
     return daemon_status(
         pid=7,
         config="/c.toml",
+        config_error=config_error,
         uptime=60.0,
         tunnels=tunnels,
         identities=identities,

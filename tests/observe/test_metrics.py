@@ -192,6 +192,12 @@ def test_a_daemon_that_is_not_ready_says_so():
     assert samples(tunnel(), draining=True)["ready",] == 0
 
 
+def test_a_file_that_was_rejected_says_so():
+    assert samples(tunnel())["config_last_reload_successful",] == 1
+    found = samples(tunnel(), config_error="line 3: no such key")
+    assert found["config_last_reload_successful",] == 0
+
+
 def test_the_build_and_the_process_are_there():
     text, kind = scrape()
     assert f'version="{__version__}"' in text

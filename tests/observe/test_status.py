@@ -356,6 +356,7 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "program": __version__,
         "pid": 7,
         "config": "/c.toml",
+        "config_error": "",
         "uptime": 1.3,
         "draining": False,
         "identities": [],

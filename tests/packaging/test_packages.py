@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = {
     "runtime": PROJECT["project"]["dependencies"],
     "build": PROJECT["build-system"]["requires"],
+    "lint": PROJECT["dependency-groups"]["lint"],
     "release": PROJECT["dependency-groups"]["release"],
     "site": PROJECT["dependency-groups"]["site"],
 }
@@ -74,7 +75,7 @@ def test_every_locked_library_has_digests_and_no_address(name):
 
 def test_the_runtime_lock_holds_for_every_python_and_machine_that_is_served():
     environment = default_environment()
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13", "3.14"):
         for platform in ("linux", "darwin"):
             environment |= {"python_version": version, "sys_platform": platform}
             environment |= {"python_full_version": f"{version}.0"}

@@ -50,6 +50,7 @@ def status(
 def _print(document: dict[str, Any], tunnels: list[dict[str, Any]]) -> None:
     from ssmtunneld.cli.terminal.table import (
         audit_notices,
+        config_notices,
         defect_notices,
         headline,
         login_notices,
@@ -64,7 +65,11 @@ def _print(document: dict[str, Any], tunnels: list[dict[str, Any]]) -> None:
             console.print(status_table(tunnels, console.width))
         for line in login_notices(document, tunnels, time.time_ns() / 1e9):
             console.print(line, soft_wrap=True)
-        for line in (*defect_notices(document, tunnels), *audit_notices(document)):
+        for line in (
+            *config_notices(document),
+            *defect_notices(document, tunnels),
+            *audit_notices(document),
+        ):
             console.print(line, soft_wrap=True)
     # Cells are filled up with spaces, which would only be in the way of copying.
     for line in drawn.get().splitlines():

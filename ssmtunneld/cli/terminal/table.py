@@ -178,6 +178,17 @@ def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
     ]
 
 
+def config_notices(document: _Tunnel) -> list[str]:
+    """Return a line if the changed file was rejected and is not in use."""
+    error = document.get("config_error")  # older daemons do not tell
+    if not error:
+        return []
+    return [
+        f"the changed configuration was rejected, the previous one is in use: "
+        f"{printable(error)} -> ssmtunneld check"
+    ]
+
+
 def audit_notices(document: _Tunnel) -> list[str]:
     """Return a line if the audit log cannot be written, or has lost something."""
     audit = document.get("audit")  # null without one; older daemons do not tell

@@ -6,6 +6,7 @@ from rich.console import Console
 from ssmtunneld.cli.terminal.table import (
     UNLIMITED,
     audit_notices,
+    config_notices,
     defect_notices,
     headline,
     login_notices,
@@ -274,3 +275,11 @@ def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
         "refused 12s ago: connection refused"
     ]
     assert told(3600.0) == []
+
+
+def test_a_rejected_file_is_told_with_what_to_do():
+    assert config_notices(document(config_error="line 3: no\x1b key")) == [
+        "the changed configuration was rejected, the previous one is in use: "
+        "line 3: no\\u001b key -> ssmtunneld check"
+    ]
+    assert config_notices(document(config_error="")) == config_notices(document()) == []
