@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 from textual.app import App
@@ -29,16 +29,27 @@ from tests.cli.household import (
     Household,
     connection_document,
     document,
-    serving,
     session_document,
     tunnel_document,
     waiting,
 )
+from tests.cli.household import serving as serving_alone
 from tests.support.tui import await_fact, await_screen, screen_of, showing
 
 SIZES = [(80, 24), (200, 60), (40, 10)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 INTERVAL = 0.2
+
+
+@contextmanager
+def serving(household):
+    """Serve until nobody asks any more: an answer under way must not be cut off."""
+    with serving_alone(household):
+        yield
+        for thread in threading.enumerate():
+            if thread.name in {"feed", "request"}:
+                thread.join(30)
+                assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -331,9 +342,10 @@ async def test_a_drain_that_lasts_keeps_nobody_from_quitting(operator):
     class Endless(DaemonSource):
         def drain(self, _):
             draining.set()
-            threading.Event().wait()
+            released.wait()
+            return "drained"
 
-    draining = threading.Event()
+    draining, released = threading.Event(), threading.Event()
     source = Endless(None)
     app = TopApp(lambda: Board(source, source.look(), INTERVAL))
     async with showing(app) as pilot:
@@ -342,6 +354,7 @@ async def test_a_drain_that_lasts_keeps_nobody_from_quitting(operator):
         assert draining.wait(30)
         await pilot.press("q")
         assert pilot.app._exit
+    released.set()
 
 
 async def test_only_so_many_requests_wait_at_once(operator):
@@ -376,12 +389,14 @@ async def test_a_daemon_that_goes_is_said_to_and_the_next_one_is_followed(home, 
         source = DaemonSource(None)
         first = await asyncio.to_thread(source.look)
     app = TopApp(lambda: Board(source, first, INTERVAL))
-    async with showing(app, *size) as pilot:
-        text = await await_screen(
-            pilot, lambda text: text.startswith("no daemon runs (for 0s); waiting")
-        )
-        assert "db" in text  # the last that was known
-        with serving(Household(document(tunnel_document("new"), pid=8))):
+    with ExitStack() as stack:
+        async with showing(app, *size) as pilot:
+            text = await await_screen(
+                pilot, lambda text: text.startswith("no daemon runs (for ")
+            )
+            assert "db" in text  # the last that was known
+            following = Household(document(tunnel_document("new"), pid=8))
+            stack.enter_context(serving(following))
             text = await await_screen(pilot, lambda text: "new" in text)
             assert text.startswith("1 of 1 tunnel usable")
             assert "restarted 1x meanwhile" in text or size[0] < 200
