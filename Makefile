@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 
 MAN ?= build/man
 
-.PHONY: test fast interop fuzz core lint format units reference picture man demo clean
+.PHONY: test fast interop fuzz core lint format units reference picture dashboard man demo clean
 
 test:            ## everything, with coverage
 	sh tests/run
@@ -46,8 +46,12 @@ reference:       ## the tables and schemas in docs/, from the source
 	$(BIN)/ssmtunneld schema --connections >docs/connections.schema.json
 	$(BIN)/ssmtunneld schema --audit >docs/audit.schema.json
 
-picture:         ## the README's, from what a terminal shows
+picture:         ## those of README and guide, from what a terminal shows
 	$(BIN)/python -m tests.packaging.picture
+	$(BIN)/python -m tests.packaging.top_picture
+
+dashboard:       ## contrib/grafana, from the table in tests/packaging/dashboard.py
+	$(BIN)/python -m tests.packaging.dashboard
 
 man:             ## the manual pages, into build/man or $(MAN)
 	$(BIN)/python -m ssmtunneld.cli.manual $(MAN)

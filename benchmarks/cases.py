@@ -17,6 +17,8 @@ Figures = dict[str, list[float]]
 
 DIRECTIONS = {"down": clients.download, "up": clients.upload}
 ONE_SESSION = "max_sessions = 1"
+SMALL = 'message_size = "1KiB"'
+"""As from and to a service that takes no larger messages."""
 BULK = 64 * MIB
 CONNECTIONS = (1, 8, 64)
 TUNNELS = (1, 200, 500)
@@ -31,14 +33,20 @@ def _cpu_of(running: processes.Running) -> Callable[[], float]:
 
 
 def throughput(runs: int) -> Figures:
-    """Throughput and processor time, of the daemon and of both floors, in turn."""
+    """Throughput and processor time of the daemon and of both floors, in turns.
+
+    The daemon is there twice: as it comes, and with messages like those of the floor.
+    """
     figures: Figures = defaultdict(list)
     with ExitStack() as stack:
         target, endpoint = stack.enter_context(processes.far_side())
         ports, daemon = stack.enter_context(
             processes.daemon(endpoint, target, settings=ONE_SESSION)
         )
-        contenders = {"daemon": (ports[0], daemon)}
+        small, other = stack.enter_context(
+            processes.daemon(endpoint, target, settings=f"{ONE_SESSION}\n{SMALL}")
+        )
+        contenders = {"daemon": (ports[0], daemon), "daemon 1 KiB": (small[0], other)}
         for kind in ("relay", "minimal"):
             contenders[kind] = stack.enter_context(
                 processes.floor(kind, target, endpoint)
@@ -81,9 +89,10 @@ def latency(runs: int) -> Figures:
         target, endpoint = stack.enter_context(processes.far_side())
         ports, _ = stack.enter_context(processes.daemon(endpoint, target))
         port = ports[0]
+        relay, _ = stack.enter_context(processes.floor("opened", target, endpoint))
         for _ in range(runs + 1):
             idle = clients.echoes(port, 500)
-            warm, floor = _first_bytes(port, endpoint, target)
+            warm, relayed, floor = _first_bytes(port, relay, endpoint, target)
             down = clients.echoes_beside_bulk(port, 500)
             up = clients.echoes_beside_bulk(port, 500, up=True)
             time.sleep(SETTLING)  # what is left of them is no part of the next run
@@ -93,27 +102,33 @@ def latency(runs: int) -> Figures:
                 figures[f"echo beside download {name}"].append(_ms(down, part))
                 figures[f"echo beside upload {name}"].append(_ms(up, part))
             figures["first byte warm ms"].append(_ms(warm, 0.5))
+            figures["first byte of a bare relay ms"].append(_ms(relayed, 0.5))
             figures["first byte on open websocket ms"].append(_ms(floor, 0.5))
     return _without_first(figures)
 
 
 def _first_bytes(
-    port: int, endpoint: str, target: int
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of first bytes and of the floor's exchanges, sorted.
+    port: int, relay: int, endpoint: str, target: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the seconds of first bytes here, of a bare relay and of bare exchanges.
+
+    All are sorted. An exchange has no local connection, so that it is less than any
+    forwarder can do.
 
     In turns of a few: a machine that has just worked hard, or has just slept, is not
     equally fast, and both must be measured on the same.
     """
     warm: list[float] = []
+    relayed: list[float] = []
     floor: list[float] = []
     with asyncio.Runner() as runner:
         channel = runner.run(floors.Minimal.open(endpoint, target))
         for _ in range(20):
             warm += clients.first_bytes(port, 10)
+            relayed += clients.first_bytes(relay, 10)
             floor += runner.run(_exchanges(channel, len(floor), 10))
         runner.run(channel.close())
-    return sorted(warm), sorted(floor)
+    return sorted(warm), sorted(relayed), sorted(floor)
 
 
 async def _exchanges(channel: floors.Minimal, first: int, count: int) -> list[float]:

@@ -1,6 +1,7 @@
 """The destination of every benchmark: sends, swallows or echoes, as it is told.
 
-One line each: ``get N`` sends N bytes, ``put N`` swallows N and says ``done``; any
+One line each: ``get N`` sends N bytes, ``put N`` swallows N and says ``done``,
+``swallowed`` says how many bytes that was since the start, over all connections; any
 other line comes back. Run as ``python -m benchmarks.destination PORT``.
 """
 
@@ -10,6 +11,9 @@ import sys
 from ssmtunneld.daemon.process import loop_factory
 
 PIECE = b"x" * 65536
+
+
+swallowed = 0
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,6 +26,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             elif word == b"put":
                 await _swallow(reader, int(number))
                 writer.write(b"done\n")
+            elif word == b"swallowed\n":
+                writer.write(b"%d\n" % swallowed)
             else:
                 writer.write(line)
             await writer.drain()
@@ -39,11 +45,13 @@ async def _send(writer: asyncio.StreamWriter, count: int) -> None:
 
 
 async def _swallow(reader: asyncio.StreamReader, count: int) -> None:
+    global swallowed  # noqa: PLW0603 - one process serves one benchmark
     while count > 0:
         piece = await reader.read(min(count, 1 << 18))
         if not piece:
             return
         count -= len(piece)
+        swallowed += len(piece)
 
 
 async def main() -> None:

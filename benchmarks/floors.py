@@ -1,17 +1,20 @@
 """What the daemon is measured against: the least that the same work can cost.
 
 ``relay`` joins two TCP sockets. ``minimal`` moves one smux stream for each connection
-through a websocket of its own, with the websockets library used in the plain way.
+through a websocket of its own, with the websockets library used in the plain way;
+``opened`` has one websocket, opened before, and a stream of it for each connection.
 Run as ``python -m benchmarks.floors KIND PORT TARGET ENDPOINT``.
 """
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import sys
 import time
 import urllib.request
+from collections.abc import AsyncIterator
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -32,7 +35,7 @@ from ssmtunneld.protocol.payloads import (
     encode_acknowledgement,
     parse_acknowledgement,
 )
-from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
+from ssmtunneld.smux.frame import Command, Frame, FrameDecoder, encode_frame
 
 STREAM = 3
 WINDOW = 1000
@@ -132,20 +135,31 @@ class Minimal:
     async def download(self, writer: asyncio.StreamWriter) -> None:
         """Write out what arrives, acknowledging every message."""
         async for raw in self._websocket:
-            assert isinstance(raw, bytes)
-            message = decode(raw)
-            if message.message_type == MessageType.ACKNOWLEDGE:
-                parse_acknowledgement(message.payload)
-                self._in_flight -= 1
-                self._room.set()
-            elif message.message_type == MessageType.OUTPUT:
-                if not await self.acknowledge(message):
-                    continue
-                for frame in self._decoder.feed(message.payload):
-                    if frame.command is Command.FIN:
-                        return
-                    writer.write(frame.payload)
-                await writer.drain()
+            for frame in await self._take(raw):
+                if frame.command is Command.FIN:
+                    return
+                writer.write(frame.payload)
+            await writer.drain()
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Yield the frames that arrive, acknowledging every message."""
+        async for raw in self._websocket:
+            for frame in await self._take(raw):
+                yield frame
+
+    async def _take(self, raw: bytes | str) -> list[Frame]:
+        assert isinstance(raw, bytes)
+        message = decode(raw)
+        if message.message_type == MessageType.ACKNOWLEDGE:
+            parse_acknowledgement(message.payload)
+            self._in_flight -= 1
+            self._room.set()
+            return []
+        if message.message_type != MessageType.OUTPUT:
+            return []
+        if not await self.acknowledge(message):
+            return []
+        return self._decoder.feed(message.payload)
 
     async def exchange(self, stream_id: int, data: bytes) -> bytes:
         """Open a stream, send ``data``, return what comes back first."""
@@ -153,13 +167,7 @@ class Minimal:
         frames += encode_frame(Command.PSH, stream_id, data)
         await self.send(frames, PayloadType.OUTPUT)
         while True:
-            message = decode(await _receive(self._websocket))
-            if message.message_type == MessageType.ACKNOWLEDGE:
-                self._in_flight -= 1
-                continue
-            if not await self.acknowledge(message):
-                continue
-            for frame in self._decoder.feed(message.payload):
+            for frame in await self._take(await self._websocket.recv()):
                 if frame.command is Command.PSH and frame.stream_id == stream_id:
                     fin = encode_frame(Command.FIN, stream_id)
                     await self.send(fin, PayloadType.OUTPUT)
@@ -217,18 +225,64 @@ async def minimal(
         await channel.close()
 
 
+class Opened:
+    """A channel that is open already, and a stream of it for each connection."""
+
+    def __init__(self, channel: Minimal) -> None:
+        self._channel = channel
+        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._streams = itertools.count(STREAM, 2)
+
+    async def carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Send what a connection sends; its first bytes go with the opening."""
+        stream_id = next(self._streams)
+        self._writers[stream_id] = writer
+        frames = encode_frame(Command.SYN, stream_id)
+        while data := await reader.read(1008):
+            frames += encode_frame(Command.PSH, stream_id, data)
+            await self._channel.send(frames, PayloadType.OUTPUT)
+            frames = b""
+        await self._channel.send(
+            frames + encode_frame(Command.FIN, stream_id), PayloadType.OUTPUT
+        )
+
+    async def deliver(self) -> None:
+        """Write what arrives to the connections, until cancelled."""
+        async for frame in self._channel.frames():
+            writer = self._writers.get(frame.stream_id)
+            if writer and frame.command is Command.PSH:
+                writer.write(frame.payload)
+            elif writer and frame.command is Command.FIN:
+                del self._writers[frame.stream_id]
+                writer.close()
+
+
 async def main() -> None:
     """Serve until killed."""
     kind, port, target, endpoint = sys.argv[1:5]
+    async with asyncio.TaskGroup() as tasks:
+        opened = None
+        if kind == "opened":
+            opened = Opened(await Minimal.open(endpoint, int(target)))
+            tasks.create_task(opened.deliver())
+        await _listen(kind, int(port), int(target), endpoint, opened)
 
+
+async def _listen(
+    kind: str, port: int, target: int, endpoint: str, opened: Opened | None
+) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if kind == "relay":
-            await relay(reader, writer, int(target))
+        if opened:
+            await opened.carry(reader, writer)
+        elif kind == "relay":
+            await relay(reader, writer, target)
         else:
-            await minimal(reader, writer, endpoint, int(target))
+            await minimal(reader, writer, endpoint, target)
 
     server = await asyncio.start_server(
-        serve, "127.0.0.1", int(port), backlog=1024, limit=1 << 16
+        serve, "127.0.0.1", port, backlog=1024, limit=1 << 16
     )
     # hashlib's first use loads OpenSSL; that is no part of a message's cost.
     hashlib.sha256(b"").digest()

@@ -118,7 +118,7 @@ def far_side() -> Iterator[tuple[int, str]]:
 
 @contextlib.contextmanager
 def floor(kind: str, target: int, endpoint: str) -> Iterator[tuple[int, Running]]:
-    """Run a floor (``relay`` or ``minimal``) towards ``target``; yield its port."""
+    """Run a floor (:mod:`benchmarks.floors`) towards ``target``; yield its port."""
     (port,) = free_ports(1)
     arguments = ["-m", "benchmarks.floors", kind, str(port), str(target), endpoint]
     with process(arguments, "ready", kind) as running:

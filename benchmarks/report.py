@@ -89,6 +89,11 @@ PROMISES = [
         _ratio("first byte warm ms", "first byte on open websocket ms"),
         1.5,
     ),
+    Promise(
+        "first byte: warm tunnel / bare relay",
+        _ratio("first byte warm ms", "first byte of a bare relay ms"),
+        1.15,
+    ),
     _patience("download"),
     _patience("upload"),
     Promise("memory of one tunnel, MiB", lambda m: m["memory 1 tunnels MiB"], 60.0),

@@ -71,6 +71,7 @@ stage() {
   rm -f "$work/site/.lock"
   mkdir -p "$into/usr/share/man/man1"
   for page in "$work"/site/share/man/man1/*.1; do
+    # shellcheck disable=SC2094 # $page is only named, not written
     gzip -9n <"$page" >"$into/usr/share/man/man1/$(basename "$page").gz"
   done
   rm -rf "$work/site/share"
@@ -107,6 +108,8 @@ END
   install -D -m 600 packaging/files/environment "$into/etc/ssmtunneld/environment"
   mkdir -p "$into/usr/share/doc/ssmtunneld/examples"
   cp config.example.toml "$into/usr/share/doc/ssmtunneld/examples/config.toml"
+  cp contrib/prometheus/alerts.yml contrib/prometheus/alerts.test.yml \
+    contrib/grafana/ssmtunneld.json "$into/usr/share/doc/ssmtunneld/examples/"
   cp systemd/ssmtunneld.socket "$into/usr/share/doc/ssmtunneld/examples/"
   cp SECURITY.md "$into/usr/share/doc/ssmtunneld/"
   gzip -9n <CHANGELOG.md >"$into/usr/share/doc/ssmtunneld/changelog.gz"

@@ -99,16 +99,25 @@ async def _run(daemon: Daemon, guide: "_Guide") -> None:
 
     Raises:
         SsmtunneldError: It could not start.
+        BrokenPipeError: Nobody reads any more what it says.
     """
-    failure: SsmtunneldError | None = None
+    failures: list[SsmtunneldError | BrokenPipeError] = []
+
+    async def tell() -> None:
+        try:
+            await guide.run()
+        except BrokenPipeError as error:
+            failures.append(error)
+            daemon.stop()
+
     async with asyncio.TaskGroup() as tasks:
-        telling = tasks.create_task(guide.run(), name="instructions")
+        telling = tasks.create_task(tell(), name="instructions")
         try:
             await daemon.run()
         except SsmtunneldError as error:
-            failure = error  # the task group would put it into a group of one
+            failures.append(error)  # the task group would put it into a group of one
         telling.cancel()
-    if failure is not None:
+    for failure in failures:
         raise failure
 
 

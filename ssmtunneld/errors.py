@@ -7,7 +7,8 @@
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
-    ├── UnknownTunnel             the daemon runs no tunnel of that name
+    ├── UnknownTunnel             the daemon has no tunnel of that name
+    ├── TunnelDisabled            the file says that a tunnel is not to run
     ├── UnknownConnection         the daemon has no connection of that name
     └── TunnelError               something happened to one tunnel; says what follows
         ├── LinkError             the websocket: the session itself may live on
@@ -159,7 +160,7 @@ class InheritedSocketRefused(SsmtunneldError):
 
 
 class UnknownTunnel(SsmtunneldError):
-    """The daemon runs no tunnel of that name.
+    """The daemon has no tunnel of that name.
 
     Args:
         name: The name.
@@ -179,6 +180,18 @@ class UnknownTunnel(SsmtunneldError):
     @override
     def __str__(self) -> str:
         return f"there is no tunnel called {self.name!r}"
+
+
+class TunnelDisabled(SsmtunneldError):
+    """The file says that a tunnel is not to run.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is disabled (enabled = false)")
+        self.advice = "enable it in its file, and run: ssmtunneld reload"
 
 
 class UnknownConnection(SsmtunneldError):

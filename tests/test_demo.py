@@ -176,6 +176,23 @@ async def test_ssh_and_netcat_are_named_only_where_they_are(monkeypatch, netcat)
         await running
 
 
+@pytest.mark.integration
+def test_a_reader_that_leaves_ends_it_without_a_trace():
+    with subprocess.Popen(
+        [sys.executable, "-m", "ssmtunneld", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if "# Ready" in line:
+                break
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 1
+
+
 async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
     monkeypatch.setattr(demo, "_SSH_PORT", 1)
     screen = Screen()

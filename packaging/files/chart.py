@@ -1,6 +1,6 @@
 """Check the chart with Helm itself and with Kubernetes' schemas: ``chart.py FOLDER``.
 
-Run by ``packaging/try-chart``, which brings the libraries.
+Run by ``packaging/lint``, which brings the libraries.
 """
 
 import sys

@@ -181,18 +181,83 @@ def _all(paths: Sequence[Path]) -> list[Daemon]:
     return found
 
 
-def select(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the tunnels called ``names``, in the file's order; all if none is given.
+def select(
+    document: dict[str, Any], names: Sequence[str], groups: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the tunnels that are called so or in such a group, in the file's order.
+
+    All, if neither a name nor a group is given.
 
     Raises:
-        CommandError: There is none of such a name.
+        CommandError: There is none of such a name, or in such a group.
     """
     tunnels: list[dict[str, Any]] = document["tunnels"]
     known = [tunnel["name"] for tunnel in tunnels]
     for name in names:
         if name not in known:
             raise _unknown(name, known)
-    return [m for m in tunnels if not names or m["name"] in names]
+    if groups:
+        _check_groups(tunnels, groups)
+    return [
+        tunnel
+        for tunnel in tunnels
+        if not (names or groups)
+        or tunnel["name"] in names
+        or not set(groups).isdisjoint(tunnel.get("groups", ()))
+    ]
+
+
+def select_enabled(
+    document: dict[str, Any], names: Sequence[str], groups: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return what ``select`` does, without tunnels that the file disables.
+
+    Raises:
+        CommandError: As ``select``; or one of ``names`` is disabled, or all of the
+            groups' tunnels are.
+    """
+    found = select(document, names, groups)
+    enabled = [tunnel for tunnel in found if not is_disabled(tunnel)]
+    for tunnel in found:
+        if tunnel["name"] in names and is_disabled(tunnel):
+            raise disabled(tunnel["name"])
+    if groups and not enabled:
+        raise disabled(", ".join(tunnel["name"] for tunnel in found))
+    return enabled
+
+
+def is_disabled(tunnel: dict[str, Any]) -> bool:
+    """Return True if nothing of a tunnel runs, because the file says so."""
+    return bool(tunnel["state"] == "disabled")
+
+
+def disabled(names: str) -> CommandError:
+    """Return the error for tunnels that cannot be used, because the file says so."""
+    verb = "are" if "," in names else "is"
+    return CommandError(
+        f"{names} {verb} disabled (enabled = false)",
+        "enable it in its file, then: ssmtunneld reload",
+        code=EXIT_USAGE,
+    )
+
+
+def groups_in(tunnels: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the groups of tunnels of a status document, sorted."""
+    return sorted({group for tunnel in tunnels for group in tunnel.get("groups", ())})
+
+
+def _check_groups(tunnels: Sequence[dict[str, Any]], groups: Sequence[str]) -> None:
+    if any("groups" not in tunnel for tunnel in tunnels):
+        raise CommandError(
+            "the running daemon is older and has no groups", "restart it"
+        )
+    known = groups_in(tunnels)
+    for group in groups:
+        if group not in known:
+            from ssmtunneld.config.groups import no_such_group
+
+            problem, advice = no_such_group(group, known)
+            raise CommandError(problem, advice, code=EXIT_USAGE)
 
 
 def _unknown(name: str, known: Sequence[str]) -> CommandError:

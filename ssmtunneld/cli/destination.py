@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.terminal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,36 @@ def tunnel_named(config: Config, name: str) -> TunnelSettings:
         f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",
         code=EXIT_USAGE,
     )
+
+
+def tunnels_named(config: Config, names: Sequence[str]) -> list[TunnelSettings]:
+    """Return the tunnels of these names; without any, all that are to run.
+
+    One that the file disables can be named: whoever repairs it wants to try it.
+
+    Raises:
+        CommandError: There is none of such a name.
+    """
+    return [tunnel_named(config, name) for name in names] or list(config.enabled)
+
+
+def files_of(config: Config) -> str:
+    """Return the files of a configuration, for people."""
+    included = len(config.included)
+    if not included:
+        return str(config.source)
+    return f"{config.source} and {counted(included, 'included file')}"
+
+
+def origin_of(config: Config, name: str) -> str:
+    """Return the included file that has a tunnel, for people; empty for the main one.
+
+    Relative to the folder of the main file where it is below that.
+    """
+    origin, folder = config.origins[name], config.source.parent
+    if origin == config.source:
+        return ""
+    return str(origin.relative_to(folder) if origin.is_relative_to(folder) else origin)
 
 
 def remote_host(tunnel: TunnelSettings) -> str | None:

@@ -140,15 +140,25 @@ def _chosen(events: list[dict[str, Any]], name: str | None) -> list[dict[str, An
 
 def event_line(event: dict[str, Any]) -> str:
     """Return an event as people read it: its time in their own time zone."""
+    shown = event_time(event, "%Y-%m-%d %H:%M:%S")
+    tunnel = "" if event["tunnel"] is None else f" {event['tunnel']}"
+    facts = event_facts(event)
+    rest = f" {facts}" if facts else ""
+    return visible(f"{shown} {event['level']:<7} {event['event']}{tunnel}{rest}")
+
+
+def event_time(event: dict[str, Any], spelling: str) -> str:
+    """Return an event's time in the reader's own time zone, as strftime spells it."""
     try:
         time = datetime.fromisoformat(event["time"]).astimezone()
     except ValueError:
-        shown = str(event["time"])
-    else:
-        shown = f"{time:%Y-%m-%d %H:%M:%S}"
-    tunnel = "" if event["tunnel"] is None else f" {event['tunnel']}"
-    facts = "".join(f" {key}={_fact(text)}" for key, text in event["facts"].items())
-    return visible(f"{shown} {event['level']:<7} {event['event']}{tunnel}{facts}")
+        return visible(str(event["time"]))
+    return time.strftime(spelling)
+
+
+def event_facts(event: dict[str, Any]) -> str:
+    """Return what an event says besides its name and its tunnel: ``key=value``."""
+    return visible(" ".join(f"{k}={_fact(text)}" for k, text in event["facts"].items()))
 
 
 def _fact(text: str) -> str:

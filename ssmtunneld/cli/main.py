@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "targets": "List the targets of an account and region that are online.",
     "run": "Run the daemon in the foreground.",
     "status": "Show the state of the daemon and its tunnels.",
+    "top": "Watch tunnels, connections, sessions and events, and act on them by key.",
     "connections": "Show who is connected: user, program, bytes, session, destination.",
     "kill": "End open connections; their clients see a reset.",
     "logs": "Show the daemon's log, or what it says of a tunnel.",

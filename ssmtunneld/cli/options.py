@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -82,6 +82,32 @@ def names_argument(command: _Command) -> _Command:
     )(command)
 
 
+def group_option(text: str) -> Callable[[_Command], _Command]:
+    """Add ``--group GROUP``, repeatable, passed as ``groups``.
+
+    Args:
+        text: The help: what is done with the tunnels of the group.
+    """
+    return click.option(
+        "--group",
+        "groups",
+        multiple=True,
+        metavar="GROUP",
+        shell_complete=complete_groups,
+        help=f"{text}; repeatable.",
+    )
+
+
+def check_some(names: Sequence[str], groups: Sequence[str]) -> None:
+    """Make sure that a command for some tunnels has been told for which.
+
+    Raises:
+        click.UsageError: It has not.
+    """
+    if not (names or groups):
+        raise click.UsageError("which tunnels? name some, or a --group")
+
+
 def timeout_option(default: str, what: str) -> Callable[[_Command], _Command]:
     """Add ``--timeout DURATION``, passed as ``timeout`` in seconds."""
     return click.option(
@@ -129,6 +155,40 @@ def complete_names(
         for tunnel in document["tunnels"]
         if tunnel["name"].startswith(incomplete) and tunnel["name"] not in taken
     ]
+
+
+def complete_groups(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """Return the groups that start with ``incomplete``, of the daemon or the file.
+
+    Those that stand on the command line already are left out.
+    """
+    from click.shell_completion import CompletionItem
+
+    taken = ctx.params.get("groups") or ()
+    return [
+        CompletionItem(group)
+        for group in _known_groups(ctx.params.get("config_path"))
+        if group.startswith(incomplete) and group not in taken
+    ]
+
+
+def _known_groups(config_path: Path | None) -> list[str]:
+    from ssmtunneld.cli.daemon_client import find, groups_in
+    from ssmtunneld.errors import SsmtunneldError
+
+    try:
+        return groups_in(find(config_path).document["tunnels"])
+    except SsmtunneldError:
+        pass  # the daemon that runs next reads the file
+    try:
+        config = load(config_path)
+    except SsmtunneldError:
+        return []
+    from ssmtunneld.config.groups import groups_of
+
+    return groups_of(config.tunnels)
 
 
 def load_in_use(config_path: Path | None) -> "Config":

@@ -14,7 +14,7 @@ from ssmtunneld.cli.daemon_client import (
     NotAnswering,
     NotRunning,
     find,
-    select,
+    select_enabled,
 )
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
 from ssmtunneld.cli.readiness import Patience, await_ready
@@ -35,25 +35,31 @@ class Served:
 
 @contextmanager
 def ready_daemon(
-    config: Path | None, names: Sequence[str], patience: Patience
+    config: Path | None,
+    names: Sequence[str],
+    patience: Patience,
+    groups: Sequence[str] = (),
 ) -> Iterator[Served]:
     """Yield a daemon whose tunnels are ready: one that runs, or else one of our own.
 
     Args:
         config: The file; None for the daemon that runs, or the file in its usual place.
-        names: The tunnels; none for all that are required.
+        names: The tunnels; with no group either, all that are required.
         patience: The limit of the wait.
+        groups: Groups of tunnels; a daemon of our own has no others, unless ``names``
+            are given: these may be in other groups, or in none.
 
     Raises:
         CommandError: They are not ready in time or can never be, one of them does not
-            exist, or the daemon has ended.
+            exist or is disabled, or the daemon has ended.
         ConfigError: There is no daemon and no file.
     """
     if _is_running(config):
-        yield Served(await_ready(lambda: find(config), names, patience), None)
+        daemon = await_ready(lambda: find(config), names, patience, groups)
+        yield Served(daemon, None)
         return
     source = _source(config)
-    with _companion(source) as process:
+    with _companion(source, () if names else groups) as process:
 
         def look() -> Daemon:
             ended = process.poll()
@@ -69,11 +75,11 @@ def ready_daemon(
                 ) from None
             # Another one may have come first; its file may still be corrected.
             if daemon.document["pid"] == process.pid:
-                _check_hope(select(daemon.document, names))
+                _check_hope(select_enabled(daemon.document, names, groups))
             return daemon
 
         try:
-            daemon = await_ready(look, names, patience)
+            daemon = await_ready(look, names, patience, groups)
         except NotAnswering:
             raise
         except NotRunning:
@@ -113,14 +119,18 @@ def _check_hope(tunnels: Sequence[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def _companion(source: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _companion(
+    source: Path, groups: Sequence[str]
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a daemon; end it, and its sessions, with the block."""
+    options = [word for group in groups for word in ("--group", group)]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_PERSONAL)}
     process = subprocess.Popen(  # noqa: S603 - this very program
         # -P: no module of the working directory must come before ours.
         [
             *(sys.executable, "-P", "-m", "ssmtunneld.cli.child_daemon"),
             *("--config", str(source), "--log-level", "warning"),
+            *options,
         ],
         env=environ,
         stdin=subprocess.PIPE,

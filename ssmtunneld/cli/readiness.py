@@ -12,7 +12,7 @@ from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
     NotRunning,
-    select,
+    select_enabled,
 )
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
@@ -53,26 +53,31 @@ class Patience:
 
 
 def await_ready(
-    look: Callable[[], Daemon], names: Sequence[str], patience: Patience
+    look: Callable[[], Daemon],
+    names: Sequence[str],
+    patience: Patience,
+    groups: Sequence[str] = (),
 ) -> Daemon:
     """Return the daemon once its tunnels are ready.
 
     Args:
         look: Finds the daemon; asked again and again. What it raises ends the waiting,
             but for `NotRunning` and `NotAnswering`: a daemon may be about to start.
-        names: The tunnels; none for all that are required.
+        names: The tunnels; with no group either, all that are required.
         patience: The limit.
+        groups: Groups whose tunnels are waited for, without disabled ones.
 
     Raises:
         NotRunning: There was no daemon in all that time.
         NotAnswering: There was one that could not be asked.
-        CommandError: They are not ready in time, or one of them does not exist.
+        CommandError: They are not ready in time, or one of them does not exist or is
+            disabled.
     """
     deadline = patience.clock() + patience.timeout
     told = ""
     while True:
         daemon, absence = _look(look)
-        missing = [] if daemon is None else not_ready(daemon.document, names)
+        missing = [] if daemon is None else not_ready(daemon.document, names, groups)
         if daemon is not None and not missing:
             return daemon
         left = deadline - patience.clock()
@@ -99,18 +104,20 @@ def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, CommandError | Non
     return (None, NotRunning()) if daemon.document.get("draining") else (daemon, None)
 
 
-def not_ready(document: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+def not_ready(
+    document: dict[str, Any], names: Sequence[str], groups: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Return the tunnels that would not serve a connection now.
 
     One that opens its sessions on demand is ready while it is idle.
 
     Raises:
-        CommandError: There is no tunnel of such a name.
+        CommandError: There is no tunnel of such a name or group, or it is disabled.
     """
     return [
         tunnel
-        for tunnel in select(document, names)
-        if (names or tunnel["required"]) and not is_usable(tunnel)
+        for tunnel in select_enabled(document, names, groups)
+        if (names or groups or tunnel["required"]) and not is_usable(tunnel)
     ]
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from ssmtunneld.config.destinations import Pattern, parse_pattern
+from ssmtunneld.config.includes import check_pattern
 from ssmtunneld.config.metadata import Kind
 from ssmtunneld.config.parsers import (
     Address,
@@ -84,6 +85,15 @@ def _check_name(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ValueError(
             "is not a tunnel's name: up to 63 of a-z, 0-9, - and _, "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def _check_group(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ValueError(
+            "is not a group's name: up to 63 of a-z, 0-9, - and _, "
             "starting with a letter or digit"
         )
     return name
@@ -217,7 +227,7 @@ def _read_file(value: object, info: ValidationInfo) -> Path:
     path = start / expand_home(str(value), context.get("home"))
     # Found out now: in a TLS library's words it would be a riddle, and much later.
     if not path.is_file():
-        raise ValueError("is not a file (paths start at the configuration's directory)")
+        raise ValueError("is not a file (paths start at the directory of this file)")
     return path
 
 
@@ -300,8 +310,10 @@ _ParameterValues: TypeAlias = Annotated[
 ]
 
 
-def _one_or_more(item: dict[str, object]) -> WithJsonSchema:
-    several = {"type": "array", "items": item, "minItems": 1}
+def _one_or_more(item: dict[str, object], least: int = 1) -> WithJsonSchema:
+    several: dict[str, object] = {"type": "array", "items": item}
+    if least:
+        several["minItems"] = least
     return WithJsonSchema({"anyOf": [item, several]})
 
 
@@ -492,6 +504,21 @@ HostNames: TypeAlias = Annotated[
 ]
 """Names in the form for comparison: lower case, without a final dot."""
 Text: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
+IncludePatterns: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
+    BeforeValidator(_listed),
+    _one_or_more({"type": "string"}, least=0),
+    Kind("path or pattern, or a list of them"),
+]
+"""Patterns of files, as ``config/includes.py`` reads them."""
+
+Groups: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_group)], ...],
+    BeforeValidator(_listed),
+    _one_or_more({"type": "string", "pattern": f"^{NAME_PATTERN}$"}, least=0),
+    Kind("name, or a list of them"),
+]
+"""Names of groups."""
 Command: TypeAlias = Annotated[
     tuple[Text, ...],
     BeforeValidator(_as_tuple),

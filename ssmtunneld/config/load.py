@@ -1,7 +1,8 @@
 """From a file to a ``Config``, or to one ``ConfigError`` that lists every problem.
 
-A problem is one line: ``FILE:LINE: key.path: what is wrong``. Values are not quoted
-where they might be secrets, and those of unknown keys never are.
+A file may include others: each is read, bounded and named in errors as the first. A
+problem is one line: ``FILE:LINE: key.path: what is wrong``. Values are not quoted where
+they might be secrets, and those of unknown keys never are.
 """
 
 import errno
@@ -9,23 +10,27 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.paths import real_path
+from ssmtunneld.config.includes import Includes
 from ssmtunneld.config.model import Config
 from ssmtunneld.config.parsers import format_size
-from ssmtunneld.config.tables import read_tables
+from ssmtunneld.config.sources import SourceFile, Sources
+from ssmtunneld.config.tables import read_source_tables
 from ssmtunneld.errors import ConfigError
 
 SYSTEM_CONFIG: Final = Path("/etc/ssmtunneld/config.toml")
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
 
 LARGEST_FILE: Final = 2**20
-"""Bytes of a configuration file; 500 tunnels take 200 KB."""
+"""Bytes of a configuration file, and characters of it and all that it includes; 500
+tunnels take 200 KB."""
 DEEPEST: Final = 32
 """Tables and lists within each other, and parts of a key. Settings need five."""
 
@@ -79,17 +84,79 @@ def find_config(
     )
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """Return the configuration in the file at ``path``.
+def load_config(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    instead: Mapping[Path, str] | None = None,
+    about_to_include: Callable[[Includes], None] = lambda _: None,
+) -> Config:
+    """Return the configuration in the file at ``path``, and in those that it includes.
 
     Args:
         path: The file; TOML in UTF-8.
         environ: Environment for ``${NAME}`` and ``~``.
+        instead: Texts that stand for those of files, by their real paths.
+        about_to_include: Called before the included files are looked for.
 
     Raises:
-        ConfigError: The file cannot be read, or has problems.
+        ConfigError: A file cannot be read, or has problems; lists all of them.
     """
-    return parse_config(read_file(path), path, environ)
+    sources = read_sources(
+        path, environ, instead=instead, about_to_include=about_to_include
+    )
+    return read_source_tables(sources, environ)
+
+
+def read_sources(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    instead: Mapping[Path, str] | None = None,
+    about_to_include: Callable[[Includes], None] = lambda _: None,
+) -> Sources:
+    """Return the files of a configuration, unchecked; the arguments are as above.
+
+    Raises:
+        ConfigError: The main file cannot be read, or is not TOML. Where an included one
+            cannot, its ``problems`` say so.
+    """
+    instead = instead or {}
+    given = instead.get(real_path(path))
+    text = read_file(path) if given is None else given
+    main = SourceFile(path, text, parse_toml(text, path))
+    includes = Includes.of(path, main.tables, environ)
+    about_to_include(includes)
+    return _with_included(main, includes, instead)
+
+
+def _with_included(
+    main: SourceFile, includes: Includes, instead: Mapping[Path, str]
+) -> Sources:
+    found = includes.find()
+    files: list[SourceFile] = []
+    left = LARGEST_FILE - len(main.text)
+    for path in found.paths:
+        file = _read_included(path, instead)
+        left -= len(file.text)
+        if left < 0:
+            limit = format_size(LARGEST_FILE)
+            found.problems.append(
+                (len(includes.patterns) - 1, f"has files of more than {limit} in all")
+            )
+            break
+        files.append(file)
+    return Sources(main, tuple(files), tuple(found.problems), tuple(found.unmatched))
+
+
+def _read_included(path: Path, instead: Mapping[Path, str]) -> SourceFile:
+    text = ""
+    try:
+        given = instead.get(real_path(path))
+        text = read_file(path) if given is None else given
+        return SourceFile(path, text, parse_toml(text, path))
+    except ConfigError as error:
+        return SourceFile(path, text, {}, tuple(error.problems))
 
 
 def read_file(path: Path) -> str:
@@ -130,7 +197,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def parse_config(text: str, source: str | Path, environ: Mapping[str, str]) -> Config:
-    """Return the configuration in ``text``.
+    """Return the configuration in ``text``, and in the files that it includes.
 
     Args:
         text: TOML.
@@ -141,8 +208,8 @@ def parse_config(text: str, source: str | Path, environ: Mapping[str, str]) -> C
     Raises:
         ConfigError: Lists every problem that was found, in the order of the lines.
     """
-    source = Path(source)
-    return read_tables(parse_toml(text, source), text, source, environ)
+    path = Path(source)
+    return load_config(path, environ, instead={real_path(path): text})
 
 
 def parse_toml(text: str, source: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Reload(Enum):
     LIVE = "live"
     LISTENERS = "listeners"
     SESSIONS = "sessions"
+    TUNNEL = "tunnel"
     COMMANDS = "commands"
 
 
@@ -50,6 +51,14 @@ class Expands:
 
 
 EXPANDS: Final = Expands()
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Mark of a path that starts from the folder of the file that says it."""
+
+
+RELATIVE: Final = Relative()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,11 @@ def keys_for(model: type[BaseModel], *groups: Only) -> frozenset[str]:
 def expanding_keys(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the settings of ``model`` in which ``${NAME}`` is replaced."""
     return tuple(k for k in model.model_fields if EXPANDS in _marks(model, k))
+
+
+def path_keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the settings of ``model`` whose relative paths depend on their file."""
+    return tuple(k for k in model.model_fields if RELATIVE in _marks(model, k))
 
 
 def _only(model: type[BaseModel], key: str) -> Only | None:

@@ -25,9 +25,11 @@ from ssmtunneld.config.fields import (
     Document,
     Duration,
     ExistingFile,
+    Groups,
     HostName,
     HostNames,
     HttpListen,
+    IncludePatterns,
     KeepAlive,
     Listen,
     MessageSize,
@@ -48,7 +50,7 @@ from ssmtunneld.config.fields import (
     Url,
     Users,
 )
-from ssmtunneld.config.metadata import EXPANDS, Only, Reload, keys_for
+from ssmtunneld.config.metadata import EXPANDS, RELATIVE, Only, Reload, keys_for
 from ssmtunneld.config.parsers import Address, TcpAddress, names_loopback
 from ssmtunneld.config.probes import speaks_mysql
 from ssmtunneld.config.session_documents import (
@@ -104,6 +106,14 @@ class _Section(BaseModel):
     )
 
 
+class FileSettings(_Section):
+    """Settings above all tables of the main file."""
+
+    include: Annotated[IncludePatterns, Reload.LIVE] = ()
+    """Further files with tunnels, as paths or patterns such as `"conf.d/*.toml"`;
+    relative to the directory of this file. See [files for teams](#files-for-teams)."""
+
+
 class DaemonSettings(_Section):
     """The table ``[daemon]``: settings of the process as a whole."""
 
@@ -116,7 +126,8 @@ class DaemonSettings(_Section):
     drain_timeout: Annotated[Duration, Reload.LIVE] = 30.0
     """Time that connections have to finish once the daemon has been asked to stop."""
     watch_config: Annotated[bool, Reload.LIVE] = False
-    """Reload automatically when this file changes. See
+    """Reload automatically when this file changes, or one that it includes, or when
+    one comes or goes. See
     [reload](#changing-the-file-while-the-daemon-runs)."""
     start_rate: Annotated[float, Field(gt=0, le=1000), Reload.LIVE] = 2.0
     """`StartSession` calls per second, for each account and region."""
@@ -248,9 +259,9 @@ class TunnelDefaults(_Section):
     ssmmessages_endpoint: Annotated[DataHost | None, Reload.SESSIONS] = None
     """The data channel's host, where it is not the one that the service names (VPC
     endpoints). Path and query stay as the service gave them."""
-    ca_bundle: Annotated[ExistingFile | None, Reload.SESSIONS] = None
+    ca_bundle: Annotated[ExistingFile | None, Reload.SESSIONS, RELATIVE] = None
     """A PEM file of certificate authorities to trust instead of the system's; relative
-    to the configuration's directory."""
+    to the directory of the file that says it."""
     proxy: Annotated[ProxyUrl | None, Reload.SESSIONS, EXPANDS] = None
     """A proxy for API and data channel, `"http://host:port"` or
     `"socks5h://host:port"`; `false` for none. Without it, `HTTPS_PROXY` and `NO_PROXY`.
@@ -281,6 +292,12 @@ class TunnelDefaults(_Section):
     service would end it."""
     required: Annotated[bool, Reload.LIVE] = True
     """The daemon is ready only when this tunnel is. `false`: also without it."""
+    enabled: Annotated[bool, Reload.TUNNEL] = True
+    """`false`: the tunnel is checked and listed, and nothing of it runs. See
+    [disabled tunnels](#disabled-tunnels)."""
+    groups: Annotated[Groups, Reload.LIVE] = ()
+    """Names, such as `["orders"]`, by which `--group` of commands chooses tunnels. See
+    [groups](#groups)."""
     connect_timeout: Annotated[Duration, Field(gt=0), Reload.LIVE] = 15.0
     """Time that a new connection waits for a session before it is reset; with
     `start_target` 3m without this, and not below 1m."""
@@ -326,11 +343,11 @@ class TunnelDefaults(_Section):
     ] = None
     """The instance's user who may log in with it for a minute. Required with
     `instance_connect`."""
-    instance_connect_key: Annotated[ExistingFile | None, Reload.LIVE, Only.INSTANCE] = (
-        None
-    )
-    """The public key, a `.pub` file; relative paths start at the configuration's
-    directory. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
+    instance_connect_key: Annotated[
+        ExistingFile | None, Reload.LIVE, Only.INSTANCE, RELATIVE
+    ] = None
+    """The public key, a `.pub` file; relative to the directory of the file that says
+    it. Without it `~/.ssh/id_ed25519.pub`, else `id_rsa.pub`, of the daemon's
     user."""
     db_engine: Annotated[
         Literal["postgres", "mysql", "redis", "mongodb", "sqlserver"] | None,
@@ -351,9 +368,9 @@ class TunnelDefaults(_Section):
     ] = None
     """TLS from the client to the database, for `ssmtunneld connect` and `env`; levels
     as PostgreSQL calls them. Without it, see [TLS](databases.md#tls)."""
-    db_ca: Annotated[AnyFile | None, Reload.COMMANDS] = None
+    db_ca: Annotated[AnyFile | None, Reload.COMMANDS, RELATIVE] = None
     """A PEM file of the certificate authorities that sign for the database; relative to
-    the configuration's directory. Without it, the system's."""
+    the directory of the file that says it. Without it, the system's."""
     probe: Annotated[ProbeText, Reload.LIVE, Only.FIXED] = None
     """Check of the destination; `false` where `[defaults]` has one."""
     probe_interval: Annotated[Duration, Field(ge=1), Reload.LIVE] = 60.0
@@ -633,11 +650,24 @@ def _needs_allow(address: str, verb: str) -> str:
 
 
 class Config(_Section):
-    """A whole file."""
+    """A main file, and those that it includes."""
 
     source: Path
-    """The file."""
+    """The main file."""
+    include: tuple[str, ...] = ()
+    """Its patterns of further files."""
+    included: tuple[Path, ...] = ()
+    """The files that were included, in their order."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns that matched no file."""
     daemon: DaemonSettings
     """The process as a whole."""
     tunnels: Annotated[tuple[TunnelSettings, ...], Field(min_length=1)]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files; also those that are not enabled."""
+    origins: dict[str, Path] = {}
+    """The file of each tunnel, by its name."""
+
+    @property
+    def enabled(self) -> tuple[TunnelSettings, ...]:
+        """The tunnels that are to run."""
+        return tuple(tunnel for tunnel in self.tunnels if tunnel.enabled)

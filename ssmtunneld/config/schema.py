@@ -8,7 +8,12 @@ from pydantic import BaseModel
 
 from ssmtunneld.config.fields import NAME_PATTERN
 from ssmtunneld.config.metadata import Setting, settings_of
-from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
+from ssmtunneld.config.model import (
+    DaemonSettings,
+    FileSettings,
+    TunnelDefaults,
+    TunnelSettings,
+)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -18,26 +23,32 @@ def json_schema() -> dict[str, Any]:
 
     ``x-reload`` says what a change of a setting needs: see ``metadata.Reload``.
 
-    It accepts every file that ``load_config`` accepts. Relations between settings,
+    It accepts every main file that ``load_config`` accepts, and included files that
+    have tunnels. Relations between settings,
     which it cannot express, only ``load_config`` checks.
     """
     daemon = _table(DaemonSettings)
     defaults = _table(TunnelDefaults)
     # The target can come from [defaults], so only the addresses are always here.
     tunnel = _table(TunnelSettings, leave_out={"name"}, required=["listen"])
+    top = _table(FileSettings)["properties"]
     return {
         "$schema": _DIALECT,
         "title": "ssmtunneld configuration",
         "type": "object",
         "additionalProperties": False,
-        "required": ["tunnels"],
+        # The tunnels may all be in files that this one includes.
+        "anyOf": [
+            {"required": ["tunnels"], "properties": {"tunnels": {"minProperties": 1}}},
+            {"required": ["include"]},
+        ],
         "properties": {
+            **top,
             "daemon": daemon,
             "defaults": defaults,
             "tunnels": {
                 "description": "The tunnels, each a table named for itself.",
                 "type": "object",
-                "minProperties": 1,
                 "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
                 "additionalProperties": tunnel,
             },

@@ -1,12 +1,19 @@
-"""The tables of a parsed file: checked, merged with ``[defaults]``, made into models.
+"""The tables of parsed files: checked, merged with ``[defaults]``, made into models.
 
-Everything wrong is collected first, so that a person repairs a file in one go.
+Everything wrong is collected first, so that a person repairs the files in one go.
+
+An included file has tunnels, and ``[defaults]`` for these. What is for the process, a
+command to run among it, stands in the main file only: whoever may write a tunnel must
+not by that run programs, and two files must not contradict each other.
 """
 
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,8 +23,9 @@ from pydantic_core import ErrorDetails
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
+from ssmtunneld.config.includes import KEY as INCLUDE
 from ssmtunneld.config.lines import KeyLines, KeyPath
-from ssmtunneld.config.metadata import expanding_keys
+from ssmtunneld.config.metadata import expanding_keys, path_keys
 from ssmtunneld.config.model import (
     DYNAMIC,
     FIXED,
@@ -25,6 +33,7 @@ from ssmtunneld.config.model import (
     Config,
     Conflicts,
     DaemonSettings,
+    FileSettings,
     TunnelDefaults,
     TunnelSettings,
 )
@@ -32,17 +41,21 @@ from ssmtunneld.config.parsers import (
     Address,
     UnixAddress,
     binds,
+    expand_home,
     expand_variables,
     parse_address,
 )
+from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.errors import ConfigError
 
 _Table: TypeAlias = dict[str, Any]
 _Ip: TypeAlias = IPv4Address | IPv6Address
 _Section = TypeVar("_Section", bound=BaseModel)
 
-_TOP_LEVEL: Final = ("daemon", "defaults", "tunnels")
+_TOP_LEVEL: Final = ("include", "daemon", "defaults", "tunnels")
+_INCLUDED: Final = ("defaults", "tunnels")
 _EXPANDED: Final = expanding_keys(TunnelDefaults)
+_PATHS: Final = path_keys(TunnelDefaults)
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
 _SECRET_KEY: Final = re.compile(
     "secret|access_?key|token|passw(?:or)?d|credential", re.IGNORECASE
@@ -74,56 +87,175 @@ _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 def read_tables(
     data: _Table, text: str, source: Path, environ: Mapping[str, str]
 ) -> Config:
-    """Return the configuration that the parsed ``text`` describes.
+    """Return the configuration that the parsed ``text`` describes, by itself.
 
     Raises:
         ConfigError: Lists every problem, in the order of the lines.
     """
-    reading = _Reading(source, environ)
-    daemon, tunnels = reading.read(data)
-    for path in _find_credentials(data):
-        reading.refuse_credentials(path)
-    problems = dict.fromkeys(reading.problems)
+    return read_source_tables(Sources(SourceFile(source, text, data)), environ)
+
+
+def read_source_tables(sources: Sources, environ: Mapping[str, str]) -> Config:
+    """Return the configuration that parsed files describe.
+
+    Raises:
+        ConfigError: Lists every problem, in the order of the files and lines.
+    """
+    main = _Reading(sources.main, environ)
+    main.note_patterns(sources.problems)
+    top = main.read_top()
+    daemon = main.read_daemon()
+    defaults = main.read_defaults()
+    owners: dict[str, _Reading] = {}
+    main.read_tunnels(defaults, owners)
+    folder = main.file.path.parent
+    above = with_absolute_paths(defaults.settings, folder, environ)
+    shared = _Defaults(above, defaults.trusted)
+    readings = [main, *(_Reading(file, environ) for file in sources.included)]
+    for reading in readings[1:]:
+        reading.refuse_other_tables(main.file.path)
+        reading.read_tunnels(reading.read_defaults(shared), owners)
+    unread = sources.problems or any(file.problems for file in sources.included)
+    if not owners and not unread:
+        main.refuse_emptiness(sources.unmatched)
+    tunnels = [tunnel for reading in readings for tunnel in reading.tunnels]
+    _find_clashes(daemon, main, tunnels, owners)
+    problems = [line for reading in readings for line in reading.told()]
     if problems:
-        raise ConfigError(_render(problems, text, source))
-    return Config(source=source, daemon=daemon, tunnels=tuple(tunnels))
+        raise ConfigError(_limited(problems, main.file.path))
+    return Config(
+        source=main.file.path,
+        included=tuple(file.path for file in sources.included),
+        include=top.include,
+        unmatched=sources.unmatched,
+        daemon=daemon,
+        tunnels=tuple(tunnels),
+        origins={name: reading.file.path for name, reading in owners.items()},
+    )
+
+
+def with_absolute_paths(
+    settings: Mapping[str, Any], folder: Path, environ: Mapping[str, str]
+) -> _Table:
+    """Return settings of a file in ``folder`` for a file that may be in another."""
+    moved = dict(settings)
+    home = _home(environ)
+    for key in _PATHS:
+        if isinstance(text := moved.get(key), str):
+            # Without a home it cannot be used, whichever file it is in.
+            with suppress(ValueError):
+                moved[key] = str((folder / expand_home(text, home)).absolute())
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    """Settings that tunnels inherit, as a file spells them.
+
+    Attributes:
+        settings: Those that can be used, with variables replaced.
+        trusted: False if some could not be used: what is missing proves nothing.
+    """
+
+    settings: _Table
+    trusted: bool
 
 
 class _Reading:
-    """One pass over a file's tables; ``problems`` grows as it goes."""
+    """One pass over a file's tables; ``problems`` and ``tunnels`` grow as it goes."""
 
-    def __init__(self, source: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, file: SourceFile, environ: Mapping[str, str]) -> None:
+        self.file = file
         self.problems: list[tuple[KeyPath, str]] = []
+        self.tunnels: list[TunnelSettings] = []
         self._environ = environ
-        self._home = Path(environ["HOME"]) if environ.get("HOME") else None
-        self._context = {"directory": source.parent, "home": self._home}
+        self._home = _home(environ)
+        self._context = {"directory": file.path.parent, "home": self._home}
         self._unknown: set[KeyPath] = set()
 
-    def read(self, data: _Table) -> tuple[DaemonSettings, list[TunnelSettings]]:
+    @cached_property
+    def lines(self) -> KeyLines:
+        """The lines of keys; made only if there is something to report."""
+        return KeyLines(self.file.text)
+
+    def place(self, path: KeyPath) -> str:
+        """Return file and line of a key."""
+        return f"{self.file.path}:{self.lines.find(path)}"
+
+    def told(self) -> list[str]:
+        """Return a line for each problem of the file, in the order of its lines."""
+        for path in _find_credentials(self.file.tables):
+            self.refuse_credentials(path)
+        problems = dict.fromkeys(self.problems)
+        # The lines of keys are looked for only if there is something to report.
+        return [*self.file.problems, *(_render(problems, self) if problems else ())]
+
+    def note_patterns(self, problems: Iterable[tuple[int, str]]) -> None:
+        """Complain about patterns of ``include``, which are known by their numbers."""
+        for number, message in problems:
+            path = _trim((INCLUDE, number), self.file.tables)
+            self.complain(path, message)
+
+    def read_top(self) -> FileSettings:
+        """Return what stands above the tables of the main file."""
+        data = self.file.tables
         for key, value in data.items():
             if key not in _TOP_LEVEL:
                 self._refuse_key((key,), value, _TOP_LEVEL)
-        daemon = self._section(DaemonSettings, self._table(data, "daemon"), ("daemon",))
-        before = len(self.problems)
-        defaults = self._defaults(self._table(data, "defaults"))
-        trusted = len(self.problems) == before
-        tunnels = []
-        for name, own in self._tunnel_tables(data).items():
-            tunnel = self._tunnel(name, own, defaults, trusted=trusted)
+        above = {key: data[key] for key in FileSettings.model_fields if key in data}
+        return self._section(FileSettings, above, ()) or FileSettings()
+
+    def refuse_other_tables(self, main: Path) -> None:
+        """Complain about what an included file cannot have."""
+        for key, value in self.file.tables.items():
+            if key == INCLUDE:
+                problem = f"is for the main file only: name the files in {main}"
+                self.complain((key,), problem)
+            elif key == "daemon":
+                problem = "is for the main file only, because it is about the process"
+                self.complain((key,), f"{problem}: {main}")
+            elif key not in _INCLUDED:
+                self._refuse_key((key,), value, _INCLUDED)
+
+    def read_daemon(self) -> DaemonSettings:
+        """Return the table ``[daemon]``."""
+        table = self._table(self.file.tables, "daemon")
+        return self._section(DaemonSettings, table, ("daemon",)) or DaemonSettings()
+
+    def read_tunnels(self, defaults: _Defaults, owners: dict[str, "_Reading"]) -> None:
+        """Read the tunnels; ``owners`` has those of the files before, and gets ours."""
+        for name, own in self._tunnel_tables(self.file.tables).items():
+            path: KeyPath = ("tunnels", name)
+            if (owner := owners.get(name)) is not None:
+                other = owner.place(path)
+                self.complain(path, f"is a name that {other} has given: choose another")
+                continue
+            owners[name] = self
+            tunnel = self._tunnel(name, own, defaults)
             if tunnel is not None:
-                tunnels.append(tunnel)
-        daemon = daemon or DaemonSettings()
-        self.problems.extend(_find_clashes(daemon, tunnels))
-        return daemon, tunnels
+                self.tunnels.append(tunnel)
+
+    def refuse_emptiness(self, unmatched: Sequence[str]) -> None:
+        """Complain that there is no tunnel in any file.
+
+        Args:
+            unmatched: Patterns that match no file.
+        """
+        if any(path[:1] in {("tunnels",), (INCLUDE,)} for path, _ in self.problems):
+            return  # there may be some, once that is right
+        words = ", ".join(unmatched)
+        also = f", or a file that {words} matches: there is none" if unmatched else ""
+        self.complain((), f"has no tunnels: add a table [tunnels.NAME]{also}")
 
     def refuse_credentials(self, path: KeyPath) -> None:
         """Complain about an access key at ``path``, unless its key is unknown."""
         if any(path[: len(unknown)] == unknown for unknown in self._unknown):
             return
         self.problems = [problem for problem in self.problems if problem[0] != path]
-        self._complain(path, f"looks like an AWS access key ({_NO_CREDENTIALS})")
+        self.complain(path, f"looks like an AWS access key ({_NO_CREDENTIALS})")
 
-    def _complain(self, path: KeyPath, message: str) -> None:
+    def complain(self, path: KeyPath, message: str) -> None:
+        """Note that something is wrong at ``path``."""
         self.problems.append((path, message))
 
     def _refuse_key(self, path: KeyPath, value: object, known: Iterable[str]) -> None:
@@ -133,54 +265,62 @@ class _Reading:
         late = len(self.problems) >= PROBLEM_LIMIT
         near = None if late else _nearest(key, [*known])
         if _SECRET_KEY.search(key) or any(_find_credentials([key, value])):
-            self._complain(path, f"unknown key ({_NO_CREDENTIALS})")
+            self.complain(path, f"unknown key ({_NO_CREDENTIALS})")
+        elif key == INCLUDE and len(path) > 1:
+            self.complain(path, "belongs to the top of the file, above all tables")
         elif key in TunnelSettings.model_fields and path[0] == "defaults":
-            self._complain(path, "unknown key (every tunnel has its own)")
+            self.complain(path, "unknown key (every tunnel has its own)")
         elif near:
-            self._complain(path, f"unknown key (did you mean {near}?)")
+            self.complain(path, f"unknown key (did you mean {near}?)")
         else:
-            self._complain(path, "unknown key")
+            self.complain(path, "unknown key")
 
     def _table(self, parent: _Table, key: str) -> _Table:
         value = parent.get(key, {})
         if isinstance(value, dict):
             return value
-        self._complain((key,), f"should be a table, [{key}]")
+        self.complain((key,), f"should be a table, [{key}]")
         return {}
 
     def _tunnel_tables(self, data: _Table) -> _Table:
         tables = data.get("tunnels", {})
-        if not isinstance(tables, dict):
-            self._complain(("tunnels",), "should be tables with names, [tunnels.NAME]")
-        elif not tables:
-            self._complain((), "has no tunnels: add a table [tunnels.NAME]")
-        else:
+        if isinstance(tables, dict):
             return tables
+        self.complain(("tunnels",), "should be tables with names, [tunnels.NAME]")
         return {}
 
-    def _defaults(self, table: _Table) -> _Table:
-        """Return the usable ones; what is wrong with the others is said once, here."""
+    def read_defaults(self, inherited: _Defaults | None = None) -> _Defaults:
+        """Return the usable ones; what is wrong with the others is said once, here.
+
+        Args:
+            inherited: Those of the main file, which hold where this file says nothing;
+                with absolute paths.
+        """
         path: KeyPath = ("defaults",)
         before = len(self.problems)
+        table = self._table(self.file.tables, "defaults")
         expanded = self._expand(table, path)
         self._section(TunnelDefaults, expanded, path)
-        broken = {problem[0][1] for problem in self.problems[before:]}
-        return {key: value for key, value in expanded.items() if key not in broken}
+        found = self.problems[before:]
+        broken = {problem[0][1] for problem in found if len(problem[0]) > 1}
+        own = {key: value for key, value in expanded.items() if key not in broken}
+        if inherited is None:
+            return _Defaults(own, not found)
+        trusted = inherited.trusted and not found
+        return _Defaults({**inherited.settings, **own}, trusted)
 
     def _tunnel(
-        self, name: str, own: object, defaults: _Table, *, trusted: bool
+        self, name: str, own: object, defaults: _Defaults
     ) -> TunnelSettings | None:
         path: KeyPath = ("tunnels", name)
         if not isinstance(own, dict):
-            self._complain(path, "should be a table, [tunnels.NAME]")
+            self.complain(path, "should be a table, [tunnels.NAME]")
             return None
         if "name" in own:
             self._unknown.add((*path, "name"))
-            self._complain(
-                (*path, "name"), "unknown key (the table's name is the name)"
-            )
+            self.complain((*path, "name"), "unknown key (the table's name is the name)")
         expanded = self._expand(own, path)
-        whole = {**defaults, **expanded, "name": name}
+        whole = {**defaults.settings, **expanded, "name": name}
         if "allow" not in own and _is_local(own.get("listen"), self._home):
             whole.pop("allow", None)
         useless = DYNAMIC if whole.get("mode", "tcp") == "tcp" else FIXED
@@ -190,7 +330,7 @@ class _Reading:
             if key not in own:
                 whole.pop(key, None)
         # With parts left out, what is missing or does not go together proves nothing.
-        complete = trusted and len(expanded) == len(own)
+        complete = defaults.trusted and len(expanded) == len(own)
         return self._section(TunnelSettings, whole, path, complete=complete)
 
     def _expand(self, table: _Table, path: KeyPath) -> _Table:
@@ -207,7 +347,7 @@ class _Reading:
                         pass
             except ValueError as error:
                 del expanded[key]
-                self._complain((*path, key), str(error))
+                self.complain((*path, key), str(error))
         return expanded
 
     def _expand_one(self, value: object) -> object:
@@ -236,6 +376,10 @@ class _Reading:
                 elif complete or not _needs_all(detail):
                     self.problems.extend(_translate(detail, where))
         return None
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    return Path(environ["HOME"]) if environ.get("HOME") else None
 
 
 def _nearest(key: str, known: Sequence[str]) -> str | None:
@@ -271,8 +415,8 @@ def _trim(location: tuple[int | str, ...], table: _Table) -> KeyPath:
     path: KeyPath = ()
     value: Any = table
     for part in location:
-        if isinstance(value, dict):
-            value = value.get(str(part))
+        if isinstance(value, dict) and isinstance(part, str):
+            value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int):
             value = value[part]
         else:
@@ -311,25 +455,45 @@ def _find_credentials(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _find_clashes(
-    daemon: DaemonSettings, tunnels: Iterable[TunnelSettings]
-) -> Iterator[tuple[KeyPath, str]]:
-    """Yield a problem for each address that would be bound twice."""
-    listed: list[tuple[KeyPath, str, Address]] = [
-        (("daemon", "http_listen"), "daemon.http_listen", address)
+    daemon: DaemonSettings,
+    main: _Reading,
+    tunnels: Iterable[TunnelSettings],
+    owners: Mapping[str, _Reading],
+) -> None:
+    """Complain about each address that would be bound twice.
+
+    A tunnel that is not enabled binds none.
+    """
+    listed: list[tuple[_Reading, KeyPath, str, Address]] = [
+        (main, ("daemon", "http_listen"), "daemon.http_listen", address)
         for address in daemon.http_listen
     ]
     for tunnel in tunnels:
-        path: KeyPath = ("tunnels", tunnel.name, "listen")
-        owner = f"tunnels.{tunnel.name}"
-        listed += [(path, owner, address) for address in tunnel.listen]
-    held: defaultdict[object, list[tuple[_Ip | None, Address, str]]] = defaultdict(list)
-    for path, owner, address in listed:
+        if tunnel.enabled:
+            path: KeyPath = ("tunnels", tunnel.name, "listen")
+            owner = f"tunnels.{tunnel.name}"
+            listed += [(owners[tunnel.name], path, owner, a) for a in tunnel.listen]
+    held: defaultdict[object, list[_Holder]] = defaultdict(list)
+    for reading, path, owner, address in listed:
         for group, ip in _claims(address):
-            for other_ip, other, holder in held[group]:
-                if ip == other_ip or _is_any(ip) or _is_any(other_ip):
-                    yield path, f"{address} clashes with {other} of {holder}"
+            for other in held[group]:
+                if ip == other.ip or _is_any(ip) or _is_any(other.ip):
+                    there = other.reading.file.path
+                    where = "" if other.reading is reading else f" in {there}"
+                    message = f"{address} clashes with {other.address} of {other.owner}"
+                    reading.complain(path, f"{message}{where}")
                     break
-            held[group].append((ip, address, owner))
+            held[group].append(_Holder(reading, owner, address, ip))
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Whoever is to listen on an address, for looking for clashes."""
+
+    reading: _Reading
+    owner: str
+    address: Address
+    ip: _Ip | None
 
 
 def _claims(address: Address) -> Iterator[tuple[object, _Ip | None]]:
@@ -346,19 +510,23 @@ def _is_any(ip: _Ip | None) -> bool:
 
 
 def _render(
-    problems: Iterable[tuple[KeyPath, str]], text: str, source: Path
-) -> list[str]:
-    lines = KeyLines(text)
+    problems: Iterable[tuple[KeyPath, str]], reading: _Reading
+) -> Iterator[str]:
+    lines, source = reading.lines, reading.file.path
     found = sorted(
         ((lines.find(path), path, message) for path, message in problems),
         key=lambda problem: problem[0],
     )
-    told = [
-        f"{source}:{line}: {_spell(path)}{': ' if path else ''}{clean(message)}"
-        for line, path, message in found[:PROBLEM_LIMIT]
-    ]
-    if len(found) > PROBLEM_LIMIT:
-        told.append(f"{source}: has {len(found) - PROBLEM_LIMIT} more problems")
+    for line, path, message in found:
+        spelled = f"{_spell(path)}{': ' if path else ''}"
+        yield f"{source}:{line}: {spelled}{clean(message)}"
+
+
+def _limited(problems: list[str], source: Path) -> list[str]:
+    """Return as many problems as a person wants to read at once."""
+    told = problems[:PROBLEM_LIMIT]
+    if len(problems) > PROBLEM_LIMIT:
+        told.append(f"{source}: has {len(problems) - PROBLEM_LIMIT} more problems")
     return told
 
 

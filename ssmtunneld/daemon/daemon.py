@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -74,6 +74,7 @@ class Daemon:
         claim: Where there is no ``instance``: returns its name once it is free.
         renew: Called when the control socket's file is gone; says whether we are still
             the daemon of this file.
+        groups: What a reload chooses tunnels by, as ``config`` was chosen; all without.
         named: Whether the tunnels stand in a file, by which a human knows them.
 
     Attributes:
@@ -81,7 +82,7 @@ class Daemon:
             whoever asks the daemon for its status gets an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords for what surrounds it
         self,
         config: Config,
         instance: str | None = None,
@@ -91,9 +92,11 @@ class Daemon:
         claim: Callable[[], Awaitable[str]] | None = None,
         renew: Callable[[], bool] = lambda: True,
         *,
+        groups: Sequence[str] = (),
         named: bool = True,
     ) -> None:
         self._config = config
+        self._groups = tuple(groups)
         self._instance = instance
         self._log_as = log_as
         self._when_ready = when_ready
@@ -144,6 +147,8 @@ class Daemon:
             notifier=self._notifier,
             stop=self._stop,
             defects=self._defects,
+            include=config.include,
+            groups=self._groups,
         )
         self._reloader.watch_file(enabled=settings.watch_config)
         self._hook = StateHook(self.survey, os.environ, self._log)
@@ -153,7 +158,7 @@ class Daemon:
 
     @property
     def tunnels(self) -> list[Tunnel]:
-        """Those that run, in the order of the file."""
+        """Those that run, in the order of the files."""
         return list(self._tunnels)
 
     @property
@@ -184,7 +189,7 @@ class Daemon:
         )
         try:
             self._take_precautions(strict=True)
-            if not await self._tunnels.bind():
+            if not await self._tunnels.bind() and len(self._tunnels):
                 self._give_up()
             await self._serve()
         finally:
@@ -331,7 +336,7 @@ class Daemon:
         return await self._tunnels.apply(config.tunnels, self.settings.drain_timeout)
 
     def _take_precautions(self, *, strict: bool) -> None:
-        tunnels = self._config.tunnels
+        tunnels = self._config.enabled
         self._preflight.check_access(tunnels)
         self._context.connection_limit.limit = self._preflight.connections(
             self.settings, tunnels, strict=strict
@@ -356,6 +361,7 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         self._manageable(name).pause()
@@ -366,6 +372,7 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         await self._manageable(name).resume()
@@ -379,6 +386,7 @@ class Daemon:
 
         Raises:
             UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
             SsmtunneldError: The daemon is ending.
         """
         tunnel = self._manageable(name)
@@ -415,7 +423,7 @@ class Daemon:
             UnknownTunnel: There is no tunnel of this name.
         """
         if name is not None:
-            self._tunnels.get(name)
+            self._tunnels.check(name)
         found = await self._connections.get()
         chosen = [each for each in found if name in {None, each.tunnel}]
         # Ten thousand take a third of a second to write down.
@@ -501,7 +509,7 @@ class Daemon:
     def snapshot(self) -> DaemonStatus:
         """Return how everything is at this moment."""
         now = asyncio.get_running_loop().time()
-        found = [self._tunnels.status_of(tunnel, now) for tunnel in self._tunnels]
+        found = [self._tunnels.status_of(entry, now) for entry in self._tunnels.entries]
         return self._status_with(found, now)
 
     async def survey(self) -> DaemonStatus:
@@ -511,8 +519,8 @@ class Daemon:
         """
         loop = asyncio.get_running_loop()
         found: list[TunnelStatus] = []
-        for tunnel in self.tunnels:
-            found.append(self._tunnels.status_of(tunnel, loop.time()))
+        for entry in self._tunnels.entries:
+            found.append(self._tunnels.status_of(entry, loop.time()))
             if len(found) % SURVEY_BATCH == 0:
                 await asyncio.sleep(0)
         return self._status_with(found, loop.time())
@@ -521,6 +529,8 @@ class Daemon:
         return daemon_status(
             pid=os.getpid(),
             config=str(real_path(self._config.source)),
+            config_error=self._reloader.refusal,
+            groups=self._groups,
             uptime=now - self._started,
             draining=self._stop.is_set(),
             tunnels=tuple(tunnels),
@@ -545,7 +555,7 @@ class Daemon:
         return self._tunnels.accepting
 
     def _describe(self) -> str:
-        found = self.snapshot().tunnels
+        found = [m for m in self.snapshot().tunnels if m.enabled]
         usable = sum(m.usable for m in found)
         troubles = [m for m in found if m.reason]
         plural = "s" * (len(found) != 1)

@@ -6,7 +6,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ def run_daemon(
     log_as: Callable[[DaemonSettings], None] = lambda _: None,
     deadline: Deadline | None = None,
     announce: Callable[[dict[str, Any]], None] = lambda _: None,
+    groups: Sequence[str] = (),
 ) -> None:
     """Run the daemon until a signal ends it; uvloop where it imports.
 
@@ -54,6 +55,7 @@ def run_daemon(
         log_as: See :class:`Daemon`.
         deadline: Ends the process if threads hold it up.
         announce: Gets the status document once the daemon is ready.
+        groups: The groups by which ``config`` was chosen, and reloads are.
 
     Raises:
         SsmtunneldError: It could not start.
@@ -81,6 +83,7 @@ def run_daemon(
                 when_ready=when_ready,
                 claim=claim.wait,
                 renew=claim.renew,
+                groups=groups,
             )
             signals.budget = lambda: daemon.settings.drain_timeout + ENDING_TIME
             answers: Answers = {

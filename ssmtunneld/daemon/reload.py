@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.log import get_log
 from ssmtunneld.config import Config, load_config
+from ssmtunneld.config.groups import in_groups
+from ssmtunneld.config.includes import KEY, Includes
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.daemon.config_watch import ConfigWatch
 from ssmtunneld.daemon.service_notifier import ServiceNotifier
@@ -21,14 +23,16 @@ READING_TIME: Final = 30.0
 
 
 class Reloader:
-    """Reads the file again, one reload after the other.
+    """Reads the file, and those it includes, again: one reload after the other.
 
     Args:
-        source: The file.
+        source: The main file.
         apply: Takes over what has changed.
         notifier: Is told before and after.
         stop: Set when the daemon ends, which also ends a reload.
         defects: Where defects are noted.
+        include: The patterns of further files that are in use.
+        groups: Only tunnels of these groups count; all without any.
 
     Attributes:
         refusal: Why the file as it is now cannot be used; empty if it is in use.
@@ -42,6 +46,8 @@ class Reloader:
         notifier: ServiceNotifier,
         stop: asyncio.Event,
         defects: Defects | None = None,
+        include: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> None:
         self.refusal = ""
         self._source = source
@@ -50,12 +56,14 @@ class Reloader:
         self._stop = stop
         self._turn = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self._watch = ConfigWatch(source, self.request)
+        self._groups = groups
+        includes = Includes.of(source, {KEY: [*include]}, os.environ)
+        self._watch = ConfigWatch(source, self.request, includes)
         self._log = get_log()
         self._defects = defects or Defects(self._log)
 
     def watch_file(self, *, enabled: bool) -> None:
-        """Say whether a change of the file is a request."""
+        """Say whether a change of the files is a request."""
         self._watch.enable(enabled=enabled)
 
     def request(self) -> None:
@@ -98,7 +106,6 @@ class Reloader:
         return changes
 
     async def _reload(self) -> Changes:
-        self._watch.note()
         try:
             config = await self._read()
         except ConfigError as error:
@@ -129,7 +136,7 @@ class Reloader:
         try:
             async with asyncio.timeout(READING_TIME):
                 # In a thread: a large file takes longer than connections should wait.
-                return await asyncio.to_thread(load_config, self._source, os.environ)
+                return await asyncio.to_thread(self._load)
         except ConfigError:
             raise
         except TimeoutError:
@@ -139,6 +146,14 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 - the boundary of a compartment
             problem = str(self._defects.note("reload", error))
         raise ConfigError([f"{self._source}: {problem}"])
+
+    def _load(self) -> Config:
+        # Each is noted before it is read: what changes meanwhile is a change.
+        self._watch.note()
+        config = load_config(
+            self._source, os.environ, about_to_include=self._watch.note
+        )
+        return in_groups(config, self._groups)
 
 
 def ending() -> SsmtunneldError:

@@ -472,6 +472,7 @@ class Tunnel:
             destinations=(
                 backend.listing() if isinstance(backend, DynamicBackend) else ()
             ),
+            groups=tunnel.groups,
         )
         return tunnel_status(subject, now)
 

@@ -1,7 +1,8 @@
 """The set of tunnels that run, and how it changes (design D11, D12).
 
-A tunnel's trouble is its own: nothing that happens to one stops another. Each of them
-is a compartment (``base/compartment.py``), whatever is done with it.
+Those that the file disables are listed, and nothing of them runs. A tunnel's trouble is
+its own: nothing that happens to one stops another. Each of them is a compartment
+(``base/compartment.py``), whatever is done with it.
 """
 
 import asyncio
@@ -17,16 +18,16 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.tunnel import Tunnel
-from ssmtunneld.errors import UnknownTunnel
+from ssmtunneld.errors import TunnelDisabled, UnknownTunnel
 from ssmtunneld.observe.history import TrafficSample
-from ssmtunneld.observe.status import TunnelStatus, broken_status
+from ssmtunneld.observe.status import TunnelStatus, broken_status, disabled_status
 
 
 class Tunnels:
     """All tunnels of a configuration.
 
     Args:
-        tunnels: Their settings, in the order of the file.
+        tunnels: Their settings, in the order of the files.
         context: What they use of the process.
         inherited: Listening sockets by the names of tunnels. They stay open for as
             long as the set, so that a tunnel that comes back finds its own again.
@@ -41,14 +42,17 @@ class Tunnels:
         self._context = context
         self._inherited = inherited
         self._log = get_log()
-        self._tunnels = {tunnel.name: self._make(tunnel) for tunnel in tunnels}
+        self._settings = tuple(tunnels)
+        self._tunnels = {t.name: self._make(t) for t in tunnels if t.enabled}
         self._leaving: set[Tunnel] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._runs: dict[Tunnel, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._last_seen: WeakKeyDictionary[Tunnel, TunnelStatus] = WeakKeyDictionary()
+        names = {tunnel.name for tunnel in tunnels}
         for name in inherited.keys() - self._tunnels.keys():
-            self._log.warning("socket.unused", name=name, reason="unknown tunnel")
+            reason = "disabled tunnel" if name in names else "unknown tunnel"
+            self._log.warning("socket.unused", name=name, reason=reason)
 
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._tunnels.values())
@@ -61,16 +65,33 @@ class Tunnels:
     def __len__(self) -> int:
         return len(self._tunnels)
 
+    @property
+    def entries(self) -> list[Tunnel | TunnelSettings]:
+        """All tunnels, in the order of the files; of disabled ones the settings."""
+        return [self._tunnels.get(each.name, each) for each in self._settings]
+
     def get(self, name: str) -> Tunnel:
         """Return the tunnel called ``name``.
 
         Raises:
             UnknownTunnel: There is none.
+            TunnelDisabled: It does not run.
         """
+        self.check(name)
         try:
             return self._tunnels[name]
         except KeyError:
-            raise UnknownTunnel(name, self._tunnels) from None
+            raise TunnelDisabled(name) from None
+
+    def check(self, name: str) -> None:
+        """Make sure that there is a tunnel called ``name``, which may be disabled.
+
+        Raises:
+            UnknownTunnel: There is none.
+        """
+        known = [tunnel.name for tunnel in self._settings]
+        if name not in known:
+            raise UnknownTunnel(name, known)
 
     def _make(self, tunnel: TunnelSettings) -> Tunnel:
         return Tunnel(tunnel, self._context, self._inherited.get(tunnel.name, ()))
@@ -97,8 +118,10 @@ class Tunnels:
             name = tunnel.settings.name
             self._runs[tunnel] = self._tasks.create_task(running, name=name)
 
-    def status_of(self, tunnel: Tunnel, now: float) -> TunnelStatus:
-        """Return how ``tunnel`` is at ``now``, as far as it can tell."""
+    def status_of(self, tunnel: Tunnel | TunnelSettings, now: float) -> TunnelStatus:
+        """Return how one of the ``entries`` is at ``now``, as far as it can tell."""
+        if isinstance(tunnel, TunnelSettings):
+            return disabled_status(tunnel)
         try:
             status = tunnel.status(now)
         except Exception as error:  # noqa: BLE001 - the boundary of a compartment
@@ -160,13 +183,16 @@ class Tunnels:
         Returns:
             What is different.
         """
-        changes = Changes.between([tunnel.settings for tunnel in self], tunnels)
-        wanted = {settings.name: settings for settings in tunnels}
+        changes = Changes.between(self._settings, tunnels)
+        self._settings = tuple(tunnels)
+        wanted = {settings.name: settings for settings in tunnels if settings.enabled}
         before = self._tunnels
+        running = [tunnel.settings for tunnel in before.values()]
+        needed = Changes.between(running, [*wanted.values()])
         # All give back before any takes: an address may move from one to another.
-        for name in changes.removed:
+        for name in needed.removed:
             self._dismiss(before[name], budget)
-        changed, replaced = _divide(changes.changed, before, wanted)
+        changed, replaced = _divide(needed.changed, before, wanted)
         for name in replaced:
             self._dismiss(before[name], budget)
         for name in changed:
@@ -179,7 +205,7 @@ class Tunnels:
             for name, settings in wanted.items()
         }
         async with asyncio.TaskGroup() as tasks:
-            for name in (*changes.added, *replaced):
+            for name in (*needed.added, *replaced):
                 tasks.create_task(self._add(self._tunnels[name]), name=name)
             for name in changed:
                 tunnel = self._tunnels[name]

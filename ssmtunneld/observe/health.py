@@ -72,7 +72,7 @@ class Health:
 
 def readiness(status: DaemonStatus) -> Health:
     """Return whether every tunnel that is required can be used."""
-    checks = tuple(_check(m, passed=m.usable) for m in status.tunnels)
+    checks = tuple(_check(m, passed=m.usable) for m in status.tunnels if m.enabled)
     return Health("readyz", checks, draining=status.draining)
 
 
@@ -88,7 +88,8 @@ def readiness_of(status: DaemonStatus, name: str) -> Health | None:
 
 def startup(status: DaemonStatus) -> Health:
     """Return whether every tunnel that is required listens; says nothing of AWS."""
-    checks = (_check(m, passed=bool(m.listen)) for m in status.tunnels)
+    enabled = (tunnel for tunnel in status.tunnels if tunnel.enabled)
+    checks = (_check(m, passed=bool(m.listen)) for m in enabled)
     return Health("startupz", tuple(checks))
 
 

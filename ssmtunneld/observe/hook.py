@@ -19,9 +19,14 @@ PAUSE: Final = 10.0
 TIMEOUT: Final = 10.0
 """Seconds that a command may take."""
 
-# What a tunnel begins with when all is well.
+# What a tunnel begins with when all is as it should be.
 _ORDINARY: Final = frozenset(
-    {TunnelState.READY, TunnelState.IDLE, TunnelState.STARTING}
+    {
+        TunnelState.READY,
+        TunnelState.IDLE,
+        TunnelState.STARTING,
+        TunnelState.DISABLED,
+    }
 )
 PASSED_ON: Final = frozenset(
     {

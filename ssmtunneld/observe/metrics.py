@@ -40,6 +40,7 @@ NAMESPACE: Final = "ssmtunneld"
 _ENDED: Final = (Reason.STOPPED, *reasons_of(SessionError))
 _FAILED: Final = reasons_of(AwsError)
 _PHASES: Final = ("starting", "ready", "resuming")
+_STATES: Final = tuple(s for s in TunnelState if s is not TunnelState.DISABLED)
 
 
 def _probe_up(tunnel: TunnelStatus) -> float | None:
@@ -258,10 +259,14 @@ def _filled(
 
 
 class _StatusCollector(Collector):
-    """One status document as metrics."""
+    """One status document as metrics, without tunnels that are disabled.
+
+    An alert for tunnels that are not up is not for these.
+    """
 
     def __init__(self, status: DaemonStatus) -> None:
         self._status = status
+        self._tunnels = [tunnel for tunnel in status.tunnels if tunnel.enabled]
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -275,6 +280,11 @@ class _StatusCollector(Collector):
             f"{NAMESPACE}_ready",
             "1 if every required tunnel is usable.",
             value=self._status.ready,
+        )
+        yield GaugeMetricFamily(
+            f"{NAMESPACE}_config_last_reload_successful",
+            "1 if the configuration file is in use, 0 if its last change was rejected.",
+            value=not self._status.config_error,
         )
         yield from self._plain(GaugeMetricFamily, _GAUGES)
         yield from self._plain(CounterMetricFamily, _COUNTERS)
@@ -293,7 +303,7 @@ class _StatusCollector(Collector):
     ) -> Iterator[Metric]:
         for name, text, value_of in described:
             family = kind(f"{NAMESPACE}_{name}", text, labels=["tunnel"])
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 value = value_of(tunnel)
                 if value is not None:
                     family.add_metric([tunnel.name], value)
@@ -303,7 +313,7 @@ class _StatusCollector(Collector):
         text = "Unexpected exceptions, by the component that was restarted."
         name, labels = f"{NAMESPACE}_defects", ["tunnel", "compartment"]
         family = CounterMetricFamily(name, text, labels=labels)
-        for tunnel in self._status.tunnels:
+        for tunnel in self._tunnels:
             for defect in tunnel.defects:
                 family.add_metric([tunnel.name, defect.compartment], defect.count)
         for defect in self._status.defects:  # no tunnel's
@@ -321,8 +331,8 @@ class _StatusCollector(Collector):
         text = "1 for the current state of the tunnel, 0 for all others."
         name = f"{NAMESPACE}_tunnel_state"
         family = GaugeMetricFamily(name, text, labels=["tunnel", "state"])
-        for tunnel in self._status.tunnels:
-            for state in TunnelState:
+        for tunnel in self._tunnels:
+            for state in _STATES:
                 labels = [tunnel.name, state.value]
                 family.add_metric(labels, tunnel.state is state)
         return family
@@ -330,7 +340,7 @@ class _StatusCollector(Collector):
     def _phases(self) -> Metric:
         name, text = f"{NAMESPACE}_sessions", "Sessions, by phase."
         family = GaugeMetricFamily(name, text, labels=["tunnel", "phase"])
-        for tunnel in self._status.tunnels:
+        for tunnel in self._tunnels:
             phases = [session.phase for session in tunnel.sessions]
             for phase in _PHASES:
                 family.add_metric([tunnel.name, phase], phases.count(phase))
@@ -340,7 +350,7 @@ class _StatusCollector(Collector):
         for name, text, label, values_of in _LABELLED:
             labels = ["tunnel", label]
             family = CounterMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 for word, value in values_of(tunnel).items():
                     family.add_metric([tunnel.name, word], value)
             yield family
@@ -369,7 +379,7 @@ class _StatusCollector(Collector):
         for name, text, read in _HISTOGRAMS:
             full = f"{NAMESPACE}_{name}"
             family = HistogramMetricFamily(full, text, labels=["tunnel"])
-            for tunnel in self._status.tunnels:
+            for tunnel in self._tunnels:
                 found = read(tunnel)
                 bounds = [*(str(bound) for bound in found.bounds), "+Inf"]
                 buckets = list(zip(bounds, found.counts, strict=True))

@@ -190,6 +190,8 @@ class TunnelState(StrEnum):
     """A local address cannot be bound."""
     PAUSED = "paused"
     """An operator has paused it."""
+    DISABLED = "disabled"
+    """The file says ``enabled = false``: nothing of it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +336,13 @@ class TunnelStatus:
     """Access on request; null for a tunnel that needs none."""
     bastion: BastionStatus | None
     """The instance that is started on demand; null without ``start_target``."""
+    groups: tuple[str, ...]
+    """Groups that the file puts it into."""
+
+    @property
+    def enabled(self) -> bool:
+        """True if it is to run."""
+        return self.state is not TunnelState.DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,18 +357,23 @@ class DaemonStatus:
     """Process id."""
     config: str
     """Path of the configuration file."""
+    config_error: str
+    """Reason why the changed file was rejected and the previous configuration is still
+    in use; empty if the file is in use."""
     uptime: float
     """Seconds since its start."""
     draining: bool
     """True while the daemon ends and accepts no new connections."""
     tunnels: tuple[TunnelStatus, ...]
-    """The tunnels, in the order of the file."""
+    """The tunnels, in the order of the files."""
     identities: tuple[IdentityStatus, ...]
     """Identities of the tunnels towards AWS."""
     defects: tuple[DefectStatus, ...]
     """Services of the daemon that raised an unexpected exception."""
     audit: AuditStatus | None
     """The audit log of connections; null without one."""
+    groups: tuple[str, ...]
+    """Groups whose tunnels the daemon was started for; empty for all tunnels."""
 
     @property
     def ready(self) -> bool:
@@ -425,6 +439,8 @@ class StatusInputs:
     """Those that they have named."""
     defects: tuple[DefectStatus, ...] = ()
     """Its parts that broke."""
+    groups: tuple[str, ...] = ()
+    """Its groups."""
     access: NodeAccess | None = None
     """The access to its node, where somebody must ask for it."""
     bastion: Bastion | None = None
@@ -482,6 +498,7 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
         destinations=subject.destinations,
         defects=subject.defects,
         last_refusal=_last_refusal(counts.last_refusal, now),
+        groups=subject.groups,
         access=None if subject.access is None else _access_status(subject.access),
         bastion=None if subject.bastion is None else _bastion_status(subject.bastion),
     )
@@ -554,9 +571,28 @@ def broken_status(
         last: What it told when it last could, whose counters must not go back.
         defects: What broke in it, the latest included.
     """
-    known = last or TunnelStatus(
+    known = last or _blank_status(tunnel, TunnelState.STARTING)
+    return replace(
+        known,
+        state=TunnelState.RETRYING,
+        usable=False,
+        reason=defects[-1].reason if defects else "",
+        advice=Unforeseen.advice,
+        lasting=False,
+        defects=defects,
+    )
+
+
+def disabled_status(tunnel: TunnelSettings) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing runs, because the file says so."""
+    return _blank_status(tunnel, TunnelState.DISABLED)
+
+
+def _blank_status(tunnel: TunnelSettings, state: TunnelState) -> TunnelStatus:
+    """Return the status of a tunnel of which nothing is known but its settings."""
+    return TunnelStatus(
         name=tunnel.name,
-        state=TunnelState.STARTING,
+        state=state,
         usable=False,
         reason="",
         advice="",
@@ -564,7 +600,7 @@ def broken_status(
         listen=(),
         target=tunnel.target,
         destination=tunnel.destination,
-        required=tunnel.required,
+        required=tunnel.required and tunnel.enabled,
         connections=0,
         max_connections=tunnel.max_connections,
         waiting=0,
@@ -589,15 +625,7 @@ def broken_status(
         last_refusal=None,
         access=None,
         bastion=None,
-    )
-    return replace(
-        known,
-        state=TunnelState.RETRYING,
-        usable=False,
-        reason=defects[-1].reason if defects else "",
-        advice=Unforeseen.advice,
-        lasting=False,
-        defects=defects,
+        groups=tunnel.groups,
     )
 
 
@@ -750,16 +778,18 @@ def _by_value(counts: Mapping[_Kind, int]) -> dict[str, int]:
     return {str(kind.value): number for kind, number in counts.items()}
 
 
-def daemon_status(
+def daemon_status(  # noqa: PLR0913 - one keyword for each part of the document
     *,
     pid: int,
     config: str,
     uptime: float,
     tunnels: tuple[TunnelStatus, ...],
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     draining: bool = False,
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
+    groups: tuple[str, ...] = (),
 ) -> DaemonStatus:
     """Return the whole document."""
     return DaemonStatus(
@@ -767,10 +797,12 @@ def daemon_status(
         program=__version__,
         pid=pid,
         config=config,
+        config_error=config_error,
         uptime=round(uptime, 1),
         draining=draining,
         tunnels=tunnels,
         identities=identities,
         defects=defects,
         audit=audit,
+        groups=groups,
     )

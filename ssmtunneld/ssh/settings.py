@@ -2,7 +2,8 @@
 
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
-``[defaults]``. The rest of the file may have mistakes.
+``[defaults]``. That tunnel may be in a file that it includes. The rest of the files may
+have mistakes.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.config import TunnelSettings, find_config
-from ssmtunneld.config.load import parse_toml, read_file
+from ssmtunneld.config.includes import KEY
+from ssmtunneld.config.load import read_sources
 from ssmtunneld.config.metadata import Reload, reload_of
 from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
-from ssmtunneld.config.tables import read_tables
+from ssmtunneld.config.sources import SourceFile, Sources
+from ssmtunneld.config.tables import read_tables, with_absolute_paths
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import ConfigError
 
@@ -77,15 +80,15 @@ def settings_for(
         environ: Where ``${NAME}`` and ``~`` of the file are looked up.
 
     Raises:
-        ConfigError: The target is none, or what counts of the file cannot be used.
+        ConfigError: The target is none, or a file cannot be read, or what counts of it
+            cannot be used.
     """
     try:
         parse_target(target)
     except ValueError as error:
         raise ConfigError([f"{target} {error}"]) from None
-    text = "" if source is None else read_file(source)
+    kept, file = _kept(_sources(source, environ), target, environ)
     named = {key: value for key, value in given.items() if value is not None}
-    kept = _kept(parse_toml(text, source or Path(NAME)), target)
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
     own = {
@@ -97,16 +100,44 @@ def settings_for(
         "listen": "127.0.0.1:0",
     }
     tables = {"tunnels": {NAME: own}}
-    config = read_tables(tables, text, source or Path(NAME), environ)
+    config = read_tables(tables, file.text, file.path, environ)
     return config.tunnels[0]
 
 
-def _kept(data: Mapping[str, Any], target: str) -> dict[str, Any]:
-    defaults = _table(data.get("defaults"))
-    tunnels = map(_table, _table(data.get("tunnels")).values())
-    same = (t for t in tunnels if t.get("target", defaults.get("target")) == target)
-    merged = {**defaults, **next(same, {})}
-    return {key: merged[key] for key in _KEPT if key in merged}
+def _sources(source: Path | None, environ: Mapping[str, str]) -> Sources:
+    """Return the files of the configuration.
+
+    Raises:
+        ConfigError: One cannot be read: it may be the one that counts.
+    """
+    if source is None:
+        return Sources(SourceFile(Path(NAME), "", {}))
+    sources = read_sources(source, environ)
+    problems = [line for file in sources.included for line in file.problems]
+    problems += [f"{source}: {KEY}: {message}" for _, message in sources.problems]
+    if problems:
+        raise ConfigError(problems)
+    return sources
+
+
+def _kept(
+    sources: Sources, target: str, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], SourceFile]:
+    """Return the settings that count, and the file from which their paths start."""
+    main = sources.main
+    defaults = _table(main.tables.get("defaults"))
+    merged, found = defaults, main
+    for file in sources.files:
+        above = defaults
+        if file is not main:
+            above = with_absolute_paths(defaults, main.path.parent, environ)
+            above |= _table(file.tables.get("defaults"))
+        tunnels = map(_table, _table(file.tables.get("tunnels")).values())
+        same = (t for t in tunnels if t.get("target", above.get("target")) == target)
+        if (tunnel := next(same, None)) is not None:
+            merged, found = {**above, **tunnel}, file
+            break
+    return {key: merged[key] for key in _KEPT if key in merged}, found
 
 
 def _table(value: object) -> dict[str, Any]:

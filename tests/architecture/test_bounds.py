@@ -53,6 +53,7 @@ _BOUND = re.compile(
 )
 _ROOMS = (
     *("aws/api", "aws/identity", "base", "config/load.py", "config/tables.py"),
+    "config/includes.py",
     *("listener", "observe", "protocol", "serve", "transport"),
 )
 # Named like a bound, and none of what others send.

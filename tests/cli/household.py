@@ -33,7 +33,8 @@ def tunnel_document(name="db", **changes):
         "sent": 2048,
         "received": 5,
         "retry_in": None,
-        "sessions": [{"rtt": 0.0042}],
+        "sessions": [session_document()],
+        "groups": [],
         **changes,
     }
 
@@ -62,6 +63,47 @@ def connection_document(name="7c1e0a-17", **changes):
     }
 
 
+def session_document(number=1, **changes):
+    """Return the status of a session as the daemon sends it."""
+    return {
+        "number": number,
+        "session_id": f"me-0123456789abcde{number:02}",
+        "phase": "ready",
+        "retiring": False,
+        "age": 61.0,
+        "streams": 2,
+        "rate": 1024,
+        "stalled": False,
+        "agent": "3.3.40.0",
+        "mode": "mux",
+        "rtt": 0.0042,
+        "unacknowledged": 0,
+        "unacknowledged_bytes": 0,
+        "window": 65536,
+        "message_size": 1024,
+        "delivered_rate": None,
+        "least_rtt": None,
+        "paused": False,
+        "retransmitted": 0,
+        "duplicates": 0,
+        **changes,
+    }
+
+
+def event_document(number=1, event="session.started", **changes):
+    """Return a line of the log as the daemon sends it."""
+    return {
+        "number": number,
+        "time": "2026-01-02T03:04:05.678Z",
+        "level": "info",
+        "event": event,
+        "tunnel": "db",
+        "facts": {"session": f"me-{number}"},
+        "pid": 7,
+        **changes,
+    }
+
+
 def waiting(name="dead", **changes):
     """Return the status of a tunnel that needs somebody."""
     trouble = {
@@ -72,6 +114,12 @@ def waiting(name="dead", **changes):
         "sessions": [],
     }
     return tunnel_document(name, **{**trouble, **changes})
+
+
+def off(name="off", **changes):
+    """Return the status of a tunnel that the file disables."""
+    blank = {"state": "disabled", "usable": False, "required": False, "listen": []}
+    return tunnel_document(name, **{**blank, "sessions": [], **changes})
 
 
 def document(*tunnels, **changes):

@@ -43,6 +43,7 @@ MORE = {
     "pause": "[below](#drain-pause-resume)",
     "resume": "[below](#drain-pause-resume)",
     "sessions": "[below](#sessions)",
+    "top": "[below](#top)",
     "connections": "[below](#connections-kill)",
     "kill": "[below](#connections-kill)",
     "logs": "[below](#logs)",

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, request, select
+from ssmtunneld.cli.daemon_client import (
+    Daemon,
+    NotRunning,
+    find,
+    groups_in,
+    request,
+    select,
+    select_enabled,
+)
 from ssmtunneld.cli.exit_codes import EXIT_NOT_RUNNING, CommandError
 from ssmtunneld.daemon.instance_lock import claim_instance, control_socket
 from ssmtunneld.serve.control_protocol import PROTOCOL
@@ -20,6 +28,7 @@ from tests.cli.household import (
     Household,
     Serving,
     document,
+    off,
     older_daemon,
     serving,
     serving_app,
@@ -261,3 +270,44 @@ def test_where_no_daemon_can_keep_a_socket_one_may_run_all_the_same(home, monkey
         find(None)
     assert str(obstacle) in str(caught.value)
     assert caught.value.code == EXIT_NOT_RUNNING
+
+
+def test_tunnels_of_groups_are_selected_beside_those_that_are_named():
+    found = document(
+        tunnel_document("a", groups=["x"]),
+        tunnel_document("b", groups=["x", "y"]),
+        tunnel_document("c"),
+        off("d", groups=["y", "z"]),
+    )
+
+    def names(call, *arguments):
+        return [tunnel["name"] for tunnel in call(found, *arguments)]
+
+    assert names(select, (), ("x",)) == ["a", "b"]
+    assert names(select, ("c",), ("x", "y")) == ["a", "b", "c", "d"]
+    assert names(select, ()) == ["a", "b", "c", "d"]
+    assert names(select_enabled, ()) == ["a", "b", "c"]
+    assert names(select_enabled, ("c",), ("y",)) == ["b", "c"]
+    for arguments, message in (
+        ((("d",),), "d is disabled (enabled = false)"),
+        (((), ("z",)), "d is disabled (enabled = false)"),
+    ):
+        with pytest.raises(CommandError) as caught:
+            select_enabled(found, *arguments)
+        assert (str(caught.value), caught.value.code) == (message, 2)
+
+
+def test_a_group_that_does_not_exist_is_a_usage_error_that_names_those_that_do():
+    found = document(tunnel_document("a", groups=["orders", "all"]))
+    with pytest.raises(CommandError) as caught:
+        select(found, (), ("all", "order"))
+    assert (str(caught.value), caught.value.code) == ("no tunnel is in group order", 2)
+    assert caught.value.advice == "did you mean orders? the groups are: all, orders"
+
+
+def test_an_older_daemon_knows_no_groups():
+    older = tunnel_document("a")
+    del older["groups"]
+    with pytest.raises(CommandError, match="older and has no groups"):
+        select(document(older), (), ("x",))
+    assert groups_in([older]) == []

@@ -6,14 +6,17 @@ from ssmtunneld.cli.destination import (
     Local,
     bound_end,
     bracketed,
+    files_of,
     is_address,
     local_end,
+    origin_of,
     remote_host,
     remote_port,
     tunnel_named,
+    tunnels_named,
 )
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.config import parse_config
+from ssmtunneld.config import load_config, parse_config
 from tests.cli.household import Household, document, serving, tunnel_document
 from tests.integration.world import tunnel
 
@@ -87,6 +90,39 @@ def test_without_a_daemon_a_free_port_is_not_known(home):
     with pytest.raises(CommandError) as caught:
         local_end(only(listen=0, port=1), None)
     assert caught.value.code == 3
+
+
+def test_without_names_all_that_are_to_run_are_meant():
+    config = read(
+        tunnel("a", listen=1, port=1),
+        tunnel("b", listen=2, port=1, enabled=False),
+        tunnel("c", listen=3, port=1),
+    )
+    assert [t.name for t in tunnels_named(config, ())] == ["a", "c"]
+    assert [t.name for t in tunnels_named(config, ("b", "a"))] == ["b", "a"]
+    with pytest.raises(CommandError, match="no tunnel is called x"):
+        tunnels_named(config, ("a", "x"))
+
+
+def test_the_files_of_a_configuration_are_told_in_a_few_words(tmp_path):
+    main = tmp_path / "c.toml"
+    main.write_text('include = "*.toml"\n' + tunnel("a", listen=1, port=1))
+    assert files_of(load_config(main, {})) == str(main)
+    (tmp_path / "d.toml").touch()
+    assert files_of(load_config(main, {})) == f"{main} and 1 included file"
+
+
+def test_the_file_of_a_tunnel_is_told_as_seen_from_the_main_one(tmp_path):
+    main, below = tmp_path / "main" / "c.toml", tmp_path / "main" / "conf.d" / "b.toml"
+    beside = tmp_path / "d.toml"
+    below.parent.mkdir(parents=True)
+    names = {"a": main, "b": below, "d": beside}
+    for number, (name, path) in enumerate(names.items(), 1):
+        path.write_text(tunnel(name, listen=number, port=1))
+    main.write_text('include = ["conf.d/*", "../d.toml"]\n' + main.read_text())
+    config = load_config(main, {})
+    found = [origin_of(config, name) for name in names]
+    assert found == ["", "conf.d/b.toml", "../d.toml"]
 
 
 @pytest.mark.parametrize(

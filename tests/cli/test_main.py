@@ -100,9 +100,9 @@ def test_the_version_is_the_packages(capsys, option):
             "usage: ssmtunneld drain [OPTIONS] NAME",
         ),
         (
-            ["resume", "a", "b"],
-            "ssmtunneld resume: got unexpected extra argument (b); "
-            "usage: ssmtunneld resume [OPTIONS] NAME",
+            ["drain", "a", "b"],
+            "ssmtunneld drain: got unexpected extra argument (b); "
+            "usage: ssmtunneld drain [OPTIONS] NAME",
         ),
         (
             ["status", "--json", "--watch"],

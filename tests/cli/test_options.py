@@ -4,7 +4,14 @@ import click
 import pytest
 
 from ssmtunneld.cli.commands import status as status_module
-from ssmtunneld.cli.options import complete_names, load, load_in_use, seconds
+from ssmtunneld.cli.options import (
+    check_some,
+    complete_groups,
+    complete_names,
+    load,
+    load_in_use,
+    seconds,
+)
 from ssmtunneld.errors import ConfigError
 from tests.cli.household import (
     Household,
@@ -96,3 +103,41 @@ def test_without_a_daemon_nothing_is_offered_and_nothing_is_said(home, capsys):
     assert completed("") == {}
     assert completed("", config_path=home / "x.toml") == {}
     assert capsys.readouterr() == ("", "")
+
+
+def completed_groups(incomplete, **params):
+    context = click.Context(status_module.status)
+    context.params = params
+    items = complete_groups(context, context.command.params[1], incomplete)
+    return [item.value for item in items]
+
+
+def test_the_running_daemons_groups_are_offered(operator):
+    operator.documents = [
+        document(
+            tunnel_document("db", groups=["orders", "all"]),
+            tunnel_document("web", groups=["other"]),
+        )
+    ]
+    assert completed_groups("") == ["all", "orders", "other"]
+    assert completed_groups("o") == ["orders", "other"]
+    assert completed_groups("o", groups=("orders",)) == ["other"]
+
+
+def test_without_a_daemon_the_groups_of_the_file_are_offered(home, capsys):
+    (home / "conf.d").mkdir()
+    file = home / "config.toml"
+    file.write_text('include = "conf.d/*.toml"\n')
+    (home / "conf.d" / "a.toml").write_text(tunnel("db", port=1, groups=["orders"]))
+    assert completed_groups("", config_path=file) == ["orders"]
+    file.write_text("nonsense")
+    assert completed_groups("", config_path=file) == []
+    assert completed_groups("") == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_command_for_some_tunnels_is_told_which():
+    check_some(("a",), ())
+    check_some((), ("x",))
+    with pytest.raises(click.UsageError, match="which tunnels"):
+        check_some((), ())

@@ -27,3 +27,21 @@ def test_one_of_our_own_ends_with_the_block(home, monkeypatch):
         assert served.process.poll() is not None
     with pytest.raises(NotRunning):
         find(path)
+
+
+def test_the_tunnels_of_a_group_are_all_that_it_has_unless_some_are_named(
+    home, monkeypatch
+):
+    path = home / "config.toml"
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        both = (tunnel("web", port=1, groups=["x"]), tunnel("db", port=1))
+        path.write_text(configuration(emulator.endpoint_url, *both))
+
+        def names(*chosen):
+            with ready_daemon(path, chosen, Patience(60), ["x"]) as served:
+                return [t["name"] for t in served.daemon.document["tunnels"]]
+
+        assert names() == ["web"]
+        assert names("db") == ["web", "db"]

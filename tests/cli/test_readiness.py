@@ -10,7 +10,7 @@ from ssmtunneld.cli.readiness import (
     await_ready,
     not_ready,
 )
-from tests.cli.household import document, tunnel_document, waiting
+from tests.cli.household import document, off, tunnel_document, waiting
 
 
 class Clock:
@@ -165,3 +165,23 @@ def test_the_usual_clock_goes_on_and_the_usual_pause_ends():
     before = patience.clock()
     patience.pause(0.001)
     assert patience.clock() > before
+
+
+def test_what_is_disabled_is_not_waited_for_unless_it_is_named(clock):
+    found = document(
+        tunnel_document("a", groups=["x"]),
+        off("b", groups=["x"]),
+        waiting("c", required=False),
+    )
+    assert not_ready(found, ()) == []
+    assert not_ready(found, (), ("x",)) == []
+    assert await_ready(looks(found), (), clock.patience(0), ("x",)).document is found
+    with pytest.raises(CommandError, match="b is disabled"):
+        await_ready(looks(found), ("b",), clock.patience(60))
+    assert clock.now == 100.0
+
+
+def test_a_group_s_tunnels_are_waited_for_whether_they_are_required_or_not(clock):
+    late = document(waiting("c", required=False, groups=["x"]))
+    with pytest.raises(CommandError, match="not ready within 5 s: c"):
+        await_ready(looks(late), (), clock.patience(5), ("x",))

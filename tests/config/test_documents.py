@@ -8,7 +8,12 @@ from pathlib import Path
 from ssmtunneld.cli.application_protocol import DATABASES
 from ssmtunneld.config import load_config, parse_config
 from ssmtunneld.config.metadata import Reload, settings_of
-from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
+from ssmtunneld.config.model import (
+    DaemonSettings,
+    FileSettings,
+    TunnelDefaults,
+    TunnelSettings,
+)
 from ssmtunneld.config.parsers import LONGEST_DURATION, SOCKET_PATH_LIMIT
 from ssmtunneld.config.probes import EXAMPLES as PROBES
 from ssmtunneld.config.probes import parse_probe
@@ -38,13 +43,17 @@ def test_the_example_with_everything_in_force_is_one_too(tmp_path):
 
 def test_every_setting_is_in_the_example():
     data = tomllib.loads(everything())
+    above = data.keys() - {"daemon", "defaults", "tunnels"}
+    assert above == FileSettings.model_fields.keys()
     assert data["daemon"].keys() == DaemonSettings.model_fields.keys()
     used = set(data["defaults"]).union(*data["tunnels"].values())
     assert used == TunnelSettings.model_fields.keys() - {"name"}
 
 
 def test_what_the_example_has_in_comments_is_the_default():
-    process, tunnels = EXAMPLE.split("\n[defaults]\n")
+    above, process = EXAMPLE.split("\n[daemon]\n")
+    process, tunnels = process.split("\n[defaults]\n")
+    assert re.findall(r"^#([a-z_]+) = ", above, re.MULTILINE) == ["include"]
     for text, usual in ((process, DaemonSettings()), (tunnels, TunnelDefaults())):
         for key, value in re.findall(r"^#([a-z_]+) = ([^#\n]+)", text, re.MULTILINE):
             if (expected := getattr(usual, key)) is not None:
@@ -60,6 +69,7 @@ def test_the_manual_s_tables_are_those_of_the_source():
 
 def test_the_manual_has_every_setting_once():
     listed = reference.listed(MANUAL)
+    assert sorted(listed["[top]"]) == sorted(FileSettings.model_fields)
     assert sorted(listed["[daemon]"]) == sorted(DaemonSettings.model_fields)
     expected = sorted(TunnelSettings.model_fields.keys() - {"name"})
     assert sorted(listed["[tunnels.NAME]"]) == expected

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.config import find_config, load_config, parse_config
+from ssmtunneld.config import find_config, load, load_config, parse_config
+from ssmtunneld.config.includes import Includes
 from ssmtunneld.config.load import LARGEST_FILE
 from ssmtunneld.errors import ConfigError
 
@@ -244,3 +245,144 @@ def test_five_hundred_tunnels_are_one_file():
     for index in range(500):
         text += f'[tunnels.t{index}]\nlisten = [{10000 + index}, "unix:/{index}"]\n'
     assert len(parse_config(text, "c.toml", {}).tunnels) == 500
+
+
+# Included files.
+
+
+def tunnel(name, port, **settings):
+    own = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+    return f'[tunnels.{name}]\nlisten = {port}\nport = 1\ntarget = "i-0182d91e"\n{own}'
+
+
+@pytest.fixture
+def team(tmp_path):
+    """A main file and two that it includes."""
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "b.toml").write_text(tunnel("b", 2))
+    (tmp_path / "conf.d" / "a.toml").write_text(tunnel("a", 1))
+    main = tmp_path / "c.toml"
+    main.write_text(f'include = ["conf.d/*.toml"]\n{tunnel("main", 3)}')
+    return main
+
+
+def problems_of(main, environ=None, **facts):
+    with pytest.raises(ConfigError) as caught:
+        load_config(main, environ or {}, **facts)
+    return [p.replace(f"{main.parent}/", "") for p in caught.value.problems]
+
+
+def test_included_files_follow_the_main_one_by_name(team):
+    config = load_config(team, {})
+    assert [tunnel.name for tunnel in config.tunnels] == ["main", "a", "b"]
+    folder = team.parent / "conf.d"
+    assert config.source == team
+    assert config.include == ("conf.d/*.toml",)
+    assert config.included == (folder / "a.toml", folder / "b.toml")
+    assert config.origins == {
+        "main": team,
+        "a": folder / "a.toml",
+        "b": folder / "b.toml",
+    }
+    assert config.unmatched == ()
+    assert parse_config(team.read_text(), team, {}) == config
+
+
+def test_all_tunnels_may_be_in_included_files(team):
+    team.write_text('include = "conf.d/*.toml"')
+    assert [tunnel.name for tunnel in load_config(team, {}).tunnels] == ["a", "b"]
+
+
+def test_a_pattern_that_matches_nothing_is_no_error_where_there_are_tunnels(team):
+    team.write_text(f'include = ["x/*.toml"]\n{tunnel("main", 3)}')
+    assert load_config(team, {}).unmatched == ("x/*.toml",)
+    team.write_text('include = ["x/*.toml"]')
+    assert problems_of(team) == [
+        "c.toml:1: has no tunnels: add a table [tunnels.NAME], or a file that "
+        "x/*.toml matches: there is none"
+    ]
+
+
+def test_each_file_is_named_in_its_own_problems_and_all_of_them_are_told(team):
+    folder = team.parent / "conf.d"
+    (folder / "a.toml").write_text("[tunnels.a\n")
+    (folder / "b.toml").write_text("# first\n" + tunnel("b", 2, prot=1))
+    os.mkfifo(folder / "c.toml")
+    (folder / "d.toml").write_bytes(b"\xff")
+    (folder / "e.toml").symlink_to("/dev/zero")
+    with (folder / "f.toml").open("wb") as sparse:
+        sparse.truncate(LARGEST_FILE + 1)
+    (folder / "g.toml").mkdir()
+    team.write_text(
+        f'include = ["conf.d/*.toml", "none.toml", ""]\n{tunnel("main", 3, prot=1)}'
+    )
+    assert [re.sub(r"not TOML: .*", "not TOML", p) for p in problems_of(team)] == [
+        "c.toml:1: include[1]: none.toml cannot be read: No such file or directory",
+        'c.toml:1: include[2]: should be a path or a pattern, such as "conf.d/*.toml"',
+        "c.toml:6: tunnels.main.prot: unknown key (did you mean port?)",
+        "conf.d/a.toml:1:11: is not TOML",
+        "conf.d/b.toml:6: tunnels.b.prot: unknown key (did you mean port?)",
+        "conf.d/c.toml: is not a regular file",
+        "conf.d/d.toml:1: is not UTF-8 text",
+        "conf.d/e.toml: is not a regular file",
+        "conf.d/f.toml: is larger than 1MiB, so not a configuration",
+        "conf.d/g.toml: cannot be read: Is a directory",
+    ]
+
+
+def test_files_are_bounded_together(team, monkeypatch):
+    size = sum(len(path.read_text()) for path in team.parent.rglob("*.toml"))
+    monkeypatch.setattr(load, "LARGEST_FILE", size)
+    assert len(load_config(team, {}).tunnels) == 3
+    monkeypatch.setattr(load, "LARGEST_FILE", size - 1)
+    (problem,) = problems_of(team)
+    assert problem.startswith("c.toml:1: include[0]: has files of more than ")
+
+
+def test_texts_stand_for_those_of_files_before_they_are_written(team):
+    link = team.parent / "link.toml"
+    link.symlink_to(team)
+    folder = team.parent / "conf.d"
+    instead = {(folder / "a.toml").resolve(): tunnel("other", 1)}
+    assert "other" in load_config(team, {}, instead=instead).origins
+    instead = {team.resolve(): tunnel("alone", 1)}
+    assert [*load_config(link, {}, instead=instead).origins] == ["alone"]
+
+
+def test_whoever_watches_is_told_the_patterns_before_their_files_are_read(team):
+    told = []
+    (team.parent / "conf.d" / "a.toml").write_text("nonsense")
+    problems_of(team, about_to_include=told.append)
+    assert told == [Includes(team, ("conf.d/*.toml",))]
+
+
+def test_relative_paths_start_at_the_folder_of_the_file_that_says_them(team):
+    folder = team.parent / "conf.d"
+    for name in ("own.pem", "shared.pem", "main.pem"):
+        (team.parent / name).touch()
+    for name in ("own.pem", "shared.pem"):
+        (folder / name).touch()
+    (folder / "a.toml").write_text(
+        f"[defaults]\nca_bundle = 'shared.pem'\n{tunnel('a', 1)}"
+        f"{tunnel('a2', 11, ca_bundle='own.pem')}"
+    )
+    team.write_text(
+        "include = ['conf.d/*.toml']\n[defaults]\nca_bundle = 'main.pem'\n"
+        f"{tunnel('main', 3)}"
+    )
+    found = {t.name: t.ca_bundle for t in load_config(team, {}).tunnels}
+    assert found == {
+        "main": team.parent / "main.pem",
+        "a": folder / "shared.pem",
+        "a2": folder / "own.pem",
+        "b": team.parent / "main.pem",
+    }
+
+
+def test_a_main_file_may_be_named_relative_to_the_working_directory(team, monkeypatch):
+    monkeypatch.chdir(team.parent)
+    (team.parent / "main.pem").touch()
+    team.write_text("include = ['conf.d/*.toml']\n[defaults]\nca_bundle = 'main.pem'\n")
+    config = load_config(Path("c.toml"), {})
+    assert config.included == (Path("conf.d/a.toml"), Path("conf.d/b.toml"))
+    assert {t.ca_bundle for t in config.tunnels} == {team.parent / "main.pem"}

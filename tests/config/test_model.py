@@ -1,9 +1,12 @@
 """What must hold among the settings of one tunnel."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from ssmtunneld.config.destinations import Destination
+from ssmtunneld.config.metadata import path_keys, settings_of
 from ssmtunneld.config.model import (
     Config,
     Conflicts,
@@ -382,3 +385,20 @@ def test_nobody_has_such_a_name(user):
 def test_somebody_has_such_a_name(user):
     settings = tunnel(**{**ENTRY, "instance_connect_user": user})
     assert settings.instance_connect_user == user
+
+
+def test_every_path_among_the_defaults_is_marked_as_relative_to_its_file():
+    paths = [s.key for s in settings_of(TunnelDefaults) if s.kind == "path of a file"]
+    assert list(path_keys(TunnelDefaults)) == paths
+
+
+def test_a_tunnel_runs_and_is_in_no_group_unless_the_file_says_so():
+    settings = tunnel()
+    assert (settings.enabled, settings.groups) == (True, ())
+    config = Config(
+        source=Path("c.toml"),
+        daemon=DaemonSettings(),
+        tunnels=(settings, tunnel(name="old", enabled=False, groups="a")),
+    )
+    assert [t.name for t in config.enabled] == ["db"]
+    assert config.tunnels[1].groups == ("a",)

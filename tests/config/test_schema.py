@@ -6,7 +6,12 @@ import pytest
 
 from ssmtunneld.config import json_schema
 from ssmtunneld.config.metadata import settings_of
-from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
+from ssmtunneld.config.model import (
+    DaemonSettings,
+    FileSettings,
+    TunnelDefaults,
+    TunnelSettings,
+)
 
 
 def accepts(schema, value):
@@ -36,7 +41,10 @@ def sections():
 def test_the_schema_says_which_draft_it_is_and_allows_nothing_else():
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert schema["required"] == ["tunnels"]
+    assert [choice["required"] for choice in schema["anyOf"]] == [
+        ["tunnels"],
+        ["include"],
+    ]
     for table in (schema, *sections()):
         assert table["additionalProperties"] is False
 
@@ -52,6 +60,16 @@ def test_every_setting_is_there_with_its_description():
             assert setting["description"]
             assert "title" not in setting
             assert {"type": "null"} not in setting.get("anyOf", ())
+
+
+def test_what_stands_above_the_tables_is_there_too():
+    (setting,) = settings_of(FileSettings)
+    schema = json_schema()["properties"][setting.key]
+    assert schema["description"].startswith("Further files with tunnels")
+    assert (schema["x-reload"], schema["default"]) == ("live", [])
+    for value in ("conf.d/*.toml", ["a.toml", "b/*"], []):
+        assert accepts(schema, value)
+    assert not accepts(schema, 7)
 
 
 def test_every_setting_has_its_default_and_says_what_a_change_of_it_needs():

@@ -1,6 +1,8 @@
 """Whole files: what is inherited, and what is said about what is wrong."""
 
 import itertools
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.config import TcpAddress, TunnelSettings, parse_config, tables
+from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.errors import ConfigError
 
 TARGET = 'target = "i-0182d91e"\n'
@@ -460,3 +463,169 @@ def test_a_long_key_and_a_long_value_are_told_in_part():
     )
     assert "is not a tag" in problem
     assert len(problem) < 400
+
+
+# Several files.
+
+
+def read(main, *others, environ=None):
+    """Read texts as files a.toml, b.toml, ... that c.toml includes."""
+    files = [
+        SourceFile(Path(f"{name}.toml"), text, tomllib.loads(text))
+        for name, text in zip("cab", (main, *others), strict=False)
+    ]
+    sources = Sources(files[0], tuple(files[1:]))
+    return tables.read_source_tables(sources, environ or {})
+
+
+def troubles(main, *others, environ=None):
+    with pytest.raises(ConfigError) as caught:
+        read(main, *others, environ=environ)
+    return caught.value.problems
+
+
+def one(name, listen, **settings):
+    own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    return f"[tunnels.{name}]\nlisten = {listen}\nport = 1\n{own}"
+
+
+def test_an_included_file_s_defaults_are_for_its_own_tunnels_and_above_the_main_ones():
+    config = read(
+        f"[defaults]\n{TARGET}warm = 2\nlinger = 1\n{one('main', 1)}",
+        f"[defaults]\nwarm = 3\nregion = 'eu-west-1'\n{one('a', 2)}",
+        f"{one('b', 3)}",
+    )
+    found = {t.name: (t.warm, t.linger, t.region) for t in config.tunnels}
+    assert found == {
+        "main": (2, 1.0, None),
+        "a": (3, 1.0, "eu-west-1"),
+        "b": (2, 1.0, None),
+    }
+
+
+def test_a_name_twice_is_an_error_with_both_places():
+    main = f"[defaults]\n{TARGET}\n{one('db', 1)}"
+    assert troubles(main, one("x", 2) + one("db", 3), one("x", 4)) == [
+        "a.toml:4: tunnels.db: is a name that c.toml:4 has given: choose another",
+        "b.toml:1: tunnels.x: is a name that a.toml:1 has given: choose another",
+    ]
+
+
+def test_addresses_clash_across_files():
+    main = (
+        f"[daemon]\nhttp_listen = 9\n[defaults]\n{TARGET}\n"
+        f"{one('main', 1)}{one('own', 1)}"
+    )
+    assert troubles(main, one("a", 9), one("b", 1)) == [
+        "c.toml:10: tunnels.own.listen: localhost:1 clashes with localhost:1 of "
+        "tunnels.main",
+        "a.toml:2: tunnels.a.listen: localhost:9 clashes with localhost:9 of "
+        "daemon.http_listen in c.toml",
+        "b.toml:2: tunnels.b.listen: localhost:1 clashes with localhost:1 of "
+        "tunnels.main in c.toml",
+    ]
+
+
+def test_a_disabled_tunnel_takes_no_address_and_is_checked_all_the_same():
+    main = f"[defaults]\n{TARGET}\n{one('db', 1)}"
+    config = read(main, one("old", 1, enabled=False))
+    assert [tunnel.name for tunnel in config.tunnels] == ["db", "old"]
+    assert [tunnel.name for tunnel in config.enabled] == ["db"]
+    (problem,) = troubles(main, one("old", 1, enabled=False, region="x"))
+    assert problem.startswith("a.toml:5: tunnels.old.region: is not a region")
+
+
+def test_an_included_file_has_nothing_that_is_for_the_process():
+    main = f"[defaults]\n{TARGET}\n{one('main', 1)}"
+    other = (
+        f"include = ['d.toml']\nextra = 1\n[daemon]\non_state = ['rm']\n{one('a', 2)}"
+    )
+    assert troubles(main, other) == [
+        "a.toml:1: include: is for the main file only: name the files in c.toml",
+        "a.toml:2: extra: unknown key",
+        "a.toml:3: daemon: is for the main file only, because it is about the "
+        "process: c.toml",
+    ]
+
+
+def test_an_include_behind_a_table_is_told_where_it_belongs():
+    text = (
+        "[daemon]\ninclude = 'a'\n[defaults]\ninclude = 'a'\n"
+        f"{TARGET}{one('main', 1)}include = 'a'\n"
+    )
+    words = "belongs to the top of the file, above all tables"
+    assert troubles(text) == [
+        f"c.toml:2: daemon.include: {words}",
+        f"c.toml:4: defaults.include: {words}",
+        f"c.toml:9: tunnels.main.include: {words}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("7", "include: should be a valid string"),
+        ("[1, 'a']", "include[0]: should be a valid string"),
+        ("['**']", "include[0]: cannot have **"),
+        ("{}", "include: should be a valid string"),
+    ],
+)
+def test_what_is_no_pattern_is_an_error_at_its_place(value, problem):
+    (told,) = troubles(f"include = {value}\n")
+    assert told.startswith(f"c.toml:1: {problem}")
+
+
+def test_defaults_that_cannot_be_used_prove_nothing_about_tunnels_of_other_files():
+    main = f"[defaults]\ntarget = '${{NONE}}'\n{one('main', 1)}"
+    (problem,) = troubles(main, one("a", 2))
+    assert problem.startswith("c.toml:2: defaults.target: ")
+    other = f"[defaults]\nwarm = 'x'\nmax_sessions = 0\n{one('a', 2)}"
+    assert [p.split(": ")[:2] for p in troubles(f"[defaults]\n{TARGET}", other)] == [
+        ["a.toml:2", "defaults.warm"],
+        ["a.toml:3", "defaults.max_sessions"],
+    ]
+
+
+def test_an_included_file_may_have_no_tunnels():
+    assert len(read(f"[defaults]\n{TARGET}{one('main', 1)}", "# later\n").tunnels) == 1
+
+
+def test_keys_of_aws_are_found_in_every_file_and_shown_of_none():
+    main = f"[defaults]\n{TARGET}{one('main', 1)}"
+    (problem,) = troubles(main, one("a", 2, profile=KEY_ID))
+    assert problem.startswith("a.toml:4: tunnels.a.profile: looks like an AWS access")
+    assert KEY_ID not in problem
+
+
+def test_the_problems_of_all_files_are_as_many_as_a_person_reads():
+    broken = "".join(one(f"t{n}", n + 1, x=1) for n in range(80))
+    others = "".join(one(f"u{n}", n + 101, x=1) for n in range(80))
+    found = troubles(f"[defaults]\n{TARGET}{broken}", others)
+    assert len(found) == 101
+    assert [found[79][:6], found[80][:6]] == ["c.toml", "a.toml"]
+    assert found[-1] == "c.toml: has 60 more problems"
+
+
+def test_groups_are_names_alone_or_in_a_list():
+    text = (
+        f"[defaults]\n{TARGET}groups = 'all'\n{one('a', 1)}"
+        f"{one('b', 2, groups=['x', 'y-1'])}"
+    )
+    assert [tunnel.groups for tunnel in read(text).tunnels] == [("all",), ("x", "y-1")]
+    (problem,) = troubles(text.replace("y-1", "Y 1"))
+    assert "tunnels.b.groups[1]: is not a group's name: up to 63 of" in problem
+
+
+def test_absolute_paths_do_not_depend_on_the_file_that_says_them():
+    settings = {"ca_bundle": "a.pem", "region": "x", "instance_connect_key": "~/b"}
+    found = tables.with_absolute_paths(settings, Path("/etc/x"), {"HOME": "/home/me"})
+    assert found == {
+        "ca_bundle": "/etc/x/a.pem",
+        "region": "x",
+        "instance_connect_key": "/home/me/b",
+    }
+    # Without a home it is complained about where it is said.
+    assert tables.with_absolute_paths(settings, Path("/etc/x"), {}) == {
+        **found,
+        "instance_connect_key": "~/b",
+    }

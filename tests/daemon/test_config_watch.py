@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from ssmtunneld.config.includes import Includes
 from ssmtunneld.daemon import config_watch as watch_module
 from ssmtunneld.daemon.config_watch import ConfigWatch
 
@@ -98,3 +99,66 @@ async def test_it_does_not_look_once_it_is_disabled(path, monkeypatch):
             await asyncio.sleep(0)
         assert looks == []
         running.cancel()
+
+
+# Included files.
+
+
+@pytest.fixture
+def team(path):
+    """A watch of a file that includes conf.d/*.toml, of which there is one."""
+    folder = path.parent / "conf.d"
+    folder.mkdir()
+    (folder / "a.toml").write_text("first")
+    includes = Includes(path, ("conf.d/*.toml",))
+    return folder, ConfigWatch(path, lambda: None, includes)
+
+
+def come(folder):
+    (folder / "b.toml").write_text("new")
+
+
+def change(folder):
+    (folder / "a.toml").write_text("changed")
+
+
+def go(folder):
+    (folder / "a.toml").unlink()
+
+
+@pytest.mark.parametrize("happen", [come, change, go])
+def test_an_included_file_that_comes_changes_or_goes_is_a_change(team, happen):
+    folder, watch = team
+    assert [watch.poll() for _ in range(2)] == [False, False]
+    happen(folder)
+    assert [watch.poll() for _ in range(3)] == [False, True, False]
+
+
+def test_a_file_beside_them_is_no_change(team):
+    folder, watch = team
+    (folder / ".a.toml.swp").touch()
+    (folder / "note.txt").touch()
+    assert [watch.poll() for _ in range(3)] == [False] * 3
+
+
+def test_a_file_that_is_about_to_be_included_is_known(team, path):
+    folder, watch = team
+    (folder / "c.txt").touch()
+    watch.note(Includes(path, ("conf.d/*.txt",)))
+    assert [watch.poll() for _ in range(2)] == [False, False]
+    change(folder)  # nobody includes it any more
+    assert [watch.poll() for _ in range(2)] == [False, False]
+    (folder / "c.txt").write_text("changed")
+    assert [watch.poll() for _ in range(2)] == [False, True]
+    # Without patterns those of before stay.
+    come(folder)
+    (folder / "d.txt").touch()
+    watch.note()
+    (folder / "d.txt").unlink()
+    assert [watch.poll() for _ in range(2)] == [False, True]
+
+
+def test_a_file_that_is_named_and_comes_back_is_a_change(path):
+    watch = ConfigWatch(path, lambda: None, Includes(path, ("team.toml",)))
+    (path.parent / "team.toml").touch()
+    assert [watch.poll() for _ in range(2)] == [False, True]

@@ -21,7 +21,7 @@ PATIENCE = 30.0
 class Scene:
     """A reloader, and what it has taken over."""
 
-    def __init__(self, path):
+    def __init__(self, path, **parts):
         self.path = path
         self.taken = []
         self.at_work = 0
@@ -32,7 +32,9 @@ class Scene:
         notifier = ServiceNotifier(
             ServiceManager.none(), describe=lambda: "", alive=lambda: True
         )
-        self.reloader = Reloader(path, self.apply, notifier=notifier, stop=self.stop)
+        self.reloader = Reloader(
+            path, self.apply, notifier=notifier, stop=self.stop, **parts
+        )
 
     async def apply(self, config):
         assert not self.at_work, "two at a time"
@@ -93,7 +95,7 @@ async def test_a_file_that_is_nested_too_deeply_is_refused_like_any_other(
 async def test_a_defect_of_reading_is_a_refusal(scene, events, monkeypatch):
     """Whatever it is: the daemon keeps the previous one."""
 
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(reload, "load_config", broken)
@@ -121,7 +123,7 @@ async def test_a_file_that_never_ends_is_refused_after_a_while(
 ):
     released = threading.Event()
     monkeypatch.setattr(reload, "READING_TIME", 0.01)
-    monkeypatch.setattr(reload, "load_config", lambda *_: released.wait(PATIENCE))
+    monkeypatch.setattr(reload, "load_config", lambda *_, **__: released.wait(PATIENCE))
     try:
         with pytest.raises(ConfigError, match="could not be read within"):
             await scene.reloader.reload()
@@ -167,3 +169,68 @@ async def _expect_ending(reloader):
     with pytest.raises(SsmtunneldError, match="the daemon is ending") as caught:
         await reloader.reload()
     return caught.value.advice
+
+
+@pytest.fixture
+def team(events, tmp_path):
+    """A reloader of a file that includes conf.d/*.toml, and a watch of all of it."""
+    (tmp_path / "conf.d").mkdir()
+    path = tmp_path / "config.toml"
+    path.write_text('include = "conf.d/*.toml"\n' + GOOD)
+    return Scene(path, include=["conf.d/*.toml"])
+
+
+def names(scene):
+    return [tunnel.name for tunnel in scene.taken[-1].tunnels]
+
+
+async def test_files_that_come_change_and_go_are_read_again(team, events, monkeypatch):
+    monkeypatch.setattr(config_watch, "INTERVAL", 0.01)
+    team.reloader.watch_file(enabled=True)
+    new = team.path.parent / "conf.d" / "new.toml"
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(team.reloader.run())
+        new.write_text(tunnel("y", port=1))
+        await events.wait_for("reload.applied")
+        assert names(team) == ["x", "y"]
+        new.write_text(tunnel("z", port=1))
+        await events.wait_for("reload.applied", count=2)
+        assert names(team) == ["x", "z"]
+        new.unlink()
+        await events.wait_for("reload.applied", count=3)
+        assert names(team) == ["x"]
+        running.cancel()
+
+
+async def test_a_file_that_a_refused_file_includes_is_watched(
+    scene, events, monkeypatch
+):
+    """The main file is right, so that correcting the other one is enough."""
+    monkeypatch.setattr(config_watch, "INTERVAL", 0.01)
+    scene.reloader.watch_file(enabled=True)
+    other = scene.path.parent / "other.toml"
+    other.write_text("nonsense")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.reloader.run())
+        scene.path.write_text('include = "other.toml"\n' + GOOD)
+        refused = await events.wait_for("reload.refused")
+        assert f"{other}:1:" in refused["reason"]
+        other.write_text(tunnel("y", port=1))
+        await events.wait_for("reload.applied")
+        assert names(scene) == ["x", "y"]
+        running.cancel()
+
+
+async def test_only_the_tunnels_of_the_groups_count(events, tmp_path):
+    path = tmp_path / "config.toml"
+    scene = Scene(path, groups=["a"])
+    path.write_text(GOOD + tunnel("y", port=1, groups=["a", "b"]))
+    await scene.reloader.reload()
+    assert names(scene) == ["y"]
+    path.write_text(GOOD + tunnel("y", port=1, groups=["b"]))
+    with pytest.raises(ConfigError) as caught:
+        await scene.reloader.reload()
+    assert caught.value.problems == [
+        f"{path}: no tunnel is in group a; the groups are: b"
+    ]
+    assert scene.reloader.refusal == caught.value.problems[0]

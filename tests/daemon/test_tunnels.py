@@ -10,7 +10,7 @@ from ssmtunneld.config import parse_config
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.tunnels import Tunnels
-from ssmtunneld.errors import InheritedSocketRefused, UnknownTunnel
+from ssmtunneld.errors import InheritedSocketRefused, TunnelDisabled, UnknownTunnel
 from ssmtunneld.observe.status import TunnelState
 from tests.integration import world
 from tests.integration.world import (
@@ -190,3 +190,83 @@ async def test_a_refused_socket_of_one_tunnel_is_nobody_elses_trouble(events):
             assert wide.server.bound == ()
             assert await echoes(("127.0.0.1", port_of(running, "good")))
             assert good.unbound is None
+
+
+async def test_a_disabled_tunnel_is_listed_and_nothing_of_it_runs(events):
+    async with emulator() as service:
+        found = tunnels(
+            service,
+            tunnel("off", port=1, enabled=False, groups=["a"]),
+            tunnel("on", port=1),
+        )
+        async with sailing(found) as running:
+            assert [m.settings.name for m in running] == ["on"]
+            assert [running.status_of(e, 0.0).name for e in running.entries] == [
+                "off",
+                "on",
+            ]
+            status = running.status_of(running.entries[0], 0.0)
+            assert (status.state, status.usable, status.required) == (
+                TunnelState.DISABLED,
+                False,
+                False,
+            )
+            assert (status.listen, status.groups) == ((), ("a",))
+            running.check("off")
+            with pytest.raises(TunnelDisabled, match="off is disabled"):
+                running.get("off")
+            with pytest.raises(UnknownTunnel) as caught:
+                running.check("of")
+            assert "off" in caught.value.advice
+            async with asyncio.timeout(PATIENCE):
+                await running.wait_ready()
+            assert running.accepting
+            assert [*running.readings()] == ["on"]
+    bound = events.find("listener.bound")
+    assert [line["tunnel"] for line in bound] == ["on"]
+
+
+async def test_a_reload_ends_what_it_disables_and_starts_what_it_enables(events):
+    async with destination() as port, emulator() as service:
+        on = tunnels(service, tunnel("a", port=port), tunnel("b", port=port))
+        off = [on[0].model_copy(update={"enabled": False}), on[1]]
+        async with sailing(on) as running:
+            local = port_of(running, "a")
+            staying = running.get("b")
+            async with connection(local) as (reader, writer):
+                assert await ask(reader, writer, b"hello") == b"hello"
+                changes = await running.apply(off, 60.0)
+                assert changes == Changes(changed=("a",), unchanged=1)
+                with pytest.raises(ConnectionRefusedError):
+                    await echoes(local)
+                # What was open finishes, as that of a tunnel that is gone.
+                assert await ask(reader, writer, b"still") == b"still"
+            await events.wait_for("tunnel.removed", tunnel="a")
+            assert running.get("b") is staying
+            changes = await running.apply(on, 5.0)
+            assert changes == Changes(changed=("a",), unchanged=1)
+            assert await echoes(port_of(running, "a"))
+            # Settings of what is off may change without any effect.
+            await running.apply(off, 5.0)
+            other = [off[0].model_copy(update={"warm": 3}), on[1]]
+            assert (await running.apply(other, 5.0)).changed == ("a",)
+            assert running.get("b") is staying
+            assert await echoes(port_of(running, "b"))
+        assert set(statuses(service)) == {"Terminated"}
+
+
+async def test_a_socket_of_a_disabled_tunnel_is_kept_for_it(events):
+    inherited = socket.create_server(("127.0.0.1", 0))
+    address = inherited.getsockname()
+    async with destination() as port, emulator() as service:
+        both = tunnels(
+            service,
+            tunnel("one", port=port, enabled=False),
+            tunnel("two", port=port),
+        )
+        async with sailing(both, {"one": [inherited]}) as running:
+            (line,) = events.find("socket.unused")
+            assert (line["name"], line["reason"]) == ("one", "disabled tunnel")
+            enabled = both[0].model_copy(update={"enabled": True})
+            await running.apply([enabled, both[1]], 5.0)
+            assert await echoes(address)

@@ -483,6 +483,15 @@ async def daemon_of(path, *, log_as=lambda _: None, settings=None, **daemon):
             yield running_one, reload, text
 
 
+@live("groups")
+async def _groups(events, tmp_path, monkeypatch):
+    async with tunnel_of(port=1, groups=["a"]) as running:
+        await running.tunnel.pool.wait_ready()
+        assert running.tunnel.status(0.0).groups == ("a",)
+        await running.reload(events, groups=["b", "c"])
+        assert running.tunnel.status(0.0).groups == ("b", "c")
+
+
 @live("log_level", OF_THE_DAEMON)
 async def _log_level(events, tmp_path, monkeypatch):
     told = []

@@ -197,6 +197,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(events, tmp_path):
             assert len(caught.value.problems) > 1
             line = await events.wait_for("reload.refused", count=2)
             assert all(problem in line["reason"] for problem in caught.value.problems)
+            assert daemon.status()["config_error"] == caught.value.problems[0]
             assert await echoes(port_of(daemon, "x"))
             path.write_text(text)
             assert await daemon.reload() == {
@@ -205,6 +206,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(events, tmp_path):
                 "changed": [],
                 "unchanged": 1,
             }
+            assert daemon.status()["config_error"] == ""
 
 
 async def test_an_address_that_a_reload_cannot_have_is_told_and_tried_again(

@@ -54,7 +54,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         listen=("127.0.0.1:5432",),
         target="i-0123456789abcdef0",
         destination="localhost:5432",
-        required=True,
+        required=found is not TunnelState.DISABLED,
         connections=0,
         max_connections=1000,
         waiting=0,
@@ -78,6 +78,7 @@ def tunnel(name: str = "db", state: str = "ready", **changes: object) -> TunnelS
         destinations=(),
         defects=(),
         last_refusal=None,
+        groups=(),
         access=None,
         bastion=None,
     )
@@ -101,6 +102,7 @@ def identity(name: str = "prod", **changes: object) -> IdentityStatus:
 def daemon(
     *tunnels: TunnelStatus,
     draining: bool = False,
+    config_error: str = "",
     identities: tuple[IdentityStatus, ...] = (),
     defects: tuple[DefectStatus, ...] = (),
     audit: AuditStatus | None = None,
@@ -109,6 +111,7 @@ def daemon(
     return daemon_status(
         pid=7,
         config="/c.toml",
+        config_error=config_error,
         uptime=60.0,
         tunnels=tunnels,
         identities=identities,

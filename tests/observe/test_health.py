@@ -17,6 +17,7 @@ DOWN = {"state": "waiting", "reason": "no agent"}
         (daemon(tunnel(), tunnel("down", "waiting", required=False)), True),
         (daemon(tunnel(state="resuming", usable=True)), True),
         (daemon(tunnel(), draining=True), False),
+        (daemon(tunnel(), tunnel("off", "disabled")), True),
     ],
 )
 def test_a_daemon_is_ready_when_every_required_tunnel_is_usable(status, passed):
@@ -76,3 +77,11 @@ def test_it_has_started_when_it_listens_whatever_aws_says():
     assert not health.passed
     assert health.text(verbose=False).endswith("startupz check failed\n")
     assert startup(daemon(tunnel("x", "unbound", listen=(), required=False))).passed
+
+
+def test_a_disabled_tunnel_is_no_part_of_the_answer_unless_it_is_asked_for():
+    status = daemon(tunnel(), tunnel("off", "disabled", listen=()))
+    for health in (readiness(status), startup(status)):
+        assert health.passed
+        assert [check.tunnel for check in health.checks] == ["db"]
+    assert not readiness_of(status, "off").passed

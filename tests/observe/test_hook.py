@@ -96,6 +96,16 @@ async def test_a_tunnel_that_begins_badly_is_news(tmp_path):
     assert notes.read_text().startswith("db|failed|")
 
 
+async def test_a_tunnel_that_begins_disabled_is_no_news_but_a_change_is(tmp_path):
+    notes = tmp_path / "notes"
+    start = [tunnel(state="disabled")]
+    async with watching(sys.executable, "-c", NOTE, notes, tunnels=start) as world:
+        assert not notes.exists()
+        world.tunnels = [tunnel(state="ready")]
+        await world.looked()
+    assert notes.read_text().splitlines()[0] == "db|ready||"
+
+
 async def test_a_tunnel_that_flaps_is_no_news_for_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(hook, "PAUSE", 3600.0)
     notes = tmp_path / "notes"

@@ -176,8 +176,15 @@ def test_an_audit_log_tells_what_it_has_lost():
     assert ("audit_lost_lines_total",) not in samples()
 
 
+def test_a_disabled_tunnel_has_no_metrics_that_an_alert_could_be_about():
+    text, _ = scrape(tunnel(), tunnel("off", "disabled"))
+    assert 'tunnel="db"' in text
+    assert 'tunnel="off"' not in text
+    assert "disabled" not in text
+
+
 def test_a_tunnel_is_in_one_state():
-    for state in TunnelState:
+    for state in set(TunnelState) - {TunnelState.DISABLED}:
         found = samples(tunnel(state=state.value))
         assert [n[1] for n, v in found.items() if n[0] == "tunnel_state" and v] == [
             state.value
@@ -198,6 +205,12 @@ def test_what_is_unknown_is_not_there():
 def test_a_daemon_that_is_not_ready_says_so():
     assert samples(tunnel(state="waiting"))["ready",] == 0
     assert samples(tunnel(), draining=True)["ready",] == 0
+
+
+def test_a_file_that_was_rejected_says_so():
+    assert samples(tunnel())["config_last_reload_successful",] == 1
+    found = samples(tunnel(), config_error="line 3: no such key")
+    assert found["config_last_reload_successful",] == 0
 
 
 def test_the_build_and_the_process_are_there():

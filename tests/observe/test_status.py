@@ -33,6 +33,7 @@ from ssmtunneld.observe.status import (
     TunnelState,
     broken_status,
     daemon_status,
+    disabled_status,
     tunnel_status,
 )
 from ssmtunneld.protocol.channel import DataChannel
@@ -42,7 +43,7 @@ from ssmtunneld.sessions.node_access import AccessRequest
 from ssmtunneld.sessions.policy import Phase, SessionView
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
-from tests.observe.samples import defect, tunnel
+from tests.observe.samples import daemon, defect, tunnel
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
 UNREACHABLE = ServiceUnavailable("StartSession", "ConnectTimeoutError", "no answer")
@@ -355,11 +356,13 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "program": __version__,
         "pid": 7,
         "config": "/c.toml",
+        "config_error": "",
         "uptime": 1.3,
         "draining": False,
         "identities": [],
         "defects": [],
         "audit": None,
+        "groups": [],
     }
     assert (tunnel["state"], tunnel["listen"]) == ("starting", ["127.0.0.1:1"])
 
@@ -401,3 +404,23 @@ def test_the_last_refusal_has_its_reason_and_its_age():
     unknown = status(member(), listening=Listening((), Refusal(None, 4.0)))
     assert unknown.last_refusal.reason == ""
     assert status(member()).last_refusal is None
+
+
+def test_a_disabled_tunnel_has_its_settings_and_is_neither_required_nor_usable():
+    settings = TunnelSettings.model_validate(
+        {
+            "name": "old",
+            "listen": [5432],
+            "target": "i-0182d91e",
+            "port": 5432,
+            "enabled": False,
+            "groups": ["orders"],
+        }
+    )
+    found = disabled_status(settings)
+    assert (found.name, found.state) == ("old", TunnelState.DISABLED)
+    assert (found.usable, found.required, found.enabled) == (False, False, False)
+    assert (found.reason, found.listen, found.sessions) == ("", (), ())
+    assert (found.target, found.destination) == ("i-0182d91e", "localhost:5432")
+    assert found.groups == ("orders",)
+    assert daemon(found).ready

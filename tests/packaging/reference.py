@@ -14,9 +14,14 @@ from pathlib import Path
 
 from ssmtunneld.config import DaemonSettings, TunnelSettings
 from ssmtunneld.config.metadata import expanding_keys, settings_of
+from ssmtunneld.config.model import FileSettings
 
 MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
-SECTIONS = {"[daemon]": DaemonSettings, "[tunnels.NAME]": TunnelSettings}
+SECTIONS = {
+    "[top]": FileSettings,
+    "[daemon]": DaemonSettings,
+    "[tunnels.NAME]": TunnelSettings,
+}
 
 _BLOCK = re.compile(
     r"(?P<start><!-- settings (?P<section>\[\S+\]): (?P<keys>[^>]+) -->\n)"

@@ -1,6 +1,6 @@
 """``deploy/chart``: values that fit the schema and the program, and the plain files.
 
-`packaging/try-chart` renders it with Helm, and needs a network.
+`packaging/lint` renders it with Helm, and needs a network.
 """
 
 import json

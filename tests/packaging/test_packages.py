@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = {
     "runtime": PROJECT["project"]["dependencies"],
     "build": PROJECT["build-system"]["requires"],
+    "lint": PROJECT["dependency-groups"]["lint"],
     "release": PROJECT["dependency-groups"]["release"],
     "site": PROJECT["dependency-groups"]["site"],
 }
@@ -63,6 +64,12 @@ def test_a_lock_has_every_library_that_is_asked_for_in_an_allowed_version(name):
             assert asked.specifier.contains(pin.version), "run packaging/lock update"
 
 
+def test_the_tests_have_what_the_extras_ask_for():
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = {library for libraries in extras.values() for library in libraries}
+    assert asked <= set(PROJECT["dependency-groups"]["dev"])
+
+
 @lock
 def test_every_locked_library_has_digests_and_no_address(name):
     assert "://" not in text(name)
@@ -74,7 +81,7 @@ def test_every_locked_library_has_digests_and_no_address(name):
 
 def test_the_runtime_lock_holds_for_every_python_and_machine_that_is_served():
     environment = default_environment()
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13", "3.14"):
         for platform in ("linux", "darwin"):
             environment |= {"python_version": version, "sys_platform": platform}
             environment |= {"python_full_version": f"{version}.0"}

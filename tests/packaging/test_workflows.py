@@ -1,6 +1,6 @@
 """``.github/workflows``: what runs is fixed, may do little, and publishes signed tags.
 
-actionlint and zizmor look closer; they are run by hand after a change.
+actionlint and zizmor look closer: `packaging/lint`.
 """
 
 import re

@@ -109,3 +109,38 @@ def test_without_any_file_there_is_none(tmp_path, monkeypatch):
     system = Path("/etc/ssmtunneld/config.toml")
     if not system.exists():
         assert find_source(None, nowhere) is None
+
+
+@pytest.fixture
+def team(source):
+    """The file, which includes one of a team with another bastion."""
+    (source.parent / "main.pem").touch()
+    (source.parent / "conf.d").mkdir()
+    text = TEXT.replace("[defaults]", '[defaults]\nca_bundle = "main.pem"')
+    source.write_text(f'include = "conf.d/*.toml"\n{text}')
+    other = source.parent / "conf.d" / "orders.toml"
+    other.write_text(
+        f'[defaults]\ntarget = "{TARGET}"\nprofile = "orders"\n'
+        '[tunnels.db]\nlisten = "odd"\nregion = "eu-north-1"\nprot = 1\n'
+    )
+    return other
+
+
+def test_a_tunnel_of_an_included_file_counts_with_that_file_s_defaults(source, team):
+    found = settings(source=source)
+    assert (found.profile, found.region) == ("orders", "eu-north-1")
+    # What the main file says starts at its own folder.
+    assert found.ca_bundle == source.parent / "main.pem"
+    (team.parent / "own.pem").touch()
+    team.write_text(team.read_text() + 'ca_bundle = "own.pem"\n')
+    assert settings(source=source).ca_bundle == team.parent / "own.pem"
+    assert settings(target=OTHER, source=source).region == "us-east-1"
+
+
+def test_an_included_file_that_cannot_be_read_is_named(source, team):
+    team.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"orders\.toml:1:9: is not TOML"):
+        settings(source=source)
+    source.write_text(f'include = "none.toml"\n{TEXT}')
+    with pytest.raises(ConfigError, match=r"include: .*none\.toml cannot be read"):
+        settings(source=source)

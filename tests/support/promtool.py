@@ -1,4 +1,4 @@
-"""Prometheus' own checker of what a scrape gets."""
+"""Prometheus' own checker of what a scrape gets, and of rules."""
 
 import os
 import shutil
@@ -8,7 +8,14 @@ import pytest
 
 
 def check_metrics(text):
-    """Let ``promtool check metrics`` read ``text``; whatever it complains of fails.
+    """Let ``promtool check metrics`` read ``text``; whatever it complains of fails."""
+    result = promtool("check", "metrics", text=text)
+    said = result.stdout + result.stderr
+    assert (result.returncode, said) == (0, ""), said
+
+
+def promtool(*arguments, text=None):
+    """Run ``promtool`` with ``text`` to read; return the completed process.
 
     The program is ``$PROMTOOL`` or on the PATH. Without it the test is skipped, or with
     SSMTUNNELD_REQUIRE_INTEROP, as in CI, a failure.
@@ -18,12 +25,11 @@ def check_metrics(text):
         if os.environ.get("SSMTUNNELD_REQUIRE_INTEROP"):
             pytest.fail("not installed: promtool")
         pytest.skip("not installed: promtool")
-    result = subprocess.run(
-        [program, "check", "metrics"],
+    return subprocess.run(
+        [program, *map(str, arguments)],
         input=text,
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
-    said = result.stdout + result.stderr
-    assert (result.returncode, said) == (0, ""), said

@@ -23,13 +23,16 @@ from typing_extensions import override
 from ssmtunneld.base.foreign import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
 HEAD_LIMIT: Final = 64 * 1024
 """Bytes of an answer before its body, those of ``100 Continue`` included."""
 BODY_LIMIT: Final = 1024 * 1024
 """Bytes of an answer's body: AWS's longest ones, pages of a list, have half of that."""
+READ_SIZE: Final = 8 * 1024
+"""Bytes that are read at a time. What of a body comes with its head is counted to the
+head, so this must be well below its limit: Python 3.14 itself would read 128 KiB."""
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for one address: a link that needs longer for a handshake is down."""
 ADDRESS_LIMIT: Final = 8
@@ -228,24 +231,44 @@ class _Meter(io.RawIOBase):
         super().close()
 
 
+@contextlib.contextmanager
+def _too_long() -> Iterator[None]:
+    """Raise ``AnswerTooLong`` where ``http.client`` has met a limit of its own.
+
+    It raises the base of its exceptions then, and for nothing else.
+    """
+    try:
+        yield
+    except http.client.HTTPException as error:
+        if type(error) is http.client.HTTPException:
+            raise AnswerTooLong from None
+        raise
+
+
 class BoundedResponse(http.client.HTTPResponse):
     """An HTTP answer of bounded size; reading more of it raises ``AnswerTooLong``.
 
-    ``http.client`` bounds the length of a line and the number of headers, but neither
-    the number of interim answers nor, with chunks, that of trailers.
+    ``http.client`` bounds the length of a line and the number of headers; only late
+    versions of Python bound that of interim answers and, with chunks, of trailers.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         buffered: Any = self.fp  # nothing has been read of it yet
         self._meter = _Meter(buffered.detach())
-        self.fp = io.BufferedReader(self._meter)
+        self.fp = io.BufferedReader(self._meter, READ_SIZE)
 
     @override
     def begin(self) -> None:
-        super().begin()
+        with _too_long():
+            super().begin()
         # As much again for what stands between chunks.
         self._meter.left = HEAD_LIMIT + BODY_LIMIT
+
+    @override
+    def read(self, amt: int | None = None) -> bytes:
+        with _too_long():
+            return super().read(amt)
 
 
 class BoundedConnection(http.client.HTTPConnection):

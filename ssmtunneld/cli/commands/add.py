@@ -67,8 +67,9 @@ def add(
 ) -> None:
     """Add a tunnel to the file, and let a running daemon take it over.
 
-    Comments, order and spelling of everything else stay. A file that would be wrong
-    afterwards is not written. Where there is none yet, one is made.
+    The main file is changed, not one that it includes. Comments, order and spelling of
+    everything else stay. A file that would be wrong afterwards is not written. Where
+    there is none yet, one is made.
     """
     path = config_file.place(config_path)
     before = config_file.read(path)
@@ -81,7 +82,9 @@ def add(
     settings |= dict(map(_assignment, assignments))
     kept = {key: value for key, value in settings.items() if value is not None}
     own = {"listen": _listen(addresses, kept), **kept}
-    after = config_file.with_tunnels(before or "", {name: own})
+    text = before or ""
+    others = config_file.sources(path, text).included
+    after = config_file.with_tunnels(text, {name: own}, others)
     config_file.save(path, before, after)
     click.echo(f"{path}: added {name}")
     click.echo(config_file.reload_daemon(path), err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.destination import files_of, origin_of, tunnels_named
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from ssmtunneld.cli.options import (
     config_in_use_option,
@@ -49,8 +49,9 @@ def check(
 ) -> None:
     """Check a configuration file, and optionally its tunnels.
 
-    Lists the tunnels, or only those called NAME; exits with 2 if the file is invalid.
-    --live tests each tunnel from its local addresses (unless its daemon runs) and the
+    Reads the file and those that it includes, and lists the tunnels, or only those
+    called NAME; exits with 2 if a file is invalid. --live tests each tunnel that is
+    enabled, or named, from its local addresses (unless its daemon runs) and the
     credentials to its destination, a few at a time, and exits with 1 if one is broken.
     It starts and terminates a session for each tunnel, and needs no running daemon.
     """
@@ -62,23 +63,31 @@ def check(
         refusal = {"ok": False, "problems": error.problems}
         _print_document({**refusal, "warnings": [], "tunnels": {}})
         ctx.exit(EXIT_USAGE)
-    chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
+    enabled = tunnels_named(config, names)
+    chosen = enabled if names else list(config.tunnels)
     if not as_json:
-        click.echo(f"{config.source}: {counted(len(chosen), 'tunnel')}")
+        off = sum(not tunnel.enabled for tunnel in chosen)
+        rest = f", {off} disabled" if off else ""
+        click.echo(f"{files_of(config)}: {counted(len(chosen), 'tunnel')}{rest}")
         for line in _warnings(config, chosen):
             click.echo(f"warning: {line}", err=True)
     if live:
-        ctx.exit(_try_all(config, chosen, timeout, as_json=as_json))
+        ctx.exit(_try_all(config, enabled, timeout, as_json=as_json))
     if as_json:
-        found = {tunnel.name: _way(tunnel) for tunnel in chosen}
+        found = {tunnel.name: _way(config, tunnel) for tunnel in chosen}
         _print_document(_document(config, found, _warnings(config, chosen)))
         return
     for tunnel in chosen:
-        way = _way(tunnel)
-        listen = ", ".join(way["listen"])
-        click.echo(
-            f"  {tunnel.name}: {listen} -> {way['target']} -> {tunnel.destination}"
-        )
+        click.echo(f"  {_line(config, tunnel)}")
+
+
+def _line(config: Config, tunnel: TunnelSettings) -> str:
+    """Return where a tunnel leads, and what is not usual about it."""
+    listen = ", ".join(map(str, tunnel.listen))
+    state = "" if tunnel.enabled else "disabled"
+    notes = ", ".join(filter(None, [state, origin_of(config, tunnel.name)]))
+    tail = f" ({notes})" if notes else ""
+    return f"{tunnel.name}: {listen} -> {tunnel.target} -> {tunnel.destination}{tail}"
 
 
 def _try_all(
@@ -99,7 +108,9 @@ def _try_all(
         unbound.update(await _find_unbound(config, tunnels))
         await examine_all(tunnels, context, tell, timeout=timeout)
         if as_json:  # before threads that still wait for the network are waited for
-            results = {t.name: _way(t) | _result(found[t.name]) for t in tunnels}
+            results = {
+                t.name: _way(config, t) | _result(found[t.name]) for t in tunnels
+            }
             _print_document(_document(config, results, _warnings(config, tunnels)))
 
     run(rounds())
@@ -165,8 +176,11 @@ def _print(outcome: Outcome) -> None:
     say(verdict, f"{outcome.tunnel}{tail}")
 
 
-def _way(tunnel: TunnelSettings) -> dict[str, Any]:
+def _way(config: Config, tunnel: TunnelSettings) -> dict[str, Any]:
     return {
+        "file": str(config.origins[tunnel.name]),
+        "enabled": tunnel.enabled,
+        "groups": list(tunnel.groups),
         "listen": [str(address) for address in tunnel.listen],
         "target": str(tunnel.target),
         "destination": tunnel.destination,
@@ -186,7 +200,9 @@ def _result(outcome: Outcome) -> dict[str, Any]:
 def _warnings(config: Config, tunnels: Sequence[TunnelSettings]) -> list[str]:
     from ssmtunneld.cli.config_warnings import find_file_warnings, find_warnings
 
-    return [*find_file_warnings(config.daemon), *find_warnings(tunnels)]
+    unmatched = [f"include: {words} matches no file" for words in config.unmatched]
+    own = find_file_warnings(config.daemon)
+    return [*unmatched, *own, *find_warnings(tunnels)]
 
 
 def _document(
@@ -195,6 +211,7 @@ def _document(
     return {
         "ok": all(tunnel.get("ok", True) for tunnel in tunnels.values()),
         "config": str(config.source),
+        "included": [str(path) for path in config.included],
         "problems": [],
         "warnings": list(warnings),
         "tunnels": tunnels,

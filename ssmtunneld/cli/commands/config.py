@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssmtunneld.cli.options import config_option, load
+from ssmtunneld.cli.terminal.text import printable
 from ssmtunneld.cli.usage import SuggestingGroup
 
 if TYPE_CHECKING:
@@ -46,17 +47,30 @@ def show(names: tuple[str, ...], config_path: Path | None, *, as_json: bool) -> 
     """Print what holds for tunnels after defaults and variables, as TOML.
 
     With NAMEs, only these tunnels. What is printed is a configuration of its own,
-    in which nothing is left to defaults.
+    in which nothing is left to defaults or to included files.
     """
     found = load(config_path)
     document = effective(found, names)
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
+    from ssmtunneld.cli.destination import files_of
+
+    click.echo(f"# Settings in effect from {printable(files_of(found))}")
+    click.echo(_as_toml(found, document), nl=False)
+
+
+def _as_toml(config: "Config", document: dict[str, Any]) -> str:
+    """Return ``document`` as TOML, with a comment at what another file says."""
     import tomlkit
 
-    click.echo(f"# Settings in effect from {found.source}")
-    click.echo(tomlkit.dumps(document), nl=False)
+    from ssmtunneld.cli.destination import origin_of
+
+    text = tomlkit.parse(tomlkit.dumps(document))
+    for name in document["tunnels"]:
+        if origin := origin_of(config, name):
+            text["tunnels"][name].comment(printable(origin))
+    return tomlkit.dumps(text)
 
 
 def effective(config: "Config", names: "Sequence[str]") -> dict[str, Any]:

@@ -3,17 +3,12 @@
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, find, select
+from ssmtunneld.cli.daemon_client import find
+from ssmtunneld.cli.daemon_requests import ask_connections
 from ssmtunneld.cli.options import complete_names, daemon_option
-
-PROTOCOL = 2
-"""The version of the control socket that knows connections."""
-TIMEOUT = 30.0
-"""Seconds for the answer: a daemon with ten thousand of them looks for a while."""
 
 
 @click.command()
@@ -32,28 +27,15 @@ def connections(
     """
     if as_json and watch:
         raise click.UsageError("--json and --watch exclude each other; choose one")
-    document = ask(find(config_path), name)
+    document = ask_connections(find(config_path), name)
     if watch:
         from ssmtunneld.cli.terminal.connection_table import watch_connections
 
-        watch_connections(lambda: ask(find(config_path), name))
+        watch_connections(lambda: ask_connections(find(config_path), name))
     elif as_json:
         click.echo(json.dumps(document, indent=2))
     else:
         _print(document)
-
-
-def ask(daemon: Daemon, name: str | None) -> dict[str, Any]:
-    """Return the document of ``daemon``'s connections, of tunnel ``name`` or of all.
-
-    Raises:
-        CommandError: There is no such tunnel, or the daemon does not tell.
-    """
-    query = ""
-    if name is not None:
-        select(daemon.document, [name])
-        query = f"?{urlencode({'tunnel': name})}"
-    return daemon.ask("GET", f"/connections{query}", needs=PROTOCOL, timeout=TIMEOUT)
 
 
 def _print(document: dict[str, Any]) -> None:

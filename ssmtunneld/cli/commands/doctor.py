@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.destination import files_of, tunnels_named
 from ssmtunneld.cli.diagnosis import new_context, run, say
 from ssmtunneld.cli.exit_codes import EXIT_FAILED
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, names_argument
@@ -37,10 +37,10 @@ def doctor(
 ) -> None:
     """Diagnose tunnels hop by hop.
 
-    Tests all tunnels, or only those called NAME, from the credentials to the
-    destination, and exits with 1 if one is broken. The first broken hop is shown with
-    its cause and what to do; the hops behind it are skipped. Starts and terminates a
-    session for each tunnel, and needs no running daemon.
+    Tests all tunnels that are enabled, or only those called NAME, from the credentials
+    to the destination, and exits with 1 if one is broken. The first broken hop is shown
+    with its cause and what to do; the hops behind it are skipped. Starts and terminates
+    a session for each tunnel, and needs no running daemon.
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
@@ -56,9 +56,9 @@ def doctor(
         broken = Finding("config", Verdict.FAIL, said, "correct the file")
         report(broken)
         _finish(ctx, [broken], {}, well=False, as_json=as_json)
-    chosen = [tunnel_named(config, name) for name in names] or list(config.tunnels)
+    chosen = tunnels_named(config, names)
     parsed = Finding(
-        "config", Verdict.OK, f"{config.source}, {counted(len(chosen), 'tunnel')}"
+        "config", Verdict.OK, f"{files_of(config)}, {counted(len(chosen), 'tunnel')}"
     )
     report(parsed)
     found, well = _examine(chosen, report, heading=not as_json)

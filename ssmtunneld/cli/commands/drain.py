@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.daemon_client import find, select
+from ssmtunneld.cli.daemon_client import find, select_enabled
 from ssmtunneld.cli.options import daemon_option, name_argument
 from ssmtunneld.cli.terminal.text import counted
 
@@ -20,7 +20,7 @@ def drain(name: str, config_path: Path | None) -> None:
     `ssmtunneld resume NAME` undoes it.
     """
     daemon = find(config_path)
-    (tunnel,) = select(daemon.document, [name])
+    (tunnel,) = select_enabled(daemon.document, [name])
     count = counted(tunnel["connections"], "connection")
     click.echo(f"{name}: draining, {count}", err=True)
     # The daemon keeps the time: no limit of ours could be right.

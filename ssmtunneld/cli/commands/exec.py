@@ -9,9 +9,14 @@ from typing import Any, Final
 import click
 
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
-from ssmtunneld.cli.daemon_client import select
+from ssmtunneld.cli.daemon_client import select_enabled
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.options import complete_names, daemon_option, timeout_option
+from ssmtunneld.cli.options import (
+    complete_names,
+    daemon_option,
+    group_option,
+    timeout_option,
+)
 from ssmtunneld.cli.own_daemon import ready_daemon
 from ssmtunneld.cli.readiness import Patience
 
@@ -29,11 +34,13 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
     shell_complete=complete_names,
     help="Tunnel to wait for; repeatable. By default all required tunnels.",
 )
+@group_option("Wait for the tunnels of this group, and start no others")
 @timeout_option("60s", "Limit for waiting")
 @daemon_option
 @click.argument("command", metavar="CMD [ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def execute(
     names: tuple[str, ...],
+    groups: tuple[str, ...],
     timeout: float,
     config_path: Path | None,
     command: tuple[str, ...],
@@ -49,9 +56,9 @@ def execute(
         raise click.UsageError(
             "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
         )
-    patience = Patience(timeout)
-    with ended_by_signals(), ready_daemon(config_path, names, patience) as served:
-        variables = addresses(select(served.daemon.document, names))
+    ready = ready_daemon(config_path, names, Patience(timeout), groups)
+    with ended_by_signals(), ready as served:
+        variables = addresses(select_enabled(served.daemon.document, names, groups))
         code = run_program(command, {**os.environ, **variables})
     raise click.exceptions.Exit(code)
 

@@ -43,7 +43,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
     if not remove:
         config = load_in_use(config_path)
         source = real_path(config.source)
-        wanted, without = hosts_block.entries(config.tunnels)
+        wanted, without = hosts_block.entries(config.enabled)
         _tell_without(without)
     before = hosts_block.read(file)
     after = hosts_block.merge(before, wanted, file)

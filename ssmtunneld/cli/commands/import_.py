@@ -68,7 +68,12 @@ def import_tunnels(
     path = config_file.place(config_path)
     before = config_file.read(path) if add else None
     text = before or ""
-    found = found.settled(config_file.names_in(text), config_file.ports_in(text))
+    others = config_file.sources(path, text).included if add else ()
+    texts = [text, *(file.text for file in others if not file.problems)]
+    found = found.settled(
+        [name for each in texts for name in config_file.names_in(each)],
+        [port for each in texts for port in config_file.ports_in(each)],
+    )
     for note in found.notes:
         where = f"{source}:{note.line}: " if note.line else f"{source}: "
         click.echo(f"{where}{_clean(note.text)}", err=True)
@@ -76,7 +81,7 @@ def import_tunnels(
     if not tunnels:
         raise CommandError(f"{name} has no tunnel that could be imported")
     if add:
-        config_file.save(path, before, config_file.with_tunnels(text, tunnels))
+        config_file.save(path, before, config_file.with_tunnels(text, tunnels, others))
         click.echo(f"{path}: added {', '.join(tunnels)}")
         click.echo(config_file.reload_daemon(path), err=True)
         return

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import click
 
-from ssmtunneld.cli.commands.connections import PROTOCOL, ask
 from ssmtunneld.cli.daemon_client import find
+from ssmtunneld.cli.daemon_requests import ask_connections, kill_connection
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import daemon_option
 from ssmtunneld.cli.terminal.text import printable
@@ -28,7 +27,7 @@ def _complete(
     from ssmtunneld.errors import SsmtunneldError
 
     try:
-        document = ask(find(ctx.params.get("config_path")), None)
+        document = ask_connections(find(ctx.params.get("config_path")), None)
     except SsmtunneldError:
         return []
     taken = ctx.params.get("ids") or ()
@@ -62,6 +61,5 @@ def kill(ids: tuple[str, ...], config_path: Path | None) -> None:
             )
     daemon = find(config_path)
     for each in dict.fromkeys(ids):
-        path = f"/connections/{quote(each, safe='')}"
-        tunnel = daemon.ask("DELETE", path, needs=PROTOCOL)["tunnel"]
+        tunnel = kill_connection(daemon, each)
         click.echo(f"{printable(each)}: ended a connection of {printable(tunnel)}")

@@ -10,11 +10,9 @@ from typing import Any
 import click
 
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
+from ssmtunneld.cli.daemon_requests import ask_log
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import complete_names, daemon_option
-
-PROTOCOL = 2
-"""The version of the control socket that knows the log."""
 
 
 @click.command()
@@ -70,7 +68,7 @@ def _lines_of(
 ) -> Iterator[str]:
     from ssmtunneld.cli.log_reader import remembered
 
-    place = ask(daemon, 0)["place"]
+    place = ask_log(daemon, 0)["place"]
     command = _command(place, _look_back(count, name), follow=follow)
     shown = 0
     if command is not None:
@@ -88,17 +86,8 @@ def _lines_of(
         yield from remembered(again, name, count=count, follow=follow)
 
 
-def ask(daemon: Daemon, after: int) -> dict[str, Any]:
-    """Return where ``daemon``'s log is, and its lines after number ``after``.
-
-    Raises:
-        CommandError: It does not tell.
-    """
-    return daemon.ask("GET", f"/log?after={after}", needs=PROTOCOL)
-
-
 def _ask_whoever_runs(config_path: Path | None, after: int) -> dict[str, Any]:
-    return ask(find(config_path), after)
+    return ask_log(find(config_path), after)
 
 
 def _look_back(count: int, name: str | None) -> int:

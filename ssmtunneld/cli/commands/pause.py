@@ -4,21 +4,31 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.daemon_client import find, select
-from ssmtunneld.cli.options import daemon_option, name_argument
+from ssmtunneld.cli.daemon_client import find, select_enabled
+from ssmtunneld.cli.options import (
+    check_some,
+    daemon_option,
+    group_option,
+    names_argument,
+)
 
 
 @click.command()
-@name_argument
+@names_argument
+@group_option("Pause the tunnels of this group")
 @daemon_option
-def pause(name: str, config_path: Path | None) -> None:
+def pause(
+    names: tuple[str, ...], groups: tuple[str, ...], config_path: Path | None
+) -> None:
     """Stop accepting new connections.
 
-    New connections to tunnel NAME are refused, or wait if systemd holds the socket,
-    until `ssmtunneld resume NAME`. Open connections continue (`ssmtunneld drain` ends
-    them); sessions without connections are terminated.
+    New connections to tunnel NAME, or to those of a group, are refused, or wait if
+    systemd holds the socket, until `ssmtunneld resume NAME`. Open connections continue
+    (`ssmtunneld drain` ends them); sessions without connections are terminated.
     """
+    check_some(names, groups)
     daemon = find(config_path)
-    select(daemon.document, [name])
-    daemon.ask("POST", f"/tunnels/{name}/pause")
-    click.echo(f"{name}: paused")
+    for tunnel in select_enabled(daemon.document, names, groups):
+        name = tunnel["name"]
+        daemon.ask("POST", f"/tunnels/{name}/pause")
+        click.echo(f"{name}: paused")

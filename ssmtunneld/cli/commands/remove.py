@@ -15,16 +15,15 @@ from ssmtunneld.cli.setup import config_file
 def remove(names: tuple[str, ...], config_path: Path | None) -> None:
     """Remove tunnels from the file, and let a running daemon take that over.
 
-    Comments above a tunnel stay, as does everything else. Its connections have
-    drain_timeout to finish.
+    A tunnel of an included file is removed from that. Comments above a tunnel stay, as
+    does everything else. Its connections have drain_timeout to finish.
     """
     path = config_file.place(config_path)
     before = config_file.read(path)
     if before is None:
         raise CommandError(f"there is no file {path}", code=EXIT_USAGE)
-    after = before
-    for name in dict.fromkeys(names):
-        after = config_file.without_tunnel(after, name)
-    config_file.save(path, before, after)
-    click.echo(f"{path}: removed {', '.join(dict.fromkeys(names))}")
+    changes = config_file.without_tunnels(config_file.sources(path, before), names)
+    config_file.save_files(path, changes)
+    for changed, change in changes.items():
+        click.echo(f"{changed}: removed {', '.join(change.removed)}")
     click.echo(config_file.reload_daemon(path), err=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, find, select
+from ssmtunneld.cli.daemon_client import Daemon, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import daemon_option, name_argument, timeout_option
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
@@ -69,9 +69,9 @@ def _tunnel(daemon: Daemon, name: str) -> dict[str, Any]:
     """Return the status of a tunnel that needs requests.
 
     Raises:
-        CommandError: There is none of that name, or it needs none.
+        CommandError: There is none of that name, or it is disabled, or needs none.
     """
-    (tunnel,) = select(daemon.document, [name])
+    (tunnel,) = select_enabled(daemon.document, [name])
     if tunnel.get("access") is None:  # older daemons do not know it
         raise CommandError(
             f"{name} needs no access request",

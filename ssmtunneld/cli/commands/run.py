@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from ssmtunneld.cli.options import config_option, load
+from ssmtunneld.cli.options import config_option, group_option, load
 
 
 @click.command()
 @config_option
+@group_option("Run only the tunnels of this group")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -30,6 +31,7 @@ from ssmtunneld.cli.options import config_option, load
 )
 def run(
     config_path: Path | None,
+    groups: tuple[str, ...],
     log_level: str | None,
     log_format: str | None,
     *,
@@ -42,7 +44,8 @@ def run(
 
     It ends on SIGTERM or SIGINT (Ctrl-C): the first signal lets open connections
     finish, within drain_timeout; a second one resets them. SIGHUP reloads the
-    configuration. Service managers start this command.
+    configuration, of which --group goes on choosing the tunnels. Service managers start
+    this command.
     """
     from ssmtunneld.base.deadline import Deadline
     from ssmtunneld.daemon.signals import Signals
@@ -55,6 +58,7 @@ def run(
     # Before what takes long: a signal that comes meanwhile must not be lost.
     with Deadline(report) as deadline, Signals(deadline) as signals:
         from ssmtunneld.config import DaemonSettings
+        from ssmtunneld.config.groups import in_groups
         from ssmtunneld.daemon.process import run_daemon
         from ssmtunneld.observe import logs
 
@@ -65,10 +69,10 @@ def run(
             logs.configure(log_level or settings.log_level, form)
 
         watched = sys.stderr.isatty() and "JOURNAL_STREAM" not in os.environ
-        config = load(config_path)
+        config = in_groups(load(config_path), groups)
         log_as(config.daemon)
         announce = _show_table if watched else _show_nothing
-        run_daemon(config, signals, log_as, deadline, announce)
+        run_daemon(config, signals, log_as, deadline, announce, groups)
 
 
 def _show_nothing(_: dict[str, Any]) -> None:

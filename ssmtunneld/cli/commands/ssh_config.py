@@ -131,7 +131,7 @@ def _configured(config: Path | None) -> "Iterator[SshTunnel]":
     source = find_source(config, os.environ)
     if source is None:
         return
-    for tunnel in load_config(source, os.environ).tunnels:
+    for tunnel in load_config(source, os.environ).enabled:
         if _leads_to_ssh(tunnel):
             yield SshTunnel(
                 tunnel.name,

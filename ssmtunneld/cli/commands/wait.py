@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from ssmtunneld.cli.daemon_client import NotAnswering, NotRunning, find
+from ssmtunneld.cli.daemon_client import NotAnswering, NotRunning, disabled, find
 from ssmtunneld.cli.daemon_sockets import VARIABLE
 from ssmtunneld.cli.options import (
     daemon_option,
+    group_option,
     load,
     names_argument,
     timeout_option,
@@ -20,27 +21,35 @@ from ssmtunneld.cli.readiness import Patience, await_ready
 @click.command()
 @click.option("--ready", is_flag=True, help="The default, and the only condition.")
 @names_argument
+@group_option("Wait for the tunnels of this group")
 @timeout_option("60s", "Limit for waiting")
 @daemon_option
 def wait(
-    names: tuple[str, ...], config_path: Path | None, timeout: float, **_: bool
+    names: tuple[str, ...],
+    groups: tuple[str, ...],
+    config_path: Path | None,
+    timeout: float,
+    **_: bool,
 ) -> None:
     """Wait until tunnels are ready.
 
-    Waits for the tunnels called NAME, or for all required ones. Exits with 1, and the
-    reasons, if they are not ready in time; with 3 if no daemon runs by then; with 2 at
-    once if there is no such tunnel, or --config names no usable file.
+    Waits for the tunnels called NAME and those of a group, or for all required ones.
+    Exits with 1, and the reasons, if they are not ready in time; with 3 if no daemon
+    runs by then; with 2 at once if there is no such tunnel or group, if it is disabled,
+    or if --config names no usable file.
     """
-    _check_hope(config_path, names)
-    await_ready(lambda: find(config_path), names, Patience(timeout))
+    _check_hope(config_path, names, groups)
+    await_ready(lambda: find(config_path), names, Patience(timeout), groups)
 
 
-def _check_hope(config_path: Path | None, names: Sequence[str]) -> None:
+def _check_hope(
+    config_path: Path | None, names: Sequence[str], groups: Sequence[str]
+) -> None:
     """Raise what waiting cannot mend, if no daemon runs yet for the file that is named.
 
     Raises:
-        ConfigError: The file does not exist, or cannot be used.
-        CommandError: It has no tunnel of such a name.
+        ConfigError: The file does not exist, or cannot be used, or has no such group.
+        CommandError: It has no tunnel of such a name, or disables it.
     """
     named = config_path or os.environ.get(VARIABLE)
     if not named:
@@ -49,7 +58,10 @@ def _check_hope(config_path: Path | None, names: Sequence[str]) -> None:
         find(config_path)
     except (NotRunning, NotAnswering):
         from ssmtunneld.cli.destination import tunnel_named
+        from ssmtunneld.config.groups import in_groups
 
         config = load(Path(named))
         for name in names:
-            tunnel_named(config, name)
+            if not tunnel_named(config, name).enabled:
+                raise disabled(name) from None
+        in_groups(config, groups)

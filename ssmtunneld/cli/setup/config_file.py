@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import tomllib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ssmtunneld.base.paths import real_path
@@ -22,6 +23,8 @@ from ssmtunneld.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from ssmtunneld.config.sources import SourceFile, Sources
 
 _PRIVATE: Final = 0o600
 _HEADER: Final = re.compile(
@@ -36,6 +39,21 @@ _SHARED: Final = ("profile", "region", "endpoint_url", "target")
 """Settings that a person would write once, for all tunnels."""
 
 Settings = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A change of a file.
+
+    Attributes:
+        before: Its text; None if there is no file yet.
+        after: The text that it is to have.
+        removed: Names of tunnels that it loses, in the order in which they were named.
+    """
+
+    before: str | None
+    after: str
+    removed: tuple[str, ...] = ()
 
 
 def place(config_path: Path | None) -> Path:
@@ -100,8 +118,17 @@ def with_defaults(tunnels: Mapping[str, Settings]) -> dict[str, Settings]:
     return tables
 
 
-def with_tunnels(text: str, tunnels: Mapping[str, Settings]) -> str:
+def with_tunnels(
+    text: str,
+    tunnels: Mapping[str, Settings],
+    included: Iterable[SourceFile] = (),
+) -> str:
     """Return ``text`` with further tunnels at its end.
+
+    Args:
+        text: The file to change.
+        tunnels: To add.
+        included: Files whose names are taken too.
 
     Raises:
         CommandError: There is one of such a name, or the text has a form in which
@@ -109,10 +136,13 @@ def with_tunnels(text: str, tunnels: Mapping[str, Settings]) -> str:
     """
     data = _parse(text)
     present = data.get("tunnels", {})
-    taken = [name for name in tunnels if name in present]
-    if taken:
+    taken = {name: "" for name in tunnels if name in present}
+    for file in included:
+        others = file.names
+        taken |= {name: f", in {file.path}" for name in tunnels if name in others}
+    for name, where in taken.items():
         raise CommandError(
-            f"there is a tunnel called {taken[0]} already",
+            f"there is a tunnel called {name} already{where}",
             "choose another name, or remove it first",
             code=EXIT_USAGE,
         )
@@ -207,6 +237,41 @@ def _check_same(text: str, wanted: Mapping[str, Any]) -> None:
         )
 
 
+def sources(path: Path, text: str) -> Sources:
+    """Return a configuration whose main file ``path`` has ``text``, unchecked.
+
+    Raises:
+        ConfigError: The text is not TOML.
+    """
+    from ssmtunneld.config.load import read_sources
+
+    return read_sources(path, os.environ, instead={real_path(path): text})
+
+
+def without_tunnels(main: Sources, names: Sequence[str]) -> dict[Path, FileChange]:
+    """Return the changes of files that remove tunnels, each from the file it is in.
+
+    Raises:
+        CommandError: There is no tunnel of a name, or a file has a form that only a
+            person can change.
+    """
+    owners = {name: file for file in main.files for name in file.names}
+    changes: dict[Path, FileChange] = {}
+    for name in dict.fromkeys(names):
+        if (file := owners.get(name)) is None:
+            raise CommandError(
+                f"there is no tunnel called {name}",
+                f"the {'files have' if main.included else 'file has'} "
+                f"{', '.join(owners) or 'none'}",
+                code=EXIT_USAGE,
+            )
+        so_far = changes.get(file.path, FileChange(file.text, file.text))
+        changes[file.path] = FileChange(
+            file.text, without_tunnel(so_far.after, name), (*so_far.removed, name)
+        )
+    return changes
+
+
 def save(path: Path, before: str | None, after: str) -> None:
     """Replace the file in one step, with the permissions that it had.
 
@@ -214,12 +279,25 @@ def save(path: Path, before: str | None, after: str) -> None:
         ConfigError: What it would say cannot be used; nothing has changed.
         CommandError: It cannot be written; nothing has changed.
     """
-    from ssmtunneld.config import parse_config
+    save_files(path, {path: FileChange(before, after)})
 
-    real = real_path(path)  # a link stays one
-    parse_config(after, path, os.environ)
-    mode = _PRIVATE if before is None else stat.S_IMODE(real.stat().st_mode)
-    Change(real, before, after, mode).apply()
+
+def save_files(main: Path, changes: Mapping[Path, FileChange]) -> None:
+    """Replace files of the configuration ``main``, each as `save` does.
+
+    Raises:
+        ConfigError: What they would say cannot be used; nothing has changed.
+        CommandError: One cannot be written; those before it have been.
+    """
+    from ssmtunneld.config import load_config
+
+    instead = {real_path(path): change.after for path, change in changes.items()}
+    load_config(main, os.environ, instead=instead)
+    for path, change in changes.items():
+        real = real_path(path)  # a link stays one
+        is_new = change.before is None
+        mode = _PRIVATE if is_new else stat.S_IMODE(real.stat().st_mode)
+        Change(real, change.before, change.after, mode).apply()
 
 
 def reload_daemon(path: Path) -> str:

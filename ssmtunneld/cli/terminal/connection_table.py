@@ -1,7 +1,7 @@
 """Open connections as a table that fits a terminal, once or live."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -24,7 +24,7 @@ def connection_table(found: Sequence[_Row], width: int) -> Group:
     """Return open connections as a table, no wider than ``width``."""
     # What ``draw`` puts below a row.
     rows = [{**each, "reason": "", "advice": ""} for each in found]
-    return draw(rows, _COLUMNS, width)
+    return draw(rows, CONNECTION_COLUMNS, width)
 
 
 def _session(row: _Row) -> list[str]:
@@ -43,7 +43,7 @@ def _user(row: _Row) -> list[str]:
     return [printable(row["user"]) if row["user"] else "-"]
 
 
-_COLUMNS = (
+CONNECTION_COLUMNS: Final = (
     Column("ID", 0, lambda r: [printable(r["id"])]),
     Column("TUNNEL", 1, lambda r: [printable(r["tunnel"])]),
     Column("USER", 2, _user),
@@ -57,6 +57,7 @@ _COLUMNS = (
     Column("SESSION", 7, _session),
     Column("FROM", 8, lambda r: [printable(r["peer"])]),
 )
+"""All that ``connections`` tells of one."""
 
 
 class ConnectionView:

@@ -84,33 +84,58 @@ class Flow:
         self._before = now, sent, received
 
 
-class Watch:
-    """The documents seen so far, as a view that can be drawn.
+class Flows:
+    """The traffic of all tunnels of a daemon, and of the daemon after it."""
 
-    Args:
-        names: The tunnels to show; none for all.
-        encoding: The terminal's: decides what plots are made of.
-    """
-
-    def __init__(self, names: Sequence[str], encoding: str = "utf-8") -> None:
-        self._names = names
-        self._encoding = encoding
-        self._document: _Tunnel | None = None
+    def __init__(self) -> None:
         self._flows: dict[str, Flow] = {}
-        self._lost: tuple[float, str] | None = None
-        self._restarts = 0
+        self._pid: int | None = None
+        self.restarts = 0
+        """Times that another daemon told a document."""
+
+    def __getitem__(self, name: str) -> Flow:
+        """Return the traffic of tunnel ``name`` of the last document."""
+        return self._flows[name]
 
     def observe(self, document: _Tunnel, now: float) -> None:
-        """Take over a status document, told at ``now`` in seconds on any clock."""
-        if self._document is not None and self._document["pid"] != document["pid"]:
+        """Take over the totals of a status document, told at ``now`` in seconds."""
+        if self._pid not in {None, document["pid"]}:
             self._flows.clear()
-            self._restarts += 1
-        self._document = document
-        self._lost = None
+            self.restarts += 1
+        self._pid = document["pid"]
         names = {tunnel["name"] for tunnel in document["tunnels"]}
         self._flows = {n: flow for n, flow in self._flows.items() if n in names}
         for tunnel in document["tunnels"]:
             self._flows.setdefault(tunnel["name"], Flow()).observe(tunnel, now)
+
+
+class Watch:
+    """The documents seen so far, as a view that can be drawn.
+
+    Args:
+        names: The tunnels to show; with no group either, all.
+        encoding: The terminal's: decides what plots are made of.
+        groups: Groups of which to show the tunnels.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        encoding: str = "utf-8",
+        groups: Sequence[str] = (),
+    ) -> None:
+        self._names = names
+        self._groups = frozenset(groups)
+        self._encoding = encoding
+        self._document: _Tunnel | None = None
+        self._flows = Flows()
+        self._lost: tuple[float, str] | None = None
+
+    def observe(self, document: _Tunnel, now: float) -> None:
+        """Take over a status document, told at ``now`` in seconds on any clock."""
+        self._document = document
+        self._lost = None
+        self._flows.observe(document, now)
 
     def miss(self, reason: str, now: float) -> None:
         """Take over that there was no document at ``now``."""
@@ -123,11 +148,7 @@ class Watch:
         if document is None:
             return Text("")
         # A name that a reload has removed is no reason to end.
-        tunnels = [
-            tunnel
-            for tunnel in document["tunnels"]
-            if not self._names or tunnel["name"] in self._names
-        ]
+        tunnels = [tunnel for tunnel in document["tunnels"] if self._wants(tunnel)]
         head = self._head(now)
         # The other lines: the headings, and what says that there are more.
         room = height - 3 - len(head) // width
@@ -138,13 +159,20 @@ class Watch:
             parts.append(Text(f"and {hidden} more: name some, or enlarge the terminal"))
         return Group(*parts)
 
+    def _wants(self, tunnel: _Tunnel) -> bool:
+        if not (self._names or self._groups):
+            return True
+        in_group = not self._groups.isdisjoint(tunnel.get("groups", ()))
+        return in_group or tunnel["name"] in self._names
+
     def _head(self, now: float) -> Text:
         if self._lost is not None:
             since, reason = self._lost
             away = duration(now - since)
             return Text(f"{reason} (for {away}); waiting for it. Ctrl-C ends", "red")
         assert self._document is not None
-        times = f", restarted {self._restarts}x meanwhile" if self._restarts else ""
+        restarts = self._flows.restarts
+        times = f", restarted {restarts}x meanwhile" if restarts else ""
         return Text(f"{headline(self._document)}{times}. Ctrl-C ends")
 
     def _columns(self, width: int) -> Sequence[Column]:
@@ -174,7 +202,7 @@ class Watch:
             _rate_column("UP", 1, rate(up)),
             _plot_column(" ", 3, plotted(down), "green"),
             _rate_column("DOWN", 1, rate(down)),
-            Column("RTT", 5, lambda m: [milliseconds(_rtt(m))], right=True),
+            Column("RTT", 5, lambda m: [milliseconds(least_rtt(m))], right=True),
             Column("CONNS", 6, connections, right=True),
         )
 
@@ -197,7 +225,8 @@ def _rate_column(heading: str, rank: int, text: Callable[[_Tunnel], str]) -> Col
     return Column(heading, rank, lambda m: [text(m)], right=True)
 
 
-def _rtt(tunnel: _Tunnel) -> float | None:
+def least_rtt(tunnel: _Tunnel) -> float | None:
+    """Return the shortest round-trip time of a tunnel's sessions, in seconds."""
     times = [session.get("rtt") for session in tunnel["sessions"]]
     return min((time for time in times if time is not None), default=None)
 
@@ -224,13 +253,16 @@ def _clock() -> float:
     return time.monotonic_ns() / 1e9
 
 
-def watch_daemon(config: Path | None, names: Sequence[str]) -> None:
+def watch_daemon(
+    config: Path | None, names: Sequence[str], groups: Sequence[str] = ()
+) -> None:
     """Draw until Ctrl-C or SIGTERM, on a screen of its own that leaves nothing behind.
 
     Raises:
         click.UsageError: Standard output is not a terminal.
     """
-    watch(Watch(names, open_console().encoding), lambda: find(config).document)
+    view = Watch(names, open_console().encoding, groups)
+    watch(view, lambda: find(config).document)
 
 
 def watch(view: View, fetch: Callable[[], dict[str, Any]]) -> None:

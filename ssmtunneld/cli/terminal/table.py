@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ssmtunneld.cli.daemon_client import is_disabled
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import is_usable
 
@@ -45,6 +46,7 @@ _STYLES: Final = {
     "waking": "yellow",
     "waiting": "bold magenta",
     "paused": "blue",
+    "disabled": "dim",
 }
 _OTHER_STYLE: Final = "yellow"
 _NARROWEST: Final = 8
@@ -121,14 +123,20 @@ def state_style(tunnel: _Tunnel) -> str:
 
 def headline(document: _Tunnel) -> str:
     """Return one sentence about a daemon."""
-    tunnels = document["tunnels"]
+    every = document["tunnels"]
+    tunnels = [tunnel for tunnel in every if not is_disabled(tunnel)]
     # As the status page counts: an idle tunnel serves whoever connects.
     usable = sum(is_usable(m) for m in tunnels)
-    ending = ", draining" if document.get("draining") else ""
+    off = len(every) - len(tunnels)
+    rest = f", {off} disabled" if off else ""
+    rest += ", draining" if document.get("draining") else ""
+    groups = document.get("groups", ())  # older daemons have none
+    which = f" (group{'s' * (len(groups) > 1)} {', '.join(groups)})" if groups else ""
     return (
         f"ssmtunneld {document['program']}, pid {document['pid']}, "
-        f"running for {duration(document['uptime'])}, {printable(document['config'])}: "
-        f"{usable} of {counted(len(tunnels), 'tunnel')} usable{ending}"
+        f"running for {duration(document['uptime'])}, "
+        f"{printable(document['config'])}{which}: "
+        f"{usable} of {counted(len(tunnels), 'tunnel')} usable{rest}"
     )
 
 
@@ -172,6 +180,17 @@ def defect_notices(document: _Tunnel, tunnels: Sequence[_Tunnel]) -> list[str]:
     ]
 
 
+def config_notices(document: _Tunnel) -> list[str]:
+    """Return a line if the changed file was rejected and is not in use."""
+    error = document.get("config_error")  # older daemons do not tell
+    if not error:
+        return []
+    return [
+        f"the changed configuration was rejected, the previous one is in use: "
+        f"{printable(error)} -> ssmtunneld check"
+    ]
+
+
 def audit_notices(document: _Tunnel) -> list[str]:
     """Return a line if the audit log cannot be written, or has lost something."""
     audit = document.get("audit")  # null without one; older daemons do not tell
@@ -194,7 +213,7 @@ def _defect_notice(name: str, defect: dict[str, Any]) -> str:
 
 def status_table(tunnels: Sequence[_Tunnel], width: int) -> Group:
     """Return the table of ``status``, no wider than ``width``."""
-    return draw(tunnels, _COLUMNS, width)
+    return draw(tunnels, TUNNEL_COLUMNS, width)
 
 
 def draw(tunnels: Sequence[_Tunnel], columns: Sequence[Column], width: int) -> Group:
@@ -203,7 +222,7 @@ def draw(tunnels: Sequence[_Tunnel], columns: Sequence[Column], width: int) -> G
     A rank whose columns do not fit is left out, and the next one may still fit. What
     has rank 0 always stays; its widest column folds if even that is too wide.
     """
-    widths = _fit(_widths(tunnels, columns), columns, width)
+    widths = fit(_widths(tunnels, columns), columns, width)
     shown = [(c, widths[c.heading]) for c in columns if c.heading in widths]
     parts: list[RenderableType] = [_headings(shown)]
     for tunnel in tunnels:
@@ -221,10 +240,16 @@ def _widths(tunnels: Iterable[_Tunnel], columns: Iterable[Column]) -> dict[str, 
     return widths
 
 
-def _fit(
+def fit(
     widths: dict[str, int], columns: Sequence[Column], width: int
 ) -> dict[str, int]:
-    """Return the widths of the columns that stay."""
+    """Return the widths of the columns that stay in a table no wider than ``width``.
+
+    Args:
+        widths: What each column would like to have, by its heading.
+        columns: All of them.
+        width: The table's, in cells.
+    """
     kept: dict[str, int] = {}
     room = width + GAP
     for rank in sorted({column.rank for column in columns}):
@@ -289,7 +314,7 @@ def connections(tunnel: _Tunnel) -> list[str]:
     return [f"{tunnel['connections']}{f' (+{waiting})' if waiting else ''}"]
 
 
-_COLUMNS: Final = (
+TUNNEL_COLUMNS: Final = (
     Column("NAME", 0, lambda m: [m["name"]]),
     Column("STATE", 0, lambda m: [m["state"]], style=state_style),
     Column("LISTEN", 0, lambda m: m["listen"] or ["-"]),
@@ -300,3 +325,4 @@ _COLUMNS: Final = (
     Column("UP", 4, lambda m: [size(m["sent"])], right=True),
     Column("DOWN", 4, lambda m: [size(m["received"])], right=True),
 )
+"""All that ``status`` tells of a tunnel."""

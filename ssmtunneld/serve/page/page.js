@@ -29,6 +29,7 @@ const STATES = {
   unbound: ["✕", "bad"],
   unhealthy: ["!", "bad"],
   paused: ["‖", "calm"],
+  disabled: ["–", "calm"],
   draining: ["‖", "calm"],
 };
 const LEVELS = { info: ["i", "calm"], warning: ["!", "wait"], error: ["✕", "bad"] };
@@ -245,7 +246,7 @@ class Row {
   show(tunnel) {
     this.last = tunnel;
     const series = memory.series.get(tunnel.name) ?? { sent: [], received: [], rtt: [] };
-    this.optional.hidden = tunnel.required;
+    this.optional.hidden = tunnel.required || tunnel.state === "disabled";
     showBadge(this.badge, STATES[tunnel.state] ?? ["?", "calm"], tunnel.state);
     say(this.listen, `${tunnel.listen.join(", ") || "not listening"} → ${tunnel.destination}`);
     say(this.via, `through ${tunnel.target}`);
@@ -271,7 +272,7 @@ class Row {
   }
 
   matches(tunnel) {
-    const text = [tunnel.name, tunnel.state, tunnel.target, tunnel.destination, ...tunnel.listen].join(" ");
+    const text = [tunnel.name, tunnel.state, tunnel.target, tunnel.destination, ...tunnel.listen, ...tunnel.groups].join(" ");
     return text.toLowerCase().includes(filter);
   }
 
@@ -331,8 +332,9 @@ function announce(text) {
 }
 
 function showOverview(status) {
-  const usable = status.tunnels.filter((m) => m.usable).length;
-  byId("tile-usable").replaceChildren(String(usable), make("span", { class: "of" }, ` of ${status.tunnels.length}`));
+  const enabled = status.tunnels.filter((m) => m.state !== "disabled");
+  const usable = enabled.filter((m) => m.usable).length;
+  byId("tile-usable").replaceChildren(String(usable), make("span", { class: "of" }, ` of ${enabled.length}`));
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   say(byId("tile-connections"), String(sum(status.tunnels.map((m) => m.connections))));
   say(byId("tile-sessions"), String(sum(status.tunnels.map((m) => m.sessions.length))));
@@ -343,7 +345,7 @@ function showOverview(status) {
   const words = status.draining ? ", draining" : status.ready ? "" : ", not ready";
   say(byId("daemon"), `${status.program}${words}, running for ${duration(status.uptime)}, pid ${status.pid}, ${status.config}`);
   // A start that goes as it should needs nobody; one in trouble has a reason.
-  showAttention(status.tunnels.filter((m) => !m.usable && (m.state !== "starting" || m.reason)));
+  showAttention(enabled.filter((m) => !m.usable && (m.state !== "starting" || m.reason)));
 }
 
 function showAttention(troubled) {

@@ -91,3 +91,22 @@ def test_what_would_be_wrong_is_refused_and_changes_nothing(
     code, _, err = call(capsys, "add", *words, "-c", path)
     assert (code, message in err) == (2, True), err
     assert path.read_text() == TEXT
+
+
+def test_the_main_file_is_changed_and_names_of_others_are_taken(path, capsys):
+    other = path.parent / "other.toml"
+    other.write_text("[tunnels.theirs]\nlisten = 2\nport = 2\n")
+    path.write_text('include = "other.toml"\n' + TEXT)
+    assert call(capsys, "add", "web", "80", "-c", path)[0] == 0
+    assert path.read_text().endswith("[tunnels.web]\nlisten = 10080\nport = 80\n")
+    before = path.read_text()
+    code, _, err = call(capsys, "add", "theirs", "81", "-c", path)
+    assert (code, path.read_text()) == (2, before)
+    assert err == (
+        f"ssmtunneld: there is a tunnel called theirs already, in {other}; "
+        "choose another name, or remove it first\n"
+    )
+    # An address of another file is taken as well.
+    code, _, err = call(capsys, "add", "more", "9", "--listen", "2", "-c", path)
+    assert (code, path.read_text()) == (2, before)
+    assert f"{other}:2: tunnels.theirs.listen: localhost:2 clashes with" in err

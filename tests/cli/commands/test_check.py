@@ -96,6 +96,7 @@ def test_json_is_one_document(check):
     assert json.loads("\n".join(out)) == {
         "ok": True,
         "config": str(check.path),
+        "included": [],
         "problems": [],
         "warnings": [],
         "tunnels": {
@@ -103,9 +104,61 @@ def test_json_is_one_document(check):
                 "listen": ["localhost:2222"],
                 "target": TARGET,
                 "destination": "localhost:22",
+                "file": str(check.path),
+                "enabled": True,
+                "groups": [],
             }
         },
     }
+
+
+@pytest.fixture
+def team(check):
+    """The function, and a folder whose files it includes."""
+    folder = check.path.parent / "conf.d"
+    folder.mkdir()
+    (folder / "a.toml").write_text(tunnel("a", listen=2, port=22, groups=["x"]))
+    (folder / "b.toml").write_text(tunnel("b", listen=2, port=23, enabled=False))
+    text = 'include = ["conf.d/*.toml", "none/*.toml"]\n'
+
+    def run(*options):
+        return check(text + tunnel("main", listen=1, port=1), *options)
+
+    run.folder, run.path = folder, check.path
+    return run
+
+
+def test_tunnels_of_other_files_and_disabled_ones_are_listed_as_such(team):
+    code, out, err = team()
+    assert (code, err) == (0, ["warning: include: none/*.toml matches no file"])
+    assert out == [
+        f"{team.path} and 2 included files: 3 tunnels, 1 disabled",
+        f"  main: localhost:1 -> {TARGET} -> localhost:1",
+        f"  a: localhost:2 -> {TARGET} -> localhost:22 (conf.d/a.toml)",
+        f"  b: localhost:2 -> {TARGET} -> localhost:23 (disabled, conf.d/b.toml)",
+    ]
+    document = json.loads("\n".join(team("--json")[1]))
+    assert document["included"] == [f"{team.folder}/{n}.toml" for n in "ab"]
+    assert document["warnings"] == ["include: none/*.toml matches no file"]
+    found = {n: (t["enabled"], t["groups"]) for n, t in document["tunnels"].items()}
+    assert found == {"main": (True, []), "a": (True, ["x"]), "b": (False, [])}
+    assert document["tunnels"]["b"]["file"] == f"{team.folder}/b.toml"
+
+
+def test_a_problem_of_an_included_file_is_one_line_with_its_place(team):
+    (team.folder / "a.toml").write_text("[tunnels.a]\nprot = 1\n")
+    code, out, err = team()
+    assert (code, out) == (2, [])
+    assert f"ssmtunneld: {team.folder}/a.toml:1: tunnels.a.listen: is required" in err
+    assert f"{team.folder}/a.toml:2: tunnels.a.prot: unknown key" in err[-1]
+
+
+def test_live_leaves_disabled_tunnels_alone_unless_they_are_named(check, theatre):  # noqa: F811 - the way of pytest
+    text = two(theatre) + "\n" + tunnel("old", port=theatre.port, enabled=False)
+    code, out, _ = check(text, "--live")
+    assert (code, out[0]) == (0, f"{check.path}: 3 tunnels, 1 disabled")
+    assert out[1:] == ["  [ok]    db", "  [ok]    ssh"]
+    assert check(text, "--live", "old")[1][1:] == ["  [ok]    old"]
 
 
 def test_what_is_probably_a_slip_is_a_warning(check):
@@ -204,6 +257,9 @@ def test_lives_document_has_what_is_broken(check, theatre):  # noqa: F811 - the 
         "listen": ["127.0.0.1:0"],
         "target": TARGET,
         "destination": f"localhost:{theatre.port}",
+        "file": str(check.path),
+        "enabled": True,
+        "groups": [],
         "ok": True,
         "broken": None,
         "warnings": [],

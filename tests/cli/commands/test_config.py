@@ -72,6 +72,20 @@ def test_one_tunnel_may_be_chosen_and_json_asked_for(path, capsys):
     assert (code, "wbe" in err) == (2, True)
 
 
+def test_what_other_files_say_is_part_of_it_and_says_where_it_is_from(path, capsys):
+    other = path.parent / "other.toml"
+    other.write_text("[tunnels.old]\nlisten = 1\nport = 1\nenabled = false\n")
+    path.write_text('include = "other.toml"\n' + TEXT)
+    code, out, _ = call(capsys, "config", "show", "-c", path)
+    assert code == 0
+    assert out.startswith(f"# Settings in effect from {path} and 1 included file\n")
+    assert "[tunnels.old] # other.toml\n" in out
+    assert "[tunnels.web]\n" in out
+    again = parse_config(out, "x", {})
+    assert [t.name for t in again.tunnels] == ["web", "browse", "old"]
+    assert [t.name for t in again.enabled] == ["web", "browse"]
+
+
 def test_a_file_with_mistakes_is_refused(path, capsys):
     path.write_text("[tunnels.x]\n")
     assert call(capsys, "config", "show", "-c", path)[0] == 2

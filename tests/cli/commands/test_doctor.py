@@ -64,6 +64,19 @@ def test_json_is_one_document(home, theatre, capsys):  # noqa: F811 - the way of
     assert broken["hop"] == "destination"
 
 
+def test_disabled_tunnels_are_examined_if_they_are_named(home, theatre, capsys):  # noqa: F811 - the way of pytest
+    path = write(home, theatre)
+    other = home / "other.toml"
+    other.write_text(tunnel("old", port=theatre.port, enabled=False))
+    path.write_text('include = "other.toml"\n' + path.read_text())
+    code, out, _ = call(capsys, "doctor", "-c", path)
+    assert code == 0
+    assert f"config: {path} and 1 included file, 2 tunnels" in out.splitlines()[0]
+    assert "old: " not in out
+    code, out, _ = call(capsys, "doctor", "-c", path, "old")
+    assert (code, "\nold: " in out) == (0, True)
+
+
 def test_a_broken_configuration_is_the_first_hop(home, capsys):
     path = home / "config.toml"
     path.write_text("[tunnels.db]\nlisten = 1\n")

@@ -1,6 +1,6 @@
 """``ssmtunneld drain``: it waits, and says what had to be cut."""
 
-from tests.cli.household import call
+from tests.cli.household import call, document, off
 
 
 def test_it_says_when_all_connections_have_finished(operator, capsys):
@@ -19,4 +19,11 @@ def test_connections_that_were_cut_end_it_with_1(operator, capsys):
 def test_a_tunnel_that_does_not_exist_ends_it_with_2(operator, capsys):
     assert call(capsys, "drain", "bd")[0] == 2
     assert call(capsys, "drain")[0] == 2
+    assert operator.asked == []
+
+
+def test_what_is_disabled_is_told_and_not_asked_for(operator, capsys):
+    operator.documents = [document(off())]
+    code, out, err = call(capsys, "drain", "off")
+    assert (code, out, "off is disabled (enabled = false)" in err) == (2, "", True)
     assert operator.asked == []

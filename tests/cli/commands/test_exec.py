@@ -7,7 +7,7 @@ import pytest
 from ssmtunneld.cli.commands.exec import addresses
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.testing import EmulatorThread
-from tests.cli.household import call, document, tunnel_document, waiting
+from tests.cli.household import call, document, off, tunnel_document, waiting
 from tests.integration.world import configuration, tunnel
 
 SAY = (sys.executable, "-c")
@@ -39,11 +39,25 @@ def test_the_command_is_not_run_if_they_are_not_ready_in_time(operator, capfd):
     assert "dead: waiting: nobody answers" in err
 
 
+def test_the_command_gets_the_addresses_of_a_group(operator, capfd):
+    operator.documents = [
+        document(
+            tunnel_document("db", groups=["x"]),
+            tunnel_document("web"),
+            off("old", groups=["x"]),
+        )
+    ]
+    show = ("sh", "-c", "env | grep -o '^SSMTUNNELD_[A-Z]*_PORT' | sort")
+    assert call(capfd, "exec", "--group", "x", *show)[1] == "SSMTUNNELD_DB_PORT\n"
+    assert call(capfd, "exec", *show)[1] == "SSMTUNNELD_DB_PORT\nSSMTUNNELD_WEB_PORT\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         ((), 2, "no command; usage:"),
         (("-t", "x", "true"), 2, "no tunnel is called x"),
+        (("--group", "x", "true"), 2, "no tunnel is in group x"),
         (("--tunel", "x", "true"), 2, "--tunel"),
         (("/nowhere/at-all",), 127, "/nowhere/at-all cannot be run: No such file"),
     ],
@@ -91,6 +105,22 @@ def test_without_a_daemon_there_is_one_as_long_as_the_command_runs(
     assert (code, said) == (4, [])
     assert "up" in out.splitlines()  # among what the emulator says
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+def test_a_daemon_of_ones_own_runs_the_tunnels_of_the_group_only(service, home, capfd):
+    path = home / "config.toml"
+    both = [
+        tunnel("web", port=1, groups=["x"]),
+        tunnel("wrong", port=1, document="Nobody-Wrote-This"),
+    ]
+    path.write_text(configuration(service.endpoint_url, *both))
+    show = ("sh", "-c", "env | grep -o '^SSMTUNNELD_W[A-Z_]*' | sort")
+    code, out, err = call(capfd, "exec", "-c", path, "--group", "x", *show)
+    assert code == 0, err
+    found = [line for line in out.splitlines() if line.startswith("SSMTUNNELD_")]
+    assert found == ["SSMTUNNELD_WEB_HOST", "SSMTUNNELD_WEB_PORT"]
+    code, _, err = call(capfd, "exec", "-c", path, "--group", "y", "true")
+    assert (code, "no tunnel is in group y; the groups are: x" in err) == (2, True)
 
 
 def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, capfd):

@@ -80,3 +80,11 @@ def test_another_failure_is_no_matter_of_permission(hosts, monkeypatch):
     words = f"ssmtunneld: cannot write {hosts.file}: No space left on device"
     assert (code, err[-1]) == (1, words)
     assert hosts.file.read_text() == BEFORE
+
+
+def test_a_disabled_tunnel_takes_no_name(hosts):
+    text = hosts.config.read_text()
+    hosts.config.write_text(text.replace("port = 5432", "port = 5432\nenabled = false"))
+    code, out, err = hosts()
+    assert (code, out) == (0, [])
+    assert err[-1] == f"{hosts.file} is up to date"

@@ -57,6 +57,18 @@ def test_they_are_added_to_a_file(script, home, capsys):
     assert ports == ["localhost:8080", "localhost:8081", "localhost:8082"]
 
 
+def test_names_and_ports_of_included_files_are_taken_too(script, home, capsys):
+    path = home / "config.toml"
+    path.write_text('include = "other.toml"\n')
+    (home / "other.toml").write_text(
+        f'[tunnels.port-80]\nlisten = 8080\ntarget = "{ID}"\nport = 1\n'
+    )
+    code, out, _ = call(capsys, "import", script, "--add", "-c", path)
+    assert (code, out) == (0, f"{path}: added port-80-2, port-81\n")
+    ports = [str(t.listen[0]) for t in load_config(path, {}).tunnels]
+    assert ports == ["localhost:8081", "localhost:8082", "localhost:8080"]
+
+
 def test_a_target_is_given_to_those_that_have_none(home, capsys):
     path = home / ".basti.yaml"
     target = "{customTargetHost: db, customTargetPort: 5432}"

@@ -161,8 +161,8 @@ def test_it_follows_until_ctrl_c_and_ends_in_peace(
             logs.recent(None, "error", {"event": "listener.failed"})
         return real(daemon, after)
 
-    real = logs_command.ask
-    monkeypatch.setattr(logs_command, "ask", ask)
+    real = logs_command.ask_log
+    monkeypatch.setattr(logs_command, "ask_log", ask)
     monkeypatch.setattr("ssmtunneld.cli.log_reader.INTERVAL", 0.0)
     code, out, err = call(capsys, "logs", "-f", "-n", "1")
     assert (code, err) == (0, "")

@@ -10,6 +10,7 @@ from tests.cli.household import (
     Household,
     call,
     document,
+    off,
     older_daemon,
     serving,
     serving_app,
@@ -166,3 +167,10 @@ def test_nobody_decides(ask, monkeypatch):
     code, _, err, _ = ask([with_access("pending")], "--wait", "--timeout", "1m")
     assert code == 1
     assert "not ready within 60 s" in err
+
+
+def test_a_disabled_tunnel_is_said_to_be_that(ask):
+    found = document(off("db", access=None))
+    code, out, err, asked = ask([found], "--reason", "a broken index")
+    assert (code, out, asked) == (2, "", [])
+    assert "db is disabled (enabled = false)" in err

@@ -11,6 +11,7 @@ import pytest
 from ssmtunneld.cli.main import main
 from ssmtunneld.daemon.instance_lock import claim_instance
 from ssmtunneld.testing import EmulatorThread
+from tests.cli.household import call
 from tests.integration import world
 from tests.integration.terminal import Terminal
 from tests.integration.world import configuration, tunnel
@@ -135,3 +136,34 @@ def test_a_wrong_file_ends_it_with_2_before_anything_is_opened(tmp_path, monkeyp
     code, lines = run(monkeypatch, "--config", path)
     assert code == 2
     assert all(line.startswith(f"ssmtunneld: {path}:") for line in lines)
+
+
+def test_only_the_tunnels_of_a_group_run(config, monkeypatch):
+    other = tunnel("other", port=1, groups=["orders"])
+    config.write_text(config.read_text() + other)
+    code, lines = run(monkeypatch, "-c", config, "--group", "orders")
+    events = [json.loads(line) for line in lines]
+    assert not code
+    assert events[0]["tunnels"] == 1
+    assert {line["tunnel"] for line in events if "tunnel" in line} == {"other"}
+
+
+def test_a_group_that_does_not_exist_is_told_with_those_that_do(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    path.write_text(tunnel("other", port=1, groups=["orders"]))
+    code, _, err = call(capsys, "run", "-c", path, "--group", "order")
+    assert (code, err) == (
+        2,
+        f"ssmtunneld: {path}: no tunnel is in group order; did you mean orders? "
+        "the groups are: orders\n",
+    )
+
+
+def test_a_file_of_disabled_tunnels_is_run_until_one_is_enabled(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    path.write_text(tunnel("x", port=1, enabled=False))
+    code, lines = run(monkeypatch, "-c", path, "--log-format", "json")
+    events = [json.loads(line)["event"] for line in lines]
+    assert not code
+    assert "daemon.ready" in events
+    assert "listener.bound" not in events

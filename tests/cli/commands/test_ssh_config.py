@@ -75,6 +75,20 @@ def test_tunnels_of_the_file_that_lead_to_ssh_have_names(home, capsys):
     assert f"HostKeyAlias [10.0.0.5-via-{TARGET}]:2022\n" in out
 
 
+def test_a_tunnel_of_an_included_file_has_a_name_and_a_disabled_one_has_not(
+    home, capsys
+):
+    path = home / "config.toml"
+    path.write_text('include = "other.toml"\n' + CONFIG)
+    (home / "other.toml").write_text(
+        "[tunnels.more]\nlisten = 2300\nport = 22\n"
+        "[tunnels.off]\nlisten = 2301\nport = 22\nenabled = false\n"
+    )
+    found = names(call(capsys, "ssh-config", "-c", path)[1])
+    assert "more" in found
+    assert "off" not in found
+
+
 def test_tunnels_of_a_daemon_come_with_their_real_ports(home, capsys):
     door = {"target": TARGET, "destination": "localhost:22"}
     running = Household(

@@ -1,6 +1,7 @@
 """``ssmtunneld status``: the table, the document, and tunnels by name."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from tests.cli.household import (
     Household,
     call,
     document,
+    off,
     serving,
     tunnel_document,
     waiting,
@@ -103,3 +105,21 @@ def test_it_loads_nothing_that_it_does_not_need(operator, arguments, loaded):
     command = [sys.executable, "-c", _PROBE, *arguments]
     result = subprocess.run(command, capture_output=True, check=True)
     assert json.loads(result.stderr) == loaded
+
+
+def test_it_shows_only_the_tunnels_of_a_group(operator, capsys):
+    operator.documents = [
+        document(
+            tunnel_document("db", groups=["orders"]),
+            tunnel_document("web"),
+            off("old", groups=["orders"]),
+        )
+    ]
+    code, out, _ = call(capsys, "status", "--group", "orders", "--json")
+    names = [tunnel["name"] for tunnel in json.loads(out)["tunnels"]]
+    assert (code, names) == (0, ["db", "old"])
+    code, out, _ = call(capsys, "status", "--group", "orders")
+    assert "1.0, pid 7" in out
+    assert "2 of 2 tunnels usable, 1 disabled" in out
+    assert re.search(r"(?m)^old +disabled +- ", out)
+    assert call(capsys, "status", "--group", "order")[0] == 2

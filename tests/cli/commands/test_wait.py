@@ -6,6 +6,7 @@ from tests.cli.household import (
     Household,
     call,
     document,
+    off,
     serving,
     tunnel_document,
     waiting,
@@ -67,3 +68,40 @@ def test_a_daemon_that_runs_knows_better_than_its_file(home, capsys):
 @pytest.mark.parametrize("options", [("dbx",), ("--timeout", "soon")])
 def test_it_ends_with_2_if_it_was_asked_wrongly(operator, capsys, options):
     assert call(capsys, "wait", *options)[0] == 2
+
+
+def test_a_group_is_waited_for_and_others_are_not(operator, capsys):
+    late = document(
+        tunnel_document(groups=["x"], state="starting", usable=False), waiting()
+    )
+    ready = document(tunnel_document(groups=["x"]), off(groups=["x"]), waiting())
+    operator.documents = [late, late, ready]
+    assert call(capsys, "wait", "--group", "x") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--group", "y"), "no tunnel is in group y; the groups are: x"),
+        (("off",), "off is disabled (enabled = false); enable it in its file, then: "),
+    ],
+)
+def test_what_waiting_cannot_mend_ends_it_at_once(operator, capsys, options, message):
+    operator.documents = [document(tunnel_document(groups=["x"]), off())]
+    code, out, err = call(capsys, "wait", *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"ssmtunneld: {message}")
+
+
+def test_a_group_that_the_file_lacks_is_not_waited_for(home, capsys):
+    file = home / "c.toml"
+    file.write_text(
+        tunnel("db", listen=1, port=1, groups=["x"])
+        + tunnel("old", listen=2, port=1, enabled=False)
+    )
+    code, _, err = call(capsys, "wait", "-c", file, "--group", "y")
+    assert (code, "no tunnel is in group y; the groups are: x" in err) == (2, True)
+    code, _, err = call(capsys, "wait", "-c", file, "old")
+    assert (code, "old is disabled" in err) == (2, True)
+    late = ("--timeout", "10ms")
+    assert call(capsys, "wait", "-c", file, "--group", "x", *late)[0] == 3

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.setup.config_file import (
+    FileChange,
     defaults_in,
     names_in,
     place,
@@ -19,9 +20,12 @@ from ssmtunneld.cli.setup.config_file import (
     reload_daemon,
     render,
     save,
+    save_files,
+    sources,
     with_defaults,
     with_tunnels,
     without_tunnel,
+    without_tunnels,
 )
 from ssmtunneld.errors import ConfigError
 
@@ -243,3 +247,37 @@ def test_what_a_file_says_is_found():
     assert defaults_in(text) == {"warm": 2}
     assert defaults_in("") == {}
     assert names_in("tunnels = 1") == []
+
+
+def test_files_are_replaced_together_or_not_at_all(tmp_path):
+    main, other = tmp_path / "c.toml", tmp_path / "other.toml"
+    texts = {
+        main: f'include = "other.toml"\n[defaults]\ntarget = "{TARGET}"\n',
+        other: "[tunnels.a]\nlisten = 1\nport = 1\n",
+    }
+    for path, text in texts.items():
+        path.write_text(text)
+    wrong = FileChange(texts[other], texts[other].replace("1\nport", "'x'\nport"))
+    with pytest.raises(ConfigError, match=r"other\.toml:2: tunnels\.a\.listen"):
+        save_files(
+            main,
+            {main: FileChange(texts[main], texts[main] + "warm = 2\n"), other: wrong},
+        )
+    assert {path: path.read_text() for path in texts} == texts
+    right = FileChange(texts[other], texts[other] + "warm = 2\n")
+    save_files(main, {other: right})
+    assert other.read_text() == right.after
+
+
+def test_the_last_tunnel_of_a_name_s_own_file_is_what_goes(tmp_path):
+    main, other = tmp_path / "c.toml", tmp_path / "other.toml"
+    other.write_text("[tunnels.b]\nlisten = 1\n")
+    text = 'include = "other.toml"\n[tunnels.a]\nlisten = 2\n'
+    found = without_tunnels(sources(main, text), ["b", "a", "b"])
+    assert found == {
+        other: FileChange("[tunnels.b]\nlisten = 1\n", "", ("b",)),
+        main: FileChange(text, 'include = "other.toml"\n', ("a",)),
+    }
+    with pytest.raises(CommandError) as caught:
+        without_tunnels(sources(main, text), ["a", "x"])
+    assert caught.value.advice == "the files have a, b"

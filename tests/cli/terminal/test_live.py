@@ -95,6 +95,16 @@ def test_only_the_named_tunnels_are_shown_even_when_a_reload_removes_one():
     assert drawn(watch, 2.0)[2:] == []
 
 
+def test_tunnels_of_a_group_are_shown_even_when_a_reload_changes_it():
+    watch = Watch(["web"], groups=["x"])
+    first = [tunnel_document("a", groups=["x"]), tunnel_document("b", groups=[])]
+    watch.observe(document(*first, tunnel_document("web")), 0.0)
+    assert [line.split()[0] for line in drawn(watch, 0.0)[2:]] == ["a", "web"]
+    later = [tunnel_document("a", groups=[]), tunnel_document("b", groups=["x"])]
+    watch.observe(document(*later), 1.0)
+    assert [line.split()[0] for line in drawn(watch, 1.0)[2:]] == ["b"]
+
+
 def test_a_daemon_that_goes_is_said_to_and_its_last_state_stays():
     watch = Watch(())
     watch.observe(moved(0, 0), 0.0)

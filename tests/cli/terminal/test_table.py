@@ -6,13 +6,14 @@ from rich.console import Console
 from ssmtunneld.cli.terminal.table import (
     UNLIMITED,
     audit_notices,
+    config_notices,
     defect_notices,
     headline,
     login_notices,
     open_console,
     status_table,
 )
-from tests.cli.household import document, tunnel_document, waiting
+from tests.cli.household import document, off, tunnel_document, waiting
 
 LONG_HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com:5432"
 
@@ -121,6 +122,15 @@ def test_the_headline_tells_the_daemon_and_how_many_are_usable():
     assert headline(document(tunnel_document(), draining=True)).endswith(
         "1 of 1 tunnel usable, draining"
     )
+
+
+def test_the_headline_counts_disabled_tunnels_apart_and_names_groups():
+    found = document(tunnel_document(), off(), groups=["orders"])
+    assert headline(found).endswith(
+        "/etc/c.toml (group orders): 1 of 1 tunnel usable, 1 disabled"
+    )
+    found = document(tunnel_document(), groups=["a", "b"], draining=True)
+    assert headline(found).endswith("(groups a, b): 1 of 1 tunnel usable, draining")
 
 
 def test_an_idle_tunnel_counts_as_usable():
@@ -265,3 +275,11 @@ def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
         "refused 12s ago: connection refused"
     ]
     assert told(3600.0) == []
+
+
+def test_a_rejected_file_is_told_with_what_to_do():
+    assert config_notices(document(config_error="line 3: no\x1b key")) == [
+        "the changed configuration was rejected, the previous one is in use: "
+        "line 3: no\\u001b key -> ssmtunneld check"
+    ]
+    assert config_notices(document(config_error="")) == config_notices(document()) == []

@@ -15,7 +15,7 @@ from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.sessions import Query, SessionHistory
 from ssmtunneld.cli.commands.sessions.listing import IdentitySessions
 from ssmtunneld.cli.commands.sessions.origin import is_of, tunnel_in
-from ssmtunneld.cli.destination import tunnel_named
+from ssmtunneld.cli.destination import tunnels_named
 from ssmtunneld.cli.options import load
 from ssmtunneld.cli.running_daemons import config_in_use, running
 from ssmtunneld.config.targets import FixedTarget, parse_target
@@ -99,7 +99,7 @@ class SessionScope:
         if config is None:
             return {Identity(profile=self.profile, region=self.region): {None: []}}
         found: Inquiries = {}
-        for tunnel in [tunnel_named(config, name) for name in names] or config.tunnels:
+        for tunnel in tunnels_named(config, names):
             targets = found.setdefault(Identity.of(tunnel), {})
             # What is looked up may be another instance by now.
             parsed = parse_target(tunnel.target) if names else None

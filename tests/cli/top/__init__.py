@@ -1,0 +1,3 @@
+from tests.support.tui import need_textual
+
+need_textual()
