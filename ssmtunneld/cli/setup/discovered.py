@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
+from ssmtunneld.errors import AccessDenied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,13 +72,21 @@ def look(profile: Any, region: Any, url: Any) -> tuple[Discovery, Inventory]:  #
 def look_with(account: AwsClient) -> tuple[Discovery, Inventory]:
     """Return what an account has, and its targets that are online.
 
+    Targets that may not be asked for are a shortcoming of the inventory.
+
     Raises:
         AwsError: AWS cannot be asked.
     """
     from ssmtunneld.aws.discovery import discover
-    from ssmtunneld.aws.targets.inventory import list_nodes
+    from ssmtunneld.aws.targets.inventory import Inventory, list_nodes
 
-    return discover(account), list_nodes(account)
+    found = discover(account)
+    try:
+        return found, list_nodes(account)
+    except AccessDenied as error:
+        place = account.place
+        region = "" if place is None else place.region
+        return found, Inventory((), region, shortcoming=clean(f"no targets: {error}"))
 
 
 def find(wanted: str, discovery: Discovery) -> Resource:

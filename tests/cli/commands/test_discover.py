@@ -89,8 +89,20 @@ def test_two_regions_are_asked(cloud, capsys):
     assert out.startswith("1 address in eu-west-1, us-east-1\n")
 
 
-def test_without_systems_manager_it_ends_with_4(cloud, capsys):
-    cloud.answer("DescribeInstanceInformation", error("AccessDeniedException"))
+def test_targets_that_may_not_be_listed_are_one_line_and_no_end(cloud, capsys):
+    cloud.answer("DescribeInstanceInformation", error("AccessDeniedException", "no"))
+    code, out, err = call(capsys, "discover")
+    assert (code, out.startswith("1 address in eu-west-1")) == (0, True)
+    denied = [line for line in err.splitlines() if "targets" in line]
+    assert denied == [
+        "ssmtunneld: no targets: DescribeInstanceInformation failed: "
+        "AccessDeniedException: no"
+    ]
+
+
+def test_without_credentials_it_ends_with_4(cloud, monkeypatch, capsys):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
     assert call(capsys, "discover")[0] == 4
 
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ssmtunneld.cli.commands.emulator import emulator
+from ssmtunneld.emulator.settings import DEFAULT_AGENT_VERSION
 from ssmtunneld.errors import AddressInUse, ConfigError
 
 COMMAND = [
@@ -29,6 +30,11 @@ def launch(*arguments, **environ):
         text=True,
         env={**os.environ, **environ},
     )
+
+
+def test_the_agent_is_as_old_as_everywhere_else():
+    option = next(o for o in emulator.params if o.name == "agent_version")
+    assert option.default == DEFAULT_AGENT_VERSION
 
 
 @pytest.mark.parametrize(

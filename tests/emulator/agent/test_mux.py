@@ -386,6 +386,8 @@ async def test_the_real_pace_rests_after_every_message(emulate, monkeypatch):
         monkeypatch.setattr(agent, "send", timed)
         await client.open(3)
         await client.until(lambda: 3 in client.finished)
+    # What a real agent rests: protocol.md, appendix E has the gaps.
+    assert PACE_INTERVAL == 0.001
     # A slow machine makes gaps longer; nothing makes one shorter than the rest.
     assert len(gaps) > size / 1024
     assert min(gaps[1:]) >= PACE_INTERVAL
