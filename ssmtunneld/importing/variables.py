@@ -111,7 +111,7 @@ class Variables:
             return match["other"] if how == "+" else value.text
         if how in {"-", "="}:
             other = self.expand(match["other"], line, notes)
-            text = f"{name} is not set in this file: its default is taken, {other}"
+            text = f"{name} has no value in this file: its default is taken, {other}"
             if not name.isidentifier():
                 text = f"argument {name} of the script has a default: {other} is taken"
             notes.append(Note(line, text))

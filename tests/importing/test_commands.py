@@ -370,56 +370,6 @@ def test_a_quote_that_never_ends_is_said():
     assert "cannot be read" in found.notes[0].text
 
 
-@pytest.mark.parametrize(
-    ("before", "target", "shown", "note"),
-    [
-        ("", "$ID", "${ID}", (2, "ID is not set in this file: it must be in the en")),
-        ("ID=$(cat id)", "$ID", "${ID}", (1, "ID comes from a command, $(cat id): ")),
-        ("ID=`cat id`", "$ID", "${ID}", (1, "ID comes from a command, `cat id`: ")),
-        ("ID=$1", "$ID", "${ID}", (1, "ID is $1: set it in the environment")),
-        ("read -r ID", "$ID", "${ID}", (1, "ID is read from its input: ")),
-        ("for ID in a b; do", "$ID", "${ID}", (1, "ID is set by a loop: ")),
-        ("ID=$A-b", "$ID", "${A}-b", (1, "A is not set in this file")),
-        ("ID=${1:-a}", "$ID", "a", (1, "argument 1 of the script has a default: a")),
-        ("", "${ID:-a}", "a", (2, "ID is not set in this file: its default is tak")),
-        (": ${ID:=a}", "$ID", "a", (1, "ID is not set in this file: its default is")),
-        (
-            'if [ "$1" ]; then ID=a; else ID=b; fi',
-            "$ID",
-            "b",
-            (1, "ID depends on a branch: b is taken"),
-        ),
-        (
-            "case $1 in a) ID=a;; *) ID=b;; esac",
-            "$ID",
-            "b",
-            (1, "ID depends on a branch: b is taken"),
-        ),
-    ],
-)
-def test_what_a_script_does_not_say_itself_is_said_once(before, target, shown, note):
-    call = f'aws ssm start-session --target "{target}" {WEB}\n'
-    found = read_commands(f"{before}\n{call}{call}")
-    assert [t.settings["target"] for t in found.tunnels] == [shown, shown]
-    assert [n.line for n in found.notes] == [note[0]]
-    assert found.notes[0].text.startswith(note[1])
-
-
-def test_a_value_of_the_branch_that_a_call_stands_in_is_its_own():
-    found = read_commands(
-        f"if x; then\n  ID={ID}\n  aws ssm start-session --target $ID {WEB}\nfi\n"
-    )
-    assert [t.settings["target"] for t in found.tunnels] == [ID]
-    assert found.notes == []
-
-
-def test_a_variable_that_no_tunnel_uses_is_not_spoken_of():
-    found = read_commands(
-        f"NOW=$(date)\necho $HOME\naws ssm start-session --target {ID} {WEB}\n"
-    )
-    assert found.notes == []
-
-
 def test_a_container_is_said_and_keeps_the_profile_of_the_script_outside():
     found = read_commands(
         "export AWS_PROFILE=prod\n"
