@@ -2,8 +2,7 @@
 
 import json
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +11,16 @@ from ssmtunneld.config.session_documents import (
     REMOTE_HOST_DOCUMENT,
     SSH_DOCUMENT,
 )
-from ssmtunneld.importing.found import Found, Settings, remote_host, short, usual_port
+from ssmtunneld.importing.found import (
+    Found,
+    Note,
+    Settings,
+    remote_host,
+    short,
+    usual_port,
+)
+from ssmtunneld.importing.shell import Command, read_shell
+from ssmtunneld.importing.variables import Variables, brief, is_open, tag_search
 
 _BUILT_IN: Final = (PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, SSH_DOCUMENT)
 _SSH_PORT: Final = 22
@@ -30,11 +38,21 @@ _IGNORED_VALUES: Final = frozenset(
     {"--output", "--query", "--color", "--cli-connect-timeout", "--cli-read-timeout"}
 )
 _IGNORED: Final = frozenset({"--debug", "--no-cli-pager", "--no-paginate"})
-_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
-_TAG: Final = re.compile(r"Name=tag:([^,'\"\s]+),\s*Values=([^,'\"\s\]]+)")
-_ALIAS: Final = re.compile(r"(?:alias\s+)?([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
-_ENDS: Final = re.compile(r"[;&|()]+")
-_PLACE: Final = re.compile("\x00([0-9]+)\x00")
+_ENVIRONMENT: Final = {
+    "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+}
+"""Variables that say the same as an option; the first that is set counts."""
+_VARIABLES: Final = frozenset(name for each in _ENVIRONMENT.values() for name in each)
+_FRONT: Final = re.compile(
+    rf"(?:-e|--env=|Environment=)?({'|'.join(sorted(_VARIABLES))})=(.*)", re.DOTALL
+)
+_PROGRAM: Final = re.compile(
+    r"(?:[@-]+|.*[/\\])?aws(?:2|v2|cli|-cli)?(?:\.exe|\.cmd)?(?:[:@].*)?"
+)
+_ALIAS: Final = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl", "finch"})
+_DEEPEST: Final = 10
 _EXPANDED: Final = ("target", "host", "profile", "region", "endpoint_url")
 
 
@@ -42,136 +60,189 @@ _EXPANDED: Final = ("target", "host", "profile", "region", "endpoint_url")
 class Call:
     """One command line."""
 
+    line: int = 0
     settings: dict[str, str] = field(default_factory=dict)
-    """Of its options, by our names."""
+    """Of its options and its environment, by our names."""
     unknown: list[str] = field(default_factory=list)
     name: str = ""
     """The alias that it stands in."""
     wrapper: str = ""
     """A program in front that chooses the profile: ``aws-vault``."""
+    container: str = ""
+    """A program in front that runs the AWS CLI elsewhere: ``docker``."""
+    notes: list[Note] = field(default_factory=list)
+    """About the variables that it uses."""
+    shown: Callable[[str], str] = str
+    """Spells the substitutions in a value of its parameters."""
 
 
 def read_commands(text: str) -> Found:
     """Return the tunnels of all ``aws ssm start-session`` lines of a text."""
     found = Found()
-    for line, command in _logical_lines(text):
-        if "start-session" not in command:
-            continue
-        calls = list(parse_calls(command))
-        if not calls:
-            found.note(
-                line, "this start-session cannot be read: its quotes do not match"
-            )
-        for call in calls:
-            add_call(found, call, line)
+    said: set[str] = set()
+    reader = _Reader()
+    for call in reader.calls(text):
+        added = add_call(found, call)
+        for note in call.notes:
+            # A call that is none has said what it lacks.
+            if note.text not in said and (added or note.line != call.line):
+                said.add(note.text)
+                found.note(note.line, note.text)
+    found.notes += reader.unread
     return found
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield commands with the lines they begin on; a backslash or a quote goes on."""
-    waiting, start = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not waiting:
-            start = number
-            if line.lstrip().startswith("#"):
-                continue
-        waiting += line.removesuffix("\\") + ("" if line.endswith("\\") else "\n")
-        if line.endswith("\\") or _is_open(waiting):
-            continue
-        yield start, waiting
-        waiting = ""
-    if waiting:
-        yield start, waiting
+def parse_calls(command: str, line: int = 0) -> list[Call]:
+    """Return what ``aws ssm start-session`` is called with in a command."""
+    return list(_Reader().calls(command, line))
 
 
-def _is_open(text: str) -> bool:
-    """Return True if a quote or a command in parentheses is still open."""
-    hidden, _ = _hide(text)
-    try:
-        shlex.split(hidden, comments=True)
-    except ValueError:
-        return True
-    return "$(" in hidden
+class _Reader:
+    """Calls in a script, with the variables that hold where they stand."""
 
+    def __init__(self) -> None:
+        self._variables = Variables()
+        self.unread: list[Note] = []
+        """Lines that name start-session, and are no call that can be read."""
 
-def _hide(text: str) -> tuple[str, list[str]]:
-    """Return ``text`` with each command substitution replaced by a mark."""
-    hidden: list[str] = []
-    parts: list[str] = []
-    at = 0
-    while (start := text.find("$(", at)) >= 0:
-        end = _closing(text, start + 2)
-        if end < 0:
-            break
-        parts += [text[at:start], f"\x00{len(hidden)}\x00"]
-        hidden.append(text[start + 2 : end])
-        at = end + 1
-    return "".join([*parts, text[at:]]), hidden
+    def calls(self, text: str, line: int = 1, depth: int = 0) -> Iterator[Call]:
+        """Yield the calls of ``text``, which begins on line ``line``."""
+        for command in read_shell(text, line):
+            if "start-session" in command.unread:
+                told = "this start-session cannot be read: its quotes do not match"
+                self.unread.append(Note(command.line, told))
+            else:
+                yield from self._calls_of(command, depth)
+            self._variables.follow(command)
 
-
-def _closing(text: str, at: int) -> int:
-    depth = 1
-    for position in range(at, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[position], 0)
-        if not depth:
-            return position
-    return -1
-
-
-def parse_calls(command: str) -> Iterator[Call]:
-    """Yield what ``aws ssm start-session`` is called with in a command."""
-    text, hidden = _hide(command)
-    for words in _simple_commands(text):
-        # ``sh -c '...'`` and ``alias x='...'`` have it all in one word.
-        for word in words:
-            if "start-session" in word and word != "start-session":
-                alias = _ALIAS.fullmatch(word)
-                inner = alias[2] if alias else word
-                for nested in parse_calls(_shown(inner, hidden)):
-                    nested.name = nested.name or (alias[1] if alias else "")
-                    yield nested
-        call = _read_words(words, hidden)
+    def _calls_of(self, command: Command, depth: int) -> Iterator[Call]:
+        notes: list[Note] = []
+        words = self._spliced(command, notes)
+        call = self._read_words(words, command)
         if call is not None:
+            call.notes[:0] = notes
             yield call
+        nested = 0
+        for inner, line, name in _inner_texts(words, command):
+            if depth < _DEEPEST:
+                for each in self.calls(inner, line, depth + 1):
+                    each.name = each.name or name
+                    nested += 1
+                    yield each
+        if call is None and not nested and "start-session" in words:
+            told = "start-session stands here, but the AWS CLI is not in front of it"
+            self.unread.append(Note(command.line, told))
 
-
-def _shown(text: str, hidden: Sequence[str]) -> str:
-    return _PLACE.sub(lambda match: f"$({hidden[int(match[1])]})", text)
-
-
-def _simple_commands(text: str) -> Iterator[list[str]]:
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()")
-    lexer.whitespace_split = True
-    words: list[str] = []
-    try:
-        for word in lexer:
-            if _ENDS.fullmatch(word):
-                yield words
-                words = []
+    def _spliced(self, command: Command, notes: list[Note]) -> list[str]:
+        """Return the words, with those that variables hold several of."""
+        words: list[str] = []
+        for word in command.words:
+            if word.startswith("$"):
+                words += self._variables.items(word, notes)
             else:
                 words.append(word)
-    except ValueError:
-        return
-    yield words
+        return words if "start-session" in words else list(command.words)
+
+    def _read_words(self, words: Sequence[str], command: Command) -> Call | None:
+        if "start-session" not in words:
+            return None
+        start = words.index("start-session")
+        at = _program(words[:start])
+        if at is None:
+            return None
+        call = Call(command.line)
+        rest = list(words[at + 1 :])
+        while rest:
+            word = rest.pop(0)
+            if word.startswith("--"):
+                _read_option(word, rest, call)
+        call.shown = command.shown
+        for key, value in call.settings.items():
+            text = self._text(value, command, call)
+            # In parameters substitutions stay marks, which no comma or quote breaks.
+            call.settings[key] = text if key == "parameters" else command.shown(text)
+        self._read_front(words[:at], command, call)
+        return call
+
+    def _read_front(self, words: Sequence[str], command: Command, call: Call) -> None:
+        """Read what stands in front of the program, and before in the script."""
+        call.container = next((w for w in words if w in _CONTAINERS), "")
+        vault = _vault_profile(words)
+        call.wrapper = "" if vault is None else "aws-vault"
+        fronts = [m for word in words if (m := _FRONT.fullmatch(word))]
+        given = {match[1]: match[2] for match in fronts}
+        # A container has of the environment only what it is given.
+        passed = _VARIABLES.intersection(words) if call.container else _VARIABLES
+        for key, names in _ENVIRONMENT.items():
+            values = [given.get(name, "") for name in names]
+            values.append((vault or "") if key == "profile" else "")
+            usable = (n for n in names if n in passed and n in self._variables)
+            values += [f"${{{name}}}" for name in usable]
+            value = next(filter(None, values), "")
+            if value and key not in call.settings:
+                text = self._text(value, command, call)
+                call.settings[key] = command.shown(text)
+
+    def _text(self, word: str, command: Command, call: Call) -> str:
+        tags = tag_search(word, command)
+        return self._variables.expand(tags or word, call.line, call.notes)
 
 
-def _read_words(words: Sequence[str], hidden: Sequence[str]) -> Call | None:
-    at = next((i for i, word in enumerate(words) if _is_aws(word)), None)
-    if at is None:
+def _inner_texts(
+    words: Sequence[str], command: Command
+) -> Iterator[tuple[str, int, str]]:
+    """Yield texts that are commands themselves: text, line, name of the alias."""
+    aliases = words[:1] == ["alias"]
+    for number, word in enumerate(words):
+        # ``sh -c '...'`` and ``alias x='...'`` have it all in one word.
+        if "start-session" in word and len(word.split()) > 1:
+            match = _ALIAS.fullmatch(word) if aliases or not number else None
+            if match is not None and not match[1].upper().startswith("AWS_"):
+                yield command.shown(match[2]), command.line, match[1]
+            else:
+                yield command.shown(word), command.line, ""
+        for part in command.substitutions(word):
+            if "start-session" in part.inner and "start-session" not in word:
+                yield part.inner, part.line, ""
+
+
+def _program(words: Sequence[str]) -> int | None:
+    """Return where the AWS CLI, or the image that has it, stands in front of ssm."""
+    contained = any(word in _CONTAINERS for word in words)
+    known = [i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)]
+    if known and not contained:
+        return known[0]
+    if not words or words[-1] != "ssm":
         return None
-    rest = list(words[at + 1 :])
-    if "start-session" not in rest:
-        return None
-    call = Call()
-    _read_environment(words[:at], call)
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("--"):
-            _read_option(word, rest, hidden, call)
-    return call
+    # Back over the options of the AWS CLI: any image, and $AWS, may have it.
+    at = len(words) - 2
+    while at > 0 and (size := _options_before(words, at)):
+        at -= size
+    if at >= 0 and words[at].startswith("--") and known:
+        at = known[-1]
+    return at if at >= 0 and (contained or words[at].startswith("$")) else None
 
 
-def _read_option(word: str, rest: list[str], hidden: Sequence[str], call: Call) -> None:
+def _options_before(words: Sequence[str], at: int) -> int:
+    """Return how many words up to ``at`` are one option of the AWS CLI."""
+    options = {*_VALUES, *_IGNORED_VALUES}
+    if (
+        words[at].partition("=")[0] in {*options, *_IGNORED}
+        and words[at] not in options
+    ):
+        return 1
+    return 2 if words[at - 1] in options else 0
+
+
+def _vault_profile(words: Sequence[str]) -> str | None:
+    """Return the profile that aws-vault is called with; None without aws-vault."""
+    for at, word in enumerate(words[:-1]):
+        if word.rpartition("/")[2] == "aws-vault" and words[at + 1] == "exec":
+            return next((w for w in words[at + 2 :] if not w.startswith("-")), "")
+    return None
+
+
+def _read_option(word: str, rest: list[str], call: Call) -> None:
     """Read one option, and take its value from ``rest``."""
     option, equals, value = word.partition("=")
     if option not in _VALUES and option not in _IGNORED_VALUES:
@@ -185,39 +256,12 @@ def _read_option(word: str, rest: list[str], hidden: Sequence[str], call: Call) 
         while rest and not rest[0].startswith("-"):
             value += f",{rest.pop(0)}"
     if option in _VALUES:
-        call.settings[_VALUES[option]] = _resolved(value, hidden)
+        call.settings[_VALUES[option]] = value
 
 
-def _is_aws(word: str) -> bool:
-    return word.rpartition("/")[2] in {"aws", "aws.exe"}
-
-
-def _read_environment(words: Sequence[str], call: Call) -> None:
-    names = {"AWS_PROFILE": "profile", "AWS_DEFAULT_PROFILE": "profile"}
-    names |= {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}
-    for word in words:
-        name, _, value = word.partition("=")
-        if name in names:
-            call.settings.setdefault(names[name], value)
-    if len(words) >= 3 and words[0] == "aws-vault" and words[1] == "exec":
-        call.wrapper = "aws-vault"
-        profile = next((w for w in words[2:] if not w.startswith("-")), "")
-        call.settings.setdefault("profile", profile)
-
-
-def _resolved(value: str, hidden: Sequence[str]) -> str:
-    """Return a value in which a search by tag has become a target."""
-    match = _PLACE.fullmatch(value)
-    if match is None:
-        return _shown(value, hidden)
-    tags = _TAG.findall(hidden[int(match[1])])
-    if not tags:
-        return _shown(value, hidden)
-    return ",".join(f"tag:{key}={wanted}" for key, wanted in tags)
-
-
-def add_call(found: Found, call: Call, line: int) -> None:
-    """Add the tunnel of ``call``, or say why it is none."""
+def add_call(found: Found, call: Call) -> bool:
+    """Add the tunnel of ``call``, or say why it is none; return True if it is one."""
+    line = call.line
     settings = dict(call.settings)
     document = settings.pop("document", "")
     given = settings.pop("parameters", "")
@@ -225,13 +269,19 @@ def add_call(found: Found, call: Call, line: int) -> None:
         found.note(line, f"{option} has no equivalent and is left out")
     if not document:
         found.note(line, "this is a shell, not a tunnel: see ssmtunneld ssh")
-        return
+        return False
     try:
-        parameters = parse_parameters(given)
+        parameters = {
+            key: [call.shown(value) for value in values]
+            for key, values in parse_parameters(given).items()
+        }
         tunnel = _tunnel(settings, document, parameters)
     except ValueError as error:
-        found.note(line, str(error))
-        return
+        found.note(line, call.shown(str(error)))
+        return False
+    if call.container:
+        text = f"{call.container} is left out: the daemon opens the session itself"
+        found.note(line, text)
     if call.wrapper:
         profile = settings.get("profile", "")
         text = f"{call.wrapper} is left out: profile {profile} must have credentials"
@@ -242,6 +292,7 @@ def add_call(found: Found, call: Call, line: int) -> None:
     host = tunnel.get("host")
     usual = short(str(host)) if host else f"port-{tunnel['port'] or document}"
     found.add(call.name or usual, tunnel, line)
+    return True
 
 
 def _tunnel(
@@ -263,9 +314,12 @@ def _tunnel(
     if document not in _BUILT_IN:
         tunnel["document"] = document
         tunnel["parameters"] = rest or None
-    for key in _EXPANDED:
-        if isinstance(value := tunnel.get(key), str):
-            tunnel[key] = _with_variables(key, value)
+    for key, value in tunnel.items():
+        if isinstance(value, str):
+            check_known(key, value)
+    for key, values in rest.items():
+        for value in values:
+            check_known(key, value)
     return tunnel
 
 
@@ -274,18 +328,30 @@ def _number(values: Sequence[str]) -> int | None:
     if not text or text == "0":
         return None
     if not re.fullmatch("[0-9]{1,5}", text):
-        raise ValueError(f"{text} is not a fixed port number")
+        spelled = re.sub(r"\$\{(\w+)\}", r"$\1", text)
+        raise ValueError(f"{brief(spelled)} is not a fixed port number")
     return int(text)
 
 
-def _with_variables(key: str, text: str) -> str:
-    """Return ``text`` with variables as a file spells them."""
+def check_known(key: str, text: str) -> None:
+    """Check that a setting's value can stand in a file.
+
+    Raises:
+        ValueError: It is known only when the script runs.
+    """
     if "$(" in text or "`" in text:
         raise ValueError(
-            f"{key} is a command substitution, {text}: write a target such as "
+            f"{key} is a command substitution, {brief(text)}: write a target such as "
             "tag:Name=bastion instead"
+            if key == "target"
+            else f"{key} is a command substitution, {brief(text)}: write what it prints"
         )
-    return _VARIABLE.sub(lambda match: f"${{{match[1] or match[2]}}}", text)
+    if is_open(text):
+        raise ValueError(
+            f"{key} is {brief(text)}, known only when the script runs: write its value"
+        )
+    if key not in _EXPANDED and "${" in text:
+        raise ValueError(f"{key} is {brief(text)}, but takes no variables")
 
 
 def parse_parameters(text: str) -> dict[str, list[str]]:
@@ -317,7 +383,7 @@ _SHORTHAND: Final = re.compile(
 
 def _from_json(text: str) -> dict[str, list[str]]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         raise ValueError(f"--parameters are not JSON: {text}") from None
     return {

@@ -22,6 +22,7 @@ _MARKS: Final = (
     ("ssh", re.compile(r"^\s*(?:Host|Match)[\s=]+\S", re.MULTILINE | re.IGNORECASE)),
     ("aws", re.compile(r"\bssm\s+(?:\\\s*)?start-session\b")),
     ("basti", re.compile(r"^\s*\{?\s*\"?connections\"?\s*:", re.MULTILINE)),
+    ("ssh", re.compile(r"^\s*Include[\s=]+\S", re.MULTILINE)),
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from ssmtunneld.importing.commands import Call, parse_calls
+from ssmtunneld.importing.commands import Call, check_known, parse_calls
 from ssmtunneld.importing.found import Found, Settings, local_address, remote_host
 
 _LINE: Final = re.compile(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*?)\s*")
@@ -29,6 +29,8 @@ class _Option:
 class _Block:
     line: int
     patterns: Sequence[str]
+    asks: str = ""
+    """The conditions of a Match."""
     options: list[_Option] = field(default_factory=list)
 
     def applies(self, host: str) -> bool:
@@ -46,11 +48,12 @@ def read_ssh_config(text: str) -> Found:
     for block in blocks:
         for name in block.patterns:
             names.setdefault(name, block.line)
+    _note_unfollowed(found, blocks)
     for name, line in names.items():
         if name.startswith("!"):
             continue
         options = [o for block in blocks if block.applies(name) for o in block.options]
-        call = _call(options)
+        call = _call(found, name, options)
         if call is None:
             continue
         if "*" in name or "?" in name:
@@ -73,7 +76,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             yield block
             # What Match asks for cannot be known here: its options apply to nobody.
             patterns = _words(value) if key == "host" else ()
-            block = _Block(number, patterns)
+            block = _Block(number, patterns, value if key == "match" else "")
         else:
             block.options.append(_Option(number, key, value))
     yield block
@@ -87,12 +90,33 @@ def _first(options: Sequence[_Option], key: str) -> str:
     return next((o.value.strip('"') for o in options if o.key == key), "")
 
 
-def _call(options: Sequence[_Option]) -> Call | None:
+def _note_unfollowed(found: Found, blocks: Sequence[_Block]) -> None:
+    """Say which lines lead to options that are not read."""
+    for block in blocks:
+        if block.asks:
+            text = f"Match {block.asks} is not followed: its options are left out"
+            found.note(block.line, text)
+        for option in block.options:
+            if option.key == "include":
+                text = f"Include {option.value} is not followed: import that file too"
+                found.note(option.line, text)
+
+
+def _call(found: Found, name: str, options: Sequence[_Option]) -> Call | None:
     """Return how the host's ProxyCommand starts a session; None if it does not."""
-    command = next((o.value for o in options if o.key == "proxycommand"), "")
-    if "start-session" not in command:
+    command = next((o for o in options if o.key == "proxycommand"), None)
+    if command is None or "start-session" not in command.value:
         return None
-    return next(parse_calls(command), None)
+    call = next(iter(parse_calls(command.value, command.line)), None)
+    try:
+        for key in ("target", "profile", "region"):
+            check_known(key, call.settings.get(key, "") if call else "")
+    except ValueError as error:
+        found.note(command.line, f"Host {name}: {error}")
+        return None
+    if call is None:
+        found.note(command.line, f"Host {name}: its ProxyCommand cannot be read")
+    return call
 
 
 def _add_host(
@@ -109,6 +133,9 @@ def _add_host(
     }
     for unknown in call.unknown:
         found.note(line, f"Host {name}: {unknown} has no equivalent and is left out")
+    for note in call.notes:
+        if note not in found.notes:
+            found.notes.append(note)
     forwards = [o for o in options if o.key in _REPEATED]
     for number, option in enumerate(forwards, 1):
         # One forward is the host's; of several each needs a name of its own.

@@ -6,6 +6,11 @@ from ssmtunneld.importing.commands import parse_parameters, read_commands
 
 ID = "i-0123456789abcdef0"
 HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com"
+WEB = (
+    "--document-name AWS-StartPortForwardingSession "
+    "--parameters portNumber=80,localPortNumber=8080"
+)
+WEB_TUNNEL = {"target": ID, "listen": 8080, "port": 80}
 
 EXAMPLES = {
     "AWS's own for a port of the instance": (
@@ -151,6 +156,137 @@ localPortNumber=8080
         "--parameters portNumber=22,localPortNumber=2222",
         {"port-22": {"profile": "prod", "target": ID, "listen": 2222, "port": 22}},
     ),
+    "a profile in front, in bash -c": (
+        f'bash -c "AWS_PROFILE=prod aws ssm start-session --target {ID} {WEB}"',
+        {"port-80": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "a profile and a region in front, in a session of tmux": (
+        f"tmux new -d -s db 'AWS_PROFILE=prod AWS_REGION=eu-west-1 aws ssm "
+        f"start-session --target {ID} {WEB}'",
+        {"port-80": {"profile": "prod", "region": "eu-west-1", **WEB_TUNNEL}},
+    ),
+    "in front, by env and nohup, in the background": (
+        f"env AWS_PROFILE=dev AWS_DEFAULT_REGION=us-east-1 nohup aws ssm start-session "
+        f"--target {ID} {WEB} </dev/null &>/tmp/tunnel.log & disown",
+        {"port-80": {"profile": "dev", "region": "us-east-1", **WEB_TUNNEL}},
+    ),
+    "an option counts before what stands in front": (
+        f"AWS_PROFILE=dev AWS_DEFAULT_REGION=b AWS_REGION=a aws ssm start-session "
+        f"--profile prod --target {ID} {WEB}",
+        {"port-80": {"profile": "prod", "region": "a", **WEB_TUNNEL}},
+    ),
+    "an alias as zsh lists it": (
+        f"web='AWS_PROFILE=prod aws ssm start-session --target {ID} {WEB}'",
+        {"web": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "exported before": (
+        f"""#!/bin/bash
+export AWS_PROFILE=prod AWS_REGION=eu-central-1
+INSTANCE={ID}
+aws ssm start-session --target $INSTANCE {WEB} > /dev/null 2>&1 &
+unset AWS_PROFILE
+aws ssm start-session --target "${{INSTANCE}}" --region us-east-1 {WEB}
+""",
+        {
+            "port-80": {"profile": "prod", "region": "eu-central-1", **WEB_TUNNEL},
+            "port-80-2": {"region": "us-east-1", **WEB_TUNNEL, "listen": 8081},
+        },
+    ),
+    "everything in variables": (
+        f"""
+declare -r DB_HOST={HOST}
+REMOTE_PORT=5432
+LOCAL_PORT=1$REMOTE_PORT
+AWS_PROFILE=prod
+aws ssm start-session \\
+  --target {ID} --document-name AWS-StartPortForwardingSessionToRemoteHost \\
+  --parameters "{{\\"host\\":[\\"$DB_HOST\\"],\\"portNumber\\":[\\"$REMOTE_PORT\\"],\\
+\\"localPortNumber\\":[\\"$LOCAL_PORT\\"]}}"
+""",
+        {
+            "orders": {
+                "profile": "prod",
+                "target": ID,
+                "listen": 15432,
+                "host": HOST,
+                "port": 5432,
+            }
+        },
+    ),
+    "a bastion looked up before": (
+        f"""BASTION=`aws ec2 describe-instances --output text \\
+  --filters "Name=tag:Role,Values=bastion" \\
+  --query 'Reservations[].Instances[].InstanceId'`
+aws ssm start-session --target "$BASTION" {WEB}
+""",
+        {"port-80": {**WEB_TUNNEL, "target": "tag:Role=bastion"}},
+    ),
+    "options in an array, and a command in a variable": (
+        f"""OPTIONS=(--target {ID} --region eu-west-1)
+OPTIONS+=(--profile prod)
+AWS="aws --no-cli-pager"
+$AWS ssm start-session "${{OPTIONS[@]}}" {WEB}
+""",
+        {"port-80": {"profile": "prod", "region": "eu-west-1", **WEB_TUNNEL}},
+    ),
+    "an assignment in a subshell ends with it": (
+        f"""(export AWS_PROFILE=a; aws ssm start-session --target {ID} {WEB}) &
+aws ssm start-session --target {ID} {WEB}
+""",
+        {
+            "port-80": {"profile": "a", **WEB_TUNNEL},
+            "port-80-2": {**WEB_TUNNEL, "listen": 8081},
+        },
+    ),
+    "several lines in one quote": (
+        f"""sh -c '
+  export AWS_PROFILE=prod
+  aws ssm start-session --target {ID} {WEB} &
+  wait
+'
+""",
+        {"port-80": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "AWS's own image": (
+        f"docker run --rm -it --network host -v /etc/aws:/aws -e AWS_PROFILE=prod "
+        f"amazon/aws-cli:latest --no-verify-ssl ssm start-session --target {ID} {WEB}",
+        {"port-80": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "an image of one's own, which is passed a profile": (
+        f"""export AWS_PROFILE=prod AWS_REGION=eu-west-1
+podman run --rm --env AWS_PROFILE --entrypoint aws tools/ssm:1 --no-cli-pager \\
+  ssm start-session --target {ID} {WEB}
+""",
+        {"port-80": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "a unit of systemd": (
+        f"""[Service]
+Environment=AWS_PROFILE=prod "AWS_REGION=eu-west-1"
+ExecStart=/usr/bin/aws ssm start-session --target {ID} {WEB}
+""",
+        {"port-80": {"profile": "prod", "region": "eu-west-1", **WEB_TUNNEL}},
+    ),
+    "a Makefile": (
+        f"""web:
+\t@aws ssm start-session --profile prod --target {ID} {WEB}
+""",
+        {"port-80": {"profile": "prod", **WEB_TUNNEL}},
+    ),
+    "notes in Markdown": (
+        f"""Start it with `aws ssm start-session --target {ID} {WEB}` or
+```bash
+AWS_PROFILE=prod aws ssm start-session --target {ID} {WEB}
+```
+""",
+        {
+            "port-80": WEB_TUNNEL,
+            "port-80-2": {"profile": "prod", **WEB_TUNNEL, "listen": 8081},
+        },
+    ),
+    "PowerShell's line ends": (
+        f"aws ssm start-session `\r\n  --target {ID} `\r\n  {WEB}\r\n",
+        {"port-80": WEB_TUNNEL},
+    ),
 }
 
 
@@ -181,6 +317,30 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
             "$PORT is not a fixed port number",
         ),
         ("--target $(cat id) --document-name D", "target is a command substitution"),
+        (
+            "--target `cat id` --document-name D",
+            "target is a command substitution, `cat id`: write",
+        ),
+        (
+            f"--target {ID} --document-name D --profile $(who)",
+            "profile is a command substitution, $(who): write what it prints",
+        ),
+        (
+            f"--target {ID} --document-name D --parameters localPortNumber=$(free a,b)",
+            "$(free a,b) is not a fixed port number",
+        ),
+        (
+            f"--target {ID} --document-name D --parameters localPortNumber=`free`",
+            "`free` is not a fixed port number",
+        ),
+        (
+            "--target $1 --document-name D",
+            "target is $1, known only when the script runs",
+        ),
+        (
+            f"--target {ID} --document-name D --parameters stage=$STAGE",
+            "stage is ${STAGE}, but takes no variables",
+        ),
     ],
 )
 def test_what_has_no_equivalent_is_said_with_its_line(rest, note):
@@ -208,6 +368,39 @@ def test_a_quote_that_never_ends_is_said():
     found = read_commands(f"aws ssm start-session --target '{ID}\n")
     assert found.tunnels == []
     assert "cannot be read" in found.notes[0].text
+
+
+def test_a_container_is_said_and_keeps_the_profile_of_the_script_outside():
+    found = read_commands(
+        "export AWS_PROFILE=prod\n"
+        f"docker run --rm amazon/aws-cli ssm start-session --target {ID} {WEB}\n"
+    )
+    assert "profile" not in found.tunnels[0].settings
+    assert [(note.line, note.text) for note in found.notes] == [
+        (2, "docker is left out: the daemon opens the session itself")
+    ]
+
+
+def test_start_session_of_another_program_is_said():
+    found = read_commands("x\nsomething ssm start-session --target i-1\n")
+    assert found.tunnels == []
+    assert [(note.line, note.text) for note in found.notes] == [
+        (2, "start-session stands here, but the AWS CLI is not in front of it")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aws ssm start-session " + '"$(' * 5000,
+        "aws ssm start-session " + "$(" * 5000 + ")" * 5000,
+        "$(aws ssm start-session " * 500 + ")" * 500,
+        "A=xx\n" + "A=$A$A\n" * 100 + "aws ssm start-session --target $A",
+        "aws ssm start-session --target \ue0009\ue001",
+    ],
+)
+def test_no_text_is_too_deep(text):
+    assert read_commands(text).tunnels == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ssmtunneld.importing.detect import FORMATS, detect
         ("aws ssm \\\n  start-session\n", "aws"),
         ("Host a\n ProxyCommand aws ssm start-session\n", "ssh"),
         ("host=a\n", "ssh"),
+        ("Include config.d/*\n", "ssh"),
         ("targets: {}\nconnections:\n  a:\n", "basti"),
         ('{"connections": {}}', "basti"),
         ("[daemon]\n[[tunnels]]\nname = 'a'\n", "tunneld"),

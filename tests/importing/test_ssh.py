@@ -121,7 +121,85 @@ Host ours
   LocalForward /tmp/sock /run/docker.sock
 """,
         {},
-        [(12, "/tmp/sock /run/docker.sock has no fixed port to listen on")],
+        [
+            (8, "Match host x is not followed: its options are left out"),
+            (12, "/tmp/sock /run/docker.sock has no fixed port to listen on"),
+        ],
+    ),
+    "a profile in front of the command": (
+        f"""Host dev
+  HostName {ID}
+  ProxyCommand sh -c "AWS_PROFILE=dev AWS_REGION=eu-west-1 {AWS[7:]}
+  LocalForward 5432 db.internal:5432
+""",
+        {
+            "dev": {
+                "target": ID,
+                "profile": "dev",
+                "region": "eu-west-1",
+                "listen": 5432,
+                "host": "db.internal",
+                "port": 5432,
+            }
+        },
+        [],
+    ),
+    "a profile by env, an instance looked up by the host's name": (
+        """Host bastion
+  ProxyCommand bash -c "env AWS_PROFILE=prod aws ssm start-session --target \
+$(aws ec2 describe-instances --filters Name=tag:Name,Values=%h --output text) \
+--document-name AWS-StartSSHSession --parameters portNumber=%p"
+  LocalForward 8080 localhost:80
+""",
+        {
+            "bastion": {
+                "target": "tag:Name=bastion",
+                "profile": "prod",
+                "listen": 8080,
+                "port": 80,
+            }
+        },
+        [],
+    ),
+    "other files, and conditions": (
+        f"""Include config.d/*
+Match user ec2-user exec "test -e /tmp/x"
+  ProxyCommand {AWS}
+Host web
+  Include web.conf
+  HostName {ID}
+  ProxyCommand {AWS}
+  LocalForward 8080 localhost:80
+Match all
+  ServerAliveInterval 30
+""",
+        {"web": {"target": ID, "listen": 8080, "port": 80}},
+        [
+            (1, "Include config.d/* is not followed: import that file too"),
+            (2, 'Match user ec2-user exec "test -e /tmp/x" is not followed'),
+            (5, "Include web.conf is not followed"),
+            (9, "Match all is not followed"),
+        ],
+    ),
+    "what only a shell knows": (
+        """Host a
+  ProxyCommand sh -c "aws ssm start-session --target $(cat ~/.id) --profile x"
+Host b
+  ProxyCommand sh -c "aws ssm start-session --target %h --profile $TEAM"
+  LocalForward 8080 localhost:80
+  LocalForward 8081 localhost:81
+Host c
+  ProxyCommand sh -c "aws ssm start-session --target %h
+""",
+        {
+            "b-1": {"target": "b", "profile": "${TEAM}", "listen": 8080, "port": 80},
+            "b-2": {"target": "b", "profile": "${TEAM}", "listen": 8081, "port": 81},
+        },
+        [
+            (2, "Host a: target is a command substitution, $(cat ~/.id)"),
+            (4, "TEAM is not set in this file"),
+            (8, "Host c: its ProxyCommand cannot be read"),
+        ],
     ),
 }
 

@@ -40,6 +40,34 @@ def test_what_is_printed_is_a_file_and_what_is_lost_is_said(script, capsys):
     ]
 
 
+def test_a_profile_in_front_is_the_tunnels_and_no_name(home, capsys):
+    path = home / "tunnels.sh"
+    path.write_text(f"""tmux new -d 'AWS_PROFILE=prod aws ssm start-session \\
+  --target {ID} --document-name AWS-StartPortForwardingSession \\
+  --parameters portNumber=80,localPortNumber=8080 > /dev/null 2>&1 &'
+""")
+    code, out, err = call(capsys, "import", path)
+    assert (code, err) == (0, "")
+    (tunnel,) = parse_config(out, "x", {}).tunnels
+    assert (tunnel.name, tunnel.profile) == ("port-80", "prod")
+
+
+def test_a_variable_that_is_set_nowhere_is_for_a_person(home, monkeypatch, capsys):
+    path = home / "tunnels.sh"
+    path.write_text(
+        "BASTION=$(terraform output -raw id)\naws ssm start-session --target $BASTION "
+        "--document-name AWS-StartPortForwardingSession "
+        "--parameters portNumber=80,localPortNumber=8080\n"
+    )
+    monkeypatch.delenv("BASTION", raising=False)
+    code, _, err = call(capsys, "import", path)
+    assert code == 1
+    assert f"{path}:1: BASTION comes from a command, $(terraform output" in err
+    monkeypatch.setenv("BASTION", ID)
+    code, out, _ = call(capsys, "import", path)
+    assert (code, 'target = "${BASTION}"' in out) == (0, True)
+
+
 def test_standard_input_will_do(home, monkeypatch, capsys):
     stdin = io.TextIOWrapper(io.BytesIO(SCRIPT.encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
