@@ -19,7 +19,7 @@ import ssmtunneld.__main__
 import ssmtunneld.observe.logs, ssmtunneld.daemon.process, ssmtunneld.aws.client
 print(
     {"rich", "pygments", "attr", "aiohttp", "prometheus_client", "difflib"}
-    .union({"botocore.docs.client", "html"})
+    .union({"botocore.docs.client", "botocore.docs.bcdoc.docstringparser"})
     .intersection(sys.modules)
 )
 import rich

@@ -6,6 +6,12 @@ from tests.cli.household import Household, serving, use_home
 
 
 @pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A folder whose path is short: those of Unix sockets must be."""
+    return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
 def home(monkeypatch, tmp_path):
     """The folder in which daemons and files are looked for."""
     use_home(monkeypatch, tmp_path)

@@ -102,6 +102,8 @@ async def test_a_doctor_whom_nobody_hears_ends_as_by_ctrl_c(doctor, tmp_path, cl
     os.mkfifo(pipe)
     doctor(
         "import signal\n"
+        # In case we were started with "&".
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "print('begun', flush=True)\n"
         "try:\n"
         "    signal.pause()\n"
