@@ -22,6 +22,7 @@ DATABASES: Final = (POSTGRES, MYSQL, REDIS, MONGODB, SQLSERVER)
 SSH: Final = "ssh"
 KUBERNETES: Final = "kubernetes"
 HTTP: Final = "http"
+_SPOKEN: Final = frozenset({*DATABASES, SSH, KUBERNETES, HTTP})
 
 _SERVICE: Final = re.compile(
     r"\.(?P<service>rds|redshift|redshift-serverless|docdb|docdb-elastic|cache"
@@ -93,4 +94,5 @@ def _by_probe(tunnel: TunnelSettings) -> str | None:
         return None
     if tunnel.probe.kind == "banner":
         return SSH if tunnel.probe.detail.startswith("SSH-") else None
-    return tunnel.probe.kind if tunnel.probe.kind != "tcp" else None
+    # A kind that no client speaks says nothing of the client.
+    return tunnel.probe.kind if tunnel.probe.kind in _SPOKEN else None

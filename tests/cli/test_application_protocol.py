@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssmtunneld.cli import application_protocol
 from ssmtunneld.cli.application_protocol import protocol_of, service_of
 from tests.cli.test_destination import only
 
@@ -80,3 +81,8 @@ def test_a_service_is_told_by_the_name_of_its_endpoint():
     assert service_of(f"proxy-x.{RDS}") == "rds"
     assert service_of("orders.internal") is None
     assert service_of(None) is None
+
+
+def test_a_probe_that_no_client_speaks_says_nothing(monkeypatch):
+    monkeypatch.setattr(application_protocol, "_SPOKEN", frozenset())
+    assert protocol_of(only(listen=1, port=22, probe="redis")) == "ssh"
