@@ -30,12 +30,15 @@ class Terminal:
         parent, child = pty.openpty()
         size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(child, termios.TIOCSWINSZ, size)
+        environ = {**(os.environ if env is None else env), "TERM": "xterm-256color"}
+        for name in ("COLUMNS", "LINES"):  # those of whoever runs the tests
+            environ.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", OWN_TERMINAL, *map(str, arguments)],
             stdin=child,
             stdout=child,
             stderr=child,
-            env={**(os.environ if env is None else env), "TERM": "xterm-256color"},
+            env=environ,
             cwd=cwd,
             start_new_session=True,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,10 @@ def http():
 
 @pytest.fixture
 def nothing():
-    """A port that refuses."""
-    return servers.free_port()
+    """A port that refuses, and that nobody else takes meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
