@@ -58,6 +58,8 @@ DOUBT: Final = 5.0
 START_DOUBT: Final = 120.0
 """Seconds after a StartInstances in which another one's answer tells nothing of who has
 started the instance."""
+STALENESS: Final = 15.0
+"""Seconds after a start or a stop in which EC2's answers may be older than that."""
 PATIENCE: Final = 240.0
 """Seconds for an agent to register, after which it is said that something is wrong."""
 END_PATIENCE: Final = 15.0
@@ -422,10 +424,9 @@ class Bastion:
         marks = {key: read_mark(text) for key, text in found.marks.items()}
         known = {key: mark for key, mark in marks.items() if mark is not None}
         state, now = found.state, self._loop.time()
-        # EC2's answers may be a few seconds old.
-        if state == "stopped" and now < self._started_at + bastion_plan.PAUSE * 5:
+        if state == "stopped" and now < self._started_at + STALENESS:
             state = "pending"
-        if state == "running" and now < self._stopped_at + bastion_plan.PAUSE * 5:
+        if state == "running" and now < self._stopped_at + STALENESS:
             state = "stopping"
         before = self._sight
         self._sight = Sight(state, found.launched, known)
