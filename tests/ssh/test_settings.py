@@ -1,10 +1,15 @@
 """What a connection is made with: the command line, then the file, then defaults."""
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
+from ssmtunneld.config.metadata import Reload, settings_of
+from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.errors import ConfigError
+from ssmtunneld.ssh import single_session
 from ssmtunneld.ssh.settings import document_for, find_source, settings_for
 
 TARGET = "i-0123456789abcdef0"
@@ -144,3 +149,21 @@ def test_an_included_file_that_cannot_be_read_is_named(source, team):
     source.write_text(f'include = "none.toml"\n{TEXT}')
     with pytest.raises(ConfigError, match=r"include: .*none\.toml cannot be read"):
         settings(source=source)
+
+
+def test_what_a_single_session_reads_of_live_settings_comes_from_the_file(tmp_path):
+    live = {
+        s.key: s.default for s in settings_of(TunnelDefaults) if s.reload is Reload.LIVE
+    }
+    read = {
+        node.attr
+        for node in ast.walk(ast.parse(inspect.getsource(single_session)))
+        if isinstance(node, ast.Attribute) and node.attr in live.keys() - FIXED
+    }
+    assert "linger" in read
+    path = tmp_path / "config.toml"
+    values = "".join(f"{key} = 7\n" for key in read)
+    path.write_text(f'[tunnels.t]\ntarget = "{TARGET}"\n{values}')
+    found = settings(source=path)
+    same = [k for k in read if getattr(found, k) == getattr(settings(), k)]
+    assert same == [], "of the file's: name them in _KEPT of ssh/settings.py"
