@@ -1,10 +1,14 @@
 """Every row of causes and cures, by real answers and by real failures."""
 
+import ast
+import inspect
 import socket
+from collections import Counter
 
 import pytest
 from botocore.exceptions import ClientError
 
+from ssmtunneld.aws.api import causes
 from ssmtunneld.aws.api.causes import (
     CODES,
     EXCEPTIONS,
@@ -54,6 +58,23 @@ def test_every_code_has_a_class_and_a_cure_without_gaps(code):
     assert refusal.advice
     assert "{" not in refusal.advice.replace("${aws:userid}", "")
     assert refusal.code == code
+
+
+def test_no_code_has_two_rows():
+    # The later one would count, and nobody would be told.
+    tables = [
+        node.value
+        for node in ast.parse(inspect.getsource(causes)).body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
+    ]
+    assert len(tables) == 2
+    for table in tables:
+        named = [*table.keys]
+        for part in table.values:
+            named += part.args[1:] if isinstance(part, ast.Call) else []
+        names = Counter(n.value for n in named if isinstance(n, ast.Constant))
+        assert "ValidationException" in names or "SSLError" in names
+        assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
