@@ -11,18 +11,16 @@ instead of being ignored.
 from __future__ import annotations
 
 import inspect
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import botocore
 
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.base.lean_imports import runs_as_command
+from ssmtunneld.base.lean_imports import leave_out
 from ssmtunneld.errors import RequestRejected
 
 _DOCUMENTATION: Final = {
@@ -45,17 +43,8 @@ class _NoDocstring(str):
         return str.__new__(cls)
 
 
-def _leave_out_documentation() -> None:
-    """Keep 1.4 MiB out of the process, unless it is somebody else's or too late."""
-    if "botocore.docs" in sys.modules or not runs_as_command():
-        return
-    for name, classes in _DOCUMENTATION.items():
-        module = ModuleType(name, "Left out by ssmtunneld, which prints none of it.")
-        vars(module).update(dict.fromkeys(classes, _NoDocstring))
-        sys.modules[name] = module
-
-
-_leave_out_documentation()
+for _module, _names in _DOCUMENTATION.items():  # 1.4 MiB
+    leave_out(_module, dict.fromkeys(_names, _NoDocstring))
 
 from botocore import credentials, utils  # noqa: E402 - what it leaves out comes with it
 from botocore.session import Session  # noqa: E402 - as above

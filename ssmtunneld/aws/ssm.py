@@ -29,7 +29,6 @@ from ssmtunneld.aws.api.endpoints import (
 )
 from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
 from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
-from ssmtunneld.aws.clusters import ClusterEndpoints
 from ssmtunneld.aws.connection_status import ConnectionStatuses
 from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_paths
 from ssmtunneld.aws.sessions import pages, read_session
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.api.answers import Answer
     from ssmtunneld.aws.api.port import Identity, SessionRequest
     from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.aws.clusters import ClusterEndpoints
     from ssmtunneld.aws.identity.login import CredentialExpiry
 
 P = ParamSpec("P")
@@ -97,7 +97,7 @@ class SsmControl(Control):
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._opening = threading.Lock()
         self._account: AwsClient | None = None
-        self._clusters = ClusterEndpoints(lambda: now().timestamp())
+        self._clusters: ClusterEndpoints | None = None
         self._cleanups: set[Future[None]] = set()
         self._starting: set[Future[Grant]] = set()
         self._started = asyncio.Event()
@@ -355,7 +355,13 @@ class SsmControl(Control):
         Raises:
             AwsError: As ``describe_cluster`` does.
         """
-        return self._clusters.find(self._open(), name)
+        account = self._open()
+        with self._opening:
+            if self._clusters is None:
+                from ssmtunneld.aws.clusters import ClusterEndpoints  # noqa: PLC0415 - few tunnels lead to one
+
+                self._clusters = ClusterEndpoints(lambda: self._now().timestamp())
+        return self._clusters.find(account, name)
 
     def _resume(self, session_id: str) -> Grant:
         answer = self._open().call("ResumeSession", SessionId=session_id)

@@ -101,6 +101,7 @@ class _Section(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
+        defer_build=True,
         # An error of pydantic's own would otherwise carry the value it is about.
         hide_input_in_errors=True,
     )

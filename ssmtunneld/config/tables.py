@@ -300,7 +300,8 @@ class _Reading:
         before = len(self.problems)
         table = self._table(self.file.tables, "defaults")
         expanded = self._expand(table, path)
-        self._section(TunnelDefaults, expanded, path)
+        if expanded:  # to make the model takes longer than to read most files
+            self._section(TunnelDefaults, expanded, path)
         found = self.problems[before:]
         broken = {problem[0][1] for problem in found if len(problem[0]) > 1}
         own = {key: value for key, value in expanded.items() if key not in broken}

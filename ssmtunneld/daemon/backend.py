@@ -5,13 +5,11 @@ its connections until they end.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
 from ssmtunneld.base.compartment import Defects, run_compartment
@@ -19,21 +17,19 @@ from ssmtunneld.base.log import EventLog
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.session_context import session_dependencies, settings_of
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.bastion import Bastion, BastionTargetSelector
-from ssmtunneld.sessions.connect import Connector
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.node_access import AccessTargetSelector, NodeAccess
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.reason import mark, session_reason
-from ssmtunneld.sessions.session import Session, SessionDependencies, SessionSettings
+from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
-from ssmtunneld.sessions.targeting import SearchingTargetSelector, TargetSelector
-from ssmtunneld.transport.ports import Buffers
+from ssmtunneld.sessions.targeting import FollowingTargetSelector, TargetSelector
 from ssmtunneld.transport.streams import StreamDuplex
-from ssmtunneld.transport.websocket import Liveness
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ class Backend:
             self.pool.access = self._access.node
         self.pool.bastion = self._bastion
         self.tunnel = tunnel
-        if isinstance(self._selector, SearchingTargetSelector):
+        if isinstance(self._selector, FollowingTargetSelector):
             self._selector.count_by(lambda: self.pool.targets)
 
     def _make_selector(self, log: EventLog) -> TargetSelector:
@@ -158,7 +154,7 @@ class Backend:
     def _aside(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return the tasks besides the sessions, by the names of compartments."""
         parts = {"orphans": self._reap_orphans, "login": self._attend_login}
-        if isinstance(self._selector, SearchingTargetSelector):
+        if isinstance(self._selector, FollowingTargetSelector):
             parts["target"] = partial(self._selector.follow, self.pool)
         if self._access is not None:
             parts["access"] = partial(self._follow_access, self._access.node)
@@ -307,14 +303,6 @@ def urgency_of(tunnel: TunnelSettings) -> Urgency:
     return Urgency.REQUIRED if tunnel.required else Urgency.FIRST
 
 
-def settings_of(tunnel: TunnelSettings) -> SessionSettings:
-    """Return what a tunnel says about each of its sessions."""
-    return SessionSettings(
-        keep_alive=tunnel.keep_alive or None,
-        buffers=Buffers(tunnel.stream_buffer, tunnel.session_buffer),
-    )
-
-
 def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
     return SessionRequest.port_forward(
         tunnel.target,
@@ -324,31 +312,4 @@ def _request(tunnel: TunnelSettings, its_mark: str) -> SessionRequest:
         document=tunnel.document,
         parameters=tunnel.parameters,
         reason=session_reason(tunnel, its_mark),
-    )
-
-
-def session_dependencies(
-    tunnel: TunnelSettings, context: DaemonContext, log: EventLog
-) -> SessionDependencies:
-    """Return what a tunnel's sessions use of the world."""
-    identity = Identity.of(tunnel)
-    access = context.access(tunnel)
-    control = context.controls.get(identity) if access is None else access.control
-    connector = Connector(
-        control,
-        Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
-        lambda: tls_context(control.ca_bundle),
-        log,
-        identity.proxy,
-        context.fairness,
-    )
-    return SessionDependencies(
-        control=control,
-        connect=connector.connect,
-        random=context.random,
-        new_id=partial(context.random_bytes.take, 16),
-        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
-        limiter=context.limiter(identity),
-        sizes=context.message_sizes,
-        window_budget=context.window_budget,
     )

@@ -1,18 +1,19 @@
 """One session for one connection, by itself: no daemon, nothing left at the service."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ssmtunneld.aws.api.port import Identity, SessionRequest
-from ssmtunneld.aws.targets.resolver import AwsCaller
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.session_documents import SSH_DOCUMENT
-from ssmtunneld.daemon.backend import session_dependencies, settings_of
-from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.session_context import (
+    SessionContext,
+    session_dependencies,
+    settings_of,
+)
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
 from ssmtunneld.listener.local import LocalDuplex
 from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer, relay
@@ -21,9 +22,13 @@ from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
-from ssmtunneld.ssh.own_access import following
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.transport.streams import StreamDuplex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ssmtunneld.aws.targets.resolver import AwsCaller
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds for the agent to take what was sent, before the session ends."""
@@ -31,11 +36,11 @@ TICK: Final = 1.0
 """Seconds between looks whether something is missing that will never come."""
 _SETTLING: Final = 0.02
 
-Prepare: TypeAlias = Callable[[AwsCaller, str], Coroutine[Any, Any, None]]
+Prepare: TypeAlias = "Callable[[AwsCaller, str], Coroutine[Any, Any, None]]"
 """A step before bytes flow to this target, with these credentials."""
 
 
-async def _do_nothing(_asking: AwsCaller, _target: str) -> None:
+async def _do_nothing(_asking: "AwsCaller", _target: str) -> None:
     """Prepare nothing."""
 
 
@@ -64,12 +69,14 @@ async def carry_alone(
     Raises:
         TunnelError: There is no session; says why. Or ``prepare`` has failed.
     """
-    context = DaemonContext(start_rate=1.0, start_burst=1, named=False)
+    context = SessionContext(start_rate=1.0, start_burst=1, named=False)
     try:
         solo = SingleSession(tunnel, context, get_log(tunnel=tunnel.name), prepare)
         access = context.access(tunnel)
         if access is None:
             return await solo.carry(local, timeout)
+        from ssmtunneld.ssh.own_access import following  # noqa: PLC0415 - few nodes need it
+
         async with following(access.node, reason, local.client_left) as is_open:
             return await solo.carry(local, timeout) if is_open else None
     finally:
@@ -89,7 +96,7 @@ class SingleSession:
     def __init__(
         self,
         tunnel: TunnelSettings,
-        context: DaemonContext,
+        context: SessionContext,
         log: EventLog,
         prepare: Prepare = _do_nothing,
     ) -> None:

@@ -13,15 +13,18 @@ from typing import Any, Final, Protocol
 
 from typing_extensions import override
 from websockets import exceptions, frames
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import LinkError, LinkLost
+from ssmtunneld.transport import http_proxy, socks_proxy
 from ssmtunneld.transport.frames import FrameReader, Head
-from ssmtunneld.transport.http_proxy import connect_through
 from ssmtunneld.transport.unsent import keep_unsent_little
+
+with hidden("python_socks"):  # socks_proxy.py imports it where it is needed
+    from websockets.asyncio.client import ClientConnection, connect
 
 MAX_MESSAGE: Final = 128 << 10
 """Bytes. The service sends 1144 (protocol 2.1); the longest document that is understood
@@ -76,7 +79,7 @@ def explain(error: BaseException) -> CleanText:
 
 
 class Connect(connect):
-    """The library's way to a connection, without its redirects and HTTP proxies."""
+    """The library's way to a connection, without its redirects and proxies."""
 
     @override
     def process_redirect(self, exc: Exception) -> Exception:
@@ -85,23 +88,26 @@ class Connect(connect):
     @override
     async def open_tcp_connection(self) -> ClientConnection:
         proxy = self.proxy
-        by_http = isinstance(proxy, str) and proxy.startswith("http")
-        if not by_http and (proxy or not self.ws_uri.secure):
+        assert proxy is not True, "the caller looks it up"
+        if proxy is None and not self.ws_uri.secure:
             connection = await super().open_tcp_connection()
             keep_unsent_little(connection.transport)
             return connection
-        host, options = self.ws_uri.host, self.create_connection_kwargs
-        if isinstance(proxy, str):
-            transport = await connect_through(
-                proxy, host, self.ws_uri.port, options.get("proxy_ssl")
-            )
-        else:
+        host, port = self.ws_uri.host, self.ws_uri.port
+        options = self.create_connection_kwargs
+        if proxy is None:
             # Encrypted below: the socket's own transport must be at hand.
             transport, _ = await asyncio.get_running_loop().create_connection(
-                asyncio.Protocol, host, self.ws_uri.port
+                asyncio.Protocol, host, port
             )
-            if transport.is_closing():
-                raise ConnectionResetError("the connection was cut at once")
+        elif proxy.startswith("socks"):
+            transport = await socks_proxy.connect_through(proxy, host, port)
+        else:
+            transport = await http_proxy.connect_through(
+                proxy, host, port, options.get("proxy_ssl")
+            )
+        if transport.is_closing():
+            raise ConnectionResetError("the connection was cut at once")
         keep_unsent_little(transport)
         connection = self.factory(self.ws_uri)
         transport.set_protocol(connection)

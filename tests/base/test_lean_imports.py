@@ -19,6 +19,7 @@ import ssmtunneld.__main__
 import ssmtunneld.observe.logs, ssmtunneld.daemon.process, ssmtunneld.aws.client
 print(
     {"rich", "pygments", "attr", "aiohttp", "prometheus_client", "difflib"}
+    .union({"python_socks"})
     .union({"botocore.docs.client", "botocore.docs.bcdoc.docstringparser"})
     .intersection(sys.modules)
 )
@@ -70,3 +71,68 @@ def test_an_error_in_the_block_ends_the_hiding():
     with pytest.raises(ZeroDivisionError), hidden("wave"):
         1 / 0  # noqa: B018 - it is to fail
     assert sys.modules.get("wave", "not imported") is not None
+
+
+def test_what_is_left_out_has_only_what_is_put_there():
+    code = """
+import sys
+import ssmtunneld.__main__
+from ssmtunneld.base.lean_imports import leave_out
+leave_out("wsgiref.handlers", {"read_environ": dict})
+from wsgiref import handlers
+print(sorted(name for name in vars(handlers) if name[0] != "_"))
+"""
+    assert run(code) == "['read_environ']"
+
+
+@pytest.mark.parametrize(
+    "first", ["import ssmtunneld.__main__, wsgiref.handlers", "pass"]
+)
+def test_what_is_there_or_somebody_else_s_is_not_left_out(first):
+    code = f"""
+{first}
+from ssmtunneld.base.lean_imports import leave_out
+leave_out("wsgiref.handlers", {{}})
+import wsgiref.handlers
+print(wsgiref.handlers.CGIHandler.__name__)
+"""
+    assert run(code) == "CGIHandler"
+
+
+def test_pydantic_looks_for_no_plugins():
+    code = """
+import ssmtunneld.__main__
+from pydantic.plugin._loader import get_plugins
+from ssmtunneld.config import DaemonSettings
+print(get_plugins(), DaemonSettings().start_burst)
+"""
+    assert run(code) == "() 4"
+
+
+@pytest.mark.parametrize(
+    ("first", "found"),
+    [("ssmtunneld.__main__", "True 0 True"), ("sys", "False 0 False")],
+)
+def test_imports_are_passed_over_by_the_collector(first, found):
+    code = f"""
+import gc, {first}
+from ssmtunneld.base.lean_imports import uncollected
+before = gc.get_freeze_count()
+with uncollected():
+    off = not gc.isenabled()
+assert gc.isenabled()
+print(off, before, gc.get_freeze_count() > 0)
+"""
+    assert run(code) == found
+
+
+def test_whoever_collects_nothing_goes_on_with_that():
+    code = """
+import gc, ssmtunneld.__main__
+from ssmtunneld.base.lean_imports import uncollected
+gc.disable()
+with uncollected():
+    pass
+print(gc.isenabled())
+"""
+    assert run(code) == "False"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ssmtunneld.aws.api.endpoints import configured_endpoint
+from ssmtunneld.base.lean_imports import uncollected
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
@@ -149,8 +150,7 @@ def _hand_over(call: "_Call", log_level: str) -> bool:
 
     with Signals() as signals:
         try:
-            _configure_log(log_level)
-            tunnel = call.settings()
+            tunnel = _prepare_alone(call, log_level)
             work = _carry_for(handover, tunnel, call.timeout, signals, reason)
             transfer = _run(work)
             _check(transfer)
@@ -254,8 +254,7 @@ def _carry_here(
                 stack.callback(introduction.end)
             carry = _carry_through_daemon(call, introduction)
             if carry is None:
-                _configure_log(log_level)
-                carry = _alone(call, introduction)
+                carry = _alone(call, introduction, log_level)
             transfer = _run(_serve(carry, signals, client))
             _check(transfer)
         except SsmtunneldError as error:
@@ -386,16 +385,24 @@ async def _introduce_and_carry(
     return await carry(sock, local)
 
 
-def _configure_log(level: str) -> None:
-    from ssmtunneld.observe import logs
+def _prepare_alone(call: _Call, log_level: str) -> "TunnelSettings":
+    """Configure the log, and import all that a session needs; return its settings."""
+    with uncollected():
+        from ssmtunneld.observe import logs
 
-    logs.configure(level, "auto")
+        logs.configure(log_level, "auto")
+        import ssmtunneld.aws.client
+        import ssmtunneld.ssh.single_session  # noqa: F401 - both are needed next
+
+        return call.settings()
 
 
-def _alone(call: _Call, introduction: "InstanceConnectLogin | None") -> _Carry:
+def _alone(
+    call: _Call, introduction: "InstanceConnectLogin | None", log_level: str
+) -> _Carry:
+    tunnel = _prepare_alone(call, log_level)
     from ssmtunneld.ssh.single_session import carry_alone
 
-    tunnel = call.settings()
     reason = call.reason()
     if introduction is None:
         return partial(carry_alone, tunnel, call.timeout, reason=reason)
