@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.aws.instance_connect import KeyPusher
@@ -19,7 +19,6 @@ from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.session_context import session_dependencies, settings_of
 from ssmtunneld.errors import TunnelError
-from ssmtunneld.sessions.bastion import Bastion, BastionTargetSelector
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
 from ssmtunneld.sessions.node_access import AccessTargetSelector, NodeAccess
@@ -30,6 +29,9 @@ from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.sessions.targeting import FollowingTargetSelector, TargetSelector
 from ssmtunneld.transport.streams import StreamDuplex
+
+if TYPE_CHECKING:
+    from ssmtunneld.sessions.bastion import Bastion
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Backend:
 
     def _make_selector(self, log: EventLog) -> TargetSelector:
         if self._bastion is not None:
+            from ssmtunneld.sessions.bastion import BastionTargetSelector  # noqa: PLC0415 - there with a bastion
+
             return BastionTargetSelector(self._bastion)
         if self._access is not None:
             return AccessTargetSelector(self._access.node)
@@ -173,7 +177,7 @@ class Backend:
         return None if self._access is None else self._access.node
 
     @property
-    def bastion(self) -> Bastion | None:
+    def bastion(self) -> "Bastion | None":
         """The instance, where it is started on demand."""
         return self._bastion
 
@@ -225,7 +229,7 @@ class Backend:
             follow()  # it may have ended meanwhile
             await access.attend()
 
-    async def _follow_bastion(self, bastion: Bastion) -> None:
+    async def _follow_bastion(self, bastion: "Bastion") -> None:
         was_awake = False
 
         def follow() -> None:

@@ -20,7 +20,6 @@ from ssmtunneld.daemon.backend import Backend, BackendDependencies
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.listener.proxy.protocol import TooManyDestinations
 from ssmtunneld.observe.status import DestinationStatus
-from ssmtunneld.sessions.bastion import Bastion
 from ssmtunneld.sessions.counters import PoolSnapshot
 from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.pool import PoolRetired
@@ -28,6 +27,8 @@ from ssmtunneld.transport.streams import StreamDuplex
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from ssmtunneld.sessions.bastion import Bastion
 
 _RETIRED: Final = "the tunnel's settings have changed meanwhile"
 
@@ -106,7 +107,7 @@ class DynamicBackend:
         return None if self._access is None else self._access.node
 
     @property
-    def bastion(self) -> Bastion | None:
+    def bastion(self) -> "Bastion | None":
         """The instance, where it is started on demand."""
         return self._bastion
 

@@ -12,7 +12,7 @@ fields are also the descriptions in the document's JSON schema (``status_schema.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.compartment import DefectStatus
@@ -24,12 +24,14 @@ from ssmtunneld.listener.counters import Refusal
 from ssmtunneld.listener.server import Server
 from ssmtunneld.observe.audit import AuditStatus
 from ssmtunneld.observe.probe import ProbeStatus
-from ssmtunneld.sessions.bastion import Bastion, BastionPhase
 from ssmtunneld.sessions.counters import PoolSnapshot, SessionCounters, SessionCounts
 from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
+
+if TYPE_CHECKING:
+    from ssmtunneld.sessions.bastion import Bastion
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +445,7 @@ class StatusInputs:
     """Its groups."""
     access: NodeAccess | None = None
     """The access to its node, where somebody must ask for it."""
-    bastion: Bastion | None = None
+    bastion: "Bastion | None" = None
     """The instance, where it is started on demand."""
 
     @property
@@ -504,7 +506,7 @@ def tunnel_status(subject: StatusInputs, now: float) -> TunnelStatus:
     )
 
 
-def _bastion_status(bastion: Bastion) -> BastionStatus:
+def _bastion_status(bastion: "Bastion") -> BastionStatus:
     return BastionStatus(
         phase=bastion.phase.value,
         instance=bastion.instance,
@@ -721,9 +723,11 @@ def _state_of_sessions(subject: StatusInputs) -> TunnelState:
     return state if subject.probe.usable else TunnelState.UNHEALTHY
 
 
-def _state_of_bastion(bastion: Bastion) -> TunnelState:
+def _state_of_bastion(bastion: "Bastion") -> TunnelState:
     if bastion.failure is not None:
         return TunnelState.WAITING
+    from ssmtunneld.sessions.bastion import BastionPhase  # noqa: PLC0415 - there with a bastion
+
     if bastion.phase is BastionPhase.UNKNOWN and not bastion.needed:
         return TunnelState.STARTING
     up = bastion.phase in {BastionPhase.STARTING, BastionPhase.AWAITING_AGENT}

@@ -19,7 +19,7 @@ import ssmtunneld.__main__
 import ssmtunneld.observe.logs, ssmtunneld.daemon.process, ssmtunneld.aws.client
 print(
     {"rich", "pygments", "attr", "aiohttp", "prometheus_client", "difflib"}
-    .union({"python_socks"})
+    .union({"python_socks", "ssmtunneld.sessions.bastion"})
     .union({"botocore.docs.client", "botocore.docs.bcdoc.docstringparser"})
     .intersection(sys.modules)
 )
