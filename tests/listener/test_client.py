@@ -46,10 +46,10 @@ def test_a_program_of_this_machine_is_found_by_its_connection(listening, asked):
             found = accepted(sock, asked=asked)
             assert found.uid == (os.getuid() if asked else None)
             identify([found])
+            theirs = process_of(visitor.pid)
             sock.send(b"!")
     assert (found.uid, found.user) == (os.getuid(), ME)
-    assert found.pid == visitor.pid
-    assert found.program == US.program, "the same interpreter"
+    assert (found.pid, found.program) == (visitor.pid, theirs.program)
 
 
 def test_the_client_of_a_unix_socket_is_known_at_once(tmp_path):
