@@ -110,6 +110,23 @@ def test_a_client_that_has_gone_is_not_looked_for(monkeypatch):
     assert of_unix.program == US.program, "its process may live on"
 
 
+def test_one_that_goes_during_the_look_makes_nobody_look_through_all(monkeypatch):
+    staying, leaving = (Client(uid=os.getuid(), inode=inode) for inode in (77, 78))
+
+    def look_first(inodes):
+        assert inodes == {77, 78}
+        leaving.gone = True
+        return {77: Process(7, "psql")}
+
+    def never(*_):
+        raise AssertionError("its socket is nowhere")
+
+    monkeypatch.setattr(client_module, "find_recent", look_first)
+    monkeypatch.setattr(client_module, "find_processes", never)
+    identify([staying, leaving])
+    assert (staying.program, leaving.program, leaving.settled) == ("psql", "", True)
+
+
 def test_a_client_from_elsewhere_is_not_asked_for(monkeypatch):
     def never(*_):
         raise AssertionError("there is nobody to find")
