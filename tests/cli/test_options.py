@@ -1,4 +1,4 @@
-"""Where a configuration is looked for, durations, and the names of tunnels."""
+"""Options: the path of the configuration, durations, names of tunnels and groups."""
 
 import click
 import pytest
