@@ -1,4 +1,4 @@
-"""What a daemon keeps of access requests, and what it makes of a damaged file."""
+"""The file in which a daemon keeps access requests, whole and damaged."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""What a daemon keeps of the sizes of messages, and what it makes of a damaged file."""
+"""The file in which a daemon keeps the sizes of messages, whole and damaged."""
 
 import asyncio
 import json
