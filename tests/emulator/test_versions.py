@@ -1,4 +1,4 @@
-"""What version strings switch on: the tables of protocol 2.3 and 7.5."""
+"""Features that a version string switches on: the tables of protocol 2.3 and 7.5."""
 
 import pytest
 
