@@ -45,7 +45,7 @@ BY_REQUEST_ONLY = {
         }
     ]
 }
-"""What the caller may do: ask. Sessions need what follows from that."""
+"""The caller's policy: it allows access requests, and no session without one."""
 
 
 @pytest.fixture(autouse=True)
