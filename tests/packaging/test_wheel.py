@@ -1,4 +1,4 @@
-"""What users install: the wheel, built from the sdist, with the source out of reach."""
+"""The wheel that users install, built from the sdist, with the source out of reach."""
 
 import json
 import os
