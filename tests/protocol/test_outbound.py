@@ -287,7 +287,7 @@ def test_everything_that_is_late_is_repeated_in_sequence():
 
 
 def test_an_acknowledgement_of_others_puts_the_deadline_off():
-    """What is behind it is in a queue, not lost; if it is, later ones show it."""
+    """Messages behind the acknowledged one are queued; later ones would show a loss."""
     outbound = _sending(3)
     _acknowledge(outbound, [1], now=0.9)
     assert outbound.next_deadline() == 0.9 + outbound.round_trip.timeout
