@@ -21,7 +21,7 @@ def test_what_is_not_open_ends_it_with_2_and_advice(operator, capsys):
     code, out, err = call(capsys, "kill", "a-9/../x", "a-1")
     assert (code, out) == (2, "")
     assert err == (
-        "ssmtunneld: there is no connection 'a-9/../x'; it may have ended: "
+        "ssmtunneld: there is no connection 'a-9/../x'; it might have ended: "
         "ssmtunneld connections lists those that are open\n"
     )
     assert operator.asked == []
