@@ -64,7 +64,7 @@ def as_pgservice(database: Database) -> str:
     """Return a section for ``~/.pg_service.conf``: then ``psql service=NAME``.
 
     Raises:
-        CommandError: It is no PostgreSQL, or libpq cannot connect to the tunnel.
+        CommandError: It is not PostgreSQL, or libpq cannot connect to the tunnel.
     """
     if database.kind != POSTGRES:
         raise _unknown("a service file", database)

@@ -27,7 +27,7 @@ def as_fish(values: Mapping[str, str]) -> str:
 def as_dotenv(values: Mapping[str, str]) -> str:
     """Return lines of a .env file; quoted only where that is needed.
 
-    Docker reads quotes as part of the value, others need them for spaces and #.
+    Docker reads quotes as part of the value, other readers need them for spaces and #.
     """
     return "\n".join(f"{key}={_for_dotenv(values[key])}" for key in values)
 
