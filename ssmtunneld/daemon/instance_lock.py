@@ -54,7 +54,7 @@ def control_socket(name: str) -> Path:
 def control_sockets(source: Path | None) -> list[Path]:
     """Return the control sockets of the daemon of ``source``, or of all daemons.
 
-    Some may be left behind: a daemon that was killed does not remove its own.
+    Some can be left behind: a daemon that was killed does not remove its own.
     """
     if source is not None:
         return [control_socket(instance_name(source))]
