@@ -285,7 +285,7 @@ class ControlPlane:
         return tags.get(key.removeprefix("tag:")) in values
 
     def _fail(self, operation: str) -> bool:
-        """Raise the fault that is due; say whether the token is to be empty."""
+        """Raise the fault that is due; say whether to return an empty token."""
         code = self._plan.api_error(operation)
         if code is None:
             return False
