@@ -101,7 +101,7 @@ class Outbound:
     def room(self) -> int:
         """Messages of ``full_message`` bytes that may be sent now.
 
-        The last one may go beyond the window, which can be smaller than a message.
+        The last one can go beyond the window, which can be smaller than a message.
         """
         limit = self.window.size
         free = self._budget.free
