@@ -59,7 +59,7 @@ START_DOUBT: Final = 120.0
 """Seconds after a StartInstances in which another one's answer tells nothing of who has
 started the instance."""
 STALENESS: Final = 15.0
-"""Seconds after a start or a stop in which EC2's answers may be older than that."""
+"""Seconds after a start or a stop in which EC2's answers can be older than that."""
 PATIENCE: Final = 240.0
 """Seconds for an agent to register, after which it is said that something is wrong."""
 END_PATIENCE: Final = 15.0
@@ -264,7 +264,7 @@ class Bastion:
 
     @contextmanager
     def used_by(self, user: BastionUser) -> Iterator[None]:
-        """Count ``user`` among those who may need it, while the context lasts."""
+        """Count ``user`` among those who need it, while the context lasts."""
         self._users.add(user)
         try:
             yield
@@ -314,7 +314,7 @@ class Bastion:
     async def attend(self) -> None:
         """Look after it until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait.
         """
         async with self._turn:
             while not self._leaving:

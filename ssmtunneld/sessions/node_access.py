@@ -46,9 +46,9 @@ LONGEST: Final = 60.0
 GROWTH: Final = 1.5
 """Factor by which the time between looks grows."""
 REVIEW: Final = 300.0
-"""Seconds between looks at an approved request, which may be revoked."""
+"""Seconds between looks at an approved request, which can be revoked."""
 RENEWAL: Final = 120.0
-"""Seconds before the keys' end from which on newer ones are asked for: the approval may
+"""Seconds before the keys' end from which on newer ones are asked for: the approval can
 last longer than they do."""
 
 
@@ -117,7 +117,7 @@ class NodeAccess:
     Args:
         tunnel: Its name.
         calls: The calls to AWS.
-        choose: Returns the node to ask for; may raise AwsError.
+        choose: Returns the node to ask for; can raise AwsError.
         holder: Gets the keys.
         wall_clock: Returns Unix seconds.
         log: Bound to the tunnel.
@@ -213,7 +213,7 @@ class NodeAccess:
         """File a request, and return it.
 
         While access holds, it asks for more of it: what holds goes on until its end.
-        Cancelling may leave a request at the service that nobody follows.
+        Cancelling can leave a request at the service that nobody follows.
 
         Raises:
             AwsError: The node cannot be found, or the service said no.
@@ -272,7 +272,7 @@ class NodeAccess:
     async def attend(self) -> None:
         """Follow the request until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait.
         """
         async with self._turn:
             while True:
