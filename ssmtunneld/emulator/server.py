@@ -91,7 +91,7 @@ class Emulator:
         """Requests for node access."""
         self.admin = Admin(self.sessions, self.faults, self.access)
         """The admin API."""
-        control = ControlPlane(
+        self._control = ControlPlane(
             self.sessions,
             self.settings,
             self.faults,
@@ -100,9 +100,9 @@ class Emulator:
             permissions=self.permissions,
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
-        control.offer(keys.operations)
-        control.offer_with_caller(self.access.operations)
-        control.require(self.access.check)
+        self._control.offer(keys.operations)
+        self._control.offer_with_caller(self.access.operations)
+        self._control.require(self.access.check)
         gateway = Gateway(
             self.sessions,
             self.settings,
@@ -116,7 +116,7 @@ class Emulator:
         )
         application.add_routes(
             [
-                web.post("/", control.serve),
+                web.post("/", self._control.serve),
                 web.get(PATH_PREFIX + "{id}", gateway.serve),
                 *self.admin.routes(),
                 *keys.routes(),
@@ -176,6 +176,11 @@ class Emulator:
     def endpoint_url(self) -> str:
         """The value for ``AWS_ENDPOINT_URL_SSM``."""
         return f"http{self._secure}://{self._authority}"
+
+    @property
+    def operations(self) -> frozenset[tuple[str, str]]:
+        """Every call that is answered: the service, as boto3 names it, and the call."""
+        return self._control.operations
 
     def close_session(self, session_id: str, output: str = "") -> None:
         """End a session as the service does, with ``output`` for its client.
