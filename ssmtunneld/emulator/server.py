@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from ssmtunneld.base.aio import close_server
-from ssmtunneld.base.log import get_log
+from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.emulator.access import AccessRequests
 from ssmtunneld.emulator.admin import PATH, Admin
 from ssmtunneld.emulator.agent.pacing import Pacer
@@ -72,7 +72,7 @@ class Emulator:
         self._port = 0
         self._pacer = Pacer()
         scripts = [] if self.settings.replay is None else load(self.settings.replay)
-        self._recorder = _recorder(self.settings)
+        self._recorder = _recorder(self.settings, self._log)
         self.sessions = Registry(
             self.settings,
             self.faults,
@@ -243,15 +243,23 @@ def _check(settings: EmulatorSettings) -> None:
         )
 
 
-def _recorder(settings: EmulatorSettings) -> Recorder | None:
+def _recorder(settings: EmulatorSettings, log: EventLog) -> Recorder | None:
     if settings.record is None:
         return None
+    path = settings.record
+
+    def failed(reason: str) -> None:
+        log.error("emulator.recording_stopped", path=str(path), reason=reason)
+
     try:
         return Recorder(
-            settings.record, payloads=settings.record_payloads, now=time.perf_counter
+            path,
+            payloads=settings.record_payloads,
+            now=time.perf_counter,
+            failed=failed,
         )
     except OSError as error:
-        raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
+        raise ConfigError([f"{path}: {error.strerror or error}"]) from None
 
 
 def _behind(
