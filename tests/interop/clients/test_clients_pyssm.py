@@ -1,12 +1,17 @@
 """pyssm-client, a plugin in Python: port forwarding through the emulator."""
 
+import asyncio
 import hashlib
+import os
 import re
 import signal
 import socket
 
 import pytest
 
+from ssmtunneld.api import open_tunnel
+from tests.emulator.reference import unused_port
+from tests.integration import world
 from tests.interop.clients.conftest import REMOTE_ADDRESS, REMOTE_HOST
 from tests.interop.clients.forwarding import (
     PATIENCE,
@@ -14,7 +19,7 @@ from tests.interop.clients.forwarding import (
     echo_server,
     exchanged,
 )
-from tests.interop.conftest import TARGET
+from tests.interop.conftest import TARGET, run_emulator
 from tests.interop.programs import Program, free_port
 
 
@@ -98,3 +103,21 @@ def test_an_interrupt_leaves_its_session_open(forward, emulator, echo):
         if re.search(str(echo), str(session["properties"]))
     ]
     assert [session["status"] for session in ours] == ["Disconnected"]
+
+
+async def test_its_session_is_played_to_our_driver(
+    forward, echo, monkeypatch, tmp_path
+):
+    world.use_loopback_aws(monkeypatch, tmp_path)
+    path, data = tmp_path / "sessions.jsonl", os.urandom(100_000)
+    expected = hashlib.sha256(data).hexdigest()
+    with run_emulator(None, "--record", path, "--record-payloads") as recording:
+        port = forward(echo, AWS_ENDPOINT_URL_SSM=recording.endpoint)
+        assert exchanged(port, data) == expected
+        forward.running[0].stop(signal.SIGINT)
+    with run_emulator(None, "--replay", path) as playing:
+        # Nobody listens there: the recording speaks in the destination's place.
+        where = {"endpoint_url": playing.endpoint, "region": "eu-west-1"}
+        async with open_tunnel(TARGET, unused_port(), **where) as tunnel:
+            found = await asyncio.to_thread(exchanged, tunnel.port, data)
+    assert found == expected
