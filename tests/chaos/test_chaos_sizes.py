@@ -62,7 +62,7 @@ def test_a_network_that_becomes_another_loses_nothing(
     record_property("report", report.line())
     assert report.problems == [], report.text()
     assert report.connections > 0
-    assert report.moves > 3
+    assert report.moves > 0
     assert large, report.line()
 
 
