@@ -27,7 +27,7 @@ from tests.interop.programs import Program, aws_environment, environment, free_p
 ROOT = Path(__file__).parents[3]
 REMOTE_HOST = "orders.example.internal"
 REMOTE_ADDRESS = "127.0.79.1"
-"""Where the emulator's agents find it: nobody else listens there."""
+"""The address at which the emulator's agents find it: nobody else listens there."""
 
 STREAM_NAME = "ssmmessages.eu-west-1.amazonaws.com"
 
@@ -39,9 +39,9 @@ class TlsEmulator:
     port: int
     authority: Path
     environment: dict[str, str]
-    """What a client needs in its environment, besides the usual."""
+    """Variables that a client needs in its environment, besides the usual."""
     prefix: tuple[str, ...]
-    """What stands before a client's command: it gives it another hosts file."""
+    """Words before a client's command, which give it another hosts file."""
 
     def sessions(self):
         """Return the sessions of the emulator's admin path."""

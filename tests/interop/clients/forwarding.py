@@ -1,4 +1,4 @@
-"""What goes through other people's forwarders: an echo, and what came back of it."""
+"""Traffic through other people's forwarders: an echo, and a check of the answer."""
 
 import hashlib
 import os

@@ -177,7 +177,7 @@ def calls():
 
 
 def test_every_operation_answers_as_the_model_says(calls):
-    """What the emulator's own tables have, and no more, is called and compared."""
+    """Operations of the emulator's own tables, and no more, are called and compared."""
     _call_sessions(calls)
     _call_nodes(calls.of("ssm"))
     _call_access(calls)
