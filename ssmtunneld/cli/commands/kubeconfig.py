@@ -73,8 +73,9 @@ def kubeconfig(
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
     if force and not write:
         raise click.UsageError("--force has no effect without --write")
-    if context is not None and not (context and context.isprintable()):
-        raise click.UsageError("--context should be one line of printable text")
+    for option, text in {"--context": context, "--profile": profile}.items():
+        if text is not None and not (text and text.isprintable()):
+            raise click.UsageError(f"{option} should be one line of printable text")
     from ssmtunneld.cli import kubeconfig as file
 
     config = load_in_use(config_path)
