@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from ssmtunneld.aws.api.answers import ACCESS_REQUEST_ID
 from ssmtunneld.aws.api.port import Identity
-from ssmtunneld.base.folders import replace_private_file
+from ssmtunneld.base.folders import read_private_file, replace_private_file
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.config.fields import REASON_LIMIT
@@ -26,6 +26,8 @@ from ssmtunneld.sessions.node_access import AccessRequest, RequestStore
 
 FILE_LIMIT: Final = 1 << 20
 """Bytes that are read; a request has 700 at most."""
+_YEAR_10000: Final = 253_402_300_800
+"""The first moment that no date can show, in Unix seconds."""
 _NODE: Final = re.compile(r"m?i-[0-9a-f]{8,17}")
 
 
@@ -90,7 +92,7 @@ class AccessFile:
                 "target": str(target),
                 "reason": str(reason),
                 "asked_at": int() | float() as asked_at,
-            } if owner == whose:
+            } if owner == whose and 0 <= asked_at < _YEAR_10000:
                 pass
             case _:
                 return None
@@ -117,8 +119,7 @@ class AccessFile:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as opened:
-            found = json.loads(opened.read(FILE_LIMIT))
+        found = json.loads(read_private_file(path, FILE_LIMIT))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

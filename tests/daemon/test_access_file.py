@@ -1,6 +1,7 @@
 """What a daemon keeps of access requests, and what it makes of a damaged file."""
 
 import json
+import os
 import stat
 
 import pytest
@@ -73,6 +74,11 @@ def damaged(**changes):
         {"target": "everything"},
         {"reason": None},
         {"asked_at": "noon"},
+        {"asked_at": float("nan")},
+        {"asked_at": float("inf")},
+        {"asked_at": 1e300},
+        {"asked_at": 10**400},
+        {"asked_at": -1e18},
         {"whose": "somebody"},
     ],
 )
@@ -87,6 +93,12 @@ def test_a_damaged_file_is_none(tmp_path, content):
     path = tmp_path / "x.access.json"
     path.write_bytes(content)
     assert record(opened(path)).found is None
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_in_the_place_of_the_file_holds_nothing_up(tmp_path):
+    os.mkfifo(tmp_path / "x.access.json")
+    assert record(opened(tmp_path / "x.access.json")).found is None
 
 
 async def test_a_reason_from_the_file_is_shown_without_escapes(tmp_path):
