@@ -213,6 +213,11 @@ class Bastion:
         return None if self._sight is None else self._sight.state
 
     @property
+    def end_patience(self) -> float:
+        """The seconds that `leave` takes at most."""
+        return 0.0 if self._stop_after is None else END_PATIENCE
+
+    @property
     def is_ours(self) -> bool:
         """True if a daemon has started it, so that daemons may stop it."""
         return self._sight is not None and self._sight.is_ours
@@ -568,7 +573,11 @@ class Bastion:
         self._tried_at = self._loop.time()
         if own is not None:
             self._trusted = own.claim
-        was_us = await self._calls.start(instance.id)
+        try:
+            was_us = await self._calls.start(instance.id)
+        except (AccessDenied, RequestRejected):
+            self._tried_at = float("-inf")  # it does not start later either
+            raise
         self._started_at = self._loop.time()
         if was_us:
             self.starts += 1

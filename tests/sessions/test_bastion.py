@@ -437,3 +437,17 @@ async def test_the_end_waits_for_nothing_after_a_stop():
         await bastion.leave()
         assert machine.now() == before
         assert not bastion.journal.lines("bastion.left")
+
+
+@virtual
+async def test_the_end_does_not_wait_for_a_start_that_was_refused():
+    machine = Machine()
+    machine.failures["start"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(5)
+        assert "start" in machine.calls
+        before = machine.now()
+        await bastion.leave()
+        assert machine.now() == before
+        assert not bastion.journal.lines("bastion.left")
