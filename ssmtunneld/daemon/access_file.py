@@ -30,6 +30,8 @@ from ssmtunneld.sessions.node_access import (
 
 FILE_LIMIT: Final = 1 << 20
 """Bytes that are read; a request has 700 at most."""
+MOST_ENTRIES: Final = 256
+"""Entries that are written: those of tunnels that have gone are not kept for ever."""
 _YEAR_10000: Final = 253_402_300_800
 """The first moment that no date can show, in Unix seconds."""
 _NODE: Final = re.compile(r"m?i-[0-9a-f]{8,17}")
@@ -46,19 +48,20 @@ class AccessRecord(RequestStore):
 
     file: "AccessFile"
     tunnel: str
-    whose: str
-    """A digest of identity and target, without which a request means nothing."""
+    key: str
+    """Its entry: for each identity and target another one, so that a tunnel that comes
+    back to a target finds its request again."""
 
     @property
     @override
     def found(self) -> KeptRequests:
         """The requests that were kept."""
-        return self.file.read(self.tunnel, self.whose)
+        return self.file.read(self.key)
 
     @override
     async def keep(self, requests: KeptRequests) -> None:
         """Keep ``requests`` instead; return once they are written, or cannot be."""
-        await self.file.write(self.tunnel, self.whose, requests)
+        await self.file.write(self.tunnel, self.key, requests)
 
     @override
     async def retry(self) -> None:
@@ -91,24 +94,25 @@ class AccessFile:
             target,
         )
         digest = hashlib.sha256(repr(facts).encode()).hexdigest()
-        return AccessRecord(self, tunnel, digest[:16])
+        return AccessRecord(self, tunnel, f"{tunnel} {digest[:16]}")
 
-    def read(self, tunnel: str, whose: str) -> KeptRequests:
-        """Return the requests that are kept for a tunnel."""
-        entry = self._entries.get(tunnel)
-        if not isinstance(entry, dict) or entry.get("whose") != whose:
-            return KeptRequests()
+    def read(self, key: str) -> KeptRequests:
+        """Return the requests of an entry."""
+        entry = self._entries.get(key)
         latest = _request(entry)
-        return KeptRequests(latest, latest and _request(entry.get("older")))
+        if latest is None or not isinstance(entry, dict):
+            return KeptRequests()
+        return KeptRequests(latest, _request(entry.get("older")))
 
-    async def write(self, tunnel: str, whose: str, requests: KeptRequests) -> None:
-        """Keep the requests of a tunnel; return once that is done."""
+    async def write(self, tunnel: str, key: str, requests: KeptRequests) -> None:
+        """Keep the requests of an entry; return once that is done, or cannot be."""
         latest, older = requests.latest, requests.older
-        if latest is None:
-            self._entries.pop(tunnel, None)
-        else:
+        self._entries.pop(key, None)
+        if latest is not None:
             kept = {} if older is None else {"older": asdict(older)}
-            self._entries[tunnel] = {"whose": whose, **asdict(latest), **kept}
+            self._entries[key] = {**asdict(latest), **kept}
+        for oldest in list(self._entries)[:-MOST_ENTRIES]:
+            del self._entries[oldest]
         await self._write(tunnel)
 
     async def retry(self, tunnel: str) -> None:

@@ -8,7 +8,12 @@ from dataclasses import replace
 import pytest
 
 from ssmtunneld.aws.api.port import Identity
-from ssmtunneld.daemon.access_file import AccessFile, access_file
+from ssmtunneld.daemon.access_file import (
+    FILE_LIMIT,
+    MOST_ENTRIES,
+    AccessFile,
+    access_file,
+)
 from ssmtunneld.sessions.node_access import AccessRequest, KeptRequests
 from tests.sessions.rig import Journal
 
@@ -62,7 +67,8 @@ def damaged(**changes):
     async def keep(path):
         await record(opened(path)).keep(KEPT)
         entries = json.loads(path.read_text())
-        entries["db"] |= changes
+        (entry,) = entries.values()
+        entry |= changes
         path.write_text(json.dumps(entries))
 
     return keep
@@ -81,7 +87,6 @@ def damaged(**changes):
         {"asked_at": 1e300},
         {"asked_at": 10**400},
         {"asked_at": -1e18},
-        {"whose": "somebody"},
     ],
 )
 async def test_a_damaged_request_is_none(tmp_path, changes):
@@ -126,7 +131,8 @@ async def test_an_older_request_that_holds_is_kept_beside_the_latest(tmp_path):
     await record(opened(path)).keep(both)
     assert record(opened(path)).found == both
     entries = json.loads(path.read_text())
-    entries["db"]["older"]["id"] = 5
+    (entry,) = entries.values()
+    entry["older"]["id"] = 5
     path.write_text(json.dumps(entries))
     assert record(opened(path)).found == KeptRequests(both.latest)
 
@@ -144,3 +150,29 @@ async def test_a_file_that_could_not_be_written_is_written_once_it_can_be(tmp_pa
     path.unlink()
     await one.retry()
     assert not path.exists()
+
+
+async def test_a_tunnel_that_comes_back_to_a_target_finds_its_request(tmp_path):
+    path = tmp_path / "x.access.json"
+    file = opened(path)
+    other = KeptRequests(replace(REQUEST, id="oi-000000000002"))
+    await record(file).keep(KEPT)
+    await record(file, target="name:other").keep(other)
+    later = opened(path)
+    assert record(later).found == KEPT
+    assert record(later, target="name:other").found == other
+
+
+async def test_what_tunnels_that_have_gone_have_left_is_not_kept_for_ever(tmp_path):
+    path = tmp_path / "x.access.json"
+    file = opened(path)
+    await record(file).keep(KEPT)
+    for number in range(MOST_ENTRIES):
+        await record(file, tunnel=f"t{number}").keep(KEPT)
+        if number == MOST_ENTRIES - 2:
+            await record(file).keep(KEPT)
+    later = opened(path)
+    assert record(later).found == KEPT
+    assert record(later, tunnel="t0").found == NONE
+    assert record(later, tunnel="t1").found == KEPT
+    assert path.stat().st_size < FILE_LIMIT
