@@ -150,7 +150,8 @@ class DataChannel:
     def attach(self, request_id: str, token: Secret, now: float) -> None:
         """Begin to use a new websocket, introduced by ``token``.
 
-        Everything that is not acknowledged is sent again at once (design D2).
+        Everything that is not acknowledged is sent again, at once as far as a window of
+        a new path has room for it (designs D2, D23).
 
         Raises:
             LocalProtocolError: The channel is attached already, or closed.
