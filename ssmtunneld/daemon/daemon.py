@@ -166,6 +166,11 @@ class Daemon:
         """The table ``[daemon]``, as it is now."""
         return self._config.daemon
 
+    @property
+    def end_budget(self) -> float:
+        """The seconds for connections to finish, and then to stop bastions."""
+        return self.settings.drain_timeout + self._context.bastions.end_patience
+
     # Life.
 
     def stop(self) -> None:
