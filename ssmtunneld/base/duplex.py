@@ -6,7 +6,7 @@ from typing import Protocol
 class Duplex(Protocol):
     """Two directions of bytes: a local socket, a smux stream, a whole basic session.
 
-    One task may receive while another sends; two tasks must not do the same of these.
+    One task can receive while another sends; two tasks must not do the same of these.
     Cancelling any of the awaits is safe: no byte is lost that was not yet returned, and
     data already accepted by ``send`` still goes out.
     """
@@ -37,4 +37,16 @@ class Duplex(Protocol):
 
     async def aclose(self) -> None:
         """Close after what was sent has gone out; idempotent."""
+        ...
+
+
+class EagerDuplex(Duplex, Protocol):
+    """A byte stream that also takes data where nothing can be awaited."""
+
+    def put(self, data: bytes) -> None:
+        """Accept ``data``, whether there is room for it or not.
+
+        Raises:
+            StreamError: The stream broke, or the peer no longer takes data.
+        """
         ...

@@ -26,7 +26,7 @@ PROGRAM = (sys.executable, "-m", "ssmtunneld")
 
 @pytest.fixture(scope="module")
 def environ(emulator):
-    """What the user's shell has: the way to AWS."""
+    """Return the environment of the user's shell, which leads to the emulator."""
     return aws_environment(
         emulator.endpoint,
         # Neither a configuration of this user's nor a daemon of theirs.
@@ -57,7 +57,7 @@ def host_block(written):
 
 @pytest.fixture(scope="module")
 def words(sshd, tmp_path_factory):
-    """What ssh and scp need beside the Host block: the keys of our own sshd."""
+    """Return a maker of options that the Host block lacks: the keys of our own sshd."""
 
     def options(config, *names):
         host_key = (sshd.folder / "host_key.pub").read_text()
@@ -292,7 +292,7 @@ def test_a_target_that_sleeps_is_started_for_ssh_and_stopped_some_time_after_it(
     ours = {"SSMTUNNELD_CONFIG": str(config), "XDG_STATE_HOME": str(tmp_path)}
     command = f"{shlex.join(PROGRAM)} proxy --fdpass %h %p"
     stopped = ("--stopped", TARGET, "--boot-time", "500ms")
-    with run_emulator(options=stopped) as sleeping:
+    with run_emulator(None, *stopped) as sleeping:
         options = [
             *words(os.devnull, f"[{TARGET}]:{sshd.port}"),
             *("-o", f"Port={sshd.port}", "-o", f"ProxyCommand={command}"),

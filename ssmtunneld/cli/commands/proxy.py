@@ -46,7 +46,7 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     "--document",
     metavar="NAME",
     help="Session document. By default AWS-StartSSHSession for port 22, and "
-    "AWS-StartPortForwardingSession for others.",
+    "AWS-StartPortForwardingSession for other ports.",
 )
 @file_option(
     "Configuration file, whose daemon, profile, region and endpoints are used. By "
@@ -110,7 +110,7 @@ def proxy(
     standard error, and has 3 minutes for that. Exits with 0 after an orderly end, and
     with 255 otherwise.
 
-    With --fdpass, ssh gets the connection itself, and this command ends: beside a
+    With --fdpass, ssh gets the connection itself, and this command ends: with a
     daemon nothing of ours is left, otherwise one process that carries the session.
     Without ProxyUseFdpass in ssh's configuration this cannot work.
     """
@@ -296,7 +296,7 @@ class _Call:
         None if it needs none, or if there is no terminal: then that is what is wrong.
 
         Raises:
-            CommandError: The answer is no reason.
+            CommandError: The answer is not a valid reason.
         """
         try:
             tunnel = self.settings()
