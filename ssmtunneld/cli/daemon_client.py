@@ -146,6 +146,18 @@ def find(config: Path | None) -> Daemon:
     return found[0]
 
 
+def find_at(path: Path) -> Daemon:
+    """Return the daemon behind the control socket ``path``.
+
+    Raises:
+        NotRunning: There is none any more.
+        CommandError: It does not answer.
+    """
+    for daemon in _all([path]):
+        return daemon
+    raise NotRunning
+
+
 def ambiguous(configs: Sequence[str]) -> CommandError:
     """Return the error for several daemons of which none is named."""
     listed = ", ".join(configs)
@@ -162,7 +174,7 @@ def _not_found(config: Path | None) -> CommandError:
     if not trouble:
         return NotRunning(config)
     return CommandError(
-        f"no daemon answers; one may run that cannot be asked: {trouble}",
+        f"no daemon answers; one might run that cannot be asked: {trouble}",
         "let STATE_DIRECTORY or XDG_STATE_HOME name a folder that its user can write, "
         "there and here",
         code=EXIT_NOT_RUNNING,

@@ -54,7 +54,7 @@ CLOSING_TIME: Final = 3.0
 ABANDON_TIME: Final = 2.5
 """Seconds after which it is said that some of them are given up."""
 CONTROL_CHECK: Final = 5.0
-"""Seconds between looks at the control socket's file, which cleaners may remove."""
+"""Seconds between looks at the control socket's file, which cleaners can remove."""
 SURVEY_BATCH: Final = 16
 """Tunnels that are looked at in one turn of the loop: about 2 ms."""
 
@@ -166,6 +166,11 @@ class Daemon:
         """The table ``[daemon]``, as it is now."""
         return self._config.daemon
 
+    @property
+    def end_budget(self) -> float:
+        """The seconds for connections to finish, and then to stop bastions."""
+        return self.settings.drain_timeout + self._context.bastions.end_patience
+
     # Life.
 
     def stop(self) -> None:
@@ -226,7 +231,7 @@ class Daemon:
     def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return what runs until the end, by name. Each of them ends when cancelled.
 
-        Whom one can ask comes first: somebody may ask while the sessions are started.
+        The control socket comes first: somebody can ask while the sessions are started.
         """
         kept = {} if self._size_file is None else {"sizes": self._size_file.run}
         return {
@@ -443,6 +448,27 @@ class Daemon:
                 return {"tunnel": tunnel.settings.name}
         raise UnknownConnection(name)
 
+    async def wake(self, name: str) -> dict[str, Any]:
+        """Start the target of tunnel ``name``, if it sleeps.
+
+        Returns:
+            Whether it sleeps, or is on its way up: ``{"waking": true}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
+            SsmtunneldError: The daemon is ending.
+        """
+        return {"waking": self._manageable(name).wake()}
+
+    def wake_for(self, place: Place) -> str | None:
+        """Start the target of a tunnel to ``place``; return the tunnel's name.
+
+        None if no tunnel leads there, or none whose target sleeps.
+        """
+        waking = (t.settings.name for t in self._leading_to(place) if t.wake())
+        return next(waking, None)
+
     def connect(self, place: Place, uid: int | None) -> socket.socket | None:
         """Return one end of a new connection to ``place``, through a warm session.
 
@@ -455,16 +481,22 @@ class Daemon:
         Returns:
             A socket, owned by the caller; None if no tunnel leads there at once.
         """
-        if self._stop.is_set():
-            return None
-        if place.config not in {"", str(real_path(self._config.source))}:
-            return None
-        for tunnel in self._tunnels:
-            if tunnel.leads_to(place.target, place.port, place.endpoint):
-                sock = tunnel.connect(uid)
-                if sock is not None:
-                    return sock
+        for tunnel in self._leading_to(place):
+            sock = tunnel.connect(uid)
+            if sock is not None:
+                return sock
         return None
+
+    def _leading_to(self, place: Place) -> list[Tunnel]:
+        if self._stop.is_set():
+            return []
+        if place.config not in {"", str(real_path(self._config.source))}:
+            return []
+        return [
+            tunnel
+            for tunnel in self._tunnels
+            if tunnel.leads_to(place.target, place.port, place.endpoint)
+        ]
 
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():

@@ -40,14 +40,14 @@ class SessionContext:
 
     Args:
         start_rate: StartSession calls per second, for each account and region.
-        start_burst: How many of them may come at once.
+        start_burst: How many of them can come at once.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
         access_file: Keeps access requests over restarts; None where nothing does.
 
     Attributes:
         controls: The control planes, by identity.
-        fairness: Lets busy sessions wait for others.
+        fairness: Lets busy sessions wait for other sessions.
         random: Where jitter comes from.
         random_bytes: Where the ids of messages come from.
         message_sizes: What is known of larger messages.

@@ -5,7 +5,6 @@ import socket
 import ssl
 import time
 from collections import ChainMap
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from ssmtunneld.base.aio import close_server
-from ssmtunneld.base.log import get_log
+from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.emulator.access import AccessRequests
 from ssmtunneld.emulator.admin import PATH, Admin
 from ssmtunneld.emulator.agent.pacing import Pacer
@@ -70,9 +69,10 @@ class Emulator:
         self._tasks = asyncio.TaskGroup()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._path: Path | None = None
         self._pacer = Pacer()
         scripts = [] if self.settings.replay is None else load(self.settings.replay)
-        self._recorder = _recorder(self.settings)
+        self._recorder = _recorder(self.settings, self._log)
         self.sessions = Registry(
             self.settings,
             self.faults,
@@ -91,7 +91,7 @@ class Emulator:
         """Requests for node access."""
         self.admin = Admin(self.sessions, self.faults, self.access)
         """The admin API."""
-        control = ControlPlane(
+        self._control = ControlPlane(
             self.sessions,
             self.settings,
             self.faults,
@@ -100,9 +100,9 @@ class Emulator:
             permissions=self.permissions,
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
-        control.offer(keys.operations)
-        control.offer_with_caller(self.access.operations)
-        control.require(self.access.check)
+        self._control.offer(keys.operations)
+        self._control.offer_with_caller(self.access.operations)
+        self._control.require(self.access.check)
         gateway = Gateway(
             self.sessions,
             self.settings,
@@ -116,7 +116,7 @@ class Emulator:
         )
         application.add_routes(
             [
-                web.post("/", control.serve),
+                web.post("/", self._control.serve),
                 web.get(PATH_PREFIX + "{id}", gateway.serve),
                 *self.admin.routes(),
                 *keys.routes(),
@@ -136,10 +136,11 @@ class Emulator:
         await self._runner.setup()
         handler = self._runner.server
         assert handler is not None, "the runner has been set up"
-        factory = _behind(self.settings.path, handler)
+        if self.settings.path is not None:
+            self._path = Path(self.settings.path)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                factory,
+                handler if self._path is None else self._path.behind(handler),
                 self.settings.host,
                 self.settings.port,
                 ssl=_tls(self.settings),
@@ -177,6 +178,11 @@ class Emulator:
         """The value for ``AWS_ENDPOINT_URL_SSM``."""
         return f"http{self._secure}://{self._authority}"
 
+    @property
+    def operations(self) -> frozenset[tuple[str, str]]:
+        """Every call that is answered: the service, as boto3 names it, and the call."""
+        return self._control.operations
+
     def close_session(self, session_id: str, output: str = "") -> None:
         """End a session as the service does, with ``output`` for its client.
 
@@ -191,6 +197,18 @@ class Emulator:
     def cut_websockets(self) -> None:
         """Reset the TCP connection of every client."""
         self.sessions.do(Action.CUT)
+
+    def change_path(self, settings: PathSettings) -> None:
+        """Replace the network, as a laptop does that leaves the office.
+
+        Connections stay; what is under way arrives when it would have.
+
+        Raises:
+            ConfigError: The emulator was started without a path.
+        """
+        if self._path is None:
+            raise ConfigError(["the emulator was started without a path"])
+        self._path.change(settings)
 
     def state(self) -> dict[str, Any]:
         """Return what ``GET /_emulator/state`` answers."""
@@ -238,24 +256,23 @@ def _check(settings: EmulatorSettings) -> None:
         )
 
 
-def _recorder(settings: EmulatorSettings) -> Recorder | None:
+def _recorder(settings: EmulatorSettings, log: EventLog) -> Recorder | None:
     if settings.record is None:
         return None
+    path = settings.record
+
+    def failed(reason: str) -> None:
+        log.error("emulator.recording_stopped", path=str(path), reason=reason)
+
     try:
         return Recorder(
-            settings.record, payloads=settings.record_payloads, now=time.perf_counter
+            path,
+            payloads=settings.record_payloads,
+            now=time.perf_counter,
+            failed=failed,
         )
     except OSError as error:
-        raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
-
-
-def _behind(
-    settings: PathSettings | None, handler: Callable[[], asyncio.Protocol]
-) -> Callable[[], asyncio.Protocol]:
-    if settings is None:
-        return handler
-    path = Path(settings)
-    return lambda: path.connection(handler())
+        raise ConfigError([f"{path}: {error.strerror or error}"]) from None
 
 
 def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:

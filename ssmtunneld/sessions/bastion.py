@@ -59,7 +59,7 @@ START_DOUBT: Final = 120.0
 """Seconds after a StartInstances in which another one's answer tells nothing of who has
 started the instance."""
 STALENESS: Final = 15.0
-"""Seconds after a start or a stop in which EC2's answers may be older than that."""
+"""Seconds after a start or a stop in which EC2's answers can be older than that."""
 PATIENCE: Final = 240.0
 """Seconds for an agent to register, after which it is said that something is wrong."""
 END_PATIENCE: Final = 15.0
@@ -68,6 +68,12 @@ END_PATIENCE: Final = 15.0
 _CHECK_AGENT: Final = (
     "check that the SSM agent starts with the instance, reaches Systems Manager, and "
     "that the instance's role has the policy AmazonSSMManagedInstanceCore"
+)
+
+
+_STOP_IT: Final = (
+    "it may run on: the next daemon with such a tunnel stops it; or stop it yourself: "
+    "aws ec2 stop-instances"
 )
 
 
@@ -170,7 +176,9 @@ class Bastion:
         self._said = ""
         self._used_at = float("-inf")
         self._was_busy = False
+        self._wanted_until = float("-inf")
         self._leaving = False
+        self._last_step: Step | None = None
         self._started_at = self._looked_at = float("-inf")
         self._up_since = 0.0
         self._connected = False
@@ -207,6 +215,11 @@ class Bastion:
         return None if self._sight is None else self._sight.state
 
     @property
+    def end_patience(self) -> float:
+        """The seconds that `leave` takes at most."""
+        return 0.0 if self._stop_after is None else END_PATIENCE
+
+    @property
     def is_ours(self) -> bool:
         """True if a daemon has started it, so that daemons may stop it."""
         return self._sight is not None and self._sight.is_ours
@@ -218,8 +231,16 @@ class Bastion:
 
     @property
     def needed(self) -> bool:
-        """True if a connection is open or waits."""
-        return any(user.busy for user in self._users)
+        """True if a connection is open or waits, or a person has asked for it."""
+        wanted = self._loop.time() < self._wanted_until
+        return wanted or any(user.busy for user in self._users)
+
+    @property
+    def kept_for(self) -> float:
+        """Seconds for which it is kept without connections; not positive for none."""
+        if self._stop_after is None:
+            return 0.0
+        return self._used_at + self._stop_after - self._loop.time()
 
     @property
     def hindrance(self) -> TunnelError | None:
@@ -264,8 +285,9 @@ class Bastion:
 
     @contextmanager
     def used_by(self, user: BastionUser) -> Iterator[None]:
-        """Count ``user`` among those who may need it, while the context lasts."""
+        """Count ``user`` among those who need it, while the context lasts."""
         self._users.add(user)
+        self._stirred.set()
         try:
             yield
         finally:
@@ -294,6 +316,16 @@ class Bastion:
                 self._failure = None
             self._stirred.set()
 
+    def wake(self, patience: float) -> None:
+        """Wake it for a person who has no connection yet.
+
+        Args:
+            patience: Seconds until it is left asleep after all.
+        """
+        if not self.awake:
+            self._wanted_until = self._loop.time() + patience
+        self.ask()
+
     def hurry(self) -> None:
         """Look again soon: there is a new login."""
         if self._failure is not None:
@@ -314,36 +346,109 @@ class Bastion:
     async def attend(self) -> None:
         """Look after it until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait. Without
+        users it is looked after for as long as there is something to stop.
         """
         async with self._turn:
             while not self._leaving:
                 self._stirred.clear()
                 delay = await self._attend_once()
                 with suppress(TimeoutError):
+                    async with asyncio.timeout(None if self._is_settled else delay):
+                        await self._stirred.wait()
+
+    async def see_off(self) -> None:
+        """Look after it until it is stopped, or is for others to stop.
+
+        For a process that nobody will ask again. Cancelling is safe.
+        """
+        quiet = False
+        async with self._turn:
+            while True:
+                self._stirred.clear()
+                delay = await self._attend_once()
+                if self._is_done:
+                    if quiet:
+                        return
+                    # What others have just written is not seen at once.
+                    delay = bastion_plan.PAUSE
+                quiet = self._is_done
+                with suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._stirred.wait()
+
+    @property
+    def _is_done(self) -> bool:
+        """True if the last step found nothing that it must do now, or soon."""
+        if self._failure is not None or self.needed or self.kept_for > 0:
+            return False
+        if not isinstance(self._last_step, Use | Rest):
+            return False
+        own = self._sight.marks.get(self._key) if self._sight else None
+        # Of a claim without a launch the start may still be on its way.
+        return own is None or bool(own.launch) or not own.claim
+
+    @property
+    def _is_settled(self) -> bool:
+        """True if nobody uses it, and a daemon before or after us changes nothing."""
+        if self._users or self.is_ours or self._is_start_in_doubt:
+            return False
+        return self._sight is None or self._key not in self._sight.marks
+
+    @property
+    def _is_start_in_doubt(self) -> bool:
+        """True if we have asked for a start that EC2 may not show yet."""
+        own = None if self._sight is None else self._sight.marks.get(self._key)
+        if own is None or not own.claim or own.launch or own.claim != self._trusted:
+            return False
+        return self._loop.time() < self._tried_at + START_DOUBT
 
     async def leave(self) -> None:
         """Stop it if nobody else needs it; for the end of the process.
 
-        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most.
+        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most; if
+        that is too little, or if it is cancelled, the log tells what may run on.
         """
-        if self._stop_after is None or self._instance is None or not self.is_ours:
+        if self._stop_after is None or self._instance is None:
+            return
+        if not (self.is_ours or self._is_start_in_doubt):
             return
         self._leaving = True
         self._stirred.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_PATIENCE), self._turn:
-                step: Step | None = None
-                while not isinstance(step, Use | Rest | Stop | Erase):
-                    try:
-                        step = await self._step()
-                    except AwsError as error:
-                        self._report(error)
-                        return
-                    if isinstance(step, Wait):
-                        await asyncio.sleep(self._delay(step.until))
+        is_settled = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_PATIENCE), self._turn:
+                    is_settled = await self._settle()
+        finally:
+            if not is_settled:
+                self._log.warning(
+                    "bastion.left", target=self._instance.id, advice=_STOP_IT
+                )
+
+    async def _settle(self) -> bool:
+        """Stop it, or find out that others need it; return False if AWS refuses."""
+        step: Step | None = None
+        while True:
+            gave_up = isinstance(step, Write | Erase)
+            try:
+                step = await self._step()
+            except AwsError as error:
+                self._report(error)
+                return False
+            if isinstance(step, Use | Stop) or self.state == "stopping":
+                return True
+            if isinstance(step, Erase) and self.state == "stopped":
+                return True
+            if isinstance(step, Rest) and not (gave_up or self._may_still_start):
+                return True
+            if isinstance(step, Rest | Wait):
+                # What others have just written is not seen at once.
+                await asyncio.sleep(min(self._delay(step.until), bastion_plan.PAUSE))
+
+    @property
+    def _may_still_start(self) -> bool:
+        return self.state == "stopped" and self._is_start_in_doubt
 
     async def _attend_once(self) -> float:
         """Take a step; return the seconds until the next one."""
@@ -356,8 +461,8 @@ class Bastion:
             self._tell()
         if isinstance(step, Use | Rest | Wait):
             until = step.until
-            if self._kept_for() > 0 and not self.needed:
-                until = min(until, self._wall_clock() + self._kept_for())
+            if self.kept_for > 0 and not self.needed:
+                until = min(until, self._wall_clock() + self.kept_for)
             if self._phase is BastionPhase.AWAITING_AGENT:
                 until = min(until, self._wall_clock() + bastion_plan.POLL)
             return self._delay(until)
@@ -370,6 +475,8 @@ class Bastion:
     def _fail(self, error: AwsError) -> float:
         self._failure = error
         self._failures += 1
+        if self.refusal is not None:
+            self._wanted_until = float("-inf")
         self._report(error)
         self._tell()
         if not self.needed:
@@ -388,7 +495,7 @@ class Bastion:
 
     async def _step(self) -> Step:
         await self._look()
-        step = decide(self._situation())
+        step = self._last_step = decide(self._situation())
         instance = self._instance
         assert instance is not None, "a step without a look"
         match step:
@@ -458,17 +565,11 @@ class Bastion:
             self._by,
             self._wall_clock(),
             needed=busy,
-            kept=self._kept_for() > 0 and not self._leaving,
+            kept=self.kept_for > 0 and not self._leaving,
             may_stop=self._stop_after is not None,
             trusted=self._trusted,
             announced={key: seen for (key, _), seen in self._announced.items()},
         )
-
-    def _kept_for(self) -> float:
-        """Return the seconds for which it is kept without connections."""
-        if self._stop_after is None:
-            return 0.0
-        return self._used_at + self._stop_after - self._loop.time()
 
     def _underway(self) -> BastionPhase:
         if self.state == "stopping":
@@ -483,6 +584,7 @@ class Bastion:
         self._phase = phase
         name = self.instance or self._target
         if phase is BastionPhase.AWAKE:
+            self._wanted_until = float("-inf")
             self._log.info("bastion.ready", target=name)
         elif phase is BastionPhase.AWAITING_AGENT:
             self._up_since = self._loop.time()
@@ -524,7 +626,11 @@ class Bastion:
         self._tried_at = self._loop.time()
         if own is not None:
             self._trusted = own.claim
-        was_us = await self._calls.start(instance.id)
+        try:
+            was_us = await self._calls.start(instance.id)
+        except (AccessDenied, RequestRejected):
+            self._tried_at = float("-inf")  # it does not start later either
+            raise
         self._started_at = self._loop.time()
         if was_us:
             self.starts += 1

@@ -16,6 +16,8 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
   later.
 * Whoever announces a stop reads the leases after it; whoever takes a lease reads the
   announcements after it. One of two sees the other.
+* Whoever leaves it to others gives up the lease first, and reads theirs after that.
+  So of two that leave together one stops it.
 * All of us that see that one of us has started it may stop it once no lease holds. The
   one that started it need not come back.
 """
@@ -31,7 +33,7 @@ LEASE: Final = 600.0
 RENEWAL: Final = 360.0
 """Seconds before its end from which a lease is renewed."""
 SKEW: Final = 300.0
-"""Seconds by which clocks may differ: AWS refuses signatures of others."""
+"""Seconds by which clocks can differ: AWS refuses signatures beyond that."""
 CLAIM_TIME: Final = 120.0 + SKEW
 """Seconds after a claim within which the launch that it is for begins."""
 CLAIM_RENEWAL: Final = 30.0
@@ -42,7 +44,7 @@ to other callers a moment after it is written."""
 STOP_TIME: Final = 25.0
 """Age in seconds up to which an announcement is followed by the stop."""
 STOP_DOUBT: Final = 90.0
-"""Seconds since an announcement was first seen in which the stop may still come: a call
+"""Seconds since an announcement was first seen in which the stop can still come: a call
 takes 30 s at most, and its answer is the last of three."""
 POLL: Final = 2.0
 """Seconds between looks while something is under way."""
@@ -167,7 +169,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Nothing is to be done before ``until``, in Unix seconds."""
+    """No action is due before ``until``, in Unix seconds."""
 
     until: float
 
@@ -302,6 +304,8 @@ def _leave(s: Situation) -> Step:
             return Erase()
         return Rest(s.now + REST_LOOK)
     if s.now < held + SKEW:
+        if own is not None and own.until > s.now:
+            return _withdraw(s, own)
         return Rest(min(s.now + REST_LOOK, held + SKEW))
     if s.sight.state == "pending":
         return Wait(s.now + POLL)
@@ -313,6 +317,14 @@ def _leave(s: Situation) -> Step:
     if s.now < own.stopping + PAUSE:
         return Wait(own.stopping + PAUSE)
     return Stop()
+
+
+def _withdraw(s: Situation, own: Mark) -> Step:
+    """Give up the lease: whoever has another one need not wait for the end of ours."""
+    launched = s.sight.launched
+    if own.proves(launched):
+        return Write(replace(own, until=0.0, launch=launched, stopping=0.0))
+    return Erase()
 
 
 def _whole(seconds: float) -> float:

@@ -2,7 +2,7 @@
 
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
-``[defaults]``. That tunnel may be in a file that it includes. The rest of the files may
+``[defaults]``. That tunnel can be in a file that it includes. The rest of the files can
 have mistakes.
 """
 
@@ -18,7 +18,7 @@ from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_tables, with_absolute_paths
-from ssmtunneld.config.targets import parse_target
+from ssmtunneld.config.targets import bastion_target, parse_target
 from ssmtunneld.errors import ConfigError
 
 SSH_PORT: Final = 22
@@ -33,6 +33,8 @@ _PROFILE: Final = (
     "mfa_serial",
 )
 """Settings that belong to a profile: never mixed with those of another one."""
+_STARTING: Final = ("start_target", "stop_target_after")
+"""Settings that are only for one EC2 instance."""
 _KEPT: Final = (
     *(
         key
@@ -41,9 +43,10 @@ _KEPT: Final = (
         and key not in FIXED | {"target", "mode"}
     ),
     "linger",
+    "connect_timeout",
 )
 """Settings that count for a connection whose target and port are named elsewhere: what
-decides about sessions, and the end of a connection."""
+decides about sessions, the end of a connection, and how long a target may start."""
 
 
 def document_for(port: int) -> str:
@@ -91,6 +94,9 @@ def settings_for(
     named = {key: value for key, value in given.items() if value is not None}
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
+    if bastion_target(target) is None:
+        # Of [defaults]: they mean the tunnels of the file, which has not this target.
+        kept = {key: value for key, value in kept.items() if key not in _STARTING}
     own = {
         **kept,
         "document": document_for(port),
@@ -108,7 +114,7 @@ def _sources(source: Path | None, environ: Mapping[str, str]) -> Sources:
     """Return the files of the configuration.
 
     Raises:
-        ConfigError: One cannot be read: it may be the one that counts.
+        ConfigError: One cannot be read: the settings in it can be the decisive ones.
     """
     if source is None:
         return Sources(SourceFile(Path(NAME), "", {}))

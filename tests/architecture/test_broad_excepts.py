@@ -19,6 +19,7 @@ BOUNDARIES = Counter(
         "aws/api/boundary.py contained": 1,
         "base/compartment.py Defects.guard": 1,
         "base/compartment.py _catch": 1,
+        "cli/top/app.py run": 1,
         "daemon/reload.py Reloader._read": 1,
         "daemon/reload.py Reloader._reload": 1,
         "daemon/tunnels.py Tunnels.status_of": 1,
@@ -35,7 +36,7 @@ BOUNDARIES = Counter(
         "sessions/start_queue.py StartQueue._waiting": 1,
     }
 )
-"""What is caught here is noted as a defect, and ends here."""
+"""Places that record an exception as a defect and let it go no further."""
 
 CARRIERS = Counter(
     {
@@ -51,7 +52,7 @@ CARRIERS = Counter(
         "transport/driver.py _contained.call": 1,
     }
 )
-"""What is caught here is raised again, in the task or thread that waits for it."""
+"""Places that raise the exception again, in the task or thread that waits for it."""
 
 
 def _places(text, name):

@@ -11,7 +11,7 @@ from ssmtunneld.protocol.message_size import MessageSize
 from tests.chaos.world import Scale, run_world
 
 LIMITS = ["", "5000:closed", "5000:1009", "5000:silence"]
-"""What the service does with messages above the one that it takes."""
+"""The service's largest message in bytes, and its reaction to a larger one."""
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ def test_no_connection_is_lost_to_a_trial(
         assert max(large, default=0) <= 5000
     if not forgetful:
         assert large, report.line()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("seed", [33, 34])
+def test_a_network_that_becomes_another_loses_nothing(
+    seed, limit, tmp_path, record_property, large
+):
+    scale = Scale(max_message=limit, message_size="32KiB", moving=True)
+    report = run_world(seed, tmp_path, scale)
+    record_property("report", report.line())
+    assert report.problems == [], report.text()
+    assert report.connections > 0
+    assert report.moves > 0
+    assert large, report.line()
 
 
 @pytest.mark.parametrize("beyond", ["closed", "1009", "silence"])

@@ -20,10 +20,11 @@ from ssmtunneld.cli.options import (
     complete_names,
     config_in_use_option,
     load_in_use,
+    one_line,
     timeout_option,
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
-from ssmtunneld.cli.readiness import Patience
+from ssmtunneld.cli.readiness import patience_for
 from ssmtunneld.cli.terminal.text import visible
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -65,6 +66,7 @@ def _complete_clients(
 @click.option(
     "--user",
     metavar="USER",
+    callback=one_line,
     help="User of the database or of ssh. By default the tunnel's.",
 )
 @click.option(
@@ -110,7 +112,7 @@ def connect(
     choice = choose(tunnel, wanted, os.environ)
     if user is not None and choice.client.protocol in {KUBERNETES, HTTP}:
         raise click.UsageError(f"--user is not for {choice.client.name}")
-    patience = Patience(timeout)
+    patience = patience_for(timeout)
     with (
         ended_by_signals(),
         ready_daemon(config.source, [name], patience) as served,

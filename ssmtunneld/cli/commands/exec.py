@@ -18,7 +18,7 @@ from ssmtunneld.cli.options import (
     timeout_option,
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
-from ssmtunneld.cli.readiness import Patience
+from ssmtunneld.cli.readiness import patience_for
 
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
@@ -34,7 +34,7 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
     shell_complete=complete_names,
     help="Tunnel to wait for; repeatable. By default all required tunnels.",
 )
-@group_option("Wait for the tunnels of this group, and start no others")
+@group_option("Wait for the tunnels of this group, and start no other tunnels")
 @timeout_option("60s", "Limit for waiting")
 @daemon_option
 @click.argument("command", metavar="CMD [ARGS]...", nargs=-1, type=click.UNPROCESSED)
@@ -56,7 +56,7 @@ def execute(
         raise click.UsageError(
             "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
         )
-    ready = ready_daemon(config_path, names, Patience(timeout), groups)
+    ready = ready_daemon(config_path, names, patience_for(timeout), groups)
     with ended_by_signals(), ready as served:
         variables = addresses(select_enabled(served.daemon.document, names, groups))
         code = run_program(command, {**os.environ, **variables})

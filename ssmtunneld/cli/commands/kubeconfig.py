@@ -16,7 +16,12 @@ from ssmtunneld.cli.destination import (
     tunnel_named,
 )
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
+from ssmtunneld.cli.options import (
+    config_in_use_option,
+    load_in_use,
+    name_argument,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +38,10 @@ if TYPE_CHECKING:
     help="Put the context into the first file of $KUBECONFIG, or ~/.kube/config.",
 )
 @click.option(
-    "--context", metavar="CONTEXT", help="Name of the context. By default NAME."
+    "--context",
+    metavar="CONTEXT",
+    callback=one_line,
+    help="Name of the context. By default NAME.",
 )
 @click.option(
     "--cluster-name",
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
 @click.option(
     "--profile",
     metavar="PROFILE",
+    callback=one_line,
     help="AWS profile that kubectl gets its tokens with. By default the tunnel's "
     "profile and role.",
 )
@@ -73,8 +82,6 @@ def kubeconfig(
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
     if force and not write:
         raise click.UsageError("--force has no effect without --write")
-    if context is not None and not (context and context.isprintable()):
-        raise click.UsageError("--context should be one line of printable text")
     from ssmtunneld.cli import kubeconfig as file
 
     config = load_in_use(config_path)
