@@ -75,7 +75,8 @@ def test_another_profile_is_not_mixed_with_that_of_the_file(source):
 
 
 def test_what_is_no_target_is_refused():
-    with pytest.raises(ConfigError, match=r"^web-1 is not a target: write i-\.\.\."):
+    complaint = r"^.web-1. is not a target: write i-.*; did you mean name:web-1\?$"
+    with pytest.raises(ConfigError, match=complaint):
         settings("web-1")
 
 

@@ -83,10 +83,14 @@ CREDENTIAL_CODES: Final = frozenset(
 """The service refused the keys themselves: others may be accepted."""
 
 _OF_TUNNEL: Final = "check target, host, port, document and parameters of this tunnel"
-_WAIT: Final = "wait: ssmtunneld retries by itself; if it persists, see https://health.aws.amazon.com"
+# Said of tunnels, which wait and try again, and of commands, which end with it.
+_WAIT: Final = (
+    "wait, tunnels try again by themselves; if it persists, see "
+    "https://health.aws.amazon.com"
+)
 _SLOW_DOWN: Final = (
-    "wait: ssmtunneld retries more slowly; if it persists, lower start_rate, or ask "
-    "AWS for more {operation} calls a second"
+    "wait, tunnels try again more slowly; if it persists, lower start_rate, or ask AWS "
+    "for more {operation} calls a second"
 )
 _CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
 _ENABLE_REGION: Final = (
@@ -195,7 +199,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld looks again by itself; if it persists, see the state of "
+            "wait, tunnels look again by themselves; if it persists, see the state of "
             "the instance in the EC2 console",
         ),
         "IncorrectInstanceState",
@@ -204,7 +208,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld retries by itself; if it persists, give the instance "
+            "wait, tunnels try again by themselves; if it persists, give the instance "
             "another type, or reserve capacity for it",
         ),
         "InsufficientHostCapacity",
@@ -458,7 +462,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld retries by itself; if it persists, check what stands "
+            "wait, tunnels try again by themselves; if it persists, check what stands "
             "between here and AWS: VPN, proxy, firewall",
         ),
         "ConnectionError",
@@ -473,9 +477,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
 """By the name of an exception or of any of its bases, most special first as in its
 method resolution order: names that an older botocore lacks do no harm here."""
 
-_UNKNOWN: Final = Cause(
-    AwsError, "look up this code in the AWS documentation; ssmtunneld retries by itself"
-)
+_UNKNOWN: Final = Cause(AwsError, "look up this code in the AWS documentation")
 
 
 def cause_of_code(code: str, message: str, status: int) -> Cause:

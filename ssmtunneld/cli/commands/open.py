@@ -21,7 +21,7 @@ from ssmtunneld.cli.ad_hoc import (
     socks_address,
     with_addresses,
 )
-from ssmtunneld.cli.announcer import Announcer
+from ssmtunneld.cli.announcer import Announcer, is_ready
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import timeout_option
@@ -322,8 +322,12 @@ def _await_ready(
         if announcer.observe(document, _clock()):
             return document
         if deadline is not None and _clock() >= deadline:
+            # The reasons, if there are any, were said when they came.
+            tunnels = document["tunnels"]
+            missing = ", ".join(t["name"] for t in tunnels if not is_ready(t))
             raise CommandError(
-                f"not ready within {timeout:g} s", "give it more with --timeout"
+                f"giving up: not ready within {timeout:g} s: {missing}",
+                "give it more with --timeout",
             )
         _pause(POLL_INTERVAL)
 

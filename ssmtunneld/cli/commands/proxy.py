@@ -14,6 +14,7 @@ import click
 
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option, seconds
@@ -464,7 +465,7 @@ def _check(transfer: "Transfer | None") -> None:
 
 
 def _reason(failure: CommandError) -> str:
-    return f"{failure}; {failure.advice}" if failure.advice else str(failure)
+    return with_advice(str(failure), failure.advice)
 
 
 def _failure(error: SsmtunneldError) -> CommandError:

@@ -120,7 +120,7 @@ def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) 
             return
         left = deadline - _clock()
         if left <= 0:
-            raise CommandError(f"not ready within {timeout:g} s; {describe(tunnel)}")
+            raise CommandError(f"not ready within {timeout:g} s: {describe(tunnel)}")
         _pause(min(POLL_INTERVAL, left))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ssmtunneld.cli.ad_hoc import check_target
 from ssmtunneld.cli.child_process import NOT_FOUND, run_program
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option
@@ -94,12 +95,10 @@ def _split(destination: str) -> tuple[str | None, str]:
 
 
 def _check(target: str) -> None:
-    from ssmtunneld.config.targets import parse_target
-
     try:
-        parse_target(target)
+        check_target(target)
     except ValueError as error:
-        raise click.UsageError(f"{target} {error}") from None
+        raise click.UsageError(str(error)) from None
 
 
 def _key_options(target: str) -> list[str]:

@@ -26,15 +26,30 @@ _CLIENTS = {
 
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_KEYS = "AWS_ACCESS_KEY_ID"
+_KEY = "AWS_ACCESS_KEY_ID"
+_KEYS = (
+    _KEY,
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+"""Variables that botocore does not use beside a profile that is named."""
 _ELSEWHERE = (
-    _KEYS,
+    *_KEYS,
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
     "HTTPS_PROXY",
     "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
 )
 """Variables that decide how AWS is reached, and that stay out of the file."""
 
@@ -56,7 +71,7 @@ class Surroundings:
         return cls(
             # Keys of the environment go before those of AWS_PROFILE, but not before
             # those of a profile that is named.
-            profile=None if _KEYS in needed else environ.get("AWS_PROFILE") or None,
+            profile=None if _KEY in needed else environ.get("AWS_PROFILE") or None,
             region=next((environ[n] for n in _REGIONS if environ.get(n)), None),
             endpoint_url=configured_endpoint(environ) or None,
             needed=needed,
@@ -92,6 +107,11 @@ class Plan:
     region: str | None = None
     endpoint_url: str | None = None
     tunnels: list[PlannedTunnel] = field(default_factory=list)
+
+    def needed(self, surroundings: Surroundings) -> list[str]:
+        """Return the variables of ``surroundings`` that the file does not replace."""
+        unused = _KEYS if self.profile else ()
+        return [name for name in surroundings.needed if name not in unused]
 
     def text(self) -> str:
         """Return the file."""

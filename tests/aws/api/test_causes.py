@@ -127,10 +127,10 @@ def ask(stub, keys):
         (
             error("ThrottlingException"),
             Throttled,
-            "wait: ssmtunneld retries more slowly",
+            "wait, tunnels try again more slowly",
         ),
         (Reply(429, ""), Throttled, "more StartSession calls a second"),
-        (Reply(500, ""), ServiceUnavailable, "wait: ssmtunneld retries by itself"),
+        (Reply(500, ""), ServiceUnavailable, "wait, tunnels try again by themselves"),
         (Reply(503, ""), ServiceUnavailable, "https://health.aws.amazon.com"),
         (error("InternalServerError", status=500), ServiceUnavailable, "wait"),
         (error("ServiceQuotaExceededException"), Throttled, "Service Quotas"),

@@ -6,7 +6,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 
@@ -39,26 +38,6 @@ def emulator(monkeypatch):
         yield emulator
         statuses = {session["status"] for session in emulator.state()["sessions"]}
         assert statuses <= {"Terminated", "Failed"}
-
-
-@pytest.fixture
-def greeter():
-    """A server that greets one client after its first words; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def greet():
-            far, _ = server.accept()
-            with far:
-                far.settimeout(PATIENCE)
-                far.sendall(b"hello " + far.recv(100))
-
-        thread = threading.Thread(target=greet)
-        thread.start()
-        port = server.getsockname()[1]
-        yield port
-        # In case that nobody came.
-        socket.create_connection(("127.0.0.1", port)).close()
-        thread.join(PATIENCE)
 
 
 def start(*arguments):
