@@ -3,13 +3,15 @@
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
 ``[defaults]``. That tunnel may be in a file that it includes. The rest of the files may
-have mistakes.
+have mistakes. Endpoints that the shell names go before those of the file, as they do
+for commands that read none: botocore's own order.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.aws.api.endpoints import DATA_VARIABLE, configured_endpoint, is_told
 from ssmtunneld.config import TunnelSettings, find_config
 from ssmtunneld.config.includes import KEY
 from ssmtunneld.config.load import read_sources
@@ -75,9 +77,11 @@ def settings_for(
     Args:
         target: What stands for the host, without a region: see ``host_names.py``.
         port: On the target.
-        given: ``profile``, ``region`` and ``document``, as far as they were named.
+        given: ``profile``, ``region``, ``document`` and ``endpoint_url``, as far as
+            they were named.
         source: The configuration file; None for none.
-        environ: Where ``${NAME}`` and ``~`` of the file are looked up.
+        environ: Where ``${NAME}`` and ``~`` of the file are looked up, and which may
+            name endpoints.
 
     Raises:
         ConfigError: The target is none, or a file cannot be read, or what counts of it
@@ -93,6 +97,8 @@ def settings_for(
     named = {key: value for key, value in given.items() if value is not None}
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
+    for key in _elsewhere(named, environ):
+        kept.pop(key, None)
     own = {
         **kept,
         "document": document_for(port),
@@ -104,6 +110,18 @@ def settings_for(
     tables = {"tunnels": {NAME: own}}
     config = read_tables(tables, file.text, file.path, environ)
     return config.tunnels[0]
+
+
+def _elsewhere(
+    named: Mapping[str, object], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the endpoints that count less in a file than what names others.
+
+    Another API has a data channel of its own.
+    """
+    if "endpoint_url" in named or configured_endpoint(environ):
+        return "endpoint_url", "ssmmessages_endpoint"
+    return ("ssmmessages_endpoint",) if is_told(environ, DATA_VARIABLE) else ()
 
 
 def _sources(source: Path | None, environ: Mapping[str, str]) -> Sources:

@@ -49,6 +49,9 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     help="Session document. By default AWS-StartSSHSession for port 22, and "
     "AWS-StartPortForwardingSession for others.",
 )
+@click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
+)
 @file_option(
     "Configuration file, whose daemon, profile, region and endpoints are used. By "
     "default $SSMTUNNELD_CONFIG, then the usual places."
@@ -105,8 +108,9 @@ def proxy(
     may name its region: i-....us-east-2 or i-...--us-east-2, which counts more than
     --region. If a
     running daemon has a tunnel to the same port of the same target, the connection uses
-    its warm sessions, unless AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL leads elsewhere
-    than that tunnel's endpoint_url. Otherwise a session is started, and terminated with
+    its warm sessions, unless --endpoint-url, AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL
+    leads elsewhere than that tunnel's endpoint_url: the first of them that is set goes
+    before the file's. Otherwise a session is started, and terminated with
     the connection. Exits with 0 after an orderly end, and with 255 otherwise.
 
     With --fdpass, ssh gets the connection itself, and this command ends: beside a
@@ -311,14 +315,11 @@ class _Call:
         return reason
 
     def endpoint(self) -> str:
-        """Return the AWS endpoint that is meant; empty if none is named.
+        """Return the AWS endpoint that is meant; empty if only a file may name one.
 
-        Raises:
-            ConfigError: The file that may name another one cannot be used.
+        Then a daemon's tunnel is what is meant, wherever it leads.
         """
-        named = configured_endpoint(os.environ)
-        # A file's own goes before the variables. Without these it is not read at all.
-        return self.settings().endpoint_url or named if named else ""
+        return self.given["endpoint_url"] or configured_endpoint(os.environ)
 
 
 def _introduce(user: str | None, host: str) -> "InstanceConnectLogin":
@@ -349,14 +350,10 @@ def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
     if not _suits_daemon(call, introduced=introduced):
         return None
     config = named_config(call.config)
-    try:
-        endpoint = call.endpoint()
-    except ConfigError:
-        return None  # which is told by whatever needs it
     place: dict[str, str | int] = {
         "target": call.host,
         "port": call.port,
-        "endpoint": endpoint,
+        "endpoint": call.endpoint(),
         "config": "" if config is None else str(real_path(config)),
     }
     return connect(all_sockets(config), place)

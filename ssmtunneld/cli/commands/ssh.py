@@ -35,6 +35,9 @@ from ssmtunneld.ssh.host_names import host_name
 @click.option("--region", metavar="REGION", help="The AWS region.")
 @click.option("--document", metavar="NAME", help="A session document of your own.")
 @click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
+)
+@click.option(
     "--instance-connect",
     is_flag=True,
     help="Log in with a key that is made now, and that the instance accepts for a "
@@ -69,7 +72,7 @@ def ssh(
     options = {**given, "config": None if config_path is None else str(config_path)}
     words = [*program(sys.argv[0]), "proxy"]
     for name, value in options.items():
-        words += [] if value is None else [f"--{name}", value]
+        words += [] if value is None else [f"--{name.replace('_', '-')}", value]
     chosen: list[str] = []
     tail = ""
     if not instance_connect:

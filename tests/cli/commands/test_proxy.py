@@ -139,7 +139,7 @@ def test_a_refusal_is_one_line_and_255(home, emulator):
 def test_what_is_no_target_is_one_line_and_255(home, capsys):
     code, _, err = call(capsys, "proxy", "web-1", 22)
     assert code == 255
-    assert err.startswith("ssmtunneld: web-1 is not a target: write i-...")
+    assert err.startswith("ssmtunneld: 'web-1' is not a target: write i-...")
     assert len(err.splitlines()) == 1
 
 
@@ -294,16 +294,16 @@ def test_a_daemon_at_another_endpoint_is_not_taken(home, emulator, greeter):
     assert len(emulator.state()["sessions"]) == 1
 
 
-def test_a_files_endpoint_goes_before_the_environments(home, emulator, greeter):
+def test_the_environments_endpoint_goes_before_a_files(home, emulator, greeter):
     file = home / "own.toml"
     file.write_text('[defaults]\nendpoint_url = "http://127.0.0.1:9"\n')
-    daemon = through(greeter, endpoint="http://127.0.0.1:9")
-    with serving(daemon, file), start("-c", file, TARGET, 22) as process:
+    daemon = through(1, endpoint="http://127.0.0.1:9")
+    with serving(daemon, file), start("-c", file, TARGET, greeter) as process:
         process.stdin.write(b"words")
         process.stdin.flush()
         assert process.stdout.read() == b"hello words"
         assert process.wait(PATIENCE) == 0
-    assert emulator.state()["sessions"] == []
+    assert len(emulator.state()["sessions"]) == 1
 
 
 def test_a_file_that_cannot_be_used_is_told_where_an_endpoint_is_named(home, emulator):
