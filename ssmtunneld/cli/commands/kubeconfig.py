@@ -16,7 +16,12 @@ from ssmtunneld.cli.destination import (
     tunnel_named,
 )
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
+from ssmtunneld.cli.options import (
+    config_in_use_option,
+    load_in_use,
+    name_argument,
+    refuse_alone,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +76,7 @@ def kubeconfig(
     ssmtunneld kubeconfig prod --write
     kubectl --context prod get nodes
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
-    if force and not write:
-        raise click.UsageError("--force has no effect without --write")
+    refuse_alone("force", "--write", given=write)
     if context is not None and not (context and context.isprintable()):
         raise click.UsageError("--context should be one line of printable text")
     from ssmtunneld.cli import kubeconfig as file

@@ -17,7 +17,7 @@ from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.options import file_option, seconds
+from ssmtunneld.cli.options import file_option, refuse_alone, seconds
 from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def proxy(
     from ssmtunneld.ssh.host_names import split_region
 
     user = given.pop("user")
-    if user is not None and not instance_connect:
-        raise click.UsageError("--user needs --instance-connect")
+    refuse_alone("user", "--instance-connect", given=instance_connect)
     if fdpass and instance_connect:
         # The key is needed after the hand-over, and deleted at the end.
         raise click.UsageError("--fdpass does not go with --instance-connect")

@@ -365,7 +365,7 @@ def test_only_instances_take_keys_this_way(home, capsys):
 def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
     code, _, err = call(capsys, "proxy", "--user", "me", TARGET, 22)
     assert code == 2
-    assert "--user needs --instance-connect" in err
+    assert "--user has no effect without --instance-connect" in err
 
 
 def test_nothing_heavy_is_imported_beside_a_daemon(home):
