@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.api.boundary import FIND_OUT, NOT_AWS
+from ssmtunneld.base.foreign import PAGE
 from ssmtunneld.errors import (
     NAME_AUTHORITY,
     AccessDenied,
@@ -96,6 +97,16 @@ _CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
 _ENABLE_REGION: Final = (
     "enable the service, or region {region}, for this account: aws account "
     "enable-region --region-name {region}"
+)
+
+# Load balancers of AWS answer with pages, as gateways and emulators do.
+_FAILING: Final = (
+    Cause(
+        ServiceUnavailable,
+        f"wait, tunnels try again by themselves; if it persists, {FIND_OUT}",
+        pattern=f"^{PAGE}",
+    ),
+    Cause(ServiceUnavailable, _WAIT),
 )
 
 _UNUSABLE: Final = Cause(
@@ -242,11 +253,11 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         "InternalFailure",
         "ServiceUnavailable",
         "ServiceUnavailableException",
-        "500",
-        "502",
-        "503",
-        "504",
     ),
+    "500": _FAILING,
+    "502": _FAILING,
+    "503": _FAILING,
+    "504": _FAILING,
     # botocore calls an answer without a code by its status. AWS has codes: it is
     # something else that answers, or an endpoint of a VPC.
     **_each(
@@ -492,7 +503,7 @@ def cause_of_code(code: str, message: str, status: int) -> Cause:
     if found is None and "Rate exceeded" in message:
         found = CODES["Throttling"][0]
     if found is None and status >= 500:
-        found = CODES["500"][0]
+        found = _first(CODES, "500", message)
     # What nobody has seen before is tried again, with backoff: stopping a tunnel for
     # good takes a reason that we understand.
     return found or _UNKNOWN
