@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.cli.ad_hoc import Forward, is_free, parse_destination
 from ssmtunneld.cli.setup.config_file import render
+from ssmtunneld.config.parsers import TcpAddress, parse_address
 from ssmtunneld.importing.found import short, slug, unique, usual_port
 
 _HEAD = """\
@@ -23,6 +24,8 @@ _CLIENTS = {
     5439: "psql -h localhost -p {port} -U USER",
     6379: "redis-cli -h localhost -p {port}",
 }
+_WEB = {80, 8000, 8080}
+_ANY_HOST = re.compile("localhost|127\\.0\\.0\\.1")
 
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -89,13 +92,21 @@ class PlannedTunnel:
 
     @property
     def client(self) -> str:
-        """The command that uses it; empty if unknown."""
-        port = str(self.listen).rpartition(":")[2]
-        web = {80, 8000, 8080}
+        """The command that uses it; empty if unknown, also before it has a port."""
+        try:
+            address = parse_address(self.listen)
+        except ValueError:
+            return ""  # which is said where it is written
+        if not isinstance(address, TcpAddress) or not address.port:
+            return ""
         known = _CLIENTS.get(self.forward.port, "")
-        if self.forward.port in web:
-            known = "curl http://localhost:{port}/"
-        return known.format(port=port)
+        usual = address.host in {"localhost", "127.0.0.1"}
+        if self.forward.port in _WEB:
+            place = f"localhost:{address.port}" if usual else str(address)
+            return f"curl http://{place}/"
+        if usual:
+            return known.format(port=address.port)
+        return _ANY_HOST.sub(address.host, known).format(port=address.port)
 
 
 @dataclass(slots=True)
