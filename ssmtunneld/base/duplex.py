@@ -38,3 +38,15 @@ class Duplex(Protocol):
     async def aclose(self) -> None:
         """Close after what was sent has gone out; idempotent."""
         ...
+
+
+class EagerDuplex(Duplex, Protocol):
+    """A byte stream that also takes data where nothing can be awaited."""
+
+    def put(self, data: bytes) -> None:
+        """Accept ``data``, whether there is room for it or not.
+
+        Raises:
+            StreamError: The stream broke, or the peer no longer takes data.
+        """
+        ...

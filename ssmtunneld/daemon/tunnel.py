@@ -12,7 +12,7 @@ from typing import Final
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.compartment import Defects, run_compartment
-from ssmtunneld.base.duplex import Duplex
+from ssmtunneld.base.duplex import Duplex, EagerDuplex
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.config import Address, TunnelSettings
@@ -174,7 +174,7 @@ class Tunnel:
                 # Its successor is there already.
                 timeout = max(0.0, deadline - loop.time())
 
-    def _stream_at_once(self) -> Duplex | None:
+    def _stream_at_once(self) -> EagerDuplex | None:
         backend = self._backend
         return backend.stream_at_once() if isinstance(backend, Backend) else None
 

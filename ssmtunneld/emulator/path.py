@@ -159,8 +159,19 @@ class Link:
         self._turns: deque[Flow] = deque()
         self._travelling: deque[tuple[float, Flow, bytes]] = deque()
         self._free_at = 0.0
+        self._last_arrival = 0.0
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
+
+    def change(self, settings: PathSettings) -> None:
+        """Be like ``settings`` from now on, for what enters the link.
+
+        What travels already arrives when it would have, and nothing overtakes it.
+        """
+        self._settings = settings
+        # What waits in the queue is sent at the old rate, which can be a slow one.
+        self._free_at = min(self._free_at, self._loop.time() + self._depth)
+        self._advance()
 
     def queue(self, flow: Flow) -> None:
         """Give ``flow`` its turns until nothing is left of it."""
@@ -194,7 +205,8 @@ class Link:
             self._turns.append(flow)
         spent = (len(packet) + OVERHEAD) / rate if rate else 0.0
         self._free_at = max(self._free_at, now) + spent
-        arrival = self._free_at + self._settings.delay
+        arrival = max(self._last_arrival, self._free_at + self._settings.delay)
+        self._last_arrival = arrival
         self._travelling.append((arrival, flow, packet))
 
     def _set_timer(self) -> None:
@@ -228,9 +240,16 @@ class Path:
         """From clients."""
         self.down = Link(settings)
 
-    def connection(self, protocol: asyncio.Protocol) -> "PathConnection":
-        """Return what stands between a transport and its ``protocol``."""
-        return PathConnection(self, protocol)
+    def change(self, settings: PathSettings) -> None:
+        """Be like ``settings`` from now on: as if the client had another network."""
+        self.up.change(settings)
+        self.down.change(settings)
+
+    def behind(
+        self, factory: Callable[[], asyncio.Protocol]
+    ) -> Callable[[], "PathConnection"]:
+        """Return a factory of what stands between a transport and its protocol."""
+        return lambda: PathConnection(self, factory())
 
 
 class PathConnection(asyncio.Transport, asyncio.Protocol):

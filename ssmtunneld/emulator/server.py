@@ -5,7 +5,6 @@ import socket
 import ssl
 import time
 from collections import ChainMap
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -70,6 +69,7 @@ class Emulator:
         self._tasks = asyncio.TaskGroup()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._path: Path | None = None
         self._pacer = Pacer()
         scripts = [] if self.settings.replay is None else load(self.settings.replay)
         self._recorder = _recorder(self.settings)
@@ -136,10 +136,11 @@ class Emulator:
         await self._runner.setup()
         handler = self._runner.server
         assert handler is not None, "the runner has been set up"
-        factory = _behind(self.settings.path, handler)
+        if self.settings.path is not None:
+            self._path = Path(self.settings.path)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                factory,
+                handler if self._path is None else self._path.behind(handler),
                 self.settings.host,
                 self.settings.port,
                 ssl=_tls(self.settings),
@@ -191,6 +192,18 @@ class Emulator:
     def cut_websockets(self) -> None:
         """Reset the TCP connection of every client."""
         self.sessions.do(Action.CUT)
+
+    def change_path(self, settings: PathSettings) -> None:
+        """Replace the network, as a laptop does that leaves the office.
+
+        Connections stay; what is under way arrives when it would have.
+
+        Raises:
+            ConfigError: The emulator was started without a path.
+        """
+        if self._path is None:
+            raise ConfigError(["the emulator was started without a path"])
+        self._path.change(settings)
 
     def state(self) -> dict[str, Any]:
         """Return what ``GET /_emulator/state`` answers."""
@@ -247,15 +260,6 @@ def _recorder(settings: EmulatorSettings) -> Recorder | None:
         )
     except OSError as error:
         raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
-
-
-def _behind(
-    settings: PathSettings | None, handler: Callable[[], asyncio.Protocol]
-) -> Callable[[], asyncio.Protocol]:
-    if settings is None:
-        return handler
-    path = Path(settings)
-    return lambda: path.connection(handler())
 
 
 def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:

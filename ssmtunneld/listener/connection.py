@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from ssmtunneld.base.duplex import Duplex
+    from ssmtunneld.base.duplex import Duplex, EagerDuplex
     from ssmtunneld.config.destinations import Destination
 
 _Opened = TypeVar("_Opened")
@@ -40,7 +40,7 @@ class StreamSource:
         open_stream: Returns a stream, or raises TunnelError if there is none.
     """
 
-    at_once: Callable[[], Duplex | None]
+    at_once: Callable[[], EagerDuplex | None]
     open_stream: Callable[[], Awaitable[Duplex]]
 
 
@@ -71,10 +71,12 @@ class Connection:
     """
 
     __slots__ = (
+        "_begun",
         "_handshake",
         "_opened",
         "_result",
         "_socket",
+        "_stream",
         "client",
         "killed",
         "meter",
@@ -95,6 +97,8 @@ class Connection:
         opened: Callable[[Connection], None] | None = None,
     ) -> None:
         self._socket: socket.socket | None = sock
+        self._begun = False
+        self._stream: EagerDuplex | None = None
         self._result: Transfer | None = None
         self._handshake: ProxyHandshake | None = None
         self._opened = opened
@@ -124,6 +128,36 @@ class Connection:
         if self._opened is not None:
             self._opened(self)
 
+    def begin(self, opening: Opening) -> None:
+        """Take a stream, and send what came with the connect, if that needs no waiting.
+
+        For the turn of the loop in which the connection was accepted: a task, a
+        transport and another turn take as long as a message needs to the network.
+
+        Args:
+            opening: The way to a stream; :meth:`join` gets the same.
+        """
+        assert self._socket is not None, "begun after it was joined"
+        self._begun = True
+        stream = opening.at_once() if isinstance(opening, StreamSource) else None
+        if stream is None:
+            return
+        with on_error(stream.abort):
+            try:
+                early = self._socket.recv(RECEIVE_MARK)
+            except BlockingIOError:
+                early = b""  # nothing yet, as of most servers' clients
+            except OSError:
+                _reset_both(self._socket, stream)
+                self._socket = None
+                self._result = self._summed(ConnectionOutcome.LOCAL_RESET)
+                return
+            if early:
+                self.meter.sent += len(early)
+                with suppress(StreamError):  # the relay meets it too
+                    stream.put(early)
+        self._stream = stream
+
     async def join(self, opening: Opening, linger: float) -> None:
         """Open a stream and relay until the end; called once.
 
@@ -136,11 +170,14 @@ class Connection:
             opening: The way to a stream.
             linger: See :func:`relay`.
         """
-        assert self._socket is not None, "joined twice"
+        if not self._begun:
+            self.begin(opening)
+        if self._socket is None:
+            return  # the client had left before
         sock, self._socket = self._socket, None
-        stream = opening.at_once() if isinstance(opening, StreamSource) else None
+        stream, self._stream = self._stream, None
         if stream is not None:
-            self._result = await self._join_at_once(sock, stream, linger)
+            self._result = await self._join_begun(sock, stream, linger)
             return
         local = await LocalDuplex.adopt(sock)
         handshake = _handshake(opening)
@@ -164,26 +201,10 @@ class Connection:
             near, remote, linger=linger, meter=self.meter, client_left=local.client_left
         )
 
-    async def _join_at_once(
+    async def _join_begun(
         self, sock: socket.socket, stream: Duplex, linger: float
     ) -> Transfer:
-        """Send what came with the connect before the relay is set up.
-
-        A transport and two tasks take as long as a message needs to the network.
-        """
         with on_error(_reset_both, sock, stream):
-            try:
-                early = sock.recv(RECEIVE_MARK)
-            except BlockingIOError:
-                pass  # nothing yet, as of most servers' clients
-            except OSError:
-                _reset_both(sock, stream)
-                return self._summed(ConnectionOutcome.LOCAL_RESET)
-            else:
-                self.meter.sent += len(early)
-                with suppress(StreamError):  # the relay meets it too
-                    await stream.send(early)
-                await asyncio.sleep(0)  # here it goes
             self._enter(stream)
             local = await LocalDuplex.adopt(sock)
         return await relay(
@@ -199,7 +220,9 @@ class Connection:
         self._result = self._summed(ConnectionOutcome.FAILED)
 
     def release(self) -> None:
-        """Reset the socket if the task that should have joined it never ran."""
+        """Reset both ends if the task that should have joined them never ran."""
+        if self._stream is not None:
+            self._stream.abort()
         if self._socket is not None:
             reset(self._socket)
 

@@ -434,6 +434,7 @@ class Server:
             client=client,
             opened=None if self._observer is None else self._observer.opened,
         )
+        connection.begin(self._opening)
         task = self._tasks.create_task(
             self._run(connection), name=f"connection of {name}"
         )

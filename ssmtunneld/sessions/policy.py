@@ -9,6 +9,7 @@ session, and the session to replace in a stuck pool are here, too.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from ssmtunneld.config.model import STREAMS_PER_SESSION
@@ -52,6 +53,8 @@ BASIC_IDLE: Final = 60.0
 stands since its start, and what the destination said meanwhile grows stale."""
 
 
+# For every local connection, and it hardly ever changes.
+@lru_cache(maxsize=512)
 def adapted(
     policy: Policy,
     *,
@@ -346,16 +349,15 @@ def choose(
         for s in sessions
         if s.phase is Phase.READY and not s.retiring and not s.exhausted
     ]
-    moving = [s for s in ready if not s.stalled]
-    open_ones = [s for s in moving if s.streams < policy.streams_per_session]
-    candidates = open_ones or ([] if may_wait else moving or ready)
-    best = min(
-        candidates,
-        # What a session moved before it was left does not matter any more.
-        key=lambda s: (s.bulk and s.streams > 0, s.streams, s.traffic, s.number),
-        default=None,
-    )
-    return None if best is None else best.number
+    # What a session moved before it was left does not matter any more.
+    ready.sort(key=lambda s: (s.bulk and s.streams > 0, s.streams, s.traffic, s.number))
+    # Best first: to find out whether one is stalled takes longer than all the rest.
+    for each in ready:
+        if each.streams < policy.streams_per_session and not each.stalled:
+            return each.number
+    if may_wait or not ready:
+        return None
+    return next((s.number for s in ready if not s.stalled), ready[0].number)
 
 
 def next_change(
@@ -405,7 +407,7 @@ shares one: it has sent nothing yet, so nothing of it is late."""
 
 
 def awaits_own(
-    sessions: Iterable[Candidate], policy: Policy, chosen: int, waited: float
+    sessions: Collection[Candidate], policy: Policy, chosen: int, waited: float
 ) -> bool:
     """Say whether a connection waits for a session of its own; pure.
 
@@ -417,10 +419,11 @@ def awaits_own(
     """
     if waited >= BURST_PATIENCE or not _parts(policy):
         return False
+    if not any(each.number == chosen and each.streams for each in sessions):
+        return False
     serving = [each for each in sessions if not each.retiring]
-    shares = any(each.number == chosen and each.streams for each in serving)
     starting = any(each.phase is Phase.STARTING for each in serving)
-    return shares and (starting or len(serving) < policy.max_sessions)
+    return starting or len(serving) < policy.max_sessions
 
 
 def _parts(policy: Policy) -> bool:

@@ -118,8 +118,8 @@ class StreamDuplex:
                 self._readable = None
         return self._port.read(stream)
 
-    async def send(self, data: bytes) -> None:
-        """Queue ``data``; return when there is room for more. Cancelling is safe.
+    def put(self, data: bytes) -> None:
+        """Queue ``data``, whether there is room for it or not.
 
         Once the agent has ended the stream, data is dropped: it would drop it too.
 
@@ -128,6 +128,14 @@ class StreamDuplex:
         """
         self._check()
         self._port.send(self, self._stream, data)
+
+    async def send(self, data: bytes) -> None:
+        """Do as :meth:`put`; return when there is room for more. Cancelling is safe.
+
+        Raises:
+            StreamReset: The session is lost.
+        """
+        self.put(data)
         while self._stream.pending > SEND_BUFFER:
             self._writable = asyncio.get_running_loop().create_future()
             try:

@@ -27,6 +27,7 @@ class Report:
     bytes_down: int = 0
     links_lost: int = 0
     resumed: int = 0
+    moves: int = 0
     recovery: float = 0.0
     """Seconds from the last fault until every tunnel had answered a connection."""
     silence: float = 0.0

@@ -106,7 +106,16 @@ def watch(tunnel):
     carried, streams, opened = {}, {}, {}
     pool = tunnel.pool
     at_once, wait, move = pool.stream_at_once, pool.open_stream, pool._move_unsent
-    try_open = pool._try_open
+    try_open, start = pool._try_open, tunnel.server._start
+    accepted = []
+
+    def starting(sock, name, client):
+        # A stream that is ready is taken before the connection has a task.
+        accepted.append(name)
+        try:
+            start(sock, name, client)
+        finally:
+            accepted.clear()
 
     def session_of(stream):
         ports = {m.session._port: m.session.session_id for m in pool._members.values()}
@@ -129,7 +138,8 @@ def watch(tunnel):
 
     def here(stream):
         if stream is not None:
-            note(int(asyncio.current_task().get_name().rpartition(":")[2]), stream)
+            (name,) = accepted or [asyncio.current_task().get_name()]
+            note(int(name.rpartition(":")[2]), stream)
         return stream
 
     async def waited(timeout):
@@ -144,4 +154,5 @@ def watch(tunnel):
     pool.stream_at_once = lambda: here(at_once())
     pool.open_stream = waited
     pool._move_unsent = moved
+    tunnel.server._start = starting
     return carried

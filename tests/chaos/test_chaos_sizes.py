@@ -52,6 +52,20 @@ def test_no_connection_is_lost_to_a_trial(
         assert large, report.line()
 
 
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("seed", [33, 34])
+def test_a_network_that_becomes_another_loses_nothing(
+    seed, limit, tmp_path, record_property, large
+):
+    scale = Scale(max_message=limit, message_size="32KiB", moving=True)
+    report = run_world(seed, tmp_path, scale)
+    record_property("report", report.line())
+    assert report.problems == [], report.text()
+    assert report.connections > 0
+    assert report.moves > 3
+    assert large, report.line()
+
+
 @pytest.mark.parametrize("beyond", ["closed", "1009", "silence"])
 def test_where_nothing_larger_is_taken_everything_is_as_before(
     beyond, tmp_path, record_property, large

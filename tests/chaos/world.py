@@ -7,6 +7,7 @@ from random import Random
 
 import uvloop
 
+from ssmtunneld.emulator.path import PathSettings
 from ssmtunneld.emulator.settings import (
     DEFAULT_AGENT_VERSION,
     EmulatorSettings,
@@ -98,6 +99,8 @@ class Scale:
     forgetful: bool = False
     """What trials have shown is forgotten again and again while faults last, so that
     nearly every session begins with one."""
+    moving: bool = False
+    """The network becomes another one again and again while faults last."""
 
     @property
     def basic(self):
@@ -166,6 +169,7 @@ class World:
             agent_version=self._scale.agent_version,
             agent_away_time=0.05,
             drain_time=0.5,
+            path=PathSettings(delay=0.001) if self._scale.moving else None,
         )
         async with self._destination.listening():
             text = _tunnels(
@@ -210,6 +214,8 @@ class World:
                 adversary.begin(schedule)
                 if self._scale.forgetful:
                     tasks.create_task(self._forget(house), name="forget")
+                if self._scale.moving:
+                    tasks.create_task(self._move(house.emulator), name="move")
                 await rest(self._scale.duration)
                 self._over = True
                 adversary.heal()
@@ -226,6 +232,21 @@ class World:
         while not self._over:
             house.daemon._context.message_sizes._records.clear()
             await rest(0.05)
+
+    async def _move(self, emulator):
+        """Replace the network, until the faults end; the last one is a good one."""
+        random = Random(f"paths {self._seed}")
+        while not self._over:
+            emulator.change_path(
+                PathSettings(
+                    delay=random.choice([0.0005, 0.005, 0.03, 0.08]),
+                    rate=random.choice([None, 1e6, 3e6, 12e6]),
+                    queue=random.choice([0.01, 0.05, 0.2]),
+                )
+            )
+            self.report.moves += 1
+            await rest(random.uniform(0.05, 0.4))
+        emulator.change_path(PathSettings(delay=0.001))
 
     async def _watch_progress(self):
         """Return when all connections have ended; cut each of them that hangs."""

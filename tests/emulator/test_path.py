@@ -123,6 +123,37 @@ async def test_a_queue_of_nothing_still_lets_packets_through():
 
 
 @virtual
+async def test_a_link_that_becomes_faster_is_so_for_what_waits_already():
+    link = Link(PathSettings(delay=0.5, rate=PACKET + OVERHEAD, queue=5.0))
+    arrivals = Arrivals(link)
+    arrivals.flow.send(bytes(100 * PACKET))  # a hundred seconds
+    await asyncio.sleep(2.0)
+    begun = asyncio.get_running_loop().time()
+    link.change(SLOW)
+    await arrivals.all()
+    assert len(arrivals.data) == 100 * PACKET
+    # What was in the queue travels at the old rate, the rest at the new one.
+    assert arrivals.times[-1] - begun < 7.0
+
+
+@virtual
+async def test_nothing_overtakes_what_travels_when_a_link_becomes_shorter():
+    link = Link(PathSettings(delay=1.0))
+    first, second = Arrivals(link), Arrivals(link)
+    first.flow.send(b"first")
+    link.change(PathSettings(delay=0.01))
+    second.flow.send(b"second")
+    await second.all()
+    assert second.times[0] >= first.times[0] == pytest.approx(1.0, abs=0.002)
+
+
+async def test_an_emulator_without_a_path_has_none_to_change(emulate):
+    emulator = await emulate()
+    with pytest.raises(ConfigError, match="without a path"):
+        emulator.change_path(SLOW)
+
+
+@virtual
 async def test_a_sender_is_relieved_when_little_waits():
     arrivals = Arrivals(Link(SLOW))
     arrivals.flow.send(bytes(200 * PACKET))
@@ -239,7 +270,7 @@ async def crossing(inner, settings):
     here, there = socket.socketpair()
     loop = asyncio.get_running_loop()
     path = Path(settings)
-    await loop.connect_accepted_socket(lambda: path.connection(inner), here)
+    await loop.connect_accepted_socket(path.behind(lambda: inner), here)
     reader, writer = await asyncio.open_unix_connection(sock=there)
     return reader, writer
 

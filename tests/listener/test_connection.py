@@ -99,6 +99,44 @@ async def test_what_came_with_the_connect_is_sent_before_anything_else(ends):
     assert connection.transfer == Transfer(21, 6, ConnectionOutcome.COMPLETED)
 
 
+async def test_what_came_with_the_connect_is_sent_in_the_turn_of_the_accept(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    client.send(b"question")
+    connection.begin(at_once(stream))
+    assert (server.unread, connection.meter.sent) == (len(b"question"),) * 2
+    # If it is ended before its task has run, nothing of it is left.
+    connection.release()
+    assert stream.aborted
+    with pytest.raises(ConnectionResetError):
+        await read_all(client)
+
+
+async def test_a_connection_that_has_begun_is_joined_to_the_stream_that_it_has(ends):
+    connection, client = ends
+    stream, server = memory_pair()
+    opening = at_once(stream)
+    connection.begin(opening)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.join(at_once(None), LINGER))
+        client.send(b"question")
+        assert await server.receive() == b"question"
+        await server.send_eof()
+        assert await read_all(client) == b""
+        client.close()
+    assert connection.transfer == Transfer(8, 0, ConnectionOutcome.COMPLETED)
+
+
+async def test_a_defect_in_the_turn_of_the_accept_aborts_the_stream(ends):
+    connection, client = ends
+    stream, _ = memory_pair()
+    stream.put = None
+    client.send(b"question")
+    with pytest.raises(TypeError):
+        connection.begin(at_once(stream))
+    assert stream.aborted
+
+
 async def test_a_client_that_waits_to_be_spoken_to_is_joined_at_once_too(ends):
     connection, client = ends
     stream, server = memory_pair()

@@ -14,7 +14,7 @@ from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
 from ssmtunneld.listener import server as server_module
 from ssmtunneld.listener.access import Rejection
 from ssmtunneld.listener.client import Client
-from ssmtunneld.listener.connection import StreamSource
+from ssmtunneld.listener.connection import Connection, StreamSource
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.listener.process_table import user_name
 from ssmtunneld.listener.relay import ConnectionOutcome
@@ -113,6 +113,24 @@ async def test_a_connection_is_joined_to_a_stream_of_its_own(scene, tmp_path):
         statistics = s.server.statistics()
     assert (statistics.accepted, statistics.sent, statistics.received) == (3, 24, 18)
     assert statistics.endings == {ConnectionOutcome.COMPLETED: 3}
+
+
+async def test_a_stream_that_is_ready_has_the_first_bytes_before_any_task(
+    scene, monkeypatch
+):
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Connection, "join", never)
+    async with scene().serving() as s:
+        stream, remote = memory_pair()
+        s.server._opening = StreamSource(lambda: stream, s._open_stream)
+        with s.connect() as client:
+            client.send(b"question")
+            assert await remote.receive() == b"question"
+        (connection,) = s.server.connections()
+        assert s.server.kill(connection.name) is connection
+        await until(lambda: stream.aborted)
 
 
 async def test_the_connections_of_the_moment_can_be_seen(scene, tmp_path):

@@ -45,9 +45,14 @@ class MemoryDuplex:
         """Return the oldest chunk as it was sent; see ``Duplex``."""
         return await self._inbound.get()
 
+    def put(self, data: bytes) -> None:
+        """Accept ``data``; see ``EagerDuplex``."""
+        self._outbound.put(data)
+
     async def send(self, data: bytes) -> None:
         """Accept ``data``, then wait for room; see ``Duplex``."""
-        await self._outbound.put(data)
+        self._outbound.put(data)
+        await self._outbound.drain()
 
     async def send_eof(self) -> None:
         """End the outgoing direction; see ``Duplex``."""
@@ -94,11 +99,13 @@ class _Pipe:
         self._changed.set()
         return data
 
-    async def put(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
         self._check()
         self._chunks.append(data)
         self.size += len(data)
         self._changed.set()
+
+    async def drain(self) -> None:
         while self.size > self._capacity:
             await self._change()
             self._check()
