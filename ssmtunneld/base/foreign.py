@@ -23,7 +23,7 @@ _ESCAPES: Final = re.compile(
 _RUN_FACTOR: Final = 4
 
 PAGE: Final = "a web page"
-"""What text begins with that stands for a page of HTML."""
+"""The beginning of text that stands for a page of HTML."""
 _HTML: Final = re.compile(
     r"\s{0,100}(?:<!--.{0,500}?-->\s{0,100})?<(?:!doctype\s{1,9}html|html|head|title)\b",
     re.IGNORECASE | re.DOTALL,
