@@ -1,1 +1,1 @@
-"""What ssmtunneld costs, how fast it is, and whether it stays so."""
+"""Measurements of ssmtunneld's cost and speed, and checks against regressions."""

@@ -1,4 +1,4 @@
-"""What the measuring process does to a local port."""
+"""Clients of a local port, in the measuring process."""
 
 import socket
 import threading

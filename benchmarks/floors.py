@@ -1,4 +1,4 @@
-"""What the daemon is measured against: the least that the same work can cost.
+"""Programs to compare the daemon with: the least that the same work can cost.
 
 ``relay`` joins two TCP sockets. ``minimal`` moves one smux stream for each connection
 through a websocket of its own, with the websockets library used in the plain way;

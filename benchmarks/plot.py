@@ -101,7 +101,7 @@ def _chart(chart: Chart) -> str:
 def _is_below(
     point: tuple[float, float], others: list[list[tuple[float, float]]]
 ) -> bool:
-    """Whether another line is above the point: its label then goes below it."""
+    """Return whether another line is above the point: its label then goes below it."""
     return any(x == point[0] and y > point[1] for line in others for x, y in line)
 
 

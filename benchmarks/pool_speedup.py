@@ -38,7 +38,7 @@ Echoes = list[float]
 
 @dataclass(frozen=True, slots=True)
 class Downloads:
-    """How the downloads are made."""
+    """One way to make the downloads."""
 
     name: str
     settings: str

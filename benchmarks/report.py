@@ -23,10 +23,10 @@ class Promise:
     limit: float
     at_most: bool = True
     portable: bool = True
-    """Whether it can be compared between machines, and so stands in the baseline."""
+    """True if it can be compared between machines, and so stands in the baseline."""
 
     def kept(self, value: float) -> bool:
-        """Whether ``value`` keeps the promise."""
+        """Return whether ``value`` keeps the promise."""
         return value <= self.limit if self.at_most else value >= self.limit
 
 

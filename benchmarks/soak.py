@@ -77,7 +77,7 @@ def _options() -> argparse.Namespace:
 
 
 class Totals:
-    """What all rounds come to."""
+    """Sums and maxima over all rounds."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []

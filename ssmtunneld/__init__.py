@@ -1,7 +1,7 @@
 """ssmtunneld: warm port-forwarding tunnels through AWS Session Manager.
 
 From Python, :func:`open_tunnel` keeps a tunnel open for the life of a ``with`` block.
-Everything else is the daemon's own, and may change between minor versions.
+Everything else is the daemon's own, and can change between minor versions.
 """
 
 from typing import TYPE_CHECKING, Any

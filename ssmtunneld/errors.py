@@ -11,13 +11,13 @@
     ├── TunnelDisabled            the file says that a tunnel is not to run
     ├── UnknownConnection         the daemon has no connection of that name
     └── TunnelError               something happened to one tunnel; says what follows
-        ├── LinkError             the websocket: the session itself may live on
+        ├── LinkError             the websocket: the session itself can live on
         │   ├── LinkUnreachable       no connection could be made
         │   │   └── LinkUntrusted         its certificate is signed by somebody unknown
         │   ├── LinkLost              closed, reset or cut
         │   ├── LinkRefused           the upgrade was answered with an HTTP error
         │   └── PeerUnresponsive      nothing was heard for too long
-        ├── SessionError          the session is over; another may be started
+        ├── SessionError          the session is over; another can be started
         │   ├── RemoteProtocolError   the peer broke the protocol
         │   ├── HandshakeFailed       the agent and we could not agree
         │   ├── AgentUnresponsive     the agent says nothing, and nothing speaks for it
@@ -40,7 +40,7 @@
         └── StreamError           one local connection
             ├── StreamReset           ended without its end of file
             ├── DestinationRefused    the agent could not connect to the destination
-            └── NoSessionReady        no session could be had in time
+            └── NoSessionReady        no session was ready in time
 
 A class says what follows (``recovery``), an instance holds the evidence, ``str()``
 makes one sentence of what happened and why, and ``advice`` says what to do about it.
@@ -202,7 +202,7 @@ class UnknownConnection(SsmtunneldError):
         name: The id.
     """
 
-    advice = "it may have ended: ssmtunneld connections lists those that are open"
+    advice = "it might have ended: ssmtunneld connections lists those that are open"
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -220,7 +220,7 @@ class TunnelError(SsmtunneldError):
 
 
 class LinkError(TunnelError):
-    """The websocket failed; the session may live on."""
+    """The websocket failed; the session can live on."""
 
     recovery = Recovery.RESUME
 
@@ -322,7 +322,7 @@ class PeerUnresponsive(LinkError):
 
 
 class SessionError(TunnelError):
-    """The session is over; another one may be started."""
+    """The session is over; another one can be started."""
 
 
 class RemoteProtocolError(SessionError):
@@ -455,7 +455,7 @@ class AccessMissing(TunnelError):
     Args:
         reason: Why not, for a person.
         advice: What to do about it.
-        pending: True if an approval may come without anybody asking again.
+        pending: True if an approval can come without anybody asking again.
     """
 
     recovery = Recovery.WAIT
@@ -500,11 +500,11 @@ class AwsError(TunnelError):
         operation: ``StartSession``, ``ResumeSession``, ...
         code: The service's error code, or a short word of ours.
         message: The service's words, cleaned where they came in (design D19).
-        advice: What to do about it; words of others in it are cleaned too.
+        advice: What to do about it; foreign words in it are cleaned too.
     """
 
     passes: bool = False
-    """True if it may be over in seconds without anybody doing something."""
+    """True if it can be over in seconds without anybody doing something."""
 
     def __init__(
         self, operation: str, code: CleanText, message: CleanText, advice: str = ""
@@ -581,7 +581,7 @@ class StreamError(TunnelError):
 
 
 class StreamReset(StreamError):
-    """The stream ended without its end of file; data may be missing."""
+    """The stream ended without its end of file; data could be missing."""
 
 
 class DestinationRefused(StreamError):
@@ -591,4 +591,4 @@ class DestinationRefused(StreamError):
 
 
 class NoSessionReady(StreamError):
-    """No session could be had within ``connect_timeout``."""
+    """No session was ready within ``connect_timeout``."""

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 class EmulatorThread:
     """An emulator on its own loop in its own thread; a context manager.
 
-    Every method may be called from any thread but the emulator's, and blocks until the
+    Every method can be called from any thread but the emulator's, and blocks until the
     emulator has done its part (milliseconds). The default settings send without pacing,
     know the keys in `environment`, and are otherwise those of `EmulatorSettings`.
     """
@@ -345,7 +345,7 @@ def emulator_settings() -> EmulatorSettings | None:
 
 @pytest.fixture
 def ssm_targets() -> dict[str, str]:
-    """The instances that `ssm_emulator` knows, by name; override it to have others.
+    """The instances that `ssm_emulator` knows, by name; override it for other ones.
 
     Each has its name as computer name, and as the tag ``Name``. Every other well-formed
     id is online too, unless the settings name ``targets``.

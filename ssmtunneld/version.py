@@ -1,3 +1,3 @@
-"""The version, where everything may read it."""
+"""The version, which every room can import."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""What every test shares: how hard hypothesis tries, and a log of its own."""
+"""Settings and fixtures of all tests: hypothesis's effort, and a log for each test."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def _logging():
 
 @pytest.fixture
 def lines():
-    """What was logged: (level, event, facts)."""
+    """Collect the lines of ``log``: (level, event, facts)."""
     return []
 
 

@@ -108,7 +108,7 @@ def test_a_key_cuts_the_websockets_and_a_download_goes_on():
 
 
 class Screen:
-    """What the demo prints, and a way to wait for it."""
+    """The output of the demo, and a way to wait for text in it."""
 
     def __init__(self):
         self.text = ""

@@ -1,4 +1,4 @@
-"""What ``import ssmtunneld`` offers, and what it does not load."""
+"""The names that ``import ssmtunneld`` offers, and modules that it does not load."""
 
 import json
 import subprocess

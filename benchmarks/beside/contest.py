@@ -54,7 +54,7 @@ class Contender:
         return median(found) if found and key not in self.failures else None
 
     def can(self, step: Step) -> bool:
-        """Whether ``step`` is worth a try."""
+        """Return whether ``step`` is worth a try: none of its rows has failed."""
         return not self.failures.keys() & {*step.rows}
 
 

@@ -96,7 +96,7 @@ def start_instance(account: AwsClient, instance: str) -> bool:
     """Start an instance; return False if it was starting or running before that.
 
     Raises:
-        AwsError: AWS refuses or does not answer: then it may start all the same.
+        AwsError: AWS refuses, or does not answer: then it can still start.
     """
     answer = account.call_service("ec2", "StartInstances", InstanceIds=[instance])
     changes = answer.structures("StartingInstances")
@@ -122,7 +122,7 @@ def may_start(account: AwsClient, instance: str) -> None:
         "StartInstances",
         clean("NotDry"),
         clean("the server does not know DryRun"),
-        "check what answers there: it may have started the instance",
+        "check what answers there: it might have started the instance",
     )
 
 
@@ -130,7 +130,7 @@ def stop_instance(account: AwsClient, instance: str) -> None:
     """Stop an instance.
 
     Raises:
-        AwsError: AWS refuses or does not answer: then it may stop all the same.
+        AwsError: AWS refuses, or does not answer: then it can still stop.
     """
     account.call_service("ec2", "StopInstances", InstanceIds=[instance])
 
@@ -139,7 +139,7 @@ def write_tag(account: AwsClient, instance: str, key: str, value: str) -> None:
     """Give an instance a tag, in the place of another one with this key.
 
     Raises:
-        AwsError: AWS refuses or does not answer: then it may have it all the same.
+        AwsError: AWS refuses, or does not answer: then the tag can still be set.
     """
     tag = {"Key": key, "Value": value}
     account.call_service("ec2", "CreateTags", Resources=[instance], Tags=[tag])

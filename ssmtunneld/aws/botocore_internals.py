@@ -2,7 +2,7 @@
 
 botocore has no public way to replace how a role is assumed, to bound a
 ``credential_process``, to keep the metadata services off proxies, to tell when
-credentials end, or to do without what writes its documentation. A release may rename
+credentials end, or to do without what writes its documentation. A release can rename
 what stands here: ``CONTRACT`` lists each name, and its test says which one a release
 lacks. Nothing is set that was not there before, so that a renamed attribute fails
 instead of being ignored.

@@ -409,7 +409,7 @@ def _configured_override(session: Session) -> str | None:
 
 
 def _is_configured(session: Session, name: str) -> bool:
-    """Tell whether botocore is told where a service is, alone or with all others."""
+    """Tell whether botocore is told where a service is, alone or with all services."""
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return False
     everything = os.environ.get("AWS_ENDPOINT_URL") or session.get_scoped_config().get(

@@ -103,7 +103,7 @@ class ClusterEndpoints:
     def find(self, account: AwsClient, name: str) -> str:
         """Return the host of the cluster called ``name``, as known for a minute.
 
-        It may be older while EKS does not answer, or answers that it was asked too
+        It can be older while EKS does not answer, or answers that it was asked too
         often.
 
         Raises:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Final
 
 FRESH: Final = 5.0
-"""Seconds for which an answer, or a refusal, is good enough for others."""
+"""Seconds for which an answer, or a refusal, is good enough for further callers."""
 
 
 class ConnectionStatuses:
@@ -26,7 +26,7 @@ class ConnectionStatuses:
     async def is_connected(self, target: str) -> bool:
         """Say whether the service hears of an agent; ``FRESH`` seconds old at most.
 
-        Cancelling is safe: the others still get their answer.
+        Cancelling is safe: other callers still get their answer.
 
         Raises:
             AwsError: It was not told.

@@ -2,7 +2,7 @@
 
 Everything here blocks and must be called in worker threads, or where no loop runs.
 Each service is asked by itself: one that is denied, or that a region does not have,
-takes nothing away from the others.
+leaves the rest complete.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OWN_CLUSTERS: Final = frozenset({"docdb", "neptune"})
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One address that a target may reach."""
+    """One address that a target can perhaps reach."""
 
     service: str
     """As ``ssmtunneld discover`` calls it: ``rds``."""
@@ -71,7 +71,7 @@ class Discovery:
 
 
 def discover(account: AwsClient) -> Discovery:
-    """Return what tunnels may lead to; what is denied is one of the problems.
+    """Return possible destinations of tunnels; what is denied is one of the problems.
 
     Raises:
         AwsError: There are no credentials at all.

@@ -125,11 +125,11 @@ class KeyPusher:
     async def push(self, instances: Iterable[str], user: str, key: Path | None) -> None:
         """Let ``user`` log in to ``instances``; say in the log if that is impossible.
 
-        Whoever connects may have another way to log in, so nothing is raised. Returns
+        Whoever connects can have another way to log in, so nothing is raised. Returns
         when all of them have the key. Cancelling is safe.
 
         Args:
-            instances: Those that a connection may lead to.
+            instances: Those that a connection can lead to.
             user: Of their operating system.
             key: The public key's file; None for the usual ones.
         """

@@ -31,7 +31,7 @@ _PAGE_SIZE: Final = 200
 
 _RETRY_DELAYS: Final = (1.0, 2.0, 4.0)
 """Seconds to wait after the first, second and third answer that it was too often: a
-list of many pages may use up what the account has per second, but not for long."""
+list of many pages can use up what the account has per second, but not for long."""
 
 _STS_VARIABLES: Final = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
 
@@ -104,7 +104,7 @@ class SessionHistory:
     def search(
         self, query: Query, keep: Callable[[ActiveSession], bool]
     ) -> tuple[list[Entry], bool]:
-        """Return the sessions that match, and whether there may be more of them.
+        """Return the sessions that match, and whether there could be more.
 
         Args:
             query: What the service is asked for.

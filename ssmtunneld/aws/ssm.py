@@ -182,7 +182,7 @@ class SsmControl(Control):
         return await self._statuses.is_connected(target)
 
     async def ask(self, work: Callable[[AwsClient], T]) -> T:
-        """Return what ``work`` returns; it may make any calls, in a worker thread.
+        """Return what ``work`` returns; any calls are allowed, in a worker thread.
 
         Cancelling only stops the waiting.
 

@@ -1,4 +1,4 @@
-"""Reading little at a time, so that one busy socket does not hold up the others."""
+"""Reading little at a time, so that one busy socket does not hold up the rest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bulkheads between parts that must not sink together (design D18).
 
 Whatever is raised inside a compartment ends there: it is logged once as ``defect``, by
-its type and the places in the source, never by its text, which may quote a token. It is
+its type and the places in the source, never by its text, which can quote a token. It is
 counted for status and metrics, and the part is started again after a delay.
 
 Only unforeseen exceptions come here. What is foreseen is an

@@ -6,7 +6,7 @@ from typing import Protocol
 class Duplex(Protocol):
     """Two directions of bytes: a local socket, a smux stream, a whole basic session.
 
-    One task may receive while another sends; two tasks must not do the same of these.
+    One task can receive while another sends; two tasks must not do the same of these.
     Cancelling any of the awaits is safe: no byte is lost that was not yet returned, and
     data already accepted by ``send`` still goes out.
     """

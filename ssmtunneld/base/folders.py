@@ -1,6 +1,8 @@
 """Folders that no other user may look into, and files in them."""
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -28,6 +30,21 @@ def make_private_folder(path: Path) -> None:
     for folder in reversed(missing):
         # Another process can make it meanwhile.
         folder.mkdir(PRIVATE, exist_ok=True)
+
+
+def read_private_file(path: Path, limit: int) -> bytes:
+    """Return the first ``limit`` bytes of the file ``path``. Never waits.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file, such as a named pipe.
+    """
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with on_error(os.close, handle):
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+    with os.fdopen(handle, "rb") as file:
+        return file.read(limit)
 
 
 def replace_private_file(path: Path, content: bytes) -> None:

@@ -360,9 +360,9 @@ def register_environment(environ: Mapping[str, str]) -> None:
 
 
 def register_answer(answer: bytes) -> None:
-    """Register whatever may be a secret in an answer that has credentials in it.
+    """Register whatever could be a secret in an answer that has credentials in it.
 
-    Whoever reads it, and stumbles, may quote what stands where it should not: a secret
+    Whoever reads it, and stumbles, can quote what stands where it should not: a secret
     key as a version. So all runs of 16 and more characters count that keys and tokens
     are made of, except access keys' ids, which are names.
     """

@@ -12,7 +12,7 @@ _ERASE: Final = "\r\x1b[K"
 _HOPELESS: Final = ("failed", "unbound")
 """States that nobody will mend while a command runs that has no file."""
 _REASONS: Final = 4
-"""Latest reasons of a tunnel that are not told again: two of them may alternate."""
+"""Latest reasons of a tunnel that are not told again: two of them can alternate."""
 
 _Tunnel = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Announcer:
 
         Raises:
             CommandError: A tunnel can never be ready; or, before all of them have been,
-                only somebody's action can help it. Later on, open connections may
+                only somebody's action can help it. Later on, open connections can
                 outlast a login.
         """
         tunnels: Sequence[_Tunnel] = document["tunnels"]

@@ -1,7 +1,7 @@
 """Warnings of ``ssmtunneld check``: settings that are valid, and probably slips.
 
 Botocore's data tells regions, and the AWS configuration of whoever checks tells
-profiles. Both may lack what the daemon finds, so neither makes a file unusable. An
+profiles. Both can lack what the daemon finds, so neither makes a file unusable. An
 audit log that cannot be written stops nothing either.
 """
 

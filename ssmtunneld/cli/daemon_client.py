@@ -162,7 +162,7 @@ def _not_found(config: Path | None) -> CommandError:
     if not trouble:
         return NotRunning(config)
     return CommandError(
-        f"no daemon answers; one may run that cannot be asked: {trouble}",
+        f"no daemon answers; one might run that cannot be asked: {trouble}",
         "let STATE_DIRECTORY or XDG_STATE_HOME name a folder that its user can write, "
         "there and here",
         code=EXIT_NOT_RUNNING,

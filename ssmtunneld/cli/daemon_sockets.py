@@ -20,7 +20,7 @@ def named_config(config: Path | None) -> Path | None:
 
 
 def system_sockets() -> list[Path]:
-    """Return the control sockets of system services; a dead daemon may leave one."""
+    """Return the control sockets of system services; a dead daemon can leave one."""
     return [
         path
         for place in SYSTEM_PLACES
@@ -29,7 +29,7 @@ def system_sockets() -> list[Path]:
 
 
 def all_sockets(config: Path | None) -> list[Path]:
-    """Return the control sockets that may be of the daemon of ``config``.
+    """Return the control sockets that could belong to the daemon of ``config``.
 
     Args:
         config: A file; None for all daemons, the user's own ones first.

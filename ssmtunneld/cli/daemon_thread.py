@@ -1,6 +1,6 @@
 """A daemon within a command: it runs in a thread, the command in the main one.
 
-So a command may run another program, ask at the terminal, or wait for Ctrl-C, all of
+So a command can run another program, ask at the terminal, or wait for Ctrl-C, all of
 which block and belong to the main thread, while bytes flow.
 """
 

@@ -45,6 +45,8 @@ _DATAGRIP_DRIVERS: Final[Mapping[str, tuple[str, str]]] = {
     MONGODB: ("mongo", "com.dbschema.MongoJdbcDriver"),
 }
 """DataGrip's drivers and their classes."""
+_LONGEST_LINE: Final = 1000
+"""Bytes of a line of a service file; libpq reads 1023 at most."""
 _NEEDS_BRACES: Final = re.compile(r"[;{}\s]")
 
 
@@ -64,11 +66,21 @@ def as_pgservice(database: Database) -> str:
     """Return a section for ``~/.pg_service.conf``: then ``psql service=NAME``.
 
     Raises:
-        CommandError: It is no PostgreSQL, or libpq cannot connect to the tunnel.
+        CommandError: It is not PostgreSQL, libpq cannot connect to the tunnel, or a
+            value cannot be said in such a file.
     """
     if database.kind != POSTGRES:
         raise _unknown("a service file", database)
     found = libpq_parameters(database)
+    for name, value in found.items():
+        # libpq cuts spaces off the end of a line, and takes none that is longer.
+        if value.endswith(" ") or len(f"{name}={value}".encode()) > _LONGEST_LINE:
+            raise CommandError(
+                f"a service file cannot say a {name} that ends with a space, or of "
+                f"more than {_LONGEST_LINE} bytes",
+                "take --format uri",
+                code=EXIT_USAGE,
+            )
     return "\n".join([f"[{database.tunnel}]", *(f"{k}={found[k]}" for k in found)])
 
 

@@ -42,7 +42,7 @@ def variables(database: Database) -> dict[str, str]:
 
 
 def password_variables(kind: str, password: Secret) -> dict[str, str]:
-    """Return what gives programs of ``kind`` a password by IAM; nothing for others."""
+    """Return variables that give programs of ``kind`` an IAM password, if any."""
     if kind not in _PASSWORDS:
         return {}
     found = {_PASSWORDS[kind]: password.reveal()}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 API_PATIENCE: Final = 30.0
-"""Seconds in which errors of the API that may pass are waited out."""
+"""Seconds in which passing errors of the API are waited out."""
 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "yellow"}
 _WIDTH: Final = max(map(len, _COLOURS)) + 2
@@ -39,7 +39,7 @@ def new_context(api_patience: float = API_PATIENCE) -> DoctorContext:
     """Return the surroundings of a diagnosis, and log only errors meanwhile.
 
     Args:
-        api_patience: Seconds in which errors of the API that may pass are waited out.
+        api_patience: Seconds in which passing errors of the API are waited out.
     """
     import time
 

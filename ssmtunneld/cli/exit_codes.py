@@ -28,7 +28,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     EXIT_REFUSED: "AWS refused",
     EXIT_INTERRUPTED: "interrupted by Ctrl-C",
 }
-"""Every code that commands end with of their own; ``exec`` and ``proxy`` add others."""
+"""Every code that commands end with of their own; ``exec`` and ``proxy`` add more."""
 
 
 class CommandError(SsmtunneldError):

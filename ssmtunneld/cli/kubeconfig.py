@@ -399,13 +399,22 @@ def _lines(value: _Value) -> Iterator[str]:
             yield from (f"{gap}{line}" for line in _lines(inner))
 
 
+_LAST_OF_FOUR_DIGITS: Final = 0xFFFF
 _OTHER_TYPES: Final = re.compile(
-    r"(?i:true|false|yes|no|on|off|y|n|null|nan|inf)|[0-9+.=-].*|.*:"
+    r"(?i:true|false|yes|no|on|off|y|n|null|nan|inf)|[0-9+.=@-].*|.*:"
 )
 """Words that YAML, in one version or another, does not read as texts."""
 
 
 def _spelled(text: str) -> str:
-    # JSON's texts are YAML's: kubectl reads both.
-    plain = _PLAIN.fullmatch(text) and not _OTHER_TYPES.fullmatch(text)
-    return text if plain else json.dumps(text)
+    if _PLAIN.fullmatch(text) and not _OTHER_TYPES.fullmatch(text):
+        return text
+    # JSON's texts are YAML's, with one exception: where JSON writes a character as two
+    # surrogates, kubectl cannot read the whole file.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else _escaped(c) for c in quoted)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= _LAST_OF_FOUR_DIGITS else f"\\U{code:08x}"

@@ -139,6 +139,18 @@ def timeout_option(default: str, what: str) -> Callable[[_Command], _Command]:
     )
 
 
+def one_line(_: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """Return the text of an option: a callback for those that go to other programs.
+
+    Raises:
+        UsageError: It is empty, or has what no other program could read.
+    """
+    if text is not None and not (text and text.isprintable()):
+        name = option.opts[0]
+        raise click.UsageError(f"{name} should be one line of printable text")
+    return text
+
+
 def seconds(text: str) -> float:
     """Return the seconds in ``60``, ``60s``, ``1.5m``; a type for click.
 

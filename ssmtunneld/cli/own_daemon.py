@@ -46,8 +46,8 @@ def ready_daemon(
         config: The file; None for the daemon that runs, or the file in its usual place.
         names: The tunnels; with no group either, all that are required.
         patience: The limit of the wait.
-        groups: Groups of tunnels; a daemon of our own has no others, unless ``names``
-            are given: these may be in other groups, or in none.
+        groups: Groups of tunnels; a daemon of our own runs no more, unless ``names``
+            are given: these can be in other groups, or in none.
 
     Raises:
         CommandError: They are not ready in time or can never be, one of them does not

@@ -62,7 +62,7 @@ def await_ready(
 
     Args:
         look: Finds the daemon; asked again and again. What it raises ends the waiting,
-            but for `NotRunning` and `NotAnswering`: a daemon may be about to start.
+            but for `NotRunning` and `NotAnswering`: a daemon could be about to start.
         names: The tunnels; with no group either, all that are required.
         patience: The limit.
         groups: Groups whose tunnels are waited for, without disabled ones.

@@ -548,7 +548,7 @@ AnyFile: TypeAlias = Annotated[
     WithJsonSchema({"type": "string"}),
     Kind("path of a file"),
 ]
-"""A file for commands, which the daemon may not be able to see."""
+"""A file for commands, which the daemon cannot always see."""
 ExistingFile: TypeAlias = Annotated[
     Path,
     PlainValidator(_read_file),

@@ -1,7 +1,7 @@
 """The files that a configuration includes: patterns, and what they match.
 
 A pattern is a path in which ``*``, ``?`` and ``[...]`` stand for characters of one
-name, as in a shell. A path without them names a file that must exist; a pattern may
+name, as in a shell. A path without them names a file that must exist; a pattern can
 match none. The work is bounded: in files, and in names that are compared.
 """
 
@@ -88,7 +88,7 @@ class Includes:
 
         The main file is left out, and a file that several patterns match is there once.
         Names that start with a dot are matched by patterns that do: editors and
-        Kubernetes keep what they need beside the files under such names.
+        Kubernetes keep files of their own under such names.
         """
         found = FoundFiles()
         known = {real_path(self.main)}
@@ -144,7 +144,7 @@ class Includes:
 
 
 class _Names:
-    """Names in folders, as many as may be compared with one pattern."""
+    """Names in folders, as many as are compared with one pattern."""
 
     def __init__(self) -> None:
         self._left = NAME_LIMIT

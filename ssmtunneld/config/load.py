@@ -1,6 +1,6 @@
 """From a file to a ``Config``, or to one ``ConfigError`` that lists every problem.
 
-A file may include others: each is read, bounded and named in errors as the first. A
+A file can include more: each is read, bounded and named in errors as the first. A
 problem is one line: ``FILE:LINE: key.path: what is wrong``. Values are not quoted where
 they might be secrets, and those of unknown keys never are.
 """
@@ -163,7 +163,7 @@ def read_file(path: Path) -> str:
     """Return the text of a configuration file. Never waits: a pipe is refused.
 
     Raises:
-        ConfigError: It cannot be read, is no regular file, is larger than
+        ConfigError: It cannot be read, is not a regular file, is larger than
             ``LARGEST_FILE``, or is not UTF-8.
     """
     try:

@@ -153,7 +153,7 @@ class DaemonSettings(_Section):
     configuration's directory; of mode 0600; off without it. See [audit](audit.md)."""
     max_connections: Annotated[Connections, Reload.LIVE] = 10_000
     """Local connections to all tunnels together; further ones wait until one ends. Half
-    of them are divided among the tunnels, so that a busy one leaves the others their
+    of them are divided among the tunnels, so that a busy one leaves the rest their
     part. Fewer, with a warning, where the process may not open that many files. See
     [limits](#limits)."""
 
@@ -186,7 +186,7 @@ class TunnelDefaults(_Section):
     )
     """Choice among several targets: the oldest, the newest, or all of them in turn."""
     mode: Annotated[Literal["tcp", "socks5", "http-connect"], Reload.SESSIONS] = "tcp"
-    """`"tcp"` forwards to one destination. With the others, clients name it
+    """`"tcp"` forwards to one destination. With the other modes, clients name it
     themselves. See [dynamic forwarding](dynamic.md)."""
     destinations: Annotated[Destinations, Reload.LIVE, Only.DYNAMIC] = ()
     """Destinations that clients may name, as patterns such as
@@ -213,7 +213,7 @@ class TunnelDefaults(_Section):
     `host` or `cluster` `AWS-StartPortForwardingSessionToRemoteHost`."""
     parameters: Annotated[Parameters, Reload.SESSIONS, Only.FIXED] = {}
     """Values for a document of yours. Only AWS's own documents are told `port` and
-    `host` (as `portNumber` and `host`); beside one of yours these say where it leads,
+    `host` (as `portNumber` and `host`); with your own these say where it leads,
     for status, `env`, `db-token` and probes. If yours takes them, write them here:
     `{ host = "db.internal", portNumber = "5432" }`."""
     reason: Annotated[
@@ -277,7 +277,7 @@ class TunnelDefaults(_Section):
         STREAMS_PER_SESSION
     )
     """Connections in one session; further ones wait a moment for another session, if
-    there may be one."""
+    one can be started."""
     idle_close: Annotated[Duration, Field(gt=0), Reload.LIVE] = 300.0
     """Time that a session beyond the warm ones stays after its last connection; with
     `warm = 0`, every session."""

@@ -137,7 +137,7 @@ def read_source_tables(sources: Sources, environ: Mapping[str, str]) -> Config:
 def with_absolute_paths(
     settings: Mapping[str, Any], folder: Path, environ: Mapping[str, str]
 ) -> _Table:
-    """Return settings of a file in ``folder`` for a file that may be in another."""
+    """Return settings of a file in ``folder`` for a file that can be in another."""
     moved = dict(settings)
     home = _home(environ)
     for key in _PATHS:
@@ -290,7 +290,7 @@ class _Reading:
         return {}
 
     def read_defaults(self, inherited: _Defaults | None = None) -> _Defaults:
-        """Return the usable ones; what is wrong with the others is said once, here.
+        """Return the usable defaults; report what is wrong with the rest once, here.
 
         Args:
             inherited: Those of the main file, which hold where this file says nothing;

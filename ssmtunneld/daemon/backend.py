@@ -111,7 +111,7 @@ class Backend:
 
     @property
     def tunnel(self) -> TunnelSettings:
-        """The settings; may be replaced by others that need no new session."""
+        """The settings; replaceable by settings that need no new session."""
         return self._tunnel
 
     @tunnel.setter
@@ -189,10 +189,10 @@ class Backend:
         """Return a stream, with the key of whoever connects known where it leads.
 
         That is, if the tunnel asks for it. What goes wrong with the key is in the log:
-        whoever connects may have another one. Cancelling is safe.
+        whoever connects can have another one. Cancelling is safe.
 
         Args:
-            timeout: Seconds that a session may take.
+            timeout: Seconds that a session can take.
 
         Raises:
             NoSessionReady: There was none in time; says why.
@@ -252,7 +252,7 @@ class Backend:
             await bastion.attend()
 
     async def _reap_orphans(self) -> None:
-        """End what a daemon before us left, and learn how old sessions may become."""
+        """End what a daemon before us left, and learn how old sessions can become."""
         if not self._mark:
             return
         await self.pool.wait_ready()

@@ -155,6 +155,12 @@ class Bastions:
                 self._new.clear()
                 await self._added.wait()
 
+    @property
+    def end_patience(self) -> float:
+        """The seconds that `leave` takes at most."""
+        known = self._known.values()
+        return max((bastion.end_patience for bastion in known), default=0.0)
+
     async def leave(self) -> None:
         """Stop those that nobody else needs; for the end of the process."""
         async with asyncio.TaskGroup() as tasks:

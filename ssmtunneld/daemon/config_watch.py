@@ -17,15 +17,15 @@ _Signatures: TypeAlias = dict[Path, _Signature | None]
 
 
 class ConfigWatch:
-    """Looks at files now and then, and says when they are others.
+    """Looks at files now and then, and reports changed files.
 
     By the files' attributes: that works on every file system, for editors that replace
     a file and for links that are turned over. A change counts once a second look
     finds it as it was at the first: whoever writes is then done, most probably. A main
     file that is gone is not a change; an included one that comes or goes is.
 
-    ``note`` and ``poll`` may be called in any thread, because a folder may have many
-    files, and may lie on a server.
+    ``note`` and ``poll`` can be called in any thread, because a folder can have many
+    files, and can lie on a server.
 
     Args:
         path: The main file.

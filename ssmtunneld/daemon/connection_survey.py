@@ -1,6 +1,6 @@
 """The connections of all tunnels and their clients, looked at together.
 
-Thousands of them are no reason to hold up the loop, nor to look through the files of
+Thousands of them must not hold up the loop, nor have us look through the files of
 all processes for each who asks: a look is good for a second, and for everybody.
 """
 
@@ -28,7 +28,7 @@ class ConnectionSurvey:
     Args:
         tunnels: Returns the tunnels, in the order of the file.
         wall_clock: Returns the time in Unix seconds.
-        find_out: Finds out who clients are; may block, and runs in a thread.
+        find_out: Finds out who clients are; can block, and runs in a thread.
     """
 
     def __init__(

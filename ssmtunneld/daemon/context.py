@@ -79,8 +79,8 @@ class DaemonContext:
 
     Args:
         start_rate: StartSession calls per second, for each account and region.
-        start_burst: How many of them may come at once.
-        instance: Tells the sessions of this configuration from all others, also after
+        start_burst: How many of them can come at once.
+        instance: Marks the sessions of this configuration as its own, also after
             a restart; ``None`` to leave forgotten sessions alone.
         max_connections: Local connections of all tunnels together.
         audit: Where connections are written down; None where nobody wants that.
@@ -92,11 +92,11 @@ class DaemonContext:
         audit: The same one.
         bastions: The targets that are started on demand.
         connection_limit: Divides ``max_connections`` among the tunnels.
-        fairness: Lets busy sessions wait for others.
+        fairness: Lets busy sessions wait for other sessions.
         random_bytes: Where the ids of messages come from.
         message_sizes: What is known of larger messages.
         window_budget: Bounds what all sessions have unacknowledged.
-        pools: All that have sessions at the moment, or may have.
+        pools: All that have sessions at the moment, or can get some.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ CLOSING_TIME: Final = 3.0
 ABANDON_TIME: Final = 2.5
 """Seconds after which it is said that some of them are given up."""
 CONTROL_CHECK: Final = 5.0
-"""Seconds between looks at the control socket's file, which cleaners may remove."""
+"""Seconds between looks at the control socket's file, which cleaners can remove."""
 SURVEY_BATCH: Final = 16
 """Tunnels that are looked at in one turn of the loop: about 2 ms."""
 
@@ -167,6 +167,11 @@ class Daemon:
         """The table ``[daemon]``, as it is now."""
         return self._config.daemon
 
+    @property
+    def end_budget(self) -> float:
+        """The seconds for connections to finish, and then to stop bastions."""
+        return self.settings.drain_timeout + self._context.bastions.end_patience
+
     # Life.
 
     def stop(self) -> None:
@@ -227,7 +232,7 @@ class Daemon:
     def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return what runs until the end, by name. Each of them ends when cancelled.
 
-        Whom one can ask comes first: somebody may ask while the sessions are started.
+        The control socket comes first: somebody can ask while the sessions are started.
         """
         kept = {} if self._size_file is None else {"sizes": self._size_file.run}
         return {

@@ -1,7 +1,7 @@
 """The sessions of a tunnel whose clients name the destination: a pool for each.
 
 A session leads to one host and port, so each destination that somebody asks for gets a
-backend of its own, for as long as it is used. How many there may be is bounded: a
+backend of its own, for as long as it is used. Their number is bounded: a
 client that tries every port of a network must not start a session for each of them.
 """
 
@@ -73,7 +73,7 @@ class DynamicBackend:
 
     @property
     def tunnel(self) -> TunnelSettings:
-        """The settings; may be replaced by others that need no new session."""
+        """The settings; replaceable by settings that need no new session."""
         return self._tunnel
 
     @tunnel.setter
@@ -197,12 +197,12 @@ class DynamicBackend:
 
         Args:
             destination: One that the patterns allow.
-            timeout: Seconds that a session may take.
+            timeout: Seconds that a session can take.
 
         Raises:
             NoSessionReady: There was none in time; says why.
             PoolRetired: Ask its successor.
-            TooManyDestinations: All that there may be are in use.
+            TooManyDestinations: The limit of destinations is reached.
         """
         await self._running.wait()
         while True:
@@ -296,7 +296,7 @@ class DynamicBackend:
     def snapshot(self) -> PoolSnapshot:
         """Return what there is to see of all pools together.
 
-        One destination that cannot be had is not a trouble while another one can.
+        One destination's failure is not a trouble while another works.
         """
         found = [place.backend.pool.snapshot() for place in self._places()]
         troubles = [pool.trouble for pool in found]

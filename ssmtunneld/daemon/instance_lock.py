@@ -27,7 +27,8 @@ CLAIM_INTERVAL: Final = 5.0
 def instance_name(source: Path) -> str:
     """Return the name of the daemon that runs the configuration in ``source``."""
     identity = f"{os.getuid()}@{_machine()}:{real_path(source)}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+    # Not every path is UTF-8.
+    return hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]
 
 
 def _machine() -> str:
@@ -54,7 +55,7 @@ def control_socket(name: str) -> Path:
 def control_sockets(source: Path | None) -> list[Path]:
     """Return the control sockets of the daemon of ``source``, or of all daemons.
 
-    Some may be left behind: a daemon that was killed does not remove its own.
+    Some can be left behind: a daemon that was killed does not remove its own.
     """
     if source is not None:
         return [control_socket(instance_name(source))]

@@ -52,7 +52,7 @@ class Preflight:
         *,
         strict: bool,
     ) -> int:
-        """Return how many local connections there may be in all; say if it is fewer.
+        """Return the limit of local connections in all; say if it is reduced.
 
         Args:
             settings: Say how many are wanted.
@@ -77,7 +77,7 @@ class Preflight:
         )
         if strict and limit < FEWEST_FILES + listeners + 2 * len(tunnels):
             error = SsmtunneldError(
-                f"this process may open {limit} files, and may need {needed}"
+                f"this process may open {limit} files, and could need {needed}"
             )
             error.advice = advice
             raise error

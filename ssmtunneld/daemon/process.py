@@ -22,8 +22,8 @@ from ssmtunneld.observe import logs
 from ssmtunneld.serve.systemd import ServiceManager
 
 ENDING_TIME: Final = 4.5
-"""Seconds beyond ``drain_timeout`` in which sessions are terminated and all is tidied
-up; then the process ends as it is."""
+"""Seconds beyond ``Daemon.end_budget`` in which sessions are terminated and all is
+tidied up; then the process ends as it is."""
 THREADS_TIME: Final = 1.0
 """Seconds that threads get to finish once the daemon has: a call in a thread cannot be
 cancelled, and nobody needs its result any more."""
@@ -85,7 +85,7 @@ def run_daemon(
                 renew=claim.renew,
                 groups=groups,
             )
-            signals.budget = lambda: daemon.settings.drain_timeout + ENDING_TIME
+            signals.budget = lambda: daemon.end_budget + ENDING_TIME
             answers: Answers = {
                 signal.SIGTERM: daemon.stop,
                 signal.SIGINT: daemon.stop,

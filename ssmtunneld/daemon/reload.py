@@ -19,7 +19,7 @@ from ssmtunneld.daemon.service_notifier import ServiceNotifier
 from ssmtunneld.errors import ConfigError, SsmtunneldError, Unforeseen
 
 READING_TIME: Final = 30.0
-"""Seconds that reading the file may take: it may be a pipe, or lie on a server."""
+"""Seconds to read the file, at most: it can be a pipe, or lie on a server."""
 
 
 class Reloader:

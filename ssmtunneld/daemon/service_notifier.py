@@ -18,7 +18,7 @@ ENDING_INTERVAL: Final = 5.0
 """The same while the daemon ends."""
 EXTENSION: Final = 20.0
 """Seconds that are asked for each time while the daemon ends: one that hangs then is
-killed after these, however long the drain may take."""
+killed after these, however long the drain can take."""
 
 
 class ServiceNotifier:

@@ -35,7 +35,7 @@ class Signals:
             ``FORCED_BUDGET``, the third one nothing.
 
     Attributes:
-        budget: Returns the seconds that the first signal leaves; may be replaced.
+        budget: Returns the seconds that the first signal leaves; can be replaced.
     """
 
     def __init__(self, deadline: Deadline | None = None) -> None:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from ssmtunneld.base.folders import replace_private_file
+from ssmtunneld.base.folders import read_private_file, replace_private_file
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.sessions.message_sizes import MessageSizes
@@ -70,7 +70,6 @@ class SizeFile:
 
 def _read(path: Path) -> object:
     try:
-        with path.open("rb") as opened:
-            return json.loads(opened.read(FILE_LIMIT))
+        return json.loads(read_private_file(path, FILE_LIMIT))
     except (OSError, ValueError, RecursionError):
         return None

@@ -38,7 +38,7 @@ from ssmtunneld.sessions.pool import Pool, PoolRetired
 from ssmtunneld.transport.streams import StreamDuplex
 
 FILE_CHECK: Final = 5.0
-"""Seconds between looks at the files of Unix sockets, which cleaners may remove."""
+"""Seconds between looks at the files of Unix sockets, which cleaners can remove."""
 REBIND_INTERVAL: Final = 5.0
 """Seconds between attempts to listen on an address that another process holds."""
 SWITCH_PATIENCE: Final = 15.0
@@ -54,7 +54,7 @@ class Tunnel:
         log: Bound to its name.
         defects: What broke in it that nobody foresaw.
         server: Its listeners and connections.
-        unbound: Why an address cannot be had; ``None`` while all are ours.
+        unbound: The reason why an address is not bound; ``None`` while all are.
         paused: Whether an operator wants no new connections.
     """
 
@@ -251,7 +251,7 @@ class Tunnel:
         """Serve until cancelled; keep trying to listen where that is impossible.
 
         No session is started before every address is ours (design D10). Cancelling
-        resets all connections and terminates all sessions. After a defect it may be
+        resets all connections and terminates all sessions. After a defect it can be
         called again.
         """
         parts = {
@@ -285,7 +285,7 @@ class Tunnel:
                 await self.bind()
 
     async def _stirred_or_lost(self) -> None:
-        """Wait for a change of addresses; look after files that cleaners may remove."""
+        """Wait for a change of addresses; look after files that cleaners can remove."""
         interval = FILE_CHECK if self.server.has_files else None
         with suppress(TimeoutError):
             async with asyncio.timeout(interval):

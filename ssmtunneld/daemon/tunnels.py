@@ -84,7 +84,7 @@ class Tunnels:
             raise TunnelDisabled(name) from None
 
     def check(self, name: str) -> None:
-        """Make sure that there is a tunnel called ``name``, which may be disabled.
+        """Make sure that there is a tunnel called ``name``, which can be disabled.
 
         Raises:
             UnknownTunnel: There is none.
@@ -174,7 +174,7 @@ class Tunnels:
         """Take over another configuration; touch only what is different.
 
         Must be called by one at a time. Returns when new connections find everything as
-        ``tunnels`` say, except what cannot be had: see ``Tunnel.apply``.
+        ``tunnels`` say, except what cannot be applied: see ``Tunnel.apply``.
 
         Args:
             tunnels: The settings of all tunnels.

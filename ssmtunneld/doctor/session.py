@@ -129,7 +129,7 @@ class DoctorChannel:
     async def reach(self, tunnel: TunnelSettings, patience: float) -> str:
         """Let the agent connect to the destination; return what that showed.
 
-        Cancelling is safe. It may take ``patience`` seconds.
+        Cancelling is safe. It can take ``patience`` seconds.
 
         Raises:
             Broken: It refuses, does not answer, or is something else.

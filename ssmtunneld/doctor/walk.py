@@ -80,7 +80,7 @@ class DoctorContext:
         log: Where the layers below say what they do.
         agent_patience: Seconds for the agent's first words, and for an answer of its.
         patience: Seconds for the destination's answer, and for the throughput.
-        api_patience: Seconds in which errors of the API that may pass are waited out.
+        api_patience: Seconds in which passing errors of the API are waited out.
     """
 
     wall_clock: Callable[[], float]

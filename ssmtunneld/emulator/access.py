@@ -21,7 +21,7 @@ from ssmtunneld.emulator.settings import EmulatorSettings
 LIMIT: Final = 1000
 """Requests that are remembered; the oldest is forgotten first."""
 TOKEN_LIFETIME: Final = timedelta(hours=1)
-"""Time for which keys work, at most; an approval may last longer."""
+"""Time for which keys work, at most; an approval can last longer."""
 ROLE: Final = "SSM-JustInTimeAccessTokenRole"
 """The role of whoever has such keys, as AWS calls it."""
 _LONGEST_REASON: Final = 256

@@ -23,7 +23,7 @@ from ssmtunneld.emulator.instances import (
     error_text,
     read_form,
 )
-from ssmtunneld.emulator.permissions import DEFAULT_DOCUMENT, Permissions
+from ssmtunneld.emulator.permissions import DEFAULT_DOCUMENT, Permissions, service_of
 from ssmtunneld.emulator.registry import TARGET, Registry
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
@@ -125,6 +125,16 @@ class ControlPlane:
             "DescribeInstanceInformation": self._describe_instance_information,
             "GetInventory": self._get_inventory,
         }
+
+    @property
+    def operations(self) -> frozenset[tuple[str, str]]:
+        """Every call that is answered: the service, as boto3 names it, and the call."""
+        names = [*self._caller_operations, *self._operations]
+        return frozenset(
+            {("sts", "GetCallerIdentity")}
+            | {("ec2", name) for name in self._instances.actions}
+            | {(service_of(name), name.rpartition(".")[2]) for name in names}
+        )
 
     def require(self, check: Callable[[Caller, Mapping[str, str]], None]) -> None:
         """Let only those call who pass ``check``, given their headers.
@@ -285,7 +295,7 @@ class ControlPlane:
         return tags.get(key.removeprefix("tag:")) in values
 
     def _fail(self, operation: str) -> bool:
-        """Raise the fault that is due; say whether the token is to be empty."""
+        """Raise the fault that is due; say whether to return an empty token."""
         code = self._plan.api_error(operation)
         if code is None:
             return False

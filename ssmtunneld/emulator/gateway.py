@@ -24,7 +24,7 @@ from ssmtunneld.protocol.payloads import OpenDataChannel
 
 PATH_PREFIX: Final = "/v1/data-channel/"
 _BATCH: Final = 8
-"""Messages that are written to a client at once. With 64, others waited 2 ms each time;
+"""Messages that are written to a client at once. With 64, other clients waited 2 ms;
 the throughput is the same."""
 _READ_SIZE: Final = 8192
 """Bytes of one read: about 25 acknowledgements, or 7 full messages."""

@@ -102,6 +102,11 @@ class Instances:
             "DeleteTags": self._delete_tags,
         }
 
+    @property
+    def actions(self) -> frozenset[str]:
+        """Calls that are answered."""
+        return frozenset(self._actions)
+
     def answer(
         self, form: Form, caller: Caller, refuse: Callable[[str, list[str]], str]
     ) -> str:

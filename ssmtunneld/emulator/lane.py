@@ -27,7 +27,7 @@ async def give_way() -> None:
     """Let the tasks of other sessions pass a message on, from its arrival to its end.
 
     Real agents run on machines of their own; here one that is busy would hold up all
-    others, for nothing that it does ever has to wait.
+    the rest, for nothing that it does ever has to wait.
     """
     for _ in range(TURNS_OF_OTHERS):
         await asyncio.sleep(0)

@@ -24,6 +24,15 @@ _SERVICES: Final = {
 }
 
 
+def service_of(name: str) -> str:
+    """Return the service of a call, as boto3 and policies spell it.
+
+    Args:
+        name: What ``X-Amz-Target`` says; without a service it is SSM's.
+    """
+    return _SERVICES.get(name.rpartition(".")[0], "ssm")
+
+
 class Permissions:
     """Decides for all callers.
 
@@ -73,8 +82,8 @@ class Permissions:
             body: The call's.
             found: The session that it names, if there is one.
         """
-        service, dot, operation = name.rpartition(".")
-        action = f"{_SERVICES.get(service, 'ssm')}:{operation if dot else name}"
+        operation = name.rpartition(".")[2]
+        action = f"{service_of(name)}:{operation}"
         if operation == "StartSession":
             return self._start(caller, action, body)
         if operation == "StartAccessRequest":

@@ -7,9 +7,11 @@ payloads only where that was asked for: they hold whatever users send.
 import base64
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,23 +27,44 @@ FORMAT: Final = 1
 class Recorder:
     """Writes the sessions of one emulator.
 
+    Each line is written at once and as a whole. When one cannot be written, as on a
+    full disk, the recording ends with the line before it, and sessions go on.
+
     Args:
         path: The file; one that exists is replaced. Only its owner can read it.
         payloads: Keep what users send.
         now: A clock in seconds.
+        failed: Called with the reason when the recording ends early.
 
     Raises:
         OSError: It cannot be written.
     """
 
-    def __init__(self, path: Path, *, payloads: bool, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        payloads: bool,
+        now: Callable[[], float],
+        failed: Callable[[str], None],
+    ) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        self._file: IO[str] = os.fdopen(os.open(path, flags, 0o600), "w", 1, "utf-8")
+        self._file = FileIO(os.open(path, flags, 0o600), "w")
+        self._is_regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        self._size = 0
         self._payloads = payloads
         self._now = now
+        self._failed = failed
         self._began = now()
         self._sessions = 0
-        self._write({"format": FORMAT, "payloads": payloads})
+        try:
+            if self._is_regular:
+                # One that exists keeps the mode that it had.
+                os.fchmod(self._file.fileno(), 0o600)
+            self._append(_line({"format": FORMAT, "payloads": payloads}))
+        except OSError:
+            self._file.close()
+            raise
 
     def start(
         self, document: str, properties: Mapping[str, str], agent_version: str
@@ -82,12 +105,31 @@ class Recorder:
         self.write(session, "message", facts)
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Close the file; what comes later is not written."""
         self._file.close()
 
     def _write(self, line: Mapping[str, object]) -> None:
-        if not self._file.closed:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        if self._file.closed:
+            return
+        try:
+            self._append(_line(line))
+        except OSError as error:
+            with suppress(OSError):
+                if self._is_regular:
+                    self._file.truncate(self._size)
+            with suppress(OSError):
+                self._file.close()
+            self._failed(error.strerror or str(error))
+
+    def _append(self, data: bytes) -> None:
+        rest = data
+        while rest:  # a disk that becomes full takes a part, and only then refuses
+            rest = rest[self._file.write(rest) or 0 :]
+        self._size += len(data)
+
+
+def _line(line: Mapping[str, object]) -> bytes:
+    return (json.dumps(line, separators=(",", ":")) + "\n").encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from ssmtunneld.base.aio import close_server
-from ssmtunneld.base.log import get_log
+from ssmtunneld.base.log import EventLog, get_log
 from ssmtunneld.emulator.access import AccessRequests
 from ssmtunneld.emulator.admin import PATH, Admin
 from ssmtunneld.emulator.agent.pacing import Pacer
@@ -72,7 +72,7 @@ class Emulator:
         self._path: Path | None = None
         self._pacer = Pacer()
         scripts = [] if self.settings.replay is None else load(self.settings.replay)
-        self._recorder = _recorder(self.settings)
+        self._recorder = _recorder(self.settings, self._log)
         self.sessions = Registry(
             self.settings,
             self.faults,
@@ -91,7 +91,7 @@ class Emulator:
         """Requests for node access."""
         self.admin = Admin(self.sessions, self.faults, self.access)
         """The admin API."""
-        control = ControlPlane(
+        self._control = ControlPlane(
             self.sessions,
             self.settings,
             self.faults,
@@ -100,9 +100,9 @@ class Emulator:
             permissions=self.permissions,
         )
         keys = InstanceConnect(self.settings, f"{PATH}/keys")
-        control.offer(keys.operations)
-        control.offer_with_caller(self.access.operations)
-        control.require(self.access.check)
+        self._control.offer(keys.operations)
+        self._control.offer_with_caller(self.access.operations)
+        self._control.require(self.access.check)
         gateway = Gateway(
             self.sessions,
             self.settings,
@@ -116,7 +116,7 @@ class Emulator:
         )
         application.add_routes(
             [
-                web.post("/", control.serve),
+                web.post("/", self._control.serve),
                 web.get(PATH_PREFIX + "{id}", gateway.serve),
                 *self.admin.routes(),
                 *keys.routes(),
@@ -177,6 +177,11 @@ class Emulator:
     def endpoint_url(self) -> str:
         """The value for ``AWS_ENDPOINT_URL_SSM``."""
         return f"http{self._secure}://{self._authority}"
+
+    @property
+    def operations(self) -> frozenset[tuple[str, str]]:
+        """Every call that is answered: the service, as boto3 names it, and the call."""
+        return self._control.operations
 
     def close_session(self, session_id: str, output: str = "") -> None:
         """End a session as the service does, with ``output`` for its client.
@@ -251,15 +256,23 @@ def _check(settings: EmulatorSettings) -> None:
         )
 
 
-def _recorder(settings: EmulatorSettings) -> Recorder | None:
+def _recorder(settings: EmulatorSettings, log: EventLog) -> Recorder | None:
     if settings.record is None:
         return None
+    path = settings.record
+
+    def failed(reason: str) -> None:
+        log.error("emulator.recording_stopped", path=str(path), reason=reason)
+
     try:
         return Recorder(
-            settings.record, payloads=settings.record_payloads, now=time.perf_counter
+            path,
+            payloads=settings.record_payloads,
+            now=time.perf_counter,
+            failed=failed,
         )
     except OSError as error:
-        raise ConfigError([f"{settings.record}: {error.strerror or error}"]) from None
+        raise ConfigError([f"{path}: {error.strerror or error}"]) from None
 
 
 def _tls(settings: EmulatorSettings) -> ssl.SSLContext | None:

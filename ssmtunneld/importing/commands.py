@@ -103,7 +103,7 @@ class _Reader:
     def __init__(self) -> None:
         self._variables = Variables()
         self.unread: list[Note] = []
-        """Lines that name start-session, and are no call that can be read."""
+        """Lines that name start-session, but have no call that can be read."""
 
     def calls(self, text: str, line: int = 1, depth: int = 0) -> Iterator[Call]:
         """Yield the calls of ``text``, which begins on line ``line``."""

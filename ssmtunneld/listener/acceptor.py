@@ -1,6 +1,6 @@
 """The listening sockets of one server, and an accept loop for each of them.
 
-Which addresses are wanted may change at any time: those that stay wanted are not
+The wanted addresses can change at any time: those that stay wanted are not
 touched, so that no client is refused at them.
 """
 
@@ -102,7 +102,7 @@ class Acceptor:
 
         Raises:
             AddressInUse: An address is taken; names the holder if it is known.
-            PermissionError: We may not bind an address; the text names a remedy.
+            PermissionError: Binding an address is forbidden; the text names a remedy.
         """
         bindings = await _open(self._missing(), socket_mode)
         self._bindings += bindings

@@ -151,7 +151,7 @@ def access_limitations(*, others: bool) -> Iterator[AccessLimitation]:
     """Yield what is wrong with telling users apart here; nothing, usually.
 
     Args:
-        others: A user other than our own is allowed by name or id.
+        others: True if a user other than our own is allowed by name or id.
     """
     match owner.sight():
         case OwnerVisibility.ABSENT:

@@ -55,7 +55,7 @@ class Connection:
         sock: The accepted socket.
         peer: The client's address, as text.
         since: The time of its accept, on the loop's clock.
-        name: What tells it from all others of the process.
+        name: The identifier of the connection, unique in the process.
         client: Who the client is.
         opened: Called once, when it has its stream.
 

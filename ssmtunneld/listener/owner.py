@@ -78,7 +78,7 @@ class Peer:
 def find_peer(local: SocketName, peer: SocketName) -> Peer:
     """Return what this machine knows of the other end of a TCP connection.
 
-    A socket that no process holds any more may have lost its user: then its uid says
+    A socket that no process holds any more could have lost its user: then its uid says
     0, and it must never be taken for root's. See ``held_fin.py`` for when it has not.
 
     Args:
@@ -214,7 +214,7 @@ _LISTENING: Final = 10
 """TCP_LISTEN."""
 _WITH_USER: Final = frozenset({4, 9, 11})
 """TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING: closed, but still a whole socket. What is
-in FIN_WAIT2 or TIME_WAIT may be a time-wait entry, and says 0 then."""
+in FIN_WAIT2 or TIME_WAIT can be a time-wait entry, and says 0 then."""
 _GONE: Final = Peer(PeerPresence.GONE)
 _UNKNOWN: Final = Peer(PeerPresence.UNKNOWN)
 

@@ -147,7 +147,7 @@ class Process:
 
     Attributes:
         pid: Its id.
-        program: Its name as the kernel keeps it, 15 bytes at most: a process may choose
+        program: Its name as the kernel keeps it, 15 bytes at most: a process can choose
             any, so it says who somebody claims to be. Cleaned.
     """
 

@@ -98,7 +98,7 @@ class Server:
         totals: Where connections are counted; fresh if not given.
         quota: Its part of the connections that all servers may have together.
         defects: Where the tunnel's defects are noted.
-        names: Returns what tells the next connection from all others of the process.
+        names: Returns an identifier for the next connection, unique in the process.
         observer: Told of its connections.
 
     Attributes:
@@ -197,7 +197,7 @@ class Server:
 
         Raises:
             AddressInUse: An address is taken; names the holder if it is known.
-            PermissionError: We may not bind an address; the text names a remedy.
+            PermissionError: Binding an address is forbidden; the text names a remedy.
         """
         names = await self._acceptor.open(self._settings.socket_mode)
         self._hold_ends()
@@ -351,7 +351,7 @@ class Server:
     def _accept_some(self, listener: Listener) -> None:
         """Accept what waits while there is room. Never awaits: the room would be stale.
 
-        Whose each one is, is asked in the same turn: it may close at any moment.
+        The owner of each is asked in the same turn: each can close at any moment.
 
         Raises:
             OSError: Nothing more can be accepted now, and why.

@@ -45,7 +45,7 @@ class Listener:
         socket: Non-blocking; accept from it after :meth:`readable`.
         name: ``127.0.0.1:5432``, ``[::1]:5432`` or ``unix:/path``.
         inherited: Whether somebody else made the socket, and uses it after us.
-        held: Whether connections accepted here may need ``held_fin.release``.
+        held: Whether connections accepted here can need ``held_fin.release``.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class Listener:
 
     @property
     def has_file(self) -> bool:
-        """True for a Unix socket of ours, whose file somebody may remove."""
+        """True for a Unix socket of ours, whose file somebody can remove."""
         return self._path is not None
 
     @property
@@ -140,7 +140,7 @@ class Listener:
         return _identity(path) == self._file is not None
 
     def set_mode(self, mode: int) -> None:
-        """Change the permissions of a Unix socket of ours; nothing for others."""
+        """Change the permissions of a Unix socket of ours; ignore other sockets."""
         if self._path is not None and self._has_its_file(self._path):
             self._path.chmod(mode)
 
@@ -185,7 +185,7 @@ async def bind(
 
     Raises:
         AddressInUse: An address is taken, or does not exist on this machine.
-        PermissionError: We may not bind it; the text names a remedy.
+        PermissionError: Binding it is forbidden; the text names a remedy.
     """
     listeners: list[Listener] = []
     with ExitStack() as undo:

@@ -6,7 +6,7 @@ queue of ``log_queue.py`` and its thread write them. What is lost on the way is 
 and told in the file before the next line.
 
 Each run of the daemon begins with a line ``started`` and ends with one ``stopped``: if
-the latter is missing, the daemon was killed, and lines may be missing too. The
+the latter is missing, the daemon was killed, and lines can be missing too. The
 docstrings of the fields below are the descriptions in the lines' JSON schema.
 """
 
@@ -175,7 +175,7 @@ class AuditLog:
         log: Where to say that it cannot be written.
         pid: The daemon's process.
         wall_clock: Returns the time in Unix seconds.
-        find_out: Finds out who clients are; may block, and runs in a thread.
+        find_out: Finds out who clients are; can block, and runs in a thread.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class AuditLog:
 
     @property
     def path(self) -> Path | None:
-        """The file; may be replaced while running, None ends it."""
+        """The file; can be replaced while running, None ends it."""
         return self._path
 
     @path.setter
@@ -420,7 +420,7 @@ class TunnelAudit:
         fixed: Where the tunnel leads; None if its clients say.
 
     Attributes:
-        fixed: The same; may be replaced.
+        fixed: The same; can be replaced.
     """
 
     def __init__(self, audit: AuditLog, name: str, fixed: str | None) -> None:

@@ -1,4 +1,4 @@
-"""A file of lines that others may move away while it is written to."""
+"""A file of lines that other programs can move away while we write."""
 
 import errno
 import io

@@ -1,7 +1,7 @@
 """The document of connections: who is connected at one moment, and with what.
 
 ``version`` of the document changes when a key changes its meaning or goes away; new
-keys may come at any time. Times are in seconds, sizes in bytes. The docstrings of the
+keys can come at any time. Times are in seconds, sizes in bytes. The docstrings of the
 fields are also the descriptions in the document's JSON schema (``status_schema.py``).
 """
 

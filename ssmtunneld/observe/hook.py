@@ -17,7 +17,7 @@ LOOK: Final = 1.0
 PAUSE: Final = 10.0
 """Seconds between two commands for the same tunnel: one that flaps is not news."""
 TIMEOUT: Final = 10.0
-"""Seconds that a command may take."""
+"""Seconds that a command can take."""
 
 # What a tunnel begins with when all is as it should be.
 _ORDINARY: Final = frozenset(

@@ -26,7 +26,7 @@ class LogOutput:
         notice: Returns the line, without its end, that says how many were lost.
 
     Attributes:
-        notice: The same one; may be replaced.
+        notice: The same one; can be replaced.
     """
 
     def __init__(self, stream: TextIO, notice: Callable[[int], str]) -> None:
@@ -65,7 +65,7 @@ class LogOutput:
         self._lost_ever += lines
 
     def renew(self) -> None:
-        """Begin anew in a child process, whose parent may have held the lock."""
+        """Begin anew in a child process, whose parent could have held the lock."""
         self._lock = threading.RLock()
         self._lost = self._lost_ever = 0
 

@@ -1,4 +1,4 @@
-"""A bounded queue of lines in front of a file that may block.
+"""A bounded queue of lines in front of a file that can block.
 
 A pipe that nobody reads and a terminal that somebody has stopped with Ctrl-S block
 write(2) for as long as they like. So one thread writes, and everybody else only puts a
@@ -38,9 +38,9 @@ class LogQueue:
     an empty queue, since its parent writes what was in it.
 
     Args:
-        outlet: Writes; may block.
-        lines: Lines that may wait.
-        size: Characters that may wait.
+        outlet: Writes; can block.
+        lines: Lines that wait, at most.
+        size: Characters that wait, at most.
 
     Attributes:
         outlet: The same one.

@@ -41,7 +41,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "target.resolved": "the target is {targets}",
 }
 _UNTOLD: Final = frozenset({"control.bound", "session.started"})
-"""Events that are no news to a person."""
+"""Events that are not shown to a person."""
 _ASIDE: Final = frozenset(
     {"time", "level", "event", "tunnel", "session", "session_id", "reason", "advice"}
 )
@@ -66,7 +66,7 @@ class Sentences:
         """Return the line without its end.
 
         Raises:
-            structlog.DropEvent: It is no news to a person.
+            structlog.DropEvent: The event is not shown to a person.
         """
         name, level = str(event.get("event")), str(event.get("level"))
         if name in _UNTOLD and level == "info":

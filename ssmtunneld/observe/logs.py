@@ -55,7 +55,7 @@ _PREFIX: Final = {
 BURST: Final = 10
 """Warnings of one kind that one tunnel writes at once: an outage and its end."""
 REFILL: Final = 10.0
-"""Seconds until it may write another one."""
+"""Seconds until it can write another one."""
 
 LINE_LIMIT: Final = 8192
 """Bytes of a line, with its end."""
@@ -128,7 +128,7 @@ def configure(
 
 
 def _open(stream: TextIO, notice: Callable[[int], str]) -> LogOutput | LogQueue:
-    """Return what writes to ``stream``: by a thread where writing may block."""
+    """Return what writes to ``stream``: by a thread where writing can block."""
     global _queue, _stream  # noqa: PLW0603 - one process has one log
     if _queue is not None and _stream is stream:
         # What waits in it comes first, and only one thread may write.
@@ -192,7 +192,7 @@ def _renderers(
 
 
 class _Contained:
-    """Forms lines, and ends here what goes wrong with that: others only want to talk.
+    """Forms lines; an exception in doing so never reaches the code that logs.
 
     Args:
         processors: Decide about an event and keep it: drop it, or return it.
@@ -396,7 +396,7 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, without its arguments' repr and without a traceback.
 
-        A traceback shows source lines, not values; but an exception's own text may
+        A traceback shows source lines, not values; but an exception's own text can
         quote a request, so only its type is told.
         """
         log = structlog.get_logger("ssmtunneld")

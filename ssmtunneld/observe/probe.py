@@ -34,7 +34,7 @@ class ProbeStream(Duplex, Protocol):
 
     @property
     def unsettled(self) -> bool:
-        """True if an answer, or our bytes, may be stuck on the way."""
+        """True if an answer, or our bytes, could be stuck on the way."""
         ...
 
 
@@ -82,7 +82,7 @@ class Prober:
     Args:
         settings: What to ask, and when; None for nothing.
         open_stream: Returns a new stream that does not count as use, or None if there
-            is no session to be asked through.
+            is no session to use.
         wait_ready: Returns once there is a session.
         log: Bound to the tunnel.
         random: For jitter.
@@ -127,7 +127,7 @@ class Prober:
             self.reset()
 
     def reset(self) -> None:
-        """Forget what was found out, and ask again: the destination may be another."""
+        """Forget what was found out, and ask again: the destination can be another."""
         self._forget()
         self._changed.set()
 
@@ -164,7 +164,7 @@ class Prober:
         )
 
     async def _take_turn(self) -> float | None:
-        """Ask, if anything is to be asked; return seconds until the next time."""
+        """Probe if there is reason to; return seconds until the next time."""
         if self._settings is None:
             return None
         await self._wait_ready()

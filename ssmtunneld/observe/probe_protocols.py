@@ -88,7 +88,7 @@ class Fault:
 
 
 _MYSQL_STRANGE_LOGIN: Final = Fault(
-    "MySQL asks for a way to log in that this probe does not know, and may count that "
+    "MySQL asks for a way to log in that this probe does not know, and can count that "
     "as a failed connection",
     "set probe = false",
 )

@@ -33,7 +33,7 @@ class RecentEvent:
     tunnel: str | None
     """The tunnel that it concerns, if it does one."""
     facts: dict[str, str]
-    """The others."""
+    """The remaining fields of the event."""
 
 
 def _now() -> datetime:

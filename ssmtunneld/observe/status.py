@@ -5,7 +5,7 @@ usable, and why it is not ready, is decided here for everybody: the CLI, the pag
 metrics and the health answers.
 
 ``version`` of the document changes when a key changes its meaning or goes away; new
-keys may come at any time. Times are in seconds, sizes in bytes. The docstrings of the
+keys can come at any time. Times are in seconds, sizes in bytes. The docstrings of the
 fields are also the descriptions in the document's JSON schema (``status_schema.py``).
 """
 
@@ -219,7 +219,7 @@ class RefusalStatus:
     reason: str
     """Cause; empty if that is not known."""
     advice: str
-    """Cure; empty if nothing is to be done."""
+    """Cure; empty if no action is needed."""
     age: float
     """Seconds since then."""
 
@@ -231,7 +231,7 @@ class NodeAccessStatus:
     granted: bool
     """True if sessions can be started now."""
     expires_at: float | None
-    """End of the keys at hand, in Unix seconds; an approval may last longer."""
+    """End of the keys at hand, in Unix seconds; an approval can last longer."""
     request_id: str | None
     """Id of the latest request; null if nobody has asked."""
     request: Literal["pending", "approved", "rejected", "revoked", "expired"] | None
@@ -251,7 +251,7 @@ class BastionStatus:
     phase: Literal[
         "unknown", "asleep", "stopping", "starting", "awaiting_agent", "awake"
     ]
-    """Its condition for the tunnel; ``asleep`` also while it runs for others only."""
+    """Its condition for the tunnel; ``asleep`` also while only other tunnels use it."""
     instance: str | None
     """The instance's id; null until it was found."""
     state: str | None

@@ -33,7 +33,7 @@ _DESCRIBED: Final = (
 def status_schema() -> dict[str, Any]:
     """Return the schema of what ``status --json`` prints: draft 2020-12.
 
-    Every key is required, and others may come: a reader must ignore what it does not
+    Every key is required, and more can come: a reader must ignore what it does not
     know. ``GET /status.json`` of the HTTP listener answers with more of them.
     """
     return _schema("ssmtunneld status", *_DESCRIBED)
@@ -47,7 +47,7 @@ def connections_schema() -> dict[str, Any]:
 def audit_schema() -> dict[str, Any]:
     """Return the schema of a line of the audit log; only two keys are in all of them.
 
-    Others may come, as in the documents.
+    More can come, as in the documents.
     """
     schema = _schema("a line of ssmtunneld's audit log", AuditLine)
     for described in schema["properties"].values():

@@ -68,7 +68,7 @@ TCP and TLS deliver what was sent, so even one is strange; official peers drop i
 
 BATCH: Final = 256
 """Messages that are handled at a time once the one that they waited for is here: about
-a millisecond. There may be 80,000 of them, and other channels have their turns too."""
+a millisecond. There can be 80,000 of them, and other channels have their turns too."""
 FRAGMENT: Final = 8
 """Characters of a token in a row that a peer must not make us show."""
 
@@ -93,7 +93,7 @@ class ChannelStatistics:
     acknowledged: int
     """Messages that were acknowledged."""
     window: int
-    """Bytes that may wait at a time."""
+    """Bytes that wait at a time, at most."""
     early: int
     """Messages that wait for one before them."""
     rtt: float | None
@@ -154,7 +154,8 @@ class DataChannel:
     def attach(self, request_id: str, token: Secret, now: float) -> None:
         """Begin to use a new websocket, introduced by ``token``.
 
-        Everything that is not acknowledged is sent again at once (design D2).
+        Everything that is not acknowledged is sent again, at once as far as a window of
+        a new path has room for it (designs D2, D23).
 
         Raises:
             LocalProtocolError: The channel is attached already, or closed.
@@ -416,7 +417,7 @@ class DataChannel:
 
     @property
     def missing(self) -> int:
-        """Messages that others wait for, which arrived before them."""
+        """Missing messages that later ones, which have arrived, wait for."""
         return self._inbound.missing
 
     def words(self, text: str) -> CleanText:

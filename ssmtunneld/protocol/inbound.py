@@ -6,14 +6,14 @@ from typing import Final
 from ssmtunneld.protocol.message import Message
 
 MAX_EARLY: Final = 80_000
-"""Messages that may wait for one before them, and numbers that one may be ahead: what
+"""Messages that wait for an earlier one, and numbers to be ahead, at most: what
 the agent sends in a minute and a half (protocol 6.8)."""
 MAX_EARLY_BYTES: Final = 32 << 20
 """Bytes of them: what it sends in half a minute."""
 MAX_EARLY_TOTAL: Final = 48 << 20
 """The same of all sessions of the process together."""
 EARLY_SHARE: Final = 256 << 10
-"""Bytes that each session has all the same: what others keep holds up nobody."""
+"""Bytes that each session has in any case, whatever the other sessions keep."""
 OVERHEAD: Final = 400
 """Bytes that CPython needs for one buffered message in addition to its payload."""
 

@@ -8,8 +8,14 @@ Losses are found as QUIC finds them (RFC 9002 section 6.1): every copy that is s
 a number in sending order, and a copy is lost once one that was sent three or more
 later is acknowledged. The dictionary of unacknowledged messages is kept in that order,
 so that both this test and the timer look at its front only.
+
+A new websocket can take another path, with another bandwidth. What was unacknowledged
+on the one before is *parked*, and sent again as the new window has room for it, before
+anything new.
 """
 
+from collections import deque
+from itertools import chain
 from typing import Final
 
 from ssmtunneld.protocol.message import MAX_PAYLOAD
@@ -52,9 +58,12 @@ class Outbound:
     __slots__ = (
         "_budget",
         "_bytes",
+        "_first_flight",
         "_front",
         "_newest_acked",
         "_order",
+        "_parked",
+        "_parked_order",
         "_progress_at",
         "_unacked",
         "full_message",
@@ -74,6 +83,11 @@ class Outbound:
         self.window = Window()
         """The bytes that may be unacknowledged at a time, and why."""
         self._unacked: dict[int, _Sent] = {}
+        self._parked: dict[int, _Sent] = {}
+        self._parked_order: deque[int] = deque()
+        """Their numbers, and those of some that were acknowledged meanwhile."""
+        self._first_flight = 0
+        """The first copy behind those that began the present websocket."""
         self._bytes = 0
         self._order = 0
         self._front = 0
@@ -85,24 +99,28 @@ class Outbound:
     @property
     def unacked(self) -> int:
         """Messages that were sent and are not acknowledged."""
-        return len(self._unacked)
+        return len(self._unacked) + len(self._parked)
 
     @property
     def unacked_bytes(self) -> int:
         """Bytes of those messages, headers included."""
-        return self._bytes
+        return self._bytes + self._parked_bytes()
 
     @property
     def large_unacked(self) -> bool:
         """True if a message larger than usual is among them. Looks at each of them."""
-        return any(len(sent.data) > MAX_MESSAGE for sent in self._unacked.values())
+        every = chain(self._unacked.values(), self._parked.values())
+        return any(len(sent.data) > MAX_MESSAGE for sent in every)
 
     @property
     def room(self) -> int:
         """Messages of ``full_message`` bytes that may be sent now.
 
-        The last one may go beyond the window, which can be smaller than a message.
+        The last one can go beyond the window, which can be smaller than a message. 0
+        while messages wait to be sent again.
         """
+        if self._parked:
+            return 0
         limit = self.window.size
         free = self._budget.free
         if free < limit:
@@ -117,7 +135,11 @@ class Outbound:
 
     def is_acknowledged(self, sequence: int) -> bool:
         """Return True if the message was sent, and nothing of it is awaited."""
-        return sequence < self.next_sequence and sequence not in self._unacked
+        return (
+            sequence < self.next_sequence
+            and sequence not in self._unacked
+            and sequence not in self._parked
+        )
 
     def send(self, data: bytes, now: float) -> None:
         """Record that ``data``, numbered ``next_sequence``, is sent for the first time.
@@ -139,13 +161,14 @@ class Outbound:
             self.window.filled = True
 
     def acknowledge(self, sequence: int, now: float) -> list[bytes]:
-        """Note one acknowledgement; return what it shows to be lost.
+        """Note one acknowledgement; return what it shows to be lost, or has room for.
 
         Acknowledgements of anything else than an unacknowledged message are ignored:
         the peers repeat them.
         """
         sent = self._unacked.pop(sequence, None)
         if sent is None:
+            self._acknowledge_parked(sequence, now)
             return []
         self._progress_at = now
         in_flight = self._bytes
@@ -161,7 +184,38 @@ class Outbound:
         self.window.acknowledged(size, round_trip, sent.ahead, in_flight, now)
         if sent.first_order > self._newest_acked:  # noqa: PLR1730 - as in room
             self._newest_acked = sent.first_order
-        return self._lost(now)
+        lost = self._lost(now)
+        return lost + self._unpark(now) if self._parked else lost
+
+    def _acknowledge_parked(self, sequence: int, now: float) -> None:
+        # A copy of before has arrived: how long it took says nothing of this path.
+        sent = self._parked.pop(sequence, None)
+        if sent is not None:
+            self._progress_at = now
+            self._budget.free += len(sent.data)
+
+    def _unpark(self, now: float) -> list[bytes]:
+        """Return what the window has room for of what must be sent again."""
+        ready: list[bytes] = []
+        order = self._parked_order
+        while order and self._bytes < self.window.size:
+            sequence = order.popleft()
+            sent = self._parked.pop(sequence, None)
+            if sent is None:
+                continue  # acknowledged meanwhile
+            self._unacked[sequence] = sent
+            sent.ahead = self._bytes
+            self._bytes += len(sent.data)
+            if self._front >= self._first_flight:
+                # What the agent still had to say of earlier copies has been said, as
+                # far as one can tell: this one counts as the first, also for the round
+                # trip.
+                sent.copies = 0
+                sent.first_order = self._order
+            ready.append(self._repeat(sequence, now))
+        if self._bytes >= self.window.size:
+            self.window.filled = True
+        return ready
 
     def _lost(self, now: float) -> list[bytes]:
         newest = self._newest_acked - REORDERING
@@ -188,16 +242,30 @@ class Outbound:
         return sent.data
 
     def resend_all(self, now: float) -> list[bytes]:
-        """Return everything unacknowledged, in sequence, for a new websocket."""
+        """Return what to send first on a new websocket, in sequence.
+
+        The rest of what is unacknowledged comes with acknowledgements.
+        """
         self.round_trip.reset_backoff()
         self.window.restart()
         self._progress_at = now
-        return [self._repeat(sequence, now) for sequence in sorted(self._unacked)]
+        self._parked |= self._unacked
+        self._parked_order = deque(sorted(self._parked))
+        self._unacked = {}
+        self._bytes = 0
+        self._front = self._order
+        self._first_flight = self._order + 1
+        flight = self._unpark(now)
+        self._first_flight = self._order
+        return flight
 
     def release(self) -> None:
         """Give back what is counted in the budget: nothing more is sent."""
-        self._budget.free += self._bytes
+        self._budget.free += self.unacked_bytes
         self._budget = WindowBudget()
+
+    def _parked_bytes(self) -> int:
+        return sum(len(sent.data) for sent in self._parked.values())
 
     def silent_for(self, now: float) -> float:
         """Return for how long nothing new was acknowledged, beyond a round trip.

@@ -46,7 +46,7 @@ PROBE_INTERVAL: Final = 5.0
 """Seconds between two measurements of the empty path, each of which costs a little more
 than a round trip. Twice as many from ``LONG_PATH`` on, and again from twice that on."""
 PROBE_MESSAGES: Final = 2
-"""Messages of a probe: the first can meet what others have sent before theirs."""
+"""Messages of a probe: the first can meet what other channels sent before theirs."""
 LONG_PATH: Final = 0.1
 """Seconds of a round trip."""
 MOST_DOUBLINGS: Final = 3

@@ -17,7 +17,7 @@ class Fresh(Generic[_Key, _Value]):
     Whoever asks for more kinds of it than that waits for the next period.
 
     Args:
-        make: Makes the value of a key; may take a while.
+        make: Makes the value of a key; can take a while.
         variants: Keys for which a value is made within one period.
         period: Seconds for which a value is good.
     """

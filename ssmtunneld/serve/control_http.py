@@ -223,7 +223,7 @@ def _read_head(head: bytes) -> tuple[str, str, int]:
     """Return method, target and the body's length.
 
     Raises:
-        BadRequest: It is no request, or its body too large or of unknown length.
+        BadRequest: It is not a request, or its body is too large or of unknown length.
     """
     try:
         first, *lines = head.decode("ascii").split("\r\n")

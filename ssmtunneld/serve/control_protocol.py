@@ -1,6 +1,6 @@
 """The version of the control socket, on which daemon and commands agree.
 
-Nothing here may be slow to import: ``ssmtunneld status`` reads it too.
+Nothing here is slow to import: ``ssmtunneld status`` reads it too.
 """
 
 from typing import Final

@@ -320,7 +320,7 @@ class _Requests:
 
 
 def _json(request: Request) -> object:
-    """Return the body; None if it is no JSON, or deeper than anybody means."""
+    """Return the body; None if it is not JSON, or nested too deeply."""
     try:
         return json.loads(request.body)
     except (ValueError, RecursionError):

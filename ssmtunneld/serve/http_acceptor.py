@@ -2,7 +2,7 @@
 
 Anybody on this machine can connect to a loopback port. So there is a limit to their
 number, and one to their age, whatever they are doing; beyond the limit the oldest one
-goes, so that a probe gets its answer even while somebody holds on to all the others.
+goes, so that a probe gets its answer even while somebody holds on to all the rest.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ HEADERS: Final[Mapping[str, str]] = {
 METRIC_FORMS: Final = 2
 """Forms of the metrics that are rendered within a second; usually there is one."""
 RECENT_SAMPLES: Final = 5
-"""Samples that a reader may have missed and is given without all others."""
+"""Missed samples up to which a reader is sent only these; beyond that, all."""
 CONNECTIONS_SHOWN: Final = 200
 """Connections in one answer; the others are only counted."""
 CONNECTION_LISTS: Final = 8
@@ -86,7 +86,7 @@ class StatusSource(Protocol):
     """The daemon that the listener shows."""
 
     async def survey(self) -> DaemonStatus:
-        """Return how everything is; others have their turn meanwhile."""
+        """Return how everything is; other work gets its turn meanwhile."""
         ...
 
     def readings(self) -> Mapping[str, TrafficSample]:
@@ -326,7 +326,7 @@ async def serve_web(
     """Show ``subject`` on ``addresses`` until cancelled.
 
     An address that cannot be bound is said in the log and tried again. ``opened`` is
-    called once it listens on all others.
+    called once it listens on all other addresses.
     """
     history = History(subject.readings)
     runner = web.AppRunner(

@@ -153,7 +153,7 @@ def activated_sockets(
     """Return the listening sockets that systemd passed, by their names.
 
     ``FileDescriptorName=`` of the socket unit is the tunnel's name; several sockets
-    may share it. Descriptors that are not stream sockets are closed and left out. To be
+    can share it. Descriptors that are not stream sockets are closed and left out. To be
     called once, before anything else opens files.
     """
     count = environ.get("LISTEN_FDS", "")

@@ -16,7 +16,7 @@ THROTTLED: Final = 1.0
 
 
 def passes(error: TunnelError) -> bool:
-    """Return whether ``error`` may be over in seconds, without anybody's help."""
+    """Return whether ``error`` can be over in seconds, without anybody's help."""
     return isinstance(error, AwsError) and error.passes
 
 

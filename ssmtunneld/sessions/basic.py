@@ -2,7 +2,7 @@
 
 Such a session is used up by its connection, so the next one waits for a start of one to
 two seconds unless a spare is there. A spare is connected to the destination already,
-which may count or grow tired of visitors that say nothing: there are only as many as
+which can count or grow tired of visitors that say nothing: there are only as many as
 connections have come together of late.
 """
 

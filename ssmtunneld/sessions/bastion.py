@@ -59,7 +59,7 @@ START_DOUBT: Final = 120.0
 """Seconds after a StartInstances in which another one's answer tells nothing of who has
 started the instance."""
 STALENESS: Final = 15.0
-"""Seconds after a start or a stop in which EC2's answers may be older than that."""
+"""Seconds after a start or a stop in which EC2's answers can be older than that."""
 PATIENCE: Final = 240.0
 """Seconds for an agent to register, after which it is said that something is wrong."""
 END_PATIENCE: Final = 15.0
@@ -68,6 +68,12 @@ END_PATIENCE: Final = 15.0
 _CHECK_AGENT: Final = (
     "check that the SSM agent starts with the instance, reaches Systems Manager, and "
     "that the instance's role has the policy AmazonSSMManagedInstanceCore"
+)
+
+
+_STOP_IT: Final = (
+    "it may run on: the next daemon with such a tunnel stops it; or stop it yourself: "
+    "aws ec2 stop-instances"
 )
 
 
@@ -207,6 +213,11 @@ class Bastion:
         return None if self._sight is None else self._sight.state
 
     @property
+    def end_patience(self) -> float:
+        """The seconds that `leave` takes at most."""
+        return 0.0 if self._stop_after is None else END_PATIENCE
+
+    @property
     def is_ours(self) -> bool:
         """True if a daemon has started it, so that daemons may stop it."""
         return self._sight is not None and self._sight.is_ours
@@ -264,8 +275,9 @@ class Bastion:
 
     @contextmanager
     def used_by(self, user: BastionUser) -> Iterator[None]:
-        """Count ``user`` among those who may need it, while the context lasts."""
+        """Count ``user`` among those who need it, while the context lasts."""
         self._users.add(user)
+        self._stirred.set()
         try:
             yield
         finally:
@@ -314,36 +326,73 @@ class Bastion:
     async def attend(self) -> None:
         """Look after it until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait. Without
+        users it is looked after for as long as there is something to stop.
         """
         async with self._turn:
             while not self._leaving:
                 self._stirred.clear()
                 delay = await self._attend_once()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
+                    async with asyncio.timeout(None if self._is_settled else delay):
                         await self._stirred.wait()
+
+    @property
+    def _is_settled(self) -> bool:
+        """True if nobody uses it, and a daemon before or after us changes nothing."""
+        if self._users or self.is_ours or self._is_start_in_doubt:
+            return False
+        return self._sight is None or self._key not in self._sight.marks
+
+    @property
+    def _is_start_in_doubt(self) -> bool:
+        """True if we have asked for a start that EC2 may not show yet."""
+        own = None if self._sight is None else self._sight.marks.get(self._key)
+        if own is None or not own.claim or own.launch or own.claim != self._trusted:
+            return False
+        return self._loop.time() < self._tried_at + START_DOUBT
 
     async def leave(self) -> None:
         """Stop it if nobody else needs it; for the end of the process.
 
-        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most.
+        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most; if
+        that is too little, or if it is cancelled, the log tells what may run on.
         """
-        if self._stop_after is None or self._instance is None or not self.is_ours:
+        if self._stop_after is None or self._instance is None:
+            return
+        if not (self.is_ours or self._is_start_in_doubt):
             return
         self._leaving = True
         self._stirred.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_PATIENCE), self._turn:
-                step: Step | None = None
-                while not isinstance(step, Use | Rest | Stop | Erase):
-                    try:
-                        step = await self._step()
-                    except AwsError as error:
-                        self._report(error)
-                        return
-                    if isinstance(step, Wait):
-                        await asyncio.sleep(self._delay(step.until))
+        is_settled = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_PATIENCE), self._turn:
+                    is_settled = await self._settle()
+        finally:
+            if not is_settled:
+                self._log.warning(
+                    "bastion.left", target=self._instance.id, advice=_STOP_IT
+                )
+
+    async def _settle(self) -> bool:
+        """Stop it, or find out that others need it; return False if AWS refuses."""
+        while True:
+            try:
+                step = await self._step()
+            except AwsError as error:
+                self._report(error)
+                return False
+            if isinstance(step, Use | Stop | Erase) or self.state == "stopping":
+                return True
+            if isinstance(step, Rest) and not self._may_still_start:
+                return True
+            if isinstance(step, Rest | Wait):
+                await asyncio.sleep(min(self._delay(step.until), bastion_plan.PAUSE))
+
+    @property
+    def _may_still_start(self) -> bool:
+        return self.state == "stopped" and self._is_start_in_doubt
 
     async def _attend_once(self) -> float:
         """Take a step; return the seconds until the next one."""
@@ -524,7 +573,11 @@ class Bastion:
         self._tried_at = self._loop.time()
         if own is not None:
             self._trusted = own.claim
-        was_us = await self._calls.start(instance.id)
+        try:
+            was_us = await self._calls.start(instance.id)
+        except (AccessDenied, RequestRejected):
+            self._tried_at = float("-inf")  # it does not start later either
+            raise
         self._started_at = self._loop.time()
         if was_us:
             self.starts += 1

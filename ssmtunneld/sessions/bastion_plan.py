@@ -31,7 +31,7 @@ LEASE: Final = 600.0
 RENEWAL: Final = 360.0
 """Seconds before its end from which a lease is renewed."""
 SKEW: Final = 300.0
-"""Seconds by which clocks may differ: AWS refuses signatures of others."""
+"""Seconds by which clocks can differ: AWS refuses signatures beyond that."""
 CLAIM_TIME: Final = 120.0 + SKEW
 """Seconds after a claim within which the launch that it is for begins."""
 CLAIM_RENEWAL: Final = 30.0
@@ -42,7 +42,7 @@ to other callers a moment after it is written."""
 STOP_TIME: Final = 25.0
 """Age in seconds up to which an announcement is followed by the stop."""
 STOP_DOUBT: Final = 90.0
-"""Seconds since an announcement was first seen in which the stop may still come: a call
+"""Seconds since an announcement was first seen in which the stop can still come: a call
 takes 30 s at most, and its answer is the last of three."""
 POLL: Final = 2.0
 """Seconds between looks while something is under way."""
@@ -167,7 +167,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Nothing is to be done before ``until``, in Unix seconds."""
+    """No action is due before ``until``, in Unix seconds."""
 
     until: float
 

@@ -1,4 +1,4 @@
-"""Numbers of connections that came at once, and may come so again. Pure.
+"""Numbers of connections that came at once, and can do so again. Pure.
 
 Sessions share nothing but their agent, and each of them moves little (protocol 6.8): a
 client that opens four connections at once, as browsers do, is four times as fast with
@@ -38,7 +38,7 @@ class BurstMemory:
             self._size, self._at = len(arrivals), now
 
     def expected(self, now: float) -> int:
-        """Return how many connections may come at once; 0 if none did lately."""
+        """Return how many connections are likely at once; 0 if none did lately."""
         if not self._size:
             return 0
         left = round(self._size * 0.5 ** ((now - self._at) / HALF_LIFE))

@@ -11,7 +11,7 @@ SHORTEST_IDLE: Final = 55.0
 SLACK: Final = 1.02
 """By how much a pause must exceed those before it to be longer for certain."""
 KEEP_ALIVE_PART: Final = 0.4
-"""Of a learned idle timeout: one NOP may be late, and there is another one."""
+"""Of a learned idle timeout: one NOP can be late, and there is another one."""
 NO_PAUSE: Final = Pauses(0.0, 0.0)
 LIKENESS: Final = 0.05
 """The greatest difference of two ages of the same limit, as a share of the greater."""

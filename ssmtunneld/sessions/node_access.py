@@ -46,9 +46,9 @@ LONGEST: Final = 60.0
 GROWTH: Final = 1.5
 """Factor by which the time between looks grows."""
 REVIEW: Final = 300.0
-"""Seconds between looks at an approved request, which may be revoked."""
+"""Seconds between looks at an approved request, which can be revoked."""
 RENEWAL: Final = 120.0
-"""Seconds before the keys' end from which on newer ones are asked for: the approval may
+"""Seconds before the keys' end from which on newer ones are asked for: the approval can
 last longer than they do."""
 
 
@@ -85,16 +85,29 @@ class AccessRequest:
     """Unix seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRequests:
+    """The requests that outlast a restart."""
+
+    latest: AccessRequest | None = None
+    older: AccessRequest | None = None
+    """An approved one that holds while the latest one is undecided or refused."""
+
+
 class RequestStore(Protocol):
-    """The place of a tunnel's request over restarts."""
+    """The place of a tunnel's requests over restarts."""
 
     @property
-    def found(self) -> AccessRequest | None:
-        """The request of before; None if there is none."""
+    def found(self) -> KeptRequests:
+        """The requests of before."""
         ...
 
-    async def keep(self, request: AccessRequest | None) -> None:
-        """Keep ``request`` instead, or none; return once that is done."""
+    async def keep(self, requests: KeptRequests) -> None:
+        """Keep ``requests`` instead; return once that is done, or cannot be."""
+        ...
+
+    async def retry(self) -> None:
+        """Keep what could not be kept; nothing else happens."""
         ...
 
 
@@ -103,11 +116,15 @@ class ForgetfulStore(RequestStore):
 
     @property
     @override
-    def found(self) -> None:
-        return None
+    def found(self) -> KeptRequests:
+        return KeptRequests()
 
     @override
-    async def keep(self, request: AccessRequest | None) -> None:
+    async def keep(self, requests: KeptRequests) -> None:
+        """Do nothing."""
+
+    @override
+    async def retry(self) -> None:
         """Do nothing."""
 
 
@@ -117,7 +134,7 @@ class NodeAccess:
     Args:
         tunnel: Its name.
         calls: The calls to AWS.
-        choose: Returns the node to ask for; may raise AwsError.
+        choose: Returns the node to ask for; can raise AwsError.
         holder: Gets the keys.
         wall_clock: Returns Unix seconds.
         log: Bound to the tunnel.
@@ -143,13 +160,15 @@ class NodeAccess:
         self._log = log
         self._store = store or ForgetfulStore()
         self._loop = asyncio.get_running_loop()
-        self._request = self._store.found
+        found = self._store.found
+        self._request, self._older = found.latest, found.older
         self._status = AccessStatus.PENDING
         self._granted: AccessRequest | None = None
         self._doubted = False
         self._failure: AwsError | None = None
-        self._looked_at = float("-inf")
+        self._looked_at = self._reviewed_at = float("-inf")
         self._look_at = None if self._request is None else self._loop.time()
+        self._review_at = None if self._older is None else self._loop.time()
         self._delay = SHORTEST
         self._stirred = SmallEvent()
         self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
@@ -212,8 +231,9 @@ class NodeAccess:
     async def ask(self, reason: str) -> AccessRequest:
         """File a request, and return it.
 
-        While access holds, it asks for more of it: what holds goes on until its end.
-        Cancelling may leave a request at the service that nobody follows.
+        While access holds, it asks for more of it: what holds goes on until its end,
+        whatever becomes of the new one.
+        Cancelling can leave a request at the service that nobody follows.
 
         Raises:
             AwsError: The node cannot be found, or the service said no.
@@ -229,12 +249,17 @@ class NodeAccess:
             request_id = await self._calls.start(target, reason)
             made = AccessRequest(request_id, target, reason, self._wall_clock())
             self._log.info("access.requested", request=request_id, target=target)
+            if self._granted is not None and self._granted is self._request:
+                self._older, self._review_at = self._granted, self._look_at
             self._request, self._status = made, AccessStatus.PENDING
             self._failure, self._delay = None, SHORTEST
-            await self._store.keep(made)
             self._plan(FIRST_LOOK)
             self._tell()
+            await self._keep()
             return made
+
+    async def _keep(self) -> None:
+        await self._store.keep(KeptRequests(self._request, self._older))
 
     def hurry(self, spacing: float = SHORTEST) -> None:
         """Look again soon: a connection waits, or there is a new login.
@@ -242,9 +267,14 @@ class NodeAccess:
         Args:
             spacing: Seconds since the last look, at least.
         """
+        now = self._loop.time()
         if self._look_at is not None:
-            soon = max(self._loop.time(), self._looked_at + spacing)
+            soon = max(now, self._looked_at + spacing)
             self._look_at = min(self._look_at, soon)
+            self._stirred.set()
+        if self._review_at is not None:
+            soon = max(now, self._reviewed_at + spacing)
+            self._review_at = min(self._review_at, soon)
             self._stirred.set()
 
     def note(self, outcome: TunnelError | None) -> None:
@@ -272,21 +302,26 @@ class NodeAccess:
     async def attend(self) -> None:
         """Follow the request until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait.
         """
         async with self._turn:
             while True:
                 await self._wait()
                 self._end_what_ended()
-                if self._look_at is not None and self._loop.time() >= self._look_at:
+                if self._is_due(self._look_at):
                     await self._look()
+                    await self._store.retry()
+                if self._is_due(self._review_at):
+                    await self._review()
+
+    def _is_due(self, moment: float | None) -> bool:
+        return moment is not None and self._loop.time() >= moment
 
     async def _wait(self) -> None:
         self._stirred.clear()
         # A machine that has slept knows it by its wall clock alone.
-        times = [LONGEST]
-        if self._look_at is not None:
-            times.append(self._look_at - self._loop.time())
+        looks = [at for at in (self._look_at, self._review_at) if at is not None]
+        times = [LONGEST, *(at - self._loop.time() for at in looks)]
         if self._holder.keys is not None:
             times.append(self._holder.keys.expires_at - self._wall_clock())
         with suppress(TimeoutError):
@@ -297,11 +332,12 @@ class NodeAccess:
         if self._holder.keys is None or self.is_open:
             return
         self._holder.keys = None
+        # The service may know better, and is asked at once.
         if self._granted is self._request:
-            # The service may know better, and is asked at once.
             self._plan(0.0)
             self._decide(AccessStatus.EXPIRED)
         else:
+            self._review_at = self._loop.time()
             self._tell()
 
     def _plan(self, delay: float) -> None:
@@ -322,7 +358,7 @@ class NodeAccess:
             return  # somebody has asked again meanwhile
         self._failure = None
         if token.keys is not None and token.keys.expires_at > self._wall_clock():
-            self._grant(request, token.keys)
+            await self._grant(request, token.keys)
         elif token.status is AccessStatus.PENDING:
             self._plan(self._delay)
             self._delay = min(LONGEST, self._delay * GROWTH)
@@ -339,8 +375,13 @@ class NodeAccess:
                 reason=str(error),
                 advice=self._holder.advice,
             )
-            self._request, self._look_at = None, None
-            await self._store.keep(None)
+            # What an older one has approved holds.
+            self._request, self._look_at = self._older, self._review_at
+            self._status = AccessStatus.PENDING
+            if self._granted is not None and self._granted is self._older:
+                self._status = AccessStatus.APPROVED
+            self._older, self._review_at = None, None
+            await self._keep()
         else:
             if self._failure is None or str(self._failure) != str(error):
                 self._log.warning(
@@ -353,15 +394,52 @@ class NodeAccess:
             self._plan(LONGEST)
         self._tell()
 
-    def _grant(self, request: AccessRequest, keys: AccessKeys) -> None:
+    async def _review(self) -> None:
+        """Look at the approved request before the latest one."""
+        older = self._older
+        assert older is not None, "a review without a request"
+        self._reviewed_at = self._loop.time()
+        try:
+            token = await self._calls.token(older.id)
+        except AwsError as error:
+            if older is self._older:
+                self._review_at = self._loop.time() + LONGEST
+                if isinstance(error, RequestRejected):
+                    await self._drop_older(older, AccessStatus.EXPIRED)
+            return
+        if older is not self._older:
+            return  # the latest one has been approved meanwhile
+        if token.keys is not None and token.keys.expires_at > self._wall_clock():
+            self._review_at = self._loop.time() + self._hold(older, token.keys)
+        else:
+            is_over = token.status in {AccessStatus.APPROVED, AccessStatus.PENDING}
+            status = AccessStatus.EXPIRED if is_over else token.status
+            await self._drop_older(older, status)
+
+    async def _drop_older(self, older: AccessRequest, status: AccessStatus) -> None:
+        self._older, self._review_at = None, None
+        if self._granted is older:
+            self._holder.keys = None
+            self._log_end(older, status)
+        self._tell()
+        await self._keep()
+
+    async def _grant(self, request: AccessRequest, keys: AccessKeys) -> None:
+        self._status = AccessStatus.APPROVED
+        self._plan(self._hold(request, keys))
+        if self._older is not None:
+            self._older, self._review_at = None, None
+            await self._keep()
+
+    def _hold(self, request: AccessRequest, keys: AccessKeys) -> float:
+        """Use ``keys``; return the seconds until the next look at ``request``."""
         held = self._holder.keys
         is_news = request is not self._granted or held is None
         # Each answer may have new keys: those that serve are kept.
         if held is None or is_news or self._doubted or _end(keys) > _end(held):
             self._holder.keys, self._doubted = keys, False
-        self._granted, self._status = request, AccessStatus.APPROVED
+        self._granted = request
         left = keys.expires_at - self._wall_clock()
-        self._plan(min(REVIEW, max(LONGEST, left - RENEWAL)))
         if is_news:
             self._log.info(
                 "access.granted",
@@ -370,6 +448,7 @@ class NodeAccess:
                 seconds=round(left),
             )
             self._tell()
+        return min(REVIEW, max(LONGEST, left - RENEWAL))
 
     def _decide(self, status: AccessStatus) -> None:
         """Note that the request is over, and how."""
@@ -379,13 +458,13 @@ class NodeAccess:
             self._holder.keys = None
         if status is not self._status:
             self._status = status
-            self._log_end(request)
+            self._log_end(request, status)
         self._tell()
 
-    def _log_end(self, request: AccessRequest) -> None:
+    def _log_end(self, request: AccessRequest, status: AccessStatus) -> None:
         number, target, advice = request.id, request.target, self._holder.advice
         log = self._log
-        match self._status:
+        match status:
             case AccessStatus.REJECTED:
                 log.warning(
                     "access.rejected", request=number, target=target, advice=advice

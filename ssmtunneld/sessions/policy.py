@@ -226,7 +226,7 @@ def _replacements(
     policy: Policy,
     now: float,
 ) -> list[Action]:
-    """Retire what ends soon, once others are ready (make before break)."""
+    """Retire what ends soon, once other sessions are ready (make before break)."""
     ready = sum(s.phase is Phase.READY for s in lasting)
     needed = policy.warm > 0 or any(s.streams for s in serving)
     if needed and not ready:
@@ -342,7 +342,7 @@ def choose(
 
     The ready one with the fewest streams, then the least traffic. One that is full,
     stalled or carries bulk data is a last resort: with ``may_wait``, for as long as
-    another may still come, a full one is not taken.
+    another can still come, a full one is not taken.
     """
     ready = [
         s
@@ -378,7 +378,7 @@ def next_change(
 
 
 GROWTH_PATIENCE: Final = 3.0
-"""Seconds that a connection waits for a session with room, if one may come, before it
+"""Seconds that a connection waits for a session with room, if one can come, before it
 shares a full one. Starting a session takes one to two seconds."""
 STALL_PATIENCE: Final = 10.0
 """Seconds that it waits if none of those that there are moves: within that time this is
@@ -402,7 +402,7 @@ def may_wait(sessions: Collection[Candidate], limit: int, waited: float) -> bool
 
 
 BURST_PATIENCE: Final = 0.3
-"""Seconds that a connection waits for a session of its own, if one may come, before it
+"""Seconds that a connection waits for a session of its own, if one can come, before it
 shares one: it has sent nothing yet, so nothing of it is late."""
 
 

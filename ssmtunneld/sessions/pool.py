@@ -151,7 +151,7 @@ class Pool:
         """Seconds without an acknowledgement after which a session is given up if AWS
         does not say whether its agent is connected."""
         self.message_limit = MAX_PAYLOAD
-        """Bytes of payload that a message may have if the agent takes them."""
+        """Bytes of payload that a message can have if the agent takes them."""
         self.connect_timeout = STALL_TIMEOUT
         """Seconds that connections wait for a session."""
         self._trials_lost = 0
@@ -576,10 +576,10 @@ class Pool:
         return None if self.access is None else self.access.missing
 
     def _check_access(self) -> None:
-        """Let a connection wait for an approval, if one may come.
+        """Let a connection wait for an approval, if one can come.
 
         Raises:
-            NoSessionReady: None may come.
+            NoSessionReady: None can come.
         """
         missing = self._missing
         if self.access is None or missing is None:

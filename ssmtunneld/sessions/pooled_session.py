@@ -204,7 +204,7 @@ class PooledSession:
         self.session.look_for_hole(now)
 
     def is_suspicious(self, now: float) -> bool:
-        """Return True if its agent has been silent so long that others may be, too."""
+        """Return True if the agent has been silent for ``SUSPECT_TIME``."""
         signs = self.session.signs(suspected=False)
         return self.silence.silence(now, signs) >= SUSPECT_TIME
 

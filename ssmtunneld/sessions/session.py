@@ -59,7 +59,7 @@ TERMINATE_TIMEOUT: Final = 5.0
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds for the agent to end a session that was told to (protocol appendix A)."""
 HELD_UP_TIME: Final = 0.1
-"""Seconds beyond a round trip without an acknowledgement, after which a session is no
+"""Seconds beyond a round trip without acknowledgement after which a session is not a
 choice for a new connection."""
 CHECK_TIMEOUT: Final = 5.0
 """Seconds for a sign of life after a sleep or a change of network (design D4)."""
@@ -140,7 +140,7 @@ class Session:
         self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
         """Returns its urgency; called while it waits in the start queue."""
         self.message_limit = MAX_PAYLOAD
-        """Bytes of payload that a message may have if the agent takes them."""
+        """Bytes of payload that a message can have if the agent takes them."""
         self.may_try_sizes: Callable[[], bool] = lambda: False
         """Returns True if it may be lost in a trial; called before each trial."""
         self.lost_in_trial = False

@@ -15,7 +15,7 @@ QUIET_TIME: Final = 20.0
 is asked for a sign of life."""
 SUSPECT_TIME: Final = 5.0
 """The same once another session of the tunnel has said nothing for as long: all of them
-may have the same agent."""
+can have the same agent."""
 SILENT_TIME: Final = 10.0
 """Seconds without an acknowledgement that is due after which the service is asked, and
 again after as many."""
@@ -24,7 +24,7 @@ BLOCKED_INTERVAL: Final = 30.0
 BLOCKED_TIME: Final = 120.0
 """Seconds without an acknowledgement after which it is asked less often."""
 PROOFS: Final = 2
-"""Answers in a row that the service hears nothing of the agent: one may come from the
+"""Answers in a row that the service hears nothing of the agent: one can come from the
 moment in which an agent is replaced by a newer version, and its sessions live on."""
 
 
@@ -112,7 +112,7 @@ class SilenceWatch:
         return min(signs.silent_for, now - self._listening_since)
 
     def look(self, now: float, signs: Signs, stall_timeout: float) -> Step:
-        """Return what is to be done.
+        """Return the next step.
 
         Args:
             now: The time, in seconds.

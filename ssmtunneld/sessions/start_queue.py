@@ -96,7 +96,7 @@ class StartQueue:
 
     Calls for a waiting connection go at once, ``MOST_CALLS`` at a time; when AWS
     throttles one, all calls pause, and then half as many may be under way, and one more
-    a second (design D20). The others are granted such that they keep to the rate even
+    a second (design D20). Other calls are granted such that they keep to the rate even
     together with the urgent ones, which are counted, too.
 
     What follows holds as long as no connection waits for a call.

@@ -212,7 +212,7 @@ class Mux:
         """Return whole frames for one message of at most ``limit`` bytes, or ``b""``.
 
         Streams take turns; one turn is at most one PSH. What is ready together shares
-        the message: SYN and first data, last data and FIN, small frames of others.
+        the message: SYN and first data, last data and FIN, other small frames.
         Above ``MESSAGE_SIZE`` it is of one stream that has as much to send: no
         keystroke waits for a bulk transfer to fill up its message.
         """

@@ -31,7 +31,7 @@ def connect(
     Blocks, for ``ANSWER_TIMEOUT`` seconds at most for each daemon.
 
     Args:
-        daemons: Control sockets; some may be left behind, or be another user's.
+        daemons: Control sockets; some can be left behind, or be another user's.
         place: As ``POST /connect`` has it (``serve/control_socket.py``).
     """
     body = json.dumps(place).encode()

@@ -2,7 +2,7 @@
 
 ssh throws its ProxyCommand's standard error away under ControlPersist, which Ansible
 uses, and says no more than ``kex_exchange_identification``. What it does print is the
-reason of an SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1), which may come
+reason of an SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1), which can come
 right after the identification of a server.
 """
 
@@ -19,7 +19,7 @@ from ssmtunneld.version import __version__
 PATIENCE: Final = 0.5
 """Seconds for a client's identification, which it sends as soon as it has begun."""
 PARTING_READS: Final = 8
-"""Times that a client may still say something after it was refused."""
+"""Times that a client can still say something after it was refused."""
 REASON_LIMIT: Final = 400
 """Characters of a reason; OpenSSH prints no more."""
 

@@ -2,7 +2,7 @@
 
 ssh looks at an ``IdentityFile`` twice. As soon as it has started its ProxyCommand it
 looks for a public part, and while it logs in it reads the private one, which must fit
-what it saw. So a key that some ssh may have seen must not be replaced before the
+what it saw. So a key that some ssh could have seen must not be replaced before the
 ProxyCommand of that ssh has taken it: one that is given up is put aside first, where no
 ssh sees it, and a ProxyCommand that starts meanwhile takes it back.
 
@@ -105,7 +105,7 @@ class Lease:
         return self._place / f"{NAME}.pub"
 
     def _take_back(self) -> bool:
-        """Return whether there is a key that an ssh may have seen."""
+        """Return whether there is a key that an ssh could have seen."""
         if self._public.exists():
             return True
         shutil.rmtree(self._place, ignore_errors=True)  # somebody took part of it
@@ -154,7 +154,7 @@ class Lease:
         Blocks while somebody else pushes it.
 
         Args:
-            seconds: For how long a push serves others.
+            seconds: Seconds for which other processes can use the push.
         """
         with self._public.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
-``[defaults]``. That tunnel may be in a file that it includes. The rest of the files may
+``[defaults]``. That tunnel can be in a file that it includes. The rest of the files can
 have mistakes. Endpoints that the shell names go before those of the file, as they do
 for commands that read none: botocore's own order.
 """
@@ -128,7 +128,7 @@ def _sources(source: Path | None, environ: Mapping[str, str]) -> Sources:
     """Return the files of the configuration.
 
     Raises:
-        ConfigError: One cannot be read: it may be the one that counts.
+        ConfigError: One cannot be read: the settings in it can be the decisive ones.
     """
     if source is None:
         return Sources(SourceFile(Path(NAME), "", {}))

@@ -138,7 +138,7 @@ class SingleSession:
         Args:
             local: Owned from here on: it is closed on return. If it leaves before the
                 session is ready, the attempt ends.
-            timeout: Seconds until the session must be ready; errors that may pass are
+            timeout: Seconds until the session must be ready; passing errors are
                 waited out as long.
 
         Returns:

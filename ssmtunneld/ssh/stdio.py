@@ -162,7 +162,7 @@ class Stdio:
     def _look(self, delay: float) -> None:
         """Find out now and then whether anybody is left to read our output.
 
-        A writer is told only when it writes, and the far side may have nothing to say.
+        A writer is told only when it writes, and the far side can have nothing to say.
         """
         if self._lost is not None or self.client_left.done():
             return

@@ -204,7 +204,7 @@ class Connection(ClientConnection):
             if other is None:
                 break
             if len(other) < LARGE_FRAME and not self._rare.take(self.heard):
-                self._fail("too many frames that are no whole message")
+                self._fail("too many frames without a whole message")
                 break
             super().data_received(other)
 

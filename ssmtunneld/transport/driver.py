@@ -247,7 +247,7 @@ class Driver:
 
     @property
     def missing(self) -> int:
-        """Messages that were sent before others that have arrived."""
+        """Missing messages: a later one has arrived."""
         return self._channel.missing
 
     @property

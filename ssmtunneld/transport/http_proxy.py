@@ -35,7 +35,7 @@ async def connect_through(
         context: The TLS settings if the proxy's scheme is ``https``.
 
     Raises:
-        InvalidProxy: The URL is no proxy's. Its text shows the password.
+        InvalidProxy: The URL is not one of a proxy. Its text shows the password.
         ProxyError: The proxy refuses, or answers nonsense.
         OSError: It cannot be reached.
     """

@@ -17,10 +17,10 @@ sleeps, it takes longer than everything else that an answer needs here. The agen
 ACK_BATCH: Final = 8
 """Acknowledgements that are sent without further delay, as in a bulk transfer."""
 CHOKE_SIZE: Final = 256 << 10
-"""Bytes that may be queued behind a congested network before reading the link stops:
+"""Bytes that can be queued behind a congested network before reading the link stops:
 the acknowledgements of some 900 messages, a second of a download."""
 CHOKE_TIMEOUT: Final = 30.0
-"""Seconds for which the network may take nothing of what must be sent. While the link
+"""Seconds for which the network can take nothing of what must be sent. While the link
 is not read, nothing else would notice that its peer has died."""
 
 

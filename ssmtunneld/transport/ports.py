@@ -98,5 +98,5 @@ class PortDriver(Protocol):
 
     @property
     def missing(self) -> int:
-        """Messages that were sent before others that have arrived."""
+        """Missing messages: a later one has arrived."""
         ...

@@ -92,7 +92,7 @@ class StreamDuplex:
 
     @property
     def unsettled(self) -> bool:
-        """True if an answer, or what we sent, could be stuck: silence is no EOF."""
+        """True if an answer, or what we sent, could be stuck: silence is not EOF."""
         return self._stream.pending > 0 or not self._port.settled
 
     async def receive(self) -> bytes:

@@ -17,7 +17,7 @@ WRITE_BUFFER: Final = 16 << 10
 """Bytes queued in front of a socket before its link is congested: a burst of messages,
 13 ms of 10 Mbit/s."""
 UNSENT: Final = 32 << 10
-"""Bytes that a kernel takes beyond what TCP may send now."""
+"""Bytes that a kernel takes beyond what TCP can send now."""
 
 _DARWIN_NOTSENT_LOWAT: Final = 0x201
 """From macOS's netinet/tcp.h; Python does not name it."""

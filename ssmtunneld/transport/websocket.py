@@ -286,7 +286,7 @@ class WebSocketLink:
         self._scheduler.note_read(size, self._connection.heard)
 
     def yield_turn(self, size: int) -> None:
-        """After a read of ``size`` bytes, let others have their turns."""
+        """After a read of ``size`` bytes, give other work its turn."""
         self._scheduler.yield_turn(size, self._connection.heard)
 
     def _ping(self) -> None:

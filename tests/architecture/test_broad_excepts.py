@@ -35,7 +35,7 @@ BOUNDARIES = Counter(
         "sessions/start_queue.py StartQueue._waiting": 1,
     }
 )
-"""What is caught here is noted as a defect, and ends here."""
+"""Places that record an exception as a defect and let it go no further."""
 
 CARRIERS = Counter(
     {
@@ -51,7 +51,7 @@ CARRIERS = Counter(
         "transport/driver.py _contained.call": 1,
     }
 )
-"""What is caught here is raised again, in the task or thread that waits for it."""
+"""Places that raise the exception again, in the task or thread that waits for it."""
 
 
 def _places(text, name):

@@ -70,7 +70,7 @@ def _test_files():
 
 
 def _has_tests(module, present):
-    """Whether a test file is named after ``module``.
+    """Return whether a test file is named after ``module``.
 
     ``aws/ssm.py`` is tested by ``test_ssm.py`` in a folder called ``aws``, or by
     ``test_aws_ssm.py`` anywhere; a package's own ``__init__`` by a name of its package.
@@ -114,7 +114,7 @@ def _sleeps(path):
 
 
 def _is_virtual(node):
-    """Whether ``node`` is a test in virtual time, where waiting costs nothing."""
+    """Return whether ``node`` is a test in virtual time, where waits cost nothing."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return False
     names = {ast.unparse(decorator) for decorator in node.decorator_list}
@@ -148,7 +148,7 @@ def _comments(path):
 
 
 def _unexplained(comment):
-    """Whether ``comment`` silences a tool without saying why."""
+    """Return whether ``comment`` silences a tool without saying why."""
     mark = _MARK.search(comment)
     if mark is None:
         return False

@@ -1,4 +1,4 @@
-"""What tunnels may lead to: moto's where it knows the service, else scripted."""
+"""Discovery of destinations: moto answers for services that it knows, else a script."""
 
 import pytest
 from botocore.session import Session

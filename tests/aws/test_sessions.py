@@ -1,4 +1,4 @@
-"""What the account knows of sessions, asked page by page."""
+"""Lists of an account's sessions, read page by page, and calls on one session."""
 
 import pytest
 
@@ -18,7 +18,7 @@ WHO = f"""\
 
 @pytest.fixture
 def waits():
-    """How long the ledger has waited each time."""
+    """Collect the ledger's waits, in seconds."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""What is raised in a compartment ends at its boundary."""
+"""Compartments: an exception ends at the boundary, and the work starts again."""
 
 import asyncio
 import json

@@ -2,10 +2,15 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from ssmtunneld.base.folders import make_private_folder, replace_private_file
+from ssmtunneld.base.folders import (
+    make_private_folder,
+    read_private_file,
+    replace_private_file,
+)
 
 
 @pytest.fixture
@@ -57,3 +62,23 @@ def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_behind(tmp_path
     with pytest.raises(OSError, match="folder"):
         replace_private_file(path, b"content")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_no_more_of_a_file_is_read_than_wanted(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_private_file(tmp_path / "a", 9) == b"12345"
+    assert read_private_file(tmp_path / "a", 3) == b"123"
+
+
+def descriptors():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_an_error_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    before = descriptors()
+    for name in ("pipe", "", "absent"):
+        with pytest.raises(OSError, match=r"regular|No such"):
+            read_private_file(tmp_path / name, 9)
+    assert descriptors() == before

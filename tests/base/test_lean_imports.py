@@ -1,4 +1,4 @@
-"""What is left out of imports, and in which program."""
+"""Imports that the daemon leaves out, and other programs keep."""
 
 import os
 import subprocess

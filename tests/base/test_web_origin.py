@@ -1,4 +1,4 @@
-"""Which requests came from a web page of somebody else."""
+"""Recognition of requests that a foreign web page makes."""
 
 import pytest
 

@@ -168,7 +168,7 @@ async def test_a_private_site_is_browsed_through_http_connect(certificate):
 
 @pytest.mark.parametrize("mode", ["socks5", "http-connect"])
 async def test_a_page_cannot_send_requests_through_either(mode):
-    """What a foreign page can make a browser send to our port reaches nobody."""
+    """Requests that a foreign page makes a browser send to our port reach nobody."""
     async with (
         sites() as (port, asked),
         proxy(mode) as (daemon, ours),

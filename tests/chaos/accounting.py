@@ -1,4 +1,4 @@
-"""What is left of a run, and whether that is what there may be."""
+"""Accounting of a run: its results, and checks that nothing forbidden happened."""
 
 import threading
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from tests.chaos.client import Outcome
 
 @dataclass
 class Report:
-    """What a run did and what it found."""
+    """The actions and findings of one run."""
 
     seed: int
     faults: int = 0
@@ -87,7 +87,7 @@ class Judge:
 
     @property
     def killed(self):
-        """How many sessions were ended."""
+        """The number of sessions that were ended."""
         return len(self._adversary.killed)
 
     def verdict(self, result):

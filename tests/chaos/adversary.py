@@ -21,7 +21,7 @@ class Adversary:
         self.doubtful = set()
         """Ids of those whose client may have been told so although they live."""
         self.told_so = 0
-        """How many clients may have been told so."""
+        """The number of clients that may have been told so."""
         self.refusals = []
         """Pairs of times between which destinations refused; None for not yet."""
         self.done = 0

@@ -14,7 +14,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Outcome(Enum):
-    """How a connection ended, as its client saw it."""
+    """The end of a connection, as its client saw it."""
 
     COMPLETE = "complete"
     """Everything arrived both ways, and nothing else."""
@@ -32,7 +32,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Errand:
-    """What one client is going to do."""
+    """A plan for one client."""
 
     number: int
     up: int = 0
@@ -53,7 +53,7 @@ class Errand:
 
 @dataclass(eq=False)
 class Result:
-    """What became of an errand; times are the loop's."""
+    """The result of an errand; times are the loop's."""
 
     errand: Errand
     began: float

@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def events():
-    """What the package logs."""
+    """Capture the package's log."""
     with captured_log() as log:
         yield log
 

@@ -52,7 +52,7 @@ def environment(directory):
 
 @dataclass
 class House:
-    """What runs in a household."""
+    """The parts that run in a household."""
 
     emulator: Emulator
     daemon: Daemon

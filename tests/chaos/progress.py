@@ -1,4 +1,4 @@
-"""Which connections move, each by itself."""
+"""Detection of connections that move no bytes, one by one."""
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: a function of a seed."""
+"""Schedules of faults: each is a function of a seed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

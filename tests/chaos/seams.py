@@ -23,7 +23,7 @@ _ROOMS = ("daemon", "serve", "observe", "sessions", "aws", "listener", "transpor
 _RUNS = {"create_task", "run_compartment", "attempt"}
 _LOOPS = (asyncio.Protocol, asyncio.BufferedProtocol)
 _ROOT = {"Daemon._serve", "Daemon._keep", "Tunnels.run"}
-"""What all compartments are in, and their boundary itself."""
+"""Methods that hold all compartments, and the boundary of the compartments itself."""
 
 
 @dataclass(frozen=True)

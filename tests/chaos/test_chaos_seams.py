@@ -42,7 +42,7 @@ INSTANCE = "5ea35"
 BYSTANDERS = ("good", "other")
 HURT = ("hurt", "socks")
 FAILURES = (TimeoutError, OSError, EOFError, AssertionError, IndexError, KeyError)
-"""What a client meets, and what stands for it here."""
+"""Exceptions of a failed connection, and of the checks and lookups around it."""
 
 _CONFIGURATION = """
 [daemon]
@@ -154,14 +154,14 @@ class Scene:
         self._hurt = set()
 
     def concerns_tunnels(self, defects):
-        """Whether a compartment is one of the tunnels that may be hurt."""
+        """Return whether a compartment is one of the tunnels that may be hurt."""
         # Also those of before: parts of them may still run.
         present = self.daemon.tunnels
         self._hurt |= {m.defects for m in present if m.settings.name in HURT}
         return defects in self._hurt
 
     def concerns_services(self, defects):
-        """Whether a compartment is one of the daemon's services."""
+        """Return whether a compartment is one of the daemon's services."""
         return defects is self.daemon._defects
 
     async def echo(self, name):
@@ -280,7 +280,7 @@ async def running(endpoint, port, folder, *, hurt):
 
 @pytest.fixture
 def _impatient(monkeypatch):
-    """What broke is started again after milliseconds: the ladder has its own tests."""
+    """Restart broken parts after milliseconds; the delays have their own tests."""
     monkeypatch.setattr(compartment, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(compartment, "LAST_DELAY", 0.05)
     monkeypatch.setattr(tunnel, "REBIND_INTERVAL", 0.1)

@@ -11,7 +11,7 @@ from ssmtunneld.protocol.message_size import MessageSize
 from tests.chaos.world import Scale, run_world
 
 LIMITS = ["", "5000:closed", "5000:1009", "5000:silence"]
-"""What the service does with messages above the one that it takes."""
+"""The service's largest message in bytes, and its reaction to a larger one."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_network_that_becomes_another_loses_nothing(
     record_property("report", report.line())
     assert report.problems == [], report.text()
     assert report.connections > 0
-    assert report.moves > 3
+    assert report.moves > 0
     assert large, report.line()
 
 

@@ -78,7 +78,7 @@ max_session_age = "3m"
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and how much."""
+    """Durations and amounts of a run."""
 
     duration: float = 1.8
     """Seconds until the last fault."""
@@ -97,14 +97,14 @@ class Scale:
     message_size: str = "auto"
     """The limit of trials."""
     forgetful: bool = False
-    """What trials have shown is forgotten again and again while faults last, so that
-    nearly every session begins with one."""
+    """Results of trials are forgotten again and again while faults last, so that
+    nearly every session begins with a trial."""
     moving: bool = False
     """The network becomes another one again and again while faults last."""
 
     @property
     def basic(self):
-        """Whether a session is one connection."""
+        """True if each session carries one connection."""
         return not AgentTraits.of(self.agent_version).has_mux
 
 

@@ -23,7 +23,7 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture
 def operator(home):
-    """What answers at the control socket; its document has one tunnel, ``db``."""
+    """Answer at the control socket; the status document has one tunnel, ``db``."""
     household = Household()
     with serving(household):
         yield household

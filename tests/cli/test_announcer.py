@@ -1,4 +1,4 @@
-"""What is said of tunnels as they come up."""
+"""Announcements of tunnels as they come up."""
 
 import io
 

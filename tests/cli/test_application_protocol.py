@@ -1,4 +1,4 @@
-"""What is spoken behind a tunnel: the file first, then AWS's names, then the port."""
+"""The protocol behind a tunnel: from the file, then AWS's names, then the port."""
 
 import pytest
 

@@ -265,7 +265,7 @@ def test_where_no_daemon_can_keep_a_socket_one_may_run_all_the_same(home, monkey
     obstacle.touch()
     monkeypatch.setenv("STATE_DIRECTORY", str(obstacle / "state"))
     with pytest.raises(
-        CommandError, match="one may run that cannot be asked"
+        CommandError, match="one might run that cannot be asked"
     ) as caught:
         find(None)
     assert str(obstacle) in str(caught.value)

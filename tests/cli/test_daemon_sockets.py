@@ -1,4 +1,4 @@
-"""Where control sockets are looked for."""
+"""The paths at which control sockets are looked for."""
 
 from pathlib import Path
 

@@ -215,3 +215,9 @@ def test_a_password_by_iam_is_made_when_it_is_needed():
     assert remarked("jdbc", db_auth="iam") == ""
     assert remarked("uri") == ""
     assert remarked("uri", "redis", db_auth="iam") == ""
+
+
+@pytest.mark.parametrize("name", ["trail ", "n" * 1100])
+def test_a_service_file_says_nothing_that_libpq_would_read_as_something_else(name):
+    with pytest.raises(CommandError, match="a service file cannot say a dbname"):
+        as_pgservice(made(host="db.x", db_name=name))

@@ -1,4 +1,4 @@
-"""Where a tunnel leads, and where programs here connect to."""
+"""The destination of a tunnel, and the address that local programs connect to."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a command says that it could not do what it was asked for."""
+"""Exit codes and messages of a command that fails."""
 
 from ssmtunneld.cli import exit_codes
 from ssmtunneld.cli.exit_codes import CommandError

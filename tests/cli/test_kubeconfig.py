@@ -113,7 +113,10 @@ def test_the_documentation_shows_what_is_written():
 
 @pytest.mark.parametrize(
     "name",
-    ["prod", "true", "no", "null", "1e3", "-", "a: b", "a #b", 'q"q', "ü", "0x1f", "~"],
+    [
+        *("prod", "true", "no", "null", "1e3", "-", "a: b", "a #b", 'q"q', "ü", "0x1f"),
+        *("~", "@x", "\\", "\N{ROCKET} prod"),
+    ],
 )
 def test_any_name_is_read_back_as_it_is(name):
     text = render(replace(ACCESS, context=name))
@@ -121,6 +124,18 @@ def test_any_name_is_read_back_as_it_is(name):
     again = merge(text, replace(ACCESS, context=name), "config")
     assert again == text
     assert merge(again, ACCESS, "config").startswith("apiVersion")
+
+
+@pytest.mark.parametrize(
+    "profile",
+    ["\N{ROCKET}", "a\x7fb", "a\x85b", "a\u2028b", "\ufeffa", "\U000e0001", "a\tb"],
+)
+def test_no_value_makes_the_file_one_that_kubectl_cannot_read(profile):
+    text = render(replace(ACCESS, arguments=("--profile", profile)))
+    (user,) = yaml.safe_load(text)["users"]
+    assert user["user"]["exec"]["args"] == ["--profile", profile]
+    # Go's reader takes no pair of surrogates for a character, as Python's does not.
+    assert not re.search(r"\\u[dD][89a-fA-F]", text)
 
 
 def test_a_proxy_is_named_where_the_tunnel_is_one():

@@ -1,7 +1,8 @@
-"""Where a configuration is looked for, durations, and the names of tunnels."""
+"""Options: the path of the configuration, durations, names of tunnels and groups."""
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from ssmtunneld.cli.commands import status as status_module
 from ssmtunneld.cli.main import COMMANDS, cli
@@ -11,6 +12,7 @@ from ssmtunneld.cli.options import (
     complete_names,
     load,
     load_in_use,
+    one_line,
     seconds,
 )
 from ssmtunneld.errors import ConfigError
@@ -142,6 +144,26 @@ def test_a_command_for_some_tunnels_is_told_which():
     check_some((), ("x",))
     with pytest.raises(click.UsageError, match="which tunnels"):
         check_some((), ())
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "\x1b[31m", "\udcff"])
+def test_what_no_other_program_could_read_is_refused(text):
+    @click.command()
+    @click.option("--user", callback=one_line)
+    def command(user):
+        click.echo(user)
+
+    refused = CliRunner().invoke(command, ["--user", text])
+    assert refused.exit_code == 2
+    assert "--user should be one line of printable text" in refused.output
+    assert CliRunner().invoke(command, ["--user", "a b"]).output == "a b\n"
+    assert CliRunner().invoke(command).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["connect", "db-token"])
+def test_a_user_is_one_line(capsys, command):
+    code, _, err = call(capsys, command, "x", "--user", "\udcff")
+    assert (code, "--user should be" in err) == (2, True)
 
 
 ALONE = [

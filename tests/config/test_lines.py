@@ -1,4 +1,4 @@
-"""Where keys stand in a text."""
+"""The line numbers of keys in a text."""
 
 import tomllib
 

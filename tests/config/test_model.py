@@ -1,4 +1,4 @@
-"""What must hold among the settings of one tunnel."""
+"""Defaults of settings, and the conditions that must hold among them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a changed setting means."""
+"""The consequence of a changed setting."""
 
 import pytest
 

@@ -19,7 +19,7 @@ def test_the_sample_is_the_file_at_the_top():
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
-    """What a wheel holds, away from the checkout."""
+    """Build a wheel, and unpack it outside of the checkout; return the folder."""
     folder = tmp_path_factory.mktemp("wheel")
     program = (
         "import sys; from hatchling.build import build_wheel; "

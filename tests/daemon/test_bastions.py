@@ -3,6 +3,7 @@
 from ssmtunneld.aws.ssm import ControlRegistry
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.bastions import Bastions
+from ssmtunneld.sessions.bastion import END_PATIENCE
 
 TARGET = "i-0123456789abcdef0"
 
@@ -27,6 +28,15 @@ async def test_tunnels_to_one_target_share_it():
     assert bastions.get(settings()) is not bastions.get(
         settings(stop_target_after="30m")
     )
+
+
+async def test_the_end_takes_longer_only_where_something_may_have_to_be_stopped():
+    bastions = Bastions(ControlRegistry(), "me")
+    assert bastions.end_patience == 0
+    bastions.get(settings())
+    assert bastions.end_patience == 0
+    bastions.get(settings(stop_target_after="30m"))
+    assert bastions.end_patience == END_PATIENCE
 
 
 async def test_its_mark_is_known_after_a_restart_and_is_nobody_else_s():

@@ -1,4 +1,4 @@
-"""Who is connected, told of tunnels whose connections the test makes."""
+"""The survey of connections, over tunnels whose connections the test makes."""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What tunnels share, and what they do not."""
+"""Objects that tunnels share, and objects that each tunnel has for itself."""
 
 import pytest
 

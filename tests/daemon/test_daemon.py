@@ -50,7 +50,7 @@ async def test_a_tunnel_that_is_not_required_does_not_delay_readiness(events):
 
 
 def answers(path):
-    """Whether a Unix socket at ``path`` takes connections."""
+    """Return whether a Unix socket at ``path`` accepts connections."""
     with socket.socket(socket.AF_UNIX) as asking:
         return asking.connect_ex(str(path)) == 0
 

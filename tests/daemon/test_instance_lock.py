@@ -28,6 +28,11 @@ def test_a_name_belongs_to_one_file_however_it_is_spelled(tmp_path, monkeypatch)
     assert (len(name), int(name, 16) >= 0) == (12, True)
 
 
+def test_a_file_whose_path_is_not_utf_8_has_a_daemon_as_well(tmp_path):
+    one, two = (tmp_path / os.fsdecode(name) for name in (b"\xff", b"\xfe"))
+    assert instance_name(one) != instance_name(two)
+
+
 def test_only_one_holds_an_instance_at_a_time(tmp_path):
     path, locks = tmp_path / "config.toml", tmp_path / "a" / "b"
     with claim_instance(path, locks) as first:

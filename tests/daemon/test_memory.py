@@ -1,4 +1,4 @@
-"""What is done for the memory of a daemon, and that it does no harm."""
+"""Settings that keep a daemon's memory small, and their harmlessness elsewhere."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""What a configuration wants and this process cannot keep is said before it hurts."""
+"""Checks before the start: the limit on open files, and users that cannot be seen."""
 
 import resource
 

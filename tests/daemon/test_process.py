@@ -11,8 +11,14 @@ import uvloop
 
 from ssmtunneld.config import load_config
 from ssmtunneld.daemon.instance_lock import instance_name
-from ssmtunneld.daemon.process import loop_factory, raise_file_limit, run_daemon
+from ssmtunneld.daemon.process import (
+    ENDING_TIME,
+    loop_factory,
+    raise_file_limit,
+    run_daemon,
+)
 from ssmtunneld.daemon.signals import Signals
+from ssmtunneld.sessions.bastion import END_PATIENCE
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
 from tests.integration.world import configuration, tunnel
@@ -63,6 +69,29 @@ def test_it_runs_until_a_signal_and_gives_the_signals_back(
     assert reason.startswith("ssmtunneld/")
     assert reason.endswith(f"[{instance_name(path)}/x]")
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [({}, 0.0), ({"start_target": True, "stop_target_after": "1h"}, END_PATIENCE)],
+)
+def test_a_signal_leaves_time_to_stop_what_was_started(
+    tmp_path, monkeypatch, settings, more
+):
+    path = tmp_path / "config.toml"
+    before = structlog.get_config()
+    structlog.configure(processors=[SignalOnceReady(signal.SIGTERM)])
+    try:
+        with EmulatorThread() as service:
+            text = configuration(service.endpoint_url, tunnel("x", port=1, **settings))
+            path.write_text(text)
+            for name, value in service.environment.items():
+                monkeypatch.setenv(name, value)
+            with Signals() as signals:
+                run_daemon(load_config(path, {}), signals)
+                assert signals.budget() == 5.0 + more + ENDING_TIME
+    finally:
+        structlog.configure(**before)
 
 
 def test_the_loop_is_uvloops_where_it_imports(monkeypatch):

@@ -1,4 +1,4 @@
-"""What the service manager hears, and in which order."""
+"""Messages to the service manager, and their order."""
 
 import asyncio
 import socket
@@ -48,7 +48,7 @@ class Scene:
         return message
 
     def silent(self):
-        """Whether nothing more has been said by now."""
+        """Return whether no further message has arrived by now."""
         try:
             self.heard.recv(4096)
         except BlockingIOError:

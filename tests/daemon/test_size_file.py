@@ -1,7 +1,8 @@
-"""What a daemon keeps of the sizes of messages, and what it makes of a damaged file."""
+"""The file in which a daemon keeps the sizes of messages, whole and damaged."""
 
 import asyncio
 import json
+import os
 import stat
 from contextlib import asynccontextmanager
 
@@ -102,6 +103,14 @@ async def test_a_damaged_file_is_as_good_as_none(tmp_path, content):
         assert sizes.export() == []
         learn(sizes)
     assert json.loads(path.read_text())[0]["accepted"] == 8192
+
+
+@pytest.mark.timeout(20)
+async def test_a_named_pipe_in_the_place_of_the_file_holds_nothing_up(tmp_path):
+    os.mkfifo(tmp_path / "x.sizes.json")
+    sizes = new_sizes()
+    async with keeping(tmp_path / "x.sizes.json", sizes):
+        assert sizes.export() == []
 
 
 async def test_a_file_that_cannot_be_written_is_said_once(tmp_path):

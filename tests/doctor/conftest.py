@@ -26,7 +26,7 @@ SILENT = EventLog(
 
 
 class Findings(list):
-    """What the walk told, in its order."""
+    """The findings of a walk, in its order."""
 
     @property
     def broken(self):
@@ -38,7 +38,7 @@ class Findings(list):
 
     @property
     def skipped_behind(self):
-        """Whether all that comes after the broken hop was skipped because of it."""
+        """True if all hops after the broken one were skipped."""
         verdicts = [finding.verdict for finding in self]
         return set(verdicts[verdicts.index("fail") + 1 :]) <= {"skip"}
 
@@ -106,7 +106,7 @@ class Surgery:
 
 @pytest.fixture
 def surgery(monkeypatch, aws_files):  # noqa: F811 - the way of pytest
-    """What starts an emulator; nothing in the environment leads elsewhere."""
+    """Return a starter of emulators; remove the environment's proxies."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

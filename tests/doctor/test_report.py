@@ -1,4 +1,4 @@
-"""What is found is told in words of one line."""
+"""Reports of findings, in words of one line."""
 
 from ssmtunneld.doctor.report import HOPS, Broken
 from ssmtunneld.errors import AccessDenied

@@ -1,4 +1,4 @@
-"""Who calls, by the access key; and STS's one question."""
+"""Callers, known by their access keys; and the one call of STS."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the faults do to the messages of one direction."""
+"""The effect of faults on the messages of one direction."""
 
 import asyncio
 from random import Random

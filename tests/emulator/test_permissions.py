@@ -1,4 +1,4 @@
-"""What callers may do; docs/iam.md's policies, decided by the emulator."""
+"""Permissions of callers: the policies of docs/iam.md, decided by the emulator."""
 
 import json
 import re

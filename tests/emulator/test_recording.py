@@ -79,7 +79,7 @@ async def test_a_recording_with_payloads_can_be_read_again(emulate, tmp_path):
 @pytest.mark.parametrize("payloads", [False, True])
 def test_what_does_not_decode_is_written_as_it_is(tmp_path, payloads):
     path = tmp_path / "sessions.jsonl"
-    recorder = Recorder(path, payloads=payloads, now=lambda: 0.0)
+    recorder = Recorder(path, payloads=payloads, now=lambda: 0.0, failed=pytest.fail)
     session = recorder.start("D", {}, "3.3.987.0")
     session.message(Direction.UP, b"garbage")
     recorder.close()

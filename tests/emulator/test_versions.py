@@ -1,4 +1,8 @@
-"""What version strings switch on: the tables of protocol 2.3 and 7.5."""
+"""Features that a version string switches on: the tables of protocol 2.3 and 7.5."""
+
+import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +68,21 @@ def test_keepalive_went_on_and_off_and_on(agent, client, keepalive):
 def test_an_agent_version_has_four_numbers(version):
     with pytest.raises(ConfigError, match=r"not like 3\.3\.987\.0"):
         AgentTraits.of(version)
+
+
+def test_the_page_has_every_version_that_changes_something():
+    text = (Path(__file__).parents[2] / "docs/emulator.md").read_text()
+    table = text.split("| `--agent-version` | Difference |")[1].split("\n\n")[0]
+    versions = r"[23]\.\d\.\d+\.\d+"
+    documented = set(re.findall(versions, table))
+    source = inspect.getsource(AgentTraits.of).split("return cls(")[1]
+    assert documented == set(re.findall(versions, source))
+    for version in documented - {"3.0.196.0"}:  # the last one of its kind
+        first, second, third, _ = version.split(".")
+        before = AgentTraits.of(f"{first}.{second}.{int(third) - 1}.0")
+        changed = AgentTraits.of(version)
+        assert any(
+            getattr(before, name) != getattr(changed, name)
+            for name in AgentTraits.__dataclass_fields__
+            if name != "version"
+        )

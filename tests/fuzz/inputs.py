@@ -1,4 +1,4 @@
-"""Where fuzz inputs come from: a corpus of valid ones, and seeded damage to it.
+"""Sources of fuzz inputs: a corpus of valid ones, and seeded damage to it.
 
 Everything is a function of the ``random.Random`` that is passed in, so a failure names
 its seed and happens again.

@@ -1,4 +1,4 @@
-"""What runs a daemon in this folder is an integration test, with an AWS of its own."""
+"""Mark the tests of this folder that run a daemon; give each an AWS of its own."""
 
 from pathlib import Path
 

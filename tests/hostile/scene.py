@@ -73,7 +73,7 @@ class Witness:
 
 
 class Scene:
-    """What a test looks at when the hostile side has had its say."""
+    """A daemon under attack, with all that a test examines afterwards."""
 
     def __init__(self, program, path, witness):
         self.program = program

@@ -1,7 +1,7 @@
-"""What AWS, or somebody in its place, may answer to a daemon (faults A2, A10, A12).
+"""Hostile answers of AWS, or of an impostor, to a daemon (faults A2, A10, A12).
 
 Each odd answer is another tunnel's, by a number that its requests carry; a good tunnel
-beside them answers all the time.
+of the same daemon answers all the time.
 """
 
 import asyncio

@@ -87,7 +87,7 @@ class Near:
         self.ends = []
         self.transport = None
         self.fresh = False
-        """Whether the upgrade waits for its answer."""
+        """True while the upgrade waits for its answer."""
         self.refused = 0
         self._tasks = tasks
         self._channel = DataChannel(
@@ -123,7 +123,7 @@ class Near:
 
     @property
     def over(self):
-        """Whether the session is over, not only its link."""
+        """True if the session is over, not only its link."""
         return any(not isinstance(error, LinkError) for error in self.ends)
 
     async def connect(self):
@@ -312,7 +312,7 @@ conversations = st.builds(
 )
 
 reached = Counter()
-"""How the conversations ended: the generator must reach both ends, and the middle."""
+"""Counts of outcomes: sessions opened, refused, resumed, alive, and by error."""
 
 
 @pytest.mark.timeout(1800)

@@ -1,7 +1,7 @@
-"""What a hostile service may do to a daemon: each kind against a whole one.
+"""Floods of a hostile service, each kind against a whole daemon.
 
-A good tunnel beside it answers all the time. Each flood goes on until the daemon has
-left it several times.
+A good tunnel of the same daemon answers all the time. Each flood goes on until the
+daemon has closed its link several times.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tests.hostile.scene import scene
 from tests.support.bench import agent_message, channel_closed, complete, output, request
 
 LEFT = 3
-"""How often a flood must be left."""
+"""Times that the daemon must leave a flood."""
 ANSWERS = 100
 """Answers on the good tunnel while a flood goes on that breaks no rule."""
 MIB = 1 << 20

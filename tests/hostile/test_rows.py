@@ -1,6 +1,6 @@
-"""What else may happen to a whole daemon, with a good tunnel beside it.
+"""More faults of a whole daemon, of which a good tunnel must notice nothing.
 
-Files that are broken while it runs (fault A3), a log that nobody takes (A5), and a
+Files that break while the daemon runs (fault A3), a log that nobody reads (A5), and a
 status page in a flood (A15).
 """
 

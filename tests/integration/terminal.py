@@ -19,8 +19,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # in case we were started with "&"
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-"""What turns into Python with its arguments. The first of a session to open a terminal
-gets it as its own: Ctrl-C works then, and SIGHUP comes when it is closed."""
+"""A program that turns into Python with its arguments. The first process of a session
+to open a terminal owns it: Ctrl-C works then, and closing the terminal sends SIGHUP."""
 
 
 class Terminal:
@@ -62,7 +62,7 @@ class Terminal:
 
     @property
     def raw(self):
-        """What it has written so far, escapes and all."""
+        """The program's output so far, with its escape sequences."""
         with self._changed:
             return self._seen.decode()
 

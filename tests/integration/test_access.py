@@ -1,4 +1,4 @@
-"""Who may use a tunnel, seen by a real second user of this machine (design D15)."""
+"""Access of users to tunnels, tried by a real second user (design D15)."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Who is connected, asked of a whole daemon; and one of them ended."""
+"""Lists of a whole daemon's connections, and the end of one by command."""
 
 import asyncio
 import json

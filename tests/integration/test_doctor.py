@@ -31,7 +31,7 @@ _BUNDLES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 class Ward:
-    """What a break may change before the doctor is called."""
+    """Everything that a test can break before it calls the doctor."""
 
     def __init__(self, folder, certificate):  # noqa: F811 - the way of pytest
         self.folder = folder

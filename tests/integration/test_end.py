@@ -154,7 +154,7 @@ def test_a_file_that_never_ends_does_not_hold_up_the_end_of_a_start(tmp_path):
 
 
 def _catches(pid):
-    """Whether a process has a handler for SIGTERM."""
+    """Return whether a process has a handler for SIGTERM."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)

@@ -108,7 +108,7 @@ async def test_sockets_are_judged_by_their_own_address_and_mode(tmp_path):
 
 
 async def answers(port):
-    """Whether anybody answers at ``port`` while a good tunnel would many times."""
+    """Return whether ``port`` answers within a second, ample time for a good tunnel."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"hello")
     try:

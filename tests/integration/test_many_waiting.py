@@ -32,7 +32,7 @@ CLIENTS = 10_000
 AT_ONCE = 100
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 MEMORY = 24 << 20
-"""What the daemon may grow by: 100 connections' worth, and nothing of the others."""
+"""Bytes that the daemon may grow by: for 100 connections, none for those that wait."""
 PATIENCE = 120.0
 
 

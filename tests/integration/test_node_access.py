@@ -45,7 +45,7 @@ BY_REQUEST_ONLY = {
         }
     ]
 }
-"""What the caller may do: ask. Sessions need what follows from that."""
+"""The caller's policy: it allows access requests, and no session without one."""
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +220,8 @@ async def test_a_request_survives_a_restart_and_its_file_has_no_keys(events, tmp
             assert told.access.request_id == made["id"]
             assert await echoes(port_of(daemon, "x"))
         kept = json.loads(file.read_text())
-        assert set(kept["x"]) == {"whose", "id", "target", "reason", "asked_at"}
+        (entry,) = kept.values()
+        assert set(entry) == {"id", "target", "reason", "asked_at"}
         # Another target has nothing to do with it.
         other = configuration(
             service.endpoint_url, requested("x", port=port, target=OTHER)

@@ -1,4 +1,4 @@
-"""What an operator can do to one tunnel: pause it, drain it, resume it."""
+"""An operator's commands on one tunnel: pause, drain, resume, reload."""
 
 import asyncio
 import socket

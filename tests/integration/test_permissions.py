@@ -1,4 +1,4 @@
-"""What a policy lacks is said by AWS's own words, with the way to the policy."""
+"""Errors on missing permissions: AWS's own words, with a reference to the policy."""
 
 import contextlib
 import json

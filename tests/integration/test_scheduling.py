@@ -1,4 +1,4 @@
-"""Who waits is served first, and a session that is stuck takes nobody with it."""
+"""Scheduling: waiting clients come first, and a stuck session harms no other."""
 
 import asyncio
 import contextlib

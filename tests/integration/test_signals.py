@@ -1,4 +1,4 @@
-"""How a daemon process ends, and how two of them share a machine."""
+"""The end of a daemon process, and two daemons on one machine."""
 
 import asyncio
 import os

@@ -126,7 +126,7 @@ async def test_a_service_is_ready_lives_and_says_when_it_stops(tmp_path, manager
 async def test_a_blocked_loop_silences_the_watchdog_and_the_process_is_restarted(
     tmp_path, manager
 ):
-    """What systemd does with WatchdogSec= and Restart=on-failure, done by the test."""
+    """Do by hand what systemd does with WatchdogSec= and Restart=on-failure."""
     async with destination() as port, emulator() as aws:
         text = configuration(aws.endpoint_url, tunnel("echo", port=port))
         environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "2000000"}

@@ -121,7 +121,7 @@ def tmp_path():
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """What starts a daemon with two tunnels, as a process of its own."""
+    """Yield a starter of daemon processes with two tunnels."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.delenv("NO_COLOR", raising=False)

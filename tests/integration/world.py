@@ -70,7 +70,7 @@ def configuration(endpoint_url, *tunnels, **daemon):
 
 
 class Events:
-    """What was logged, in any thread, and a way to wait for it."""
+    """Lines logged in any thread, and a way to wait for them."""
 
     def __init__(self):
         self.lines = []
@@ -102,7 +102,7 @@ class Events:
 
 
 _logs = []
-"""What is being caught now, for whoever has to explain a failure."""
+"""Logs that are captured now, for the explanation of a failure."""
 
 
 @asynccontextmanager

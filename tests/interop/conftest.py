@@ -86,12 +86,13 @@ def _command(*arguments):
 
 
 @contextmanager
-def run_emulator(addresses=None):
+def run_emulator(addresses=None, *options):
     """Run the AWS side, as fast as it can; its agents find ``addresses`` by name."""
     aliases = [f"{name}={address}" for name, address in (addresses or {}).items()]
     program = Program(
         *_command("emulator", "--listen", "127.0.0.1:0", "--pace", "none"),
         *(word for alias in aliases for word in ("--host-alias", alias)),
+        *options,
         env=environment(),
     )
     try:

@@ -51,7 +51,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def environ(emulator, home):
-    """What the user's shell has: the way to AWS."""
+    """Return the environment of the user's shell, which leads to the emulator."""
     return aws_environment(
         emulator.endpoint,
         HOME=str(home),

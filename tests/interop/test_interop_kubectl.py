@@ -123,7 +123,7 @@ def emulator():
 
 @pytest.fixture(scope="module")
 def eks(cluster):
-    """What DescribeCluster says of the cluster ``prod``."""
+    """Answer DescribeCluster for the cluster ``prod``."""
     server, authority = cluster
     stub = Stub()
     data = base64.b64encode(authority.read_bytes()).decode()

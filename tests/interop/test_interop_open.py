@@ -17,7 +17,7 @@ PROGRAM = (sys.executable, "-m", "ssmtunneld")
 
 @pytest.fixture
 def environ(emulator, tmp_path):
-    """What the user's shell has: the way to AWS."""
+    """Return the environment of the user's shell, which leads to the emulator."""
     return aws_environment(
         emulator.endpoint,
         HOME=str(tmp_path),
@@ -28,7 +28,7 @@ def environ(emulator, tmp_path):
 
 @pytest.fixture
 def ssh_words(sshd, tmp_path):
-    """What ssh needs beside our own words: the keys of the test's sshd."""
+    """Return a maker of ssh's further options: the keys of the test's sshd."""
 
     def words(name):
         known = tmp_path / "known"

@@ -1,4 +1,4 @@
-"""What ``ssh-config`` writes, as real ssh understands it."""
+"""The output of ``ssh-config``, as real ssh reads it."""
 
 import getpass
 import os

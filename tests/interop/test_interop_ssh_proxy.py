@@ -26,7 +26,7 @@ PROGRAM = (sys.executable, "-m", "ssmtunneld")
 
 @pytest.fixture(scope="module")
 def environ(emulator):
-    """What the user's shell has: the way to AWS."""
+    """Return the environment of the user's shell, which leads to the emulator."""
     return aws_environment(
         emulator.endpoint,
         # Neither a configuration of this user's nor a daemon of theirs.
@@ -57,7 +57,7 @@ def host_block(written):
 
 @pytest.fixture(scope="module")
 def words(sshd, tmp_path_factory):
-    """What ssh and scp need beside the Host block: the keys of our own sshd."""
+    """Return a maker of options that the Host block lacks: the keys of our own sshd."""
 
     def options(config, *names):
         host_key = (sshd.folder / "host_key.pub").read_text()

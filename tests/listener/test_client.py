@@ -1,4 +1,4 @@
-"""Who a client is: its user, its process, and what cannot be known."""
+"""Identification of clients: user, process, and what remains unknown."""
 
 import os
 import socket

@@ -361,7 +361,7 @@ def test_an_abstract_name_is_spelled_with_an_at_sign():
 
 
 async def test_any_port_is_drawn_again_when_ipv6_has_it_taken(monkeypatch):
-    """Which ports are drawn is the kernel's choice: so all the others are refused."""
+    """Refuse the first two ports on IPv6, whichever ones the kernel chooses."""
     real, refused = sockets._listen, []
 
     def listen(host, port):

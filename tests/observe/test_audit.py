@@ -33,7 +33,7 @@ def path(tmp_path):
 
 @pytest.fixture
 async def journal():
-    """What is logged."""
+    """Capture the log."""
     async with logging() as caught:
         yield caught
 

@@ -1,4 +1,4 @@
-"""What probes ask, and the answers of a daemon in any state."""
+"""Health checks, and the answers of a daemon in any state."""
 
 import pytest
 

@@ -34,7 +34,7 @@ class Disk(io.RawIOBase):
 
 
 class Stalled(Disk):
-    """What a non-blocking file does when it is full."""
+    """A non-blocking file that is full: a write returns None."""
 
     def write(self, data):
         return super().write(data) if self.room is None or self.room else None

@@ -1,4 +1,4 @@
-"""Where the log goes: only where this very stream goes."""
+"""The destination of the log, known only from the stream itself."""
 
 import os
 import sys

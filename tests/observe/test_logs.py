@@ -1,4 +1,4 @@
-"""How lines look, which of them are written, and that nobody can forge one."""
+"""Log lines: their format, their level, and their safety from forgery."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""What a scrape gets: every number of the status document, with bounded labels."""
+"""Metrics of a scrape: every number of the status document, with bounded labels."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""When a destination is asked, and what is made of its answers; in virtual time."""
+"""Probes of destinations: their schedule and their verdicts; in virtual time."""
 
 import asyncio
 from dataclasses import replace

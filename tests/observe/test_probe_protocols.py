@@ -1,4 +1,4 @@
-"""What a probe says, and which answers are signs of life; over a stream in memory."""
+"""Conversations of probes, and answers that are signs of life; in memory."""
 
 import asyncio
 import struct

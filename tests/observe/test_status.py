@@ -1,4 +1,4 @@
-"""How a tunnel is, in one word, and why; from what its pool and its server show."""
+"""The state and reason of a tunnel, derived from its pool and its server."""
 
 import json
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ def member(phase=Phase.READY, agreed=None, **view):
 
 @dataclass(frozen=True)
 class Listening:
-    """What a server shows."""
+    """The attributes of a server that status reads."""
 
     bound: tuple
     last_refusal: Refusal | None = None
@@ -83,7 +83,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Access:
-    """What an access shows: what became of the request, and whether it holds."""
+    """The attributes of an access that status reads: the request and its outcome."""
 
     outcome: str | None
     is_open: bool = False

@@ -1,4 +1,4 @@
-"""What a Dockerfile says, as far as ours says anything."""
+"""Readers of the project's Dockerfile."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""What users install: the wheel, built from the sdist, with the source out of reach."""
+"""The wheel that users install, built from the sdist, with the source out of reach."""
 
 import json
 import os
@@ -6,71 +6,23 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import sysconfig
 import tarfile
-import venv
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from ssmtunneld.cli.manual import pages
 from ssmtunneld.version import __version__
 from tests.packaging.container import ROOT, copied
+from tests.support.wheel import PATIENCE, build, make_environment
 
 pytestmark = pytest.mark.integration
-
-PATIENCE = 120
-
-
-def build(source, target, kind):
-    """Build what ``kind`` says from the tree in ``source``; return its path."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)],
-        cwd=source,
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE,
-    )
-    (built,) = target.glob("*.tar.gz" if kind == "sdist" else "*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def sdist(tmp_path_factory):
-    return build(ROOT, tmp_path_factory.mktemp("sdist"), "sdist")
-
-
-@pytest.fixture(scope="module")
-def wheel(sdist, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("source")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
-    (source,) = folder.iterdir()
-    return build(source, tmp_path_factory.mktemp("wheel"), "wheel")
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """Return the ``bin`` of a new environment with the wheel in it, and no editable.
-
-    What it depends on is read from this environment: building must not need a network.
-    """
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False, symlinks=True)
-    here = sysconfig.get_paths()["purelib"]
-    scheme = sysconfig.get_paths("venv", {"base": folder, "platbase": folder})
-    python = str(folder / "bin" / "python")
-    options = ["--quiet", "--no-index", "--no-deps"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", *options, wheel],
-        check=True,
-        timeout=PATIENCE,
-    )
-    # Its .pth files are not read, and so ours, which leads to the source tree, is not.
-    Path(scheme["purelib"], "dependencies.pth").write_text(f"{here}\n")
-    return folder / "bin"
+    """Return the ``bin`` of an environment with the wheel and what it asks for."""
+    return make_environment(wheel, tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture

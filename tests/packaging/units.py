@@ -1,4 +1,4 @@
-"""What ``systemd/`` holds: our templates, filled in for the usual places.
+"""The files of ``systemd/``: our templates, filled in for the usual paths.
 
 ``python -m tests.packaging.units`` (``make units``) writes them after a change.
 """

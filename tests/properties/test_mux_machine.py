@@ -15,7 +15,7 @@ from ssmtunneld.smux.mux import Mux
 
 
 class _Remote:
-    """What the server knows of one stream."""
+    """The server's view of one stream."""
 
     def __init__(self):
         self.got = b""
@@ -45,7 +45,7 @@ class _Server:
 
 
 class _Local:
-    """What the test knows of one stream."""
+    """The test's view of one stream."""
 
     def __init__(self, stream):
         self.stream = stream

@@ -61,7 +61,7 @@ ERRORS: dict[str, list[TunnelError]] = {
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """What can happen to a pool, and what must be true all the while."""
+    """A pool with random events, and the invariants that hold throughout."""
 
     def __init__(self) -> None:
         super().__init__()

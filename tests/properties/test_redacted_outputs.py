@@ -106,7 +106,7 @@ def _credential_process(value, folder):
 
 
 def _fetched(value, _):
-    """What botocore fetches when it is asked, and hands out frozen."""
+    """Make credentials that botocore fetches on demand and hands out frozen."""
     expiry = "2100-01-01T00:00:00Z"
     keys = {"access_key": "A", "secret_key": "s" * 40, "token": value}
     fetch = {**keys, "expiry_time": expiry}

@@ -20,7 +20,7 @@ LINGER = 10_000.0
 
 
 class Last(Enum):
-    """What a party does when it has sent everything."""
+    """The last act of a party that has sent everything."""
 
     END = "end"
     ABORT = "abort"

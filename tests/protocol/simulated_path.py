@@ -122,7 +122,7 @@ class Sender:
         self.outbound = Outbound(budget)
         self.delivered = 0
         self.waits = []
-        """When each message was acknowledged, and how long it took, in seconds."""
+        """Each message's time of acknowledgement, and the wait for it, in seconds."""
         self._filling = bytes(HEADER + message - 8)
         self._pace = pace
         self._sent_at = {}

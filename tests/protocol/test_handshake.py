@@ -1,4 +1,4 @@
-"""What we answer to the agent, and which mode follows from its version."""
+"""Answers to the agent, and the mode that follows from its version."""
 
 import pytest
 

@@ -287,7 +287,7 @@ def test_everything_that_is_late_is_repeated_in_sequence():
 
 
 def test_an_acknowledgement_of_others_puts_the_deadline_off():
-    """What is behind it is in a queue, not lost; if it is, later ones show it."""
+    """Messages behind the acknowledged one are queued; later ones would show a loss."""
     outbound = _sending(3)
     _acknowledge(outbound, [1], now=0.9)
     assert outbound.next_deadline() == 0.9 + outbound.round_trip.timeout
@@ -353,6 +353,115 @@ def test_a_new_websocket_is_another_path():
     outbound.resend_all(1.0)
     assert outbound.window.size == INITIAL_WINDOW
     assert outbound.window.least_round_trip is None
+
+
+def _backlog(messages, size=1000):
+    """Return one with many messages that are unacknowledged, and its budget."""
+    budget = WindowBudget()
+    outbound = Outbound(budget)
+    outbound.window.size = MAX_WINDOW
+    for number in range(messages):
+        outbound.send(f"message {number}".encode().ljust(size), 0.0)
+    return outbound, budget
+
+
+def _sent_numbers(messages):
+    return _numbers(data.rstrip() for data in messages)
+
+
+def test_a_new_websocket_gets_as_much_as_a_new_window_has_room_for():
+    outbound, _ = _backlog(1000)
+    flight = _sent_numbers(outbound.resend_all(1.0))
+    assert flight == list(range(-(-INITIAL_WINDOW // 1000)))
+    assert outbound.unacked == 1000
+    assert outbound.unacked_bytes == 1_000_000
+    # Nothing new goes before what is late already.
+    assert outbound.room == 0
+
+
+def test_the_rest_comes_with_acknowledgements_and_grows_with_them():
+    outbound, budget = _backlog(1000)
+    flight, seen, now, flights = outbound.resend_all(1.0), [], 1.0, 0
+    while flight:
+        seen += _sent_numbers(flight)
+        now += 0.05
+        flights += 1
+        following = []
+        for number in _sent_numbers(flight):
+            following += outbound.acknowledge(number, now)
+        flight = following
+    assert seen == list(range(1000))
+    assert flights < 8, "twofold with each round trip, once round trips are known"
+    assert outbound.window.least_round_trip == pytest.approx(0.05)
+    assert (outbound.unacked, outbound.unacked_bytes) == (0, 0)
+    assert outbound.room > 0
+    assert budget.free == WindowBudget().free
+    assert outbound.next_deadline() is None
+
+
+def test_the_first_flight_says_nothing_of_round_trips():
+    """It can be an earlier copy that is acknowledged."""
+    outbound, _ = _backlog(200)
+    for number in _sent_numbers(outbound.resend_all(1.0)):
+        outbound.acknowledge(number, 1.001)
+    assert outbound.window.least_round_trip is None
+
+
+def test_what_is_acknowledged_before_its_turn_is_not_sent_again():
+    outbound, budget = _backlog(100)
+    flight = _sent_numbers(outbound.resend_all(1.0))
+    assert outbound.acknowledge(99, 1.01) == []
+    assert outbound.is_acknowledged(99)
+    assert not outbound.is_acknowledged(98)
+    rest = []
+    for number in flight:
+        rest += _sent_numbers(outbound.acknowledge(number, 1.05))
+    assert rest == list(range(len(flight), 99))
+    for number in rest:
+        outbound.acknowledge(number, 1.1)
+    assert outbound.unacked == 0
+    assert budget.free == WindowBudget().free
+
+
+def test_what_was_not_sent_again_yet_goes_to_the_next_websocket_too():
+    outbound, budget = _backlog(100)
+    first = _sent_numbers(outbound.resend_all(1.0))
+    outbound.acknowledge(0, 1.05)
+    again = _sent_numbers(outbound.resend_all(2.0))
+    assert again == [number + 1 for number in first]
+    assert outbound.unacked == 99
+    outbound.release()
+    assert budget.free == WindowBudget().free
+
+
+def test_large_messages_that_wait_for_their_turn_are_known():
+    outbound, _ = _backlog(100, size=MAX_MESSAGE + 1)
+    for number in _sent_numbers(outbound.resend_all(1.0)):
+        outbound.acknowledge(number, 1.05)
+    assert outbound.large_unacked
+
+
+@given(st.lists(st.sampled_from(["ack", "late ack", "time", "websocket"]), max_size=60))
+def test_no_websocket_has_more_under_way_than_its_window(steps):
+    outbound, budget = _backlog(300)
+    now = 1.0
+    under_way = set(_sent_numbers(outbound.resend_all(now)))
+    steps = iter(steps)
+    while outbound.unacked:
+        now += 0.01
+        step = next(steps, "ack")
+        if step == "websocket":
+            under_way = set(_sent_numbers(outbound.resend_all(now)))
+        elif step == "time":
+            now = max(now, outbound.next_deadline())
+            assert set(_sent_numbers(outbound.on_deadline(now))) <= under_way
+        else:
+            number = min(under_way) if step == "ack" else 299
+            under_way.discard(number)
+            under_way |= set(_sent_numbers(outbound.acknowledge(number, now)))
+        assert len(under_way) * 1000 < outbound.window.limit + 2000
+        assert bool(outbound.unacked) == bool(under_way), "or nothing would go on"
+    assert budget.free == WindowBudget().free
 
 
 # Silence.

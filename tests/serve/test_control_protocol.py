@@ -1,4 +1,4 @@
-"""What daemon and commands agree on can be imported by a command in a hurry."""
+"""Constants shared by daemon and commands, cheap for a command to import."""
 
 import subprocess
 import sys

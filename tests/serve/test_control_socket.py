@@ -30,7 +30,7 @@ NOBODY = 65534
 
 
 class Busy(SsmtunneldError):
-    """What an operator may raise besides."""
+    """Another error that an operator can raise."""
 
     advice = "wait a moment"
 

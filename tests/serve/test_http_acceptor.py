@@ -1,4 +1,4 @@
-"""Where HTTP connections come in: bound in the end, screened, counted, and ended."""
+"""The acceptor of HTTP connections: it binds, screens, counts, and ends them."""
 
 import asyncio
 import socket

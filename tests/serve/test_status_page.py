@@ -49,7 +49,7 @@ class Subject:
 
 @pytest.fixture
 async def journal():
-    """What is logged."""
+    """Capture the log."""
     async with logging() as caught:
         yield caught
 

@@ -1,4 +1,4 @@
-"""What a service manager is told, and what it passes on."""
+"""Messages to a service manager, and the sockets that it passes on."""
 
 import contextlib
 import errno

@@ -45,7 +45,7 @@ async def until(fact: Callable[[], object], *, patience: float = 60.0) -> None:
 
 
 class Journal:
-    """What was logged."""
+    """A log in memory, and the lines in it."""
 
     def __init__(self) -> None:
         self._capture = LogCapture()

@@ -1,4 +1,4 @@
-"""Where each connection uses up a session: how many to expect, and who is refused."""
+"""Sessions that carry one connection each: forecasts of connections, and refusals."""
 
 import asyncio
 

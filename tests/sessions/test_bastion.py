@@ -7,7 +7,7 @@ import pytest
 
 from ssmtunneld.aws.bastions import Instance
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.errors import AccessDenied, TargetAsleep, Throttled
+from ssmtunneld.errors import AccessDenied, TargetAsleep, TargetNotFound, Throttled
 from ssmtunneld.sessions.bastion import (
     PATIENCE,
     Bastion,
@@ -38,6 +38,7 @@ class Machine:
         self.agent = True
         self.sessions = 0
         self.loses_answer = False
+        self.start_takes = 0.0
 
     def now(self):
         return NOON + self.loop.time()
@@ -62,6 +63,7 @@ class Machine:
         was_us = not self.on
         if was_us:
             self.on, self.since, self.launched = True, self.loop.time(), self.now()
+        await elapse(self.start_takes)
         if self.loses_answer:
             self.loses_answer = False
             raise error(Throttled)
@@ -104,6 +106,7 @@ def error(kind):
 
 @asynccontextmanager
 async def attended(machine, stop_after=STOP_AFTER, tasks=2):
+    journal = Journal()
     bastion = Bastion(
         "name:bastion",
         machine,
@@ -111,8 +114,9 @@ async def attended(machine, stop_after=STOP_AFTER, tasks=2):
         "me@here",
         stop_after=stop_after,
         wall_clock=machine.now,
-        log=Journal().log,
+        log=journal.log,
     )
+    bastion.journal = journal
     user = User()
     with bastion.used_by(user):
         async with asyncio.TaskGroup() as group:
@@ -320,3 +324,130 @@ async def test_the_end_leaves_what_another_daemon_holds():
         machine.tags["ssmtunneld:other"] = machine.tags[KEY]
         await bastion.leave()
         assert machine.on
+
+
+def test_the_end_stops_also_what_is_just_being_started(monkeypatch):
+    monkeypatch.setattr("tests.sessions.test_bastion.BOOT", 10.0)
+
+    @virtual
+    async def run(loses_answer):
+        machine = Machine()
+        machine.start_takes, machine.loses_answer = 3.0, loses_answer
+        async with attended(machine) as (bastion, user):
+            come(bastion, user)
+            await elapse(1)
+            assert machine.changes == ["write", "start"]
+            user.busy = False
+            await bastion.leave()
+            assert not machine.on
+            assert not bastion.journal.lines("bastion.left")
+
+    run(loses_answer=False)
+    run(loses_answer=True)
+
+
+@virtual
+async def test_what_the_end_cannot_stop_in_time_is_told():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(1)
+        await bastion.leave()  # EC2 stops nothing that is pending
+        assert machine.on
+        (line,) = bastion.journal.lines("bastion.left")
+        assert line["target"] == NODE
+        assert "ec2 stop-instances" in line["advice"]
+
+
+@virtual
+async def test_what_the_end_may_not_stop_is_told():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        machine.failures["stop"] = error(AccessDenied)
+        await bastion.leave()
+        assert len(bastion.journal.lines("bastion.left")) == 1
+
+
+@virtual
+async def test_an_end_that_is_forced_tells_what_it_leaves():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await bastion.leave()
+        assert len(bastion.journal.lines("bastion.left")) == 1
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "missing"])
+def test_what_no_tunnel_has_and_nobody_of_us_started_is_looked_at_no_more(state):
+    @virtual
+    async def run():
+        machine = Machine()
+        machine.on = state == "running"
+        async with attended(machine) as (bastion, user), asyncio.TaskGroup() as alone:
+            # As the process does, also after the tunnel has gone.
+            task = alone.create_task(bastion.attend())
+            if state == "missing":
+                machine.failures["find"] = error(TargetNotFound)
+            bastion._users.discard(user)
+            await elapse(2 * LOOK)
+            looks = machine.calls.count("find")
+            await elapse(86_400)
+            assert machine.calls.count("find") - looks <= 1
+            machine.failures.clear()
+            with bastion.used_by(user):
+                come(bastion, user)
+                await elapse(BOOT + LOOK)
+                assert bastion.awake
+            task.cancel()
+
+    run()
+
+
+@virtual
+async def test_what_no_tunnel_has_any_more_is_still_stopped_if_we_have_started_it():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        bastion._users.discard(user)
+        await elapse(STOP_AFTER + LEASE)
+        assert not machine.on
+        await elapse(BOOT + 600)
+        assert machine.tags == {}
+        looks = machine.calls.count("find")
+        await elapse(86_400)
+        assert machine.calls.count("find") - looks <= 1
+
+
+@virtual
+async def test_the_end_waits_for_nothing_after_a_stop():
+    machine = Machine()
+    async with attended(machine, stop_after=1.0) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT + 1)
+        user.busy = False
+        await elapse(LOOK + 5)
+        assert not machine.on
+        before = machine.now()
+        await bastion.leave()
+        assert machine.now() == before
+        assert not bastion.journal.lines("bastion.left")
+
+
+@virtual
+async def test_the_end_does_not_wait_for_a_start_that_was_refused():
+    machine = Machine()
+    machine.failures["start"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(5)
+        assert "start" in machine.calls
+        before = machine.now()
+        await bastion.leave()
+        assert machine.now() == before
+        assert not bastion.journal.lines("bastion.left")

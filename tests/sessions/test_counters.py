@@ -18,7 +18,7 @@ EMPTY = DataChannel(client_id="c", new_id=bytes, wall_clock_ms=int).statistics()
 
 
 class FakeSession:
-    """What a session tells of itself, for the test to change."""
+    """The attributes of a session that counters read; the test changes them."""
 
     def __init__(self):
         self.session_id = None

@@ -1,4 +1,4 @@
-"""What is known of sizes: claims, results, doubts, and what is kept of them."""
+"""Knowledge of message sizes: claims, results, doubts, and kept records."""
 
 import json
 

@@ -177,7 +177,7 @@ def test_the_addresses_of_this_machine_are_addresses():
 
 
 class Refusing(socket.socket):
-    """What a machine without any route, or a sandbox, makes of sockets."""
+    """A socket on a machine without any route, or in a sandbox."""
 
     def connect(self, address: object) -> None:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")

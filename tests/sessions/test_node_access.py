@@ -26,6 +26,7 @@ from ssmtunneld.sessions.node_access import (
     SHORTEST,
     AccessRequest,
     AccessTargetSelector,
+    KeptRequests,
     NodeAccess,
 )
 from tests.sessions.rig import Journal
@@ -43,6 +44,7 @@ class Service:
     def __init__(self):
         self.loop = asyncio.get_running_loop()
         self.status = AccessStatus.PENDING
+        self.statuses = {}
         self.ends_at = NOON + HOUR
         self.failure = None
         self.asked, self.looks = [], []
@@ -63,8 +65,13 @@ class Service:
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        if self.status is not AccessStatus.APPROVED:
-            return AccessToken(self.status)
+        status = self.statuses.get(request_id, self.status)
+        if status is None:
+            raise RequestRejected(
+                "GetAccessToken", clean("ResourceNotFoundException"), clean("none")
+            )
+        if status is not AccessStatus.APPROVED:
+            return AccessToken(status)
         self.issued += 1
         ends_at = min(self.now() + HOUR, self.ends_at)
         keys = AccessKeys(f"ASIA{self.issued}", Secret("s"), Secret("t"), ends_at)
@@ -72,13 +79,17 @@ class Service:
 
 
 class Store:
-    """Keeps a request, as a file would."""
+    """Keeps requests, as a file would."""
 
-    def __init__(self, found=None):
-        self.found = found
+    def __init__(self, latest=None):
+        self.found = KeptRequests(latest)
+        self.retries = 0
 
-    async def keep(self, request):
-        self.found = request
+    async def keep(self, requests):
+        self.found = requests
+
+    async def retry(self):
+        self.retries += 1
 
 
 @asynccontextmanager
@@ -311,9 +322,112 @@ async def test_what_holds_goes_on_while_more_is_asked_for_and_rejected():
         await asyncio.sleep(60)
         assert access.status is AccessStatus.REJECTED
         assert access.is_open
-        await asyncio.sleep(HOUR)
+        # The service says the same of both by now.
+        await asyncio.sleep(REVIEW)
         assert not access.is_open
         assert "was rejected" in str(access.missing)
+
+
+FIRST, SECOND = "oi-000000000001", "oi-000000000002"
+
+
+@asynccontextmanager
+async def approved_for_nine_hours(store=None):
+    """Yield an access that holds, while more of it is asked for."""
+    async with following(store) as access:
+        access.service.ends_at = NOON + 9 * HOUR
+        access.service.statuses[FIRST] = AccessStatus.APPROVED
+        told = asyncio.Event()
+        with access.telling(told.set):
+            await access.ask("why")
+            while not access.is_open:
+                told.clear()
+                await told.wait()
+        await access.ask("more")
+        yield access
+
+
+def test_what_holds_outlasts_its_keys_whatever_becomes_of_the_request_for_more():
+    @virtual
+    async def run(status):
+        async with approved_for_nine_hours() as access:
+            access.service.statuses[SECOND] = status
+            for _ in range(60):
+                await asyncio.sleep(8 * HOUR / 60)
+                assert access.is_open
+            await asyncio.sleep(HOUR)
+            assert not access.is_open
+            if status is AccessStatus.PENDING:
+                assert access.missing.pending
+            # As if there had been no other.
+            assert len(access.journal.lines("access.granted")) == 1
+
+    for status in (AccessStatus.PENDING, AccessStatus.REJECTED, None):
+        run(status)
+
+
+@virtual
+async def test_what_holds_is_revoked_also_while_more_is_asked_for():
+    async with approved_for_nine_hours() as access:
+        heard = access.heard
+        access.service.statuses[FIRST] = AccessStatus.REVOKED
+        await asyncio.sleep(REVIEW + 1)
+        assert not access.is_open
+        assert access.holder.keys is None
+        assert access.heard > heard
+        (line,) = access.journal.lines("access.revoked")
+        assert line["request"] == FIRST
+        assert access.missing.pending
+        access.service.statuses[SECOND] = AccessStatus.APPROVED
+        await asyncio.sleep(LONGEST)
+        assert access.is_open
+
+
+@virtual
+async def test_an_approval_of_more_takes_the_place_of_what_held():
+    store = Store()
+    async with approved_for_nine_hours(store) as access:
+        assert (store.found.latest.id, store.found.older.id) == (SECOND, FIRST)
+        access.service.statuses[SECOND] = AccessStatus.APPROVED
+        await asyncio.sleep(LONGEST)
+        assert store.found.older is None
+        access.service.statuses[FIRST] = AccessStatus.EXPIRED
+        await asyncio.sleep(HOUR)
+        assert access.is_open
+        assert access.status is AccessStatus.APPROVED
+
+
+@virtual
+async def test_what_holds_is_found_after_a_restart_though_more_was_asked_for():
+    store = Store()
+    async with approved_for_nine_hours(store):
+        pass
+    async with following(store) as access:
+        access.service.statuses[FIRST] = AccessStatus.APPROVED
+        await asyncio.sleep(0.1)
+        assert access.is_open
+        assert access.status is AccessStatus.PENDING
+        assert access.request.id == SECOND
+
+
+@virtual
+async def test_a_request_for_more_that_aws_does_not_know_leaves_what_holds():
+    store = Store()
+    async with approved_for_nine_hours(store) as access:
+        access.service.statuses[SECOND] = None
+        await asyncio.sleep(5)
+        assert access.status is AccessStatus.APPROVED
+        assert (access.request.id, store.found.latest.id) == (FIRST, FIRST)
+        assert store.found.older is None
+
+
+@virtual
+async def test_what_could_not_be_kept_is_tried_again_with_each_look():
+    store = Store()
+    async with following(store) as access:
+        await access.ask("why")
+        await asyncio.sleep(HOUR)
+        assert store.retries == len(access.service.looks)
 
 
 @virtual
@@ -321,7 +435,7 @@ async def test_a_request_is_kept_and_found_after_a_restart():
     store = Store()
     async with following(store) as access:
         await access.ask("why")
-    assert store.found.id == "oi-000000000001"
+    assert store.found.latest.id == "oi-000000000001"
     async with following(store) as access:
         access.service.status = AccessStatus.APPROVED
         assert access.missing.pending
@@ -338,7 +452,7 @@ async def test_a_request_that_aws_does_not_know_is_forgotten():
         )
         await asyncio.sleep(HOUR)
         assert len(access.service.looks) == 1
-        assert store.found is None
+        assert store.found == KeptRequests()
         assert access.status is None
         assert not access.missing.pending
 

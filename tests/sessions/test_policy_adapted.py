@@ -1,4 +1,4 @@
-"""What a pool makes of its policy while it learns of its sessions."""
+"""Adaptation of a pool's policy to what it learns of its sessions."""
 
 import pytest
 

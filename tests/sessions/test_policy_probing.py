@@ -1,4 +1,4 @@
-"""Which session a probe goes through: lists in, a number out."""
+"""The choice of a session for a probe: lists in, a number out."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which session of a full pool is replaced because none of them moves."""
+"""The choice of a session to replace in a full pool where none moves."""
 
 from dataclasses import dataclass
 

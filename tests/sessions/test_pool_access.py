@@ -15,7 +15,7 @@ PENDING = AccessMissing(clean("the request awaits approval"), "wait", pending=Tr
 
 
 class Access:
-    """What a test says of the access."""
+    """An access whose state the test sets."""
 
     def __init__(self, missing):
         self.missing = missing

@@ -1,4 +1,4 @@
-"""What a pool does with sessions that do not move."""
+"""Reactions of a pool to sessions that do not move."""
 
 import pytest
 

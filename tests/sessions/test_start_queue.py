@@ -24,9 +24,9 @@ class Plan:
     """Seconds after the one before."""
     latency: float
     arrives: float
-    """Which part of the latency has passed by then."""
+    """The fraction of the latency that has passed when the call is at the service."""
     cancelled: float | None = None
-    """How long its caller waits for it, from when it was wanted."""
+    """Seconds that the caller waits, from when the call is wanted; None for ever."""
 
 
 class Caller:

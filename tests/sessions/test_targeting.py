@@ -1,4 +1,4 @@
-"""Which target sessions go to, and when they must leave it; in virtual time."""
+"""The choice of a target for sessions, and reasons to leave it; in virtual time."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Whose turn it is: the fresh before the lasting, but turn and turn about."""
+"""The order of streams: fresh ones before lasting ones, but alternating."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What ssh is told."""
+"""Host blocks for ssh."""
 
 import shlex
 from pathlib import Path

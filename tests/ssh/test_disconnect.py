@@ -1,4 +1,4 @@
-"""What an SSH client is told of a connection that there is not."""
+"""Messages to an SSH client whose connection could not be made."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What a connection is made with: the command line, then the file, then defaults."""
+"""Settings of a connection: from the command line, then the file, then defaults."""
 
 import ast
 import inspect

@@ -15,7 +15,7 @@ PATIENCE = 30
 
 
 class Pipes:
-    """What ssh gives its ProxyCommand, and ssh's ends of it."""
+    """The pipes that ssh gives its ProxyCommand, and ssh's ends of them."""
 
     def __init__(self, stack):
         self.source, self.feed = os.pipe()

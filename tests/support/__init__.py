@@ -1,4 +1,4 @@
-"""What tests of several parts share."""
+"""Helpers that tests of several rooms share."""
 
 import pytest
 

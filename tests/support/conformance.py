@@ -1,4 +1,4 @@
-"""What every ``Duplex`` promises, whatever carries its bytes.
+"""Tests of the promises of every ``Duplex``, whatever carries its bytes.
 
 Subclass ``DuplexConformance`` in a test module, override ``pair``, and say with the
 class attributes what the carrier cannot do.
@@ -49,9 +49,9 @@ class DuplexConformance:
     """Inherit as ``class TestSomething(DuplexConformance)``."""
 
     half_closes = True
-    """Whether one direction can end and the other go on (protocol 6.6)."""
+    """True if one direction can end and the other go on (protocol 6.6)."""
     aborts_visibly = True
-    """Whether the far end can tell ``abort`` from an orderly end."""
+    """True if the far end can tell ``abort`` from an orderly end."""
 
     @pytest.fixture
     async def pair(self) -> tuple[Duplex, Duplex]:

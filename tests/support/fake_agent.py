@@ -42,21 +42,21 @@ DEAD_PEER_TIMEOUT = 40.0
 
 @dataclass
 class AgentNature:
-    """What an agent is like; the test may change it at any time."""
+    """Properties of an agent; the test can change them at any time."""
 
     version: str = "3.3.987.0"
     properties: Mapping[str, str] = field(default_factory=lambda: dict(MUX_PROPERTIES))
     refuses: bool = False
-    """Whether its destination refuses connections."""
+    """True if its destination refuses connections."""
     deaf: bool = False
-    """Whether it takes nothing and acknowledges nothing."""
+    """True if it takes nothing and acknowledges nothing."""
     never_completes: bool = False
-    """Whether its handshake stalls."""
+    """True if its handshake stalls."""
     notice: str = ""
     largest: int | None = None
     """Bytes of payload that the service passes on to it; None is any."""
     beyond: str = "closed"
-    """What it does with more: ``closed``, ``1009``, ``cut`` or ``silence``."""
+    """Reaction to a larger payload: ``closed``, ``1009``, ``cut`` or ``silence``."""
 
 
 class MemoryWire(MemoryLink):

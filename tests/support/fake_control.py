@@ -45,7 +45,7 @@ async def elapse(seconds: float) -> None:
 
 @dataclass
 class Service:
-    """What the service is like; the test may change it at any time. In seconds."""
+    """Properties of the service, in seconds; the test can change them at any time."""
 
     api_time: float = 0.2
     wire_latency: float = 0.02
@@ -152,7 +152,7 @@ class FakeControl(Control):
         self.headers: Mapping[str, str] = {"Authorization": "signed"}
         self.others: list[ActiveSession] = []
         self.connected = True
-        """Whether the service hears of its targets' agents."""
+        """True if the service hears from the agents of its targets."""
         self._numbers = count(1)
         self._failing: dict[str, TunnelError] = {}
         self._next_failures: dict[str, deque[TunnelError | None]] = defaultdict(deque)

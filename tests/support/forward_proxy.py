@@ -43,7 +43,7 @@ class ForwardProxy:
         self.asked = []
         """The hosts and ports that were asked for, in order: ``host:port``."""
         self.refused = 0
-        """How often the password was wrong or missing."""
+        """The number of requests whose password was wrong or missing."""
         self._credentials = credentials
         self._inspector = inspector
         self._inspected = inspected

@@ -1,4 +1,4 @@
-"""What a policy allows, as far as docs/iam.md's policies go: IAM's documented rules.
+"""IAM's documented rules, as far as the policies of docs/iam.md need them.
 
 No service of AWS was asked, and moto knows neither resources nor conditions of Session
 Manager. Whatever is not understood raises: nothing is taken to match unseen.

@@ -37,7 +37,7 @@ class Cloud:
 
     @property
     def environment(self):
-        """What leads clients here."""
+        """The environment variables that lead clients here."""
         return {f"AWS_ENDPOINT_URL_{service}": self.url for service in SERVICES}
 
     def reset(self):

@@ -31,7 +31,7 @@ class Agent:
 
     def __init__(self, random: Random) -> None:
         self.got: list[bytes] = []
-        """What it handed to its plugin, in order."""
+        """The payloads handed to its plugin, in order."""
         self.early: dict[int, bytes] = {}
         self.expected = 0
         self.open = False
@@ -147,7 +147,7 @@ class Agent:
         self._emit(agent_message(MessageType.ACKNOWLEDGE, 0, payload, 0, 3))
 
     def next_deadline(self) -> float | None:
-        """When it looks at its oldest message again."""
+        """Return the time to look at the oldest message again, or None."""
         return self._scan_at if self.linked and self._unacked else None
 
     def on_deadline(self, now: float) -> None:
@@ -224,7 +224,7 @@ class Mirrored:
         self.core.receive(_mirrored(data, 1), now)
 
     def next_deadline(self) -> float | None:
-        """When ``on_deadline`` must run."""
+        """Return the time at which ``on_deadline`` must run, or None."""
         return self.core.next_deadline()
 
     def on_deadline(self, now: float) -> None:

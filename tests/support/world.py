@@ -36,7 +36,7 @@ DELAY = 0.02
 
 @dataclass(frozen=True)
 class Faults:
-    """What the service does to messages on their way."""
+    """Faults of the service: probabilities of a loss and of a repetition; jitter."""
 
     loss: float = 0.0
     repeat: float = 0.0
@@ -79,7 +79,7 @@ class World:
         self.faults = faults
         self.now = 0.0
         self.got: list[bytes] = []
-        """What the channel delivered."""
+        """The payloads that the channel delivered, in order."""
         self.closed: Closed | None = None
         self.transcript: list[tuple[float, str, bytes]] = []
         self._random = random

@@ -1,4 +1,4 @@
-"""What touches sockets here runs on both event loops that the daemon may have."""
+"""Run the tests with sockets on both event loops that the daemon can have."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the times of a channel's messages say."""
+"""Conclusions from the times of a channel's messages."""
 
 import pytest
 

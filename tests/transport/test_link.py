@@ -1,4 +1,4 @@
-"""What every link promises: the real one, and the one in memory that tests use."""
+"""Promises of every link: the real one, and the one in memory that tests use."""
 
 import asyncio
 import contextlib

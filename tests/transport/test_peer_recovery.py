@@ -1,4 +1,4 @@
-"""Whether an agent is catching up, told by what arrives."""
+"""Detection of an agent that is catching up, from the messages that arrive."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When a transport is read: not while it is full, and in turns with others."""
+"""Reads of a transport: none while it is full, and in turns with other transports."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""When a download lasts, and how long reading it may rest."""
+"""Recognition of a download that lasts, and the pauses in reading it."""
 
 import pytest
 

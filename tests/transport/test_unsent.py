@@ -1,4 +1,4 @@
-"""What is not on the wire stays in front of the socket."""
+"""Limits on unsent bytes in the kernel: they wait in front of the socket."""
 
 import asyncio
 import socket

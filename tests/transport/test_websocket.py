@@ -802,7 +802,7 @@ async def test_a_silent_peer_is_dead():
 
 
 async def test_a_peer_that_talks_and_takes_nothing_is_left():
-    """What answers it, and our own pings, would pile up as long as it talks."""
+    """Answers to it, and our own pings, would pile up as long as it talks."""
     liveness = Liveness(ping_interval=0.01, dead_peer_timeout=0.2)
     async with (
         serving(max_size=None) as service,

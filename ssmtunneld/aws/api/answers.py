@@ -1,6 +1,6 @@
 """The answers of AWS, read without trust.
 
-A service, or whatever answers in its place, may say anything: other types than its
+A service, or whatever answers in its place, can say anything: other types than its
 model has, lists of nothing, texts of megabytes. Here every field is read with its type,
 texts are cleaned (design D19), and what travels on as it is (a token, a URL, an id) is
 compared with what AWS allows (protocol 1.1, 1.3). Reading never raises for any answer.

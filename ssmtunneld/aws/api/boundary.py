@@ -51,9 +51,9 @@ def contained(work: Callable[[], T], explain: Callable[[Exception], Exception]) 
 
 
 def note_defect(error: Exception) -> None:
-    """Log where our own code has tripped; what others tripped over is their answer.
+    """Log the place of a defect of ours; an error raised elsewhere is only an answer.
 
-    Nothing of the exception's text is told: it may quote anything. What a setting or
+    Nothing of the exception's text is told: it can quote anything. What a setting or
     the operating system is to blame for is not a defect. It counts as one of the tunnel
     that the call was made for.
     """

@@ -45,7 +45,7 @@ class Cause:
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
     lasts: bool = False
-    """True if it stays until somebody does something, although its kind may pass."""
+    """True if it stays until somebody does something, although its kind can pass."""
 
     def fits(self, message: str) -> bool:
         """Return whether this row is about ``message``."""
@@ -81,7 +81,7 @@ CREDENTIAL_CODES: Final = frozenset(
         "TokenRefreshRequired",
     }
 )
-"""The service refused the keys themselves: others may be accepted."""
+"""The service refused the keys themselves: other keys can be accepted."""
 
 _OF_TUNNEL: Final = "check target, host, port, document and parameters of this tunnel"
 # Said of tunnels, which wait and try again, and of commands, which end with it.

@@ -283,7 +283,7 @@ def tunnel(opened: socket.socket, authority: str, headers: Mapping[str, str]) ->
     Args:
         opened: A connection to the proxy.
         authority: ``host:port``.
-        headers: What the proxy is to be told; may be secret.
+        headers: Headers for the proxy; can be secret.
 
     Raises:
         OSError: It refuses, or is none; in words.

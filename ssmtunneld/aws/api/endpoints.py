@@ -155,7 +155,7 @@ def is_trusted_stream_url(
         region: Where the session was started.
         ssmmessages_endpoint: The operator's own data endpoint, if there is one.
         ssm_endpoint: The endpoint that ``url`` was learned from. If that is a loopback
-            address, an emulator is speaking, and its data channel may be one as well.
+            address, an emulator is speaking, and its data channel can be one as well.
 
     Raises:
         SettingError: ``ssmmessages_endpoint`` is not an endpoint.

@@ -1,7 +1,7 @@
 """Translation of botocore's exceptions to what a tunnel does next (protocol 1.7).
 
 Nothing of botocore's leaves this package: its exceptions carry whole requests, with
-their signatures and session tokens, and their texts may quote them.
+their signatures and session tokens, and their texts can quote them.
 """
 
 from __future__ import annotations

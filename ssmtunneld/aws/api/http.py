@@ -3,7 +3,7 @@
 botocore's own sender knows neither SOCKS nor ``ALL_PROXY``, reads ``NO_PROXY`` in a
 manner of its own, and has certificates of its own: what works for it need not work for
 the websocket, and the other way round. It also has no deadline for a whole call, and no
-limit for what an answer may hold.
+limit on the size of an answer.
 """
 
 from __future__ import annotations

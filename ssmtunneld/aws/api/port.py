@@ -189,7 +189,7 @@ class ActiveSession:
 class Control(Protocol):
     """The control plane, and the keys to the data channel, for one identity.
 
-    Every method may be called by any number of tasks at once. All of them raise
+    Every method can be called by any number of tasks at once. All of them raise
     ``AwsError`` in the kinds that ``errors.py`` lists; the error's ``recovery`` and
     ``advice`` say what follows. On ``resume``, a ``Throttled``, ``ServiceUnavailable``
     or other ``AwsError`` says nothing about the session itself: only ``SessionGone``
@@ -207,7 +207,7 @@ class Control(Protocol):
             request: What to ask for.
             answered: Called on the loop, once, when nothing of this call can reach the
                 service any more: it was answered, has failed, or is never made. After a
-                cancellation that may be later than the return.
+                cancellation that can be later than the return.
         """
         ...
 
@@ -240,7 +240,7 @@ class Control(Protocol):
     async def is_connected(self, target: str) -> bool:
         """Say whether the service hears of the target's agent (GetConnectionStatus).
 
-        It takes half a minute to notice that one has stopped. An answer may be a few
+        It takes half a minute to notice that one has stopped. An answer can be a few
         seconds old. Cancelling is safe.
 
         Raises:

@@ -236,7 +236,7 @@ class CredentialSource:
                 self._generation += 1
 
     def renew(self, generation: int) -> bool:
-        """Forget and load again; tell whether the keys are others than before.
+        """Forget and load again; tell whether the keys have changed.
 
         True as well if another thread did so since ``generation`` was noted.
         """
@@ -316,7 +316,7 @@ def read_keys(
     """Return the keys of the credentials that ``load`` returns, fit for a header.
 
     Args:
-        load: Returns them; may raise anything.
+        load: Returns them; can raise anything.
         whose: Returns where they come from, for a person, once they were loaded.
 
     Raises:

@@ -43,13 +43,13 @@ def tidy(
     """Return keys without line ends behind them.
 
     Args:
-        access_key: The id, as a provider has it; may be of any type.
+        access_key: The id, as a provider has it; of any type.
         secret_key: Likewise.
         token: Likewise.
         whose: Where they come from, for the message.
 
     Raises:
-        KeysUnfit: One is not text, or has control characters or others beyond ASCII.
+        KeysUnfit: One is not text, or has control or non-ASCII characters.
     """
     found = [
         _tidy(part, name, whose)

@@ -156,7 +156,7 @@ class Login:
     async def attend(self) -> None:
         """Renew keys ahead of need, and wait for new logins, until cancelled.
 
-        Any number of tasks may do so: one of them works, the others stand by.
+        Any number of tasks can do so: one of them works, the rest wait.
         """
         async with self._turn:
             while True:

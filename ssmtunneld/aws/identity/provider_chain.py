@@ -241,7 +241,7 @@ class _BoundedProcess(subprocess.Popen[bytes]):
         return printed[self.stdout], printed[self.stderr]
 
     def _append(self, printed: dict[IO[bytes], bytes], pipe: IO[bytes]) -> bool:
-        """Read some of a pipe; return whether there may be more."""
+        """Read some of a pipe; return whether more can follow."""
         some = os.read(pipe.fileno(), PROCESS_OUTPUT_LIMIT)
         printed[pipe] += some
         if len(printed[pipe]) > PROCESS_OUTPUT_LIMIT:

@@ -97,9 +97,9 @@ class Inventory:
 
 
 def list_nodes(account: AwsClient, *, everything: bool = False) -> Inventory:
-    """Return the nodes that are online; with ``everything`` the others as well.
+    """Return the nodes that are online; with ``everything`` offline ones too.
 
-    The others are those whose agent is not heard any more, and instances of EC2 whose
+    Offline are nodes whose agent has gone silent, and instances of EC2 whose
     agent never registered.
 
     Raises:

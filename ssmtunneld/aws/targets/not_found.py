@@ -28,7 +28,7 @@ def explain(
 ) -> TargetNotFound:
     """Return why ``found`` is of no use: where, as whom, how many, and what is nearest.
 
-    What more is asked for that may fail: then the explanation is shorter.
+    The further calls for that can fail: then the explanation is shorter.
     """
     where = _where(account, found)
     offline = found.candidates

@@ -64,7 +64,7 @@ class Resolver:
     ) -> SearchResult:
         """Return what ``target`` stands for, as known for at most ``max_age`` seconds.
 
-        An answer may be older if the service is asked too often. Cancelling is safe.
+        An answer can be older if the service is asked too often. Cancelling is safe.
 
         Raises:
             AwsError: In the kinds of ``Control``.

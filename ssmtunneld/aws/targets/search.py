@@ -38,7 +38,7 @@ _PAGE_LIMIT: Final = 20
 """Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
 a bound against endless answers."""
 LIST_TIMEOUT: Final = 60.0
-"""Seconds for all pages of a list: each may take half of that, and who searches waits
+"""Seconds for all pages of a list: each can take half of that, and who searches waits
 for all of them."""
 INSTANCES_PER_PAGE: Final = 50
 """Up to 15 KB each: a page stays below what is read of an answer."""

@@ -122,7 +122,7 @@ def _try_all(
 async def _find_unbound(
     config: Config, tunnels: Sequence[TunnelSettings]
 ) -> dict[str, Finding]:
-    """Return why tunnels could not listen, by their names; none beside their daemon."""
+    """Return by name why tunnels could not listen; none while their daemon runs."""
     from ssmtunneld.cli.running_daemons import running
     from ssmtunneld.doctor.report import Finding, Verdict
     from ssmtunneld.errors import AddressInUse

@@ -20,6 +20,7 @@ from ssmtunneld.cli.options import (
     complete_names,
     config_in_use_option,
     load_in_use,
+    one_line,
     timeout_option,
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
@@ -65,6 +66,7 @@ def _complete_clients(
 @click.option(
     "--user",
     metavar="USER",
+    callback=one_line,
     help="User of the database or of ssh. By default the tunnel's.",
 )
 @click.option(

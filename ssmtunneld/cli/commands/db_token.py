@@ -10,7 +10,12 @@ import click
 from ssmtunneld.cli.application_protocol import REDIS, protocol_of
 from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
+from ssmtunneld.cli.options import (
+    config_in_use_option,
+    load_in_use,
+    name_argument,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--user",
     metavar="USER",
+    callback=one_line,
     help="Database user. By default the tunnel's db_user.",
 )
 @config_in_use_option

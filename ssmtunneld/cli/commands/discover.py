@@ -1,4 +1,4 @@
-"""``ssmtunneld discover``: what tunnels may lead to."""
+"""``ssmtunneld discover``: possible destinations of tunnels."""
 
 from __future__ import annotations
 

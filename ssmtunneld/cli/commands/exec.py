@@ -34,7 +34,7 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
     shell_complete=complete_names,
     help="Tunnel to wait for; repeatable. By default all required tunnels.",
 )
-@group_option("Wait for the tunnels of this group, and start no others")
+@group_option("Wait for the tunnels of this group, and start no other tunnels")
 @timeout_option("60s", "Limit for waiting")
 @daemon_option
 @click.argument("command", metavar="CMD [ARGS]...", nargs=-1, type=click.UNPROCESSED)

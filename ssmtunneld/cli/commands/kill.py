@@ -52,7 +52,7 @@ def kill(ids: tuple[str, ...], config_path: Path | None) -> None:
     again: see `ssmtunneld pause`. Stops at the first ID that is not open.
     """
     for each in ids:
-        if not 0 < len(each) <= LONGEST_ID:
+        if not (0 < len(each) <= LONGEST_ID and each.isascii()):
             shown = each if len(each) <= LONGEST_ID else f"{each[:LONGEST_ID]}..."
             raise CommandError(
                 f"'{printable(shown)}' is not the id of a connection",

@@ -20,6 +20,7 @@ from ssmtunneld.cli.options import (
     config_in_use_option,
     load_in_use,
     name_argument,
+    one_line,
     refuse_alone,
 )
 
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     help="Put the context into the first file of $KUBECONFIG, or ~/.kube/config.",
 )
 @click.option(
-    "--context", metavar="CONTEXT", help="Name of the context. By default NAME."
+    "--context",
+    metavar="CONTEXT",
+    callback=one_line,
+    help="Name of the context. By default NAME.",
 )
 @click.option(
     "--cluster-name",
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--profile",
     metavar="PROFILE",
+    callback=one_line,
     help="AWS profile that kubectl gets its tokens with. By default the tunnel's "
     "profile and role.",
 )
@@ -77,8 +82,6 @@ def kubeconfig(
     kubectl --context prod get nodes
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
     refuse_alone("force", "--write", given=write)
-    if context is not None and not (context and context.isprintable()):
-        raise click.UsageError("--context should be one line of printable text")
     from ssmtunneld.cli import kubeconfig as file
 
     config = load_in_use(config_path)

@@ -177,7 +177,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
 
 
 def _reason(config: "Config", reason: str | None, *, request: bool) -> str | None:
-    """Return the reason of an access request; None if there is to be none."""
+    """Return the reason of an access request; None if no request is wanted."""
     if not request:
         return None
     if reason is not None:
@@ -196,7 +196,7 @@ def _check_descriptor(number: int) -> None:
 
 
 def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
-    """Return the target, None if it is to be picked, and the destinations."""
+    """Return the target, None to pick it at a prompt, and the destinations."""
     if words and not looks_like_destination(words[0]):
         return words[0], words[1:]
     from ssmtunneld.cli.terminal.picker import can_ask

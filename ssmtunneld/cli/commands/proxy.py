@@ -47,7 +47,7 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     "--document",
     metavar="NAME",
     help="Session document. By default AWS-StartSSHSession for port 22, and "
-    "AWS-StartPortForwardingSession for others.",
+    "AWS-StartPortForwardingSession for other ports.",
 )
 @click.option(
     "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
@@ -113,7 +113,7 @@ def proxy(
     before the file's. Otherwise a session is started, and terminated with
     the connection. Exits with 0 after an orderly end, and with 255 otherwise.
 
-    With --fdpass, ssh gets the connection itself, and this command ends: beside a
+    With --fdpass, ssh gets the connection itself, and this command ends: with a
     daemon nothing of ours is left, otherwise one process that carries the session.
     Without ProxyUseFdpass in ssh's configuration this cannot work.
     """
@@ -295,7 +295,7 @@ class _Call:
         None if it needs none, or if there is no terminal: then that is what is wrong.
 
         Raises:
-            CommandError: The answer is no reason.
+            CommandError: The answer is not a valid reason.
         """
         try:
             tunnel = self.settings()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.daemon_client import Daemon, find, select_enabled
+from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     daemon_option,
@@ -60,15 +60,28 @@ def request(
     tunnel = _tunnel(daemon, name)
     known = tunnel["access"]
     if known["request"] == "pending":
-        request_id = known["request_id"]
-        click.echo(f"{name}: access request {request_id} awaits approval already")
+        request_id = _told_of(name, known)
     elif known["granted"] and reason is None:
         click.echo(f"{name}: access is granted{_until(known['expires_at'])}")
         request_id = known["request_id"]
     else:
-        request_id = _file(daemon, tunnel, reason)
+        try:
+            request_id = _file(daemon, tunnel, reason)
+        except CommandError:
+            # Somebody else may have asked at the same moment.
+            known = _tunnel(find(config_path), name)["access"]
+            if known["request"] != "pending":
+                raise
+            request_id = _told_of(name, known)
     if wait:
         _wait(config_path, name, request_id, timeout)
+
+
+def _told_of(name: str, known: dict[str, Any]) -> str:
+    """Say that there is an undecided request; return its id."""
+    request_id = str(known["request_id"])
+    click.echo(f"{name}: access request {request_id} awaits approval already")
+    return request_id
 
 
 def _tunnel(daemon: Daemon, name: str) -> dict[str, Any]:
@@ -114,8 +127,20 @@ def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) 
         CommandError: The request is over, or undecided for too long.
     """
     deadline = _clock() + timeout
+    is_missed = False
     while True:
-        tunnel = _tunnel(find(config_path), name)
+        try:
+            tunnel = _tunnel(find(config_path), name)
+        except NotRunning as missing:
+            # The request outlasts a restart, and so does who waits for it.
+            if _clock() >= deadline:
+                raise
+            if not is_missed:
+                click.echo(f"ssmtunneld: {missing}; waiting for one", err=True)
+            is_missed = True
+            _pause(POLL_INTERVAL)
+            continue
+        is_missed = False
         access = tunnel["access"]
         decided = access["request_id"] != request_id or access["request"] != "pending"
         if decided and access["request"] != "approved":

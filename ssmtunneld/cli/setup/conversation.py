@@ -44,7 +44,7 @@ def converse(
         given: What options said; a target that is empty is asked for.
         wanted: Destinations that were named; none to ask for them.
         surroundings: What is proposed for profile and region.
-        addresses: Where the first tunnels listen; for the others it is asked.
+        addresses: Where the first tunnels listen; the user is asked for the rest.
 
     Raises:
         click.Abort: The user has had enough.

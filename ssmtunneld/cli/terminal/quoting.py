@@ -6,12 +6,16 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./?&\[\]-]*")
 """Values that every reader of .env files takes literally."""
 
-_ESCAPED: Final = str.maketrans(
-    {"\\": r"\\", '"': r"\"", "$": r"\$", "`": r"\`", "\n": r"\n", "\r": r"\r"}
-)
+_NOT_IN_SINGLE_QUOTES: Final = re.compile(r"['\n\r]|\$\{|\\(?:\\|\Z)")
+"""Parts that some readers of .env files do not take literally there: python-dotenv
+knows escapes of backslash and quote, and puts in other variables."""
+_NOT_IN_DOUBLE_QUOTES: Final = re.compile(r"[\"$`\\\n\r]")
+"""Characters that they escape in different ways there, or not at all, as Node.js."""
 
 
 def as_sh(values: Mapping[str, str]) -> str:
@@ -27,9 +31,12 @@ def as_fish(values: Mapping[str, str]) -> str:
 def as_dotenv(values: Mapping[str, str]) -> str:
     """Return lines of a .env file; quoted only where that is needed.
 
-    Docker reads quotes as part of the value, others need them for spaces and #.
+    Docker reads quotes as part of the value, other readers need them for spaces and #.
+
+    Raises:
+        CommandError: Programs would read a value in different ways.
     """
-    return "\n".join(f"{key}={_for_dotenv(values[key])}" for key in values)
+    return "\n".join(f"{key}={_for_dotenv(key, values[key])}" for key in values)
 
 
 def as_json(values: Mapping[str, str]) -> str:
@@ -51,9 +58,16 @@ def _for_fish(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _for_dotenv(value: str) -> str:
+def _for_dotenv(key: str, value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
-    if "'" not in value and "\n" not in value and "\r" not in value:
+    if not _NOT_IN_SINGLE_QUOTES.search(value):
         return f"'{value}'"
-    return f'"{value.translate(_ESCAPED)}"'
+    if not _NOT_IN_DOUBLE_QUOTES.search(value):
+        return f'"{value}"'
+    raise CommandError(
+        f"programs that read .env files would not agree on {key}: it has ${{, or "
+        "quotes with $, `, \\ or line ends",
+        "take --format json or sh",
+        code=EXIT_USAGE,
+    )

@@ -39,7 +39,7 @@ def ask_reason(target: str) -> str | None:
     Standard input and output are left alone: ssh has its own use for them.
 
     Raises:
-        click.BadParameter: The answer is no reason.
+        click.BadParameter: The answer is not a valid reason.
     """
     try:
         with (

@@ -219,7 +219,7 @@ def status_table(tunnels: Sequence[_Tunnel], width: int) -> Group:
 def draw(tunnels: Sequence[_Tunnel], columns: Sequence[Column], width: int) -> Group:
     """Return a table with a row for each tunnel and, below it, what troubles it.
 
-    A rank whose columns do not fit is left out, and the next one may still fit. What
+    A rank whose columns do not fit is left out, and the next one can still fit. What
     has rank 0 always stays; its widest column folds if even that is too wide.
     """
     widths = fit(_widths(tunnels, columns), columns, width)

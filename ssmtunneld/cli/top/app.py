@@ -54,7 +54,7 @@ MOST_ACTIONS: Final = 8
 SAID_FOR: Final = 8.0
 """Seconds for which it is shown what has come of a request."""
 LAST_RESORT: Final = 3
-"""Seconds after a signal for which the end may wait for the terminal."""
+"""Seconds after a signal that the end waits for the terminal, at most."""
 
 KEYS: Final = (
     ("?", "help", "Show these keys"),
@@ -277,7 +277,7 @@ class Board(Screen[None]):
         return matching(rows, pane.columns, self._filter) if self._filter else rows
 
     def _show_titles(self) -> None:
-        """Name the panes: each above its own, those without room beside another."""
+        """Title the panes: each above its own, or next to another if space is short."""
         for section in self._sections.values():
             if not section.display:
                 continue

@@ -157,7 +157,7 @@ def _reason(tunnel: Row) -> list[str]:
 
 
 def _tunnel_detail(tunnel: Row) -> Text:
-    """Return a tunnel in full: at first what is wrong, for there may be one line."""
+    """Return a tunnel in full: at first what is wrong, if only one line fits."""
     text = Text()
     if tunnel["reason"]:
         retry = tunnel["retry_in"]

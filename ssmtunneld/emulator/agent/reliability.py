@@ -1,7 +1,7 @@
 """The agent's half of the reliability layer: the A columns of protocol 4, literally.
 
 It is meant to be no better than the agent: only the front of the outgoing buffer is
-sent again, a full buffer records nothing, a sample may come from a repetition. Pure:
+sent again, a full buffer records nothing, a sample can come from a repetition. Pure:
 bytes and a time go in, bytes to send come out.
 """
 
@@ -166,7 +166,7 @@ class Reliability:
         return [front.data]
 
     def hold(self, message: Message) -> bool:
-        """Keep a message that came early; say whether it is to be acknowledged."""
+        """Keep a message that came early; say whether to acknowledge it."""
         self.statistics.early += 1
         if len(self._incoming) >= self._capacity:
             return False

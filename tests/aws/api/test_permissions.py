@@ -157,7 +157,7 @@ _CALLS = {
     "_items": 2,
     "_names": 2,
 }
-"""What calls an API, and in how many words it says the action: service first if two."""
+"""Callers of an API: 2 if the name of the service precedes the action's, else 1."""
 _NAMESAKES = {("sessions.py", "pages"), ("ssm.py", "pages")}
 _FORWARDS = {
     ("client.py", "call"),

@@ -1,4 +1,4 @@
-"""Which proxy is on the way: variables, exceptions, spellings, and no passwords."""
+"""The choice of a proxy: variables, exceptions, spellings, and no passwords in text."""
 
 import os
 

@@ -28,7 +28,7 @@ WELL = CredentialExpiry(None, "")
 
 
 class Human:
-    """Whether there is a login, and what the files look like."""
+    """A person whose login and files the test changes."""
 
     def __init__(self):
         self.outcome = EXPIRED

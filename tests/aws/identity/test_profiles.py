@@ -1,4 +1,4 @@
-"""What profiles say of logins: the advice that fits, and until when a token lasts."""
+"""Logins as profiles describe them: the advice that fits, and the end of a token."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is said when nothing is found: where, as whom, how many, and what is nearest."""
+"""Errors of a search that finds nothing: place, identity, counts, and nearest names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What to install, in the words of this machine's package manager."""
+"""Hints on packages to install, in the words of this machine's package manager."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What mongosh is told; no real one was there to be asked."""
+"""Arguments of mongosh; not tried with a real mongosh."""
 
 import pytest
 

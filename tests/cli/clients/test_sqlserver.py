@@ -1,4 +1,4 @@
-"""What sqlcmd is told; no real one was there to be asked."""
+"""Arguments of sqlcmd; not tried with a real sqlcmd."""
 
 import pytest
 

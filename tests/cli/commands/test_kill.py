@@ -21,19 +21,22 @@ def test_what_is_not_open_ends_it_with_2_and_advice(operator, capsys):
     code, out, err = call(capsys, "kill", "a-9/../x", "a-1")
     assert (code, out) == (2, "")
     assert err == (
-        "ssmtunneld: there is no connection 'a-9/../x'; it may have ended: "
+        "ssmtunneld: there is no connection 'a-9/../x'; it might have ended: "
         "ssmtunneld connections lists those that are open\n"
     )
     assert operator.asked == []
 
 
-@pytest.mark.parametrize(("typed", "shown"), [("", ""), ("a" * 100_000, "a" * 64)])
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("", ""), ("a" * 100_000, "a" * 64), ("\udcff", "\\udcff"), ("é", "é")],
+)
 def test_an_id_that_none_can_have_is_refused_before_a_daemon_is_asked(
     capsys, typed, shown
 ):
     code, out, err = call(capsys, "kill", "a-1", typed)
     assert (code, out) == (2, "")
-    tail = "..." if typed else ""
+    tail = "..." if len(typed) > 64 else ""
     assert err == (
         f"ssmtunneld: '{shown}{tail}' is not the id of a connection; "
         "ssmtunneld connections lists those that are open\n"

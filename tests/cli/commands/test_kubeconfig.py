@@ -113,8 +113,13 @@ def test_the_context_may_have_another_name(run):
     _, context, _, _ = printed(run, "--context", "prod eu", cluster="prod")
     assert context["name"] == "prod eu"
     assert context["context"]["cluster"] == "prod eu"
-    code, _, err = run("--context", "", cluster="prod")
-    assert (code, "--context should be" in err) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--context", "--profile"])
+@pytest.mark.parametrize("text", ["", "a\nb", "\udcff"])
+def test_no_text_is_written_that_kubectl_could_not_read(run, option, text):
+    code, _, err = run(option, text, cluster="prod")
+    assert (code, f"{option} should be" in err) == (2, True)
 
 
 def test_a_tunnel_with_a_host_needs_the_clusters_name(run):

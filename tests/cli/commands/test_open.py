@@ -19,7 +19,7 @@ from tests.interop.programs import Program, environment
 TARGET = "i-0123456789abcdef0"
 OPEN = ("-m", "ssmtunneld", "open")
 ANYWHERE = ("--listen", "127.0.0.1:0")
-"""Where port 1 is the destination: another run of these tests may listen there."""
+"""Any free local port: another run of these tests can listen on the destination's."""
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_a_refused_port_is_one_line_and_255(home, emulator):
 
 
 class Ssh:
-    """What ssh does with ProxyUseFdpass: it waits for a socket, then for an end."""
+    """The part of ssh with ProxyUseFdpass: receive a socket, then wait for the end."""
 
     def __init__(self, *arguments):
         self._ours, theirs = socket.socketpair()

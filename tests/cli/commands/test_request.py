@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from ssmtunneld.cli.commands import request
+from ssmtunneld.cli.daemon_client import NotRunning
 from tests.cli.household import (
     Busy,
     Household,
@@ -95,6 +96,21 @@ def test_an_undecided_request_is_not_made_twice(ask):
     assert out == f"db: access request {ID} awaits approval already\n"
 
 
+def test_who_asks_at_the_same_moment_as_another_waits_for_that_request(ask):
+    documents = [
+        with_access(),
+        with_access("pending"),
+        with_access("approved", granted=True),
+    ]
+    failure = Busy(f"access request {ID} awaits approval")
+    code, out, err, _ = ask(documents, "--reason", "why", "--wait", failure=failure)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"db: access request {ID} awaits approval already",
+        "db: ready",
+    ]
+
+
 def test_access_that_holds_is_told_and_more_of_it_can_be_asked_for(ask):
     granted = with_access("approved", granted=True, expires_at=1_800_000_000.0)
     code, out, _, asked = ask([granted])
@@ -167,6 +183,40 @@ def test_nobody_decides(ask, monkeypatch):
     code, _, err, _ = ask([with_access("pending")], "--wait", "--timeout", "1m")
     assert code == 1
     assert "not ready within 60 s" in err
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Let there be no daemon at each look after the first, so many times."""
+    find, looks = request.find, itertools.count()
+
+    def be_away(times):
+        def find_sometimes(config):
+            if 0 < next(looks) <= times:
+                raise NotRunning
+            return find(config)
+
+        monkeypatch.setattr(request, "find", find_sometimes)
+
+    return be_away
+
+
+def test_the_daemon_may_be_restarted_while_somebody_waits(ask, away):
+    away(3)
+    documents = [with_access("pending"), with_access("approved", granted=True)]
+    code, out, err, _ = ask(documents, "--wait")
+    assert code == 0
+    assert out.splitlines()[1] == "db: ready"
+    assert err == "ssmtunneld: no daemon runs; waiting for one\n"
+
+
+def test_a_daemon_that_stays_away_is_not_awaited_for_longer(ask, away, monkeypatch):
+    away(1000)
+    clock = itertools.count(0, 20)
+    monkeypatch.setattr(request, "_clock", lambda: next(clock))
+    code, _, err, _ = ask([with_access("pending")], "--wait", "--timeout", "1m")
+    assert code == 3
+    assert "start one" in err
 
 
 def test_a_disabled_tunnel_is_said_to_be_that(ask):

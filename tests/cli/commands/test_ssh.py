@@ -21,7 +21,7 @@ def _passing(monkeypatch):
 
 @pytest.fixture
 def told(home, monkeypatch):
-    """What the ssh in front of all others was called with; it ends with 9."""
+    """Put an ssh that exits with 9 first in PATH; return a getter of its arguments."""
     record = home / "told"
     script = home / "bin" / "ssh"
     script.parent.mkdir()

@@ -1,4 +1,4 @@
-"""What launchd is asked, and how its answers are told."""
+"""Calls of launchctl, and reports of its answers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where a command runs, and how a service manager's own commands are run."""
+"""The program that a service runs, and calls of a service manager's own commands."""
 
 import os
 import sys

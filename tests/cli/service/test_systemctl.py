@@ -1,4 +1,4 @@
-"""What systemd is asked, and how its answers are told."""
+"""Calls of systemctl, and reports of its answers."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.quoting import as_dotenv, as_fish, as_json, as_sh
 
 VALUES = [
@@ -42,11 +43,37 @@ def test_fish_gets_single_quotes_with_both_specials_escaped():
     [
         ("a=b&c=%2F?d", "V=a=b&c=%2F?d"),
         ("two words #1", "V='two words #1'"),
-        ("it's $5\n", 'V="it\'s \\$5\\n"'),
+        ("it's", 'V="it\'s"'),
+        ("DOMAIN\\user", "V='DOMAIN\\user'"),
     ],
 )
 def test_dotenv_is_quoted_only_where_that_is_needed(value, line):
     assert as_dotenv({"V": value}) == line
+
+
+AGREED = [
+    *("", "a b", "#a", "a #b", "it's", 'a"b', "$HOME", "`id`", "a\\b", "é", "it's #1"),
+]
+
+
+@pytest.mark.parametrize("value", AGREED)
+def test_readers_of_dotenv_agree_on_what_is_written(tmp_path, value):
+    file = tmp_path / ".env"
+    file.write_text(as_dotenv({"V": value}), "utf-8")
+    script = ["sh", "-c", f'. {file}; printf %s "$V"']
+    result = subprocess.run(script, capture_output=True, check=True)
+    assert result.stdout.decode() == value
+    python = pytest.importorskip("dotenv")
+    assert python.dotenv_values(file) == {"V": value}
+
+
+@pytest.mark.parametrize(
+    "value", ["a\\", "${HOME}", "a\\\\b", "a'$b", "a'\"", "a'\\n", "a\nb", "a\r", "`'"]
+)
+def test_what_readers_of_dotenv_do_not_agree_on_is_refused(value):
+    with pytest.raises(CommandError, match="agree on V") as caught:
+        as_dotenv({"V": value})
+    assert "--format json" in caught.value.advice
 
 
 @pytest.mark.parametrize("value", VALUES)

@@ -1,4 +1,4 @@
-"""What `top` asks of a daemon, and how often."""
+"""Requests of ``top`` to a daemon, and the interval between them."""
 
 import queue
 
@@ -159,7 +159,7 @@ def test_what_a_daemon_refuses_is_an_error(operator):
 
 @pytest.fixture
 def told():
-    """What a feed has told."""
+    """Return a queue for what a feed reports."""
     return queue.Queue()
 
 

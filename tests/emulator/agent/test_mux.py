@@ -361,7 +361,7 @@ async def test_slow_destinations_take_what_they_are_told(emulate):
 
 
 async def test_the_real_pace_rests_after_every_message(emulate, monkeypatch):
-    size = 1 << 18
+    size = 1 << 20
     gaps = []
 
     async def serve(_reader, writer):

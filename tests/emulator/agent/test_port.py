@@ -1,4 +1,4 @@
-"""Where the agent connects to: protocol 6.2."""
+"""The address that the agent connects to (protocol 6.2)."""
 
 import socket
 

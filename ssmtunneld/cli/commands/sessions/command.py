@@ -36,7 +36,7 @@ _TERMINATE: Final = "terminate"
 class _Sessions(SuggestingGroup):
     """Lists, unless its first word is that of a command.
 
-    Like any command it takes options behind names, and a tunnel may have any name.
+    Like any command it takes options behind names, and a tunnel can have any name.
     """
 
     allow_interspersed_args = True

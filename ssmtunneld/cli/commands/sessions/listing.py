@@ -84,7 +84,7 @@ def lines_of(
     """Return the newest ``limit`` sessions, each once, and whether there are more.
 
     Args:
-        found: What several identities were told: it may overlap.
+        found: The entries of several identities; they can overlap.
         held: The tunnels by the ids of the sessions that daemons here hold; None if
             none answers.
         limit: How many.

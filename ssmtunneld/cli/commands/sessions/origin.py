@@ -28,7 +28,7 @@ def is_of(reason: str, instance: str, name: str) -> bool:
     """Say whether a session is tunnel ``name``'s, of the configuration ``instance``.
 
     Sessions of ``proxy`` and ``doctor``, and those of a daemon without a lock, have no
-    mark: they count if they are of this user and machine. The version may be another.
+    mark: they count if they are of this user and machine. The version can be another.
 
     Args:
         reason: The session's reason.

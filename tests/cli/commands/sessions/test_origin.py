@@ -1,4 +1,4 @@
-"""What a reason says of a session's origin, and what anybody may have written there."""
+"""The origin of a session as its reason tells it, which anybody can have written."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Whom to ask for sessions: a configuration's identities, or the environment's."""
+"""The identities that list sessions: a configuration's, or the environment's."""
 
 from contextlib import ExitStack
 from pathlib import Path
