@@ -2,7 +2,8 @@
 
 Botocore's data tells regions, and the AWS configuration of whoever checks tells
 profiles. Both can lack what the daemon finds, so neither makes a file unusable. An
-audit log that cannot be written stops nothing either.
+audit log that cannot be written stops nothing either, and who wants a daemon that waits
+for people may have one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def find_warnings(tunnels: Iterable[TunnelSettings]) -> list[str]:
-    """Return one line for each setting of ``tunnels`` that names nothing known."""
+    """Return one line for each setting of ``tunnels`` that is probably a slip."""
     regions, profiles = _regions(), _profiles()
     return [line for tunnel in tunnels for line in _warnings(tunnel, regions, profiles)]
 
@@ -47,6 +48,11 @@ def _warnings(
     if profile and profiles is not None and profile not in profiles:
         advice = _guess(profile, profiles) or "; see: aws configure list-profiles"
         yield f"{place}.profile: unknown profile {profile}{advice}"
+    if tunnel.access == "request" and tunnel.required:
+        yield (
+            f'{place}.access: "request" makes the daemon not ready until somebody has '
+            "asked and somebody else approved; write required = false"
+        )
     # The daemon may run where it is not; commands run where this one does.
     if tunnel.db_ca is not None and not tunnel.db_ca.is_file():
         yield f"{place}.db_ca: {tunnel.db_ca} is not a file here"

@@ -146,6 +146,18 @@ def find(config: Path | None) -> Daemon:
     return found[0]
 
 
+def find_at(path: Path) -> Daemon:
+    """Return the daemon behind the control socket ``path``.
+
+    Raises:
+        NotRunning: There is none any more.
+        CommandError: It does not answer.
+    """
+    for daemon in _all([path]):
+        return daemon
+    raise NotRunning
+
+
 def ambiguous(configs: Sequence[str]) -> CommandError:
     """Return the error for several daemons of which none is named."""
     listed = ", ".join(configs)

@@ -7,6 +7,8 @@ from ssmtunneld.cli.daemon_client import Daemon, select
 
 PROTOCOL: Final = 2
 """The version of the control socket that knows connections and the log."""
+WAKING: Final = 4
+"""The version that starts targets for commands."""
 CONNECTIONS_TIMEOUT: Final = 30.0
 """Seconds for the answer: a daemon with ten thousand of them looks for a while."""
 
@@ -34,6 +36,16 @@ def kill_connection(daemon: Daemon, name: str) -> str:
     """
     path = f"/connections/{quote(name, safe='')}"
     return str(daemon.ask("DELETE", path, needs=PROTOCOL)["tunnel"])
+
+
+def wake_target(daemon: Daemon, name: str) -> None:
+    """Let ``daemon`` start the target of tunnel ``name``, if it sleeps.
+
+    Raises:
+        CommandError: There is no such tunnel, or the daemon is too old or does not
+            answer.
+    """
+    daemon.ask("POST", f"/tunnels/{quote(name, safe='')}/wake", needs=WAKING)
 
 
 def ask_log(daemon: Daemon, after: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from ssmtunneld.cli.daemon_client import (
     Daemon,
@@ -14,13 +15,18 @@ from ssmtunneld.cli.daemon_client import (
     NotRunning,
     select_enabled,
 )
+from ssmtunneld.cli.daemon_requests import wake_target
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
+from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable, sleeps
 
 POLL_INTERVAL: Final = 0.2
 """Seconds between looks at a daemon: 2 ms of its time each."""
 QUIET: Final = 2.0
 """Seconds of waiting in silence; then it is said what is awaited, on standard error."""
+START_TIMEOUT: Final = 180.0
+"""Seconds for targets that must be started, unless somebody says otherwise: a minute
+for the start of an instance, another one for its agent, and some more."""
 
 
 def _clock() -> float:
@@ -44,12 +50,25 @@ class Patience:
         clock: Returns seconds.
         pause: Waits for so many seconds.
         tell: Gets a line whenever something else is awaited, after `QUIET` seconds.
+        start_timeout: Seconds if a target must be started first, if they are more.
     """
 
     timeout: float
     clock: Callable[[], float] = _clock
     pause: Callable[[float], None] = _pause
     tell: Callable[[str], None] = _tell
+    start_timeout: float = START_TIMEOUT
+
+
+def patience_for(timeout: float) -> Patience:
+    """Return the patience of a command with an option ``--timeout``.
+
+    Args:
+        timeout: Seconds; with what somebody has typed, targets have no more to start.
+    """
+    source = click.get_current_context().get_parameter_source("timeout")
+    unsaid = source is ParameterSource.DEFAULT
+    return Patience(timeout, start_timeout=START_TIMEOUT if unsaid else timeout)
 
 
 def await_ready(
@@ -59,6 +78,9 @@ def await_ready(
     groups: Sequence[str] = (),
 ) -> Daemon:
     """Return the daemon once its tunnels are ready.
+
+    Those that are named, or in one of ``groups``, are wanted by somebody: their targets
+    are started where they sleep. Otherwise one that sleeps is ready.
 
     Args:
         look: Finds the daemon; asked again and again. What it raises ends the waiting,
@@ -73,26 +95,62 @@ def await_ready(
         CommandError: They are not ready in time, or one of them does not exist or is
             disabled.
     """
-    deadline = patience.clock() + patience.timeout
+    begun, limit = patience.clock(), patience.timeout
     told = ""
+    asked: set[str] = set()
     while True:
         daemon, absence = _look(look)
         missing = [] if daemon is None else not_ready(daemon.document, names, groups)
         if daemon is not None and not missing:
             return daemon
-        left = deadline - patience.clock()
+        if daemon is not None and wake_targets(daemon, missing, asked):
+            limit = max(limit, patience.start_timeout)
+        left = begun + limit - patience.clock()
         if left <= 0:
-            raise absence or _too_late(missing, patience.timeout)
-        if patience.timeout - left >= QUIET and (awaited := _awaited(missing)) != told:
+            raise absence or _too_late(missing, limit)
+        if limit - left >= QUIET and (awaited := _awaited(missing)) != told:
             told = awaited
-            patience.tell(f"waiting up to {patience.timeout:g} s for {told}")
+            patience.tell(f"waiting up to {limit:g} s for {told}")
         patience.pause(min(POLL_INTERVAL, left))
 
 
+def wake_targets(
+    daemon: Daemon, tunnels: Sequence[dict[str, Any]], asked: set[str]
+) -> bool:
+    """Let ``daemon`` start the targets of ``tunnels`` that sleep.
+
+    Args:
+        daemon: The daemon.
+        tunnels: Tunnels of its document.
+        asked: Names for which it was asked before; completed. What was refused before
+            that may be allowed by now.
+
+    Returns:
+        Whether one of them is on its way up.
+
+    Raises:
+        CommandError: It does not; or it is known that one cannot be started.
+    """
+    for tunnel in tunnels:
+        name, refused = tunnel["name"], tunnel.get("bastion") and tunnel["lasting"]
+        if refused and name in asked:
+            raise CommandError(describe(tunnel))
+        if refused or tunnel["state"] == "asleep":
+            asked.add(name)
+            wake_target(daemon, name)
+    return any(map(sleeps, tunnels))
+
+
 def _awaited(missing: Sequence[dict[str, Any]]) -> str:
-    """Return what is awaited: states without reasons, which change all the time."""
-    names = [f"{tunnel['name']} ({tunnel['state']})" for tunnel in missing]
+    """Return what is awaited: states, mostly without reasons, which change often."""
+    names = [f"{tunnel['name']} ({_state(tunnel)})" for tunnel in missing]
     return ", ".join(names) or "a daemon"
+
+
+def _state(tunnel: dict[str, Any]) -> str:
+    # How far a target is on its way up has few steps, and takes minutes.
+    state = str(tunnel["state"])
+    return f"{state}: {printable(tunnel['reason'])}" if sleeps(tunnel) else state
 
 
 def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, CommandError | None]:
@@ -109,15 +167,18 @@ def not_ready(
 ) -> list[dict[str, Any]]:
     """Return the tunnels that would not serve a connection now.
 
-    One that opens its sessions on demand is ready while it is idle.
+    One that opens its sessions on demand is ready while it is idle, and one whose
+    target sleeps if it is not named.
 
     Raises:
         CommandError: There is no tunnel of such a name or group, or it is disabled.
     """
+    named = bool(names or groups)
     return [
         tunnel
         for tunnel in select_enabled(document, names, groups)
-        if (names or groups or tunnel["required"]) and not is_usable(tunnel)
+        if not is_usable(tunnel) or (named and sleeps(tunnel))
+        if named or tunnel["required"]
     ]
 
 

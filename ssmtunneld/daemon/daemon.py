@@ -449,6 +449,27 @@ class Daemon:
                 return {"tunnel": tunnel.settings.name}
         raise UnknownConnection(name)
 
+    async def wake(self, name: str) -> dict[str, Any]:
+        """Start the target of tunnel ``name``, if it sleeps.
+
+        Returns:
+            Whether it sleeps, or is on its way up: ``{"waking": true}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+            TunnelDisabled: It does not run.
+            SsmtunneldError: The daemon is ending.
+        """
+        return {"waking": self._manageable(name).wake()}
+
+    def wake_for(self, place: Place) -> str | None:
+        """Start the target of a tunnel to ``place``; return the tunnel's name.
+
+        None if no tunnel leads there, or none whose target sleeps.
+        """
+        waking = (t.settings.name for t in self._leading_to(place) if t.wake())
+        return next(waking, None)
+
     def connect(self, place: Place, uid: int | None) -> socket.socket | None:
         """Return one end of a new connection to ``place``, through a warm session.
 
@@ -461,16 +482,22 @@ class Daemon:
         Returns:
             A socket, owned by the caller; None if no tunnel leads there at once.
         """
-        if self._stop.is_set():
-            return None
-        if place.config not in {"", str(real_path(self._config.source))}:
-            return None
-        for tunnel in self._tunnels:
-            if tunnel.leads_to(place.target, place.port, place.endpoint):
-                sock = tunnel.connect(uid)
-                if sock is not None:
-                    return sock
+        for tunnel in self._leading_to(place):
+            sock = tunnel.connect(uid)
+            if sock is not None:
+                return sock
         return None
+
+    def _leading_to(self, place: Place) -> list[Tunnel]:
+        if self._stop.is_set():
+            return []
+        if place.config not in {"", str(real_path(self._config.source))}:
+            return []
+        return [
+            tunnel
+            for tunnel in self._tunnels
+            if tunnel.leads_to(place.target, place.port, place.endpoint)
+        ]
 
     def _manageable(self, name: str) -> Tunnel:
         if self._stop.is_set():

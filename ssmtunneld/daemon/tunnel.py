@@ -221,6 +221,17 @@ class Tunnel:
         peer = "a user of this machine" if uid is None else f"uid {uid}"
         return self.server.connect(peer, Client(uid=uid))
 
+    def wake(self) -> bool:
+        """Start the target, if it sleeps; return False if there is no need.
+
+        It is waited for as long as for a connection.
+        """
+        bastion = self._backend.bastion
+        if bastion is None or bastion.awake or self.paused:
+            return False
+        bastion.wake(self.settings.connect_timeout)
+        return True
+
     def _open_probe(self) -> StreamDuplex | None:
         return self._backend.pool.open_probe()
 

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 from ssmtunneld.listener import owner
 from ssmtunneld.listener.owner import OwnerVisibility
-from ssmtunneld.listener.process_table import find_processes, process_of, user_name
+from ssmtunneld.listener.process_table import (
+    find_processes,
+    find_recent,
+    process_of,
+    user_name,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -80,9 +85,12 @@ def identify(clients: Iterable[Client]) -> None:
     for client in held:
         if client.ends is not None and not client.inode:
             _ask(client, *client.ends)
-    # One that is not there any more would have all files looked through for nothing.
     inodes = {client.inode for client in held if client.inode}
-    found = find_processes(inodes) if inodes else {}
+    found = find_recent(inodes) if inodes else {}
+    # One that is not there any more would have all files looked through for nothing.
+    left = {c.inode for c in held if c.inode and not c.gone} - found.keys()
+    if left:
+        found |= find_processes(left)
     for client in pending:
         process = found.get(client.inode)
         if process is None and client.pid is not None:

@@ -8,11 +8,13 @@
 ``POST /tunnels/NAME/pause``        take no connections
 ``POST /tunnels/NAME/resume``       take them again
 ``POST /tunnels/NAME/request``      ask for access to its node, with ``{"reason"}``
+``POST /tunnels/NAME/wake``         start its target, if that sleeps
 ``GET /connections?tunnel=NAME``     who is connected (``observe/connections.py``)
 ``DELETE /connections/ID``           reset this connection
 ``GET /log?after=N``                 where the log is, and its last lines
 ``PUT /log-level``                   ``{"level": "debug"}``, until the daemon ends
 ``POST /connect``                    a connection to ``{"target", "port"}``, as a socket
+``POST /wake``                       start the target of such a connection
 ===================================  ============================================
 
 Every answer is JSON and names the protocol's version in a header
@@ -167,6 +169,24 @@ class Operator(Protocol):
         """
         ...
 
+    async def wake(self, name: str) -> dict[str, Any]:
+        """Start the target of tunnel ``name``, if it sleeps.
+
+        Returns:
+            Whether it sleeps, or is on its way up: ``{"waking": true}``.
+
+        Raises:
+            UnknownTunnel: There is none of this name.
+        """
+        ...
+
+    def wake_for(self, place: Place) -> str | None:
+        """Start the target of a tunnel to ``place``; return the tunnel's name.
+
+        None if no tunnel leads there, or none whose target sleeps.
+        """
+        ...
+
     def connect(self, place: Place, uid: int | None) -> socket.socket | None:
         """Return one end of a new connection to ``place``, through a warm session.
 
@@ -195,10 +215,12 @@ class _Requests:
             "GET /version": self._version,
             "POST /reload": self._reload,
             "POST /connect": self._connect,
+            "POST /wake": self._wake_for,
             f"POST {_NAME}drain": self._drain,
             f"POST {_NAME}pause": self._pause,
             f"POST {_NAME}resume": self._resume,
             f"POST {_NAME}request": self._request_access,
+            f"POST {_NAME}wake": self._wake,
             "GET /connections": self._connections,
             f"DELETE {_ID}": self._kill,
             "GET /log": self._log,
@@ -252,15 +274,25 @@ class _Requests:
     async def _connect(self, request: Request) -> Answer:
         place = Place.of(_json(request))
         if place is None:
-            return _refusal(
-                HTTPStatus.BAD_REQUEST, "no target and port", "name both, as JSON"
-            )
+            return _no_place()
         sock = self._operator.connect(place, request.uid)
         if sock is None:
             return _refusal(
                 HTTPStatus.NOT_FOUND, "no tunnel that is ready leads there now"
             )
         return Answer(HTTPStatus.OK, {}, sock)
+
+    async def _wake_for(self, request: Request) -> Answer:
+        place = Place.of(_json(request))
+        if place is None:
+            return _no_place()
+        name = self._operator.wake_for(place)
+        if name is None:
+            return _refusal(HTTPStatus.NOT_FOUND, "no tunnel to a target that sleeps")
+        return Answer(HTTPStatus.OK, {"tunnel": name})
+
+    async def _wake(self, _: Request, name: str) -> Answer:
+        return Answer(HTTPStatus.OK, await self._operator.wake(name))
 
     async def _drain(self, _: Request, name: str) -> Answer:
         return Answer(HTTPStatus.OK, await self._operator.drain(name))
@@ -317,6 +349,10 @@ class _Requests:
             )
         logs.set_level(level)
         return Answer(HTTPStatus.OK, {"level": level})
+
+
+def _no_place() -> Answer:
+    return _refusal(HTTPStatus.BAD_REQUEST, "no target and port", "name both, as JSON")
 
 
 def _json(request: Request) -> object:

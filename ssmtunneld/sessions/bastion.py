@@ -176,7 +176,9 @@ class Bastion:
         self._said = ""
         self._used_at = float("-inf")
         self._was_busy = False
+        self._wanted_until = float("-inf")
         self._leaving = False
+        self._last_step: Step | None = None
         self._started_at = self._looked_at = float("-inf")
         self._up_since = 0.0
         self._connected = False
@@ -229,8 +231,16 @@ class Bastion:
 
     @property
     def needed(self) -> bool:
-        """True if a connection is open or waits."""
-        return any(user.busy for user in self._users)
+        """True if a connection is open or waits, or a person has asked for it."""
+        wanted = self._loop.time() < self._wanted_until
+        return wanted or any(user.busy for user in self._users)
+
+    @property
+    def kept_for(self) -> float:
+        """Seconds for which it is kept without connections; not positive for none."""
+        if self._stop_after is None:
+            return 0.0
+        return self._used_at + self._stop_after - self._loop.time()
 
     @property
     def hindrance(self) -> TunnelError | None:
@@ -306,6 +316,16 @@ class Bastion:
                 self._failure = None
             self._stirred.set()
 
+    def wake(self, patience: float) -> None:
+        """Wake it for a person who has no connection yet.
+
+        Args:
+            patience: Seconds until it is left asleep after all.
+        """
+        if not self.awake:
+            self._wanted_until = self._loop.time() + patience
+        self.ask()
+
     def hurry(self) -> None:
         """Look again soon: there is a new login."""
         if self._failure is not None:
@@ -336,6 +356,37 @@ class Bastion:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if self._is_settled else delay):
                         await self._stirred.wait()
+
+    async def see_off(self) -> None:
+        """Look after it until it is stopped, or is for others to stop.
+
+        For a process that nobody will ask again. Cancelling is safe.
+        """
+        quiet = False
+        async with self._turn:
+            while True:
+                self._stirred.clear()
+                delay = await self._attend_once()
+                if self._is_done:
+                    if quiet:
+                        return
+                    # What others have just written is not seen at once.
+                    delay = bastion_plan.PAUSE
+                quiet = self._is_done
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._stirred.wait()
+
+    @property
+    def _is_done(self) -> bool:
+        """True if the last step found nothing that it must do now, or soon."""
+        if self._failure is not None or self.needed or self.kept_for > 0:
+            return False
+        if not isinstance(self._last_step, Use | Rest):
+            return False
+        own = self._sight.marks.get(self._key) if self._sight else None
+        # Of a claim without a launch the start may still be on its way.
+        return own is None or bool(own.launch) or not own.claim
 
     @property
     def _is_settled(self) -> bool:
@@ -377,17 +428,22 @@ class Bastion:
 
     async def _settle(self) -> bool:
         """Stop it, or find out that others need it; return False if AWS refuses."""
+        step: Step | None = None
         while True:
+            gave_up = isinstance(step, Write | Erase)
             try:
                 step = await self._step()
             except AwsError as error:
                 self._report(error)
                 return False
-            if isinstance(step, Use | Stop | Erase) or self.state == "stopping":
+            if isinstance(step, Use | Stop) or self.state == "stopping":
                 return True
-            if isinstance(step, Rest) and not self._may_still_start:
+            if isinstance(step, Erase) and self.state == "stopped":
+                return True
+            if isinstance(step, Rest) and not (gave_up or self._may_still_start):
                 return True
             if isinstance(step, Rest | Wait):
+                # What others have just written is not seen at once.
                 await asyncio.sleep(min(self._delay(step.until), bastion_plan.PAUSE))
 
     @property
@@ -405,8 +461,8 @@ class Bastion:
             self._tell()
         if isinstance(step, Use | Rest | Wait):
             until = step.until
-            if self._kept_for() > 0 and not self.needed:
-                until = min(until, self._wall_clock() + self._kept_for())
+            if self.kept_for > 0 and not self.needed:
+                until = min(until, self._wall_clock() + self.kept_for)
             if self._phase is BastionPhase.AWAITING_AGENT:
                 until = min(until, self._wall_clock() + bastion_plan.POLL)
             return self._delay(until)
@@ -419,6 +475,8 @@ class Bastion:
     def _fail(self, error: AwsError) -> float:
         self._failure = error
         self._failures += 1
+        if self.refusal is not None:
+            self._wanted_until = float("-inf")
         self._report(error)
         self._tell()
         if not self.needed:
@@ -437,7 +495,7 @@ class Bastion:
 
     async def _step(self) -> Step:
         await self._look()
-        step = decide(self._situation())
+        step = self._last_step = decide(self._situation())
         instance = self._instance
         assert instance is not None, "a step without a look"
         match step:
@@ -507,17 +565,11 @@ class Bastion:
             self._by,
             self._wall_clock(),
             needed=busy,
-            kept=self._kept_for() > 0 and not self._leaving,
+            kept=self.kept_for > 0 and not self._leaving,
             may_stop=self._stop_after is not None,
             trusted=self._trusted,
             announced={key: seen for (key, _), seen in self._announced.items()},
         )
-
-    def _kept_for(self) -> float:
-        """Return the seconds for which it is kept without connections."""
-        if self._stop_after is None:
-            return 0.0
-        return self._used_at + self._stop_after - self._loop.time()
 
     def _underway(self) -> BastionPhase:
         if self.state == "stopping":
@@ -532,6 +584,7 @@ class Bastion:
         self._phase = phase
         name = self.instance or self._target
         if phase is BastionPhase.AWAKE:
+            self._wanted_until = float("-inf")
             self._log.info("bastion.ready", target=name)
         elif phase is BastionPhase.AWAITING_AGENT:
             self._up_since = self._loop.time()

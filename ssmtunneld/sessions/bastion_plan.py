@@ -16,6 +16,8 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
   later.
 * Whoever announces a stop reads the leases after it; whoever takes a lease reads the
   announcements after it. One of two sees the other.
+* Whoever leaves it to others gives up the lease first, and reads theirs after that.
+  So of two that leave together one stops it.
 * All of us that see that one of us has started it may stop it once no lease holds. The
   one that started it need not come back.
 """
@@ -302,6 +304,8 @@ def _leave(s: Situation) -> Step:
             return Erase()
         return Rest(s.now + REST_LOOK)
     if s.now < held + SKEW:
+        if own is not None and own.until > s.now:
+            return _withdraw(s, own)
         return Rest(min(s.now + REST_LOOK, held + SKEW))
     if s.sight.state == "pending":
         return Wait(s.now + POLL)
@@ -313,6 +317,14 @@ def _leave(s: Situation) -> Step:
     if s.now < own.stopping + PAUSE:
         return Wait(own.stopping + PAUSE)
     return Stop()
+
+
+def _withdraw(s: Situation, own: Mark) -> Step:
+    """Give up the lease: whoever has another one need not wait for the end of ours."""
+    launched = s.sight.launched
+    if own.proves(launched):
+        return Write(replace(own, until=0.0, launch=launched, stopping=0.0))
+    return Erase()
 
 
 def _whole(seconds: float) -> float:

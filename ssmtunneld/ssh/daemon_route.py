@@ -34,34 +34,64 @@ def connect(
         daemons: Control sockets; some can be left behind, or be another user's.
         place: As ``POST /connect`` has it (``serve/control_socket.py``).
     """
-    body = json.dumps(place).encode()
-    head = (
-        "POST /connect HTTP/1.1\r\nHost: localhost\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
+    request = _request("/connect", place)
     for path in daemons:
         try:
-            sock = _ask(path, head.encode() + body)
+            answer, found = _ask(path, request)
         except OSError:
             continue
-        if sock is not None:
-            return sock
+        if found and _is_done(answer):
+            return found[0]
+        for sock in found:
+            sock.close()
     return None
 
 
-def _ask(path: Path, request: bytes) -> socket.socket | None:
+def wake(
+    daemons: Iterable[Path], place: Mapping[str, str | int]
+) -> tuple[Path, str] | None:
+    """Let a daemon start the target of ``place``; return its socket and its tunnel.
+
+    None if no daemon has a tunnel there, or none whose target sleeps. Blocks, as
+    `connect` does.
+
+    Args:
+        daemons: Control sockets, as of `connect`.
+        place: As `connect` has it.
+    """
+    request = _request("/wake", place)
+    for path in daemons:
+        try:
+            answer, _ = _ask(path, request)
+            if _is_done(answer):
+                document = json.loads(answer.partition(b"\r\n\r\n")[2])
+                return path, str(document["tunnel"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _request(path: str, place: Mapping[str, str | int]) -> bytes:
+    body = json.dumps(place).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _is_done(answer: bytes) -> bool:
+    return answer.split(b" ", 2)[1:2] == [_DONE]
+
+
+def _ask(path: Path, request: bytes) -> tuple[bytes, list[socket.socket]]:
     with socket.socket(socket.AF_UNIX) as control:
         control.settimeout(ANSWER_TIMEOUT)
         control.connect(str(path))
         control.sendall(request)
-        # The descriptor comes with the first byte, and nobody reads the rest.
+        # It is sent at once, and a descriptor comes with the first byte.
         answer, passed, _, _ = socket.recv_fds(control, _ANSWER_START, 1)
-    found = [socket.socket(fileno=descriptor) for descriptor in passed]
-    if found and answer.split(b" ", 2)[1:2] == [_DONE]:
-        return found[0]
-    for sock in found:
-        sock.close()
-    return None
+    return answer, [socket.socket(fileno=descriptor) for descriptor in passed]
 
 
 async def carry(sock: socket.socket, local: "Stdio") -> "Transfer":

@@ -20,7 +20,7 @@ from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_tables, with_absolute_paths
-from ssmtunneld.config.targets import meant_by, parse_target
+from ssmtunneld.config.targets import bastion_target, meant_by, parse_target
 from ssmtunneld.errors import ConfigError
 
 SSH_PORT: Final = 22
@@ -35,6 +35,8 @@ _PROFILE: Final = (
     "mfa_serial",
 )
 """Settings that belong to a profile: never mixed with those of another one."""
+_STARTING: Final = ("start_target", "stop_target_after")
+"""Settings that are only for one EC2 instance."""
 _KEPT: Final = (
     *(
         key
@@ -43,9 +45,10 @@ _KEPT: Final = (
         and key not in FIXED | {"target", "mode"}
     ),
     "linger",
+    "connect_timeout",
 )
 """Settings that count for a connection whose target and port are named elsewhere: what
-decides about sessions, and the end of a connection."""
+decides about sessions, the end of a connection, and how long a target may start."""
 
 
 def document_for(port: int) -> str:
@@ -99,6 +102,9 @@ def settings_for(
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
     for key in _elsewhere(named, environ):
         kept.pop(key, None)
+    if bastion_target(target) is None:
+        # Of [defaults]: they mean the tunnels of the file, which has not this target.
+        kept = {key: value for key, value in kept.items() if key not in _STARTING}
     own = {
         **kept,
         "document": document_for(port),

@@ -23,6 +23,7 @@ from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
 from ssmtunneld.ssh.own_access import following
 from ssmtunneld.ssh.stdio import Stdio
+from ssmtunneld.ssh.waking import kept_awake
 from ssmtunneld.transport.streams import StreamDuplex
 
 FLUSH_TIMEOUT: Final = 5.0
@@ -52,7 +53,9 @@ async def carry_alone(
 
     Args:
         tunnel: The settings.
-        timeout: Seconds until the session must be ready.
+        timeout: Seconds until the session must be ready. A target with
+            ``start_target`` has ``connect_timeout`` before that, at least, and its
+            progress is told on standard error.
         local: Closed on return.
         prepare: What to do once the session is ready, before it is used.
         reason: The reason for access to the target, where that has to be asked for:
@@ -64,6 +67,23 @@ async def carry_alone(
     Raises:
         TunnelError: There is no session; says why. Or ``prepare`` has failed.
     """
+    if tunnel.start_target:
+        patience, gone = max(timeout, tunnel.connect_timeout), local.client_left
+        async with kept_awake(tunnel, patience, gone) as awake:
+            if awake is None:
+                local.abort()
+                return None
+            return await _carry_alone(awake, timeout, local, prepare, reason)
+    return await _carry_alone(tunnel, timeout, local, prepare, reason)
+
+
+async def _carry_alone(
+    tunnel: TunnelSettings,
+    timeout: float,
+    local: Stdio | LocalDuplex,
+    prepare: Prepare,
+    reason: str | None,
+) -> Transfer | None:
     context = DaemonContext(start_rate=1.0, start_burst=1, named=False)
     try:
         solo = SingleSession(tunnel, context, get_log(tunnel=tunnel.name), prepare)

@@ -14,6 +14,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.config import TcpAddress
 from ssmtunneld.observe import logs
 from ssmtunneld.observe.history import TrafficSample
+from ssmtunneld.observe.status import TunnelState
 from ssmtunneld.serve.status_page import Admission, serve_web
 from tests.cli.household import connection_document
 from tests.integration.world import logging
@@ -117,6 +118,54 @@ STATES = (
     " row.querySelector('.toggle').textContent + ' ' +"
     " row.querySelector('.badge .words').textContent)"
 )
+
+
+TONES = (
+    "Object.fromEntries([...document.querySelectorAll('tbody.tunnel')].map(row =>"
+    " [row.querySelector('.badge .words').textContent,"
+    " row.querySelector('.badge').dataset.tone + ' ' +"
+    " row.querySelector('.badge .glyph').textContent]))"
+)
+
+
+async def test_targets_that_sleep_and_access_on_request_are_shown_as_what_they_are(
+    browser, events
+):
+    access = {
+        "needs_access": "bad !",
+        "awaiting_approval": "wait …",
+        "access_rejected": "bad ✕",
+        "access_revoked": "bad ✕",
+        "access_expired": "bad !",
+    }
+    subject = Subject(
+        tunnel("night", "asleep", usable=True, reason="bastion i-1 is asleep"),
+        tunnel("dawn", "waking", usable=True, reason="starting bastion i-2: pending"),
+        *(
+            tunnel(state, state, usable=False, advice=f"run: {state}")
+            for state in access
+        ),
+    )
+    async with serving(subject, events) as address, browser.page() as page:
+        await page.open(address)
+        await page.until(f"{SHOWN} === 7")
+        tones = {"asleep": "calm ○", "waking": "wait …", **access}
+        assert await page.evaluate(TONES) == tones
+        why = await page.evaluate(text_of("#tunnel-night .why"))
+        assert "bastion i-1 is asleep" in why
+        why = await page.evaluate(text_of("#tunnel-dawn .why"))
+        assert "starting bastion i-2: pending" in why
+        for state in access:
+            why = await page.evaluate(text_of(f"#tunnel-{state} .why"))
+            assert f"What to do: run: {state}." in why
+        # Whoever connects to one that sleeps is served: nobody need do anything.
+        assert await page.evaluate(text_of("#tile-usable")) == "2 of 7"
+        needs = await page.evaluate(text_of("#attention-list"))
+        assert needs.split() == [
+            word for state in access for word in (state, f"({state})")
+        ]
+        subject.change("dawn", state=TunnelState.READY, reason="")
+        await page.until(f"{STATES}[1] === 'dawn ready'")
 
 
 async def test_it_shows_every_tunnel_with_its_state_why_and_what_to_do(browser, events):

@@ -148,6 +148,7 @@ class Household:
         failure: What it raises at every request but the status.
         asked: What was asked for.
         way: Returns a connection to a place, or None.
+        waking: The tunnel whose target is started for a place; None for none.
     """
 
     def __init__(self, *documents):
@@ -159,6 +160,7 @@ class Household:
         self.failure = None
         self.asked = []
         self.way = lambda _place: None
+        self.waking = None
 
     def status(self):
         if len(self.documents) > 1:
@@ -197,6 +199,15 @@ class Household:
             raise UnknownConnection(name)
         self._note("kill", name)
         return {"tunnel": "db"}
+
+    async def wake(self, name):
+        self._note("wake", name)
+        return {"waking": True}
+
+    def wake_for(self, place):
+        if self.waking is not None:
+            self._note("wake for", place.target)
+        return self.waking
 
     def connect(self, place, _uid):
         return self.way(place)

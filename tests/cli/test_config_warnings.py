@@ -82,3 +82,11 @@ def test_an_audit_log_that_cannot_be_written_is_told(tmp_path):
 def test_no_audit_log_is_no_trouble():
     settings = parse_config(tunnel("db", port=1), "c.toml", {}).daemon
     assert find_file_warnings(settings) == []
+
+
+def test_a_required_tunnel_that_waits_for_people_is_told_what_to_write(warnings):
+    (line,) = warnings(access="request")
+    assert line.startswith('tunnels.db.access: "request" makes the daemon not ready')
+    assert line.endswith("; write required = false")
+    assert warnings(access="request", required=False) == []
+    assert warnings(access="direct") == []

@@ -185,3 +185,25 @@ def test_a_group_s_tunnels_are_waited_for_whether_they_are_required_or_not(clock
     late = document(waiting("c", required=False, groups=["x"]))
     with pytest.raises(CommandError, match="not ready within 5 s: c"):
         await_ready(looks(late), (), clock.patience(5), ("x",))
+
+
+def test_a_target_has_longer_to_start_and_its_progress_is_told(clock):
+    states = [
+        tunnel_document(state="waking", reason=reason)
+        for reason in ("starting bastion i-1: pending", "bastion i-1 runs")
+    ]
+
+    def look():
+        index = int(clock.now - 100 >= 39.9)
+        return Daemon(None, 4, document(states[index]))
+
+    with pytest.raises(CommandError, match="not ready within 180 s: db"):
+        await_ready(look, ["db"], clock.patience(60))
+    assert [line for _, line in clock.told] == [
+        "waiting up to 180 s for db (waking: starting bastion i-1: pending)",
+        "waiting up to 180 s for db (waking: bastion i-1 runs)",
+    ]
+    clock.told.clear()
+    patient = Patience(5, lambda: clock.now, clock.pause, clock.tell, start_timeout=5)
+    with pytest.raises(CommandError, match="not ready within 5 s"):
+        await_ready(look, ["db"], patient)

@@ -7,6 +7,7 @@ import pytest
 
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.observe.status import TunnelState
+from ssmtunneld.serve.control_socket import Place
 from ssmtunneld.sessions import bastion, bastion_plan
 from tests.integration.test_node_access import await_reset
 from tests.integration.test_operator import state_of, until
@@ -262,3 +263,31 @@ async def test_socks_wakes_it_too(events):
                 assert (await reader.readexactly(10))[:2] == b"\x05\x00"
                 assert await ask(reader, writer, b"hello") == b"hello"
             assert power(service)["starts"] == 1
+
+
+async def test_a_person_wakes_it_without_a_connection(events):
+    async with destination() as port, service_of() as service:
+        settings = sleeping(port=port, stop_target_after="1h")
+        async with running(configuration(service.endpoint_url, settings)) as daemon:
+            await reaches(daemon, TunnelState.ASLEEP)
+            assert await daemon.wake("x") == {"waking": True}
+            await reaches(daemon, TunnelState.READY)
+            assert await daemon.wake("x") == {"waking": False}
+            assert power(service)["starts"] == 1
+            assert await echoes(port_of(daemon, "x"))
+
+
+async def test_it_is_woken_for_a_connection_that_ssh_will_make(events):
+    async with destination() as port, service_of() as service:
+        settings = sleeping(port=port)
+        async with running(configuration(service.endpoint_url, settings)) as daemon:
+            await reaches(daemon, TunnelState.ASLEEP)
+            place = Place(BASTION, port)
+            assert daemon.connect(place, None) is None
+            assert daemon.wake_for(Place(BASTION, port + 1)) is None
+            assert daemon.wake_for(place) == "x"
+            await reaches(daemon, TunnelState.READY)
+            assert daemon.wake_for(place) is None
+            sock = daemon.connect(place, None)
+            assert sock is not None
+            sock.close()

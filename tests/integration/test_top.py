@@ -62,13 +62,13 @@ def greeting():
 class Top(Terminal):
     """``top`` in a terminal whose screen can be looked at."""
 
-    def __init__(self, config, size=(80, 24), env=None):
+    def __init__(self, config, size=(80, 24), env=None, program=("-m", "ssmtunneld")):
         self._display = pyte.Screen(*size)
         self._stream = pyte.Stream(self._display)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._fed = 0
         super().__init__(
-            *("-m", "ssmtunneld", "top", "-c", config),
+            *(*program, "top", "-c", config),
             columns=size[0],
             rows=size[1],
             env=env,
@@ -275,3 +275,52 @@ def test_the_terminals_modes_are_given_back(start, tmp_path):
         assert not inside & termios.ECHO
         assert shown.modes() & termios.ECHO
         shown.close()
+
+
+BROKEN = """
+import sys
+from ssmtunneld.cli.main import main
+{how}
+def break_down(*_):
+    token = "hunter2"
+    raise ValueError("no such token: " + token)
+{where} = break_down
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "where"),
+    [
+        ("from ssmtunneld.cli.top import app", "app.Board.action_help"),
+        ("from ssmtunneld.cli.top import app", "app.Board._show_head"),
+        ("from ssmtunneld.cli.top import app", "app.TopApp.run"),
+        ("from ssmtunneld.cli.top import daemon_source", "daemon_source.Feed._run"),
+    ],
+)
+def test_a_defect_is_one_line_without_values_and_the_terminal_is_as_it_was(
+    start, tmp_path, how, where
+):
+    with start() as daemon:
+        await_line(daemon, "daemon.ready")
+        words = ("-c", BROKEN.format(how=how, where=where))
+        shown = Top(tmp_path / "c.toml", program=words)
+        try:
+            before = shown.modes()
+            if where.endswith("action_help"):
+                shown.see("2 of 2 tunnels usable")
+                shown.type("?")
+            assert shown.process.wait(PATIENCE) == 1
+            shown.wait_for("report it with this line")
+            assert shown.modes() & termios.ECHO
+            assert before & termios.ECHO
+            raw = shown.raw
+        finally:
+            shown.end()
+    assert "hunter2" not in raw
+    assert "Traceback" not in raw
+    # What was on the screen before it is there again.
+    last = raw.rpartition("\x1b[?1049l")[2]
+    lines = [line for line in COLOUR.sub("", last).splitlines() if "ssmtunneld" in line]
+    (line,) = [line for line in lines if "defect" in line]
+    assert re.search(r"ssmtunneld: defect: ValueError at \S+", line)

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tests.interop.conftest import TARGET, tunnel_table
+from tests.interop.conftest import TARGET, run_emulator, tunnel_table
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
 from tests.interop.programs import aws_environment, free_port, run
 from tests.interop.servers import find
@@ -282,3 +282,34 @@ def test_a_host_name_may_name_the_region(sshd, words, host_block, environ, emula
     host = f"{getpass.getuser()}@{TARGET}.eu-west-1"
     assert run(find("ssh"), *options, host, "echo here", env=environ) == "here\n"
     wait_until_over(emulator)
+
+
+def test_a_target_that_sleeps_is_started_for_ssh_and_stopped_some_time_after_it(
+    sshd, words, environ, tmp_path
+):
+    config = tmp_path / "config.toml"
+    config.write_text('[defaults]\nstart_target = true\nstop_target_after = "1s"\n')
+    ours = {"SSMTUNNELD_CONFIG": str(config), "XDG_STATE_HOME": str(tmp_path)}
+    command = f"{shlex.join(PROGRAM)} proxy --fdpass %h %p"
+    stopped = ("--stopped", TARGET, "--boot-time", "500ms")
+    with run_emulator(None, *stopped) as sleeping:
+        options = [
+            *words(os.devnull, f"[{TARGET}]:{sshd.port}"),
+            *("-o", f"Port={sshd.port}", "-o", f"ProxyCommand={command}"),
+            *("-o", "ProxyUseFdpass=yes", f"{getpass.getuser()}@{TARGET}"),
+        ]
+        result = subprocess.run(
+            [find("ssh"), *options, "echo", "hello"],
+            env={**environ, "AWS_ENDPOINT_URL_SSM": sleeping.endpoint, **ours},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert (result.returncode, result.stdout) == (0, "hello\n"), result.stderr
+        # ssh does not wait for whoever stops it, who holds nothing of ssh's open.
+        assert f"ssmtunneld: bastion {TARGET} is ready\n" in result.stderr
+        deadline = time.perf_counter() + PATIENCE
+        while (instance := sleeping.state()["instances"][TARGET])["tags"]:
+            assert time.perf_counter() < deadline, instance
+        assert (instance["state"], instance["stops"]) == ("stopped", 1)

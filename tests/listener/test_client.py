@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -47,10 +46,10 @@ def test_a_program_of_this_machine_is_found_by_its_connection(listening, asked):
             found = accepted(sock, asked=asked)
             assert found.uid == (os.getuid() if asked else None)
             identify([found])
+            theirs = process_of(visitor.pid)
             sock.send(b"!")
     assert (found.uid, found.user) == (os.getuid(), ME)
-    assert found.pid == visitor.pid
-    assert found.program == Path(sys.executable).name
+    assert (found.pid, found.program) == (visitor.pid, theirs.program)
 
 
 def test_the_client_of_a_unix_socket_is_known_at_once(tmp_path):
@@ -109,6 +108,23 @@ def test_a_client_that_has_gone_is_not_looked_for(monkeypatch):
     identify([gone, unasked, of_unix])
     assert (gone.user, gone.pid, unasked.settled) == (ME, None, True)
     assert of_unix.program == US.program, "its process may live on"
+
+
+def test_one_that_goes_during_the_look_makes_nobody_look_through_all(monkeypatch):
+    staying, leaving = (Client(uid=os.getuid(), inode=inode) for inode in (77, 78))
+
+    def look_first(inodes):
+        assert inodes == {77, 78}
+        leaving.gone = True
+        return {77: Process(7, "psql")}
+
+    def never(*_):
+        raise AssertionError("its socket is nowhere")
+
+    monkeypatch.setattr(client_module, "find_recent", look_first)
+    monkeypatch.setattr(client_module, "find_processes", never)
+    identify([staying, leaving])
+    assert (staying.program, leaving.program, leaving.settled) == ("psql", "", True)
 
 
 def test_a_client_from_elsewhere_is_not_asked_for(monkeypatch):

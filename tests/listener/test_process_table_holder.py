@@ -1,5 +1,6 @@
 import os
 import socket
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,23 @@ def test_processes_are_found_by_all_their_sockets_in_one_look(monkeypatch):
         assert looks[-1] == (os.getpid(), f"socket:[{min(inodes)}]"), "it went on"
 
 
+def test_who_had_connections_the_last_times_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_table, "_recent", deque(maxlen=2))
+    monkeypatch.setattr(process_table, "_PROC", tmp_path)
+    for pid in (os.getpid(), 1, 9, 12, 15):
+        folder = tmp_path / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "comm").write_text(f"p{pid}\n")
+        (folder / "fd" / "3").symlink_to(f"socket:[{pid}]")
+    for pid in (os.getpid(), 1, 9):  # ours has one for every connection
+        assert process_table.find_processes({pid})[pid].pid == pid
+    assert process_table._processes() == [9, 1, 15, 12, os.getpid()]
+    assert process_table.find_processes({12})[12].program == "p12"
+    assert process_table._processes()[:2] == [12, 9]
+
+
 def test_the_newest_processes_come_first_and_we_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_table, "_recent", deque())
     for pid in (1, 12, 9, os.getpid()):
         (tmp_path / str(pid)).mkdir()
     (tmp_path / "self").mkdir()

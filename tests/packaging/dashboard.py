@@ -370,6 +370,26 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 says="Keys are renewed 10 to 15 minutes before; a login by a person.",
             ),
             Panel(
+                "Access on request ends",
+                (
+                    (
+                        _of("access_expiry_timestamp_seconds") + " - time()",
+                        _NAMED,
+                    ),
+                ),
+                unit="s",
+                steps=((None, "red"), (600, "green")),
+                says="Approved access to nodes. Keys of an approval that lasts longer "
+                "are renewed every 5 minutes; at its end somebody must ask again.",
+            ),
+            Panel(
+                "Bastions that are awake",
+                ((_of("bastion_awake"), _NAMED),),
+                kind="state-timeline",
+                words={"0": ("asleep", "blue"), "1": ("awake", "green")},
+                says="Targets that are started on demand.",
+            ),
+            Panel(
                 "Attempts to get credentials",
                 (
                     (

@@ -81,6 +81,13 @@ class Household:
         self.asked.append(f"kill {name}")
         return {"tunnel": "db"}
 
+    async def wake(self, name):
+        return {**self._know("wake", name), "waking": True}
+
+    def wake_for(self, place):
+        self.asked.append(place)
+        return "db" if place.port == 22 else None
+
     def connect(self, place, uid):
         self.asked.append((place, uid))
         if place.port != 22:
@@ -169,6 +176,23 @@ async def test_a_tunnel_is_drained_paused_and_resumed_by_name(client, operator, 
     code, answer = await ask(client, "POST", f"/tunnels/db/{verb}")
     assert (code, answer) == (200, {"cut": 2} if verb == "drain" else {})
     assert operator.asked == [f"{verb} db"]
+
+
+async def test_a_target_is_started_by_its_tunnel_s_name(client, operator):
+    code, answer = await ask(client, "POST", "/tunnels/db/wake")
+    assert (code, answer) == (200, {"waking": True})
+    assert operator.asked == ["wake db"]
+    assert (await ask(client, "POST", "/tunnels/x/wake"))[0] == 404
+
+
+async def test_a_target_is_started_for_a_connection_there(client, operator):
+    body = json.dumps({"target": "i-1", "port": 22})
+    code, answer = await ask(client, "POST", "/wake", data=body)
+    assert (code, answer) == (200, {"tunnel": "db"})
+    assert operator.asked == [Place("i-1", 22)]
+    body = json.dumps({"target": "i-1", "port": 23})
+    assert (await ask(client, "POST", "/wake", data=body))[0] == 404
+    assert (await ask(client, "POST", "/wake", data="{}"))[0] == 400
 
 
 async def test_access_is_requested_with_a_reason(client, operator):

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from ipaddress import ip_network
 
 import pytest
@@ -13,6 +15,7 @@ from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import UnknownTunnel
 from ssmtunneld.observe import logs
 from ssmtunneld.observe.history import History, TrafficSample
+from ssmtunneld.observe.status import TunnelState
 from ssmtunneld.serve import cached_document, status_page
 from ssmtunneld.serve.status_page import HEADERS, Admission, serve_web
 from tests.integration.world import PATIENCE, logging
@@ -392,3 +395,16 @@ async def test_a_defect_of_an_answer_is_noted_by_type_and_place_alone(journal):
     (line,) = journal.find("defect", compartment="http", kind="ZeroDivisionError")
     assert "canary" not in f"{body} {line}"
     assert journal.find("library.said") == []
+
+
+def test_the_page_has_a_glyph_and_a_tone_for_every_state():
+    page = files("ssmtunneld.serve") / "page" / "page.js"
+    text = page.read_text("utf-8")
+    (block,) = re.findall(r"const STATES = \{\n(.*?)\};", text, re.DOTALL)
+    line = re.compile(r' +(\w+): \["[^"]", "(?:good|calm|wait|bad)"\],')
+    known = [line.fullmatch(each) for each in block.splitlines()]
+    assert all(known)
+    # The daemon's own besides those of tunnels.
+    assert {each[1] for each in known} == {state.value for state in TunnelState} | {
+        "draining"
+    }

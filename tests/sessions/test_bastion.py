@@ -14,7 +14,7 @@ from ssmtunneld.sessions.bastion import (
     BastionPhase,
     BastionTargetSelector,
 )
-from ssmtunneld.sessions.bastion_plan import LEASE, LOOK, read_mark
+from ssmtunneld.sessions.bastion_plan import LEASE, LOOK, Mark, read_mark, write_mark
 from tests.sessions.rig import Journal
 from tests.support.clockwork import virtual
 from tests.support.turns import elapse
@@ -324,6 +324,143 @@ async def test_the_end_leaves_what_another_daemon_holds():
         machine.tags["ssmtunneld:other"] = machine.tags[KEY]
         await bastion.leave()
         assert machine.on
+
+
+@virtual
+async def test_a_person_wakes_it_without_a_connection_and_it_is_stopped_after_that():
+    machine = Machine()
+    async with attended(machine) as (bastion, _):
+        bastion.wake(180)
+        assert bastion.needed
+        await elapse(BOOT + 10)
+        assert bastion.awake
+        assert not bastion.needed
+        await elapse(STOP_AFTER - BOOT - 30)
+        assert machine.on
+        await elapse(150)
+        # Well before the patience of a wait would be over twice.
+        assert not machine.on
+        assert machine.changes.count("start") == 1
+
+
+@virtual
+async def test_a_person_waits_no_longer_than_they_want_nor_in_vain():
+    machine = Machine()
+    machine.failures["start"] = error(Throttled)
+    async with attended(machine) as (bastion, _):
+        bastion.wake(180)
+        await elapse(170)
+        assert bastion.needed
+        await elapse(20)
+        assert not bastion.needed
+        machine.failures["start"] = error(AccessDenied)
+        bastion.wake(180)
+        await elapse(40)
+        assert isinstance(bastion.refusal, AccessDenied)
+        assert not bastion.needed
+        tried = machine.calls.count("start")
+        await elapse(100)
+        assert machine.calls.count("start") == tried
+
+
+@asynccontextmanager
+async def seen_off(machine, stop_after=STOP_AFTER):
+    """Yield a bastion that was used, and a task that sees it off."""
+    async with attended(machine, stop_after) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        user.busy = False
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(bastion.see_off())
+        yield bastion, task
+        task.cancel()
+
+
+@virtual
+async def test_it_is_seen_off_until_it_is_stopped():
+    machine = Machine()
+    async with seen_off(machine) as (_, task):
+        await elapse(STOP_AFTER - 1)
+        assert machine.on
+        assert not task.done()
+        assert read_mark(machine.tags[KEY]).until > machine.now()
+        await elapse(120)
+        assert not machine.on
+        assert machine.tags == {}
+        assert task.done()
+
+
+@virtual
+async def test_it_is_seen_off_at_once_where_it_is_for_others_to_stop():
+    machine = Machine()
+    machine.on, machine.since = True, -1000.0
+    async with seen_off(machine) as (_, task):
+        await elapse(STOP_AFTER + 5)
+        assert task.done()
+        assert machine.changes == []
+    machine = Machine()
+    async with seen_off(machine, stop_after=None) as (_, task):
+        await elapse(5)
+        assert task.done()
+        assert machine.on
+
+
+@virtual
+async def test_a_stranger_and_a_failure_are_waited_out_when_it_is_seen_off():
+    machine = Machine()
+    async with seen_off(machine) as (_, task):
+        machine.sessions = 1
+        await elapse(STOP_AFTER + 120)
+        assert machine.on
+        assert not task.done()
+        machine.sessions = 0
+        machine.failures["stop"] = error(Throttled)
+        await elapse(STOP_AFTER + 120)
+        assert machine.on
+        assert not task.done()
+        machine.failures.clear()
+        await elapse(120)
+        assert not machine.on
+        assert task.done()
+
+
+@virtual
+async def test_two_that_leave_one_after_the_other_do_not_wait_for_each_other_s_leases():
+    machine = Machine()
+    other = "ssmtunneld:other"
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        machine.tags[other] = write_mark(Mark("you", until=machine.now() + 500))
+        user.busy = False
+        await bastion.leave()
+    assert machine.on
+    mine = read_mark(machine.tags[KEY])
+    assert mine.until == 0.0
+    assert mine.launch  # whoever is last knows by it that one of us started it
+    del machine.tags[other]
+    async with attended(machine) as (bastion, user):
+        await elapse(STOP_AFTER + 60)
+        assert not machine.on
+
+
+@virtual
+async def test_one_of_two_that_leave_in_the_same_moment_stops_it():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        other = "ssmtunneld:other"
+        machine.tags[other] = write_mark(Mark("you", until=machine.now() + 500))
+        write = machine.write
+
+        async def leave_too(*args):
+            await write(*args)
+            machine.tags.pop(other, None)
+
+        machine.write = leave_too
+        await bastion.leave()
+    assert not machine.on
 
 
 def test_the_end_stops_also_what_is_just_being_started(monkeypatch):

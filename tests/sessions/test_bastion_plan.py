@@ -167,10 +167,19 @@ def test_an_announcement_of_long_ago_is_made_again():
 
 @pytest.mark.parametrize("left", [LEASE, 0.0, -SKEW + 1])
 def test_a_lease_of_another_daemon_holds_however_its_clock_goes(left):
-    announced = replace(STARTED, stopping=NOW - PAUSE)
+    announced = replace(STARTED, stopping=NOW - PAUSE, until=0.0)
     theirs = Mark("you@there", until=NOW + left)
     step = decide(situation(marks={ME: announced, OTHER: theirs}))
     assert step == Rest(min(NOW + REST_LOOK, NOW + left + SKEW))
+
+
+def test_who_leaves_it_to_others_gives_up_the_lease_and_not_the_proof():
+    theirs = Mark("you@there", until=NOW + 5)
+    step = decide(situation(marks={ME: STARTED, OTHER: theirs}))
+    assert step == Write(replace(STARTED, until=0.0))
+    only_used = Mark("me@here", until=NOW + LEASE)
+    both = {ME: only_used, OTHER: replace(STARTED, until=NOW + 5)}
+    assert decide(situation(marks=both)) == Erase()
 
 
 def test_one_daemon_may_stop_what_another_has_started_and_left():

@@ -24,7 +24,7 @@ from ssmtunneld.cli.options import (
     timeout_option,
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
-from ssmtunneld.cli.readiness import Patience
+from ssmtunneld.cli.readiness import patience_for
 from ssmtunneld.cli.terminal.text import visible
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -112,7 +112,7 @@ def connect(
     choice = choose(tunnel, wanted, os.environ)
     if user is not None and choice.client.protocol in {KUBERNETES, HTTP}:
         raise click.UsageError(f"--user is not for {choice.client.name}")
-    patience = Patience(timeout)
+    patience = patience_for(timeout)
     with (
         ended_by_signals(),
         ready_daemon(config.source, [name], patience) as served,

@@ -18,7 +18,7 @@ from ssmtunneld.cli.options import (
     timeout_option,
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
-from ssmtunneld.cli.readiness import Patience
+from ssmtunneld.cli.readiness import patience_for
 
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
@@ -56,7 +56,7 @@ def execute(
         raise click.UsageError(
             "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
         )
-    ready = ready_daemon(config_path, names, Patience(timeout), groups)
+    ready = ready_daemon(config_path, names, patience_for(timeout), groups)
     with ended_by_signals(), ready as served:
         variables = addresses(select_enabled(served.daemon.document, names, groups))
         code = run_program(command, {**os.environ, **variables})

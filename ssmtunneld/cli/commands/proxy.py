@@ -18,7 +18,7 @@ from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option, refuse_alone, seconds
-from ssmtunneld.errors import ConfigError, SsmtunneldError, StreamReset
+from ssmtunneld.errors import ConfigError, NoSessionReady, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,7 +111,9 @@ def proxy(
     its warm sessions, unless --endpoint-url, AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL
     leads elsewhere than that tunnel's endpoint_url: the first of them that is set goes
     before the file's. Otherwise a session is started, and terminated with
-    the connection. Exits with 0 after an orderly end, and with 255 otherwise.
+    the connection. A target that sleeps is started (start_target), with its progress on
+    standard error, and has 3 minutes for that. Exits with 0 after an orderly end, and
+    with 255 otherwise.
 
     With --fdpass, ssh gets the connection itself, and this command ends: with a
     daemon nothing of ours is left, otherwise one process that carries the session.
@@ -139,7 +141,10 @@ def _hand_over(call: "_Call", log_level: str) -> bool:
 
     if not can_pass():
         return False  # not ssh, which has given us a pipe
-    sock = _through_daemon(call, introduced=False)
+    try:
+        sock = _through_daemon(call, introduced=False)
+    except NoSessionReady as error:
+        raise _failure(error) from None
     if sock is not None:
         try:
             pass_socket(sock)
@@ -344,7 +349,7 @@ def _suits_daemon(call: _Call, *, introduced: bool) -> bool:
 
 def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
     """Return a connection through a daemon; None if none suits or has one."""
-    from ssmtunneld.ssh.daemon_route import connect
+    from ssmtunneld.ssh.daemon_route import connect, wake
 
     if not _suits_daemon(call, introduced=introduced):
         return None
@@ -355,7 +360,33 @@ def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
         "endpoint": call.endpoint(),
         "config": "" if config is None else str(real_path(config)),
     }
-    return connect(all_sockets(config), place)
+    sockets = all_sockets(config)
+    sock = connect(sockets, place)
+    if sock is not None:
+        return sock
+    waking = wake(sockets, place)
+    if waking is None:
+        return None
+    _await_awake(*waking, call.timeout)
+    return connect(sockets, place)
+
+
+def _await_awake(path: Path, tunnel: str, timeout: float) -> None:
+    """Wait, and say on standard error how far it is, until the target is awake.
+
+    Raises:
+        NoSessionReady: It cannot be started, or not in time, or the daemon has ended.
+    """
+    from ssmtunneld.cli.daemon_client import find_at
+    from ssmtunneld.cli.readiness import START_TIMEOUT, Patience, await_ready
+
+    patience = Patience(max(timeout, START_TIMEOUT))
+    try:
+        await_ready(lambda: find_at(path), [tunnel], patience)
+    except CommandError as error:
+        failure = NoSessionReady("; ".join([str(error), *error.problems]))
+        failure.advice = error.advice
+        raise failure from None
 
 
 def _carry_through_daemon(

@@ -15,7 +15,7 @@ from ssmtunneld.cli.options import (
     names_argument,
     timeout_option,
 )
-from ssmtunneld.cli.readiness import Patience, await_ready
+from ssmtunneld.cli.readiness import await_ready, patience_for
 
 
 @click.command()
@@ -34,12 +34,15 @@ def wait(
     """Wait until tunnels are ready.
 
     Waits for the tunnels called NAME and those of a group, or for all required ones.
+    Starts the targets of those that are named where they sleep (start_target), and
+    then waits up to 3 minutes unless --timeout says otherwise; without names one that
+    sleeps counts as ready.
     Exits with 1, and the reasons, if they are not ready in time; with 3 if no daemon
     runs by then; with 2 at once if there is no such tunnel or group, if it is disabled,
     or if --config names no usable file.
     """
     _check_hope(config_path, names, groups)
-    await_ready(lambda: find(config_path), names, Patience(timeout), groups)
+    await_ready(lambda: find(config_path), names, patience_for(timeout), groups)
 
 
 def _check_hope(

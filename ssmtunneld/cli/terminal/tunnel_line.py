@@ -15,6 +15,11 @@ def is_usable(tunnel: dict[str, Any]) -> bool:
     return tunnel["state"] in {"ready", "idle"} if usable is None else bool(usable)
 
 
+def sleeps(tunnel: dict[str, Any]) -> bool:
+    """Return True if a connection would have to wait until the target has started."""
+    return tunnel["state"] in {"asleep", "waking"}
+
+
 def describe(tunnel: dict[str, Any]) -> str:
     """Return one line: the reason why a tunnel is not ready, and what to do."""
     words = printable(tunnel["reason"]).rstrip(".")

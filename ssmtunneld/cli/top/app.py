@@ -26,6 +26,7 @@ from textual.theme import Theme
 from textual.widgets import Input, Static
 from typing_extensions import override
 
+from ssmtunneld.base.compartment import Defect
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.main import describe
 from ssmtunneld.cli.terminal.live import Flows
@@ -53,6 +54,7 @@ MOST_ACTIONS: Final = 8
 """Requests that may be under way; a drain takes as long as it takes."""
 SAID_FOR: Final = 8.0
 """Seconds for which it is shown what has come of a request."""
+_REPORT: Final = "this is a defect of ssmtunneld, please report it with this line"
 LAST_RESORT: Final = 3
 """Seconds after a signal that the end waits for the terminal, at most."""
 
@@ -548,6 +550,9 @@ class TopApp(App[None]):
 
     Args:
         board: Makes the screen.
+
+    Attributes:
+        defect: The unforeseen exception that has ended it, without its text.
     """
 
     TITLE = "ssmtunneld top"
@@ -563,10 +568,38 @@ class TopApp(App[None]):
         self.register_theme(_THEME)
         self.theme = _THEME.name
         self._board = board
+        self._main_loop: asyncio.AbstractEventLoop | None = None
+        self.defect: Defect | None = None
 
     async def on_mount(self) -> None:
         """Show the board."""
+        self._main_loop = asyncio.get_running_loop()
         await self.push_screen(self._board())
+
+    # Values of variables can be secrets, and so can an exception's text: textual would
+    # print both.
+
+    @override
+    def _handle_exception(self, error: Exception) -> None:
+        """Note a defect, and end."""
+        if self.defect is None:
+            self.defect = Defect.of(error)
+        super()._handle_exception(error)
+
+    @override
+    def panic(self, *_: object) -> None:
+        """End without showing what textual has to say of a defect."""
+        self._close_messages_no_wait()
+
+    @override
+    def _fatal_error(self) -> None:
+        self.panic()
+
+    def take_defect(self, error: BaseException) -> None:
+        """Note a defect of another thread, and end; called in that thread."""
+        if isinstance(error, Exception) and self._main_loop is not None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                self._main_loop.call_soon_threadsafe(self._handle_exception, error)
 
 
 def run(source: DaemonSource, first: Snapshot) -> None:
@@ -575,10 +608,34 @@ def run(source: DaemonSource, first: Snapshot) -> None:
     Args:
         source: The daemon.
         first: What it has told already.
+
+    Raises:
+        CommandError: A defect has ended it.
     """
     app = TopApp(lambda: Board(source, first))
-    with _ended_by_signals(app):
-        app.run()
+    try:
+        with _ended_by_signals(app), _ended_by_threads(app):
+            app.run()
+    except Exception as error:  # noqa: BLE001 - the boundary of a compartment
+        app.defect = app.defect or Defect.of(error)
+    if app.defect is not None:
+        raise CommandError(str(app.defect), _REPORT)
+
+
+@contextmanager
+def _ended_by_threads(app: TopApp) -> Iterator[None]:
+    """Let a defect in a thread end the app, as one in the app itself does."""
+    before = threading.excepthook
+
+    def take(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            app.take_defect(args.exc_value)
+
+    threading.excepthook = take
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

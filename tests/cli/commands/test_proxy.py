@@ -12,8 +12,15 @@ import urllib.request
 import pytest
 from aiohttp import web
 
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.testing import EmulatorThread
-from tests.cli.household import Household, call, serving
+from tests.cli.household import (
+    Household,
+    call,
+    document,
+    serving,
+    tunnel_document,
+)
 
 TARGET = "i-0123456789abcdef0"
 PATIENCE = 60
@@ -377,3 +384,74 @@ def test_nothing_heavy_is_imported_beside_a_daemon(home):
     environ = {**os.environ}
     output = subprocess.check_output([sys.executable, "-c", code], env=environ)
     assert output == b"set()\n"
+
+
+@pytest.fixture
+def sleeping(monkeypatch, home):
+    """An emulator whose target is stopped, and a file that lets it be started."""
+    file = home / "sleeping.toml"
+    file.write_text("[defaults]\nstart_target = true\n")
+    monkeypatch.setenv("SSMTUNNELD_CONFIG", str(file))
+    settings = EmulatorSettings(
+        pace=Pace.NONE, stopped=frozenset({TARGET}), boot_time=0.2
+    )
+    with EmulatorThread(settings) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+def test_alone_it_starts_a_target_that_sleeps_and_tells_a_person(sleeping, greeter):
+    with start(TARGET, greeter) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+        lines = process.stderr.read().decode().splitlines()
+    assert lines[0] == f"ssmtunneld: starting bastion {TARGET}: stopped"
+    assert lines[-1] == f"ssmtunneld: bastion {TARGET} is ready"
+    assert sleeping.instance(TARGET)["starts"] == 1
+
+
+def test_a_target_that_may_not_be_started_is_one_line(sleeping):
+    sleeping.deny("ec2:StartInstances")
+    with start(TARGET, 22) as process:
+        assert process.wait(PATIENCE) == 255
+        errors = process.stderr.read().decode().splitlines()
+    assert "ec2:StartInstances" in errors[-1]
+
+
+ASLEEP = tunnel_document("x", state="asleep", bastion={"phase": "asleep"})
+
+
+def test_a_daemon_starts_its_target_and_then_has_a_connection(home, greeter):
+    operator = through(greeter)
+    way, ready = operator.way, tunnel_document("x")
+    operator.way = lambda place: way(place) if operator.asked else None
+    operator.waking = "x"
+    waking = {**ASLEEP, "state": "waking"}
+    operator.documents = [document(waking), document(waking), document(ready)]
+    with serving(operator), start(TARGET, 22) as process:
+        process.stdin.write(b"words")
+        process.stdin.flush()
+        assert process.stdout.read() == b"hello words"
+        assert process.wait(PATIENCE) == 0
+    assert operator.asked == [f"wake for {TARGET}"]
+
+
+def test_a_daemon_that_cannot_start_its_target_says_why(home):
+    operator = Household()
+    operator.waking = "x"
+    refused = {
+        **ASLEEP,
+        "state": "waiting",
+        "usable": False,
+        "lasting": True,
+        "reason": "StartInstances is denied",
+        "advice": "allow ec2:StartInstances",
+    }
+    operator.documents = [document(refused)]
+    with serving(operator), start(TARGET, 22) as process:
+        assert process.wait(PATIENCE) == 255
+        error = process.stderr.read().decode()
+    assert "StartInstances is denied; allow ec2:StartInstances" in error

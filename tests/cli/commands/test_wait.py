@@ -105,3 +105,54 @@ def test_a_group_that_the_file_lacks_is_not_waited_for(home, capsys):
     assert (code, "old is disabled" in err) == (2, True)
     late = ("--timeout", "10ms")
     assert call(capsys, "wait", "-c", file, "--group", "x", *late)[0] == 3
+
+
+ASLEEP = tunnel_document(
+    state="asleep", reason="bastion i-1 is asleep", bastion={"phase": "asleep"}
+)
+WAKING = {**ASLEEP, "state": "waking", "reason": "starting bastion i-1: pending"}
+REFUSED = {
+    **ASLEEP,
+    "state": "waiting",
+    "usable": False,
+    "lasting": True,
+    "reason": "StartInstances is denied",
+    "advice": "allow ec2:StartInstances",
+}
+
+
+@pytest.mark.parametrize("options", [("db",), ("--group", "x")])
+def test_a_target_that_sleeps_is_started_for_whom_it_is_named(
+    operator, capsys, options
+):
+    asleep, waking = ({**state, "groups": ["x"]} for state in (ASLEEP, WAKING))
+    ready = tunnel_document(groups=["x"], bastion={"phase": "awake"})
+    operator.documents = [document(asleep), document(waking), document(ready)]
+    assert call(capsys, "wait", *options) == (0, "", "")
+    assert operator.asked == ["wake db"]
+
+
+def test_without_a_name_a_target_that_sleeps_is_left_asleep(operator, capsys):
+    operator.documents = [document(ASLEEP)]
+    assert call(capsys, "wait") == (0, "", "")
+    assert operator.asked == []
+
+
+def test_a_target_that_cannot_be_started_is_not_waited_for(operator, capsys):
+    operator.documents = [document(ASLEEP), document(WAKING), document(REFUSED)]
+    code, out, err = call(capsys, "wait", "db")
+    assert (code, out) == (1, "")
+    assert "StartInstances is denied; allow ec2:StartInstances" in err
+
+
+def test_what_was_refused_before_is_tried_again_once(operator, capsys):
+    operator.documents = [document(REFUSED), document(WAKING), document(REFUSED)]
+    assert call(capsys, "wait", "db")[0] == 1
+    assert operator.asked == ["wake db"]
+
+
+def test_who_names_a_limit_waits_no_longer_for_a_target_that_starts(operator, capsys):
+    operator.documents = [document(WAKING)]
+    code, _, err = call(capsys, "wait", "db", "--timeout", "10ms")
+    assert code == 1
+    assert "not ready within 0.01 s" in err

@@ -492,3 +492,55 @@ async def test_a_signal_ends_the_app_and_a_terminal_that_takes_nothing_cannot_ho
             await await_fact(pilot, lambda: app._exit)
     assert signal.alarm(0) == 0
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def ended_by(breaking, apps):
+    """Run it until a defect has ended it; the app is the last one of ``apps``."""
+    async with top((80, 24)) as pilot:
+        apps.append(pilot.app)
+        await breaking(pilot)
+        await await_fact(pilot, lambda: pilot.app.defect is not None)
+
+
+async def test_a_defect_ends_it_and_nothing_of_its_values_is_shown(
+    operator, monkeypatch
+):
+    def break_down(_board, token="hunter2"):
+        raise ValueError(f"no such {token}")
+
+    async def press(pilot):
+        monkeypatch.setattr(Board, "action_help", break_down)
+        await pilot.press("question_mark")
+
+    apps = []
+    with pytest.raises(ValueError, match="hunter2"):  # which a pilot raises again
+        await ended_by(press, apps)
+    (app,) = apps
+    assert app.defect.kind == "ValueError"
+    assert app.defect.origin.startswith("top/test_app.py:")
+    # What textual would print at the end.
+    assert app._exit_renderables == []
+
+
+async def test_a_defect_of_another_thread_ends_it_too(operator):
+    async def break_down(pilot):
+        await asyncio.to_thread(pilot.app.take_defect, KeyError("hunter2"))
+
+    apps = []
+    with pytest.raises(KeyError):
+        await ended_by(break_down, apps)
+    assert str(apps[0].defect).startswith("defect: KeyError at ")
+
+
+async def test_an_error_that_draws_itself_is_not_drawn(operator):
+    class Drawn(Exception):
+        def __rich__(self):
+            return "hunter2"
+
+    async def break_down(pilot):
+        pilot.app.take_defect(Drawn())
+
+    apps = []
+    with pytest.raises(Drawn):
+        await ended_by(break_down, apps)
+    assert apps[0]._exit_renderables == []

@@ -1,0 +1,221 @@
+"""The process that starts a sleeping target for one connection, and stops it again.
+
+``ssh`` and ``proxy`` end with their connection, and may be killed at any moment. So
+the marks, the start and the stop (``sessions/bastion_plan.py``) are the work of a
+process of its own, which is started before the first of them. It knows by its standard
+input, a socket, what to keep, and, by the end of that socket, that the connection is
+over, however that came about.
+
+The first line there is the tunnel, as JSON. It answers with a line whenever the
+target's condition changes: `Report`.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ssmtunneld.base.aio import run_until
+from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.config import TunnelSettings
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.instance_lock import state_directory
+from ssmtunneld.errors import AwsError
+from ssmtunneld.sessions.backoff import passes
+from ssmtunneld.sessions.bastion import Bastion
+
+LINE_LIMIT: Final = 1 << 20
+"""Bytes of a line: settings are a few kilobytes."""
+PATIENCE: Final = 8 * 3600.0
+"""Seconds for the stop, from the moment when nobody needs the target any more: a login
+that has expired may come again, but not for ever."""
+
+_SLOTS: Final = 64
+_NAME: Final = 32
+_STDIN: Final = 0
+
+_BOOT: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from ssmtunneld.ssh.bastion_keeper import main; main()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The condition of a target that is being started."""
+
+    awake: bool
+    """True if sessions can be started."""
+    instance: str | None
+    """Its id, where that is known."""
+    reason: str
+    """The reason why not, for people; empty if it is awake."""
+    advice: str
+    """The cure; empty for none."""
+    final: bool
+    """True if waiting is in vain."""
+
+
+def spawn_keeper(tunnel: TunnelSettings) -> socket.socket:
+    """Start the process for the target of ``tunnel``; return our end of its socket.
+
+    Close that once the connection is over.
+
+    Raises:
+        OSError: No process can be started.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        argv = [sys.executable, "-c", _BOOT, json.dumps(sys.path)]
+        # Nothing of ours is open there: descriptors are not inherited.
+        os.posix_spawn(
+            sys.executable,
+            argv,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), _STDIN),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+    ours.sendall(tunnel.model_dump_json().encode() + b"\n")
+    return ours
+
+
+def main() -> None:
+    """Do what the socket at standard input says; return once nothing is left to do."""
+    with suppress(PermissionError):
+        os.setsid()  # the end of a terminal is nothing to us
+    with _slot(state_directory() / "keepers") as name:
+        asyncio.run(_run(socket.socket(fileno=_STDIN), name))
+
+
+@contextmanager
+def _slot(folder: Path) -> Iterator[str | None]:
+    """Yield a name that no other process has, and the next one in its place has again.
+
+    By it a mark is known that a process before this one has left behind. None if there
+    is no place for it.
+    """
+    handle = _lock_one(folder)
+    if handle is None:
+        yield None
+        return
+    try:
+        name = os.read(handle, _NAME).decode("ascii", "replace")
+        if len(name) != _NAME:
+            name = secrets.token_hex(_NAME // 2)
+            os.pwrite(handle, name.encode(), 0)
+        yield name
+    finally:
+        os.close(handle)
+
+
+def _lock_one(folder: Path) -> int | None:
+    with suppress(OSError):
+        make_private_folder(folder)
+        for number in range(_SLOTS):
+            handle = os.open(folder / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(handle)
+            else:
+                return handle
+    return None
+
+
+async def _run(sock: socket.socket, name: str | None) -> None:
+    reader, writer = await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
+    try:
+        line = await reader.readline()
+        if not line.endswith(b"\n"):
+            return  # nobody is there any more
+        tunnel = TunnelSettings.model_validate_json(line)
+        context = DaemonContext(
+            start_rate=1.0, start_burst=1, instance=name, named=False
+        )
+        try:
+            bastion = context.bastions.get(tunnel)
+            assert bastion is not None, "only for targets that are started on demand"
+            await keep(bastion, reader, writer)
+        finally:
+            await context.controls.close()
+    finally:
+        writer.close()
+
+
+class _Connection:
+    """The one connection that needs the target."""
+
+    busy = True
+
+
+async def keep(
+    bastion: Bastion, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Wake ``bastion``, keep it until ``reader`` ends, and see it off.
+
+    SIGTERM and SIGINT are the end of the connection, and of all patience.
+
+    Args:
+        bastion: The target.
+        reader: Ends with the connection.
+        writer: Where changes are reported.
+    """
+    told: Report | None = None
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+
+    def tell() -> None:
+        nonlocal told
+        report = _report(bastion)
+        if report != told:
+            told = report
+            writer.write(json.dumps(asdict(report)).encode() + b"\n")
+
+    async with asyncio.TaskGroup() as tasks:
+        with bastion.used_by(_Connection()), bastion.telling(tell):
+            bastion.ask()
+            tell()
+            attending = tasks.create_task(bastion.attend(), name="bastion")
+            await run_until(_drain(reader), ended)
+        attending.cancel()
+    if not ended.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(bastion.kept_for + PATIENCE):
+                await run_until(bastion.see_off(), ended)
+    if ended.is_set():
+        await bastion.leave()
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    with suppress(OSError):
+        while await reader.read(LINE_LIMIT):
+            pass
+
+
+def _report(bastion: Bastion) -> Report:
+    hindrance, failure = bastion.hindrance, bastion.failure
+    if hindrance is None:
+        return Report(
+            awake=True, instance=bastion.instance, reason="", advice="", final=False
+        )
+    return Report(
+        awake=False,
+        instance=bastion.instance,
+        reason=str(hindrance),
+        advice=hindrance.advice,
+        final=isinstance(failure, AwsError) and not passes(failure),
+    )

@@ -1,0 +1,190 @@
+"""The process that starts a target for one connection: in it, and as its own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.emulator.settings import EmulatorSettings, Pace
+from ssmtunneld.sessions import bastion_plan
+from ssmtunneld.ssh import bastion_keeper
+from ssmtunneld.ssh.bastion_keeper import Report, keep
+from ssmtunneld.ssh.settings import settings_for
+from ssmtunneld.testing import EmulatorThread
+from tests.integration.test_operator import until
+
+TARGET = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def emulator(monkeypatch, tmp_path):
+    settings = EmulatorSettings(
+        pace=Pace.NONE, stopped=frozenset({TARGET}), boot_time=0.2
+    )
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    with EmulatorThread(settings) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
+@pytest.fixture
+def impatience(monkeypatch):
+    """Look as often as a test wants: its own patience is not the point."""
+    for name, seconds in {"POLL": 0.05, "PAUSE": 0.1, "LOOK": 0.2}.items():
+        monkeypatch.setattr(bastion_plan, name, seconds)
+
+
+def tunnel(tmp_path, stop_after="300ms"):
+    """Return the settings of a connection to the target."""
+    text = f'[tunnels.x]\ntarget = "{TARGET}"\nport = 22\nlisten = 2222\n'
+    text += "start_target = true\n"
+    text += f'stop_target_after = "{stop_after}"\n' if stop_after else ""
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    return settings_for(TARGET, 22, {}, file, {})
+
+
+async def reports(reader):
+    """Return the reports up to the one that says that it is awake, or never will be."""
+    found = []
+    while not found or not (found[-1].awake or found[-1].final):
+        line = await reader.readline()
+        assert line.endswith(b"\n"), found
+        found.append(Report(**json.loads(line)))
+    return found
+
+
+@asynccontextmanager
+async def kept(settings, name="me"):
+    """Keep the target of ``settings`` here; yield reader, writer and task."""
+    context = DaemonContext(start_rate=1.0, start_burst=1, instance=name, named=False)
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    far = await asyncio.open_connection(sock=theirs)
+    async with asyncio.TaskGroup() as tasks:
+        bastion = context.bastions.get(settings)
+        task = tasks.create_task(keep(bastion, *far))
+        try:
+            yield reader, writer, task
+            writer.close()
+        finally:
+            await asyncio.wait({task}, timeout=60)
+            task.cancel()
+            far[1].close()
+    await context.controls.close()
+
+
+def state(emulator):
+    """Return what the emulator knows of the target."""
+    return emulator.instance(TARGET)
+
+
+async def test_it_is_started_for_a_connection_and_stopped_some_time_after_it(
+    emulator, impatience, tmp_path
+):
+    async with kept(tunnel(tmp_path)) as (reader, writer, task):
+        found = await reports(reader)
+        assert found[-1] == Report(
+            awake=True, instance=TARGET, reason="", advice="", final=False
+        )
+        assert any("waiting for its agent" in report.reason for report in found)
+        assert state(emulator)["starts"] == 1
+        (mark,) = state(emulator)["tags"].values()
+        assert "claim=" in mark
+        writer.close()
+        await task
+    found = state(emulator)
+    assert (found["state"], found["stops"], found["tags"]) == ("stopped", 1, {})
+
+
+async def test_without_a_time_it_is_never_stopped_and_nobody_stays(
+    emulator, impatience, tmp_path
+):
+    async with kept(tunnel(tmp_path, None)) as (reader, writer, task):
+        await reports(reader)
+        writer.close()
+        await task
+    assert state(emulator)["tags"] == {}
+    assert state(emulator)["stops"] == 0
+
+
+async def test_two_connections_start_it_once_and_the_last_one_stops_it(
+    emulator, impatience, tmp_path
+):
+    settings = tunnel(tmp_path)
+    async with kept(settings, "one") as one, kept(settings, "two") as two:
+        await asyncio.gather(*(reports(each[0]) for each in (one, two)))
+        assert state(emulator)["starts"] == 1
+        one[1].close()
+        await one[2]
+        assert state(emulator)["stops"] == 0
+        two[1].close()
+        await two[2]
+    assert state(emulator)["stops"] == 1
+
+
+async def test_a_signal_stops_it_at_once(emulator, impatience, tmp_path):
+    async with kept(tunnel(tmp_path, "1h")) as (reader, _, task):
+        await reports(reader)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+    assert state(emulator)["stops"] == 1
+
+
+async def test_a_refusal_is_final_and_says_what_to_allow(
+    emulator, impatience, tmp_path
+):
+    emulator.deny("ec2:StartInstances")
+    async with kept(tunnel(tmp_path, None)) as (reader, _, _task):
+        report = (await reports(reader))[-1]
+        assert report.final
+        assert "ec2:StartInstances" in report.advice
+
+
+async def test_the_next_process_has_the_name_of_the_one_before(tmp_path):
+    folder = tmp_path / "keepers"
+    with bastion_keeper._slot(folder) as first, bastion_keeper._slot(folder) as second:
+        assert len({first, second}) == 2
+    with bastion_keeper._slot(folder) as again:
+        assert again == first
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_without_a_place_for_it_there_is_no_name(tmp_path):
+    (tmp_path / "file").touch()
+    with bastion_keeper._slot(tmp_path / "file") as name:
+        assert name is None
+
+
+async def test_who_is_killed_leaves_nothing_running(emulator, tmp_path):
+    settings = tmp_path / "settings"
+    settings.write_text(tunnel(tmp_path).model_dump_json())
+    starter = (
+        "import pathlib, sys, time\n"
+        "from ssmtunneld.config import TunnelSettings\n"
+        "from ssmtunneld.ssh.bastion_keeper import spawn_keeper\n"
+        "text = pathlib.Path(sys.argv[1]).read_text()\n"
+        "sock = spawn_keeper(TunnelSettings.model_validate_json(text))\n"
+        "sys.stdin.read()\n"
+    )
+    argv = [sys.executable, "-c", starter, str(settings)]
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=subprocess.PIPE, cwd=Path.cwd()
+    )
+    try:
+        await until(lambda: state(emulator)["starts"] == 1)
+    finally:
+        process.kill()
+        await process.wait()
+    await until(lambda: state(emulator)["state"] == "stopped")
+    await until(lambda: state(emulator)["tags"] == {})
+    assert state(emulator)["stops"] == 1
