@@ -17,6 +17,7 @@ from typing import TypeVar, assert_never
 
 from typing_extensions import override
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_address
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.tunnel import Tunnel
@@ -169,7 +170,7 @@ class _Explained(SsmtunneldError):
     @override
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text}: {self.advice}" if self.advice else text
+        return with_advice(text, self.advice)
 
 
 def _explained(error: _ErrorT) -> _ErrorT:

@@ -22,6 +22,7 @@
         │   ├── HandshakeFailed       the agent and we could not agree
         │   ├── AgentUnresponsive     the agent says nothing, and nothing speaks for it
         │   ├── ChannelClosed         the service said channel_closed
+        │   │   └── DestinationForbidden  the agent forwards to no such address
         │   ├── SessionGone           ResumeSession says there is nothing to resume
         │   ├── TrialLost             it was lost in a trial of a larger message
         │   └── Unforeseen            something of ours broke: a bug, please report it
@@ -385,6 +386,16 @@ class ChannelClosed(SessionError):
     def __str__(self) -> str:
         words = " ".join(self.output.replace("----------ERROR-------", "").split())
         return f"the service ended the session: {words or 'no reason given'}"
+
+
+class DestinationForbidden(ChannelClosed):
+    """The agent forwards to no such address, whoever asks (protocol 6.2)."""
+
+    recovery = Recovery.WAIT
+    advice = (
+        "name another host: agents forward neither to loopback nor to addresses of "
+        "AWS's own services; the target itself is reached without a host, by its port"
+    )
 
 
 class SessionGone(SessionError):

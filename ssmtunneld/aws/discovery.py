@@ -66,6 +66,8 @@ class Discovery:
     """By service, id and role."""
     problems: tuple[str, ...] = ()
     """A line for each service that could not be asked."""
+    answered: bool = False
+    """True if one of the services has answered, though perhaps with nothing."""
 
 
 def discover(account: AwsClient) -> Discovery:
@@ -77,11 +79,11 @@ def discover(account: AwsClient) -> Discovery:
     stands_alone(account, "RDS")
     unasked: list[str] = []
 
-    def ask(name: str) -> list[Resource] | str:
+    def ask(name: str) -> list[Resource] | str | None:
         variable, work = _SERVICES[name]
         if stands_alone(account, variable):
             unasked.append(name)
-            return []
+            return None
         try:
             return [_cleaned(found) for found in work(account) if found.host]
         except AwsError as error:
@@ -89,15 +91,14 @@ def discover(account: AwsClient) -> Discovery:
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="discover") as threads:
         answers = list(threads.map(ask, _SERVICES))
-    found = [
-        resource for each in answers if isinstance(each, list) for resource in each
-    ]
+    lists = [each for each in answers if isinstance(each, list)]
+    found = [resource for each in lists for resource in each]
     found.sort(key=lambda r: (r.service, r.id, _ROLES.get(r.role, 9), r.host, r.port))
     problems = [each for each in answers if isinstance(each, str)]
     if unasked:
         names = ", ".join(sorted(unasked))
         problems.append(f"not asked, because SSM is an emulator: {names}")
-    return Discovery(tuple(found), tuple(problems))
+    return Discovery(tuple(found), tuple(problems), answered=bool(lists))
 
 
 _ROLES: Final = {"": 0, "writer": 1, "primary": 1, "reader": 2}

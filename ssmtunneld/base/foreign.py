@@ -5,6 +5,7 @@ control characters, terminal escapes, lone surrogates, text that runs backwards.
 text is cleaned once, where it enters; nothing above that line needs to think of it.
 """
 
+import html
 import re
 from typing import Final, NewType
 
@@ -20,6 +21,28 @@ _ESCAPES: Final = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?"
 )
 _RUN_FACTOR: Final = 4
+
+PAGE: Final = "a web page"
+"""The beginning of text that stands for a page of HTML."""
+_HTML: Final = re.compile(
+    r"\s{0,100}(?:<!--.{0,500}?-->\s{0,100})?<(?:!doctype\s{1,9}html|html|head|title)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_TITLE: Final = re.compile(
+    r"<(?P<tag>title|h1)\b[^<>]{0,200}>(?P<words>[^<>]{1,200})</(?P=tag)", re.IGNORECASE
+)
+_HEAD_LIMIT: Final = 4000
+"""Characters of a page in which its title is looked for."""
+
+
+def without_page(words: str) -> str:
+    """Return ``words``, or what a page of HTML is called instead of all of it."""
+    if not _HTML.match(words):
+        return words
+    title = _TITLE.search(words[:_HEAD_LIMIT])
+    return (
+        PAGE if title is None else f"{PAGE}: {clean(html.unescape(title['words']), 80)}"
+    )
 
 
 def clean(words: str | bytes, limit: int = MESSAGE_LIMIT) -> CleanText:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import click
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.errors import AwsError
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ def report_failures(failures: Sequence[AwsError], *, alone: bool) -> None:
     if alone and len(failures) == 1:
         raise failures[0]
     for error in failures:
-        advice = f"; {error.advice}" if error.advice else ""
-        click.echo(f"ssmtunneld: {error}{advice}", err=True)
+        click.echo(f"ssmtunneld: {with_advice(str(error), error.advice)}", err=True)
 
 
 def matches(words: Sequence[str], *texts: str) -> bool:

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ _DESTINATION: Final = re.compile(
     r"(?:(?P<host>\[[^\[\]]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})"
 )
 _PART: Final = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
-_LOCATION: Final = re.compile(
-    rf"^{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.[^.:]+|defaults)\.)?"
+_PROBLEM: Final = re.compile(
+    rf"{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.(?P<tunnel>[^.:]+)|defaults)\.)?"
+    r"(?P<key>[a-z_]+)(?P<place>\[(?P<index>[0-9]+)\])?: (?P<said>.*)"
 )
+"""A problem as those of a file are told; ``said`` follows on from the key."""
 _HIGHEST_PORT: Final = 65535
 _LONGEST_NAME: Final = 63
 
@@ -51,7 +54,7 @@ def parse_destination(text: str) -> Forward:
         raise ValueError(
             f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
         )
-    return Forward(_host(match["host"] or ""), int(match["port"]))
+    return Forward(_host(match["host"] or "", text), int(match["port"]))
 
 
 def parse_forward(text: str) -> Forward:
@@ -89,12 +92,31 @@ def _parts(text: str) -> list[str]:
     return parts if at > len(text) else []
 
 
-def _host(text: str) -> str | None:
-    from ssmtunneld.config.parsers import names_loopback
+def _host(text: str, destination: str) -> str | None:
+    """Return the host of a destination; None for the target itself.
+
+    Raises:
+        ValueError: Nothing could be connected to there; says what to write.
+    """
+    from ssmtunneld.config.parsers import check_host, names_loopback, spelled_out
 
     host = text.removeprefix("[").removesuffix("]")
     # The target's own loopback is where sessions lead that name no host.
-    return None if not host or names_loopback(host) else host
+    if not host or names_loopback(host):
+        return None
+    port = destination.rpartition(":")[2]
+    full = spelled_out(host)
+    if full is not None and names_loopback(full):
+        raise ValueError(
+            f"{destination!r} is not a destination: {host} is read as {full}, the "
+            f"target itself: write only the port, {port}"
+        )
+    try:
+        return check_host(host)
+    except ValueError as error:
+        raise ValueError(
+            f"{destination!r} is not a destination: {host} {error}"
+        ) from None
 
 
 def looks_like_destination(text: str) -> bool:
@@ -112,6 +134,29 @@ def looks_like_destination(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_target(text: str) -> None:
+    """Make sure that a word which was typed is a target.
+
+    Raises:
+        ValueError: It is none; quotes it, and says what to write.
+    """
+    from ssmtunneld.config.targets import parse_target
+
+    try:
+        parse_target(text)
+    except ValueError as error:
+        raise ValueError(describe_target(text, str(error))) from None
+
+
+def describe_target(text: str, complaint: str) -> str:
+    """Return a complaint about a target, with the word and what it probably means."""
+    from ssmtunneld.config.targets import meant_by
+
+    meant = meant_by(text)
+    hint = f"; did you mean {meant}?" if meant else ""
+    return f"{clean(text)!r} {complaint}{hint}"
 
 
 def with_addresses(forwards: Sequence[Forward], given: Sequence[str]) -> list[Forward]:
@@ -199,8 +244,25 @@ def configure(
     try:
         return read_tables(tables, "", SOURCE, os.environ)
     except ConfigError as error:
-        problems = [_LOCATION.sub("", problem) for problem in error.problems]
+        problems = [_quoted(problem, tables) for problem in error.problems]
         raise ConfigError(list(dict.fromkeys(problems))) from None
+
+
+def _quoted(problem: str, tables: Mapping[str, Any]) -> str:
+    """Return a problem of no file: with the word that was typed, without a place."""
+    match = _PROBLEM.fullmatch(problem)
+    if match is None:
+        return problem
+    own = tables["tunnels"].get(match["tunnel"], {})
+    value = {**tables["defaults"], **own}.get(match["key"])
+    if match["index"] is not None and isinstance(value, list):
+        value = value[int(match["index"])]
+    said = match["said"]
+    if match["key"] == "target":
+        return f"target: {describe_target(str(value), said)}"
+    if isinstance(value, str) and said.startswith(("is ", "has ")):
+        return f"{match['key']}: {clean(value)!r} {said}"
+    return f"{match['key']}{match['place'] or ''}: {said}"
 
 
 def _name(forward: Forward, taken: Iterable[str]) -> str:

@@ -1,11 +1,11 @@
-"""Lines about tunnels as they come up, and a live line with what moves through them."""
+"""Lines about tunnels as they come and go, and a live line with what they carry."""
 
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, TextIO
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
-from ssmtunneld.cli.terminal.text import counted, size
+from ssmtunneld.cli.terminal.text import counted, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import describe
 
 _ERASE: Final = "\r\x1b[K"
@@ -18,7 +18,7 @@ _Tunnel = dict[str, Any]
 
 
 class Announcer:
-    """Says once of each tunnel that it listens, and that it is ready.
+    """Says of each tunnel that it listens, and whenever it is ready again.
 
     Args:
         stream: Where to say it.
@@ -50,13 +50,10 @@ class Announcer:
         for tunnel in tunnels:
             self._tell_of(tunnel)
         if hopeless := [tunnel for tunnel in tunnels if self._is_hopeless(tunnel)]:
-            is_ours = hopeless[0]["state"] == "unbound"
-            raise CommandError(
-                describe(hopeless[0]), code=EXIT_FAILED if is_ours else EXIT_REFUSED
-            )
+            raise _given_up(hopeless[0])
         if self._live:
             self._draw(_throughput(tunnels, self._advance(tunnels, now)))
-        are_ready = all(_is_ready(tunnel) for tunnel in tunnels)
+        are_ready = all(is_ready(tunnel) for tunnel in tunnels)
         self._was_ready = self._was_ready or are_ready
         return are_ready
 
@@ -78,8 +75,9 @@ class Announcer:
             self._say(f"{name}: listening on {addresses} -> {way}")
         said = self._said.setdefault(name, deque(maxlen=_REASONS))
         words = ready = f"{name}: ready"
-        if not _is_ready(tunnel):
-            if not tunnel["reason"] or self._is_hopeless(tunnel):
+        if not is_ready(tunnel):
+            # Before it was ready, what has no reason is only its start.
+            if self._is_hopeless(tunnel) or not (tunnel["reason"] or ready in said):
                 return
             words = describe(tunnel)
         if (words == ready) is not (ready in said):
@@ -113,7 +111,22 @@ class Announcer:
             self._stream.flush()
 
 
-def _is_ready(tunnel: _Tunnel) -> bool:
+def _given_up(tunnel: _Tunnel) -> CommandError:
+    """Return why a tunnel is not waited for, in other words than a state's.
+
+    A daemon goes on in most of these states, and says there that it retries or waits.
+    """
+    is_ours = tunnel["state"] == "unbound"
+    reason = printable(tunnel["reason"]) or f"it is {tunnel['state']}"
+    return CommandError(
+        f"{tunnel['name']}: giving up: {reason}",
+        printable(tunnel["advice"]),
+        code=EXIT_FAILED if is_ours else EXIT_REFUSED,
+    )
+
+
+def is_ready(tunnel: _Tunnel) -> bool:
+    """Return True if a tunnel serves connections, or waits for the first one."""
     return bool(tunnel["usable"]) or tunnel["state"] == "idle"
 
 

@@ -17,6 +17,7 @@ import click
 from typing_extensions import override
 
 from ssmtunneld.base.redaction import redact, register_environment
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -134,7 +135,7 @@ def describe(error: SsmtunneldError) -> list[str]:
         return error.problems
     problems = error.problems if isinstance(error, CommandError) else ()
     text = " ".join(str(error).split())
-    return [*problems, f"{text}; {error.advice}" if error.advice else text]
+    return [*problems, with_advice(text, error.advice)]
 
 
 def exit_code(error: SsmtunneldError) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -106,6 +107,24 @@ def check_some(names: Sequence[str], groups: Sequence[str]) -> None:
     """
     if not (names or groups):
         raise click.UsageError("which tunnels? name some, or a --group")
+
+
+def refuse_alone(parameter: str, other: str, *, given: bool) -> None:
+    """Refuse an option that was typed without the one that it needs.
+
+    Args:
+        parameter: The name that the command has for the option.
+        other: What it needs, as it is typed.
+        given: Whether that was typed.
+
+    Raises:
+        click.UsageError: It has no effect.
+    """
+    ctx = click.get_current_context()
+    if given or ctx.get_parameter_source(parameter) is not ParameterSource.COMMANDLINE:
+        return
+    (option,) = (p for p in ctx.command.params if p.name == parameter)
+    raise click.UsageError(f"{option.opts[-1]} has no effect without {other}")
 
 
 def timeout_option(default: str, what: str) -> Callable[[_Command], _Command]:

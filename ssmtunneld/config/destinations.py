@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typing_extensions import override
 
-from ssmtunneld.config.parsers import names_loopback, parse_network
+from ssmtunneld.config.parsers import names_loopback, parse_network, spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +53,9 @@ class Destination:
         try:
             address = ip_address(host)
         except ValueError:
+            if spelled_out(host) is not None:
+                # Only the target would know that it is an address, and no network's.
+                raise ValueError("names an IP address that is not in full") from None
             if len(host) > LONGEST_HOST or not _NAME.fullmatch(host):
                 raise ValueError("names no host that could exist") from None
             return cls(host.lower(), port)

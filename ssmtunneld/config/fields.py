@@ -3,7 +3,7 @@
 import errno
 import re
 import stat
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -22,6 +22,7 @@ from ssmtunneld.config.includes import check_pattern
 from ssmtunneld.config.metadata import Kind
 from ssmtunneld.config.parsers import (
     Address,
+    check_host,
     check_proxy,
     expand_home,
     format_duration,
@@ -53,9 +54,6 @@ REASON_LIMIT: Final = 256
 NAME_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 _DOCUMENT: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")  # protocol 1.2
 _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-[0-9]{1,2}")
-_HOST_NAME: Final = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?"
-)
 _ROLE: Final = re.compile(
     r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}"
 )
@@ -142,17 +140,6 @@ def _check_region(region: str) -> str:
     if not _REGION.fullmatch(region):
         raise ValueError('is not a region: write it like "eu-west-1"')
     return region
-
-
-def _check_host(host: str) -> str:
-    try:
-        ip_address(host)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(host):
-            raise ValueError(
-                "is not a host: write a name or an IP address, and its port in port"
-            ) from None
-    return host
 
 
 def _check_cluster(name: str) -> str:
@@ -488,7 +475,7 @@ Document: TypeAlias = Annotated[str, AfterValidator(_check_document)]
 Region: TypeAlias = Annotated[str, AfterValidator(_check_region)]
 HostName: TypeAlias = Annotated[
     str,
-    AfterValidator(_check_host),
+    AfterValidator(check_host),
     Kind("host name or IP address"),
 ]
 ClusterName: TypeAlias = Annotated[

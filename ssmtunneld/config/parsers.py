@@ -19,6 +19,7 @@ from ipaddress import (
 )
 from os import fsencode
 from pathlib import Path
+from socket import inet_aton
 from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
@@ -41,6 +42,13 @@ _TCP: Final = re.compile(
 _PROXY: Final = re.compile(
     r"(?:https?|socks5h?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 )
+_HOST_NAME: Final = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?"
+)
+_PART: Final = r"(?:0[xX][0-9A-Fa-f]{1,32}|[0-9]{1,32})"
+_NUMERIC: Final = re.compile(rf"{_PART}(?:\.{_PART}){{0,3}}\.?")
+"""Hosts that resolvers take for IPv4 addresses (inet_aton), never for names."""
+_BROADCAST: Final = IPv4Address("255.255.255.255")
 _MODE: Final = re.compile(r"(?:0o)?0?(?P<bits>[0-7]{3})")
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -143,6 +151,64 @@ def names_loopback(host: str) -> bool:
     except ValueError:
         name = host.rstrip(".").lower()
         return name == "localhost" or name.endswith(".localhost")
+
+
+def spelled_out(host: str) -> str | None:
+    """Return the IPv4 address that ``127.1`` or ``0x7f000001`` is short for.
+
+    None for everything else: names, addresses in full, numbers that are no address.
+    """
+    if not _NUMERIC.fullmatch(host):
+        return None
+    try:
+        address = str(IPv4Address(inet_aton(host.rstrip("."))))
+    except OSError:
+        return None
+    return None if address == host else address
+
+
+def check_host(host: str) -> str:
+    """Return a destination's host unchanged.
+
+    Raises:
+        ValueError: Nothing could be connected to there; says what to write.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        full = spelled_out(host)
+        if full is not None and names_loopback(full):
+            raise ValueError(
+                f"is read as {full}, the target's own loopback: leave out host, and "
+                "the destination is the target itself"
+            ) from None
+        if full is not None:
+            raise ValueError(f"is read as {full}: write it so") from None
+        if _NUMERIC.fullmatch(host):
+            raise ValueError(
+                "is not an IP address: write four numbers up to 255, as in 10.0.0.5"
+            ) from None
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError(
+                "is not a host: write only a name or an IP address"
+            ) from None
+        return host
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError(
+            f"has a zone, which means nothing elsewhere: write {host.partition('%')[0]}"
+        )
+    if kind := _why_nobody(address):
+        raise ValueError(f"is {kind}: write the address of one host, such as 10.0.0.5")
+    return host
+
+
+def _why_nobody(address: IPv4Address | IPv6Address) -> str:
+    """Return what keeps everybody from connecting to ``address``; empty for nothing."""
+    if address.is_unspecified:
+        return "the address of no host"
+    if address.is_multicast:
+        return "a multicast address"
+    return "the broadcast address" if address == _BROADCAST else ""
 
 
 def parse_duration(value: object) -> float:
@@ -313,7 +379,7 @@ def _parse_tcp(text: str) -> TcpAddress:
         raise ValueError(_why_no_address(text))
     port = _port(match["port"])
     if (six := match["six"]) is not None:
-        return TcpAddress(str(_literal(IPv6Address, six)), port)
+        return TcpAddress(str(_literal(IPv6Address, six, port)), port)
     host: str = match["host"]
     if host == "localhost":
         return TcpAddress(host, port)
@@ -322,19 +388,30 @@ def _parse_tcp(text: str) -> TcpAddress:
             f'is ambiguous: write "0.0.0.0:{port}" for every IPv4 address '
             f'or "[::]:{port}" for every IPv6 address'
         )
-    return TcpAddress(str(_literal(IPv4Address, host)), port)
+    return TcpAddress(str(_literal(IPv4Address, host, port)), port)
 
 
 def _literal(
-    family: type[IPv4Address | IPv6Address], text: str
+    family: type[IPv4Address | IPv6Address], text: str, port: int
 ) -> IPv4Address | IPv6Address:
     try:
-        return family(text)
+        address = family(text)
     except ValueError:
+        if (full := spelled_out(text)) is not None:
+            raise ValueError(
+                f'is read as another address: write "{full}:{port}"'
+            ) from None
         raise ValueError(
             "has a host that is neither localhost nor an IP address "
             f"(no names here, and IPv6 in brackets): {_SPELLINGS}"
         ) from None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if mapped is not None:
+        raise ValueError(f'is an IPv4 address in IPv6: write "{mapped}:{port}"')
+    kind = "" if address.is_unspecified else _why_nobody(address)
+    if kind:
+        raise ValueError(f"is {kind}, where nobody can listen: {_SPELLINGS}")
+    return address
 
 
 def _why_no_address(text: str) -> str:

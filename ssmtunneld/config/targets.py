@@ -23,6 +23,12 @@ _SERVICE: Final = re.compile(
     r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})(?:/([A-Za-z0-9_-]{1,255}))?"
 )
 _NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]")
+# EC2's own names of instances, by address or by id.
+_PRIVATE_NAME: Final = re.compile(
+    r"(?:ip|i)-[0-9a-f-]{7,40}\.[a-z0-9.-]{1,100}\.internal", re.IGNORECASE
+)
+_TAG: Final = re.compile(r"[A-Za-z0-9_.+/@-]{1,128}=[A-Za-z0-9_.+/@-]{0,256}")
+_WORD: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 # Where one tag ends and the next begins; a value can contain a comma of its own.
 _NEXT_TAG: Final = re.compile(",(?=tag:)")
 
@@ -128,6 +134,26 @@ def parse_target(text: str) -> Target:
     if read is None or not rest or not rest.isprintable() or rest != rest.strip():
         raise ValueError(f"is not a target: write {FORMS}")
     return read(rest)
+
+
+def meant_by(text: str) -> str:
+    """Return the target that a word without its kind probably means; empty for none.
+
+    For words that were typed: complaints about a file repeat nothing of it.
+    """
+    if text.startswith(("i-", "mi-")):
+        return ""  # an id that lacks something
+    try:
+        return f"ip:{ip_address(text)}"
+    except ValueError:
+        pass
+    if _PRIVATE_NAME.fullmatch(text):
+        return f"dns:{text}"
+    if _SERVICE.fullmatch(text):
+        return f"ecs:{text}"
+    if _TAG.fullmatch(text):
+        return f"tag:{text}"
+    return f"name:{text}" if _WORD.fullmatch(text) else ""
 
 
 def may_be_instance(target: Target) -> bool:

@@ -20,6 +20,7 @@ from ssmtunneld.base.compartment import Defects, run_compartment
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.config.reload import Changes
 from ssmtunneld.daemon.access_file import AccessFile, access_file
@@ -594,7 +595,8 @@ class Daemon:
         sentence = f"{len(found)} tunnel{plural}, {usable} usable"
         if troubles:
             first = troubles[0]
-            sentence += f"; {first.name}: {first.reason} {first.advice}".rstrip()
+            why = with_advice(first.reason, first.advice)
+            sentence += f"; {first.name}: {why}"
         if self._reloader.refusal:
             refusal = self._reloader.refusal
             sentence += f"; the changed configuration was rejected: {refusal}"

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.base.compartment import run_compartment
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.daemon.backend import Backend, BackendDependencies
@@ -389,4 +390,4 @@ class _Place:
 def _explain(trouble: TunnelError | None) -> str:
     if trouble is None:
         return ""
-    return f"{trouble}; {trouble.advice}" if trouble.advice else str(trouble)
+    return with_advice(str(trouble), trouble.advice)

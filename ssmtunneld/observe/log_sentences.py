@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from ssmtunneld.base.lean_imports import hidden
+from ssmtunneld.base.sentences import with_advice
 
 with hidden("rich"):  # as in ``base/log.py``
     import structlog
@@ -71,7 +72,8 @@ class Sentences:
         if name in _UNTOLD and level == "info":
             raise structlog.DropEvent
         who = f"{event['tunnel']}: " if event.get("tunnel") else ""
-        words = self._visible(f"{who}{_sentence(name, event)}{self._hint(event)}")
+        said = with_advice(_sentence(name, event), self._hint(event))
+        words = self._visible(f"{who}{said}")
         time = str(event.get("time", ""))
         if not self._colors:
             return f"{time} {words}"
@@ -83,7 +85,7 @@ class Sentences:
         if not advice or key in self._hints:
             return ""
         self._hints.append(key)
-        return f"; {advice}"
+        return advice
 
 
 def _sentence(name: str, event: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Three things drive it: the user (``attach``, ``detach``, ``send``, ``terminate``
 Nothing here waits, reads a clock or rolls dice: those come in as arguments.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
+    DestinationForbidden,
     HandshakeFailed,
     RemoteProtocolError,
     SessionError,
@@ -71,6 +73,8 @@ FRAGMENT: Final = 8
 """Characters of a token in a row that a peer must not make us show."""
 
 _AT_ONCE: Final = 0.0
+_FORBIDDEN: Final = re.compile("Forwarding to IP address .+ is forbidden")
+"""An agent's words about a host on its deny list (protocol 6.2)."""
 """A time on any clock that has passed."""
 _INPUT: Final = MessageType.INPUT.value
 _OUTPUT: Final = MessageType.OUTPUT.value
@@ -291,7 +295,7 @@ class DataChannel:
     def _receive_service(self, kind: str, payload: bytes, now: float) -> None:
         # Neither sequenced nor acknowledged; anything else is for others (3.1).
         if kind == MessageType.CHANNEL_CLOSED:
-            closed = ChannelClosed(self.words(ClosedDocument.parse(payload).output))
+            closed = _closed(self.words(ClosedDocument.parse(payload).output))
             if self._behind:
                 self._closing = self._closing or closed
             else:
@@ -484,3 +488,8 @@ class DataChannel:
 
     def _retransmit(self, messages: list[bytes]) -> None:
         self._effects.extend(map(Transmit, messages))
+
+
+def _closed(words: CleanText) -> ChannelClosed:
+    kind = DestinationForbidden if _FORBIDDEN.search(words) else ChannelClosed
+    return kind(words)

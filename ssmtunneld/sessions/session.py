@@ -13,6 +13,7 @@ from uuid import uuid4
 from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AgentUnresponsive,
@@ -632,7 +633,7 @@ class Session:
         try:
             connected = await self._dependencies.control.is_connected(self.target)
         except AwsError as error:
-            answer, why = Answer.UNKNOWN, f"{error}; {error.advice}".rstrip("; ")
+            answer, why = Answer.UNKNOWN, with_advice(str(error), error.advice)
         else:
             answer = Answer.CONNECTED if connected else Answer.NOT_CONNECTED
         if answer is not before:

@@ -3,13 +3,15 @@
 A file need not list a host for ``ssh`` to reach it. What it says of profiles, regions
 and endpoints counts all the same: of the tunnel with the same target, else
 ``[defaults]``. That tunnel can be in a file that it includes. The rest of the files can
-have mistakes.
+have mistakes. Endpoints that the shell names go before those of the file, as they do
+for commands that read none: botocore's own order.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.aws.api.endpoints import DATA_VARIABLE, configured_endpoint, is_told
 from ssmtunneld.config import TunnelSettings, find_config
 from ssmtunneld.config.includes import KEY
 from ssmtunneld.config.load import read_sources
@@ -18,7 +20,7 @@ from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_tables, with_absolute_paths
-from ssmtunneld.config.targets import bastion_target, parse_target
+from ssmtunneld.config.targets import bastion_target, meant_by, parse_target
 from ssmtunneld.errors import ConfigError
 
 SSH_PORT: Final = 22
@@ -78,9 +80,11 @@ def settings_for(
     Args:
         target: What stands for the host, without a region: see ``host_names.py``.
         port: On the target.
-        given: ``profile``, ``region`` and ``document``, as far as they were named.
+        given: ``profile``, ``region``, ``document`` and ``endpoint_url``, as far as
+            they were named.
         source: The configuration file; None for none.
-        environ: Where ``${NAME}`` and ``~`` of the file are looked up.
+        environ: Where ``${NAME}`` and ``~`` of the file are looked up, and which may
+            name endpoints.
 
     Raises:
         ConfigError: The target is none, or a file cannot be read, or what counts of it
@@ -89,11 +93,15 @@ def settings_for(
     try:
         parse_target(target)
     except ValueError as error:
-        raise ConfigError([f"{target} {error}"]) from None
+        meant = meant_by(target)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise ConfigError([f"{target!r} {error}{hint}"]) from None
     kept, file = _kept(_sources(source, environ), target, environ)
     named = {key: value for key, value in given.items() if value is not None}
     if "profile" in named:
         kept = {key: value for key, value in kept.items() if key not in _PROFILE}
+    for key in _elsewhere(named, environ):
+        kept.pop(key, None)
     if bastion_target(target) is None:
         # Of [defaults]: they mean the tunnels of the file, which has not this target.
         kept = {key: value for key, value in kept.items() if key not in _STARTING}
@@ -108,6 +116,18 @@ def settings_for(
     tables = {"tunnels": {NAME: own}}
     config = read_tables(tables, file.text, file.path, environ)
     return config.tunnels[0]
+
+
+def _elsewhere(
+    named: Mapping[str, object], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the endpoints that count less in a file than what names others.
+
+    Another API has a data channel of its own.
+    """
+    if "endpoint_url" in named or configured_endpoint(environ):
+        return "endpoint_url", "ssmmessages_endpoint"
+    return ("ssmmessages_endpoint",) if is_told(environ, DATA_VARIABLE) else ()
 
 
 def _sources(source: Path | None, environ: Mapping[str, str]) -> Sources:

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmtunneld.base.foreign import MESSAGE_LIMIT, clean
+from ssmtunneld.base.foreign import MESSAGE_LIMIT, clean, without_page
 
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=2000)
 
@@ -41,3 +42,31 @@ def test_what_is_cut_off_is_marked():
 
 def test_bytes_are_read_as_utf_8_as_far_as_they_are():
     assert clean(b"ok \xff\xfe \xc3\xa9") == "ok �� é"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "<!doctype html>\n<html lang=en>\n<title>500 No</title><p>x",
+            "a web page: 500 No",
+        ),
+        ("<html><head><TITLE>a &amp;\n b</TITLE>", "a web page: a & b"),
+        ("<!-- x --> <html><body><h1 class=x>Sorry</h1>", "a web page: Sorry"),
+        ("<html>" + "x" * 100_000 + "<title>far</title>", "a web page"),
+        ("<html><title>" + "t" * 150 + "</title>", "a web page: " + "t" * 79 + "…"),
+        ("<html>", "a web page"),
+        ("no <html> at all", "no <html> at all"),
+        ("", ""),
+    ],
+)
+def test_of_a_page_only_its_title_is_kept(words, told):
+    assert without_page(words) == told
+    assert without_page(told) == told
+
+
+@given(st.text(), st.text())
+def test_whatever_a_page_has_it_is_bounded(head, tail):
+    page = without_page(f"<html>{head}<title>{tail}")
+    assert len(page) <= len("a web page: ") + 80
+    assert page.isprintable()

@@ -1,8 +1,11 @@
 """A home in which no daemon runs but those that a test serves."""
 
+import socket
+import threading
+
 import pytest
 
-from tests.cli.household import Household, serving, use_home
+from tests.cli.household import PATIENCE, Household, serving, use_home
 
 
 @pytest.fixture
@@ -24,3 +27,23 @@ def operator(home):
     household = Household()
     with serving(household):
         yield household
+
+
+@pytest.fixture
+def greeter():
+    """A server that greets one client after its first words; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            far, _ = server.accept()
+            with far:
+                far.settimeout(PATIENCE)
+                far.sendall(b"hello " + far.recv(100))
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        port = server.getsockname()[1]
+        yield port
+        # In case that nobody came.
+        socket.create_connection(("127.0.0.1", port)).close()
+        thread.join(PATIENCE)

@@ -1,6 +1,7 @@
 """A daemon's control socket without a daemon: the real server, and scripted answers."""
 
 import asyncio
+import socket
 import threading
 from contextlib import asynccontextmanager, contextmanager
 
@@ -313,3 +314,14 @@ def use_home(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "ssmtunneld.cli.daemon_sockets.SYSTEM_PLACES", (tmp_path / "system",)
     )
+
+
+def greeting_from(port):
+    """Return what ``greeter`` says to a client that connects to a local port."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        client.sendall(b"words")
+        with client.makefile("rb") as stream:
+            return stream.read(len(GREETING))
+
+
+GREETING = b"hello words"

@@ -52,6 +52,23 @@ def test_what_is_no_destination_is_refused_with_what_to_write(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("127.1:18080", "127.1 is read as 127.0.0.1, the target itself: write only"),
+        ("[::]:80", ":: is the address of no host"),
+        ("10.5:80", "10.5 is read as 10.0.0.5: write it so"),
+        ("a b:80", "a b is not a host: write only a name or an IP address"),
+    ],
+)
+def test_a_destination_that_can_never_be_reached_is_refused(text, cure):
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is not a dest")) as found:
+        parse_destination(text)
+    assert cure in str(found.value)
+    with pytest.raises(ValueError, match=re.escape(cure)):
+        parse_forward(f"1:{text}")
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("8080:localhost:80", Forward(None, 80, "127.0.0.1:8080")),
@@ -141,6 +158,7 @@ def test_what_is_wrong_is_said_without_a_file():
     with pytest.raises(ConfigError) as caught:
         configure("web-1", [Forward(None, 1, "nonsense")], {"region": "nowhere"})
     text = " | ".join(caught.value.problems)
-    assert "target: is not a target" in text
-    assert "region: is not a region" in text
+    assert "target: 'web-1' is not a target" in text
+    assert "; did you mean name:web-1?" in text
+    assert "region: 'nowhere' is not a region" in text
     assert "command line" not in text

@@ -6,6 +6,7 @@ import pytest
 
 from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.cli.main import describe
 from tests.cli.household import document, tunnel_document, waiting
 
 STARTING = {"state": "starting", "usable": False}
@@ -42,6 +43,21 @@ def test_trouble_is_told_when_it_comes_and_when_it_has_gone():
     assert lines(stream)[1:] == ["db: ready", "db: retrying: no way; x", "db: ready"]
 
 
+def test_trouble_without_a_reason_is_told_when_it_has_gone_as_well():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    for status in (
+        tunnel_document(),
+        tunnel_document(state="resuming", usable=False),
+        tunnel_document(**STARTING),
+        tunnel_document(),
+        tunnel_document(state="resuming", usable=False),
+        tunnel_document(),
+    ):
+        announcer.observe(document(status), 0)
+    told = ["db: ready", "db: resuming"] * 2
+    assert lines(stream)[1:] == [*told, "db: ready"]
+
+
 def test_one_that_starts_on_demand_is_ready():
     announcer = Announcer(io.StringIO(), live=False)
     idle = tunnel_document(state="idle", usable=False)
@@ -64,17 +80,24 @@ def hopeless(state, reason="it is wrong"):
 
 @pytest.mark.parametrize(
     ("state", "code"),
-    [("failed", 4), ("unbound", 1), ("needs_login", 4), ("waiting", 4)],
+    [
+        ("failed", 4),
+        ("unbound", 1),
+        ("needs_login", 4),
+        ("waiting", 4),
+        ("retrying", 4),
+    ],
 )
 def test_what_nobody_will_mend_is_an_error_and_the_only_line(state, code):
     announcer = Announcer(stream := io.StringIO(), live=False)
-    with pytest.raises(CommandError, match="it is wrong; stop") as caught:
+    with pytest.raises(CommandError) as caught:
         announcer.observe(document(hopeless(state)), 0)
+    assert describe(caught.value) == ["db: giving up: it is wrong; stop"]
     assert caught.value.code == code
     assert len(lines(stream)) == 1, "that it listens"
 
 
-@pytest.mark.parametrize("state", ["needs_login", "waiting"])
+@pytest.mark.parametrize("state", ["needs_login", "retrying", "waiting"])
 def test_once_all_were_ready_a_login_is_awaited(state):
     announcer = Announcer(stream := io.StringIO(), live=False)
     announcer.observe(document(tunnel_document()), 0)

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from ssmtunneld.cli.commands import status as status_module
+from ssmtunneld.cli.main import COMMANDS, cli
 from ssmtunneld.cli.options import (
     check_some,
     complete_groups,
@@ -163,3 +164,44 @@ def test_what_no_other_program_could_read_is_refused(text):
 def test_a_user_is_one_line(capsys, command):
     code, _, err = call(capsys, command, "x", "--user", "\udcff")
     assert (code, "--user should be" in err) == (2, True)
+
+
+ALONE = [
+    ("emulator", ("--record-payloads",), "--record"),
+    ("emulator", ("--tls-key", __file__), "--tls-cert"),
+    ("check", ("--timeout", "1s"), "--live"),
+    ("request", ("db", "--timeout", "1s"), "--wait"),
+    ("import", ("-c", "x.toml"), "--add"),
+    ("kubeconfig", ("prod", "--force"), "--write"),
+    ("open", ("i-0123456789abcdef0", "1", "--timeout", "1s"), "-- CMD"),
+    ("open", ("i-0123456789abcdef0", "1", "--reason", "why"), "--request"),
+    ("open", ("i-0123456789abcdef0", "1", "--allow", "*:*"), "--socks"),
+    ("proxy", ("i-0123456789abcdef0", "22", "--user", "me"), "--instance-connect"),
+]
+
+
+@pytest.mark.parametrize(("command", "words", "other"), ALONE)
+def test_an_option_that_does_nothing_without_another_is_wrong_usage(
+    home, command, words, other, capsys
+):
+    code, out, err = call(capsys, command, *words)
+    option = next(word for word in reversed(words) if word.startswith("-"))
+    spelled = option.replace("-c", "--config") if option == "-c" else option
+    assert (code, out) == (2, "")
+    assert f"{spelled} has no effect without {other}; " in err
+
+
+def test_every_option_whose_help_names_another_first_is_among_them():
+    found = {
+        (command, option.opts[-1])
+        for command in COMMANDS
+        for option in cli.get_command(click.Context(cli), command).params
+        if isinstance(option, click.Option)
+        and (option.help or "").startswith(("With --", "With CMD"))
+    }
+    tried = {
+        (command, next(word for word in reversed(words) if word.startswith("-")))
+        for command, words, _ in ALONE
+    }
+    assert found
+    assert {(c, o.replace("--config", "-c")) for c, o in found} <= tried

@@ -121,6 +121,8 @@ def test_a_pattern_is_spelled_as_it_was(text):
         ("${x}", 1, "host"),
         ("x" * 254, 1, "host"),
         ("fe80::1%eth0", 1, "zone"),
+        ("127.1", 1, "not in full"),
+        ("2130706433", 1, "not in full"),
     ],
 )
 def test_what_is_no_destination_is_refused(host, port, complaint):

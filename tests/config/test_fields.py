@@ -134,7 +134,29 @@ def test_hosts_are_names_or_addresses(host):
     "host", ["", "db:5432", "[::1]", "http://db", "a b", "-x", "x" * 254, "db/1", "a\n"]
 )
 def test_what_is_no_host_is_refused(host):
-    assert "its port in port" in complaint("host", host)
+    assert "write only a name or an IP address" in complaint("host", host)
+
+
+@pytest.mark.parametrize(
+    ("host", "cure"),
+    [
+        ("127.1", "is read as 127.0.0.1, the target's own loopback: leave out host"),
+        ("2130706433", "is read as 127.0.0.1, the target's own loopback"),
+        ("0x7f.1.", "is read as 127.0.0.1, the target's own loopback"),
+        ("10.5", "is read as 10.0.0.5: write it so"),
+        ("010.0.0.1", "is read as 8.0.0.1: write it so"),
+        ("10.0.0.256", "is not an IP address: write four numbers up to 255"),
+        ("1.2.3.4.", "is read as 1.2.3.4: write it so"),
+        ("0.0.0.0", "is the address of no host"),
+        ("::", "is the address of no host"),
+        ("224.0.0.1", "is a multicast address"),
+        ("ff02::1", "is a multicast address"),
+        ("255.255.255.255", "is the broadcast address"),
+        ("fe80::1%eth0", "has a zone, which means nothing elsewhere: write fe80::1"),
+    ],
+)
+def test_a_host_that_nobody_can_connect_to_is_refused_with_what_to_write(host, cure):
+    assert cure in complaint("host", host)
 
 
 def test_documents_have_the_service_s_names():

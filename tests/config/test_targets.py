@@ -11,6 +11,7 @@ from ssmtunneld.config.targets import (
     HostTarget,
     ServiceTarget,
     TaggedTarget,
+    meant_by,
     parse_target,
 )
 
@@ -73,6 +74,7 @@ def test_what_is_to_be_searched_is_understood(text, target):
         (" i-0182d91e85d69cf00", "is not a target: write i-"),
         ("mi-0182d91e", "is not a target: write i-"),
         ("bastion", "is not a target: write i-"),
+        ("web 1", "is not a target: write i-"),
         ("name:", "is not a target: write i-"),
         ("name: web", "is not a target: write i-"),
         ("name:we\tb", "is not a target: write i-"),
@@ -91,3 +93,27 @@ def test_anything_else_is_answered_with_what_to_write(text, cure):
     with pytest.raises(ValueError, match=r"^is not") as caught:
         parse_target(text)
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("web-1", "name:web-1"),
+        ("10.0.0.5", "ip:10.0.0.5"),
+        ("fd00::5", "ip:fd00::5"),
+        ("prod/api", "ecs:prod/api"),
+        ("Role=bastion", "tag:Role=bastion"),
+        (
+            "ip-10-0-0-5.eu-west-1.compute.internal",
+            "dns:ip-10-0-0-5.eu-west-1.compute.internal",
+        ),
+    ],
+)
+def test_a_word_without_its_kind_means_what_it_looks_like(text, meant):
+    assert meant_by(text) == meant
+    assert str(parse_target(meant)) == str(parse_target(meant_by(text)))
+
+
+@pytest.mark.parametrize("text", ["", "i-0182d91e8", "mi-1", "web 1", "a\tb", "name:"])
+def test_what_looks_like_nothing_means_nothing(text):
+    assert meant_by(text) == ""

@@ -8,6 +8,7 @@ import pytest
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
+    DestinationForbidden,
     HandshakeFailed,
     LocalProtocolError,
     RemoteProtocolError,
@@ -527,6 +528,19 @@ def test_the_services_end_closes_the_channel_with_its_words():
     assert closed == Closed(closed.error)
     assert isinstance(closed.error, ChannelClosed)
     assert closed.error.output == "Session timed out"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Forwarding to IP address 127.0.0.1 is forbidden.",
+        "----------ERROR-------\nForwarding to IP address fd00::1 is forbidden.\n",
+    ],
+)
+def test_a_host_on_the_agents_deny_list_is_no_end_like_others(words):
+    (closed,) = open_bench().receive(channel_closed(words))
+    assert isinstance(closed.error, DestinationForbidden)
+    assert "name another host" in closed.error.advice
 
 
 def _idle():

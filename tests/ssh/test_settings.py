@@ -75,7 +75,8 @@ def test_another_profile_is_not_mixed_with_that_of_the_file(source):
 
 
 def test_what_is_no_target_is_refused():
-    with pytest.raises(ConfigError, match=r"^web-1 is not a target: write i-\.\.\."):
+    complaint = r"^.web-1. is not a target: write i-.*; did you mean name:web-1\?$"
+    with pytest.raises(ConfigError, match=complaint):
         settings("web-1")
 
 
@@ -167,3 +168,33 @@ def test_what_a_single_session_reads_of_live_settings_comes_from_the_file(tmp_pa
     found = settings(source=path)
     same = [k for k in read if getattr(found, k) == getattr(settings(), k)]
     assert same == [], "of the file's: name them in _KEPT of ssh/settings.py"
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "api", "data"),
+    [
+        ({}, {}, "http://file", "data.file"),
+        ({}, {"AWS_ENDPOINT_URL": "http://x"}, None, None),
+        ({}, {"AWS_ENDPOINT_URL_SSM": "http://x"}, None, None),
+        ({}, {"AWS_ENDPOINT_URL_SSMMESSAGES": "x"}, "http://file", None),
+        ({"endpoint_url": "http://o"}, {}, "http://o", None),
+        (
+            {},
+            {
+                "AWS_ENDPOINT_URL": "http://x",
+                "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+            },
+            "http://file",
+            "data.file",
+        ),
+    ],
+)
+def test_endpoints_of_the_file_count_where_nothing_else_names_one(
+    tmp_path, given, environ, api, data
+):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[defaults]\nendpoint_url = "http://file"\nssmmessages_endpoint = "data.file"\n'
+    )
+    found = settings_for(TARGET, 22, given, path, environ)
+    assert (found.endpoint_url, found.ssmmessages_endpoint) == (api, data)

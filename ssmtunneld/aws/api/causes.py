@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.api.boundary import FIND_OUT, NOT_AWS
+from ssmtunneld.base.foreign import PAGE
 from ssmtunneld.errors import (
     NAME_AUTHORITY,
     AccessDenied,
@@ -83,15 +84,29 @@ CREDENTIAL_CODES: Final = frozenset(
 """The service refused the keys themselves: other keys can be accepted."""
 
 _OF_TUNNEL: Final = "check target, host, port, document and parameters of this tunnel"
-_WAIT: Final = "wait: ssmtunneld retries by itself; if it persists, see https://health.aws.amazon.com"
+# Said of tunnels, which wait and try again, and of commands, which end with it.
+_WAIT: Final = (
+    "wait, tunnels try again by themselves; if it persists, see "
+    "https://health.aws.amazon.com"
+)
 _SLOW_DOWN: Final = (
-    "wait: ssmtunneld retries more slowly; if it persists, lower start_rate, or ask "
-    "AWS for more {operation} calls a second"
+    "wait, tunnels try again more slowly; if it persists, lower start_rate, or ask AWS "
+    "for more {operation} calls a second"
 )
 _CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
 _ENABLE_REGION: Final = (
     "enable the service, or region {region}, for this account: aws account "
     "enable-region --region-name {region}"
+)
+
+# Load balancers of AWS answer with pages, as gateways and emulators do.
+_FAILING: Final = (
+    Cause(
+        ServiceUnavailable,
+        f"wait, tunnels try again by themselves; if it persists, {FIND_OUT}",
+        pattern=f"^{PAGE}",
+    ),
+    Cause(ServiceUnavailable, _WAIT),
 )
 
 _UNUSABLE: Final = Cause(
@@ -195,7 +210,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld looks again by itself; if it persists, see the state of "
+            "wait, tunnels look again by themselves; if it persists, see the state of "
             "the instance in the EC2 console",
         ),
         "IncorrectInstanceState",
@@ -204,7 +219,7 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld retries by itself; if it persists, give the instance "
+            "wait, tunnels try again by themselves; if it persists, give the instance "
             "another type, or reserve capacity for it",
         ),
         "InsufficientHostCapacity",
@@ -238,11 +253,11 @@ CODES: Final[Mapping[str, tuple[Cause, ...]]] = {
         "InternalFailure",
         "ServiceUnavailable",
         "ServiceUnavailableException",
-        "500",
-        "502",
-        "503",
-        "504",
     ),
+    "500": _FAILING,
+    "502": _FAILING,
+    "503": _FAILING,
+    "504": _FAILING,
     # botocore calls an answer without a code by its status. AWS has codes: it is
     # something else that answers, or an endpoint of a VPC.
     **_each(
@@ -458,7 +473,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
     **_each(
         Cause(
             ServiceUnavailable,
-            "wait: ssmtunneld retries by itself; if it persists, check what stands "
+            "wait, tunnels try again by themselves; if it persists, check what stands "
             "between here and AWS: VPN, proxy, firewall",
         ),
         "ConnectionError",
@@ -473,9 +488,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
 """By the name of an exception or of any of its bases, most special first as in its
 method resolution order: names that an older botocore lacks do no harm here."""
 
-_UNKNOWN: Final = Cause(
-    AwsError, "look up this code in the AWS documentation; ssmtunneld retries by itself"
-)
+_UNKNOWN: Final = Cause(AwsError, "look up this code in the AWS documentation")
 
 
 def cause_of_code(code: str, message: str, status: int) -> Cause:
@@ -490,7 +503,7 @@ def cause_of_code(code: str, message: str, status: int) -> Cause:
     if found is None and "Rate exceeded" in message:
         found = CODES["Throttling"][0]
     if found is None and status >= 500:
-        found = CODES["500"][0]
+        found = _first(CODES, "500", message)
     # What nobody has seen before is tried again, with backoff: stopping a tunnel for
     # good takes a reason that we understand.
     return found or _UNKNOWN

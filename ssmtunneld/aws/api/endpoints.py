@@ -19,15 +19,20 @@ class SettingError(ValueError):
 
 VARIABLES: Final = ("AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL")
 """Variables that botocore reads, in this order."""
+DATA_VARIABLE: Final = "AWS_ENDPOINT_URL_SSMMESSAGES"
+"""The same for the data channel."""
 IGNORED: Final = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 """A variable that makes it ignore them."""
 
 
 def configured_endpoint(environ: Mapping[str, str]) -> str:
     """Return the SSM endpoint that ``environ`` names; empty if it names none."""
-    if environ.get(IGNORED, "").lower() == "true":
-        return ""
-    return next((environ[name] for name in VARIABLES if environ.get(name)), "")
+    return next((environ[name] for name in VARIABLES if is_told(environ, name)), "")
+
+
+def is_told(environ: Mapping[str, str], name: str) -> bool:
+    """Return True if the variable ``name`` names an endpoint, and is obeyed."""
+    return bool(environ.get(name)) and environ.get(IGNORED, "").lower() != "true"
 
 
 _WEBSOCKET_SCHEMES: Final = {"wss": "wss", "https": "wss", "ws": "ws", "http": "ws"}

@@ -23,7 +23,7 @@ from ssmtunneld.aws.api.causes import (
 )
 from ssmtunneld.aws.api.endpoints import is_opt_in
 from ssmtunneld.aws.api.permissions import advise
-from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean
+from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean, without_page
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import (
     AccessDenied,
@@ -235,6 +235,7 @@ def _presentable(
     message: str, secrets: tuple[Secret, ...], limit: int = MESSAGE_LIMIT
 ) -> CleanText:
     """Return ``message`` on one line and without anything that must not be shown."""
+    message = without_page(message)
     for value in (secret.reveal() for secret in secrets):
         # Real ones have 40 characters and more; an emulator's "test" is a word.
         if len(value) >= 16:

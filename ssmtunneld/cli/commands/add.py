@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssmtunneld.cli.ad_hoc import parse_destination
+from ssmtunneld.cli.ad_hoc import check_target, parse_destination
 from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
 
@@ -71,6 +71,11 @@ def add(
     everything else stay. A file that would be wrong afterwards is not written. Where
     there is none yet, one is made.
     """
+    if given["target"] is not None:
+        try:
+            check_target(given["target"])
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     path = config_file.place(config_path)
     before = config_file.read(path)
     settings: config_file.Settings = {**given, **_ends(destination)}

@@ -13,6 +13,7 @@ from ssmtunneld.cli.options import (
     config_in_use_option,
     load_in_use,
     names_argument,
+    refuse_alone,
     timeout_option,
 )
 from ssmtunneld.cli.terminal.text import counted
@@ -55,6 +56,7 @@ def check(
     credentials to its destination, a few at a time, and exits with 1 if one is broken.
     It starts and terminates a session for each tunnel, and needs no running daemon.
     """
+    refuse_alone("timeout", "--live", given=live)
     try:
         config = load_in_use(config_path)
     except ConfigError as error:

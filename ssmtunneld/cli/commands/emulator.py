@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssmtunneld.cli.options import refuse_alone
+
 if TYPE_CHECKING:
     from ssmtunneld.emulator.path import PathSettings
     from ssmtunneld.emulator.settings import EmulatorSettings, Node
@@ -173,7 +175,9 @@ def _path(
     "and payloads.",
 )
 @click.option(
-    "--record-payloads", is_flag=True, help="Write what users send, too, in base64."
+    "--record-payloads",
+    is_flag=True,
+    help="With --record, write what users send, too, in base64.",
 )
 @click.option(
     "--replay",
@@ -273,6 +277,8 @@ def emulator(**options: Any) -> None:
     Serves the API and the data channel. Point a client at it with AWS_ENDPOINT_URL_SSM.
     Runs until SIGTERM or SIGINT.
     """
+    refuse_alone("record_payloads", "--record", given=options["record"] is not None)
+    refuse_alone("tls_key", "--tls-cert", given=options["tls_certificate"] is not None)
     import asyncio
 
     from ssmtunneld.daemon.process import loop_factory

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import file_option
+from ssmtunneld.cli.options import file_option, refuse_alone
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def import_tunnels(
     ProxyCommand, basti's .basti.yaml, and tunneld's TOML. Nothing that it reads is run.
     It ends with 1 if what it prints needs a person before it can be used.
     """
+    refuse_alone("config_path", "--add", given=add)
     from ssmtunneld.cli.setup import config_file
     from ssmtunneld.importing import read
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.cli.ad_hoc import check_target
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.setup import config_file
@@ -142,6 +143,7 @@ def _plan(
         return converse(plan, wanted, surroundings, addresses)
     if not target:
         raise ValueError("which --target? ssmtunneld targets lists them")
+    check_target(target)
     if not wanted:
         raise ValueError("where to? name destinations, such as ssh=22 db.internal:5432")
     plan.profile = plan.profile or surroundings.profile
@@ -157,12 +159,7 @@ def _option(path: Path) -> list[str]:
 
 
 def _say_needed(plan: Plan, surroundings: Surroundings) -> None:
-    needed = [
-        name
-        for name in surroundings.needed
-        # Keys of the environment are not used beside a profile that is named.
-        if not (plan.profile and name == "AWS_ACCESS_KEY_ID")
-    ]
+    needed = plan.needed(surroundings)
     if needed:
         click.echo(f"not in it, but needed wherever it runs: {', '.join(needed)}")
 

@@ -21,6 +21,7 @@ from ssmtunneld.cli.options import (
     load_in_use,
     name_argument,
     one_line,
+    refuse_alone,
 )
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def kubeconfig(
     ssmtunneld kubeconfig prod --write
     kubectl --context prod get nodes
     """  # noqa: D301 - a real backspace: click's mark for lines to be left alone
-    if force and not write:
-        raise click.UsageError("--force has no effect without --write")
+    refuse_alone("force", "--write", given=write)
     from ssmtunneld.cli import kubeconfig as file
 
     config = load_in_use(config_path)

@@ -21,10 +21,10 @@ from ssmtunneld.cli.ad_hoc import (
     socks_address,
     with_addresses,
 )
-from ssmtunneld.cli.announcer import Announcer
+from ssmtunneld.cli.announcer import Announcer, is_ready
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
-from ssmtunneld.cli.options import timeout_option
+from ssmtunneld.cli.options import refuse_alone, timeout_option
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -151,6 +151,9 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
     SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each.
     """
+    refuse_alone("timeout", "-- CMD", given=bool(trailing(ctx)))
+    refuse_alone("reason", "--request", given=request)
+    refuse_alone("patterns", "--socks", given=socks is not None)
     if ready_fd is not None:
         _check_descriptor(ready_fd)
     target, wanted = _split(words)
@@ -176,8 +179,6 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
 def _reason(config: "Config", reason: str | None, *, request: bool) -> str | None:
     """Return the reason of an access request; None if no request is wanted."""
     if not request:
-        if reason is not None:
-            raise click.UsageError("--reason has no effect without --request")
         return None
     if reason is not None:
         return check_reason(reason)
@@ -210,8 +211,6 @@ def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 def _proxy(socks: str | None, patterns: Sequence[str]) -> dict[str, object] | None:
     if socks is None:
-        if patterns:
-            raise ValueError("--allow has no effect without --socks")
         return None
     if not patterns:
         raise ValueError(
@@ -322,8 +321,12 @@ def _await_ready(
         if announcer.observe(document, _clock()):
             return document
         if deadline is not None and _clock() >= deadline:
+            # The reasons, if there are any, were said when they came.
+            tunnels = document["tunnels"]
+            missing = ", ".join(t["name"] for t in tunnels if not is_ready(t))
             raise CommandError(
-                f"not ready within {timeout:g} s", "give it more with --timeout"
+                f"giving up: not ready within {timeout:g} s: {missing}",
+                "give it more with --timeout",
             )
         _pause(POLL_INTERVAL)
 

@@ -15,9 +15,10 @@ import click
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.lean_imports import uncollected
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.options import file_option, seconds
+from ssmtunneld.cli.options import file_option, refuse_alone, seconds
 from ssmtunneld.errors import ConfigError, NoSessionReady, SsmtunneldError, StreamReset
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
     metavar="NAME",
     help="Session document. By default AWS-StartSSHSession for port 22, and "
     "AWS-StartPortForwardingSession for other ports.",
+)
+@click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
 )
 @file_option(
     "Configuration file, whose daemon, profile, region and endpoints are used. By "
@@ -105,8 +109,9 @@ def proxy(
     may name its region: i-....us-east-2 or i-...--us-east-2, which counts more than
     --region. If a
     running daemon has a tunnel to the same port of the same target, the connection uses
-    its warm sessions, unless AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL leads elsewhere
-    than that tunnel's endpoint_url. Otherwise a session is started, and terminated with
+    its warm sessions, unless --endpoint-url, AWS_ENDPOINT_URL_SSM or AWS_ENDPOINT_URL
+    leads elsewhere than that tunnel's endpoint_url: the first of them that is set goes
+    before the file's. Otherwise a session is started, and terminated with
     the connection. A target that sleeps is started (start_target), with its progress on
     standard error, and has 3 minutes for that. Exits with 0 after an orderly end, and
     with 255 otherwise.
@@ -118,8 +123,7 @@ def proxy(
     from ssmtunneld.ssh.host_names import split_region
 
     user = given.pop("user")
-    if user is not None and not instance_connect:
-        raise click.UsageError("--user needs --instance-connect")
+    refuse_alone("user", "--instance-connect", given=instance_connect)
     if fdpass and instance_connect:
         # The key is needed after the hand-over, and deleted at the end.
         raise click.UsageError("--fdpass does not go with --instance-connect")
@@ -314,14 +318,11 @@ class _Call:
         return reason
 
     def endpoint(self) -> str:
-        """Return the AWS endpoint that is meant; empty if none is named.
+        """Return the AWS endpoint that is meant; empty if only a file may name one.
 
-        Raises:
-            ConfigError: The file that may name another one cannot be used.
+        Then a daemon's tunnel is what is meant, wherever it leads.
         """
-        named = configured_endpoint(os.environ)
-        # A file's own goes before the variables. Without these it is not read at all.
-        return self.settings().endpoint_url or named if named else ""
+        return self.given["endpoint_url"] or configured_endpoint(os.environ)
 
 
 def _introduce(user: str | None, host: str) -> "InstanceConnectLogin":
@@ -352,14 +353,10 @@ def _through_daemon(call: _Call, *, introduced: bool) -> socket.socket | None:
     if not _suits_daemon(call, introduced=introduced):
         return None
     config = named_config(call.config)
-    try:
-        endpoint = call.endpoint()
-    except ConfigError:
-        return None  # which is told by whatever needs it
     place: dict[str, str | int] = {
         "target": call.host,
         "port": call.port,
-        "endpoint": endpoint,
+        "endpoint": call.endpoint(),
         "config": "" if config is None else str(real_path(config)),
     }
     sockets = all_sockets(config)
@@ -502,7 +499,7 @@ def _check(transfer: "Transfer | None") -> None:
 
 
 def _reason(failure: CommandError) -> str:
-    return f"{failure}; {failure.advice}" if failure.advice else str(failure)
+    return with_advice(str(failure), failure.advice)
 
 
 def _failure(error: SsmtunneldError) -> CommandError:

@@ -10,7 +10,12 @@ import click
 
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
-from ssmtunneld.cli.options import daemon_option, name_argument, timeout_option
+from ssmtunneld.cli.options import (
+    daemon_option,
+    name_argument,
+    refuse_alone,
+    timeout_option,
+)
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.terminal.text import printable
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
@@ -50,6 +55,7 @@ def request(
     it. With --wait, exits with 0 once the tunnel is ready, with 4 if the request is
     rejected, and with 1 if nobody has decided in time.
     """
+    refuse_alone("timeout", "--wait", given=wait)
     daemon = find(config_path)
     tunnel = _tunnel(daemon, name)
     known = tunnel["access"]
@@ -145,7 +151,7 @@ def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) 
             return
         left = deadline - _clock()
         if left <= 0:
-            raise CommandError(f"not ready within {timeout:g} s; {describe(tunnel)}")
+            raise CommandError(f"not ready within {timeout:g} s: {describe(tunnel)}")
         _pause(min(POLL_INTERVAL, left))
 
 

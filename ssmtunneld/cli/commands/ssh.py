@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ssmtunneld.cli.ad_hoc import check_target
 from ssmtunneld.cli.child_process import NOT_FOUND, run_program
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option
@@ -33,6 +34,9 @@ from ssmtunneld.ssh.host_names import host_name
 @click.option("--profile", metavar="NAME", help="The AWS profile.")
 @click.option("--region", metavar="REGION", help="The AWS region.")
 @click.option("--document", metavar="NAME", help="A session document of your own.")
+@click.option(
+    "--endpoint-url", metavar="URL", help="The SSM API, where it is not the public one."
+)
 @click.option(
     "--instance-connect",
     is_flag=True,
@@ -68,7 +72,7 @@ def ssh(
     options = {**given, "config": None if config_path is None else str(config_path)}
     words = [*program(sys.argv[0]), "proxy"]
     for name, value in options.items():
-        words += [] if value is None else [f"--{name}", value]
+        words += [] if value is None else [f"--{name.replace('_', '-')}", value]
     chosen: list[str] = []
     tail = ""
     if not instance_connect:
@@ -94,12 +98,10 @@ def _split(destination: str) -> tuple[str | None, str]:
 
 
 def _check(target: str) -> None:
-    from ssmtunneld.config.targets import parse_target
-
     try:
-        parse_target(target)
+        check_target(target)
     except ValueError as error:
-        raise click.UsageError(f"{target} {error}") from None
+        raise click.UsageError(str(error)) from None
 
 
 def _key_options(target: str) -> list[str]:

@@ -34,6 +34,8 @@ _HEADER: Final = re.compile(
 )
 _BARE: Final = re.compile("[A-Za-z0-9_-]+")
 _ANY_HEADER: Final = re.compile(r"[ \t]*\[")
+_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+\Z")
+"""A line with its end, as TOML has lines: not at every character of Unicode's."""
 _COMMENT: Final = re.compile(r"[ \t]*(?:#.*)?")
 _SHARED: Final = ("profile", "region", "endpoint_url", "target")
 """Settings that a person would write once, for all tunnels."""
@@ -148,8 +150,13 @@ def with_tunnels(
         )
     added = render({f"tunnels.{_key(name)}": own for name, own in tunnels.items()})
     newline = "\r\n" if "\r\n" in text else "\n"
-    gap = "" if not text.strip() else newline * (1 + (not text.endswith("\n")))
-    changed = f"{text}{gap}{added.replace(chr(10), newline)}"
+    added = added.replace("\n", newline)
+    # One blank line between, and an end as the text has it: both of which
+    # `without_tunnel` takes back.
+    gap = newline if text else ""
+    if text and not text.endswith("\n"):
+        gap, added = newline * 2, added.removesuffix(newline)
+    changed = f"{text}{gap}{added}"
     wanted = {**data, "tunnels": {**present, **tunnels}}
     _check_same(changed, wanted)
     return changed
@@ -162,6 +169,8 @@ def _key(name: str) -> str:
 
 def without_tunnel(text: str, name: str) -> str:
     """Return ``text`` without the tunnel ``name``; comments outside of it stay.
+
+    What `with_tunnels` has added goes to the last byte.
 
     Raises:
         CommandError: There is none, or the text has a form that only a person can
@@ -185,7 +194,7 @@ def without_tunnel(text: str, name: str) -> str:
 
 
 def _cut(text: str, name: str) -> str:
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     kept: list[str] = []
     at = 0
     while at < len(lines):
@@ -203,7 +212,22 @@ def _cut(text: str, name: str) -> str:
         if not (kept and kept[-1].strip()):
             while at < len(lines) and not lines[at].strip():
                 at += 1
+        if at == len(lines):
+            kept = _with_end_of(text, kept)
     return "".join(kept)
+
+
+def _with_end_of(text: str, kept: list[str]) -> list[str]:
+    """Return the lines above the last tunnel of ``text``, now that it is gone.
+
+    The blank line above it has nothing to part any more, and the last line ends as the
+    last one of ``text`` does.
+    """
+    if kept and not kept[-1].strip():
+        kept = kept[:-1]
+    if kept and not text.endswith("\n"):
+        kept = [*kept[:-1], kept[-1].rstrip("\r\n")]
+    return kept
 
 
 def _tunnel_of(line: str) -> str | None:

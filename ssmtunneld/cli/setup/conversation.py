@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.ad_hoc import Forward
 from ssmtunneld.cli.setup.first_configuration import (
     Plan,
@@ -112,8 +113,7 @@ def _look(plan: Plan) -> tuple[list[Resource], list[Node]]:
     try:
         found, inventory = look(plan.profile, plan.region, plan.endpoint_url)
     except SsmtunneldError as error:
-        advice = f"; {error.advice}" if error.advice else ""
-        click.echo(f"ssmtunneld: {error}{advice}", err=True)
+        click.echo(f"ssmtunneld: {with_advice(str(error), error.advice)}", err=True)
         return [], []
     return list(found.resources), list(inventory.nodes)
 

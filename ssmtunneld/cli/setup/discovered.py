@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
-from ssmtunneld.errors import AccessDenied
+from ssmtunneld.errors import AccessDenied, AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,8 @@ def look(profile: Any, region: Any, url: Any) -> tuple[Discovery, Inventory]:  #
 def look_with(account: AwsClient) -> tuple[Discovery, Inventory]:
     """Return what an account has, and its targets that are online.
 
-    Targets that may not be asked for are a shortcoming of the inventory.
+    Targets that may not be asked for, or cannot be where other services answer, are a
+    shortcoming of the inventory.
 
     Raises:
         AwsError: AWS cannot be asked.
@@ -83,7 +84,9 @@ def look_with(account: AwsClient) -> tuple[Discovery, Inventory]:
     found = discover(account)
     try:
         return found, list_nodes(account)
-    except AccessDenied as error:
+    except AwsError as error:
+        if not (found.answered or isinstance(error, AccessDenied)):
+            raise
         place = account.place
         region = "" if place is None else place.region
         return found, Inventory((), region, shortcoming=clean(f"no targets: {error}"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.cli.ad_hoc import Forward, is_free, parse_destination
 from ssmtunneld.cli.setup.config_file import render
+from ssmtunneld.config.parsers import TcpAddress, parse_address
 from ssmtunneld.importing.found import short, slug, unique, usual_port
 
 _HEAD = """\
@@ -23,18 +24,35 @@ _CLIENTS = {
     5439: "psql -h localhost -p {port} -U USER",
     6379: "redis-cli -h localhost -p {port}",
 }
+_WEB = {80, 8000, 8080}
+_ANY_HOST = re.compile("localhost|127\\.0\\.0\\.1")
 
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_KEYS = "AWS_ACCESS_KEY_ID"
+_KEY = "AWS_ACCESS_KEY_ID"
+_KEYS = (
+    _KEY,
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+"""Variables that botocore does not use beside a profile that is named."""
 _ELSEWHERE = (
-    _KEYS,
+    *_KEYS,
     "AWS_ENDPOINT_URL_SSMMESSAGES",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
     "HTTPS_PROXY",
     "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
 )
 """Variables that decide how AWS is reached, and that stay out of the file."""
 
@@ -56,7 +74,7 @@ class Surroundings:
         return cls(
             # Keys of the environment go before those of AWS_PROFILE, but not before
             # those of a profile that is named.
-            profile=None if _KEYS in needed else environ.get("AWS_PROFILE") or None,
+            profile=None if _KEY in needed else environ.get("AWS_PROFILE") or None,
             region=next((environ[n] for n in _REGIONS if environ.get(n)), None),
             endpoint_url=configured_endpoint(environ) or None,
             needed=needed,
@@ -74,13 +92,21 @@ class PlannedTunnel:
 
     @property
     def client(self) -> str:
-        """The command that uses it; empty if unknown."""
-        port = str(self.listen).rpartition(":")[2]
-        web = {80, 8000, 8080}
+        """The command that uses it; empty if unknown, also before it has a port."""
+        try:
+            address = parse_address(self.listen)
+        except ValueError:
+            return ""  # which is said where it is written
+        if not isinstance(address, TcpAddress) or not address.port:
+            return ""
         known = _CLIENTS.get(self.forward.port, "")
-        if self.forward.port in web:
-            known = "curl http://localhost:{port}/"
-        return known.format(port=port)
+        usual = address.host in {"localhost", "127.0.0.1"}
+        if self.forward.port in _WEB:
+            place = f"localhost:{address.port}" if usual else str(address)
+            return f"curl http://{place}/"
+        if usual:
+            return known.format(port=address.port)
+        return _ANY_HOST.sub(address.host, known).format(port=address.port)
 
 
 @dataclass(slots=True)
@@ -92,6 +118,11 @@ class Plan:
     region: str | None = None
     endpoint_url: str | None = None
     tunnels: list[PlannedTunnel] = field(default_factory=list)
+
+    def needed(self, surroundings: Surroundings) -> list[str]:
+        """Return the variables of ``surroundings`` that the file does not replace."""
+        unused = _KEYS if self.profile else ()
+        return [name for name in surroundings.needed if name not in unused]
 
     def text(self) -> str:
         """Return the file."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.terminal.text import printable
 
 
@@ -23,5 +24,5 @@ def describe(tunnel: dict[str, Any]) -> str:
     """Return one line: the reason why a tunnel is not ready, and what to do."""
     words = printable(tunnel["reason"]).rstrip(".")
     reason = f": {words}" if words else ""
-    advice = f"; {printable(tunnel['advice'])}" if tunnel["advice"] else ""
-    return f"{tunnel['name']}: {tunnel['state']}{reason}{advice}"
+    said = f"{tunnel['name']}: {tunnel['state']}{reason}"
+    return with_advice(said, printable(tunnel["advice"]))

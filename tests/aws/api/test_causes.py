@@ -121,16 +121,32 @@ def ask(stub, keys):
         account.close()
 
 
+MOTO = (
+    "<!doctype html>\n<html lang=en>\n<title>500 Internal Server Error</title>\n"
+    "<h1>Internal Server Error</h1>\n<p>The server encountered an internal error.</p>\n"
+)
+
+
+@pytest.mark.parametrize("status", [500, 503, 403, 404, 418])
+def test_of_a_web_page_only_its_title_is_told(ask, stub, status):
+    stub.answer("StartSession", Reply(status, MOTO))
+    told = str(ask())
+    assert "a web page: 500 Internal Server Error" in told
+    assert "<" not in told
+    assert "encountered" not in told
+
+
 @pytest.mark.parametrize(
     ("reply", "kind", "cure"),
     [
         (
             error("ThrottlingException"),
             Throttled,
-            "wait: ssmtunneld retries more slowly",
+            "wait, tunnels try again more slowly",
         ),
         (Reply(429, ""), Throttled, "more StartSession calls a second"),
-        (Reply(500, ""), ServiceUnavailable, "wait: ssmtunneld retries by itself"),
+        (Reply(500, ""), ServiceUnavailable, "wait, tunnels try again by themselves"),
+        (Reply(500, MOTO), ServiceUnavailable, "if it persists, find out what answers"),
         (Reply(503, ""), ServiceUnavailable, "https://health.aws.amazon.com"),
         (error("InternalServerError", status=500), ServiceUnavailable, "wait"),
         (error("ServiceQuotaExceededException"), Throttled, "Service Quotas"),

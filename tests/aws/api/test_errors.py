@@ -267,7 +267,7 @@ def test_what_a_credential_provider_was_denied_never_ends_a_session(code, status
     assert type(refusal) is kind
     assert refusal.operation == "AssumeRole"
     waits = kind in {Throttled, ServiceUnavailable}
-    assert refusal.advice.startswith("wait: " if waits else LOGIN)
+    assert refusal.advice.startswith("wait, " if waits else LOGIN)
 
 
 MADE = {

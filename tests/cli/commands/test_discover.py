@@ -100,6 +100,17 @@ def test_targets_that_may_not_be_listed_are_one_line_and_no_end(cloud, capsys):
     ]
 
 
+def test_where_targets_cannot_be_listed_the_rest_is(
+    cloud, running_cloud, monkeypatch, capsys
+):
+    # moto does not know them: its answer is a page that says 500.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", running_cloud.url)
+    code, out, err = call(capsys, "discover")
+    assert (code, out.startswith("1 address in eu-west-1")) == (0, True)
+    assert "no targets: DescribeInstanceInformation failed: 500: a web page: 500" in err
+    assert "<" not in err
+
+
 def test_without_credentials_it_ends_with_4(cloud, monkeypatch, capsys):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

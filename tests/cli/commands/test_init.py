@@ -7,7 +7,7 @@ import pytest
 
 from ssmtunneld.config import load_config
 from ssmtunneld.testing import EmulatorThread
-from tests.cli.household import call
+from tests.cli.household import GREETING, call, greeting_from
 from tests.integration.processes import running
 from tests.integration.world import use_loopback_aws
 
@@ -22,7 +22,7 @@ def path(home):
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
     for name in [*os.environ]:
-        if name.startswith("AWS_") or name.upper() == "HTTPS_PROXY":
+        if name.startswith("AWS_") or name.upper().endswith(("_PROXY", "_CA_BUNDLE")):
             monkeypatch.delenv(name)
 
 
@@ -95,11 +95,13 @@ def test_what_the_environment_says_is_written_down(path, monkeypatch, capsys):
 def test_keys_of_the_environment_are_not_written_but_told(
     path, profile, monkeypatch, capsys
 ):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEMULATOR00000000")
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    for name in keys:
+        monkeypatch.setenv(name, "AKIAEMULATOR00000000")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     out = call(capsys, "init", "22", "--target", TARGET, *profile)[1]
-    keys = "" if profile else "AWS_ACCESS_KEY_ID, "
-    assert f"not in it, but needed wherever it runs: {keys}HTTPS_PROXY\n" in out
+    told = "" if profile else "".join(f"{name}, " for name in keys)
+    assert f"not in it, but needed wherever it runs: {told}HTTPS_PROXY\n" in out
     assert "AKIA" not in out + path.read_text()
 
 
@@ -110,13 +112,14 @@ def test_beside_another_daemon_what_comes_next_names_the_file(path, operator, ca
 
 
 def test_what_it_wrote_is_served_without_the_variables_that_it_wrote_down(
-    home, monkeypatch, tmp_path, path, capfd
+    home, monkeypatch, tmp_path, path, greeter, capfd
 ):
     use_loopback_aws(monkeypatch, tmp_path)
     with EmulatorThread() as emulator:
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
-        assert call(capfd, "init", "web=80", "--target", TARGET)[0] == 0
+        words = (f"web={greeter}", "--target", TARGET, "--listen", "127.0.0.1:0")
+        assert call(capfd, "init", *words)[0] == 0
         (tunnel,) = load_config(path, {}).tunnels
         assert tunnel.endpoint_url == emulator.endpoint_url
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_SSM"):
@@ -124,4 +127,6 @@ def test_what_it_wrote_is_served_without_the_variables_that_it_wrote_down(
         keys = {n: v for n, v in emulator.environment.items() if "KEY" in n}
         with running(path, None, **keys) as program:
             program.wait_for(r"daemon\.ready")
+            bound = program.wait_for(r"listener\.bound .*address=127\.0\.0\.1:(\d+)")
+            assert greeting_from(int(bound[1])) == GREETING
             assert program.stop() == 0

@@ -194,9 +194,18 @@ def test_nothing_to_pick_is_said(service, port):
         ((TARGET, "1", "--allow", "*:*"), "--allow has no effect without --socks"),
         ((TARGET, "1", "--listen", "1", "--listen", "2"), "--listen 2 has no dest"),
         ((TARGET, "1", "--ready-fd", "999"), "--ready-fd 999: no such descriptor"),
-        (("web-1", "1"), "target: is not a target: write i-..."),
+        (
+            ("web-1", "1"),
+            "target: 'web-1' is not a target: write i-..., mi-..., name:web-1, tag:",
+        ),
+        (("jump", "1"), "; did you mean name:jump?"),
+        ((TARGET, "127.1:18080"), "the target itself: write only the port, 18080"),
+        ((TARGET, "1", "--listen", "127.1:2"), "'127.1:2' is read as another address"),
+        ((TARGET, "1", "--listen", "127.1:2"), 'write "127.0.0.1:2"'),
+        ((TARGET, "-L", "127.1:2:x:1"), 'write "127.0.0.1:2"'),
+        ((TARGET, "--socks", "224.0.0.1:1", "--allow", "*:1"), "is a multicast"),
         ((TARGET, "1", "--listen", "0.0.0.0:1"), "allow: is required"),
-        ((TARGET, "1", "--region", "x"), "region: is not a region"),
+        ((TARGET, "1", "--region", "x"), "region: 'x' is not a region"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_happens(
@@ -223,6 +232,49 @@ def test_a_request_that_can_never_work_ends_it(service, capfd):
     assert "Nobody-Wrote-This" in err
 
 
+@pytest.mark.parametrize("code", ["NobodyKnowsThis", "LimitExceededException"])
+def test_what_is_not_tried_again_is_not_called_retrying(service, code, capfd):
+    service.add_faults(f"start-error={code}")
+    words = ("open", TARGET, "1", *ANYWHERE, "--", "true")
+    status, out, err = call(capfd, *words)
+    assert status == 4
+    assert re.search(f"ssmtunneld: port-1: giving up: .*{code}.*; ", err)
+    assert not re.search("retr(y|ies)|try again", out + err)
+
+
+def test_what_is_called_retrying_is_tried_again_and_each_recovery_is_told(
+    service, port
+):
+    service.add_faults("start-error=InternalServerError")
+    words = (TARGET, port, "--endpoint-url", service.endpoint_url)
+    program = Program(sys.executable, *OPEN, *words, env={**os.environ})
+    trouble = f"port-{port}: retrying: .*InternalServerError"
+    try:
+        expected = rf"(?s){trouble}"
+        program.wait_for(expected)
+        service.clear_faults()
+        expected += rf".*port-{port}: ready\n"
+        program.wait_for(expected)
+        for _ in range(2):
+            service.add_faults("start-error=InternalServerError")
+            (live,) = (s for s in service.sessions() if s["status"] == "Connected")
+            service.close_session(live["id"])
+            expected += rf".*{trouble}"
+            program.wait_for(expected)
+            service.clear_faults()
+            expected += rf".*port-{port}: ready\n"
+            program.wait_for(expected)
+        assert program.stop() == 0
+    finally:
+        program.kill()
+
+
+def test_a_host_that_agents_refuse_ends_it_with_the_cure(service, capfd):
+    words = ("open", TARGET, "169.254.169.254:80", *ANYWHERE, "--", "true")
+    code, _, err = call(capfd, *words)
+    assert (code, "is forbidden; name another host" in err) == (4, True), err
+
+
 def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -236,7 +288,7 @@ def test_without_credentials_it_ends_at_once_with_what_to_do(service, monkeypatc
     assert done.returncode == 4, done.stderr
     assert re.fullmatch(r"port-1: listening on .*\n", done.stdout)
     assert re.fullmatch(
-        r"ssmtunneld: port-1: needs_login: .*NoCredentialsError: .*; log in .*\n",
+        r"ssmtunneld: port-1: giving up: .*NoCredentialsError: .*; log in .*\n",
         done.stderr,
     )
 
@@ -246,7 +298,9 @@ def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     words = ("open", TARGET, "1", *ANYWHERE, "--timeout", "50ms")
     code, out, err = call(capfd, *words, "--", "echo", "never")
     assert (code, "never" in out.splitlines()) == (1, False)
-    assert "not ready within 0.05 s; give it more with --timeout" in err
+    assert (
+        "giving up: not ready within 0.05 s: port-1; give it more with --timeout" in err
+    )
 
 
 def test_the_log_is_heard_only_on_demand(service, port, capfd):

@@ -6,7 +6,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 
@@ -46,26 +45,6 @@ def emulator(monkeypatch):
         yield emulator
         statuses = {session["status"] for session in emulator.state()["sessions"]}
         assert statuses <= {"Terminated", "Failed"}
-
-
-@pytest.fixture
-def greeter():
-    """A server that greets one client after its first words; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def greet():
-            far, _ = server.accept()
-            with far:
-                far.settimeout(PATIENCE)
-                far.sendall(b"hello " + far.recv(100))
-
-        thread = threading.Thread(target=greet)
-        thread.start()
-        port = server.getsockname()[1]
-        yield port
-        # In case that nobody came.
-        socket.create_connection(("127.0.0.1", port)).close()
-        thread.join(PATIENCE)
 
 
 def start(*arguments):
@@ -167,7 +146,7 @@ def test_a_refusal_is_one_line_and_255(home, emulator):
 def test_what_is_no_target_is_one_line_and_255(home, capsys):
     code, _, err = call(capsys, "proxy", "web-1", 22)
     assert code == 255
-    assert err.startswith("ssmtunneld: web-1 is not a target: write i-...")
+    assert err.startswith("ssmtunneld: 'web-1' is not a target: write i-...")
     assert len(err.splitlines()) == 1
 
 
@@ -322,16 +301,16 @@ def test_a_daemon_at_another_endpoint_is_not_taken(home, emulator, greeter):
     assert len(emulator.state()["sessions"]) == 1
 
 
-def test_a_files_endpoint_goes_before_the_environments(home, emulator, greeter):
+def test_the_environments_endpoint_goes_before_a_files(home, emulator, greeter):
     file = home / "own.toml"
     file.write_text('[defaults]\nendpoint_url = "http://127.0.0.1:9"\n')
-    daemon = through(greeter, endpoint="http://127.0.0.1:9")
-    with serving(daemon, file), start("-c", file, TARGET, 22) as process:
+    daemon = through(1, endpoint="http://127.0.0.1:9")
+    with serving(daemon, file), start("-c", file, TARGET, greeter) as process:
         process.stdin.write(b"words")
         process.stdin.flush()
         assert process.stdout.read() == b"hello words"
         assert process.wait(PATIENCE) == 0
-    assert emulator.state()["sessions"] == []
+    assert len(emulator.state()["sessions"]) == 1
 
 
 def test_a_file_that_cannot_be_used_is_told_where_an_endpoint_is_named(home, emulator):
@@ -393,7 +372,7 @@ def test_only_instances_take_keys_this_way(home, capsys):
 def test_a_user_without_a_key_is_a_misunderstanding(home, capsys):
     code, _, err = call(capsys, "proxy", "--user", "me", TARGET, 22)
     assert code == 2
-    assert "--user needs --instance-connect" in err
+    assert "--user has no effect without --instance-connect" in err
 
 
 def test_nothing_heavy_is_imported_beside_a_daemon(home):

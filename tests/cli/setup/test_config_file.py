@@ -54,6 +54,11 @@ def keys(draw, port):
     return found
 
 
+EMPTY = st.sampled_from(
+    ["", "\n", "\r\n", "\n\n", "  ", "# only", "# only\n  ", "#\u2028[tunnels.new]"]
+)
+
+
 @st.composite
 def files(draw):
     """A file with tunnels, and everything that people put around them."""
@@ -89,8 +94,20 @@ def test_what_is_added_stands_behind_everything_else(case):
     assert changed.startswith(text)
     assert names_in(changed) == [*names_in(text), "new"]
     assert ("\r\n" in text) is ("\r\n" in changed) or "\n" not in text
-    again = without_tunnel(changed, "new")
-    assert again.rstrip() == text.rstrip()
+
+
+@given(st.one_of(files().map(lambda case: case[0]), EMPTY), st.data())
+def test_what_is_added_and_removed_again_leaves_not_a_byte_behind(text, data):
+    own = {"listen": 1, "target": TARGET, "port": 80}
+    others = {**own, "parameters": {"a": ["b"]}}
+    changed = text
+    for name, settings in (("new", own), ("newer", others)):
+        changed = with_tunnels(changed, {name: settings})
+    if data.draw(st.booleans(), "at once"):
+        changed = with_tunnels(text, {"new": own, "newer": others})
+    for name in data.draw(st.permutations(["new", "newer"])):
+        changed = without_tunnel(changed, name)
+    assert changed == text
 
 
 @given(files(), st.data())

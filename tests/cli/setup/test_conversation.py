@@ -5,7 +5,7 @@ import pytest
 from ssmtunneld.config import load_config
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.testing import EmulatorThread
-from tests.cli.household import call
+from tests.cli.household import GREETING, call, greeting_from
 from tests.integration.processes import running
 from tests.integration.terminal import Terminal
 from tests.integration.world import use_loopback_aws
@@ -57,7 +57,7 @@ def answer(terminal, question, text):
 
 
 def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
-    service, path, talk, capfd
+    service, path, talk, greeter, capfd
 ):
     port = free_port()
     terminal = talk()
@@ -66,13 +66,13 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
     terminal.wait_for(OTHER)
     answer(terminal, "Target", f"{DOWN}\r")
     answer(terminal, "Others", "\x15nonsense\r")
-    answer(terminal, "(?s)is not a destination.*Others", "\x15web=80\r")
+    answer(terminal, "(?s)is not a destination.*Others", f"\x15web={greeter}\r")
     answer(terminal, "Local port of web", f"\x15{port}\r")
     answer(terminal, "Install it as a service", "n")
     assert terminal.close() == 0, terminal.raw
     assert "Next:" in terminal.raw
     (tunnel,) = load_config(path, {}).tunnels
-    assert (tunnel.name, tunnel.target, tunnel.port) == ("web", OTHER, 80)
+    assert (tunnel.name, tunnel.target, tunnel.port) == ("web", OTHER, greeter)
     assert str(tunnel.listen[0]) == f"localhost:{port}"
     # The environment's, one proposed and accepted and one taken over.
     assert tunnel.region == service.environment["AWS_REGION"]
@@ -80,6 +80,7 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
     assert call(capfd, "check", "-c", path)[0] == 0
     with running(path, None, **service.environment) as program:
         program.wait_for(r"daemon\.ready")
+        assert greeting_from(port) == GREETING
         assert program.stop() == 0
 
 

@@ -116,3 +116,22 @@ def test_the_text_is_a_configuration_that_explains_itself():
 )
 def test_how_to_use_a_tunnel_is_known_by_its_port(port, client):
     assert PlannedTunnel("x", Forward(None, port), "127.0.0.1:7").client == client
+
+
+@pytest.mark.parametrize(
+    ("port", "listen", "client"),
+    [
+        (5432, 15432, "psql -h localhost -p 15432 -U USER"),
+        (5432, "127.0.0.1:15432", "psql -h localhost -p 15432 -U USER"),
+        (5432, "127.0.0.2:15432", "psql -h 127.0.0.2 -p 15432 -U USER"),
+        (3306, "[::1]:3306", "mysql -h ::1 -P 3306 -u USER -p"),
+        (80, "[::1]:8080", "curl http://[::1]:8080/"),
+        (80, 10080, "curl http://localhost:10080/"),
+        (80, "127.0.0.1:0", ""),
+        (80, "unix:/run/x.sock", ""),
+        (80, "nonsense", ""),
+        (9, 9009, ""),
+    ],
+)
+def test_the_command_for_a_tunnel_leads_to_where_it_listens(port, listen, client):
+    assert PlannedTunnel("x", Forward(None, port), listen).client == client

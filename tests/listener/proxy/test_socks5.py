@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmtunneld.config.destinations import Destination
+from ssmtunneld.config.parsers import spelled_out
 from ssmtunneld.listener.proxy.protocol import ProxyProtocolError, Refusal
 from ssmtunneld.listener.proxy.socks5 import Socks5
 
@@ -149,7 +150,10 @@ def _survives(pieces):
 
 
 @given(
-    st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?", fullmatch=True),
+    # Not an address in a form of its own, such as 127.1: those are refused.
+    st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?", fullmatch=True).filter(
+        lambda host: spelled_out(host) is None
+    ),
     st.integers(1, 65535),
     st.binary(max_size=20),
     st.lists(st.integers(0, 90), max_size=6),
