@@ -236,6 +236,11 @@ class Bastion:
         return wanted or any(user.busy for user in self._users)
 
     @property
+    def is_stopped_by_us(self) -> bool:
+        """True if it is stopped once nobody has needed it for some time."""
+        return self._stop_after is not None
+
+    @property
     def kept_for(self) -> float:
         """Seconds for which it is kept without connections; not positive for none."""
         if self._stop_after is None:

@@ -43,6 +43,8 @@ _SLOTS: Final = 64
 _NAME: Final = 32
 _STDIN: Final = 0
 
+_LABEL: Final = "ssmtunneld-bastion-keeper"
+"""The process in the list of processes, before the target's name."""
 _BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from ssmtunneld.ssh.bastion_keeper import main; main()"
@@ -76,6 +78,7 @@ def spawn_keeper(tunnel: TunnelSettings) -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         argv = [sys.executable, "-c", _BOOT, json.dumps(sys.path)]
+        argv += [_LABEL, tunnel.target]
         # Nothing of ours is open there: descriptors are not inherited.
         os.posix_spawn(
             sys.executable,
@@ -192,7 +195,7 @@ async def keep(
             attending = tasks.create_task(bastion.attend(), name="bastion")
             await run_until(_drain(reader), ended)
         attending.cancel()
-    if not ended.is_set():
+    if bastion.is_stopped_by_us and not ended.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(bastion.kept_for + PATIENCE):
                 await run_until(bastion.see_off(), ended)

@@ -18,6 +18,7 @@ from tests.interop.conftest import TARGET, run_emulator, tunnel_table
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
 from tests.interop.programs import aws_environment, free_port, run
 from tests.interop.servers import find
+from tests.support.keepers import wait_for_keepers
 
 SIZE = 10 * MEBIBYTE
 PATIENCE = 60
@@ -313,3 +314,4 @@ def test_a_target_that_sleeps_is_started_for_ssh_and_stopped_some_time_after_it(
         while (instance := sleeping.state()["instances"][TARGET])["tags"]:
             assert time.perf_counter() < deadline, instance
         assert (instance["state"], instance["stops"]) == ("stopped", 1)
+        wait_for_keepers(tmp_path)

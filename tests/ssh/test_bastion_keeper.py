@@ -20,6 +20,7 @@ from ssmtunneld.ssh.bastion_keeper import Report, keep
 from ssmtunneld.ssh.settings import settings_for
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.test_operator import until
+from tests.support.keepers import wait_for_keepers
 
 TARGET = "i-0123456789abcdef0"
 
@@ -34,6 +35,7 @@ def emulator(monkeypatch, tmp_path):
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         yield emulator
+        wait_for_keepers(tmp_path)
 
 
 @pytest.fixture
@@ -188,3 +190,14 @@ async def test_who_is_killed_leaves_nothing_running(emulator, tmp_path):
     await until(lambda: state(emulator)["state"] == "stopped")
     await until(lambda: state(emulator)["tags"] == {})
     assert state(emulator)["stops"] == 1
+
+
+async def test_without_a_time_it_ends_although_aws_cannot_be_reached(
+    emulator, impatience, tmp_path
+):
+    async with kept(tunnel(tmp_path, None)) as (reader, writer, task):
+        await reports(reader)
+        emulator.set_faults("describe-error=500")
+        writer.close()
+        async with asyncio.timeout(30):
+            await task

@@ -21,6 +21,7 @@ from tests.cli.household import (
     serving,
     tunnel_document,
 )
+from tests.support.keepers import wait_for_keepers
 
 TARGET = "i-0123456789abcdef0"
 PATIENCE = 60
@@ -399,6 +400,7 @@ def sleeping(monkeypatch, home):
         for name, value in emulator.environment.items():
             monkeypatch.setenv(name, value)
         yield emulator
+        wait_for_keepers(home)
 
 
 def test_alone_it_starts_a_target_that_sleeps_and_tells_a_person(sleeping, greeter):
