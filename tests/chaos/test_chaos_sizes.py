@@ -52,8 +52,7 @@ def test_no_connection_is_lost_to_a_trial(
         assert large, report.line()
 
 
-@pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("seed", [33, 34])
+@pytest.mark.parametrize(("seed", "limit"), list(enumerate(LIMITS, 33)))
 def test_a_network_that_becomes_another_loses_nothing(
     seed, limit, tmp_path, record_property, large
 ):
