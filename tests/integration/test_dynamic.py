@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.observe.status import TunnelState
 from tests.integration.world import (
     PATIENCE,
@@ -355,4 +356,4 @@ async def test_a_session_that_cannot_be_had_is_told_with_its_reason():
         status = status_of(daemon)
         (found,) = status.destinations
         assert found.name == "one.corp.test:1"
-        assert found.reason == f"{status.reason}; {status.advice}"
+        assert found.reason == with_advice(status.reason, status.advice)

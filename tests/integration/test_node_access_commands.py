@@ -42,12 +42,14 @@ async def in_thread(function, *arguments):
     return await asyncio.to_thread(function, *arguments)
 
 
-async def requested(emulator):
-    """Return the first request, once somebody has made it."""
+async def requested(emulator, program):
+    """Return the first request, once ``program`` has made it."""
     async with asyncio.timeout(PATIENCE):
-        while not (found := await in_thread(emulator.access_requests)):
-            pass
-    return found[0]
+        while True:
+            over = program.process.poll() is not None
+            if found := await in_thread(emulator.access_requests):
+                return found[0]
+            assert not over, program.log()
 
 
 def ended(program):
@@ -75,7 +77,7 @@ async def test_a_person_asks_waits_and_is_served_and_so_is_the_next_daemon(tmp_p
                 asking = launch(
                     *("request", "x", *reason, "--wait", "--config", path), **environ
                 )
-                request = await requested(emulator)
+                request = await requested(emulator, asking)
                 assert request["reason"] == "a broken index"
                 assert request["target"] == TARGET
                 emulator.approve(request["id"])
