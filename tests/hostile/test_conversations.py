@@ -5,7 +5,7 @@ said, the session ends with an error that is one of ours, or goes on; nothing pi
 nothing is left behind, and no text that is kept could hurt whoever shows it.
 
 All run from one seed. ``SSMTUNNELD_HOSTILE_SEED`` chooses another, and
-``SSMTUNNELD_FULL_SIZE`` has 50,000 of them instead of 5,000.
+``SSMTUNNELD_FULL_SIZE`` has 50,000 of them instead of 3,000.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ from tests.support.hostile import (
     MemoryTransport,
 )
 
-COUNT = 50_000 if os.environ.get("SSMTUNNELD_FULL_SIZE") else 5000
+COUNT = 50_000 if os.environ.get("SSMTUNNELD_FULL_SIZE") else 3000
 SEED = int(os.environ.get("SSMTUNNELD_HOSTILE_SEED") or 12)
 
 BUFFERS = Buffers(stream=64 << 10, session=256 << 10)
