@@ -111,17 +111,17 @@ print(get_plugins(), DaemonSettings().start_burst)
 
 @pytest.mark.parametrize(
     ("first", "found"),
-    [("ssmtunneld.__main__", "True 0 True"), ("sys", "False 0 False")],
+    [("ssmtunneld.__main__", "True True"), ("sys", "False False")],
 )
 def test_imports_are_passed_over_by_the_collector(first, found):
     code = f"""
 import gc, {first}
 from ssmtunneld.base.lean_imports import uncollected
-before = gc.get_freeze_count()
+before = gc.get_freeze_count()  # some are from the start, from 3.12 on
 with uncollected():
     off = not gc.isenabled()
 assert gc.isenabled()
-print(off, before, gc.get_freeze_count() > 0)
+print(off, gc.get_freeze_count() > before)
 """
     assert run(code) == found
 
