@@ -142,21 +142,12 @@ def check_target(text: str) -> None:
     Raises:
         ValueError: It is none; quotes it, and says what to write.
     """
-    from ssmtunneld.config.targets import parse_target
+    from ssmtunneld.config.targets import describe_target, parse_target
 
     try:
         parse_target(text)
     except ValueError as error:
-        raise ValueError(describe_target(text, str(error))) from None
-
-
-def describe_target(text: str, complaint: str) -> str:
-    """Return a complaint about a target, with the word and what it probably means."""
-    from ssmtunneld.config.targets import meant_by
-
-    meant = meant_by(text)
-    hint = f"; did you mean {meant}?" if meant else ""
-    return f"{clean(text)!r} {complaint}{hint}"
+        raise ValueError(describe_target(text, error)) from None
 
 
 def with_addresses(forwards: Sequence[Forward], given: Sequence[str]) -> list[Forward]:
@@ -259,6 +250,8 @@ def _quoted(problem: str, tables: Mapping[str, Any]) -> str:
         value = value[int(match["index"])]
     said = match["said"]
     if match["key"] == "target":
+        from ssmtunneld.config.targets import describe_target
+
         return f"target: {describe_target(str(value), said)}"
     if isinstance(value, str) and said.startswith(("is ", "has ")):
         return f"{match['key']}: {clean(value)!r} {said}"

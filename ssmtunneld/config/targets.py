@@ -12,6 +12,8 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
+from ssmtunneld.base.foreign import clean
+
 # A cluster's name can contain underscores; a task's id is 32 hex digits, and was a
 # UUID before 2019. The runtime id is the task's id, a dash and digits on Fargate, and
 # Docker's container id elsewhere.
@@ -134,6 +136,13 @@ def parse_target(text: str) -> Target:
     if read is None or not rest or not rest.isprintable() or rest != rest.strip():
         raise ValueError(f"is not a target: write {FORMS}")
     return read(rest)
+
+
+def describe_target(text: str, complaint: object) -> str:
+    """Return ``complaint`` about a word that was typed, with what it probably means."""
+    meant = meant_by(text)
+    hint = f"; did you mean {meant}?" if meant else ""
+    return f"{clean(text)!r} {complaint}{hint}"
 
 
 def meant_by(text: str) -> str:

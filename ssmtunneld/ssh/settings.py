@@ -20,7 +20,7 @@ from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_tables, with_absolute_paths
-from ssmtunneld.config.targets import bastion_target, meant_by, parse_target
+from ssmtunneld.config.targets import bastion_target, describe_target, parse_target
 from ssmtunneld.errors import ConfigError
 
 SSH_PORT: Final = 22
@@ -93,9 +93,7 @@ def settings_for(
     try:
         parse_target(target)
     except ValueError as error:
-        meant = meant_by(target)
-        hint = f"; did you mean {meant}?" if meant else ""
-        raise ConfigError([f"{target!r} {error}{hint}"]) from None
+        raise ConfigError([describe_target(target, error)]) from None
     kept, file = _kept(_sources(source, environ), target, environ)
     named = {key: value for key, value in given.items() if value is not None}
     if "profile" in named:
