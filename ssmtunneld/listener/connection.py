@@ -71,7 +71,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_begun",
         "_handshake",
         "_opened",
         "_result",
@@ -97,7 +96,6 @@ class Connection:
         opened: Callable[[Connection], None] | None = None,
     ) -> None:
         self._socket: socket.socket | None = sock
-        self._begun = False
         self._stream: EagerDuplex | None = None
         self._result: Transfer | None = None
         self._handshake: ProxyHandshake | None = None
@@ -138,7 +136,6 @@ class Connection:
             opening: The way to a stream; :meth:`join` gets the same.
         """
         assert self._socket is not None, "begun after it was joined"
-        self._begun = True
         stream = opening.at_once() if isinstance(opening, StreamSource) else None
         if stream is None:
             return
@@ -159,19 +156,17 @@ class Connection:
         self._stream = stream
 
     async def join(self, opening: Opening, linger: float) -> None:
-        """Open a stream and relay until the end; called once.
+        """Open a stream, unless :meth:`begin` took one, and relay until the end.
 
         Nothing but a bounded buffer is read from the client before there is a stream. A
         client that leaves meanwhile ends the wait, unless it left data to deliver.
 
-        Cancelling is safe: the connection is reset, and the stream too.
+        Called once. Cancelling is safe: the connection is reset, and the stream too.
 
         Args:
             opening: The way to a stream.
             linger: See :func:`relay`.
         """
-        if not self._begun:
-            self.begin(opening)
         if self._socket is None:
             return  # the client had left before
         sock, self._socket = self._socket, None

@@ -29,6 +29,12 @@ def _none():
     """Return no stream: none is ready."""
 
 
+async def carry(connection, opening):
+    """Do all that a server does for a connection, in one turn as far as that goes."""
+    connection.begin(opening)
+    await connection.join(opening, LINGER)
+
+
 class Opening:
     """An ``open_stream`` that waits until the test lets it go on."""
 
@@ -57,7 +63,7 @@ async def test_a_stream_is_opened_and_joined(ends):
 
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(StreamSource(_none, open_stream), LINGER))
+        tasks.create_task(carry(connection, StreamSource(_none, open_stream)))
         assert await server.receive() == b"question"
         await server.send(b"answer")
         await server.send_eof()
@@ -86,7 +92,7 @@ async def test_what_came_with_the_connect_is_sent_before_anything_else(ends):
     client.send(b"question")
     await turns(3)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(at_once(stream), LINGER))
+        tasks.create_task(carry(connection, at_once(stream)))
         await asyncio.sleep(0)
         assert connection.meter.sent == len(b"question")
         assert await server.receive() == b"question"
@@ -115,8 +121,7 @@ async def test_what_came_with_the_connect_is_sent_in_the_turn_of_the_accept(ends
 async def test_a_connection_that_has_begun_is_joined_to_the_stream_that_it_has(ends):
     connection, client = ends
     stream, server = memory_pair()
-    opening = at_once(stream)
-    connection.begin(opening)
+    connection.begin(at_once(stream))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(connection.join(at_once(None), LINGER))
         client.send(b"question")
@@ -141,7 +146,7 @@ async def test_a_client_that_waits_to_be_spoken_to_is_joined_at_once_too(ends):
     connection, client = ends
     stream, server = memory_pair()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(at_once(stream), LINGER))
+        tasks.create_task(carry(connection, at_once(stream)))
         await server.send(b"SSH-2.0-OpenSSH")
         await server.send_eof()
         assert await read_all(client) == b"SSH-2.0-OpenSSH"
@@ -153,7 +158,7 @@ async def test_a_client_that_has_reset_already_gets_no_stream(ends):
     connection, client = ends
     stream, server = memory_pair()
     reset(client)
-    await connection.join(at_once(stream), LINGER)
+    await carry(connection, at_once(stream))
     assert connection.transfer.ending is ConnectionOutcome.LOCAL_RESET
     with pytest.raises(StreamReset):
         await server.receive()
@@ -165,7 +170,7 @@ async def test_a_client_that_said_all_it_had_to_say_at_once_is_answered(ends):
     client.send(b"question")
     client.shutdown(socket.SHUT_WR)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(at_once(stream), LINGER))
+        tasks.create_task(carry(connection, at_once(stream)))
         assert await server.receive() == b"question"
         await server.send(b"answer")
         await server.send_eof()
@@ -178,7 +183,7 @@ async def test_a_stream_that_breaks_before_the_first_byte_resets_the_client(ends
     stream, server = memory_pair()
     client.send(b"question")
     server.abort()
-    await connection.join(at_once(stream), LINGER)
+    await carry(connection, at_once(stream))
     assert connection.transfer.ending is ConnectionOutcome.REMOTE_RESET
     with pytest.raises(ConnectionResetError):
         await read_all(client)
@@ -189,7 +194,7 @@ async def test_a_cut_before_the_first_byte_resets_both_ends(ends):
     stream, server = memory_pair()
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        joining = tasks.create_task(connection.join(at_once(stream), LINGER))
+        joining = tasks.create_task(carry(connection, at_once(stream)))
         await asyncio.sleep(0)
         joining.cancel()
     with pytest.raises(ConnectionResetError):
@@ -205,7 +210,7 @@ async def test_where_no_stream_is_ready_one_is_waited_for(ends):
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
         source = StreamSource(_none, opening)
-        tasks.create_task(connection.join(source, LINGER))
+        tasks.create_task(carry(connection, source))
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
         await until(lambda: hasattr(opening, "server"))
@@ -219,7 +224,7 @@ async def test_a_refusal_resets_the_client(ends):
     async def open_stream():
         raise NoSessionReady("no session in 15 s")
 
-    await connection.join(StreamSource(_none, open_stream), LINGER)
+    await carry(connection, StreamSource(_none, open_stream))
     assert connection.transfer.ending is ConnectionOutcome.REFUSED
     assert isinstance(connection.transfer.cause, NoSessionReady)
     with pytest.raises(ConnectionResetError):
@@ -234,7 +239,7 @@ async def test_a_defect_resets_the_client_and_is_passed_on(ends, error):
         raise error
 
     with pytest.raises(error):
-        await connection.join(StreamSource(_none, open_stream), LINGER)
+        await carry(connection, StreamSource(_none, open_stream))
     with pytest.raises(ConnectionResetError):
         await read_all(client)
 
@@ -244,7 +249,7 @@ async def test_a_client_that_leaves_ends_the_wait_for_a_stream(ends, leave):
     connection, client = ends
     opening = Opening()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
+        tasks.create_task(carry(connection, StreamSource(_none, opening)))
         await until(lambda: opening.waiting)
         leave(client)
     assert opening.cancelled
@@ -257,7 +262,7 @@ async def test_what_a_client_left_behind_is_delivered(ends):
     client.send(b"a line for the log server")
     client.close()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
+        tasks.create_task(carry(connection, StreamSource(_none, opening)))
         await turns(50)
         opening.may_go_on.set()
         await until(lambda: hasattr(opening, "server"))
@@ -284,7 +289,7 @@ async def test_a_client_that_leaves_just_when_the_stream_is_open_is_no_trouble(e
     connection, client = ends
     opening = Opening()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.join(StreamSource(_none, opening), LINGER))
+        tasks.create_task(carry(connection, StreamSource(_none, opening)))
         await until(lambda: opening.waiting)
         opening.may_go_on.set()
         reset(client)
@@ -313,9 +318,7 @@ async def test_cancelling_at_any_moment_leaves_nothing(ends, moment):
 
     client.send(b"question")
     async with asyncio.TaskGroup() as tasks:
-        joining = tasks.create_task(
-            connection.join(StreamSource(_none, open_stream), LINGER)
-        )
+        joining = tasks.create_task(carry(connection, StreamSource(_none, open_stream)))
         await turns(moment)
         await server.send(b"answer")
         joining.cancel()
@@ -343,7 +346,7 @@ async def test_it_is_told_once_when_a_connection_has_its_stream(ready):
     opening = at_once(stream) if ready else StreamSource(_none, open_stream)
     with client:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(connection.join(opening, LINGER))
+            tasks.create_task(carry(connection, opening))
             await server.send(b"hello")
             await server.send_eof()
             assert await read_all(client) == b"hello"
@@ -366,7 +369,7 @@ async def test_whoever_is_told_and_breaks_leaves_nothing_open(ready):
     opening = at_once(stream) if ready else StreamSource(_none, open_stream)
     with client:
         with pytest.raises(ZeroDivisionError):
-            await Connection(mine, "", 0.0, opened=broken).join(opening, LINGER)
+            await carry(Connection(mine, "", 0.0, opened=broken), opening)
         with pytest.raises(ConnectionResetError):
             await read_all(client)
         with pytest.raises(StreamReset):
