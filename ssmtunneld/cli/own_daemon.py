@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
@@ -126,9 +127,8 @@ def _companion(
     options = [word for group in groups for word in ("--group", group)]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_PERSONAL)}
     process = subprocess.Popen(  # noqa: S603 - this very program
-        # -P: no module of the working directory must come before ours.
         [
-            *(sys.executable, "-P", "-m", "ssmtunneld.cli.child_daemon"),
+            *interpreter("-m", "ssmtunneld.cli.child_daemon"),
             *("--config", str(source), "--log-level", "warning"),
             *options,
         ],

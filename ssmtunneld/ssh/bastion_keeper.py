@@ -26,6 +26,7 @@ from typing import Final
 
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.folders import make_private_folder
+from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import state_directory
@@ -77,11 +78,10 @@ def spawn_keeper(tunnel: TunnelSettings) -> socket.socket:
     """
     ours, theirs = socket.socketpair()
     with theirs:
-        argv = [sys.executable, "-c", _BOOT, json.dumps(sys.path)]
-        argv += [_LABEL, tunnel.target]
+        argv = interpreter("-c", _BOOT, json.dumps(sys.path), _LABEL, tunnel.target)
         # Nothing of ours is open there: descriptors are not inherited.
         os.posix_spawn(
-            sys.executable,
+            argv[0],
             argv,
             os.environ,
             file_actions=[

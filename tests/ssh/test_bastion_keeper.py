@@ -16,7 +16,7 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.sessions import bastion_plan
 from ssmtunneld.ssh import bastion_keeper
-from ssmtunneld.ssh.bastion_keeper import Report, keep
+from ssmtunneld.ssh.bastion_keeper import Report, keep, spawn_keeper
 from ssmtunneld.ssh.settings import settings_for
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.test_operator import until
@@ -190,6 +190,22 @@ async def test_who_is_killed_leaves_nothing_running(emulator, tmp_path):
     await until(lambda: state(emulator)["state"] == "stopped")
     await until(lambda: state(emulator)["tags"] == {})
     assert state(emulator)["stops"] == 1
+
+
+async def test_no_module_of_the_working_directory_comes_before_ours(
+    emulator, monkeypatch, tmp_path
+):
+    hostile = tmp_path / "checkout"
+    hostile.mkdir()
+    for name in ("json", "ssmtunneld"):
+        text = f"open({str(tmp_path / 'ran')!r}, 'w').close()"
+        (hostile / f"{name}.py").write_text(text)
+    monkeypatch.chdir(hostile)
+    sock = await asyncio.to_thread(spawn_keeper, tunnel(tmp_path, None))
+    reader, writer = await asyncio.open_connection(sock=sock)
+    assert (await reports(reader))[-1].awake
+    writer.close()
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_without_a_time_it_ends_although_aws_cannot_be_reached(

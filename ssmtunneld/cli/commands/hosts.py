@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import hosts_block
 from ssmtunneld.cli.exit_codes import CommandError
@@ -70,7 +70,7 @@ def _write(file: Path, text: str, *, remove: bool, source: Path | None) -> None:
     try:
         hosts_block.replace(file, text)
     except OSError as error:
-        words = [sys.executable, "-m", "ssmtunneld", "hosts", "--write"]
+        words = interpreter("-m", "ssmtunneld", "hosts", "--write")
         words += ["--remove"] if remove else []
         words += [] if file == HOSTS_FILE else ["--file", str(file.absolute())]
         words += [] if source is None else ["--config", str(source)]

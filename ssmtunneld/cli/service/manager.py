@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.cli.exit_codes import CommandError
 
 HIDDEN: Final = tuple(
@@ -65,7 +66,7 @@ def program(called: str) -> list[str]:
     """
     found = shutil.which(called)
     if found is None or found.endswith(".py"):
-        return [sys.executable, "-m", "ssmtunneld"]
+        return interpreter("-m", "ssmtunneld")
     return [str(Path(found).absolute())]
 
 

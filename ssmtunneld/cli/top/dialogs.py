@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from textual.screen import ModalScreen
 from textual.widgets import RichLog, Static
 from typing_extensions import override
 
+from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.cli.terminal.text import visible
 
 LINES: Final = 2000
@@ -133,8 +133,7 @@ class Diagnosis(ModalScreen[None]):
     def on_mount(self) -> None:
         """Start the doctor."""
         command = [
-            # -P: no module of the working directory must come before ours.
-            *(sys.executable, "-P", "-m", "ssmtunneld", "doctor"),
+            *interpreter("-m", "ssmtunneld", "doctor"),
             *("--config", str(self._config), "--", self._tunnel),
         ]
         try:

@@ -67,7 +67,7 @@ def test_without_permission_the_command_for_root_is_given(hosts, monkeypatch, op
     code, _, err = hosts(*options)
     assert code == 1
     assert f"cannot write {hosts.file}: Permission denied; run: sudo " in err[-1]
-    assert f"-m ssmtunneld hosts {' '.join(options)} --file {hosts.file}" in err[-1]
+    assert f" -P -m ssmtunneld hosts {' '.join(options)} --file {hosts.file}" in err[-1]
     assert ("--config" in err[-1]) == ("--remove" not in options)
 
 

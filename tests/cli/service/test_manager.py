@@ -35,7 +35,7 @@ def test_a_link_is_kept_because_it_outlives_the_version_behind_it(tmp_path):
 
 
 def test_a_module_is_run_by_this_interpreter(tmp_path):
-    module = [sys.executable, "-m", "ssmtunneld"]
+    module = [sys.executable, "-P", "-m", "ssmtunneld"]
     assert program(str(tmp_path / "__main__.py")) == module
     assert program(str(executable(tmp_path / "__main__.py"))) == module
 
