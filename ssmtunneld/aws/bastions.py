@@ -153,3 +153,15 @@ def erase_tag(account: AwsClient, instance: str, key: str) -> None:
     """
     tag = {"Key": key}
     account.call_service("ec2", "DeleteTags", Resources=[instance], Tags=[tag])
+
+
+def erase_tags_as_seen(
+    account: AwsClient, instance: str, tags: Mapping[str, str]
+) -> None:
+    """Take tags from an instance that still have these values; others stay.
+
+    Raises:
+        AwsError: AWS refuses or does not answer.
+    """
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    account.call_service("ec2", "DeleteTags", Resources=[instance], Tags=listed)

@@ -4,7 +4,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ from ssmtunneld.aws.bastions import (
     MARK_PREFIX,
     Instance,
     erase_tag,
+    erase_tags_as_seen,
     find_instance,
     has_agent,
     start_instance,
@@ -70,6 +71,10 @@ class _Calls(BastionCalls):
     @override
     async def erase(self, instance: str, key: str) -> None:
         await self._ask(partial(erase_tag, instance=instance, key=key))
+
+    @override
+    async def sweep(self, instance: str, tags: Mapping[str, str]) -> None:
+        await self._ask(partial(erase_tags_as_seen, instance=instance, tags=tags))
 
     async def _ask(self, work: "Callable[[AwsClient], _T]") -> _T:
         return await self._control.ask(work)

@@ -169,15 +169,16 @@ class Instances:
         return ET.tostring(root, encoding="unicode")
 
     def _create_tags(self, form: Form, _caller: Caller) -> str:
-        tags = dict(_tags_in(form))
+        tags = {key: value or "" for key, value in _tags_in(form)}
         for instance in self._changed(form):
             self._power.write_tags(instance, tags)
         return _done("CreateTagsResponse")
 
     def _delete_tags(self, form: Form, _caller: Caller) -> str:
-        keys = [key for key, _ in _tags_in(form)]
+        tags = dict(_tags_in(form))
         for instance in self._changed(form):
-            self._power.erase_tags(instance, keys or list(self._power.tags(instance)))
+            every = dict.fromkeys(self._power.tags(instance))
+            self._power.erase_tags(instance, tags or every)
         return _done("DeleteTagsResponse")
 
     def describe(self, form: Form, caller: Caller) -> str:
@@ -268,13 +269,14 @@ def _add_state(parent: ET.Element, name: str, state: PowerState) -> None:
     _add(item, "name", state.value)
 
 
-def _tags_in(form: Form) -> Iterator[tuple[str, str]]:
+def _tags_in(form: Form) -> Iterator[tuple[str, str | None]]:
+    """Yield keys and values; None for a key without one."""
     for number in range(1, _MOST_FIELDS):
         key = form.get(f"Tag.{number}.Key")
         if key is None:
             return
-        value = form.get(f"Tag.{number}.Value", "")
-        if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
+        value = form.get(f"Tag.{number}.Value")
+        if not 1 <= len(key) <= _LONGEST_KEY or len(value or "") > _LONGEST_VALUE:
             raise QueryError("InvalidParameterValue", "A tag is too long")
         yield key, value
 

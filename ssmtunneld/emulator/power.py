@@ -171,10 +171,19 @@ class Power:
             )
         self._machine(instance).tags = changed
 
-    def erase_tags(self, instance: str, keys: list[str]) -> None:
-        """Take tags from an instance, as far as it has them."""
+    def erase_tags(self, instance: str, tags: Mapping[str, str | None]) -> None:
+        """Take tags from an instance, as far as it has them.
+
+        Args:
+            instance: The instance.
+            tags: By their keys the values that they must have; None for any.
+        """
         machine = self._machine(instance)
-        machine.tags = {k: v for k, v in machine.tags.items() if k not in keys}
+        machine.tags = {
+            key: value
+            for key, value in machine.tags.items()
+            if key not in tags or tags[key] not in {None, value}
+        }
 
     def _machine(self, instance: str) -> _Machine:
         if instance not in self._machines:

@@ -34,6 +34,7 @@ from ssmtunneld.sessions.bastion_plan import (
     Start,
     Step,
     Stop,
+    Sweep,
     Use,
     Wait,
     Write,
@@ -44,7 +45,7 @@ from ssmtunneld.sessions.bastion_plan import (
 from ssmtunneld.sessions.targeting import TargetSelector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ssmtunneld.aws.bastions import Instance
     from ssmtunneld.base.log import EventLog
@@ -55,6 +56,9 @@ LONGEST_RETRY: Final = 30.0
 """Seconds between looks after failures, at most, while a connection waits."""
 DOUBT: Final = 5.0
 """Seconds between looks because of a session without an agent, at least."""
+SWEEP_SPACING: Final = 300.0
+"""Seconds between removals of marks that daemons have left behind, at least: some may
+not be allowed, and one that was removed is still seen for a moment."""
 START_DOUBT: Final = 120.0
 """Seconds after a StartInstances in which another one's answer tells nothing of who has
 started the instance."""
@@ -98,6 +102,10 @@ class BastionCalls(Protocol):
 
     async def erase(self, instance: str, key: str) -> None:
         """Take a tag from it."""
+        ...
+
+    async def sweep(self, instance: str, tags: Mapping[str, str]) -> None:
+        """Take those tags from it that have these values."""
         ...
 
     async def is_connected(self, instance: str) -> bool:
@@ -183,7 +191,7 @@ class Bastion:
         self._up_since = 0.0
         self._connected = False
         self._trusted = 0.0
-        self._tried_at = self._stopped_at = float("-inf")
+        self._tried_at = self._stopped_at = self._swept_at = float("-inf")
         self._announced: dict[tuple[str, float], float] = {}
         self._users: set[BastionUser] = set()
         self._stirred = SmallEvent()
@@ -506,19 +514,14 @@ class Bastion:
         match step:
             case Use():
                 await self._await_agent(instance)
-            case Rest():
-                self._enter(
-                    BastionPhase.STARTING
-                    if self.needed and self.state == "pending"
-                    else BastionPhase.ASLEEP
-                )
-            case Wait():
-                stops = self.state == "running"
-                self._enter(BastionPhase.STOPPING if stops else self._underway())
+            case Rest() | Wait():
+                self._enter(self._phase_during(step))
             case Write(mark):
                 await self._write(instance, mark)
             case Erase():
                 await self._calls.erase(instance.id, self._key)
+            case Sweep(keys):
+                await self._sweep(instance, keys)
             case Start():
                 await self._start(instance)
             case Stop():
@@ -526,6 +529,13 @@ class Bastion:
             case _:
                 assert_never(step)
         return step
+
+    def _phase_during(self, step: Rest | Wait) -> BastionPhase:
+        if isinstance(step, Wait):
+            stops = self.state == "running"
+            return BastionPhase.STOPPING if stops else self._underway()
+        starts = self.needed and self.state == "pending"
+        return BastionPhase.STARTING if starts else BastionPhase.ASLEEP
 
     async def _look(self) -> None:
         self._looked_at = self._loop.time()
@@ -574,6 +584,8 @@ class Bastion:
             may_stop=self._stop_after is not None,
             trusted=self._trusted,
             announced={key: seen for (key, _), seen in self._announced.items()},
+            may_sweep=not self._leaving
+            and self._loop.time() > self._swept_at + SWEEP_SPACING,
         )
 
     def _underway(self) -> BastionPhase:
@@ -623,6 +635,18 @@ class Bastion:
             in_doubt = self._loop.time() < self._tried_at + START_DOUBT
             self._trusted = mark.claim if in_doubt else 0.0
             self._log.info("bastion.claimed", target=instance.id, tag=self._key)
+
+    async def _sweep(self, instance: Instance, keys: Collection[str]) -> None:
+        """Remove marks of others; nothing else depends on it."""
+        self._swept_at = self._loop.time()
+        try:
+            await self._calls.sweep(
+                instance.id, {key: instance.marks[key] for key in keys}
+            )
+        except AwsError as error:
+            self._log.debug("bastion.unswept", target=instance.id, reason=str(error))
+        else:
+            self._log.info("bastion.swept", target=instance.id, tags=len(keys))
 
     async def _start(self, instance: Instance) -> None:
         self._enter(BastionPhase.STARTING)

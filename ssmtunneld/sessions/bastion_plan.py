@@ -20,6 +20,9 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
   So of two that leave together one stops it.
 * All of us that see that one of us has started it may stop it once no lease holds. The
   one that started it need not come back.
+* A mark that holds nothing and can never prove a launch again is removed by whoever
+  sees it: an instance has room for 50 tags, and its daemon may never come back. What
+  is removed is the mark as it was seen, so that a newer one stays.
 """
 
 import re
@@ -82,6 +85,22 @@ class Mark:
         if not self.claim or launched == self.was:
             return False
         return -SKEW <= launched - self.claim <= CLAIM_TIME
+
+    def is_spent(self, launched: float, now: float, *, is_over: bool) -> bool:
+        """Return True if it holds nothing, and proves no launch from now on.
+
+        Args:
+            launched: The instance's latest launch.
+            now: Unix seconds.
+            is_over: True if that launch has ended.
+        """
+        if not (self.until or self.claim or self.launch) or now < self.until + SKEW:
+            return False
+        if self.launch:
+            # A later one than EC2 shows: its answer is the older one.
+            return self.launch < launched or (is_over and self.launch == launched)
+        is_proof = not is_over and self.proves(launched)
+        return now > self.claim + CLAIM_TIME + SKEW and not is_proof
 
 
 def write_mark(mark: Mark) -> str:
@@ -153,11 +172,25 @@ class Situation:
     came, unless EC2 has said that somebody else had started it already."""
     announced: Mapping[str, float] = field(default_factory=dict)
     """Times since which announcements of other daemons have been seen, by key."""
+    may_sweep: bool = True
+    """False for some time after other daemons' marks were removed, or could not be."""
 
     @property
     def own(self) -> Mark | None:
         """The daemon's own mark; None if it has none."""
         return self.sight.marks.get(self.key)
+
+    @property
+    def spent(self) -> frozenset[str]:
+        """The keys of other daemons' marks that are for nothing."""
+        sight = self.sight
+        is_over = sight.state == "stopped"
+        return frozenset(
+            key
+            for key, mark in sight.marks.items()
+            if key != self.key
+            and mark.is_spent(sight.launched, self.now, is_over=is_over)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +227,13 @@ class Erase:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove marks of other daemons, if they are still as they were seen."""
+
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start the instance."""
 
@@ -203,11 +243,21 @@ class Stop:
     """Stop the instance."""
 
 
-Step: TypeAlias = Use | Rest | Wait | Write | Erase | Start | Stop
+Step: TypeAlias = Use | Rest | Wait | Write | Erase | Sweep | Start | Stop
 
 
 def decide(situation: Situation) -> Step:
     """Return the next step."""
+    step = _next(situation)
+    # Before a claim too, for which there would be no room.
+    if situation.may_stop and situation.may_sweep and not isinstance(step, Wait | Stop):
+        spent = situation.spent
+        if spent:
+            return Sweep(spent)
+    return step
+
+
+def _next(situation: Situation) -> Step:
     match situation.sight.state:
         case "stopped":
             return _stopped(situation)

@@ -5,6 +5,7 @@ import pytest
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.bastions import (
     erase_tag,
+    erase_tags_as_seen,
     find_instance,
     has_agent,
     may_start,
@@ -54,6 +55,17 @@ def test_a_tag_of_ours_comes_and_goes_and_others_stay(account, cloud):
     erase_tag(account, made, KEY)
     assert find(account, made).marks == {}
     assert cloud.describe(made)["Tags"] == [{"Key": "Name", "Value": "bastion"}]
+
+
+def test_only_tags_that_are_as_they_were_seen_are_swept_away(account, cloud):
+    made = cloud.launch(Name="bastion")
+    keys = [f"{KEY[:-1]}{digit}" for digit in range(3)]
+    for key in keys:
+        write_tag(account, made, key, "by=me@here")
+    seen = dict(find(account, made).marks)
+    write_tag(account, made, keys[1], "by=me@here until=2026-11-30T07:00:00Z")
+    erase_tags_as_seen(account, made, seen)
+    assert set(find(account, made).marks) == {keys[1]}
 
 
 def test_only_the_first_start_is_ours(account, cloud):
@@ -114,6 +126,11 @@ def test_the_emulator_s_instance_does_as_moto_s(sleeper):
     assert emulator.instance(SLEEPER)["starts"] == 1
     emulator.stop_instance(SLEEPER)
     assert find(account, SLEEPER).state == "stopping"
+    erase_tags_as_seen(account, SLEEPER, {KEY: "by=you@there"})
+    assert find(account, SLEEPER).marks == {KEY: "by=me@here"}
+    erase_tags_as_seen(account, SLEEPER, {KEY: "by=me@here"})
+    assert find(account, SLEEPER).marks == {}
+    write_tag(account, SLEEPER, KEY, "by=me@here")
     erase_tag(account, SLEEPER, KEY)
     assert find(account, SLEEPER).marks == {}
 

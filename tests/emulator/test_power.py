@@ -50,8 +50,10 @@ def test_tags_are_written_over_and_taken_away():
     machine = power(nodes={ID: Node(name="bastion", tags={"Role": "x"})})
     assert machine.tags(ID) == {"Name": "bastion", "Role": "x"}
     machine.write_tags(ID, {"Role": "y", "a": ""})
-    machine.erase_tags(ID, ["Name", "unknown"])
+    machine.erase_tags(ID, {"Name": None, "unknown": None, "Role": "x"})
     assert machine.tags(ID) == {"Role": "y", "a": ""}
+    machine.erase_tags(ID, {"a": ""})
+    assert machine.tags(ID) == {"Role": "y"}
     with pytest.raises(PowerError, match="maximum"):
         machine.write_tags(ID, {str(n): "" for n in range(TAG_LIMIT)})
 

@@ -5,10 +5,12 @@ from contextlib import suppress
 
 import pytest
 
+from ssmtunneld.emulator.power import TAG_LIMIT
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.observe.status import TunnelState
 from ssmtunneld.serve.control_socket import Place
 from ssmtunneld.sessions import bastion, bastion_plan
+from ssmtunneld.sessions.bastion_plan import Mark, write_mark
 from tests.integration.test_node_access import await_reset
 from tests.integration.test_operator import state_of, until
 from tests.integration.world import (
@@ -229,6 +231,19 @@ async def test_nothing_is_started_that_could_not_be_marked(events):
                 "ec2:CreateTags" in (await reaches(daemon, TunnelState.WAITING)).advice
             )
         assert power(service)["starts"] == 0
+
+
+async def test_tags_of_daemons_that_never_came_back_leave_room_for_the_next(events):
+    async with destination() as port, service_of() as service:
+        launch = service.sessions.power.launched(BASTION).timestamp()
+        left = write_mark(Mark("ci@runner", claim=launch, launch=float(int(launch))))
+        keys = [f"ssmtunneld:{number:012}" for number in range(TAG_LIMIT)]
+        service.sessions.power.write_tags(BASTION, dict.fromkeys(keys, left))
+        settings = sleeping(port=port, stop_target_after="1h")
+        async with running(configuration(service.endpoint_url, settings)) as daemon:
+            assert await echoes(port_of(daemon, "x"))
+            (mark,) = marks(service)
+            assert "until=" in mark
 
 
 async def test_one_that_somebody_stops_is_found_asleep(events):

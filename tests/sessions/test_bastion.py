@@ -81,6 +81,10 @@ class Machine:
         self.note("erase")
         self.tags.pop(key, None)
 
+    async def sweep(self, instance, tags):
+        self.note("sweep")
+        self.tags = {k: v for k, v in self.tags.items() if tags.get(k) != v}
+
     async def is_connected(self, instance):
         self.note("is_connected")
         ready = self.loop.time() >= self.since + BOOT
@@ -93,7 +97,8 @@ class Machine:
     @property
     def changes(self):
         """The calls that change something."""
-        return [c for c in self.calls if c in {"write", "erase", "start", "stop"}]
+        changing = {"write", "erase", "sweep", "start", "stop"}
+        return [c for c in self.calls if c in changing]
 
 
 class User:
@@ -588,3 +593,53 @@ async def test_the_end_does_not_wait_for_a_start_that_was_refused():
         await bastion.leave()
         assert machine.now() == before
         assert not bastion.journal.lines("bastion.left")
+
+
+def left_behind(machine, count=3):
+    """Give the instance marks of daemons that never came back."""
+    mark = Mark("ci@runner", claim=machine.launched - 5, launch=machine.launched)
+    marks = {f"ssmtunneld:{n}": write_mark(mark) for n in range(count)}
+    machine.tags.update(marks)
+
+
+@virtual
+async def test_what_daemons_have_left_behind_makes_room_for_the_next_claim():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        left_behind(machine)
+        come(bastion, user)
+        await elapse(1)
+        assert machine.changes[:3] == ["sweep", "write", "start"]
+        assert set(machine.tags) == {KEY}
+        (line,) = bastion.journal.lines("bastion.swept")
+        assert line["tags"] == 3
+
+
+@virtual
+async def test_what_may_not_be_removed_holds_nobody_up_and_is_tried_seldom():
+    machine = Machine()
+    machine.failures["sweep"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        left_behind(machine)
+        come(bastion, user)
+        await elapse(100)
+        assert bastion.awake
+        assert bastion.failure is None
+        assert machine.calls.count("sweep") == 1
+        assert bastion.journal.lines("bastion.unswept")
+        await elapse(900)
+        assert machine.calls.count("sweep") <= 4
+
+
+@virtual
+async def test_a_tag_that_is_still_shown_is_not_removed_again_and_again():
+    machine = Machine()
+
+    async def sweep(*_):
+        machine.note("sweep")
+
+    machine.sweep = sweep
+    async with attended(machine):
+        left_behind(machine)
+        await elapse(LOOK)
+        assert machine.calls.count("sweep") <= 1

@@ -23,6 +23,7 @@ from ssmtunneld.sessions.bastion_plan import (
     Situation,
     Start,
     Stop,
+    Sweep,
     Use,
     Wait,
     Write,
@@ -223,3 +224,57 @@ def test_who_comes_before_the_stop_takes_the_announcement_back():
 def test_it_is_awaited_while_it_stops_and_given_up_when_it_is_gone():
     assert decide(situation("stopping", needed=True)) == Wait(NOW + POLL)
     assert decide(situation("terminated", needed=True)) == Rest(NOW + REST_LOOK)
+
+
+SPENT = {
+    "its launch is over": replace(STARTED, until=0.0),
+    "its lease is over": replace(STARTED, until=NOW - SKEW),
+    "it was announced": replace(STARTED, until=0.0, stopping=NOW - 3600),
+    "it was only used": Mark("you@there", until=NOW - SKEW),
+    "it was never started": Mark("you@there", claim=NOW - 3600, was=LAUNCH),
+}
+HELD = {
+    "a lease holds": replace(STARTED, until=NOW - SKEW + 1),
+    "a start may come": Mark("you@there", claim=NOW - CLAIM_TIME, was=LAUNCH),
+    "the answer is an old one": replace(STARTED, until=0.0, launch=LAUNCH + 900),
+    "it is somebody else's tag": Mark("you@there"),
+}
+
+
+@pytest.mark.parametrize("mark", SPENT.values(), ids=SPENT)
+@pytest.mark.parametrize("needed", [True, False])
+def test_what_a_daemon_has_left_that_never_came_back_is_removed(mark, needed):
+    marks = {OTHER: mark, "ssmtunneld:third": replace(STARTED, until=NOW)}
+    found = situation("stopped", marks, needed=needed)
+    assert decide(found) == Sweep(frozenset({OTHER}))
+    for ignored in ({"may_sweep": False}, {"may_stop": False}):
+        assert not isinstance(decide(replace(found, **ignored)), Sweep)
+    # While it runs again, too: somebody may never stop it.
+    found = situation("running", marks, launched=NOW - 900, needed=needed)
+    assert decide(found) == Sweep(frozenset({OTHER}))
+
+
+@pytest.mark.parametrize("mark", HELD.values(), ids=HELD)
+def test_what_may_still_count_stays(mark):
+    assert not isinstance(decide(situation("stopped", {OTHER: mark})), Sweep)
+
+
+@pytest.mark.parametrize("state", ["pending", "running"])
+def test_the_proof_of_a_launch_stays_as_long_as_that_lasts(state):
+    for proof in (
+        replace(STARTED, until=0.0),
+        Mark("you@there", claim=LAUNCH - 5, was=5.0),
+    ):
+        assert not isinstance(decide(situation(state, {OTHER: proof})), Sweep)
+
+
+def test_the_mark_of_its_own_is_not_swept_away():
+    assert decide(situation("stopped", {ME: SPENT["its launch is over"]})) == Erase()
+
+
+def test_nothing_comes_between_an_announcement_and_the_stop():
+    announced = replace(STARTED, until=0.0, stopping=NOW - PAUSE)
+    marks = {ME: announced, OTHER: SPENT["it was only used"]}
+    assert decide(situation(marks=marks)) == Stop()
+    stopping = replace(announced, stopping=NOW)
+    assert isinstance(decide(situation(marks={**marks, ME: stopping})), Wait)
