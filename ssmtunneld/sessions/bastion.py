@@ -55,7 +55,8 @@ RETRY: Final = 2.0
 LONGEST_RETRY: Final = 30.0
 """Seconds between looks after failures, at most, while a connection waits."""
 DOUBT: Final = 5.0
-"""Seconds between looks because of a session without an agent, at least."""
+"""Seconds between looks because of a session without an agent, at least, and between
+those of connections that come although they are refused."""
 SWEEP_SPACING: Final = 300.0
 """Seconds between removals of marks that daemons have left behind, at least: some may
 not be allowed, and one that was removed is still seen for a moment."""
@@ -183,7 +184,7 @@ class Bastion:
         self._failures = 0
         self._said = ""
         self._used_at = float("-inf")
-        self._was_busy = False
+        self._was_busy = self._is_hurried = False
         self._wanted_until = float("-inf")
         self._leaving = False
         self._last_step: Step | None = None
@@ -322,11 +323,20 @@ class Bastion:
             listener()
 
     def ask(self) -> None:
-        """Wake it: a connection waits."""
+        """Wake it: a connection waits.
+
+        If one waited before, the next look is due when it was: many that come must not
+        make a flood of looks, least of all where AWS has asked for patience.
+        """
         self.note_use()
-        if not self.awake:
-            if self.refusal is None or self._loop.time() > self._looked_at + DOUBT:
-                self._failure = None
+        if self.awake:
+            return
+        if self.refusal is None:
+            is_due = not self._is_hurried
+        else:
+            is_due = self._loop.time() > self._looked_at + DOUBT
+        if is_due:
+            self._failure = None
             self._stirred.set()
 
     def wake(self, patience: float) -> None:
@@ -465,6 +475,13 @@ class Bastion:
 
     async def _attend_once(self) -> float:
         """Take a step; return the seconds until the next one."""
+        # Whoever comes from now on is waited for as those are who are here.
+        self._is_hurried = self.needed
+        delay = await self._attempt()
+        self._is_hurried &= delay <= LONGEST_RETRY
+        return delay
+
+    async def _attempt(self) -> float:
         try:
             step = await self._step()
         except AwsError as error:

@@ -9,12 +9,20 @@ from ssmtunneld.aws.bastions import Instance
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AccessDenied, TargetAsleep, TargetNotFound, Throttled
 from ssmtunneld.sessions.bastion import (
+    DOUBT,
     PATIENCE,
     Bastion,
     BastionPhase,
     BastionTargetSelector,
 )
-from ssmtunneld.sessions.bastion_plan import LEASE, LOOK, Mark, read_mark, write_mark
+from ssmtunneld.sessions.bastion_plan import (
+    LEASE,
+    LOOK,
+    POLL,
+    Mark,
+    read_mark,
+    write_mark,
+)
 from tests.sessions.rig import Journal
 from tests.support.clockwork import virtual
 from tests.support.turns import elapse
@@ -643,3 +651,63 @@ async def test_a_tag_that_is_still_shown_is_not_removed_again_and_again():
         left_behind(machine)
         await elapse(LOOK)
         assert machine.calls.count("sweep") <= 1
+
+
+@virtual
+async def test_many_that_come_while_it_wakes_make_no_more_looks_than_one():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(1)
+        looks = machine.calls.count("find")
+        for _ in range(100):
+            come(bastion, user)
+            await elapse(0.1)
+        assert not bastion.awake
+        assert machine.calls.count("find") - looks <= 10 / POLL + 1
+
+
+@virtual
+async def test_nobody_who_comes_shortens_the_wait_that_aws_asks_for():
+    machine = Machine()
+    machine.failures["find"] = error(Throttled)
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        for _ in range(600):
+            come(bastion, user)
+            await elapse(0.1)
+        # After 0, 2, 4, 8, 16 and 30 s, and before anybody had come.
+        assert machine.calls.count("find") <= 7
+        assert isinstance(bastion.hindrance, Throttled)
+        machine.failures.clear()
+        await elapse(120)
+        assert bastion.awake
+
+
+@virtual
+async def test_many_that_are_refused_make_no_flood_of_looks():
+    machine = Machine()
+    machine.failures["find"] = error(AccessDenied)
+    async with attended(machine) as (bastion, user):
+        looks = machine.calls.count("find")
+        for _ in range(100):
+            bastion.ask()  # and it is refused
+            await elapse(0.1)
+        assert machine.calls.count("find") - looks <= 10 / DOUBT + 1
+        machine.failures.clear()
+        user.busy = True
+        await elapse(DOUBT)
+        come(bastion, user)
+        await elapse(1)
+        assert bastion.failure is None
+
+
+@virtual
+async def test_who_comes_first_does_not_wait_for_the_next_look():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        await elapse(LOOK)
+        looks = machine.calls.count("find")
+        come(bastion, user)
+        await elapse(0.1)
+        assert machine.calls.count("find") > looks
