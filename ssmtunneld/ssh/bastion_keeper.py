@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -42,6 +43,7 @@ that has expired may come again, but not for ever."""
 
 _SLOTS: Final = 64
 _NAME: Final = 32
+_IS_NAME: Final = re.compile(rf"[0-9a-f]{{{_NAME}}}")
 _STDIN: Final = 0
 
 _LABEL: Final = "ssmtunneld-bastion-keeper"
@@ -106,21 +108,29 @@ def main() -> None:
 def _slot(folder: Path) -> Iterator[str | None]:
     """Yield a name that no other process has, and the next one in its place has again.
 
-    By it a mark is known that a process before this one has left behind. None if there
-    is no place for it.
+    By it a mark is known that a process before this one has left behind. Where it
+    cannot be written, as on a full disk, the next one has another. None if there is no
+    place for it.
     """
     handle = _lock_one(folder)
     if handle is None:
         yield None
         return
     try:
-        name = os.read(handle, _NAME).decode("ascii", "replace")
-        if len(name) != _NAME:
-            name = secrets.token_hex(_NAME // 2)
-            os.pwrite(handle, name.encode(), 0)
-        yield name
+        yield _name_in(handle)
     finally:
         os.close(handle)
+
+
+def _name_in(handle: int) -> str:
+    with suppress(OSError):
+        name = os.pread(handle, _NAME, 0).decode("ascii", "replace")
+        if _IS_NAME.fullmatch(name):
+            return name
+    name = secrets.token_hex(_NAME // 2)
+    with suppress(OSError):
+        os.pwrite(handle, name.encode(), 0)
+    return name
 
 
 def _lock_one(folder: Path) -> int | None:

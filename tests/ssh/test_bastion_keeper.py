@@ -1,6 +1,7 @@
 """The process that starts a target for one connection: in it, and as its own."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -165,6 +166,30 @@ def test_without_a_place_for_it_there_is_no_name(tmp_path):
     (tmp_path / "file").touch()
     with bastion_keeper._slot(tmp_path / "file") as name:
         assert name is None
+
+
+def test_a_full_disk_costs_it_only_the_name_that_is_known_again(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        with (
+            bastion_keeper._slot(tmp_path) as one,
+            bastion_keeper._slot(tmp_path) as two,
+        ):
+            assert len({one, two, None}) == 3
+    with bastion_keeper._slot(tmp_path) as name:
+        pass
+    with bastion_keeper._slot(tmp_path) as again:
+        assert again == name
+
+
+@pytest.mark.parametrize("content", [b"", b"0" * 31, bytes(32), b"\xff" * 32])
+def test_what_is_no_name_is_written_anew(tmp_path, content):
+    (tmp_path / "0").write_bytes(content)
+    with bastion_keeper._slot(tmp_path) as name:
+        assert (tmp_path / "0").read_bytes()[:32] == name.encode() != content
 
 
 async def test_who_is_killed_leaves_nothing_running(emulator, tmp_path):
