@@ -82,6 +82,10 @@ _STOP_IT: Final = (
 )
 
 
+def _never() -> float:
+    return float("-inf")
+
+
 class BastionCalls(Protocol):
     """The calls to AWS. All raise AwsError."""
 
@@ -186,7 +190,8 @@ class Bastion:
         self._used_at = float("-inf")
         self._was_busy = self._is_hurried = False
         self._wanted_until = float("-inf")
-        self._leaving = False
+        self._used_elsewhere = _never
+        self._leaving = self._is_handed_over = False
         self._last_step: Step | None = None
         self._started_at = self._looked_at = float("-inf")
         self._up_since = 0.0
@@ -254,7 +259,8 @@ class Bastion:
         """Seconds for which it is kept without connections; not positive for none."""
         if self._stop_after is None:
             return 0.0
-        return self._used_at + self._stop_after - self._loop.time()
+        used_at = max(self._used_at, self._used_elsewhere())
+        return used_at + self._stop_after - self._loop.time()
 
     @property
     def hindrance(self) -> TunnelError | None:
@@ -380,11 +386,34 @@ class Bastion:
                     async with asyncio.timeout(None if self._is_settled else delay):
                         await self._stirred.wait()
 
-    async def see_off(self) -> None:
+    async def hand_over(self) -> None:
+        """Give up the lease, and see a start through that may be on its way.
+
+        For a process that leaves it to another one of this user, which knows of that.
+        What AWS refuses is left: the lease ends by itself. Cancelling is safe.
+        """
+        self._is_handed_over = True
+        try:
+            async with self._turn:
+                while True:
+                    delay = await self._attend_once()
+                    if self._failure is not None or self._is_done:
+                        return
+                    await asyncio.sleep(delay)
+        finally:
+            self._is_handed_over = False
+
+    async def see_off(self, used_elsewhere: Callable[[], float] | None = None) -> None:
         """Look after it until it is stopped, or is for others to stop.
 
         For a process that nobody will ask again. Cancelling is safe.
+
+        Args:
+            used_elsewhere: Returns when processes have needed it last that have left it
+                to this one, on the loop's clock. It is asked after each look at the
+                marks: they tell first, and give up their leases after that.
         """
+        self._used_elsewhere = used_elsewhere or _never
         quiet = False
         async with self._turn:
             while True:
@@ -403,7 +432,9 @@ class Bastion:
     @property
     def _is_done(self) -> bool:
         """True if the last step found nothing that it must do now, or soon."""
-        if self._failure is not None or self.needed or self.kept_for > 0:
+        if self._failure is not None or self.needed:
+            return False
+        if self.is_ours and self.kept_for > 0 and not self._is_handed_over:
             return False
         if not isinstance(self._last_step, Use | Rest):
             return False
@@ -597,10 +628,11 @@ class Bastion:
             self._by,
             self._wall_clock(),
             needed=busy,
-            kept=self.kept_for > 0 and not self._leaving,
+            kept=self.kept_for > 0 and not (self._leaving or self._is_handed_over),
             may_stop=self._stop_after is not None,
             trusted=self._trusted,
             announced={key: seen for (key, _), seen in self._announced.items()},
+            is_handed_over=self._is_handed_over,
             may_sweep=not self._leaving
             and self._loop.time() > self._swept_at + SWEEP_SPACING,
         )

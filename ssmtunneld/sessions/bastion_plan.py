@@ -20,6 +20,8 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
   So of two that leave together one stops it.
 * All of us that see that one of us has started it may stop it once no lease holds. The
   one that started it need not come back.
+* Whoever has told another process of the same user that it leaves it to that one gives
+  up the lease, whether that one has one or not.
 * A mark that holds nothing and can never prove a launch again is removed by whoever
   sees it: an instance has room for 50 tags, and its daemon may never come back. What
   is removed is the mark as it was seen, so that a newer one stays.
@@ -172,6 +174,8 @@ class Situation:
     came, unless EC2 has said that somebody else had started it already."""
     announced: Mapping[str, float] = field(default_factory=dict)
     """Times since which announcements of other daemons have been seen, by key."""
+    is_handed_over: bool = False
+    """True if another process of the same user stops it from now on."""
     may_sweep: bool = True
     """False for some time after other daemons' marks were removed, or could not be."""
 
@@ -314,7 +318,9 @@ def _up(s: Situation) -> Step:
     if not s.sight.is_ours:
         # Somebody else's: it is used as it is, and never stopped.
         return _other(s) if own is None else Erase()
-    return _use(s) if s.needed or s.kept else _leave(s)
+    if s.needed or s.kept:
+        return _use(s)
+    return _leave(s) if s.may_stop and not s.is_handed_over else _leave_to_others(s)
 
 
 def _other(s: Situation) -> Step:
@@ -343,16 +349,19 @@ def _stop_may_come(s: Situation) -> bool:
     )
 
 
+def _leave_to_others(s: Situation) -> Step:
+    """Its stop is the business of others; a lease of ours need not hold them up."""
+    own = s.own
+    if own is not None and (own.until or not own.proves(s.sight.launched)):
+        return _withdraw(s, own)
+    return Rest(s.now + REST_LOOK)
+
+
 def _leave(s: Situation) -> Step:
     own = s.own
     held = max(
         (mark.until for key, mark in s.sight.marks.items() if key != s.key), default=0.0
     )
-    if not s.may_stop:
-        # Its stop is the business of others; a lease of ours need not hold them up.
-        if own is not None and not own.proves(s.sight.launched):
-            return Erase()
-        return Rest(s.now + REST_LOOK)
     if s.now < held + SKEW:
         if own is not None and own.until > s.now:
             return _withdraw(s, own)

@@ -34,6 +34,7 @@ from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.errors import AwsError
 from ssmtunneld.sessions.backoff import passes
 from ssmtunneld.sessions.bastion import Bastion
+from ssmtunneld.ssh.stop_duty import StopDuty, duty_name
 
 LINE_LIMIT: Final = 1 << 20
 """Bytes of a line: settings are a few kilobytes."""
@@ -160,7 +161,9 @@ async def _run(sock: socket.socket, name: str | None) -> None:
         try:
             bastion = context.bastions.get(tunnel)
             assert bastion is not None, "only for targets that are started on demand"
-            await keep(bastion, reader, writer)
+            path = state_directory() / "duties" / duty_name(tunnel, os.environ)
+            duty = StopDuty(path, asyncio.get_running_loop().time)
+            await keep(bastion, duty, reader, writer)
         finally:
             await context.controls.close()
     finally:
@@ -174,7 +177,10 @@ class _Connection:
 
 
 async def keep(
-    bastion: Bastion, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    bastion: Bastion,
+    duty: StopDuty,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     """Wake ``bastion``, keep it until ``reader`` ends, and see it off.
 
@@ -182,6 +188,7 @@ async def keep(
 
     Args:
         bastion: The target.
+        duty: The duty to stop it.
         reader: Ends with the connection.
         writer: Where changes are reported.
     """
@@ -205,12 +212,38 @@ async def keep(
             attending = tasks.create_task(bastion.attend(), name="bastion")
             await run_until(_drain(reader), ended)
         attending.cancel()
-    if bastion.is_stopped_by_us and not ended.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(bastion.kept_for + PATIENCE):
-                await run_until(bastion.see_off(), ended)
+    try:
+        if bastion.is_stopped_by_us and not ended.is_set():
+            await run_until(_outlast(bastion, duty), ended)
+    finally:
+        # Before the last look: whoever comes now does not count on this process.
+        duty.release()
     if ended.is_set():
         await bastion.leave()
+
+
+async def _outlast(bastion: Bastion, duty: StopDuty) -> None:
+    """Stop the target in time, or leave that to the process that waits to do so.
+
+    That one is told twice. Before the lease goes: without it the target must not be
+    stopped too early. And after that: while the lease was there, that process could
+    have left the target to this one.
+    """
+    if duty.leave_to_holder():
+        await bastion.hand_over()
+    while not duty.leave_to_holder():
+        await _see_off(bastion, duty)
+        if not duty.release():
+            return
+
+
+async def _see_off(bastion: Bastion, duty: StopDuty) -> None:
+    # Others can extend the time.
+    while (left := bastion.kept_for + PATIENCE) > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await bastion.see_off(duty.last_use)
+                return
 
 
 async def _drain(reader: asyncio.StreamReader) -> None:

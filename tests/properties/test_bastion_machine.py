@@ -20,6 +20,7 @@ from ssmtunneld.sessions.bastion_plan import (
     SKEW,
     STOP_DOUBT,
     Erase,
+    Rest,
     Sight,
     Situation,
     Start,
@@ -64,6 +65,7 @@ class Daemon:
         self.alive = True
         self.clients = 0
         self.uses = False
+        self.hands_over = False
         self.forget()
 
     def forget(self):
@@ -74,7 +76,7 @@ class Daemon:
         self.seen_tags = {}
         self.pending = None
         self.met_own = False
-        self.awake = self.uses = False
+        self.awake = self.uses = self.hands_over = False
         self.clients = 0
 
 
@@ -132,7 +134,7 @@ class BastionMachine(RuleBasedStateMachine):
     @rule(key=daemons)
     def client_comes(self, key):
         daemon = self.daemons[key]
-        if daemon.alive:
+        if daemon.alive and not daemon.hands_over:
             daemon.clients += 1
             daemon.used_at = self.now
             # Whoever comes while it is awake is not made to wait for a look.
@@ -149,6 +151,19 @@ class BastionMachine(RuleBasedStateMachine):
         daemon = self.daemons[key]
         daemon.clients = 0
         daemon.uses = False
+
+    @rule(key=st.sampled_from(DAEMONS[1:]))
+    def hand_over(self, key):
+        """Leave it to "a", a process of the same user, if that is there."""
+        daemon = self.daemons[key]
+        if daemon.alive and not daemon.clients and self.tell_holder():
+            daemon.hands_over = True
+
+    def tell_holder(self):
+        holder = self.daemons["a"]
+        if holder.alive:
+            holder.used_at = max(holder.used_at, self.now)
+        return holder.alive
 
     @rule(key=daemons)
     def crash(self, key):
@@ -249,10 +264,11 @@ class BastionMachine(RuleBasedStateMachine):
             "me@here",
             now,
             needed=daemon.clients > 0,
-            kept=self.now < daemon.used_at + STOP_AFTER,
+            kept=self.now < daemon.used_at + STOP_AFTER and not daemon.hands_over,
             may_stop=True,
             trusted=daemon.trusted,
             announced={key: at for (key, _), at in daemon.seen.items()},
+            is_handed_over=daemon.hands_over,
         )
 
     def carry_out(self, daemon, step):
@@ -278,9 +294,20 @@ class BastionMachine(RuleBasedStateMachine):
                 daemon.uses = daemon.clients > 0 and computer.state == "running"
             case _:
                 pass
+        if daemon.hands_over and isinstance(step, Use | Rest):
+            self.end_handing_over(daemon)
         lease = isinstance(step, Write) and not step.mark.stopping
         stays = lease or isinstance(step, Sweep)
         daemon.awake = isinstance(step, Use) or (daemon.awake and stays)
+
+    def end_handing_over(self, daemon):
+        own = self.computer.sight().marks.get(daemon.key)
+        if own is not None and own.claim and not own.launch:
+            return
+        if self.tell_holder():
+            daemon.alive = False
+            daemon.forget()
+        daemon.hands_over = False
 
     def start(self, daemon):
         own = self.computer.sight().marks.get(daemon.key)

@@ -711,3 +711,77 @@ async def test_who_comes_first_does_not_wait_for_the_next_look():
         come(bastion, user)
         await elapse(0.1)
         assert machine.calls.count("find") > looks
+
+
+@asynccontextmanager
+async def used_once(machine):
+    """Yield a bastion that was used, and whose user has gone."""
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(100)
+        user.busy = False
+    yield bastion
+
+
+@virtual
+async def test_who_hands_it_over_keeps_neither_lease_nor_time():
+    machine = Machine()
+    async with used_once(machine) as bastion:
+        before = machine.now()
+        await bastion.hand_over()
+        assert machine.now() < before + 5
+        mine = read_mark(machine.tags[KEY])
+        assert (mine.until, bool(mine.launch)) == (0.0, True)
+        assert machine.on
+        # Nobody is there, after all.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bastion.see_off())
+            await elapse(STOP_AFTER - 10)
+            assert read_mark(machine.tags[KEY]).until > machine.now()
+        assert not machine.on
+        assert machine.tags == {}
+
+
+@virtual
+async def test_who_hands_it_over_waits_for_no_aws_that_refuses():
+    machine = Machine()
+    async with used_once(machine) as bastion:
+        machine.failures["write"] = error(Throttled)
+        await bastion.hand_over()
+        assert read_mark(machine.tags[KEY]).until  # it ends by itself
+
+
+@virtual
+async def test_a_start_that_is_on_its_way_is_handed_over_as_ours():
+    machine = Machine()
+    machine.loses_answer = True
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(1)
+        user.busy = False
+    assert not read_mark(machine.tags[KEY]).launch
+    await bastion.hand_over()
+    assert read_mark(machine.tags[KEY]).launch == float(int(machine.launched))
+
+
+@virtual
+async def test_a_use_elsewhere_counts_as_one_here():
+    machine = Machine()
+    async with used_once(machine) as bastion:
+        loop = asyncio.get_running_loop()
+        told = loop.time() + STOP_AFTER - 100
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bastion.see_off(lambda: min(loop.time(), told)))
+            await elapse(2 * STOP_AFTER - 150)
+            assert machine.on
+        assert not machine.on
+        assert loop.time() < told + STOP_AFTER + LOOK
+
+
+@virtual
+async def test_what_is_not_ours_is_not_waited_for():
+    machine = Machine()
+    machine.on, machine.since = True, -1000.0
+    async with seen_off(machine) as (_, task):
+        await elapse(10)
+        assert task.done()

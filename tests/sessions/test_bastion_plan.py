@@ -278,3 +278,28 @@ def test_nothing_comes_between_an_announcement_and_the_stop():
     assert decide(situation(marks=marks)) == Stop()
     stopping = replace(announced, stopping=NOW)
     assert isinstance(decide(situation(marks={**marks, ME: stopping})), Wait)
+
+
+def test_who_hands_it_over_gives_up_the_lease_although_nobody_has_one():
+    found = situation(marks={ME: STARTED}, is_handed_over=True)
+    assert decide(found) == Write(replace(STARTED, until=0.0))
+    found = situation(marks={ME: replace(STARTED, until=0.0)}, is_handed_over=True)
+    assert decide(found) == Rest(NOW + REST_LOOK)
+    theirs = {OTHER: replace(STARTED, until=0.0)}
+    for until in (NOW + LEASE, NOW - 1):
+        both = {**theirs, ME: Mark("me@here", until=until)}
+        assert decide(situation(marks=both, is_handed_over=True)) == Erase()
+
+
+def test_who_hands_over_a_start_binds_it_first():
+    claim = Mark("me@here", until=NOW + LEASE, claim=NOW - 5, was=LAUNCH)
+    found = situation(
+        "pending",
+        {ME: claim},
+        launched=NOW - 3,
+        trusted=NOW - 5,
+        is_handed_over=True,
+    )
+    assert decide(found) == Write(replace(claim, launch=NOW - 3))
+    waiting = situation("stopped", {ME: claim}, is_handed_over=True)
+    assert decide(waiting) == Rest(NOW + LOOK)

@@ -12,13 +12,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.sessions import bastion_plan
 from ssmtunneld.ssh import bastion_keeper
 from ssmtunneld.ssh.bastion_keeper import Report, keep, spawn_keeper
 from ssmtunneld.ssh.settings import settings_for
+from ssmtunneld.ssh.stop_duty import StopDuty, duty_name
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.test_operator import until
 from tests.support.keepers import wait_for_keepers
@@ -66,8 +69,13 @@ async def reports(reader):
     return found
 
 
+def duty_path(settings):
+    """Return the file of the duty to stop the target of ``settings``."""
+    return state_directory() / "duties" / duty_name(settings, os.environ)
+
+
 @asynccontextmanager
-async def kept(settings, name="me"):
+async def kept(settings, name="me", duty_type=StopDuty):
     """Keep the target of ``settings`` here; yield reader, writer and task."""
     context = DaemonContext(start_rate=1.0, start_burst=1, instance=name, named=False)
     ours, theirs = socket.socketpair()
@@ -75,7 +83,8 @@ async def kept(settings, name="me"):
     far = await asyncio.open_connection(sock=theirs)
     async with asyncio.TaskGroup() as tasks:
         bastion = context.bastions.get(settings)
-        task = tasks.create_task(keep(bastion, *far))
+        duty = duty_type(duty_path(settings), asyncio.get_running_loop().time)
+        task = tasks.create_task(keep(bastion, duty, *far))
         try:
             yield reader, writer, task
             writer.close()
@@ -133,6 +142,49 @@ async def test_two_connections_start_it_once_and_the_last_one_stops_it(
         two[1].close()
         await two[2]
     assert state(emulator)["stops"] == 1
+
+
+async def test_of_those_that_connections_have_left_one_stays(
+    emulator, impatience, tmp_path
+):
+    settings = tunnel(tmp_path, "1h")
+    async with kept(settings, "one") as one, kept(settings, "two") as two:
+        await asyncio.gather(*(reports(each[0]) for each in (one, two)))
+        one[1].close()
+        await until(duty_path(settings).exists)
+        two[1].close()
+        await two[2]
+        assert not one[2].done()
+        tags = state(emulator)["tags"].values()
+        assert sum("until=" in tag for tag in tags) == 1
+        assert state(emulator)["stops"] == 0
+        one[2].cancel()
+    # Who ends has given it up.
+    assert not duty_path(settings).exists()
+
+
+async def test_one_that_is_killed_is_succeeded(emulator, impatience, tmp_path):
+    settings = tunnel(tmp_path)
+    dead = StopDuty(duty_path(settings), lambda: 0.0)
+    assert not dead.leave_to_holder()
+    left = []
+
+    class Survivor(StopDuty):
+        @override
+        def leave_to_holder(self):
+            left.append(super().leave_to_holder())
+            if left == [True]:
+                # It was told of the use, and does not live to stop it.
+                os.close(dead._handle)
+            return left[-1]
+
+    async with kept(settings, duty_type=Survivor) as (reader, writer, task):
+        await reports(reader)
+        writer.close()
+        await task
+    assert left == [True, False]
+    assert state(emulator)["stops"] == 1
+    assert state(emulator)["tags"] == {}
 
 
 async def test_a_signal_stops_it_at_once(emulator, impatience, tmp_path):
