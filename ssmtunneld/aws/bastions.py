@@ -110,19 +110,33 @@ def may_start(account: AwsClient, instance: str) -> None:
     Raises:
         AwsError: They may not, or AWS does not answer.
     """
+    _run_dry(account, "StartInstances", instance)
+
+
+def may_stop(account: AwsClient, instance: str) -> None:
+    """Return if the caller may stop the instance, without stopping it.
+
+    Ask for the start first: that harms no instance, and finds out a server that does
+    not know dry runs.
+
+    Raises:
+        AwsError: They may not, or AWS does not answer.
+    """
+    _run_dry(account, "StopInstances", instance)
+
+
+def _run_dry(account: AwsClient, operation: str, instance: str) -> None:
     try:
-        account.call_service(
-            "ec2", "StartInstances", InstanceIds=[instance], DryRun=True
-        )
+        account.call_service("ec2", operation, InstanceIds=[instance], DryRun=True)
     except AwsError as error:
         if error.code != _DRY:
             raise
         return
     raise RequestRejected(
-        "StartInstances",
+        operation,
         clean("NotDry"),
         clean("the server does not know DryRun"),
-        "check what answers there: it might have started the instance",
+        "check what answers there: it might have done it",
     )
 
 

@@ -17,7 +17,7 @@ from ssmtunneld.aws.api.endpoints import is_loopback_host
 from ssmtunneld.aws.api.errors import CallContext, cure_of
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import Control, Grant, Identity, SessionRequest
-from ssmtunneld.aws.bastions import find_instance, may_start
+from ssmtunneld.aws.bastions import find_instance, may_start, may_stop
 from ssmtunneld.aws.ssm import SsmControl
 from ssmtunneld.aws.targets.resolver import Resolver
 from ssmtunneld.config.session_documents import REMOTE_HOST_DOCUMENT
@@ -273,6 +273,7 @@ class _Walk:
             text = f"{self._target} is not online in {where} ({status})"
             raise Broken(text, self._cure_of("TargetNotConnected"))
         await self._ask_about_silence()
+        await self._ask_about_power(self._target)
         return f"{self._target} is online"
 
     async def _see_bastion(self) -> None:
@@ -291,9 +292,31 @@ class _Walk:
             )
         except AccessDenied as error:
             raise Broken.by(error) from None
+        await self._ask_about_stop(found.id)
         raise Skipped(
             f"{found.id} is {found.state}; a connection starts it, and you may do that"
         )
+
+    async def _ask_about_power(self, instance: str) -> None:
+        """Find out whether an instance that runs may be started, and stopped again."""
+        if self._tunnel.start_target:
+            await self._ask_dry(may_start, instance, "started when it is stopped")
+            await self._ask_about_stop(instance)
+
+    async def _ask_about_stop(self, instance: str) -> None:
+        if self._tunnel.stop_target_after is not None:
+            await self._ask_dry(may_stop, instance, "stopped after connections")
+
+    async def _ask_dry(
+        self, may: Callable[[AwsClient, str], None], instance: str, what: str
+    ) -> None:
+        try:
+            await self._persist(
+                lambda: self._control.ask(lambda account: may(account, instance))
+            )
+        except AccessDenied as error:
+            text = f"{instance} may not be {what}: {error}"
+            raise Doubtful(text, error.advice) from None
 
     async def _ask_about_silence(self) -> None:
         """Find out whether a daemon may ask about an agent that says nothing."""

@@ -76,10 +76,11 @@ _CHECK_AGENT: Final = (
 )
 
 
-_STOP_IT: Final = (
+STOP_IT: Final = (
     "it may run on: the next daemon with such a tunnel stops it; or stop it yourself: "
     "aws ec2 stop-instances"
 )
+"""The cure where the end came before the stop."""
 
 
 def _never() -> float:
@@ -457,16 +458,17 @@ class Bastion:
             return False
         return self._loop.time() < self._tried_at + START_DOUBT
 
-    async def leave(self) -> None:
+    async def leave(self) -> bool:
         """Stop it if nobody else needs it; for the end of the process.
 
-        Nothing else may be asked of it afterwards. Takes `END_PATIENCE` at most; if
-        that is too little, or if it is cancelled, the log tells what may run on.
+        Return False if it may run on although nobody needs it. Nothing else may be
+        asked of it afterwards. Takes `END_PATIENCE` at most; if that is too little, or
+        if it is cancelled, the log tells what may run on.
         """
         if self._stop_after is None or self._instance is None:
-            return
+            return True
         if not (self.is_ours or self._is_start_in_doubt):
-            return
+            return True
         self._leaving = True
         self._stirred.set()
         is_settled = False
@@ -477,8 +479,9 @@ class Bastion:
         finally:
             if not is_settled:
                 self._log.warning(
-                    "bastion.left", target=self._instance.id, advice=_STOP_IT
+                    "bastion.left", target=self._instance.id, advice=STOP_IT
                 )
+        return is_settled
 
     async def _settle(self) -> bool:
         """Stop it, or find out that others need it; return False if AWS refuses."""

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +34,9 @@ from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.errors import AwsError
 from ssmtunneld.sessions.backoff import passes
-from ssmtunneld.sessions.bastion import Bastion
+from ssmtunneld.sessions.bastion import STOP_IT, Bastion
 from ssmtunneld.ssh.stop_duty import StopDuty, duty_name
+from ssmtunneld.ssh.stop_trouble import StopTrouble
 
 LINE_LIMIT: Final = 1 << 20
 """Bytes of a line: settings are a few kilobytes."""
@@ -95,6 +97,11 @@ def spawn_keeper(tunnel: TunnelSettings) -> socket.socket:
         )
     ours.sendall(tunnel.model_dump_json().encode() + b"\n")
     return ours
+
+
+def trouble_of(tunnel: TunnelSettings) -> StopTrouble:
+    """Return what went wrong last with the stop of the target of ``tunnel``."""
+    return StopTrouble(state_directory() / "troubles", tunnel.target)
 
 
 def main() -> None:
@@ -163,7 +170,7 @@ async def _run(sock: socket.socket, name: str | None) -> None:
             assert bastion is not None, "only for targets that are started on demand"
             path = state_directory() / "duties" / duty_name(tunnel, os.environ)
             duty = StopDuty(path, asyncio.get_running_loop().time)
-            await keep(bastion, duty, reader, writer)
+            await keep(bastion, duty, trouble_of(tunnel), reader, writer)
         finally:
             await context.controls.close()
     finally:
@@ -179,6 +186,7 @@ class _Connection:
 async def keep(
     bastion: Bastion,
     duty: StopDuty,
+    trouble: StopTrouble,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
@@ -189,6 +197,7 @@ async def keep(
     Args:
         bastion: The target.
         duty: The duty to stop it.
+        trouble: Where it is written down that it cannot be stopped.
         reader: Ends with the connection.
         writer: Where changes are reported.
     """
@@ -214,15 +223,19 @@ async def keep(
         attending.cancel()
     try:
         if bastion.is_stopped_by_us and not ended.is_set():
-            await run_until(_outlast(bastion, duty), ended)
+            await run_until(_outlast(bastion, duty, trouble), ended)
     finally:
         # Before the last look: whoever comes now does not count on this process.
         duty.release()
-    if ended.is_set():
-        await bastion.leave()
+    if not ended.is_set():
+        return
+    if await bastion.leave():
+        trouble.clear()
+    else:
+        trouble.note(bastion.instance or "", "its process had to end", STOP_IT)
 
 
-async def _outlast(bastion: Bastion, duty: StopDuty) -> None:
+async def _outlast(bastion: Bastion, duty: StopDuty, trouble: StopTrouble) -> None:
     """Stop the target in time, or leave that to the process that waits to do so.
 
     That one is told twice. Before the lease goes: without it the target must not be
@@ -232,9 +245,19 @@ async def _outlast(bastion: Bastion, duty: StopDuty) -> None:
     if duty.leave_to_holder():
         await bastion.hand_over()
     while not duty.leave_to_holder():
-        await _see_off(bastion, duty)
+        with bastion.telling(partial(_note_trouble, bastion, trouble)):
+            await _see_off(bastion, duty)
+        _note_trouble(bastion, trouble)
         if not duty.release():
             return
+
+
+def _note_trouble(bastion: Bastion, trouble: StopTrouble) -> None:
+    failure = bastion.failure
+    if failure is None:
+        trouble.clear()
+    elif bastion.instance is not None and bastion.kept_for <= 0:
+        trouble.note(bastion.instance, str(failure), failure.advice)
 
 
 async def _see_off(bastion: Bastion, duty: StopDuty) -> None:

@@ -12,7 +12,12 @@ from ssmtunneld.base.foreign import clean
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import NoSessionReady
 from ssmtunneld.listener.relay import ClientClose
-from ssmtunneld.ssh.bastion_keeper import LINE_LIMIT, Report, spawn_keeper
+from ssmtunneld.ssh.bastion_keeper import (
+    LINE_LIMIT,
+    Report,
+    spawn_keeper,
+    trouble_of,
+)
 
 Tell = Callable[[str], None]
 """Gets a line for a person."""
@@ -50,6 +55,8 @@ async def kept_awake(
     Raises:
         NoSessionReady: It cannot be started, or is not awake in time.
     """
+    if trouble := trouble_of(tunnel).text:
+        tell(f"the last time, {trouble}")
     try:
         sock = spawn_keeper(tunnel)
     except OSError as error:

@@ -9,6 +9,7 @@ from ssmtunneld.aws.bastions import (
     find_instance,
     has_agent,
     may_start,
+    may_stop,
     start_instance,
     stop_instance,
     write_tag,
@@ -145,6 +146,17 @@ def test_permission_is_asked_for_without_a_start(sleeper):
     assert "ec2:StartInstances on arn:aws:ec2:eu-west-1" in caught.value.advice
     assert "Bastions that sleep" in caught.value.advice
     assert ACCESS_KEY not in str(caught.value)
+
+
+def test_permission_is_asked_for_without_a_stop(sleeper):
+    emulator, account = sleeper
+    emulator.start_instance(SLEEPER)
+    may_stop(account, SLEEPER)
+    assert emulator.instance(SLEEPER)["stops"] == 0
+    emulator.deny("ec2:StopInstances")
+    with pytest.raises(AccessDenied) as caught:
+        may_stop(account, SLEEPER)
+    assert "ec2:StopInstances on arn:aws:ec2:eu-west-1" in caught.value.advice
 
 
 def test_a_server_that_starts_it_all_the_same_is_found_out(account, cloud, monkeypatch):

@@ -52,6 +52,30 @@ def test_who_may_not_wake_a_bastion_is_told(surgery):
         assert "ec2:StartInstances" in broken(found, "target").cure
 
 
+@pytest.mark.parametrize("stopped", [frozenset({TARGET}), frozenset()])
+def test_who_may_not_stop_a_bastion_is_told(surgery, stopped):
+    with surgery.open(stopped=stopped):
+        surgery.aws.deny("ec2:StopInstances")
+        tunnel = {"start_target": True, "connect_timeout": 60.0}
+        assert surgery.examine(**tunnel).of("target").verdict != "warn"
+        finding = surgery.examine(**tunnel, stop_target_after=60.0).of("target")
+        assert finding.verdict == "warn"
+        assert f"{TARGET} may not be stopped after connections" in finding.text
+        assert "ec2:StopInstances" in finding.cure
+        surgery.aws.allow_again()
+        found = surgery.examine(**tunnel, stop_target_after=60.0)
+        assert found.of("target").verdict == ("skip" if stopped else "ok")
+        assert surgery.aws.instance(TARGET)["stops"] == 0
+
+
+def test_who_may_not_start_a_bastion_that_runs_is_told(theatre):
+    theatre.aws.deny("ec2:StartInstances")
+    found = theatre.examine(start_target=True, connect_timeout=60.0)
+    assert found.of("target").verdict == "warn"
+    assert "ec2:StartInstances" in found.of("target").cure
+    assert found.of("permission").verdict == "ok"
+
+
 def test_a_bastion_that_is_awake_is_a_target_like_any_other(theatre):
     found = theatre.examine(start_target=True, connect_timeout=60.0)
     assert found.broken == []

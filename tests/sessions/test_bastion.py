@@ -324,7 +324,7 @@ async def test_the_end_stops_what_nobody_else_needs():
     async with attended(machine) as (bastion, user):
         come(bastion, user)
         await elapse(100)
-        await bastion.leave()
+        assert await bastion.leave()
         assert not machine.on
 
 
@@ -516,7 +516,7 @@ async def test_what_the_end_may_not_stop_is_told():
         come(bastion, user)
         await elapse(100)
         machine.failures["stop"] = error(AccessDenied)
-        await bastion.leave()
+        assert not await bastion.leave()
         assert len(bastion.journal.lines("bastion.left")) == 1
 
 

@@ -17,9 +17,9 @@ from typing_extensions import override
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
-from ssmtunneld.sessions import bastion_plan
+from ssmtunneld.sessions import bastion, bastion_plan
 from ssmtunneld.ssh import bastion_keeper
-from ssmtunneld.ssh.bastion_keeper import Report, keep, spawn_keeper
+from ssmtunneld.ssh.bastion_keeper import Report, keep, spawn_keeper, trouble_of
 from ssmtunneld.ssh.settings import settings_for
 from ssmtunneld.ssh.stop_duty import StopDuty, duty_name
 from ssmtunneld.testing import EmulatorThread
@@ -47,6 +47,8 @@ def impatience(monkeypatch):
     """Look as often as a test wants: its own patience is not the point."""
     for name, seconds in {"POLL": 0.05, "PAUSE": 0.1, "LOOK": 0.2}.items():
         monkeypatch.setattr(bastion_plan, name, seconds)
+    # The emulator's answers are never old.
+    monkeypatch.setattr(bastion, "STALENESS", 0.0)
 
 
 def tunnel(tmp_path, stop_after="300ms"):
@@ -82,9 +84,9 @@ async def kept(settings, name="me", duty_type=StopDuty):
     reader, writer = await asyncio.open_connection(sock=ours)
     far = await asyncio.open_connection(sock=theirs)
     async with asyncio.TaskGroup() as tasks:
-        bastion = context.bastions.get(settings)
+        kept_one = context.bastions.get(settings)
         duty = duty_type(duty_path(settings), asyncio.get_running_loop().time)
-        task = tasks.create_task(keep(bastion, duty, *far))
+        task = tasks.create_task(keep(kept_one, duty, trouble_of(settings), *far))
         try:
             yield reader, writer, task
             writer.close()
@@ -161,6 +163,36 @@ async def test_of_those_that_connections_have_left_one_stays(
         one[2].cancel()
     # Who ends has given it up.
     assert not duty_path(settings).exists()
+
+
+async def test_what_keeps_it_from_being_stopped_is_kept_for_the_next_person(
+    emulator, impatience, tmp_path
+):
+    settings = tunnel(tmp_path)
+    async with kept(settings) as (reader, writer, task):
+        await reports(reader)
+        emulator.deny("ec2:StopInstances")
+        writer.close()
+        await until(lambda: trouble_of(settings).text)
+        assert "ec2:StopInstances" in trouble_of(settings).text
+        assert state(emulator)["stops"] == 0
+        emulator.allow_again()
+        await task
+    assert state(emulator)["stops"] == 1
+    assert trouble_of(settings).text == ""
+
+
+async def test_an_end_that_comes_before_the_stop_is_kept_for_the_next_person(
+    emulator, impatience, tmp_path
+):
+    settings = tunnel(tmp_path, "1h")
+    emulator.deny("ec2:StopInstances")
+    async with kept(settings) as (reader, _, task):
+        await reports(reader)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+    assert "aws ec2 stop-instances" in trouble_of(settings).text
+    assert state(emulator)["stops"] == 0
 
 
 async def test_one_that_is_killed_is_succeeded(emulator, impatience, tmp_path):

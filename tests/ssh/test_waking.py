@@ -10,7 +10,7 @@ import pytest
 
 from ssmtunneld.errors import NoSessionReady
 from ssmtunneld.ssh import waking
-from ssmtunneld.ssh.bastion_keeper import Report
+from ssmtunneld.ssh.bastion_keeper import Report, trouble_of
 from ssmtunneld.ssh.settings import settings_for
 from ssmtunneld.ssh.waking import kept_awake, tell_person
 
@@ -27,7 +27,7 @@ def asleep(reason, *, final=False, instance=NODE):
 
 
 @pytest.fixture
-def keeper(monkeypatch):
+def keeper(monkeypatch, tmp_path):
     """Let a test write what the process reports; yields its end of the socket."""
     ours, theirs = socket.socketpair()
 
@@ -36,6 +36,7 @@ def keeper(monkeypatch):
         return ours
 
     monkeypatch.setattr(waking, "spawn_keeper", spawn)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     with theirs:
         yield theirs
 
@@ -83,6 +84,17 @@ async def test_one_that_runs_needs_no_words(keeper):
     with told() as (lines, tell):
         async with kept_awake(settings(), 60, nobody_leaves(), tell):
             assert lines == []
+
+
+async def test_who_comes_next_is_told_what_kept_it_from_being_stopped(keeper):
+    trouble_of(settings()).note(NODE, "it is denied", "allow it")
+    report(keeper, AWAKE)
+    with told() as (lines, tell):
+        async with kept_awake(settings(), 60, nobody_leaves(), tell):
+            assert lines == [
+                f"the last time, bastion {NODE} could not be stopped: it is denied; "
+                "allow it"
+            ]
 
 
 async def test_a_refusal_ends_the_wait_with_what_to_do(keeper):

@@ -135,7 +135,9 @@ EC2_MODEL: Final[dict[str, Any]] = {
             DryRun=_member("dryRun", "Boolean"),
         ),
         "StopInstancesRequest": _required(
-            "InstanceIds", InstanceIds=_member("InstanceId", "InstanceIdStringList")
+            "InstanceIds",
+            InstanceIds=_member("InstanceId", "InstanceIdStringList"),
+            DryRun=_member("dryRun", "Boolean"),
         ),
         "InstanceStateChange": _structure(
             InstanceId=_member("instanceId"),
