@@ -21,7 +21,7 @@ from ssmtunneld.daemon.session_context import session_dependencies, settings_of
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
-from ssmtunneld.sessions.node_access import AccessTargetSelector, NodeAccess
+from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.reason import mark, session_reason
@@ -105,8 +105,6 @@ class Backend:
             from ssmtunneld.sessions.bastion import BastionTargetSelector  # noqa: PLC0415 - there with a bastion
 
             return BastionTargetSelector(self._bastion)
-        if self._access is not None:
-            return AccessTargetSelector(self._access.node)
         return self._context.selector(self._tunnel, log)
 
     @property

@@ -106,7 +106,19 @@ class SessionContext:
         return self._resolvers[identity]
 
     def selector(self, tunnel: "TunnelSettings", log: "EventLog") -> TargetSelector:
-        """Return what chooses the target of a tunnel's sessions, or of its requests."""
+        """Return what chooses the target of a tunnel's sessions.
+
+        Where access takes an approval, it is the node that was approved, and no other.
+        """
+        access = self.access(tunnel)
+        if access is None:
+            return self._finder(tunnel, log)
+        from ssmtunneld.sessions.node_access import AccessTargetSelector  # noqa: PLC0415 - there with an access
+
+        return AccessTargetSelector(access.node)
+
+    def _finder(self, tunnel: "TunnelSettings", log: "EventLog") -> TargetSelector:
+        """Return what finds the target of a tunnel's sessions, or of its requests."""
         target = parse_target(tunnel.target)
         if isinstance(target, FixedTarget):
             return FixedTargetSelector(target.id)
@@ -138,8 +150,8 @@ class SessionContext:
         store = None
         if self._access_file is not None:
             store = self._access_file.record(tunnel.name, identity, tunnel.target)
-        selector = self.selector(tunnel, get_log(tunnel=tunnel.name))
-        return request_access(tunnel, self.controls, selector, store, named=self._named)
+        finder = self._finder(tunnel, get_log(tunnel=tunnel.name))
+        return request_access(tunnel, self.controls, finder, store, named=self._named)
 
 
 def settings_of(tunnel: "TunnelSettings") -> SessionSettings:
