@@ -163,6 +163,7 @@ class NodeAccess:
         found = self._store.found
         self._request, self._older = found.latest, found.older
         self._status = AccessStatus.PENDING
+        # Until the service says that it is over: its keys can end before.
         self._granted: AccessRequest | None = None
         self._doubted = False
         self._failure: AwsError | None = None
@@ -335,7 +336,7 @@ class NodeAccess:
         # The service may know better, and is asked at once.
         if self._granted is self._request:
             self._plan(0.0)
-            self._decide(AccessStatus.EXPIRED)
+            self._note_end(AccessStatus.EXPIRED)
         else:
             self._review_at = self._loop.time()
             self._tell()
@@ -376,10 +377,12 @@ class NodeAccess:
                 advice=self._holder.advice,
             )
             # What an older one has approved holds.
-            self._request, self._look_at = self._older, self._review_at
+            older = self._older
             self._status = AccessStatus.PENDING
-            if self._granted is not None and self._granted is self._older:
-                self._status = AccessStatus.APPROVED
+            if older is not None and older is self._granted:
+                held = self.is_open
+                self._status = AccessStatus.APPROVED if held else AccessStatus.EXPIRED
+            self._request, self._look_at = older, self._review_at
             self._older, self._review_at = None, None
             await self._keep()
         else:
@@ -419,7 +422,7 @@ class NodeAccess:
     async def _drop_older(self, older: AccessRequest, status: AccessStatus) -> None:
         self._older, self._review_at = None, None
         if self._granted is older:
-            self._holder.keys = None
+            self._granted = self._holder.keys = None
             self._log_end(older, status)
         self._tell()
         await self._keep()
@@ -451,11 +454,14 @@ class NodeAccess:
         return min(REVIEW, max(LONGEST, left - RENEWAL))
 
     def _decide(self, status: AccessStatus) -> None:
-        """Note that the request is over, and how."""
+        """Note that the service says that the request is over, and how."""
+        if self._granted is self._request:
+            self._granted = self._holder.keys = None
+        self._note_end(status)
+
+    def _note_end(self, status: AccessStatus) -> None:
         request = self._request
-        assert request is not None, "decided without a request"
-        if self._granted is request:
-            self._holder.keys = None
+        assert request is not None, "an end without a request"
         if status is not self._status:
             self._status = status
             self._log_end(request, status)

@@ -422,6 +422,52 @@ async def test_a_request_for_more_that_aws_does_not_know_leaves_what_holds():
 
 
 @virtual
+async def test_a_request_that_aws_does_not_know_brings_nothing_back_that_has_ended():
+    store = Store()
+    async with following(store) as access:
+        access.service.status = AccessStatus.APPROVED
+        await access.ask("why")
+        await asyncio.sleep(HOUR + 1)
+        assert access.status is AccessStatus.EXPIRED
+        assert access.target is None
+        access.service.status = None
+        await access.ask("again")
+        await asyncio.sleep(FIRST_LOOK + 1)
+        assert not access.missing.pending
+        assert (access.request, store.found) == (None, KeptRequests())
+        # Nobody is told to wait for it.
+        await access.ask("once more")
+        assert len(access.service.asked) == 3
+
+
+@virtual
+async def test_keys_that_ended_while_aws_was_away_come_back_though_more_was_asked_for():
+    async with following() as access:
+        access.service.ends_at = NOON + 9 * HOUR
+        access.service.status = AccessStatus.APPROVED
+        await access.ask("why")
+        await asyncio.sleep(HOUR / 2)
+        access.service.failure = Throttled("GetAccessToken", clean("T"), clean("no"))
+        await asyncio.sleep(HOUR)
+        assert access.status is AccessStatus.EXPIRED
+        access.service.statuses[SECOND] = None
+        await access.ask("again")
+        access.service.failure = None
+        await asyncio.sleep(2 * LONGEST)
+        assert access.request.id == FIRST
+        assert access.is_open
+        assert access.status is AccessStatus.APPROVED
+
+
+@virtual
+async def test_what_has_ended_for_good_is_no_target_any_more():
+    async with approved_for_nine_hours() as access:
+        access.service.statuses[FIRST] = AccessStatus.REVOKED
+        await asyncio.sleep(REVIEW + 1)
+        assert access.target is None
+
+
+@virtual
 async def test_what_could_not_be_kept_is_tried_again_with_each_look():
     store = Store()
     async with following(store) as access:
