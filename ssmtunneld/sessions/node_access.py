@@ -309,11 +309,13 @@ class NodeAccess:
             while True:
                 await self._wait()
                 self._end_what_ended()
+                # First what can hold: after a restart, nobody must take it for lost
+                # because the request for more is over.
+                if self._is_due(self._review_at):
+                    await self._review()
                 if self._is_due(self._look_at):
                     await self._look()
                     await self._store.retry()
-                if self._is_due(self._review_at):
-                    await self._review()
 
     def _is_due(self, moment: float | None) -> bool:
         return moment is not None and self._loop.time() >= moment

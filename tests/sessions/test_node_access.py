@@ -411,6 +411,19 @@ async def test_what_holds_is_found_after_a_restart_though_more_was_asked_for():
 
 
 @virtual
+async def test_what_holds_is_never_told_to_be_lost_after_a_restart():
+    store, told = Store(), []
+    async with approved_for_nine_hours(store):
+        pass
+    async with following(store) as access:
+        access.service.statuses[FIRST] = AccessStatus.APPROVED
+        access.service.statuses[SECOND] = AccessStatus.REJECTED
+        with access.telling(lambda: told.append((access.status, access.is_open))):
+            await asyncio.sleep(1)
+    assert told == [(AccessStatus.PENDING, True), (AccessStatus.REJECTED, True)]
+
+
+@virtual
 async def test_a_request_for_more_that_aws_does_not_know_leaves_what_holds():
     store = Store()
     async with approved_for_nine_hours(store) as access:
