@@ -11,6 +11,7 @@ import click
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
+    APPROVAL_TIMEOUT,
     daemon_option,
     name_argument,
     refuse_alone,
@@ -38,7 +39,7 @@ _NEEDS: Final = 3
 @click.option(
     "--wait", is_flag=True, help="Wait for the approval, and until the tunnel is ready."
 )
-@timeout_option("1h", "With --wait, the limit")
+@timeout_option(APPROVAL_TIMEOUT, "With --wait, the limit")
 @daemon_option
 def request(
     name: str,
