@@ -74,7 +74,6 @@ class Backend:
         self._context = context
         self._first = first
         self._resting = False
-        self._mark = mark(context.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
         self._access = context.access(tunnel)
         self._bastion = context.bastions.get(tunnel)
@@ -106,6 +105,11 @@ class Backend:
 
             return BastionTargetSelector(self._bastion)
         return self._context.selector(self._tunnel, log)
+
+    @property
+    def _mark(self) -> str:
+        """The end of its sessions' reasons; empty while the daemon has no name."""
+        return mark(self._context.instance, self._tunnel.name)
 
     @property
     def tunnel(self) -> TunnelSettings:
@@ -251,8 +255,7 @@ class Backend:
 
     async def _reap_orphans(self) -> None:
         """End what a daemon before us left, and learn how old sessions can become."""
-        if not self._mark:
-            return
+        await self._context.wait_instance()
         await self.pool.wait_ready()
         orphan_reaper = self._context.orphan_reaper(Identity.of(self._tunnel))
         for target in self.pool.targets:

@@ -43,7 +43,6 @@ class SessionContext:
         start_burst: How many of them can come at once.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
-        access_file: Keeps access requests over restarts; None where nothing does.
 
     Attributes:
         controls: The control planes, by identity.
@@ -61,9 +60,8 @@ class SessionContext:
         start_burst: int,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
-        access_file: "AccessFile | None" = None,
     ) -> None:
-        self._access_file = access_file
+        self._access_file: AccessFile | None = None
         self._named = named
         self._accesses: dict[tuple[str, str, Identity], RequestedAccess] = {}
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
@@ -141,6 +139,12 @@ class SessionContext:
         if key not in self._accesses:
             self._accesses[key] = self._request_access(tunnel, identity)
         return self._accesses[key]
+
+    def keep_accesses(self, file: "AccessFile") -> None:
+        """Keep access requests in ``file``, over restarts, and follow those in it."""
+        self._access_file = file
+        for (name, target, identity), access in self._accesses.items():
+            access.node.keep_in(file.record(name, identity, target))
 
     def _request_access(
         self, tunnel: "TunnelSettings", identity: Identity

@@ -160,20 +160,27 @@ class NodeAccess:
         self._log = log
         self._store = store or ForgetfulStore()
         self._loop = asyncio.get_running_loop()
-        found = self._store.found
-        self._request, self._older = found.latest, found.older
+        self._request: AccessRequest | None = None
+        self._older: AccessRequest | None = None
         self._status = AccessStatus.PENDING
         # Until the service says that it is over: its keys can end before.
         self._granted: AccessRequest | None = None
         self._doubted = False
         self._failure: AwsError | None = None
         self._looked_at = self._reviewed_at = float("-inf")
-        self._look_at = None if self._request is None else self._loop.time()
-        self._review_at = None if self._older is None else self._loop.time()
+        self._look_at: float | None = None
+        self._review_at: float | None = None
         self._delay = SHORTEST
         self._stirred = SmallEvent()
         self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
+        self._follow(self._store.found)
+
+    def _follow(self, found: KeptRequests) -> None:
+        self._request, self._older = found.latest, found.older
+        now = self._loop.time()
+        self._look_at = None if self._request is None else now
+        self._review_at = None if self._older is None else now
 
     # Observation.
 
@@ -258,6 +265,17 @@ class NodeAccess:
             self._tell()
             await self._keep()
             return made
+
+    def keep_in(self, store: RequestStore) -> None:
+        """Keep requests in ``store`` from now on, and follow those that it has.
+
+        Where somebody has asked here already, they are kept with the next change.
+        """
+        self._store = store
+        if self._request is None and not self._filing.locked():
+            self._follow(store.found)
+            self._stirred.set()
+            self._tell()
 
     async def _keep(self) -> None:
         await self._store.keep(KeptRequests(self._request, self._older))

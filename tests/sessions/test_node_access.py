@@ -503,6 +503,35 @@ async def test_a_request_is_kept_and_found_after_a_restart():
 
 
 @virtual
+async def test_requests_that_another_daemon_has_kept_are_followed_once_known():
+    kept = Store(AccessRequest(FIRST, NODE, "why", NOON))
+    async with following() as access:
+        await asyncio.sleep(HOUR / 2)
+        access.service.status = AccessStatus.APPROVED
+        heard = access.heard
+        access.keep_in(kept)
+        await asyncio.sleep(0.1)
+        assert access.is_open
+        assert access.request.id == FIRST
+        assert access.heard > heard
+        await access.ask("more")
+        assert kept.found.older.id == FIRST
+
+
+@virtual
+async def test_who_has_asked_already_keeps_the_own_request():
+    kept = Store(AccessRequest("oi-000000000009", NODE, "why", NOON))
+    async with following() as access:
+        await access.ask("why")
+        access.keep_in(kept)
+        assert access.request.id == FIRST
+        access.service.status = AccessStatus.REJECTED
+        await asyncio.sleep(FIRST_LOOK + 1)
+        await access.ask("again")
+        assert kept.found.latest.id == SECOND
+
+
+@virtual
 async def test_a_request_that_aws_does_not_know_is_forgotten():
     store = Store(AccessRequest("oi-000000000009", NODE, "why", NOON))
     async with following(store) as access:
