@@ -52,7 +52,8 @@ _DEFAULT: Final = "default"
     epilog="Examples: `ssmtunneld open i-0182d91e85d69cf00 8000`; "
     "`ssmtunneld open tag:Role=bastion orders.internal:5432 --listen 15432`; "
     "`ssmtunneld open name:bastion-1 --socks --allow '*.internal:443'`; "
-    "`ssmtunneld open name:bastion-1 db.internal:5432 -- psql -h localhost`.",
+    "`ssmtunneld open name:bastion-1 db.internal:5432 --listen 15432 -- psql "
+    "-h 127.0.0.1 -p 15432`.",
 )
 @click.argument(
     "words", metavar="[TARGET] [[HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
