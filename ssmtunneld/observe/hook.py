@@ -25,6 +25,7 @@ _ORDINARY: Final = frozenset(
         TunnelState.READY,
         TunnelState.IDLE,
         TunnelState.STARTING,
+        TunnelState.ASLEEP,
         TunnelState.DISABLED,
     }
 )

@@ -25,6 +25,10 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
 * A mark that holds nothing and can never prove a launch again is removed by whoever
   sees it: an instance has room for 50 tags, and its daemon may never come back. What
   is removed is the mark as it was seen, so that a newer one stays.
+* Two daemons that run never have one key: each would take the other one's lease for its
+  own. A daemon that takes another one's place has a key of its own until that one has
+  ended; then its mark is written under the other key, and after that removed under the
+  first one (`carry_over`).
 """
 
 import re
@@ -384,6 +388,23 @@ def _withdraw(s: Situation, own: Mark) -> Step:
     if own.proves(launched):
         return Write(replace(own, until=0.0, launch=launched, stopping=0.0))
     return Erase()
+
+
+def carry_over(former: Mark, own: Mark | None, launched: float) -> Mark:
+    """Return what a daemon's mark says under another key than it had before.
+
+    Args:
+        former: The mark under the key of before.
+        own: What is found under the new one: of a daemon before this one; None for
+            nothing.
+        launched: The instance's latest launch.
+    """
+    awaits_launch = former.claim and not former.launch
+    if own is None or awaits_launch or former.proves(launched):
+        return former
+    if not own.proves(launched):
+        return former
+    return replace(former, claim=own.claim, was=own.was, launch=launched)
 
 
 def _whole(seconds: float) -> float:

@@ -386,7 +386,9 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         "ConfigParseError",
     ),
     **_each(
-        Cause(CredentialsUnusable, "install it: pip install 'botocore[crt]'"),
+        Cause(
+            CredentialsUnusable, "install it: pipx inject ssmtunneld 'botocore[crt]'"
+        ),
         "MissingDependencyException",
     ),
     **_each(

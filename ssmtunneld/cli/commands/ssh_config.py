@@ -63,7 +63,7 @@ def ssh_config(
 
     With it, `ssh i-...` goes through Session Manager. Each tunnel to a port 22, or with
     the probe banner:SSH-, gets a name too: `ssh NAME` connects to its local address,
-    and its host key is stored under the target's id, so that ports on localhost never
+    and its host key is stored under its target, so that ports on localhost never
     clash. --write puts all of it into ~/.ssh/ssmtunneld.conf, adds one Include line to
     ~/.ssh/config, and shows the changes; repeating it changes nothing. With --print it
     only shows what it would change.

@@ -17,13 +17,14 @@ def top(config_path: Path | None) -> None:
     """Watch tunnels, connections, sessions and events, and act on them by key.
 
     Pause, resume, drain or diagnose a tunnel, kill a connection: ? shows the keys, q
-    quits. Needs textual, which `pip install 'ssmtunneld[tui]'` installs; `ssmtunneld
-    status --watch` shows the tunnels without it. Exits with 3 if no daemon runs.
+    quits. Needs textual: `pipx inject ssmtunneld textual`, or an installation with the
+    extra `tui`. `ssmtunneld status --watch` shows the tunnels without it. Exits with 3
+    if no daemon runs.
     """
     if importlib.util.find_spec("textual") is None:
         raise CommandError(
             "top needs textual, which is not installed",
-            "run: pip install 'ssmtunneld[tui]', or use ssmtunneld status --watch",
+            "run: pipx inject ssmtunneld textual, or use ssmtunneld status --watch",
             code=EXIT_USAGE,
         )
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):

@@ -64,7 +64,7 @@ class Systemd:
             if self._is_hidden(path):
                 raise CommandError(
                     f"a service of the machine does not see {path}",
-                    "install ssmtunneld for all: sudo pipx install --global ssmtunneld",
+                    "in a checkout, install it for all: sudo pipx install --global .",
                 )
         if self._is_hidden(config):
             raise CommandError(

@@ -20,8 +20,8 @@ def test_without_the_extra_one_line_says_what_to_install(home, monkeypatch, caps
     code, out, err = call(capsys, "top")
     assert (code, out) == (2, "")
     assert err == (
-        "ssmtunneld: top needs textual, which is not installed; run: pip install "
-        "'ssmtunneld[tui]', or use ssmtunneld status --watch\n"
+        "ssmtunneld: top needs textual, which is not installed; run: pipx inject "
+        "ssmtunneld textual, or use ssmtunneld status --watch\n"
     )
 
 
@@ -54,5 +54,5 @@ def test_the_help_needs_no_textual(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "textual", None)
     code, out, _ = call(capsys, "top", "--help")
     assert code == 0
-    assert "ssmtunneld[tui]" in " ".join(out.split())
+    assert "pipx inject ssmtunneld textual" in " ".join(out.split())
     assert command.top.help.startswith("Watch tunnels, connections")
