@@ -59,8 +59,18 @@ class MuxPort:
         )
 
     @property
+    def failed(self) -> bool:
+        """True once the session is over: streams are broken, also later ones."""
+        return self._error is not None
+
+    @property
     def unsent(self) -> list[StreamDuplex]:
-        """Streams of which nothing was sent, in the order in which they were opened."""
+        """Streams of which nothing was sent, in the order in which they were opened.
+
+        None once they are broken: whoever uses them has been told so.
+        """
+        if self._error is not None:
+            return []
         return [
             duplex
             for duplex in self._duplexes.values()
@@ -227,7 +237,7 @@ class MuxPort:
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
-        """Break all streams, and those that are opened later."""
-        self._error = error
+        """Break all streams, and those opened later. The first error counts."""
+        self._error = self._error or error
         for duplex in list(self._duplexes.values()):
-            duplex.fail(error)
+            duplex.fail(self._error)

@@ -364,6 +364,26 @@ async def test_a_stream_that_is_opened_after_the_end_is_broken_too():
 
 
 @virtual
+async def test_the_first_reason_of_an_end_counts():
+    port = _mux_port()
+    assert not port.failed
+    port.fail(LOST)
+    port.fail(ChannelClosed("again"))
+    assert port.failed
+    with pytest.raises(StreamReset, match="timed out"):
+        await port.open_stream().receive()
+
+
+@virtual
+async def test_a_broken_stream_does_not_wait_to_be_sent():
+    port = _mux_port()
+    stream = port.open_stream()
+    assert port.unsent == [stream]
+    port.fail(LOST)
+    assert port.unsent == []
+
+
+@virtual
 async def test_what_arrived_before_a_loss_can_still_be_read():
     port = _mux_port()
     stream = port.open_stream()
