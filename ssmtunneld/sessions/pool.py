@@ -370,6 +370,7 @@ class Pool:
         session.message_limit = self.message_limit
         session.may_try_sizes = self._may_try_sizes
         session.ended = partial(self._drop, member)
+        session.rescue = lambda stream: self._move(session, stream)
         self._members[number] = member
         self._shorten_keep_alive()
         name = f"{self._name} session {number}"
@@ -626,23 +627,29 @@ class Pool:
         return bool(streams or self._waiters)
 
     def _move_unsent(self) -> None:
-        """Move streams that cannot leave their session to one that can send.
-
-        The agent has not heard of them, so nothing is lost or repeated.
-        """
+        """Move streams that cannot leave their session to one that can send."""
         self._unsent = 0
         for member in list(self._members.values()):
             for stream in member.session.unsent:
-                others = (
-                    m
-                    for m in self._living
-                    if m is not member and m.session.takes_over and not m.stalled
-                )
-                number = choose(others, self._policy_now(), may_wait=True)
-                if number is None:
+                if not self._move(member.session, stream):
                     self._unsent += 1
-                else:
-                    member.session.hand_over(stream, self._members[number].session)
+
+    def _move(self, session: Session, stream: StreamDuplex) -> bool:
+        """Move an unsent stream to another session; return False if none can take it.
+
+        The agent has not heard of it, so nothing is lost or repeated.
+        """
+        others = (
+            m
+            for m in self._living
+            if m.session is not session and m.session.takes_over and not m.stalled
+        )
+        # Where its own is over, it is either moved now or reset.
+        number = choose(others, self._policy_now(), may_wait=not session.failed)
+        if number is None:
+            return False
+        session.hand_over(stream, self._members[number].session)
+        return True
 
     def _serve_waiters(self, now: float) -> None:
         """Serve the waiting connections, first come, first served (design D20)."""

@@ -145,6 +145,9 @@ class Session:
         self.ended: Callable[[TunnelError], None] = lambda _: None
         """Called with what :meth:`run` will raise, once it is known: TerminateSession,
         which comes first, takes a moment, and another session can take its place."""
+        self.rescue: Callable[[StreamDuplex], object] = lambda _: None
+        """Called with each stream of which nothing was sent, before it is cut because
+        the session has ended: it can be handed over."""
         self._request = request
         self._selector = selector or FixedTargetSelector(request.target)
         self._dependencies = dependencies
@@ -424,7 +427,7 @@ class Session:
         self.terms = terms
         buffers = self._settings.buffers
         if terms.mux:
-            self._port = MuxPort(self._driver, buffers, self)
+            self._port = MuxPort(self._driver, buffers, self, rescue=self._orphan)
         else:
             self._port = BasicPort(
                 self._driver,
@@ -451,6 +454,10 @@ class Session:
         else:
             self._offer(terms)
         return self._port
+
+    def _orphan(self, stream: StreamDuplex) -> None:
+        if not self._stopping:
+            self.rescue(stream)
 
     def _offer(self, terms: Terms) -> None:
         """Be ready for connections from now on."""

@@ -1,5 +1,6 @@
 """Many streams over one session: the channel's port in mux mode."""
 
+from collections.abc import Callable
 from typing import Final
 
 from ssmtunneld.errors import SessionError
@@ -20,15 +21,24 @@ class MuxPort:
         driver: Woken when there is something to send.
         buffers: Limits of unread bytes.
         session: The session, for whoever asks a stream for it.
+        rescue: Called, when the session is over, with each stream of which nothing was
+            sent: the agent has not heard of it, so another port can adopt it. If none
+            does, the stream is broken.
 
     Attributes:
         session: The same one.
     """
 
     def __init__(
-        self, driver: PortDriver, buffers: Buffers, session: PortSession | None = None
+        self,
+        driver: PortDriver,
+        buffers: Buffers,
+        session: PortSession | None = None,
+        *,
+        rescue: Callable[[StreamDuplex], object] = lambda _: None,
     ) -> None:
         self.session = session
+        self._rescue = rescue
         self._driver = driver
         self._buffers = buffers
         self._mux = Mux()
@@ -237,7 +247,14 @@ class MuxPort:
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
-        """Break all streams, and those opened later. The first error counts."""
-        self._error = self._error or error
+        """Break all streams that nobody rescues, and those that are opened later.
+
+        The first error counts.
+        """
+        if self._error is None:
+            unsent, self._error = self.unsent, error
+            for duplex in unsent:
+                self._rescue(duplex)
+        # Also if told again: a rescue can have failed in the middle.
         for duplex in list(self._duplexes.values()):
             duplex.fail(self._error)

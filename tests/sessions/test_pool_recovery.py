@@ -242,6 +242,40 @@ def carriers(rig):
     return [key for key, remote in rig.control.sessions.items() if remote.agent.streams]
 
 
+@pytest.mark.parametrize("pool_is_first", [True, False])
+def test_a_stream_of_which_nothing_was_sent_outlives_its_session(pool_is_first):
+    @virtual
+    async def run():
+        async with living_pool(Policy(warm=2, spare=False)) as rig:
+            await rig.until_ready(2)
+            stream = rig.pool.stream_at_once()
+            stream.put(b"hello")
+            first = stream.session
+            if pool_is_first:
+                rig.pool._changed.set()
+            kill(rig, first)
+            assert await stream.receive() == b"hello"
+            assert stream.session is not first
+            assert carriers(rig) == [stream.session.session_id]
+            (line,) = rig.journal.lines("session.ended")
+            assert line["streams"] == 0
+
+    run()
+
+
+@virtual
+async def test_it_outlives_it_also_where_the_others_are_full():
+    policy = Policy(warm=2, spare=False, streams_per_session=1, max_sessions=2)
+    async with living_pool(policy) as rig:
+        await rig.until_ready(2)
+        other = await rig.open()
+        stream = rig.pool.stream_at_once()
+        assert stream.session is not other.session
+        kill(rig, stream.session)
+        await check_alive(stream)
+        assert stream.session is other.session
+
+
 @virtual
 async def test_a_stream_that_is_reset_does_not_begin_in_the_next_session():
     async with living_pool(Policy(spare=False)) as rig:
@@ -255,6 +289,33 @@ async def test_a_stream_that_is_reset_does_not_begin_in_the_next_session():
         await rig.until_ready()
         await elapse(1)
         assert carriers(rig) == []
+
+
+@virtual
+async def test_of_what_the_agent_may_have_heard_nothing_is_repeated():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        stream = rig.pool.stream_at_once()
+        stream.put(b"hello")
+        await elapse(0.001)
+        assert stream.announced
+        kill(rig, stream.session)
+        with pytest.raises(StreamReset):
+            await stream.receive()
+        await elapse(1)
+        assert carriers(rig) == []
+
+
+@virtual
+async def test_nothing_is_rescued_from_a_session_that_is_stopped():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        stream = rig.pool.stream_at_once()
+        first = stream.session
+        await rig.pool.stop()
+        with pytest.raises(StreamReset, match="stopped"):
+            await stream.receive()
+        assert stream.session is first
 
 
 @virtual
