@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import plot, report
+from benchmarks import plot, processes, report
 from benchmarks.beside import command_line
 from benchmarks.cases import CASES, Figures
 
@@ -48,4 +48,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        processes.kill_children()

@@ -84,6 +84,16 @@ def _wait_for(path: Path, ready: str, child: subprocess.Popen[bytes], name: str)
     raise RuntimeError(f"{name} was not ready: {path.read_text(errors='replace')}")
 
 
+def kill_children() -> None:
+    """Kill whatever this process has started and not ended.
+
+    A request to end can come while a process is being started, before anybody has it.
+    """
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
