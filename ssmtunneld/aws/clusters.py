@@ -26,6 +26,7 @@ somebody deletes the cluster and makes another one of its name."""
 
 HTTPS: Final = 443
 """The port of an endpoint."""
+_LAST_PORT: Final = 65535
 _OPERATION: Final = "DescribeCluster"
 _URL: Final = re.compile(
     r"https://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?"
@@ -64,8 +65,8 @@ def describe_cluster(account: AwsClient, name: str) -> Cluster:
         )
     answer = account.call_service("eks", _OPERATION, name=name)
     found = answer.structure("cluster")
-    url = _URL.fullmatch(found.matching("endpoint", _URL))
-    if url is None:
+    endpoint = read_endpoint(found)
+    if endpoint is None:
         status = found.text("status") or "unknown"
         raise RequestRejected(
             _OPERATION,
@@ -75,7 +76,16 @@ def describe_cluster(account: AwsClient, name: str) -> Cluster:
             "never has an endpoint there",
         )
     authority = _read_authority(found.structure("certificateAuthority"))
-    return Cluster(name, url["host"].lower(), int(url["port"] or HTTPS), authority)
+    return Cluster(name, *endpoint, authority)
+
+
+def read_endpoint(cluster: Answer) -> tuple[str, int] | None:
+    """Return host and port of a cluster's endpoint; None if it has none, or no URL."""
+    url = _URL.fullmatch(cluster.matching("endpoint", _URL))
+    if url is None:
+        return None
+    port = int(url["port"] or HTTPS)
+    return (url["host"].lower(), port) if 0 < port <= _LAST_PORT else None
 
 
 def _read_authority(found: Answer) -> str:

@@ -2,7 +2,7 @@
 
 Everything here blocks and must be called in worker threads, or where no loop runs.
 Each service is asked by itself: one that is denied, or that a region does not have,
-leaves the rest complete.
+leaves the rest complete. So does an item that is denied, or is just being created.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.pages import NEXT_TOKEN, turn_pages
+from ssmtunneld.aws.clusters import read_endpoint
 from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.errors import AwsError
+from ssmtunneld.errors import AccessDenied, AwsError, RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from ssmtunneld.aws.client import AwsClient
     from ssmtunneld.base.foreign import CleanText
 
-    Asking = Callable[[AwsClient], Iterator["Resource"]]
+    Found = Iterator["Resource | Shortcoming"]
+    Asking = Callable[[AwsClient], Found]
 
 _THREADS: Final = 6
 _PAGE_LIMIT: Final = 100
+_PROBLEM_LIMIT: Final = 3
+"""Lines that are told of one service: a policy can deny each of a hundred clusters."""
+_LAST_PORT: Final = 65535
 _DOMAINS_PER_CALL: Final = 5
 """DescribeDomains' maximum."""
 _HTTPS: Final = 443
@@ -59,13 +63,20 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """Something of a service that could not be found out."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Discovery:
     """Everything that was found in one account and region."""
 
     resources: tuple[Resource, ...]
     """By service, id and role."""
     problems: tuple[str, ...] = ()
-    """A line for each service that could not be asked."""
+    """Lines for services, and items of them, that could not be asked."""
     answered: bool = False
     """True if one of the services has answered, though perhaps with nothing."""
 
@@ -79,26 +90,58 @@ def discover(account: AwsClient) -> Discovery:
     stands_alone(account, "RDS")
     unasked: list[str] = []
 
-    def ask(name: str) -> list[Resource] | str | None:
+    def ask(name: str) -> Discovery:
         variable, work = _SERVICES[name]
         if stands_alone(account, variable):
             unasked.append(name)
-            return None
-        try:
-            return [_cleaned(found) for found in work(account) if found.host]
-        except AwsError as error:
-            return f"{name}: {clean(str(error))}"
+            return Discovery(())
+        return _ask(account, name, work)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="discover") as threads:
         answers = list(threads.map(ask, _SERVICES))
-    lists = [each for each in answers if isinstance(each, list)]
-    found = [resource for each in lists for resource in each]
+    found = [resource for each in answers for resource in each.resources]
     found.sort(key=lambda r: (r.service, r.id, _ROLES.get(r.role, 9), r.host, r.port))
-    problems = [each for each in answers if isinstance(each, str)]
+    problems = [problem for each in answers for problem in each.problems]
     if unasked:
         names = ", ".join(sorted(unasked))
         problems.append(f"not asked, because SSM is an emulator: {names}")
-    return Discovery(tuple(found), tuple(problems), answered=bool(lists))
+    answered = any(each.answered for each in answers)
+    return Discovery(tuple(found), tuple(problems), answered=answered)
+
+
+def _ask(account: AwsClient, name: str, work: Asking) -> Discovery:
+    """Return what one service tells, up to the error that ends it, if any does."""
+    found: list[Resource] = []
+    problems: list[str] = []
+    answered = False
+    try:
+        for each in work(account):
+            if isinstance(each, Shortcoming):
+                problems.append(each.words)
+            elif each.host and 0 <= each.port <= _LAST_PORT:
+                found.append(_cleaned(each))
+            elif each.host:
+                problems.append(f"{each.id}: there is no port {each.port}")
+        answered = True
+    except AwsError as error:
+        problems.append(str(error))
+    lines = [f"{name}: {clean(words)}" for words in problems[:_PROBLEM_LIMIT]]
+    if more := len(problems) - len(lines):
+        lines.append(f"{name}: {more} more like these")
+    return Discovery(tuple(found), tuple(lines), answered=answered or bool(found))
+
+
+def _part(look: Callable[[], Found], name: str = "") -> Found:
+    """Yield what ``look`` finds; what AWS refuses of it leaves the rest complete.
+
+    Args:
+        look: Asks for one item of a service, or one kind of them.
+        name: Names the item.
+    """
+    try:
+        yield from look()
+    except (AccessDenied, RequestRejected) as error:
+        yield Shortcoming(f"{name}: {error}" if name else str(error))
 
 
 _ROLES: Final = {"": 0, "writer": 1, "primary": 1, "reader": 2}
@@ -164,17 +207,11 @@ def _vpc_of_group(found: Answer) -> str:
     return found.structure("DBSubnetGroup").text("VpcId")
 
 
-def _databases(account: AwsClient) -> Iterator[Resource]:
+def _databases(account: AwsClient) -> Found:
     """Yield RDS, Aurora, DocumentDB and Neptune: one API tells of all of them."""
     instances = list(_items(account, "rds", "DescribeDBInstances", "DBInstances"))
     vpcs = {i.text("DBClusterIdentifier"): _vpc_of_group(i) for i in instances}
-    for cluster in _items(account, "rds", "DescribeDBClusters", "DBClusters"):
-        name, engine = cluster.text("DBClusterIdentifier"), cluster.text("Engine")
-        service = engine if engine in _OWN_CLUSTERS else "rds"
-        for key, role in (("Endpoint", "writer"), ("ReaderEndpoint", "reader")):
-            host, port = cluster.text(key), _port(cluster)
-            vpc = vpcs.get(name, "")
-            yield Resource(service, name, engine, host, port, vpc, role)
+    yield from _part(partial(_database_clusters, account, vpcs))
     for instance in instances:
         if instance.text("DBClusterIdentifier"):
             continue  # its cluster's endpoints follow a failover
@@ -189,7 +226,17 @@ def _databases(account: AwsClient) -> Iterator[Resource]:
         )
 
 
-def _database_proxies(account: AwsClient) -> Iterator[Resource]:
+def _database_clusters(account: AwsClient, vpcs: Mapping[CleanText, str]) -> Found:
+    for cluster in _items(account, "rds", "DescribeDBClusters", "DBClusters"):
+        name, engine = cluster.text("DBClusterIdentifier"), cluster.text("Engine")
+        service = engine if engine in _OWN_CLUSTERS else "rds"
+        for key, role in (("Endpoint", "writer"), ("ReaderEndpoint", "reader")):
+            host, port = cluster.text(key), _port(cluster)
+            vpc = vpcs.get(name, "")
+            yield Resource(service, name, engine, host, port, vpc, role)
+
+
+def _database_proxies(account: AwsClient) -> Found:
     for proxy in _items(account, "rds", "DescribeDBProxies", "DBProxies"):
         family = proxy.text("EngineFamily")
         name, host, vpc = (proxy.text(k) for k in ("DBProxyName", "Endpoint", "VpcId"))
@@ -197,7 +244,7 @@ def _database_proxies(account: AwsClient) -> Iterator[Resource]:
         yield Resource("rds-proxy", name, family.lower(), host, port, vpc)
 
 
-def _caches(account: AwsClient) -> Iterator[Resource]:
+def _caches(account: AwsClient) -> Found:
     service = "elasticache"
     groups = _items(account, service, "DescribeCacheSubnetGroups", "CacheSubnetGroups")
     vpcs = {g.text("CacheSubnetGroupName"): g.text("VpcId") for g in groups}
@@ -253,7 +300,7 @@ def _cache_endpoints(
         yield "reader", node.structure("ReaderEndpoint")
 
 
-def _serverless_caches(account: AwsClient) -> Iterator[Resource]:
+def _serverless_caches(account: AwsClient) -> Found:
     found = list(
         _items(
             account,
@@ -293,7 +340,7 @@ def _vpcs_of(account: AwsClient, subnets: Iterable[list[CleanText]]) -> list[str
     return [next((known[s] for s in each if s in known), "") for each in wanted]
 
 
-def _memory_databases(account: AwsClient) -> Iterator[Resource]:
+def _memory_databases(account: AwsClient) -> Found:
     groups = _items(
         account, "memorydb", "DescribeSubnetGroups", "SubnetGroups", NEXT_TOKEN
     )
@@ -308,7 +355,7 @@ def _memory_databases(account: AwsClient) -> Iterator[Resource]:
         yield Resource("memorydb", name, engine, host, port, vpc)
 
 
-def _warehouses(account: AwsClient) -> Iterator[Resource]:
+def _warehouses(account: AwsClient) -> Found:
     for found in _items(account, "redshift", "DescribeClusters", "Clusters"):
         end, vpc = found.structure("Endpoint"), found.text("VpcId")
         name, host, port = (
@@ -319,7 +366,7 @@ def _warehouses(account: AwsClient) -> Iterator[Resource]:
         yield Resource("redshift", name, "redshift", host, port, vpc)
 
 
-def _serverless_warehouses(account: AwsClient) -> Iterator[Resource]:
+def _serverless_warehouses(account: AwsClient) -> Found:
     service = "redshift-serverless"
     for found in _items(account, service, "ListWorkgroups", "workgroups", _CAMEL_TOKEN):
         end = found.structure("endpoint")
@@ -329,37 +376,47 @@ def _serverless_warehouses(account: AwsClient) -> Iterator[Resource]:
         yield Resource(service, name, "redshift", host, _port(end, "port"), vpc)
 
 
-def _search_domains(account: AwsClient) -> Iterator[Resource]:
+def _search_domains(account: AwsClient) -> Found:
     answer = account.call_service("opensearch", "ListDomainNames")
     names = [found.text("DomainName") for found in answer.structures("DomainNames")]
     for start in range(0, len(names), _DOMAINS_PER_CALL):
         some = names[start : start + _DOMAINS_PER_CALL]
-        for found in _items(
-            account,
-            "opensearch",
-            "DescribeDomains",
-            "DomainStatusList",
-            DomainNames=some,
-        ):
-            host = found.structure("Endpoints").text("vpc") or found.text("Endpoint")
-            vpc = found.structure("VPCOptions").text("VPCId")
-            name, engine = found.text("DomainName"), found.text("EngineVersion")
-            yield Resource("opensearch", name, engine, host, _HTTPS, vpc)
+        yield from _part(partial(_some_domains, account, some), ", ".join(some))
 
 
-def _brokers(account: AwsClient) -> Iterator[Resource]:
+def _some_domains(account: AwsClient, names: list[CleanText]) -> Found:
+    for found in _items(
+        account,
+        "opensearch",
+        "DescribeDomains",
+        "DomainStatusList",
+        DomainNames=names,
+    ):
+        host = found.structure("Endpoints").text("vpc") or found.text("Endpoint")
+        vpc = found.structure("VPCOptions").text("VPCId")
+        name, engine = found.text("DomainName"), found.text("EngineVersion")
+        yield Resource("opensearch", name, engine, host, _HTTPS, vpc)
+
+
+def _brokers(account: AwsClient) -> Found:
     found = list(
         _items(account, "kafka", "ListClustersV2", "ClusterInfoList", NEXT_TOKEN)
     )
     vpcs = _vpcs_of(account, map(_subnets_of_brokers, found))
     for cluster, vpc in zip(found, vpcs, strict=True):
-        name, arn = cluster.text("ClusterName"), cluster.text("ClusterArn")
-        answer = account.call_service("kafka", "GetBootstrapBrokers", ClusterArn=arn)
-        for key in answer.names(_BROKER_KEY):
-            kind = key.removeprefix("BootstrapBrokerString") or "Plaintext"
-            for host, port in _BROKER.findall(answer.matching(key, _BROKERS)):
-                role = f"broker, {kind}"
-                yield Resource("msk", name, "kafka", host, int(port), vpc, role)
+        name = cluster.text("ClusterName")
+        # One that is still being created has none yet, and AWS refuses to tell them.
+        yield from _part(partial(_brokers_of, account, cluster, vpc), name)
+
+
+def _brokers_of(account: AwsClient, cluster: Answer, vpc: str) -> Found:
+    name, arn = cluster.text("ClusterName"), cluster.text("ClusterArn")
+    answer = account.call_service("kafka", "GetBootstrapBrokers", ClusterArn=arn)
+    for key in answer.names(_BROKER_KEY):
+        kind = key.removeprefix("BootstrapBrokerString") or "Plaintext"
+        for host, port in _BROKER.findall(answer.matching(key, _BROKERS)):
+            role = f"broker, {kind}"
+            yield Resource("msk", name, "kafka", host, int(port), vpc, role)
 
 
 def _subnets_of_brokers(cluster: Answer) -> list[CleanText]:
@@ -370,35 +427,49 @@ def _subnets_of_brokers(cluster: Answer) -> list[CleanText]:
     return subnets or (serverless[0].texts("SubnetIds") if serverless else [])
 
 
-def _kubernetes(account: AwsClient) -> Iterator[Resource]:
+def _kubernetes(account: AwsClient) -> Found:
     for name in _names(account, "eks", "ListClusters", "clusters", _CAMEL_TOKEN):
-        answer = account.call_service("eks", "DescribeCluster", name=name)
-        found = answer.structure("cluster")
-        url = urlsplit(found.text("endpoint"))
-        vpc = found.structure("resourcesVpcConfig").text("vpcId")
-        port = url.port or _HTTPS
-        yield Resource("eks", name, "kubernetes", url.hostname or "", port, vpc)
+        yield from _part(partial(_kubernetes_cluster, account, name), name)
 
 
-def _load_balancers(account: AwsClient) -> Iterator[Resource]:
+def _kubernetes_cluster(account: AwsClient, name: CleanText) -> Found:
+    answer = account.call_service("eks", "DescribeCluster", name=name)
+    found = answer.structure("cluster")
+    if not found.has("endpoint"):
+        return  # it is still being created
+    place = read_endpoint(found)
+    if place is None:
+        yield Shortcoming(f"{name}: its endpoint is no URL: {found.text('endpoint')}")
+        return
+    host, port = place
+    vpc = found.structure("resourcesVpcConfig").text("vpcId")
+    yield Resource("eks", name, "kubernetes", host, port, vpc)
+
+
+def _load_balancers(account: AwsClient) -> Found:
     tokens = ("Marker", "NextMarker")
     for found in _items(
         account, "elbv2", "DescribeLoadBalancers", "LoadBalancers", tokens
     ):
         if found.text("Scheme") != "internal":
             continue
-        arn = found.text("LoadBalancerArn")
-        for listener in _items(
-            account,
-            "elbv2",
-            "DescribeListeners",
-            "Listeners",
-            tokens,
-            LoadBalancerArn=arn,
-        ):
-            name, host = found.text("LoadBalancerName"), found.text("DNSName")
-            engine, vpc = listener.text("Protocol").lower(), found.text("VpcId")
-            yield Resource("elb", name, engine, host, _port(listener), vpc)
+        name = found.text("LoadBalancerName")
+        yield from _part(partial(_load_balancer_listeners, account, found), name)
+
+
+def _load_balancer_listeners(account: AwsClient, balancer: Answer) -> Found:
+    name, host = balancer.text("LoadBalancerName"), balancer.text("DNSName")
+    vpc = balancer.text("VpcId")
+    for listener in _items(
+        account,
+        "elbv2",
+        "DescribeListeners",
+        "Listeners",
+        ("Marker", "NextMarker"),
+        LoadBalancerArn=balancer.text("LoadBalancerArn"),
+    ):
+        engine = listener.text("Protocol").lower()
+        yield Resource("elb", name, engine, host, _port(listener), vpc)
 
 
 _SERVICES: Final[Mapping[str, tuple[str, Asking]]] = {

@@ -6,7 +6,6 @@ import difflib
 import errno
 import os
 import re
-import shutil
 import stat
 import tempfile
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.cli.destination import remote_host
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.file_change import take_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -153,7 +153,7 @@ def replace(file: Path, text: str) -> None:
         with os.fdopen(descriptor, "wb") as opened:
             opened.write(data)
             opened.flush()
-            _take_after(target, new)
+            take_after(target, descriptor)
             os.fsync(opened.fileno())
         new.replace(target)
     except OSError as error:
@@ -163,13 +163,6 @@ def replace(file: Path, text: str) -> None:
     finally:
         with suppress(FileNotFoundError):
             new.unlink()
-
-
-def _take_after(target: Path, new: Path) -> None:
-    status = target.stat()
-    os.chown(new, status.st_uid, status.st_gid)
-    shutil.copystat(target, new)  # the mode, and what SELinux calls it
-    os.utime(new)
 
 
 def _real_name(tunnel: TunnelSettings) -> str | None:

@@ -21,7 +21,7 @@ from ssmtunneld.daemon.session_context import session_dependencies, settings_of
 from ssmtunneld.errors import TunnelError
 from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.lifespan import Lifespan
-from ssmtunneld.sessions.node_access import AccessTargetSelector, NodeAccess
+from ssmtunneld.sessions.node_access import NodeAccess
 from ssmtunneld.sessions.policy import Policy
 from ssmtunneld.sessions.pool import Pool
 from ssmtunneld.sessions.reason import mark, session_reason
@@ -74,7 +74,6 @@ class Backend:
         self._context = context
         self._first = first
         self._resting = False
-        self._mark = mark(context.instance, tunnel.name)
         self._lifespan = Lifespan(tunnel.max_session_age)
         self._access = context.access(tunnel)
         self._bastion = context.bastions.get(tunnel)
@@ -105,9 +104,12 @@ class Backend:
             from ssmtunneld.sessions.bastion import BastionTargetSelector  # noqa: PLC0415 - there with a bastion
 
             return BastionTargetSelector(self._bastion)
-        if self._access is not None:
-            return AccessTargetSelector(self._access.node)
         return self._context.selector(self._tunnel, log)
+
+    @property
+    def _mark(self) -> str:
+        """The end of its sessions' reasons; empty while the daemon has no name."""
+        return mark(self._context.instance, self._tunnel.name)
 
     @property
     def tunnel(self) -> TunnelSettings:
@@ -253,8 +255,7 @@ class Backend:
 
     async def _reap_orphans(self) -> None:
         """End what a daemon before us left, and learn how old sessions can become."""
-        if not self._mark:
-            return
+        await self._context.wait_instance()
         await self.pool.wait_ready()
         orphan_reaper = self._context.orphan_reaper(Identity.of(self._tunnel))
         for target in self.pool.targets:

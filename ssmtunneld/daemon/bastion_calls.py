@@ -104,12 +104,17 @@ def new_bastion(
     return Bastion(
         tunnel.target,
         _Calls(control, target, granted),
-        f"{MARK_PREFIX}{name}",
+        mark_key(name),
         _owner(),
         stop_after=tunnel.stop_target_after,
         wall_clock=lambda: time.time_ns() / 1e9,
         log=get_log(),
     )
+
+
+def mark_key(name: str) -> str:
+    """Return the key of the tag that is the mark of a daemon called ``name``."""
+    return f"{MARK_PREFIX}{name}"
 
 
 def _owner() -> str:

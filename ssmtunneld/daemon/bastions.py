@@ -21,7 +21,7 @@ class Bastions:
     Args:
         controls: Make the calls.
         instance: The daemon's name, by which it knows its marks after a restart; None
-            for a process that nothing comes back to.
+            for a process that nothing comes back to, or that has no name yet.
     """
 
     def __init__(self, controls: ControlRegistry, instance: str | None) -> None:
@@ -54,6 +54,18 @@ class Bastions:
             self._new.append(bastion)
             self._added.set()
         return self._known[place]
+
+    def take_instance(self, instance: str) -> None:
+        """Keep all marks under ``instance``, from their next looks on.
+
+        Not before the daemon that had the name has ended: with one mark, each of the
+        two would take the other one's lease for its own, and stop what that one needs.
+        """
+        self._instance = instance
+        for (target, identity, stop_after), bastion in self._known.items():
+            from ssmtunneld.daemon.bastion_calls import mark_key  # noqa: PLC0415 - there with a bastion
+
+            bastion.move_mark(mark_key(self._key(identity, target, stop_after)))
 
     def _key(self, identity: Identity, target: str, stop_after: float | None) -> str:
         """Return the end of a mark's key, which no two users of an instance share."""

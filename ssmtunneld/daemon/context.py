@@ -1,5 +1,6 @@
 """State that all tunnels of a daemon share."""
 
+import asyncio
 import secrets
 import sys
 from collections import defaultdict
@@ -29,12 +30,12 @@ class DaemonContext(SessionContext):
         start_rate: StartSession calls per second, for each account and region.
         start_burst: How many of them can come at once.
         instance: Marks the sessions of this configuration as its own, also after
-            a restart; ``None`` to leave forgotten sessions alone.
+            a restart; ``None`` to leave forgotten sessions alone, until
+            `take_instance`.
         max_connections: Local connections of all tunnels together.
         audit: Where connections are written down; None where nobody wants that.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
-        access_file: Keeps access requests over restarts; None where nothing does.
 
     Attributes:
         audit: The same one.
@@ -53,14 +54,12 @@ class DaemonContext(SessionContext):
         audit: "AuditLog | None" = None,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
-        access_file: "AccessFile | None" = None,
     ) -> None:
         super().__init__(
             start_rate=start_rate,
             start_burst=start_burst,
             named=named,
             close_timeout=close_timeout,
-            access_file=access_file,
         )
         self.audit = audit
         self.connection_limit = ConnectionLimit(max_connections)
@@ -68,9 +67,33 @@ class DaemonContext(SessionContext):
         # An id that somebody has noted before a restart must not hit another one.
         self._run = secrets.token_hex(3)
         self._connections = count(1)
-        self.instance = instance
+        self._instance = instance
+        self._has_instance = asyncio.Event()
+        if instance is not None:
+            self._has_instance.set()
         self.pools: set[Pool] = set()
         self._orphan_reapers: dict[Identity, OrphanReaper] = {}
+
+    @property
+    def instance(self) -> str | None:
+        """The daemon's name; None for a process that has none, or none yet."""
+        return self._instance
+
+    def take_instance(self, instance: str, file: "AccessFile") -> None:
+        """Be the daemon called ``instance``, which no other process is any more.
+
+        Args:
+            instance: The name.
+            file: Its access requests.
+        """
+        self._instance = instance
+        self.bastions.take_instance(instance)
+        self.keep_accesses(file)
+        self._has_instance.set()
+
+    async def wait_instance(self) -> None:
+        """Return once there is a name. Cancelling is safe."""
+        await self._has_instance.wait()
 
     def name_connection(self) -> str:
         """Return a name that no other connection has, nor had before a restart."""

@@ -66,8 +66,7 @@ class Daemon:
     Args:
         config: What to run.
         instance: This daemon's name (``instance_lock.py``); ``None`` to leave the
-        sessions
-            of a daemon before it alone.
+            sessions of a daemon before it alone.
         manager: The service manager's part of the process.
         log_as: Called with the settings after a reload that changes how the log is to
             look, or how much it is to say.
@@ -98,7 +97,6 @@ class Daemon:
     ) -> None:
         self._config = config
         self._groups = tuple(groups)
-        self._instance = instance
         self._log_as = log_as
         self._when_ready = when_ready
         self._claim = claim
@@ -117,20 +115,15 @@ class Daemon:
         self._context = DaemonContext(
             start_rate=settings.start_rate,
             start_burst=settings.start_burst,
-            instance=instance,
             audit=self._audit,
             close_timeout=ABANDON_TIME,
             named=named,
-            access_file=(
-                None
-                if instance is None
-                else AccessFile(access_file(instance), self._log)
-            ),
         )
+        self._instance: str | None = None
         self._size_file: SizeFile | None = None
+        self._has_instance = asyncio.Event()
         if instance is not None:
-            path, sizes = size_file(instance), self._context.message_sizes
-            self._size_file = SizeFile(path, sizes, self._log)
+            self._take_instance(instance)
         self._preflight = Preflight(self._log)
         self._tunnels = Tunnels(config.tunnels, self._context, manager.sockets)
         self._connections = ConnectionSurvey(
@@ -234,9 +227,8 @@ class Daemon:
 
         The control socket comes first: somebody can ask while the sessions are started.
         """
-        kept = {} if self._size_file is None else {"sizes": self._size_file.run}
         return {
-            **kept,
+            "sizes": self._keep_sizes,
             "control": self._answer_operators,
             "http": self._http.run,
             "tunnels": self._tunnels.run,
@@ -256,6 +248,21 @@ class Daemon:
         opened = {"control": self._control_opened, "http": self._http.opened}
         broke = opened[name].set if name in opened else lambda: None
         await run_compartment(name, part, self._defects, broke=broke)
+
+    def _take_instance(self, instance: str) -> str:
+        """Keep under ``instance`` what outlasts a restart; return it."""
+        self._instance = instance
+        requests = AccessFile(access_file(instance), self._log)
+        self._context.take_instance(instance, requests)
+        sizes = self._context.message_sizes
+        self._size_file = SizeFile(size_file(instance), sizes, self._log)
+        self._has_instance.set()
+        return instance
+
+    async def _keep_sizes(self) -> None:
+        await self._has_instance.wait()
+        assert self._size_file is not None, "it comes with the instance"
+        await self._size_file.run()
 
     async def _watch_network(self) -> None:
         route = open_route_socket()
@@ -506,13 +513,14 @@ class Daemon:
 
     async def _answer_operators(self) -> None:
         """Answer operators until cancelled; once no other daemon of this file does."""
-        if self._instance is None:
+        instance = self._instance
+        if instance is None:
             self._control_opened.set()
             if self._claim is None:
                 return
-            self._instance = self._context.instance = await self._claim()
+            instance = self._take_instance(await self._claim())
             self._log.info("instance.claimed", config=str(self._config.source))
-        await self._serve_control(control_socket(self._instance))
+        await self._serve_control(control_socket(instance))
 
     async def _serve_control(self, path: Path) -> None:
         told = ""

@@ -43,7 +43,6 @@ class SessionContext:
         start_burst: How many of them can come at once.
         named: Whether the tunnels stand in a file, by which a human knows them.
         close_timeout: Seconds at the end for calls that nobody waits for any more.
-        access_file: Keeps access requests over restarts; None where nothing does.
 
     Attributes:
         controls: The control planes, by identity.
@@ -61,9 +60,8 @@ class SessionContext:
         start_burst: int,
         named: bool = True,
         close_timeout: float = CLOSE_TIMEOUT,
-        access_file: "AccessFile | None" = None,
     ) -> None:
-        self._access_file = access_file
+        self._access_file: AccessFile | None = None
         self._named = named
         self._accesses: dict[tuple[str, str, Identity], RequestedAccess] = {}
         self.controls = ControlRegistry(named=named, close_timeout=close_timeout)
@@ -106,7 +104,19 @@ class SessionContext:
         return self._resolvers[identity]
 
     def selector(self, tunnel: "TunnelSettings", log: "EventLog") -> TargetSelector:
-        """Return what chooses the target of a tunnel's sessions, or of its requests."""
+        """Return what chooses the target of a tunnel's sessions.
+
+        Where access takes an approval, it is the node that was approved, and no other.
+        """
+        access = self.access(tunnel)
+        if access is None:
+            return self._finder(tunnel, log)
+        from ssmtunneld.sessions.node_access import AccessTargetSelector  # noqa: PLC0415 - there with an access
+
+        return AccessTargetSelector(access.node)
+
+    def _finder(self, tunnel: "TunnelSettings", log: "EventLog") -> TargetSelector:
+        """Return what finds the target of a tunnel's sessions, or of its requests."""
         target = parse_target(tunnel.target)
         if isinstance(target, FixedTarget):
             return FixedTargetSelector(target.id)
@@ -130,6 +140,12 @@ class SessionContext:
             self._accesses[key] = self._request_access(tunnel, identity)
         return self._accesses[key]
 
+    def keep_accesses(self, file: "AccessFile") -> None:
+        """Keep access requests in ``file``, over restarts, and follow those in it."""
+        self._access_file = file
+        for (name, target, identity), access in self._accesses.items():
+            access.node.keep_in(file.record(name, identity, target))
+
     def _request_access(
         self, tunnel: "TunnelSettings", identity: Identity
     ) -> "RequestedAccess":
@@ -138,8 +154,8 @@ class SessionContext:
         store = None
         if self._access_file is not None:
             store = self._access_file.record(tunnel.name, identity, tunnel.target)
-        selector = self.selector(tunnel, get_log(tunnel=tunnel.name))
-        return request_access(tunnel, self.controls, selector, store, named=self._named)
+        finder = self._finder(tunnel, get_log(tunnel=tunnel.name))
+        return request_access(tunnel, self.controls, finder, store, named=self._named)
 
 
 def settings_of(tunnel: "TunnelSettings") -> SessionSettings:

@@ -44,6 +44,7 @@ class Signals:
         self._came = 0
         self._kept: list[int] = []
         self._answered = False
+        self._interrupts = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -62,6 +63,8 @@ class Signals:
             self.press()
         if not self._answered:
             self._kept.append(number)
+        if self._interrupts:
+            raise KeyboardInterrupt
 
     def press(self) -> None:
         """Count a demand to end, by a signal or as one."""
@@ -72,6 +75,21 @@ class Signals:
             self._deadline.arm(self.budget())
         else:
             self._deadline.arm(FORCED_BUDGET if self._came == 2 else 0.0)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let signals end the block at once, also those kept: for work that blocks.
+
+        Raises:
+            KeyboardInterrupt: One came.
+        """
+        try:
+            self._interrupts = True
+            if self._kept:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._interrupts = False
 
     @contextmanager
     def answered(self, answers: Answers) -> Iterator[None]:

@@ -30,7 +30,8 @@ class SizeFile:
 
     Args:
         path: The file.
-        sizes: The records; what the file has is taken over at once.
+        sizes: The records; what the file has is taken over at once. What they have
+            already is written.
         log: Gets a line if it cannot be written.
     """
 
@@ -40,6 +41,8 @@ class SizeFile:
         self._log = log
         self._changed = asyncio.Event()
         self._told = ""
+        if sizes.export():
+            self._changed.set()
         sizes.restore(_read(path))
         sizes.changed = self._changed.set
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssmtunneld.listener import owner
-from ssmtunneld.listener.owner import OwnerVisibility
+from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence
 from ssmtunneld.listener.process_table import (
     find_processes,
     find_recent,
@@ -87,8 +87,7 @@ def identify(clients: Iterable[Client]) -> None:
             _ask(client, *client.ends)
     inodes = {client.inode for client in held if client.inode}
     found = find_recent(inodes) if inodes else {}
-    # One that is not there any more would have all files looked through for nothing.
-    left = {c.inode for c in held if c.inode and not c.gone} - found.keys()
+    left = {c.inode for c in held if c.inode not in found and _may_be_held(c)}
     if left:
         found |= find_processes(left)
     for client in pending:
@@ -100,6 +99,19 @@ def identify(clients: Iterable[Client]) -> None:
         if client.uid is not None:
             client.user = user_name(client.uid)
         client.settled = True
+
+
+def _may_be_held(client: Client) -> bool:
+    """Return False if no process holds its socket any more, or it is not known.
+
+    All files of all processes would be looked through for nothing.
+    """
+    if client.gone or not client.inode:
+        return False
+    if client.ends is None or owner.sight() is not OwnerVisibility.CLEAR:
+        return True
+    # It may have left, and the loop has not noticed yet.
+    return owner.find_peer(*client.ends).presence is not PeerPresence.GONE
 
 
 def _ask(client: Client, local: SocketName, peer: SocketName) -> None:

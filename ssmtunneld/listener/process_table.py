@@ -184,11 +184,19 @@ def _find(
 ) -> dict[int, Process]:
     missing = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[int, Process] = {}
+    # One program often holds many of them.
+    seen: dict[int, Process | None] = {}
     for pid, link in islice(files, MOST_FILES):
-        if link in missing and (process := process_of(pid)) is not None:
-            found[missing.pop(link)] = process
-            if pid not in _recent and pid != os.getpid():
-                _recent.append(pid)
+        if link not in missing:
+            continue
+        if pid not in seen:
+            seen[pid] = process_of(pid)
+        process = seen[pid]
+        if process is None:
+            continue
+        found[missing.pop(link)] = process
+        if pid not in _recent and pid != os.getpid():
+            _recent.append(pid)
         if not missing:
             break
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
@@ -37,6 +38,7 @@ from ssmtunneld.sessions.bastion_plan import (
     Use,
     Wait,
     Write,
+    carry_over,
     decide,
     read_mark,
     write_mark,
@@ -163,6 +165,9 @@ class Bastion:
         self._target = target
         self._calls = calls
         self._key = key
+        self._former_key: str | None = None
+        # What is found under a new key is of a daemon before us, until it is moved.
+        self._is_key_new, self._is_mark_moved = True, False
         self._by = by
         self._stop_after = stop_after
         self._wall_clock = wall_clock
@@ -346,6 +351,22 @@ class Bastion:
             self._connected = False
             self._stirred.set()
 
+    def move_mark(self, key: str) -> None:
+        """Keep the mark under ``key`` from now on, and go on from what stands there.
+
+        For a daemon that takes the place of another one: as long as that runs, each of
+        them must have a mark of its own.
+        """
+        if key == self._key:
+            return
+        self._former_key, self._key = self._key, key
+        self._is_key_new, self._is_mark_moved = True, False
+        if self._sight is not None and self._former_key in self._sight.marks:
+            marks = {**self._sight.marks}
+            marks[key] = marks.pop(self._former_key)
+            self._sight = replace(self._sight, marks=marks)
+        self._stirred.set()
+
     # Life.
 
     async def attend(self) -> None:
@@ -500,6 +521,7 @@ class Bastion:
 
     async def _step(self) -> Step:
         await self._look()
+        await self._move()
         step = self._last_step = decide(self._situation())
         instance = self._instance
         assert instance is not None, "a step without a look"
@@ -542,13 +564,45 @@ class Bastion:
             state = "stopping"
         before = self._sight
         self._sight = Sight(state, found.launched, known)
-        if before is None and self._key in known:
+        if self._is_key_new and self._key in known:
             # Of a daemon before us: its connections may come again.
             self.note_use()
-            self._trusted = known[self._key].claim
+            if not self._awaits_launch(known):
+                self._trusted = known[self._key].claim
+        self._is_key_new = False
         if before is None or before.launched != found.launched or state != "running":
             self._connected = False
         self._note_announcements(known)
+
+    def _awaits_launch(self, marks: dict[str, Mark]) -> bool:
+        """Return True if we have claimed a start under the key of before."""
+        former = None if self._former_key is None else marks.get(self._former_key)
+        return former is not None and bool(former.claim) and not former.launch
+
+    async def _move(self) -> None:
+        """Carry the mark over from the key of before; what fails comes next time."""
+        instance, sight = self._instance, self._sight
+        assert instance is not None, "a move without a look"
+        assert sight is not None, "a move without a look"
+        if self._former_key is None or self._former_key not in sight.marks:
+            return
+        marks = {**sight.marks}
+        former = marks.pop(self._former_key)
+        if not self._is_mark_moved:
+            own = marks.get(self._key)
+            marks[self._key] = carry_over(former, own, sight.launched)
+        # Whatever becomes of the calls: it is ours, and no other daemon's.
+        self._sight = replace(sight, marks=marks)
+        with suppress(AwsError):
+            if not self._is_mark_moved:
+                await self._put(instance, marks[self._key])
+            await self._calls.erase(instance.id, self._former_key)
+
+    async def _put(self, instance: Instance, mark: Mark) -> None:
+        key = self._key
+        await self._calls.write(instance.id, key, write_mark(mark))
+        # It can have got another one during the call.
+        self._is_mark_moved = key == self._key
 
     def _note_announcements(self, marks: dict[str, Mark]) -> None:
         now = self._wall_clock()
@@ -611,7 +665,7 @@ class Bastion:
         if mark.stopping or not up:
             self._enter(self._underway())
         try:
-            await self._calls.write(instance.id, self._key, write_mark(mark))
+            await self._put(instance, mark)
         except AwsError:
             # Nothing is started that nobody could stop, and nothing stopped that others
             # were not told of. But what runs is used: another daemon may stop it.

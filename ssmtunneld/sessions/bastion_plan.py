@@ -20,6 +20,10 @@ a pause all marks are read again; then StopInstances, and last the mark goes.
   So of two that leave together one stops it.
 * All of us that see that one of us has started it may stop it once no lease holds. The
   one that started it need not come back.
+* Two daemons that run never have one key: each would take the other one's lease for its
+  own. A daemon that takes another one's place has a key of its own until that one has
+  ended; then its mark is written under the other key, and after that removed under the
+  first one (`carry_over`).
 """
 
 import re
@@ -325,6 +329,23 @@ def _withdraw(s: Situation, own: Mark) -> Step:
     if own.proves(launched):
         return Write(replace(own, until=0.0, launch=launched, stopping=0.0))
     return Erase()
+
+
+def carry_over(former: Mark, own: Mark | None, launched: float) -> Mark:
+    """Return what a daemon's mark says under another key than it had before.
+
+    Args:
+        former: The mark under the key of before.
+        own: What is found under the new one: of a daemon before this one; None for
+            nothing.
+        launched: The instance's latest launch.
+    """
+    awaits_launch = former.claim and not former.launch
+    if own is None or awaits_launch or former.proves(launched):
+        return former
+    if not own.proves(launched):
+        return former
+    return replace(former, claim=own.claim, was=own.was, launch=launched)
 
 
 def _whole(seconds: float) -> float:

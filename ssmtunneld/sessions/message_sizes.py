@@ -197,17 +197,21 @@ class MessageSizes:
     def restore(self, entries: object) -> None:
         """Take over what an earlier process has kept.
 
-        Anything in it that does not make sense, or is too old, is left out.
+        Anything in it that does not make sense, or is too old, is left out; what this
+        process has learnt itself stays.
 
         Args:
             entries: As :meth:`export` returned it, or anything else.
         """
         if not isinstance(entries, list):
             return
+        learnt, self._records = self._records, {}
         for entry in entries[-MOST_RECORDS:]:
             found = _read(entry, self._wall_clock())
             if found is not None:
                 self._keep(*found)
+        for kind, record in learnt.items():
+            self._keep(kind, record)
 
 
 def _read(entry: object, now: float) -> tuple[AgentKind, _Record] | None:

@@ -160,19 +160,27 @@ class NodeAccess:
         self._log = log
         self._store = store or ForgetfulStore()
         self._loop = asyncio.get_running_loop()
-        found = self._store.found
-        self._request, self._older = found.latest, found.older
+        self._request: AccessRequest | None = None
+        self._older: AccessRequest | None = None
         self._status = AccessStatus.PENDING
+        # Until the service says that it is over: its keys can end before.
         self._granted: AccessRequest | None = None
         self._doubted = False
         self._failure: AwsError | None = None
         self._looked_at = self._reviewed_at = float("-inf")
-        self._look_at = None if self._request is None else self._loop.time()
-        self._review_at = None if self._older is None else self._loop.time()
+        self._look_at: float | None = None
+        self._review_at: float | None = None
         self._delay = SHORTEST
         self._stirred = SmallEvent()
         self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
         self._listeners: list[Callable[[], None]] = []
+        self._follow(self._store.found)
+
+    def _follow(self, found: KeptRequests) -> None:
+        self._request, self._older = found.latest, found.older
+        now = self._loop.time()
+        self._look_at = None if self._request is None else now
+        self._review_at = None if self._older is None else now
 
     # Observation.
 
@@ -258,6 +266,17 @@ class NodeAccess:
             await self._keep()
             return made
 
+    def keep_in(self, store: RequestStore) -> None:
+        """Keep requests in ``store`` from now on, and follow those that it has.
+
+        Where somebody has asked here already, they are kept with the next change.
+        """
+        self._store = store
+        if self._request is None and not self._filing.locked():
+            self._follow(store.found)
+            self._stirred.set()
+            self._tell()
+
     async def _keep(self) -> None:
         await self._store.keep(KeptRequests(self._request, self._older))
 
@@ -308,11 +327,13 @@ class NodeAccess:
             while True:
                 await self._wait()
                 self._end_what_ended()
+                # First what can hold: after a restart, nobody must take it for lost
+                # because the request for more is over.
+                if self._is_due(self._review_at):
+                    await self._review()
                 if self._is_due(self._look_at):
                     await self._look()
                     await self._store.retry()
-                if self._is_due(self._review_at):
-                    await self._review()
 
     def _is_due(self, moment: float | None) -> bool:
         return moment is not None and self._loop.time() >= moment
@@ -335,7 +356,7 @@ class NodeAccess:
         # The service may know better, and is asked at once.
         if self._granted is self._request:
             self._plan(0.0)
-            self._decide(AccessStatus.EXPIRED)
+            self._note_end(AccessStatus.EXPIRED)
         else:
             self._review_at = self._loop.time()
             self._tell()
@@ -376,10 +397,12 @@ class NodeAccess:
                 advice=self._holder.advice,
             )
             # What an older one has approved holds.
-            self._request, self._look_at = self._older, self._review_at
+            older = self._older
             self._status = AccessStatus.PENDING
-            if self._granted is not None and self._granted is self._older:
-                self._status = AccessStatus.APPROVED
+            if older is not None and older is self._granted:
+                held = self.is_open
+                self._status = AccessStatus.APPROVED if held else AccessStatus.EXPIRED
+            self._request, self._look_at = older, self._review_at
             self._older, self._review_at = None, None
             await self._keep()
         else:
@@ -419,7 +442,7 @@ class NodeAccess:
     async def _drop_older(self, older: AccessRequest, status: AccessStatus) -> None:
         self._older, self._review_at = None, None
         if self._granted is older:
-            self._holder.keys = None
+            self._granted = self._holder.keys = None
             self._log_end(older, status)
         self._tell()
         await self._keep()
@@ -451,11 +474,14 @@ class NodeAccess:
         return min(REVIEW, max(LONGEST, left - RENEWAL))
 
     def _decide(self, status: AccessStatus) -> None:
-        """Note that the request is over, and how."""
+        """Note that the service says that the request is over, and how."""
+        if self._granted is self._request:
+            self._granted = self._holder.keys = None
+        self._note_end(status)
+
+    def _note_end(self, status: AccessStatus) -> None:
         request = self._request
-        assert request is not None, "decided without a request"
-        if self._granted is request:
-            self._holder.keys = None
+        assert request is not None, "an end without a request"
         if status is not self._status:
             self._status = status
             self._log_end(request, status)

@@ -8,6 +8,8 @@ from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.discovery import Resource, discover
+from ssmtunneld.base.foreign import clean
+from ssmtunneld.errors import AccessDenied, RequestRejected, ServiceUnavailable
 from tests.aws.stub import error
 from tests.support.moto import REGION
 
@@ -362,6 +364,160 @@ def test_a_service_that_is_denied_is_one_line(stub, cloud, keys, monkeypatch):
     assert line == (
         "memorydb: DescribeSubnetGroups failed: AccessDeniedException: not you"
     )
+
+
+def answering(kind, operation, **answers):
+    """Return what answers to these names, and refuses all others."""
+
+    def answer(parameters):
+        name = next(iter(parameters.values()), "all")
+        if name not in answers:
+            raise kind(operation, clean("Refused"), clean(f"not {name}"))
+        return answers[name]
+
+    return answer
+
+
+def eks(endpoint):
+    return {"cluster": {"endpoint": endpoint}}
+
+
+def told(work, **answers):
+    """Return hosts and problems of a service that answers so."""
+    found = discovery._ask(Scripted(**answers), "it", work)
+    assert found.answered
+    return [resource.host for resource in found.resources], list(found.problems)
+
+
+def test_one_cluster_that_is_denied_leaves_the_others():
+    hosts, problems = told(
+        discovery._kubernetes,
+        ListClusters={"clusters": ["a", "b", "c"]},
+        DescribeCluster=answering(
+            AccessDenied,
+            "DescribeCluster",
+            a=eks("https://a.eks"),
+            c=eks("https://c.eks"),
+        ),
+    )
+    assert hosts == ["a.eks", "c.eks"]
+    assert problems == ["it: b: DescribeCluster failed: Refused: not b"]
+
+
+def test_brokers_that_are_being_created_leave_the_others():
+    clusters = [{"ClusterName": name, "ClusterArn": name} for name in "abc"]
+    hosts, problems = told(
+        discovery._brokers,
+        ListClustersV2={"ClusterInfoList": clusters},
+        GetBootstrapBrokers=answering(
+            RequestRejected,
+            "GetBootstrapBrokers",
+            a={"BootstrapBrokerString": "a.kafka:9092,x.kafka:70000"},
+            c={"BootstrapBrokerString": "c.kafka:9092"},
+        ),
+    )
+    assert hosts == ["a.kafka", "c.kafka"]
+    assert problems == [
+        "it: a: there is no port 70000",
+        "it: b: GetBootstrapBrokers failed: Refused: not b",
+    ]
+
+
+def test_domains_and_listeners_that_are_denied_leave_the_others():
+    hosts, problems = told(
+        discovery._load_balancers,
+        DescribeLoadBalancers={
+            "LoadBalancers": [
+                {
+                    "LoadBalancerArn": name,
+                    "LoadBalancerName": name,
+                    "DNSName": f"{name}.elb",
+                    "Scheme": "internal",
+                }
+                for name in "ab"
+            ]
+        },
+        DescribeListeners=answering(
+            AccessDenied, "DescribeListeners", b={"Listeners": [{"Port": 80}]}
+        ),
+    )
+    assert (hosts, len(problems)) == (["b.elb"], 1)
+    names = list("abcdef")
+
+    def describe(parameters):
+        if "a" in parameters["DomainNames"]:
+            raise AccessDenied("DescribeDomains", clean("Refused"), clean("no"))
+        return {"DomainStatusList": [{"DomainName": "f", "Endpoint": "f.es"}]}
+
+    hosts, problems = told(
+        discovery._search_domains,
+        ListDomainNames={"DomainNames": [{"DomainName": name} for name in names]},
+        DescribeDomains=describe,
+    )
+    assert hosts == ["f.es"]
+    assert problems == ["it: a, b, c, d, e: DescribeDomains failed: Refused: no"]
+
+
+def test_clusters_that_are_denied_leave_the_instances():
+    instance = {"DBInstanceIdentifier": "i", "Endpoint": end("i.rds", 5432)}
+    hosts, problems = told(
+        discovery._databases,
+        DescribeDBInstances={"DBInstances": [instance]},
+        DescribeDBClusters=answering(AccessDenied, "DescribeDBClusters"),
+    )
+    assert hosts == ["i.rds"]
+    assert problems == ["it: DescribeDBClusters failed: Refused: not all"]
+
+
+def test_what_was_found_stays_when_a_service_fails_in_the_middle():
+    pages = iter(
+        [{"DBProxies": [{"DBProxyName": "p", "Endpoint": "p"}], "Marker": "m"}]
+    )
+
+    def answer(_):
+        for page in pages:
+            return page
+        raise ServiceUnavailable("DescribeDBProxies", clean("Failed"), clean("no"))
+
+    hosts, problems = told(discovery._database_proxies, DescribeDBProxies=answer)
+    assert hosts == ["p"]
+    assert problems == ["it: DescribeDBProxies failed: Failed: no"]
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://a.eks:port",
+        "https://a.eks:99999",
+        "https://[a.eks",
+        "a.eks",
+        "http://x",
+    ],
+)
+def test_an_endpoint_that_is_no_url_is_a_problem_of_its_cluster(endpoint):
+    hosts, problems = told(
+        discovery._kubernetes,
+        ListClusters={"clusters": ["bad", "new", "good"]},
+        DescribeCluster=answering(
+            AccessDenied,
+            "DescribeCluster",
+            bad=eks(endpoint),
+            new={"cluster": {"name": "new"}},
+            good=eks("https://good.eks:8443"),
+        ),
+    )
+    assert hosts == ["good.eks"]
+    assert problems == [f"it: bad: its endpoint is no URL: {endpoint}"]
+
+
+def test_a_hundred_refusals_are_four_lines():
+    _, problems = told(
+        discovery._kubernetes,
+        ListClusters={"clusters": [f"c{number}" for number in range(100)]},
+        DescribeCluster=answering(AccessDenied, "DescribeCluster"),
+    )
+    assert len(problems) == 4
+    assert problems[-1] == "it: 97 more like these"
 
 
 def test_an_emulator_has_none_of_these_services(stub, keys, monkeypatch):

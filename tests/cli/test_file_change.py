@@ -1,12 +1,14 @@
 """A change of a user's own file: shown, made in one step, or refused."""
 
 import os
+import pwd
 import stat
+from pathlib import Path
 
 import pytest
 
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.file_change import Change, read_own
+from ssmtunneld.cli.file_change import Change, ReadersLost, read_own, take_after
 
 
 def test_a_change_shows_what_differs_and_makes_it(tmp_path):
@@ -58,3 +60,113 @@ def test_a_file_of_another_user_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
     with pytest.raises(CommandError, match="belongs to another user"):
         read_own(path, "")
+
+
+class Ownership:
+    """What the system lets this user do with owners and groups, and what was done."""
+
+    def __init__(self, monkeypatch, *, is_root=False, groups=()):
+        self.done = []
+        self._is_root, self._groups = is_root, groups
+        monkeypatch.setattr(os, "fchown", self._chown)
+        monkeypatch.setattr(os, "fchmod", self._chmod)
+
+    def _chown(self, _, uid, gid):
+        if not self._is_root and (uid != -1 or gid not in self._groups):
+            raise PermissionError(1, "Operation not permitted")
+        self.done.append((uid, gid))
+
+    def _chmod(self, _, mode):
+        self.done.append(oct(mode))
+
+
+def of_a_stranger(monkeypatch, path):
+    """Return ``path``, a file that user 12345 and group 54321 seem to have."""
+    path.write_text("old")
+    real = Path.stat
+
+    def stat_of(self, **options):
+        if self != path:
+            return real(self, **options)
+        mode = stat.S_IFREG | 0o640
+        return os.stat_result((mode, 0, 0, 1, 12345, 54321, 0, 0, 0, 0))
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+    return path
+
+
+def test_a_file_keeps_its_owner_and_group_before_it_gets_its_mode(
+    tmp_path, monkeypatch
+):
+    path = of_a_stranger(monkeypatch, tmp_path / "file")
+    system = Ownership(monkeypatch, is_root=True)
+    Change(path, "old", "a\n", 0o640).apply()
+    assert path.read_text() == "a\n"
+    assert system.done == [(12345, 54321), "0o640"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_changes_a_file_of_another_user(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    os.chown(path, 12345, 54321)
+    Change(path, "", "a\n", 0o640).apply()
+    found = path.stat()
+    assert (found.st_uid, found.st_gid) == (12345, 54321)
+    assert stat.S_IMODE(found.st_mode) == 0o640
+
+
+def test_a_file_of_another_user_keeps_its_group_where_that_is_enough(
+    tmp_path, monkeypatch
+):
+    system = Ownership(monkeypatch, groups={54321})
+    old = of_a_stranger(monkeypatch, tmp_path / "file")
+    take_after(old, 0, 0o644)
+    take_after(old, 0, 0o604)
+    member = pwd.struct_passwd(("you", "", 12345, 9, "", "", ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: member)
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [9, 54321])
+    take_after(old, 0)
+    assert system.done == [
+        (-1, 54321),
+        "0o644",
+        (-1, 54321),
+        "0o604",
+        (-1, 54321),
+        "0o640",
+    ]
+
+
+def test_a_file_that_its_owner_could_not_read_any_more_is_not_replaced(
+    tmp_path, monkeypatch
+):
+    path = of_a_stranger(monkeypatch, tmp_path / "file")
+    Ownership(monkeypatch, groups={54321})
+    with pytest.raises(CommandError, match="its owner could not read it") as caught:
+        Change(path, "old", "new", 0o640).apply()
+    assert "sudo" in caught.value.advice
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_group_that_cannot_be_kept_is_refused_where_it_matters(tmp_path, monkeypatch):
+    system = Ownership(monkeypatch)
+    old = of_a_stranger(monkeypatch, tmp_path / "file")
+    with pytest.raises(ReadersLost, match="its group could not read it"):
+        take_after(old, 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    take_after(old, 0, 0o644)
+    take_after(old, 0, 0o600)
+    assert system.done == ["0o644", "0o600"]
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="Linux has them")
+def test_a_file_keeps_its_attributes(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    try:
+        os.setxattr(path, "user.note", b"mine")
+    except OSError:
+        pytest.skip("the file system has none")
+    Change(path, "", "a\n", 0o600).apply()
+    assert os.getxattr(path, "user.note") == b"mine"

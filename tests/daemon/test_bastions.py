@@ -39,6 +39,15 @@ async def test_the_end_takes_longer_only_where_something_may_have_to_be_stopped(
     assert bastions.end_patience == END_PATIENCE
 
 
+async def test_its_mark_gets_the_daemon_s_name_once_that_has_one():
+    bastions = Bastions(ControlRegistry(), None)
+    before = key_of(bastions)
+    bastions.take_instance("me")
+    mine = Bastions(ControlRegistry(), "me")
+    assert key_of(bastions) == key_of(mine) != before
+    assert key_of(bastions, target="name:x") == key_of(mine, target="name:x")
+
+
 async def test_its_mark_is_known_after_a_restart_and_is_nobody_else_s():
     mine = key_of(Bastions(ControlRegistry(), "me"))
     assert mine.startswith("ssmtunneld:")

@@ -1,13 +1,20 @@
 """Objects that tunnels share, and objects that each tunnel has for itself."""
 
+import asyncio
+
 import pytest
 
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.identity.login import CredentialExpiry
+from ssmtunneld.base.log import get_log
+from ssmtunneld.config import TunnelSettings
+from ssmtunneld.daemon.access_file import AccessFile
 from ssmtunneld.daemon.context import DaemonContext
 from ssmtunneld.errors import CredentialsUnusable
 from ssmtunneld.observe.status import IdentityStatus
 from tests.integration import world
+
+TARGET = "i-0123456789abcdef0"
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +100,22 @@ async def test_no_two_connections_have_one_name_also_after_a_restart(context):
     assert [name.partition("-")[2] for name in names] == ["1", "2", "1"]
     assert len({name.partition("-")[0] for name in names}) == 2
     await other.controls.close()
+
+
+async def test_a_daemon_that_gets_its_name_later_has_all_that_it_stands_for(
+    context, tmp_path
+):
+    tunnel = TunnelSettings(
+        name="x", listen="5432", target=TARGET, port=5432, start_target=True
+    )
+    later = DaemonContext(start_rate=1, start_burst=1)
+    bastion = later.bastions.get(tunnel)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(later.wait_instance())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        later.take_instance("0123456789ab", AccessFile(tmp_path / "x", get_log()))
+    assert later.instance == context.instance
+    assert later.bastions.get(tunnel) is bastion
+    assert bastion._key == context.bastions.get(tunnel)._key
+    await later.controls.close()

@@ -14,6 +14,8 @@ from ssmtunneld.daemon.session_context import (
     session_dependencies,
     settings_of,
 )
+from ssmtunneld.errors import AccessMissing
+from ssmtunneld.sessions.node_access import AccessTargetSelector
 from ssmtunneld.sessions.searching import SearchingTargetSelector
 from ssmtunneld.sessions.targeting import FixedTargetSelector
 from tests.integration import world
@@ -60,6 +62,14 @@ async def test_access_that_takes_an_approval_signs_for_the_sessions(context):
     control = context.controls.get(Identity.of(plain))
     assert session_dependencies(plain, context, get_log()).control is control
     assert session_dependencies(asked, context, get_log()).control is access.control
+
+
+async def test_sessions_go_to_the_node_that_was_approved_and_to_no_other(context):
+    asked = settings(access="request", target="name:web")
+    found = context.selector(asked, get_log())
+    assert isinstance(found, AccessTargetSelector)
+    with pytest.raises(AccessMissing):
+        await found.choose()
 
 
 async def test_each_tunnel_of_a_file_has_an_access_of_its_own(context):

@@ -4,6 +4,8 @@ import os
 import pty
 import signal
 
+import pytest
+
 from ssmtunneld.daemon.signals import NUMBERS, Signals, terminal_is_gone
 
 
@@ -23,6 +25,26 @@ async def test_what_comes_early_is_answered_later():
         os.kill(os.getpid(), signal.SIGTERM)
         assert answers == ["stop"]
     assert handlers() == before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_work_that_blocks_is_interrupted_by_any_of_them(number):
+    before = handlers()
+    with Signals() as signals:
+        with pytest.raises(KeyboardInterrupt), signals.interrupting():
+            os.kill(os.getpid(), number)
+        # It ends whatever would begin, too.
+        with pytest.raises(KeyboardInterrupt), signals.interrupting():
+            pytest.fail("it began")
+        os.kill(os.getpid(), number)
+    assert handlers() == before
+
+
+def test_a_signal_before_work_that_blocks_interrupts_it_at_once():
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt), signals.interrupting():
+            pytest.fail("it began")
 
 
 def test_a_terminal_that_was_closed_is_gone():

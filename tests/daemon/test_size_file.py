@@ -56,6 +56,19 @@ async def test_what_was_learnt_is_there_for_the_next_daemon(tmp_path):
         assert later.allowed(KIND, 8192) == 8192
 
 
+async def test_what_was_learnt_before_there_was_a_file_is_kept_and_stays(tmp_path):
+    path = tmp_path / "x.sizes.json"
+    before, sizes = new_sizes(), new_sizes()
+    async with keeping(path, before):
+        learn(before, 4096)
+    learn(sizes)
+    async with keeping(path, sizes):
+        assert sizes.allowed(KIND, 8192) == 8192
+    later = new_sizes()
+    async with keeping(path, later):
+        assert later.allowed(KIND, 8192) == 8192
+
+
 async def test_a_change_is_written_while_the_daemon_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("ssmtunneld.daemon.size_file.SETTLING", 0.0)
     path, sizes = tmp_path / "x.sizes.json", new_sizes()

@@ -230,6 +230,37 @@ async def test_a_request_survives_a_restart_and_its_file_has_no_keys(events, tmp
             await reaches(daemon, TunnelState.NEEDS_ACCESS)
 
 
+async def test_a_daemon_that_takes_another_one_s_place_has_all_that_was_its(events):
+    free = asyncio.Event()
+
+    async def claim():
+        await free.wait()
+        return "a"
+
+    async with destination() as port, service_of(approval="manual") as service:
+        text = configuration(service.endpoint_url, requested("x", port=port))
+        async with running(text, instance="a") as daemon:
+            made = await daemon.request_access("x", "why")
+        service.access.decide(Decision.APPROVE)
+        document = "AWS-StartPortForwardingSession"
+        left = service.sessions.start(
+            StartRequest(TARGET, document, {"portNumber": str(port)}, "of before [a/x]")
+        )
+        async with running(text, claim=claim) as daemon:
+            await reaches(daemon, TunnelState.NEEDS_ACCESS)
+            free.set()
+            told = await reaches(daemon, TunnelState.READY)
+            assert told.access.request_id == made["id"]
+            assert await echoes(port_of(daemon, "x"))
+            await until(lambda: left.over)
+            await daemon.request_access("x", "more")
+        ours = [s.request.reason for s in service.sessions if s is not left]
+        assert ours
+        assert all(reason.endswith(" [a/x]") for reason in ours)
+        kept = json.loads(access_file("a").read_text())
+        assert [entry["older"]["id"] for entry in kept.values()] == [made["id"]]
+
+
 async def test_what_a_daemon_left_behind_is_ended_with_the_keys(events):
     async with destination() as port, service_of() as service:
         document = "AWS-StartPortForwardingSession"

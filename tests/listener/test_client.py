@@ -12,6 +12,7 @@ from ssmtunneld.listener import owner
 from ssmtunneld.listener.client import Client, identify, tcp_client, unix_client
 from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence, find_peer
 from ssmtunneld.listener.process_table import Process, process_of, user_name
+from tests.support.sockets import reset
 
 US = process_of(os.getpid())
 ME = user_name(os.getuid())
@@ -125,6 +126,27 @@ def test_one_that_goes_during_the_look_makes_nobody_look_through_all(monkeypatch
     monkeypatch.setattr(client_module, "find_processes", never)
     identify([staying, leaving])
     assert (staying.program, leaving.program, leaving.settled) == ("psql", "", True)
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+def test_one_that_has_gone_unnoticed_makes_nobody_look_through_all(
+    listening, monkeypatch, by_reset
+):
+    def never(*_):
+        raise AssertionError("its socket is nowhere")
+
+    client = socket.create_connection(listening.getsockname())
+    sock, _ = listening.accept()
+    with sock:
+        found = accepted(sock, asked=True)
+        assert found.inode
+        if by_reset:
+            reset(client)
+        else:
+            client.close()
+        monkeypatch.setattr(client_module, "find_processes", never)
+        identify([found])
+    assert (found.user, found.pid, found.settled) == (ME, None, True)
 
 
 def test_a_client_from_elsewhere_is_not_asked_for(monkeypatch):

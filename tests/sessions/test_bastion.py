@@ -588,3 +588,93 @@ async def test_the_end_does_not_wait_for_a_start_that_was_refused():
         await bastion.leave()
         assert machine.now() == before
         assert not bastion.journal.lines("bastion.left")
+
+
+NEW = "ssmtunneld:new"
+
+
+@virtual
+async def test_a_mark_moves_to_another_key_while_it_is_used():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT + 10)
+        launched = read_mark(machine.tags[KEY]).launch
+        bastion.move_mark(NEW)
+        await elapse(1.0)
+        assert bastion.awake
+        (mark,) = map(read_mark, machine.tags.values())
+        assert [*machine.tags] == [NEW]
+        assert (mark.launch, mark.until > machine.now()) == (launched, True)
+        await elapse(LEASE)
+        assert [*machine.tags] == [NEW]
+        user.busy = False
+        await elapse(STOP_AFTER + BOOT + 400)
+        assert (machine.on, machine.tags) == (False, {})
+        assert bastion.stops == 1
+
+
+@virtual
+async def test_a_mark_moves_before_the_old_one_goes_and_a_start_on_its_way_counts():
+    machine = Machine()
+    machine.start_takes = 2.0
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(1.0)
+        assert machine.changes == ["write", "start"]
+        bastion.move_mark(NEW)
+        await elapse(BOOT + 10)
+        assert machine.changes[2:4] == ["write", "erase"]
+        assert [*machine.tags] == [NEW]
+        assert read_mark(machine.tags[NEW]).launch == int(machine.launched)
+        assert bastion.is_ours
+
+
+@virtual
+async def test_what_the_daemon_before_has_started_is_stopped_under_its_key():
+    machine = Machine()
+    machine.on, machine.launched = True, NOON - 600
+    async with attended(machine) as (bastion, _):
+        await elapse(60)
+        assert machine.changes == []
+        # It was killed, and this one takes its place.
+        machine.tags[NEW] = write_mark(Mark("me", claim=NOON - 605, was=5.0))
+        bastion.move_mark(NEW)
+        await elapse(1.0)
+        assert bastion.is_ours
+        assert read_mark(machine.tags[NEW]).launch == NOON - 600
+        await elapse(STOP_AFTER + BOOT + 400)
+        assert (machine.on, machine.tags) == (False, {})
+
+
+@virtual
+async def test_a_mark_that_cannot_be_moved_is_used_as_it_is_and_moved_later():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT + 10)
+        machine.failures["write"] = error(Throttled)
+        bastion.move_mark(NEW)
+        await elapse(LOOK)
+        assert bastion.awake
+        assert [*machine.tags] == [KEY]
+        del machine.failures["write"]
+        machine.failures["erase"] = error(AccessDenied)
+        await elapse(2 * LOOK)
+        assert bastion.awake
+        assert sorted(machine.tags) == [KEY, NEW]
+        del machine.failures["erase"]
+        await elapse(2 * LOOK)
+        assert [*machine.tags] == [NEW]
+
+
+@virtual
+async def test_a_mark_moves_once_and_to_another_key_only():
+    machine = Machine()
+    async with attended(machine) as (bastion, user):
+        come(bastion, user)
+        await elapse(BOOT + 10)
+        before = machine.changes
+        bastion.move_mark(KEY)
+        await elapse(10)
+        assert machine.changes == before

@@ -26,6 +26,7 @@ from ssmtunneld.sessions.bastion_plan import (
     Use,
     Wait,
     Write,
+    carry_over,
     decide,
     read_mark,
     write_mark,
@@ -218,6 +219,38 @@ def test_who_comes_before_the_stop_takes_the_announcement_back():
     announced = replace(STARTED, until=0.0, stopping=NOW - PAUSE)
     step = decide(situation(marks={ME: announced}, needed=True))
     assert step == Write(STARTED)
+
+
+LEASED = Mark("me@here", until=NOW + LEASE)
+CLAIMED = Mark("me@here", until=NOW + LEASE, claim=NOW, was=LAUNCH)
+
+
+@pytest.mark.parametrize(
+    ("former", "own", "carried"),
+    [
+        (STARTED, None, STARTED),
+        (LEASED, None, LEASED),
+        # What the daemon before it has started stays provable.
+        (
+            LEASED,
+            replace(STARTED, by="it", until=NOW + 5),
+            replace(LEASED, claim=STARTED.claim, was=STARTED.was, launch=LAUNCH),
+        ),
+        (
+            LEASED,
+            replace(STARTED, launch=0.0),
+            replace(LEASED, claim=STARTED.claim, was=STARTED.was, launch=LAUNCH),
+        ),
+        (LEASED, replace(STARTED, launch=LAUNCH - 1), LEASED),
+        # A start that is on its way is not forgotten for an old launch.
+        (CLAIMED, STARTED, CLAIMED),
+        (STARTED, replace(STARTED, claim=0.0), STARTED),
+    ],
+)
+def test_a_mark_is_carried_over_with_what_proves_the_launch(former, own, carried):
+    found = carry_over(former, own, LAUNCH)
+    assert found == carried
+    assert carry_over(former, found, LAUNCH) == carried
 
 
 def test_it_is_awaited_while_it_stops_and_given_up_when_it_is_gone():

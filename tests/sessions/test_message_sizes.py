@@ -164,6 +164,15 @@ def test_what_is_kept_is_what_another_process_knows():
     assert too_late.export() == []
 
 
+def test_what_was_learnt_meanwhile_goes_before_what_was_kept():
+    sizes = _knowing()
+    sizes.restore([{**ENTRY, "accepted": 4096}, {**ENTRY, "agent": NEWER.version}])
+    assert sizes.allowed(OURS, 8192) == 8192
+    assert sizes.allowed(NEWER, 8192) == 8192
+    # What changed last goes last.
+    assert [entry["agent"] for entry in sizes.export()] == [NEWER.version, OURS.version]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

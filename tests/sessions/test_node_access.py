@@ -411,6 +411,19 @@ async def test_what_holds_is_found_after_a_restart_though_more_was_asked_for():
 
 
 @virtual
+async def test_what_holds_is_never_told_to_be_lost_after_a_restart():
+    store, told = Store(), []
+    async with approved_for_nine_hours(store):
+        pass
+    async with following(store) as access:
+        access.service.statuses[FIRST] = AccessStatus.APPROVED
+        access.service.statuses[SECOND] = AccessStatus.REJECTED
+        with access.telling(lambda: told.append((access.status, access.is_open))):
+            await asyncio.sleep(1)
+    assert told == [(AccessStatus.PENDING, True), (AccessStatus.REJECTED, True)]
+
+
+@virtual
 async def test_a_request_for_more_that_aws_does_not_know_leaves_what_holds():
     store = Store()
     async with approved_for_nine_hours(store) as access:
@@ -419,6 +432,52 @@ async def test_a_request_for_more_that_aws_does_not_know_leaves_what_holds():
         assert access.status is AccessStatus.APPROVED
         assert (access.request.id, store.found.latest.id) == (FIRST, FIRST)
         assert store.found.older is None
+
+
+@virtual
+async def test_a_request_that_aws_does_not_know_brings_nothing_back_that_has_ended():
+    store = Store()
+    async with following(store) as access:
+        access.service.status = AccessStatus.APPROVED
+        await access.ask("why")
+        await asyncio.sleep(HOUR + 1)
+        assert access.status is AccessStatus.EXPIRED
+        assert access.target is None
+        access.service.status = None
+        await access.ask("again")
+        await asyncio.sleep(FIRST_LOOK + 1)
+        assert not access.missing.pending
+        assert (access.request, store.found) == (None, KeptRequests())
+        # Nobody is told to wait for it.
+        await access.ask("once more")
+        assert len(access.service.asked) == 3
+
+
+@virtual
+async def test_keys_that_ended_while_aws_was_away_come_back_though_more_was_asked_for():
+    async with following() as access:
+        access.service.ends_at = NOON + 9 * HOUR
+        access.service.status = AccessStatus.APPROVED
+        await access.ask("why")
+        await asyncio.sleep(HOUR / 2)
+        access.service.failure = Throttled("GetAccessToken", clean("T"), clean("no"))
+        await asyncio.sleep(HOUR)
+        assert access.status is AccessStatus.EXPIRED
+        access.service.statuses[SECOND] = None
+        await access.ask("again")
+        access.service.failure = None
+        await asyncio.sleep(2 * LONGEST)
+        assert access.request.id == FIRST
+        assert access.is_open
+        assert access.status is AccessStatus.APPROVED
+
+
+@virtual
+async def test_what_has_ended_for_good_is_no_target_any_more():
+    async with approved_for_nine_hours() as access:
+        access.service.statuses[FIRST] = AccessStatus.REVOKED
+        await asyncio.sleep(REVIEW + 1)
+        assert access.target is None
 
 
 @virtual
@@ -441,6 +500,35 @@ async def test_a_request_is_kept_and_found_after_a_restart():
         assert access.missing.pending
         await asyncio.sleep(0.1)
         assert access.is_open
+
+
+@virtual
+async def test_requests_that_another_daemon_has_kept_are_followed_once_known():
+    kept = Store(AccessRequest(FIRST, NODE, "why", NOON))
+    async with following() as access:
+        await asyncio.sleep(HOUR / 2)
+        access.service.status = AccessStatus.APPROVED
+        heard = access.heard
+        access.keep_in(kept)
+        await asyncio.sleep(0.1)
+        assert access.is_open
+        assert access.request.id == FIRST
+        assert access.heard > heard
+        await access.ask("more")
+        assert kept.found.older.id == FIRST
+
+
+@virtual
+async def test_who_has_asked_already_keeps_the_own_request():
+    kept = Store(AccessRequest("oi-000000000009", NODE, "why", NOON))
+    async with following() as access:
+        await access.ask("why")
+        access.keep_in(kept)
+        assert access.request.id == FIRST
+        access.service.status = AccessStatus.REJECTED
+        await asyncio.sleep(FIRST_LOOK + 1)
+        await access.ask("again")
+        assert kept.found.latest.id == SECOND
 
 
 @virtual

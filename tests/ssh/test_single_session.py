@@ -6,10 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from ssmtunneld.base.log import get_log
+from ssmtunneld.daemon.session_context import SessionContext
 from ssmtunneld.errors import NoSessionReady, TunnelError
 from ssmtunneld.listener.relay import ConnectionOutcome
+from ssmtunneld.sessions.node_access import AccessTargetSelector
 from ssmtunneld.ssh.settings import settings_for
-from ssmtunneld.ssh.single_session import carry_alone
+from ssmtunneld.ssh.single_session import SingleSession, carry_alone
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.testing import EmulatorThread
 
@@ -149,6 +152,17 @@ async def test_a_cancelled_one_leaves_nothing(emulator):
             with await accept(server):
                 carrying.cancel()
                 await asyncio.wait([carrying])
+
+
+async def test_its_session_goes_to_the_node_that_was_approved(emulator):
+    tunnel = tunnel_to(22, target="name:web").model_copy(update={"access": "request"})
+    context = SessionContext(start_rate=1.0, start_burst=1, named=False)
+    try:
+        solo = SingleSession(tunnel, context, get_log())
+        assert isinstance(solo._session._selector, AccessTargetSelector)
+        assert solo._session._selector._access is context.access(tunnel).node
+    finally:
+        await context.controls.close()
 
 
 async def test_a_search_that_finds_nothing_says_so(emulator):

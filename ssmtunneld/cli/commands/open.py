@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 from typing_extensions import override
 
 from ssmtunneld.cli.ad_hoc import (
@@ -24,7 +25,12 @@ from ssmtunneld.cli.ad_hoc import (
 from ssmtunneld.cli.announcer import Announcer, is_ready
 from ssmtunneld.cli.child_process import ended_by_signals, run_program
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
-from ssmtunneld.cli.options import refuse_alone, timeout_option
+from ssmtunneld.cli.options import (
+    APPROVAL_TIMEOUT,
+    refuse_alone,
+    seconds,
+    timeout_option,
+)
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -118,7 +124,10 @@ _DEFAULT: Final = "default"
     help="Write the local addresses to this descriptor once all tunnels are ready, a "
     "line each, and close it.",
 )
-@timeout_option("60s", "With CMD, how long to wait for the tunnels")
+@timeout_option(
+    "60s",
+    f"With CMD, how long to wait for the tunnels ({APPROVAL_TIMEOUT} with --request)",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -148,7 +157,8 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     say; on a terminal it may be left out, to pick one that is online. Each PORT leads
     to the target itself, each HOST:PORT to a host that the target reaches. Ctrl-C ends
     the tunnels and their sessions.
-    With CMD, the tunnels are open while it runs, and its exit code is ours. It finds
+    With CMD, the tunnels are open while it runs, and its exit code is ours. It starts
+    once they are ready, within --timeout, and with --request approved. It finds
     SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
     SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each.
     """
@@ -171,6 +181,8 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     settings["access"] = "request" if request else None
+    if request and ctx.get_parameter_source("timeout") is ParameterSource.DEFAULT:
+        timeout = seconds(APPROVAL_TIMEOUT)  # people take longer than agents
     config = _configure(target, listening, settings, proxy, networks)
     why = _reason(config, reason, request=request)
     _configure_log(log_level)

@@ -261,11 +261,15 @@ def _carry_here(
             if key is not None:
                 introduction = _introduce(*key)
                 stack.callback(introduction.end)
-            carry = _carry_through_daemon(call, introduction)
-            if carry is None:
-                carry = _alone(call, introduction, log_level)
+            # A target can take minutes to start, and a person to give a reason.
+            with signals.interrupting():
+                carry = _carry_through_daemon(call, introduction)
+                if carry is None:
+                    carry = _alone(call, introduction, log_level)
             transfer = _run(_serve(carry, signals, client))
             _check(transfer)
+        except KeyboardInterrupt:
+            transfer = None
         except SsmtunneldError as error:
             failure = _failure(error)
             # Once the line is on standard error: ssh ends as soon as it has read this.

@@ -11,6 +11,7 @@ import click
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
+    APPROVAL_TIMEOUT,
     daemon_option,
     name_argument,
     refuse_alone,
@@ -38,7 +39,7 @@ _NEEDS: Final = 3
 @click.option(
     "--wait", is_flag=True, help="Wait for the approval, and until the tunnel is ready."
 )
-@timeout_option("1h", "With --wait, the limit")
+@timeout_option(APPROVAL_TIMEOUT, "With --wait, the limit")
 @daemon_option
 def request(
     name: str,
@@ -59,11 +60,12 @@ def request(
     daemon = find(config_path)
     tunnel = _tunnel(daemon, name)
     known = tunnel["access"]
+    request_id: str | None
     if known["request"] == "pending":
         request_id = _told_of(name, known)
     elif known["granted"] and reason is None:
         click.echo(f"{name}: access is granted{_until(known['expires_at'])}")
-        request_id = known["request_id"]
+        request_id = None
     else:
         try:
             request_id = _file(daemon, tunnel, reason)
@@ -120,8 +122,17 @@ def _file(daemon: Daemon, tunnel: dict[str, Any], reason: str | None) -> str:
     return request_id
 
 
-def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) -> None:
+def _wait(
+    config_path: Path | None, name: str, request_id: str | None, timeout: float
+) -> None:
     """Return once the tunnel is ready with what was approved.
+
+    Args:
+        config_path: Selects the daemon.
+        name: The tunnel.
+        request_id: The request that must be approved; None if access was granted
+            before, whatever has become of a request for more.
+        timeout: Seconds.
 
     Raises:
         CommandError: The request is over, or undecided for too long.
@@ -142,11 +153,10 @@ def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) 
             continue
         is_missed = False
         access = tunnel["access"]
-        decided = access["request_id"] != request_id or access["request"] != "pending"
-        if decided and access["request"] != "approved":
-            # Also that AWS does not know it any more.
+        granted = _is_granted(access, request_id)
+        if granted is False:
             raise CommandError(_over(tunnel, request_id), code=EXIT_REFUSED)
-        if decided and is_usable(tunnel):
+        if granted and is_usable(tunnel):
             click.echo(f"{name}: ready{_until(access['expires_at'])}")
             return
         left = deadline - _clock()
@@ -155,7 +165,18 @@ def _wait(config_path: Path | None, name: str, request_id: str, timeout: float) 
         _pause(min(POLL_INTERVAL, left))
 
 
-def _over(tunnel: dict[str, Any], request_id: str) -> str:
+def _is_granted(access: dict[str, Any], request_id: str | None) -> bool | None:
+    """Return whether there is the access that is awaited; None while undecided."""
+    if request_id is None and access["granted"]:
+        return True
+    is_ours = request_id in {None, access["request_id"]}
+    if is_ours and access["request"] == "pending":
+        return None
+    # Also if AWS does not know ours any more.
+    return bool(access["request"] == "approved")
+
+
+def _over(tunnel: dict[str, Any], request_id: str | None) -> str:
     if not tunnel["access"]["granted"]:
         return describe(tunnel)
     # What was granted before holds; the request for more is over.

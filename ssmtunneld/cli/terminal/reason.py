@@ -1,8 +1,5 @@
 """The reason for an access request: checked, or asked for on the terminal."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -11,7 +8,6 @@ from ssmtunneld.base.foreign import clean
 
 _LONGEST_LINE: Final = 1024
 """Characters that are looked at; a reason has a quarter of them at most."""
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_reason(text: str) -> str:
@@ -42,26 +38,9 @@ def ask_reason(target: str) -> str | None:
         click.BadParameter: The answer is not a valid reason.
     """
     try:
-        with (
-            _usual_signals(),
-            open("/dev/tty", "r+b", buffering=0) as terminal,  # noqa: PTH123 - a device, no file
-        ):
+        with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 - a device, no file
             terminal.write(f"Reason for access to {clean(target)}: ".encode())
             answer = terminal.readline(_LONGEST_LINE)
     except OSError:
         return None
     return check_reason(answer.decode(errors="replace"))
-
-
-@contextmanager
-def _usual_signals() -> Iterator[None]:
-    """Let signals end the process, whoever keeps them otherwise.
-
-    Nothing has begun yet, and whoever waits at the terminal must not go on reading it.
-    """
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

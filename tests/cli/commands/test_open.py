@@ -1,5 +1,6 @@
 """``ssmtunneld open`` at an emulator, in this process and in terminals."""
 
+import itertools
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+from ssmtunneld.cli.commands import open as open_command
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import call
@@ -301,6 +303,25 @@ def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     assert (
         "giving up: not ready within 0.05 s: port-1; give it more with --timeout" in err
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [([], "3600"), (["--timeout", "20m"], "1200")]
+)
+def test_people_have_an_hour_to_approve_unless_somebody_says_otherwise(
+    home, monkeypatch, tmp_path, capfd, options, limit
+):
+    use_loopback_aws(monkeypatch, tmp_path)
+    monkeypatch.setattr(open_command, "POLL_INTERVAL", 0.001)
+    clock = itertools.count(0, 300)
+    monkeypatch.setattr(open_command, "_clock", lambda: next(clock))
+    with EmulatorThread(EmulatorSettings(approval="manual")) as service:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        words = ("open", TARGET, "1", *ANYWHERE, "--request", "--reason", "why")
+        code, _, err = call(capfd, *words, *options, "--", "true")
+    assert code == 1
+    assert f"giving up: not ready within {limit} s: port-1" in err
 
 
 def test_the_log_is_heard_only_on_demand(service, port, capfd):

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -439,6 +440,32 @@ def test_a_daemon_starts_its_target_and_then_has_a_connection(home, greeter):
         assert process.stdout.read() == b"hello words"
         assert process.wait(PATIENCE) == 0
     assert operator.asked == [f"wake for {TARGET}"]
+
+
+class Waking(Household):
+    """A daemon whose target never gets ready; ``awaited`` is set once it is asked."""
+
+    def __init__(self):
+        super().__init__(document({**ASLEEP, "state": "waking"}))
+        self.waking = "x"
+        self.awaited = threading.Event()
+
+    def status(self):
+        self.awaited.set()
+        return super().status()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_target_of_a_daemon(home, number):
+    operator = Waking()
+    with serving(operator), start(*KEY, TARGET, 22) as process:
+        assert operator.awaited.wait(PATIENCE)
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 255
+        assert b"Traceback" not in process.stderr.read()
+        # Whoever reads this was told nothing.
+        assert process.stdout.read() == b""
+    wait_until_there_is_no_key(home)
 
 
 def test_a_daemon_that_cannot_start_its_target_says_why(home):

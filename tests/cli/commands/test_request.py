@@ -177,6 +177,37 @@ def test_more_that_is_rejected_while_access_holds_ends_it_with_4(ask):
     assert f"access request {ID} was not approved" in err
 
 
+def test_access_that_holds_is_awaited_whatever_became_of_a_request_for_more(ask):
+    documents = [
+        with_access("rejected", granted=True, usable=False),
+        with_access("rejected", granted=True, usable=False),
+        with_access("rejected", granted=True),
+    ]
+    code, out, err, asked = ask(documents, "--wait")
+    assert (code, err, asked) == (0, "", [])
+    assert out.splitlines() == ["db: access is granted", "db: ready"]
+
+
+def test_access_that_holds_outlasts_a_restart_for_whoever_waits(ask):
+    documents = [
+        with_access("approved", granted=True, usable=False),
+        with_access("pending"),
+        with_access("approved", granted=True),
+    ]
+    code, out, _, _ = ask(documents, "--wait")
+    assert (code, out.splitlines()[-1]) == (0, "db: ready")
+
+
+def test_access_that_ends_before_the_tunnel_is_ready_ends_the_waiting_with_4(ask):
+    documents = [
+        with_access("rejected", granted=True, usable=False),
+        with_access("rejected"),
+    ]
+    code, _, err, _ = ask(documents, "--wait")
+    assert code == 4
+    assert "ssmtunneld request db" in err
+
+
 def test_nobody_decides(ask, monkeypatch):
     clock = itertools.count(0, 20)
     monkeypatch.setattr(request, "_clock", lambda: next(clock))
