@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -116,17 +117,24 @@ def test_root_changes_a_file_of_another_user(tmp_path):
     assert stat.S_IMODE(found.st_mode) == 0o640
 
 
+@pytest.fixture
+def new():
+    """A descriptor of what is to take a file's place."""
+    with tempfile.TemporaryFile() as file:
+        yield file.fileno()
+
+
 def test_a_file_of_another_user_keeps_its_group_where_that_is_enough(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, new
 ):
     system = Ownership(monkeypatch, groups={54321})
     old = of_a_stranger(monkeypatch, tmp_path / "file")
-    take_after(old, 0, 0o644)
-    take_after(old, 0, 0o604)
+    take_after(old, new, 0o644)
+    take_after(old, new, 0o604)
     member = pwd.struct_passwd(("you", "", 12345, 9, "", "", ""))
     monkeypatch.setattr(pwd, "getpwuid", lambda _: member)
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [9, 54321])
-    take_after(old, 0)
+    take_after(old, new)
     assert system.done == [
         (-1, 54321),
         "0o644",
@@ -149,14 +157,16 @@ def test_a_file_that_its_owner_could_not_read_any_more_is_not_replaced(
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_group_that_cannot_be_kept_is_refused_where_it_matters(tmp_path, monkeypatch):
+def test_a_group_that_cannot_be_kept_is_refused_where_it_matters(
+    tmp_path, monkeypatch, new
+):
     system = Ownership(monkeypatch)
     old = of_a_stranger(monkeypatch, tmp_path / "file")
     with pytest.raises(ReadersLost, match="its group could not read it"):
-        take_after(old, 0)
+        take_after(old, new)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    take_after(old, 0, 0o644)
-    take_after(old, 0, 0o600)
+    take_after(old, new, 0o644)
+    take_after(old, new, 0o600)
     assert system.done == ["0o644", "0o600"]
 
 
