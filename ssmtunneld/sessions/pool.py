@@ -285,20 +285,17 @@ class Pool:
         self._ready.clear()
         for member in list(self._members.values()):
             session = member.session
-            if session.lost_in_trial:
-                # Its end at the service takes a moment; another is started at once.
-                del self._members[member.number]
-                self._trials_lost += 1
-                continue
             session.message_limit = self.message_limit
             session.apply_message_size()
             member.measure(now)
+            if session.terms is not None:
+                self._basic = not session.terms.mux
+            if session.failed:
+                continue  # about to be dropped
             if session.phase is Phase.READY:
                 self._counters.note_ready(session)
                 self._trouble = None
                 self._ready.set()
-            if session.terms is not None:
-                self._basic = not session.terms.mux
             if member.is_abandoned() and not member.retiring:
                 self._retire(member, "nothing moves in it, and nobody uses it")
                 session.cut("nothing moved in it, and nobody used it")
@@ -372,6 +369,8 @@ class Pool:
         session.urgency = lambda: self._urgency_of(session)
         session.message_limit = self.message_limit
         session.may_try_sizes = self._may_try_sizes
+        session.ended = partial(self._drop, member)
+        session.rescue = lambda stream: self._move(session, stream)
         self._members[number] = member
         self._shorten_keep_alive()
         name = f"{self._name} session {number}"
@@ -390,26 +389,36 @@ class Pool:
 
     async def _live(self, member: PooledSession) -> None:
         session = member.session
-        cause: TunnelError | None = None
         self._alive += 1
         self._counters.enter(session)
         try:
             await session.run()
         except TunnelError as error:
-            cause = error
-            self._note_end(session, error)
+            self._drop(member, error)
         except Exception as error:  # noqa: BLE001 - the boundary of a compartment
-            cause = Unforeseen(str(self._defects.note("session", error)))
-            self._note_end(session, cause)
+            words = str(self._defects.note("session", error))
+            self._drop(member, Unforeseen(words))
         finally:
             self._alive -= 1
             self._members.pop(session.number, None)
             self._changed.set()
-            self._counters.leave(session, cause)
+            self._counters.leave(session, member.error)
+
+    def _drop(self, member: PooledSession, error: TunnelError) -> None:
+        """Forget a session that has ended by itself; told again, do nothing.
+
+        Its end at the service takes a moment. Another one can be started at once.
+        """
+        if member.error is None:
+            member.error = error
+            self._members.pop(member.number, None)
+            self._changed.set()
+            self._note_end(member.session, error)
 
     def _note_end(self, session: Session, error: TunnelError) -> None:
         now = self._loop.time()
         if isinstance(error, TrialLost):
+            self._trials_lost += 1
             return  # nobody's trouble: nobody had it, and the next one is not delayed
         if isinstance(error, ChannelClosed) and session.terms is not None:
             if not session.terms.mux and not error.output:
@@ -618,23 +627,29 @@ class Pool:
         return bool(streams or self._waiters)
 
     def _move_unsent(self) -> None:
-        """Move streams that cannot leave their session to one that can send.
-
-        The agent has not heard of them, so nothing is lost or repeated.
-        """
+        """Move streams that cannot leave their session to one that can send."""
         self._unsent = 0
         for member in list(self._members.values()):
             for stream in member.session.unsent:
-                others = (
-                    m
-                    for m in self._members.values()
-                    if m is not member and m.session.takes_over and not m.stalled
-                )
-                number = choose(others, self._policy_now(), may_wait=True)
-                if number is None:
+                if not self._move(member.session, stream):
                     self._unsent += 1
-                else:
-                    member.session.hand_over(stream, self._members[number].session)
+
+    def _move(self, session: Session, stream: StreamDuplex) -> bool:
+        """Move an unsent stream to another session; return False if none can take it.
+
+        The agent has not heard of it, so nothing is lost or repeated.
+        """
+        others = (
+            m
+            for m in self._living
+            if m.session is not session and m.session.takes_over and not m.stalled
+        )
+        # Where its own is over, it is either moved now or reset.
+        number = choose(others, self._policy_now(), may_wait=not session.failed)
+        if number is None:
+            return False
+        session.hand_over(stream, self._members[number].session)
+        return True
 
     def _serve_waiters(self, now: float) -> None:
         """Serve the waiting connections, first come, first served (design D20)."""
@@ -674,9 +689,9 @@ class Pool:
     @property
     def trouble(self) -> TunnelError | None:
         """The reason why no session is ready; ``None`` while one is."""
-        sessions = [member.session for member in self._members.values()]
-        if any(session.phase is Phase.READY for session in sessions):
+        if any(member.phase is Phase.READY for member in self._living):
             return None
+        sessions = (member.session for member in self._members.values())
         return next(filter(None, [self._trouble, *(s.trouble for s in sessions)]), None)
 
     def _start_reason(self) -> str:
@@ -697,10 +712,15 @@ class Pool:
             self._settling = self._loop.call_later(SETTLING, self._on_settled)
         return stream
 
+    @property
+    def _living(self) -> list[PooledSession]:
+        """Those that are not over: one that is can be there for another turn."""
+        return [m for m in self._members.values() if not m.session.failed]
+
     def _choose(self, waited: float) -> int | None:
         """Return the session for a connection that has waited; None to wait on."""
         policy = self._policy_now()
-        members = self._members.values()
+        members = self._living
         number = choose(members, policy, may_wait=True)
         if number is None:
             patient = may_wait(members, self._policy.max_sessions, waited)
@@ -713,8 +733,7 @@ class Pool:
 
     def open_probe(self) -> StreamDuplex | None:
         """Return a stream that does not count as use, if there is a session for it."""
-        members = self._members.values()
-        session = session_for_probe(members, respects_idle=self._respects_idle)
+        session = session_for_probe(self._living, respects_idle=self._respects_idle)
         return None if session is None else session.open_stream(counted=False)
 
     @property

@@ -24,6 +24,8 @@ from ssmtunneld.smux.mux import MuxStatistics
 if TYPE_CHECKING:
     import asyncio
 
+    from ssmtunneld.errors import TunnelError
+
 
 BULK_RATE: Final = 256 << 10
 """Bytes per second above which a session is said to carry bulk data: a third of what
@@ -187,7 +189,7 @@ class PooledSessionSnapshot:
 class PooledSession:
     """A session, and what only the pool knows of it."""
 
-    __slots__ = ("gauge", "retiring", "session", "silence", "task")
+    __slots__ = ("error", "gauge", "retiring", "session", "silence", "task")
 
     def __init__(
         self, session: Session, now: float, *, respects_idle: bool = False
@@ -195,6 +197,8 @@ class PooledSession:
         self.session = session
         self.silence = SilenceWatch(now, respects_idle=respects_idle)
         self.task: asyncio.Task[None] | None = None
+        self.error: TunnelError | None = None
+        """The error that ended it; None while it lives, and if it was ended here."""
         self.retiring = False
         self.gauge = TrafficGauge(now)
 

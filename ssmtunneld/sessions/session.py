@@ -27,7 +27,6 @@ from ssmtunneld.errors import (
     SessionGone,
     TargetNotConnected,
     Throttled,
-    TrialLost,
     TunnelError,
 )
 from ssmtunneld.protocol.channel import ChannelStatistics, DataChannel
@@ -143,8 +142,12 @@ class Session:
         """Bytes of payload that a message can have if the agent takes them."""
         self.may_try_sizes: Callable[[], bool] = lambda: False
         """Returns True if it may be lost in a trial; called before each trial."""
-        self.lost_in_trial = False
-        """True once it is: another session takes its place."""
+        self.ended: Callable[[TunnelError], None] = lambda _: None
+        """Called with what :meth:`run` will raise, once it is known: TerminateSession,
+        which comes first, takes a moment, and another session can take its place."""
+        self.rescue: Callable[[StreamDuplex], object] = lambda _: None
+        """Called with each stream of which nothing was sent, before it is cut because
+        the session has ended: it can be handed over."""
         self._request = request
         self._selector = selector or FixedTargetSelector(request.target)
         self._dependencies = dependencies
@@ -233,21 +236,17 @@ class Session:
         ended_there = False
         try:
             await self._live(grant)
-        except (ChannelClosed, SessionGone) as error:
+        except TunnelError as error:
             # What cannot be resumed can still exist at the service: because we lost
             # patience, or because an answer without a token was not the last word.
             ended_there = isinstance(error, ChannelClosed)
             if ended_there and not self._stopping:
                 self._doubt_size()
-            self._end(error)
-            if not self._stopping:
+            if isinstance(error, SessionError):
+                self._end(error)
+            if not (self._stopping and isinstance(error, ChannelClosed | SessionGone)):
+                self.ended(error)
                 raise
-        except SessionError as error:
-            self._end(error)
-            if isinstance(error, TrialLost):
-                self.lost_in_trial = True
-                self._changed()
-            raise
         finally:
             self._nops.stop()
             if self._trial is not None:
@@ -428,7 +427,7 @@ class Session:
         self.terms = terms
         buffers = self._settings.buffers
         if terms.mux:
-            self._port = MuxPort(self._driver, buffers, self)
+            self._port = MuxPort(self._driver, buffers, self, rescue=self._orphan)
         else:
             self._port = BasicPort(
                 self._driver,
@@ -455,6 +454,10 @@ class Session:
         else:
             self._offer(terms)
         return self._port
+
+    def _orphan(self, stream: StreamDuplex) -> None:
+        if not self._stopping:
+            self.rescue(stream)
 
     def _offer(self, terms: Terms) -> None:
         """Be ready for connections from now on."""
@@ -514,6 +517,11 @@ class Session:
         """Return a new stream to the destination; the session must be ready."""
         assert self._port is not None, "open_stream() before the session is ready"
         return self._port.open_stream(counted=counted)
+
+    @property
+    def failed(self) -> bool:
+        """True once its streams are cut, whatever its phase: it is over, or stopped."""
+        return self._port is not None and self._port.failed
 
     @property
     def unsent(self) -> Sequence[StreamDuplex]:

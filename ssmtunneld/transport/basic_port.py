@@ -48,6 +48,9 @@ class BasicPort:
         self._stream = Stream(0)
         self._duplex: StreamDuplex | None = None
         self._told = False
+        self.failed = False
+        """True once the session is over, except with its destination: that must be told
+        to a client, also to one that gets the stream in the same turn."""
         self.moved_bytes = 0
         """Bytes of payload both ways, since the beginning."""
         self.refusals = 0
@@ -182,6 +185,7 @@ class BasicPort:
             return
         self._error = error
         orderly = isinstance(error, ChannelClosed) and not error.output
+        self.failed = not orderly
         if orderly and self._ends_with and not self._driver.missing:
             self._stream.ended = True
         if self._duplex is not None:

@@ -106,8 +106,6 @@ class Connect(connect):
             transport = await http_proxy.connect_through(
                 proxy, host, port, options.get("proxy_ssl")
             )
-        if transport.is_closing():
-            raise ConnectionResetError("the connection was cut at once")
         keep_unsent_little(transport)
         connection = self.factory(self.ws_uri)
         transport.set_protocol(connection)

@@ -280,7 +280,7 @@ class Driver:
             self._link.delay_reading(delay)
         delivered = self.delivered - before
         self._timing.on_arrival(now, delivered, early=self.missing > 0)
-        if self._awaited is not None:
+        if self._awaited is not None and self._over is None:
             self._look_for_awaited(*self._awaited)
 
     def _look_for_awaited(self, sequence: int, arrived: Callable[[], None]) -> None:

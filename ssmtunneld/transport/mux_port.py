@@ -1,5 +1,6 @@
 """Many streams over one session: the channel's port in mux mode."""
 
+from collections.abc import Callable
 from typing import Final
 
 from ssmtunneld.errors import SessionError
@@ -20,15 +21,24 @@ class MuxPort:
         driver: Woken when there is something to send.
         buffers: Limits of unread bytes.
         session: The session, for whoever asks a stream for it.
+        rescue: Called, when the session is over, with each stream of which nothing was
+            sent: the agent has not heard of it, so another port can adopt it. If none
+            does, the stream is broken.
 
     Attributes:
         session: The same one.
     """
 
     def __init__(
-        self, driver: PortDriver, buffers: Buffers, session: PortSession | None = None
+        self,
+        driver: PortDriver,
+        buffers: Buffers,
+        session: PortSession | None = None,
+        *,
+        rescue: Callable[[StreamDuplex], object] = lambda _: None,
     ) -> None:
         self.session = session
+        self._rescue = rescue
         self._driver = driver
         self._buffers = buffers
         self._mux = Mux()
@@ -59,8 +69,18 @@ class MuxPort:
         )
 
     @property
+    def failed(self) -> bool:
+        """True once the session is over: streams are broken, also later ones."""
+        return self._error is not None
+
+    @property
     def unsent(self) -> list[StreamDuplex]:
-        """Streams of which nothing was sent, in the order in which they were opened."""
+        """Streams of which nothing was sent, in the order in which they were opened.
+
+        None once they are broken: whoever uses them has been told so.
+        """
+        if self._error is not None:
+            return []
         return [
             duplex
             for duplex in self._duplexes.values()
@@ -227,7 +247,14 @@ class MuxPort:
         self._mux.dial_failed()
 
     def fail(self, error: SessionError) -> None:
-        """Break all streams, and those that are opened later."""
-        self._error = error
+        """Break all streams that nobody rescues, and those that are opened later.
+
+        The first error counts.
+        """
+        if self._error is None:
+            unsent, self._error = self.unsent, error
+            for duplex in unsent:
+                self._rescue(duplex)
+        # Also if told again: a rescue can have failed in the middle.
         for duplex in list(self._duplexes.values()):
-            duplex.fail(error)
+            duplex.fail(self._error)

@@ -34,7 +34,13 @@ def keep_unsent_little(transport: asyncio.BaseTransport) -> None:
 
     Args:
         transport: The one of the socket itself, not one that encrypts for it.
+
+    Raises:
+        ConnectionResetError: The connection was cut by now.
     """
+    if transport.is_closing():
+        # uvloop's would raise RuntimeError, as if that was a defect.
+        raise ConnectionResetError("the connection was cut at once")
     # uvloop's transports are no asyncio.WriteTransport by inheritance.
     writing = cast("asyncio.WriteTransport", transport)
     writing.set_write_buffer_limits(WRITE_BUFFER)

@@ -83,7 +83,7 @@ class Judge:
     def __init__(self, adversary, connect_timeout):
         self._adversary = adversary
         self._connect_timeout = connect_timeout
-        self._given_up = set()
+        self._told = set()
 
     @property
     def killed(self):
@@ -118,8 +118,10 @@ class Judge:
         if self._was_refused(result):
             return "refused"
         if session_id in self._adversary.doubtful:
-            self._given_up.add(session_id)
-            if len(self._given_up) <= self._adversary.told_so:
+            # As many sessions as there were such answers, each with all that it had.
+            if len(self._told) < self._adversary.told_so:
+                self._told.add(session_id)
+            if session_id in self._told:
                 return "told that it is over"
         return None
 

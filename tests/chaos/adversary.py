@@ -101,7 +101,7 @@ class Adversary:
 
     def _suspect(self):
         for session, websockets in self._watched.items():
-            if not session.attached or session.websockets != websockets:
+            if _may_have_resumed(session, websockets):
                 self.doubtful.add(session.id)
 
     def end_doubt(self):
@@ -109,7 +109,7 @@ class Adversary:
         if self._old is not None:
             self._suspect()
             new = (s for s in self._emulator.sessions if s.id not in self._old)
-            self.doubtful.update(s.id for s in new if s.over or s.websockets != 1)
+            self.doubtful.update(s.id for s in new if _may_have_resumed(s, 1))
             self.told_so += 1
         self._watched, self._old = {}, None
 
@@ -135,3 +135,12 @@ class Adversary:
         used = [s for s in live if s.agent.plugin and s.agent.plugin.streams()]
         choice = used if used and self._random.random() < 0.8 else live
         return [self._random.choice(choice)] if choice else []
+
+
+def _may_have_resumed(session, websockets):
+    """Say whether a client may have asked for a token since so many websockets.
+
+    If it was told that there is none, it may not have ended the session yet, or just
+    now.
+    """
+    return session.over or not session.attached or session.websockets != websockets

@@ -103,10 +103,10 @@ def watch(tunnel):
     This is the only place that looks inside the daemon: nothing outside of it tells,
     and without it one lost session would excuse every reset connection.
     """
-    carried, streams, opened = {}, {}, {}
+    carried, streams = {}, {}
     pool = tunnel.pool
-    at_once, wait, move = pool.stream_at_once, pool.open_stream, pool._move_unsent
-    try_open, start = pool._try_open, tunnel.server._start
+    at_once, wait, move = pool.stream_at_once, pool.open_stream, pool._move
+    start = tunnel.server._start
     accepted = []
 
     def starting(sock, name, client):
@@ -117,24 +117,9 @@ def watch(tunnel):
         finally:
             accepted.clear()
 
-    def session_of(stream):
-        ports = {m.session._port: m.session.session_id for m in pool._members.values()}
-        return ports.get(stream._port)
-
-    def opening(waited):
-        # A waiting connection learns of its stream a turn later, when the session can
-        # have ended.
-        stream = try_open(waited)
-        if stream is not None:
-            opened[stream] = session_of(stream)
-        return stream
-
     def note(port, stream):
         streams[port] = stream
-        first = opened.pop(stream, None)
-        session_id = session_of(stream) or first
-        if session_id is not None:
-            carried[port] = session_id
+        carried[port] = stream.session.session_id
 
     def here(stream):
         if stream is not None:
@@ -145,14 +130,15 @@ def watch(tunnel):
     async def waited(timeout):
         return here(await wait(timeout))
 
-    def moved():
-        move()
-        for port, stream in streams.items():
-            note(port, stream)
+    def moving(session, stream):
+        found = move(session, stream)
+        for port, known in streams.items():
+            if known is stream and port in carried:
+                note(port, stream)
+        return found
 
-    pool._try_open = opening
     pool.stream_at_once = lambda: here(at_once())
     pool.open_stream = waited
-    pool._move_unsent = moved
+    pool._move = moving
     tunnel.server._start = starting
     return carried

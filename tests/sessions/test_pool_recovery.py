@@ -7,6 +7,8 @@ from ssmtunneld.errors import (
     CredentialsUnusable,
     DestinationRefused,
     LinkLost,
+    LinkRefused,
+    RemoteProtocolError,
     RequestRejected,
     ServiceUnavailable,
     SessionGone,
@@ -20,14 +22,17 @@ from ssmtunneld.sessions.start_queue import StartQueue
 from tests.sessions.rig import (
     PoolRig,
     assert_nothing_left,
+    basic,
     check_alive,
     living_pool,
     now,
     until,
 )
+from tests.support.bench import channel_closed
 from tests.support.clockwork import run_virtual, virtual
 from tests.support.fake_agent import AgentNature
 from tests.support.fake_control import (
+    CONNECT,
     RESUME,
     START,
     TERMINATE,
@@ -221,6 +226,199 @@ async def test_a_start_that_hangs_does_not_start_others():
         assert rig.starts_until_now() == 1
         release()
         await rig.until_ready()
+
+
+# Sessions that are over, and not yet terminated.
+
+
+def kill(rig, session):
+    """Let its agent end ``session`` now."""
+    rig.control.sessions[session.session_id].forget()
+    session._driver.on_messages([channel_closed("The agent was restarted.")])
+
+
+def carriers(rig):
+    """Return the ids of the sessions whose agents have streams."""
+    return [key for key, remote in rig.control.sessions.items() if remote.agent.streams]
+
+
+@pytest.mark.parametrize("pool_is_first", [True, False])
+def test_a_stream_of_which_nothing_was_sent_outlives_its_session(pool_is_first):
+    @virtual
+    async def run():
+        async with living_pool(Policy(warm=2, spare=False)) as rig:
+            await rig.until_ready(2)
+            stream = rig.pool.stream_at_once()
+            stream.put(b"hello")
+            first = stream.session
+            if pool_is_first:
+                rig.pool._changed.set()
+            kill(rig, first)
+            assert await stream.receive() == b"hello"
+            assert stream.session is not first
+            assert carriers(rig) == [stream.session.session_id]
+            (line,) = rig.journal.lines("session.ended")
+            assert line["streams"] == 0
+
+    run()
+
+
+@virtual
+async def test_it_outlives_it_also_where_the_others_are_full():
+    policy = Policy(warm=2, spare=False, streams_per_session=1, max_sessions=2)
+    async with living_pool(policy) as rig:
+        await rig.until_ready(2)
+        other = await rig.open()
+        stream = rig.pool.stream_at_once()
+        assert stream.session is not other.session
+        kill(rig, stream.session)
+        await check_alive(stream)
+        assert stream.session is other.session
+
+
+@virtual
+async def test_a_stream_that_is_reset_does_not_begin_in_the_next_session():
+    async with living_pool(Policy(spare=False)) as rig:
+        await rig.until_ready()
+        stream = rig.pool.stream_at_once()
+        stream.put(b"hello")
+        kill(rig, stream.session)
+        with pytest.raises(StreamReset, match="restarted"):
+            await stream.receive()
+        await until(lambda: rig.starts_until_now() == 2)
+        await rig.until_ready()
+        await elapse(1)
+        assert carriers(rig) == []
+
+
+@virtual
+async def test_of_what_the_agent_may_have_heard_nothing_is_repeated():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        stream = rig.pool.stream_at_once()
+        stream.put(b"hello")
+        await elapse(0.001)
+        assert stream.announced
+        kill(rig, stream.session)
+        with pytest.raises(StreamReset):
+            await stream.receive()
+        await elapse(1)
+        assert carriers(rig) == []
+
+
+@virtual
+async def test_nothing_is_rescued_from_a_session_that_is_stopped():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        stream = rig.pool.stream_at_once()
+        first = stream.session
+        await rig.pool.stop()
+        with pytest.raises(StreamReset, match="stopped"):
+            await stream.receive()
+        assert stream.session is first
+
+
+@virtual
+async def test_a_session_that_is_over_gets_no_connections_in_the_same_turn():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        dead, alive = rig.made
+        kill(rig, dead)
+        assert rig.pool.trouble is None
+        for _ in range(3):
+            assert rig.pool.stream_at_once().session is alive
+            assert rig.pool.open_probe()._port is alive._port
+        kill(rig, alive)
+        assert rig.pool.stream_at_once() is None
+        assert rig.pool.open_probe() is None
+
+
+@virtual
+async def test_the_end_of_a_destination_is_told_to_a_client_that_comes_right_then():
+    async with living_pool(LONE, basic()) as rig:
+        await rig.until_ready()
+        rig.control.newest.forget()
+        rig.made[0]._driver.on_messages([channel_closed()])
+        assert await rig.pool.stream_at_once().receive() == b""
+
+
+@virtual
+async def test_one_that_is_over_makes_the_pool_ready_for_nobody():
+    async with living_pool(Policy(spare=False)) as rig:
+        await rig.until_ready()
+        kill(rig, rig.made[0])
+        rig.pool._learn(now())
+        assert not rig.pool.ready
+
+
+@virtual
+async def test_while_a_session_is_terminated_another_takes_its_place():
+    async with living_pool(Policy(warm=2, spare=False)) as rig:
+        await rig.until_ready(2)
+        release = rig.control.hold(TERMINATE)
+        dead = rig.made[0]
+        dead._driver.close(RemoteProtocolError("the agent has lost a message"))
+        for _ in range(3):
+            await check_alive(await rig.pool.open_stream(15))
+        await rig.until_ready(2, patience=3)
+        assert rig.control.sessions[dead.session_id].alive
+        (line,) = rig.journal.lines("session.ended")
+        assert "lost a message" in line["reason"]
+        assert rig.pool.snapshot().counts.started == 3
+        release()
+        await elapse(1)
+        assert not rig.control.sessions[dead.session_id].alive
+        assert len(rig.journal.lines("session.ended")) == 1
+        counts = rig.pool.snapshot().counts
+        assert (counts.started, counts.restarted) == (3, 1)
+        assert sum(counts.ended.values()) == 1
+
+
+@virtual
+async def test_while_one_that_is_gone_is_terminated_a_waiting_connection_is_served():
+    async with living_pool(LONE) as rig:
+        await rig.until_ready()
+        release = rig.control.hold(TERMINATE)
+        rig.control.newest.lose_wire()
+        rig.control.newest.forget()
+        await elapse(0.01)
+        lost_at = now()
+        await rig.open()
+        assert now() - lost_at < 4
+        assert rig.control.count(TERMINATE) == 1
+        release()
+
+
+@virtual
+async def test_while_one_that_never_got_ready_is_terminated_others_are_tried():
+    async with living_pool(LONE) as rig:
+        rig.control.fail(CONNECT, LinkRefused(503, "ssmmessages.invalid"))
+        rig.control.fail(RESUME, UNREACHABLE)
+        release = rig.control.hold(TERMINATE)
+        await until(lambda: rig.control.count(TERMINATE))
+        rig.control.heal()
+        await rig.until_ready(patience=4)
+        release()
+
+
+@virtual
+async def test_a_pool_is_not_empty_while_a_session_is_terminated():
+    async with living_pool(Policy(spare=False)) as rig, asyncio.TaskGroup() as tasks:
+        await rig.until_ready()
+        release = rig.control.hold(TERMINATE)
+        dead = rig.control.newest
+        rig.made[0]._driver.close(RemoteProtocolError("the agent has lost a message"))
+        await elapse(0.01)
+        rig.pool.retire()
+        emptied = tasks.create_task(rig.pool.emptied(), name="emptied")
+        await elapse(3)
+        assert not rig.views
+        assert dead.alive
+        assert not emptied.done()
+        release()
+        await elapse(1)
+        assert emptied.done()
+        assert rig.control.alive == []
 
 
 # Refused destinations.

@@ -154,6 +154,15 @@ async def test_a_basic_stream_that_is_opened_after_the_end_is_broken_too():
         await port.open_stream().receive()
 
 
+@pytest.mark.parametrize(("error", "failed"), [(ChannelClosed(), False), (LOST, True)])
+@virtual
+async def test_an_end_with_its_destination_is_no_failure(error, failed):
+    port, _ = _basic_port()
+    assert not port.failed
+    port.fail(error)
+    assert port.failed == failed
+
+
 @virtual
 async def test_any_other_end_of_a_basic_session_breaks_its_stream():
     port, _ = _basic_port()

@@ -5,6 +5,7 @@ import collections
 import contextlib
 
 import pytest
+import uvloop
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
@@ -121,6 +122,24 @@ async def test_what_comes_with_the_answer_to_the_upgrade_is_read(place, cut_at):
         await receiver.all.wait()
         link.abort()
     assert receiver.messages == MESSAGES
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_is_cut_at_once_is_no_defect(loop, monkeypatch):
+    made = Connection.connection_made
+
+    def connection_made(connection, transport):
+        made(connection, transport)
+        transport.abort()
+
+    async def run():
+        async with answering(_head) as url, asyncio.timeout(20):
+            with pytest.raises(LinkUnreachable, match="cut at once"):
+                await dial(url, {}, liveness=Liveness())
+
+    monkeypatch.setattr(Connection, "connection_made", connection_made)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
 
 
 @pytest.mark.parametrize("place", [10, 48, 51, 60])

@@ -950,6 +950,16 @@ async def test_what_was_awaited_on_a_lost_link_is_not_announced():
 
 
 @virtual
+async def test_what_was_awaited_is_not_announced_if_the_end_comes_with_it():
+    stage = Stage()
+    async with stage.open() as task:
+        assert stage.driver.send_awaited(b"n", lambda: pytest.fail("announced"))
+        await turns()
+        stage.link.arrive(ack(1), channel_closed("killed"))
+        assert isinstance(await task, ChannelClosed)
+
+
+@virtual
 async def test_a_port_is_asked_for_as_much_as_the_channel_sends():
     stage = Stage()
     assert stage.driver.message_limit == 1024

@@ -364,6 +364,62 @@ async def test_a_stream_that_is_opened_after_the_end_is_broken_too():
 
 
 @virtual
+async def test_the_first_reason_of_an_end_counts():
+    port = _mux_port()
+    assert not port.failed
+    port.fail(LOST)
+    port.fail(ChannelClosed("again"))
+    assert port.failed
+    with pytest.raises(StreamReset, match="timed out"):
+        await port.open_stream().receive()
+
+
+@virtual
+async def test_a_broken_stream_does_not_wait_to_be_sent():
+    port = _mux_port()
+    stream = port.open_stream()
+    assert port.unsent == [stream]
+    port.fail(LOST)
+    assert port.unsent == []
+
+
+@virtual
+async def test_what_the_agent_has_not_heard_of_is_rescued_when_its_session_ends():
+    other = _mux_port()
+    port = MuxPort(
+        FakeDriver(), SMALL, rescue=lambda s: other.adopt(s, port.withdraw(s))
+    )
+    known, probe = port.open_stream(), port.open_stream(counted=False)
+    take(port)
+    unknown, second_probe = port.open_stream(), port.open_stream(counted=False)
+    await unknown.send(b"hello")
+    async with asyncio.TaskGroup() as tasks:
+        waiting = start_waiting(tasks, unknown.receive())
+        await turns()
+        port.fail(LOST)
+        for stream in (known, probe, second_probe):
+            with pytest.raises(StreamReset, match="timed out"):
+                await stream.receive()
+        assert _frames(other) == [(SYN, 3, b""), (PSH, 3, b"hello")]
+        _arrive(other, (PSH, 3, b"welcome"))
+    assert waiting.result() == b"welcome"
+
+
+@virtual
+async def test_a_rescue_that_breaks_leaves_no_stream_behind():
+    def break_(_stream):
+        raise AssertionError
+
+    port = MuxPort(FakeDriver(), SMALL, rescue=break_)
+    stream = port.open_stream()
+    with pytest.raises(AssertionError):
+        port.fail(LOST)
+    port.fail(ChannelClosed("again"))
+    with pytest.raises(StreamReset, match="timed out"):
+        await stream.receive()
+
+
+@virtual
 async def test_what_arrived_before_a_loss_can_still_be_read():
     port = _mux_port()
     stream = port.open_stream()

@@ -15,6 +15,10 @@ class Transport(asyncio.WriteTransport):
     def __init__(self, sock=None):
         super().__init__({"socket": sock})
         self.high = None
+        self.closing = False
+
+    def is_closing(self):
+        return self.closing
 
     def set_write_buffer_limits(self, high=None, low=None):
         self.high = high
@@ -39,3 +43,11 @@ def test_a_socket_that_does_not_know_the_option_is_used_as_it_is():
         transport = Transport(one)
         keep_unsent_little(transport)
         assert transport.high == WRITE_BUFFER
+
+
+def test_a_connection_that_is_cut_by_now_is_told_from_a_defect():
+    transport = Transport()
+    transport.closing = True
+    with pytest.raises(ConnectionResetError):
+        keep_unsent_little(transport)
+    assert transport.high is None
