@@ -27,8 +27,8 @@ HEADER_SIZE: Final = 120
 MAX_MESSAGE: Final = HEADER_SIZE + MAX_PAYLOAD
 """Bytes of a full message of the usual size."""
 MAX_MESSAGES: Final = 8192
-"""As many full ones have ``MAX_WINDOW`` bytes. Of small ones, to keep count of each
-takes more memory than its bytes."""
+"""Full ones of the usual size have 9 MB together, and large ones reach ``MAX_WINDOW``
+first. Of small ones, to keep count of each takes more memory than its bytes."""
 REORDERING: Final = 3
 """Copies by which the service can reorder before a copy counts as lost."""
 

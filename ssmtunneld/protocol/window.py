@@ -29,8 +29,8 @@ MIN_WINDOW: Final = 16 << 10
 differ more than ``MOST_UNREST`` looks full when it is empty; this much it gets."""
 INITIAL_WINDOW: Final = 64 << 10
 """Bytes: what a web page or a query result often is."""
-MAX_WINDOW: Final = 8 << 20
-"""Bytes of one channel: 80 MB/s over 100 ms."""
+MAX_WINDOW: Final = 16 << 20
+"""Bytes of one channel: 160 MB/s over 100 ms."""
 MAX_TOTAL: Final = 64 << 20
 """Bytes of all channels that share a ``WindowBudget``."""
 
