@@ -110,7 +110,7 @@ def may_start(account: AwsClient, instance: str) -> None:
     Raises:
         AwsError: They may not, or AWS does not answer.
     """
-    _run_dry(account, "StartInstances", instance)
+    _run_dry(account, "ec2", "StartInstances", instance)
 
 
 def may_stop(account: AwsClient, instance: str) -> None:
@@ -122,12 +122,12 @@ def may_stop(account: AwsClient, instance: str) -> None:
     Raises:
         AwsError: They may not, or AWS does not answer.
     """
-    _run_dry(account, "StopInstances", instance)
+    _run_dry(account, "ec2", "StopInstances", instance)
 
 
-def _run_dry(account: AwsClient, operation: str, instance: str) -> None:
+def _run_dry(account: AwsClient, service: str, operation: str, instance: str) -> None:
     try:
-        account.call_service("ec2", operation, InstanceIds=[instance], DryRun=True)
+        account.call_service(service, operation, InstanceIds=[instance], DryRun=True)
     except AwsError as error:
         if error.code != _DRY:
             raise

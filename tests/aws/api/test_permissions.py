@@ -156,12 +156,14 @@ _CALLS = {
     "pages": 2,
     "_items": 2,
     "_names": 2,
+    "_run_dry": 2,
 }
 """Callers of an API: 2 if the name of the service precedes the action's, else 1."""
 _NAMESAKES = {("sessions.py", "pages"), ("ssm.py", "pages")}
 _FORWARDS = {
     ("client.py", "call"),
     ("client.py", "call_service"),
+    ("bastions.py", "_run_dry"),
     ("sessions.py", "_call"),
     ("search.py", "pages"),
     ("discovery.py", "_pages"),
