@@ -26,7 +26,8 @@ somebody deletes the cluster and makes another one of its name."""
 
 HTTPS: Final = 443
 """The port of an endpoint."""
-_LAST_PORT: Final = 65535
+LAST_PORT: Final = 65535
+"""The highest port of TCP."""
 _OPERATION: Final = "DescribeCluster"
 _URL: Final = re.compile(
     r"https://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?"
@@ -85,7 +86,7 @@ def read_endpoint(cluster: Answer) -> tuple[str, int] | None:
     if url is None:
         return None
     port = int(url["port"] or HTTPS)
-    return (url["host"].lower(), port) if 0 < port <= _LAST_PORT else None
+    return (url["host"].lower(), port) if 0 < port <= LAST_PORT else None
 
 
 def _read_authority(found: Answer) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.pages import NEXT_TOKEN, turn_pages
-from ssmtunneld.aws.clusters import read_endpoint
+from ssmtunneld.aws.clusters import LAST_PORT, read_endpoint
 from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import AccessDenied, AwsError, RequestRejected
@@ -33,7 +33,6 @@ _THREADS: Final = 6
 _PAGE_LIMIT: Final = 100
 _PROBLEM_LIMIT: Final = 3
 """Lines that are told of one service: a policy can deny each of a hundred clusters."""
-_LAST_PORT: Final = 65535
 _DOMAINS_PER_CALL: Final = 5
 """DescribeDomains' maximum."""
 _HTTPS: Final = 443
@@ -118,7 +117,7 @@ def _ask(account: AwsClient, name: str, work: Asking) -> Discovery:
         for each in work(account):
             if isinstance(each, Shortcoming):
                 problems.append(each.words)
-            elif each.host and 0 <= each.port <= _LAST_PORT:
+            elif each.host and 0 <= each.port <= LAST_PORT:
                 found.append(_cleaned(each))
             elif each.host:
                 problems.append(f"{each.id}: there is no port {each.port}")
