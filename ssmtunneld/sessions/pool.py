@@ -1,6 +1,7 @@
 """The sessions of one tunnel: carries out plans, opens streams (design D5, D6)."""
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -433,8 +434,10 @@ class Pool:
         # session with a quiet stream, after it, is in nobody's way.
         self._trouble = None if self._dormant else error
         if self._basic and isinstance(error, ChannelClosed) and is_refusal(error):
-            # Whoever waits would be told the same, some sessions later.
-            self._fail_waiters(partial(refusal, error))
+            # Whoever waited for it would be told the same, some sessions later. What
+            # the agent found before a connection came says nothing to that one: the
+            # destination can be back.
+            self._fail_waiters(partial(refusal, error), until=session.created)
         if session.terms is not None and now >= session.created + STABLE_SESSION:
             self._retries.reset()
         delay = self._retries.note_end(error.recovery, now)
@@ -667,8 +670,11 @@ class Pool:
     def _may_serve(self) -> bool:
         return not self._retired and self._missing is None and self._asleep is None
 
-    def _fail_waiters(self, make_error: Callable[[], StreamError]) -> None:
-        while self._waiters:
+    def _fail_waiters(
+        self, make_error: Callable[[], StreamError], until: float = math.inf
+    ) -> None:
+        """Fail those that wait, of those only who came by a time of the loop's."""
+        while self._waiters and self._waiters[0].asked_at <= until:
             waiter = self._waiters.popleft()
             if not waiter.served.done():
                 waiter.served.set_exception(make_error())

@@ -126,7 +126,10 @@ class Judge:
         return None
 
     def _was_refused(self, result):
-        return result.received == 0 and any(
+        if result.received:
+            return False
+        # A basic session's agent may have tried, in vain, before the connection came.
+        return result.session in self._adversary.unconnected or any(
             start <= result.ended and (end is None or result.began <= end)
             for start, end in self._adversary.refusals
         )

@@ -61,6 +61,12 @@ class Adversary:
         """Return the sessions that are not over."""
         return [session for session in self._emulator.sessions if not session.over]
 
+    @property
+    def unconnected(self):
+        """Ids of the basic sessions whose agent was refused by the destination."""
+        words = "Unable to connect"
+        return {s.id for s in self._emulator.sessions if words in s.output}
+
     # The verbs of a schedule.
 
     def apply(self, spec):

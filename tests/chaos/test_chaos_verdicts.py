@@ -19,6 +19,7 @@ class Session:
     websockets: int = 1
     attached: bool = True
     over: bool = False
+    output: str = ""
 
 
 @pytest.fixture
@@ -69,3 +70,20 @@ async def test_all_connections_of_one_that_was_told_so_are_excused(adversary):
     assert [verdict is None for verdict in verdicts] == [
         *(True, True, False, True, False, True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("received", "output", "excused"),
+    [
+        (0, "Unable to connect to specified port: dial tcp", True),
+        (0, "The agent was restarted.", False),
+        (1, "Unable to connect to specified port: dial tcp", False),
+    ],
+)
+async def test_a_basic_session_whose_agent_was_refused_excuses_who_heard_nothing(
+    received, output, excused, sessions, adversary
+):
+    sessions[0].output = output
+    result = Result(Errand(1), 0.0, 1.0, Outcome.RESET, received=received)
+    result.session = "old"
+    assert (Judge(adversary, 15.0).excuse(result) == "refused") is excused

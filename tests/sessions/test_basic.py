@@ -59,6 +59,9 @@ def test_a_refusal_is_known_by_the_agents_words(words, refused):
     assert is_refusal(ChannelClosed(clean(words))) is refused
 
 
+REFUSED = "Unable to connect to specified port: dial tcp"
+
+
 @virtual
 async def test_after_connections_that_came_together_as_many_spares_are_ready():
     async with living_pool(Policy(max_sessions=8), service=basic()) as rig:
@@ -106,22 +109,49 @@ async def test_spares_do_not_count_as_wanted_in_status():
         assert rig.pool.snapshot().warm == 0
 
 
+REFUSED = "Unable to connect to specified port: dial tcp"
+
+
 @virtual
 async def test_whoever_waits_is_refused_with_the_first_session_that_is():
     service = basic()
     async with living_pool(Policy(max_sessions=1), service=service) as rig:
-        await rig.until_ready()
-        held = await rig.open()
+        await use_up_the_first(rig)
         async with asyncio.TaskGroup() as tasks:
             waiting = [
                 tasks.create_task(refused(rig), name=str(number)) for number in range(2)
             ]
-            await until(lambda: rig.pool.snapshot().waiting == 2)
+            await until(lambda: rig.control.open_wires)
             began = now()
-            rig.control.newest.end("Unable to connect to specified port: dial tcp")
+            rig.control.newest.end(REFUSED)
         assert now() - began < 0.5
         assert all("Unable to connect" in task.result() for task in waiting)
-        held.abort()
+
+
+@virtual
+async def test_a_refusal_from_before_a_connection_came_says_nothing_to_it():
+    service = basic()
+    async with living_pool(Policy(max_sessions=1), service=service) as rig:
+        await use_up_the_first(rig)
+        async with asyncio.TaskGroup() as tasks:
+            early = tasks.create_task(refused(rig), name="early")
+            await until(lambda: rig.control.open_wires)
+            late = tasks.create_task(rig.open(), name="late")
+            await until(lambda: rig.pool.snapshot().waiting == 2)
+            # The destination is back when the late one comes.
+            rig.control.newest.end(REFUSED)
+            service.agent.never_completes = False
+        assert "Unable to connect" in early.result()
+        late.result().abort()
+
+
+async def use_up_the_first(rig):
+    """Let the pool learn that its agent is basic; the next session does not connect."""
+    await rig.until_ready()
+    await rig.open()
+    rig.control.service.agent.never_completes = True
+    rig.control.newest.end()
+    await until(lambda: not rig.control.open_wires)
 
 
 async def refused(rig):
