@@ -24,6 +24,8 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
+from ssmtunneld.base.ports import HIGHEST_PORT
+
 # sizeof(sun_path) in sys/un.h; the terminating NUL counts.
 SOCKET_PATH_LIMIT: Final = 108 if sys.platform == "linux" else 104
 # Longer than any session lives, and far from where an event loop's timers overflow.
@@ -368,7 +370,7 @@ def _is_digits(text: str) -> bool:
 
 def _port(text: str) -> int:
     # The length goes first: int() refuses thousands of digits with its own message.
-    if not _is_digits(text) or len(text) > 5 or int(text) > 65535:
+    if not _is_digits(text) or len(text) > 5 or int(text) > HIGHEST_PORT:
         raise ValueError("has no port between 0 and 65535")
     return int(text)
 
