@@ -81,11 +81,13 @@ def test_a_person_starts_it_and_ssh_does_without_a_daemon(script, on_stage, sshd
 
         use_ssh(stage, sshd, "name-bastion")
         command = script.next("ssmtunneld ssh")
-        done = stage.run(command.text, data="echo in\n")
+        try:
+            done = stage.run(command.text, data="echo in\n")
+        finally:
+            wait_for_keepers(stage.home)  # AWS's side must be there until they end
         assert done.stdout == "in\n"
         said = [line for line in done.stderr.splitlines() if "ssmtunneld:" in line]
         assert said == command.shown.splitlines(), done.stderr
-        wait_for_keepers(stage.home)
         assert emulator.instance(BASTION)["stops"] == 2
         assert not ours(emulator)
 
