@@ -21,7 +21,10 @@ settings.load_profile(
 )
 
 
-SLOW = ("chaos", "hostile", "interop", "integration", "doctor", "browser", "packaging")
+SLOW = (
+    *("chaos", "hostile", "interop", "integration", "doctor", "browser", "packaging"),
+    "typed",
+)
 """Rooms of tests that take minutes. First, so that at the end, when one of two workers
 has nothing left, the other one has no minutes before it."""
 

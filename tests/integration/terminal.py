@@ -1,5 +1,6 @@
 """A command in a real terminal of its own, and all that it writes there."""
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -11,6 +12,8 @@ import sys
 import termios
 import threading
 
+import pyte
+
 from tests.integration.world import PATIENCE
 
 OWN_TERMINAL = """
@@ -21,6 +24,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 """A program that turns into Python with its arguments. The first process of a session
 to open a terminal owns it: Ctrl-C works then, and closing the terminal sends SIGHUP."""
+
+_HALF = re.compile(rb"\x1b(\[[0-?]*[ -/]*)?$")
+"""The beginning of a control sequence whose rest has not arrived."""
+_LATER = re.compile(r"\x1b\[[<>=][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
+"""Sequences of newer terminals, which the one that we have would print."""
 
 
 class Terminal:
@@ -87,3 +95,41 @@ class Terminal:
             self.process.wait()
             self._reader.join(PATIENCE)
             os.close(self._screen)
+
+
+class Screen(Terminal):
+    """A terminal whose screen can be looked at."""
+
+    def __init__(self, *arguments, columns=80, rows=24, **others):
+        self._display = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self._display)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._fed = 0
+        super().__init__(*arguments, columns=columns, rows=rows, **others)
+
+    def see(self, pattern):
+        """Wait until some text is on the screen; return the whole screen then."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or re.search(pattern, self._text()), PATIENCE
+            )
+            text = self._text()
+        assert re.search(pattern, text), text
+        return text
+
+    def see_no_more(self, text):
+        """Wait until ``text`` is not on the screen."""
+        with self._changed:
+            gone = self._changed.wait_for(
+                lambda: self._ended or text not in self._text(), PATIENCE
+            )
+        assert gone, text
+
+    def _text(self):
+        # Only what is new: pyte is slow, and the emulator's thread would have to wait.
+        new = self._seen[self._fed :]
+        if (half := _HALF.search(new)) is not None:
+            new = new[: half.start()]
+        self._fed += len(new)
+        self._stream.feed(_LATER.sub("", self._decoder.decode(new)))
+        return "\n".join(line.rstrip() for line in self._display.display)

@@ -1,6 +1,5 @@
 """`ssmtunneld top` in a real terminal, with a real daemon."""
 
-import codecs
 import os
 import pty
 import re
@@ -15,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyte
 import pytest
 
 from ssmtunneld.testing import ACCESS_KEY, SECRET_KEY, EmulatorThread
 from tests.integration.processes import await_line, await_port, running
-from tests.integration.terminal import OWN_TERMINAL, Terminal
+from tests.integration.terminal import OWN_TERMINAL, Screen
 from tests.integration.world import PATIENCE, configuration, tunnel
 from tests.support.tui import need_textual
 
@@ -32,10 +30,6 @@ COLOUR = re.compile(
     r"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;[0-9;]*)?m"
 )
 """A sequence that sets a colour; 39 and 49 are the terminal's own."""
-_HALF = re.compile(rb"\x1b(\[[0-?]*[ -/]*)?$")
-"""The beginning of a control sequence whose rest has not arrived."""
-_LATER = re.compile(r"\x1b\[[<>=][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
-"""Sequences of newer terminals, which the one that we have would print."""
 
 
 @contextmanager
@@ -59,14 +53,10 @@ def greeting():
             thread.join()
 
 
-class Top(Terminal):
+class Top(Screen):
     """``top`` in a terminal whose screen can be looked at."""
 
     def __init__(self, config, size=(80, 24), env=None, program=("-m", "ssmtunneld")):
-        self._display = pyte.Screen(*size)
-        self._stream = pyte.Stream(self._display)
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._fed = 0
         super().__init__(
             *(*program, "top", "-c", config),
             columns=size[0],
@@ -83,33 +73,6 @@ class Top(Terminal):
     def modes(self):
         """Return the local modes of its terminal."""
         return termios.tcgetattr(self._screen)[3]
-
-    def see(self, pattern):
-        """Wait until some text is on the screen; return the whole screen then."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._ended or re.search(pattern, self._text()), PATIENCE
-            )
-            text = self._text()
-        assert re.search(pattern, text), text
-        return text
-
-    def see_no_more(self, text):
-        """Wait until ``text`` is not on the screen."""
-        with self._changed:
-            gone = self._changed.wait_for(
-                lambda: self._ended or text not in self._text(), PATIENCE
-            )
-        assert gone, text
-
-    def _text(self):
-        # Only what is new: pyte is slow, and the emulator's thread would have to wait.
-        new = self._seen[self._fed :]
-        if (half := _HALF.search(new)) is not None:
-            new = new[: half.start()]
-        self._fed += len(new)
-        self._stream.feed(_LATER.sub("", self._decoder.decode(new)))
-        return "\n".join(line.rstrip() for line in self._display.display)
 
 
 @pytest.fixture

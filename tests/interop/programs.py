@@ -103,6 +103,13 @@ class Program:
         finally:
             self.kill()
 
+    def wait_for_end(self, timeout=START_TIMEOUT):
+        """Wait until it and all that it started have ended; return its exit status."""
+        with self._changed:
+            ended = self._changed.wait_for(lambda: self._ended, timeout)
+        assert ended, f"{self.argv} goes on:\n{self.log()}"
+        return self.process.wait(timeout)
+
     def kill(self):
         """End it and all that it started, at once."""
         with contextlib.suppress(ProcessLookupError):

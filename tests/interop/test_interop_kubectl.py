@@ -31,6 +31,20 @@ from tests.interop.programs import aws_environment, free_port, run
 HOST = "0a1b2c.gr7.eu-west-1.eks.amazonaws.com"
 TOKEN = "k8s-aws-v1.of-the-stand-in"
 VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.3-eks-of-a-test"}
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "ip-10-0-0-7", "creationTimestamp": "2026-01-01T00:00:00Z"},
+}
+NODES = {"name": "nodes", "kind": "Node", "namespaced": False, "verbs": ["list"]}
+ANSWERS = {
+    "/version": VERSION,
+    "/livez": "ok",
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [NODES]},
+    "/api/v1/nodes": {"kind": "NodeList", "apiVersion": "v1", "items": [NODE]},
+}
 PATIENCE = 60
 ROOT = Path(__file__).parents[2]
 PLUGIN = f"""\
@@ -81,8 +95,7 @@ class ApiServer:
 
             def do_GET(self):
                 server.tokens.add(self.headers["Authorization"])
-                found = {"/version": VERSION, "/livez": "ok"}
-                body = found.get(urlsplit(self.path).path)
+                body = ANSWERS.get(urlsplit(self.path).path)
                 data = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(200 if body else 404)
                 self.send_header("Content-Type", "application/json")

@@ -16,7 +16,13 @@ def is_usable(tunnel: dict[str, Any]) -> bool:
 
 
 def sleeps(tunnel: dict[str, Any]) -> bool:
-    """Return True if a connection would have to wait until the target has started."""
+    """Return True if a connection would have to wait until the target has started.
+
+    So it may have to before the daemon has found the target for the first time.
+    """
+    if tunnel["state"] == "starting":
+        bastion = tunnel.get("bastion")  # older daemons do not know it
+        return bastion is not None and bastion["phase"] == "unknown"
     return tunnel["state"] in {"asleep", "waking"}
 
 

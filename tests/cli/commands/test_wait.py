@@ -132,6 +132,15 @@ def test_a_target_that_sleeps_is_started_for_whom_it_is_named(
     assert operator.asked == ["wake db"]
 
 
+def test_a_target_that_the_daemon_has_yet_to_find_may_sleep(operator, capsys):
+    # It would serve a connection, which waits; but a person who names it wants it up.
+    unknown = tunnel_document(state="starting", bastion={"phase": "unknown"})
+    ready = tunnel_document(bastion={"phase": "awake"})
+    operator.documents = [document(each) for each in (unknown, ASLEEP, WAKING, ready)]
+    assert call(capsys, "wait", "db") == (0, "", "")
+    assert operator.asked == ["wake db"]
+
+
 def test_without_a_name_a_target_that_sleeps_is_left_asleep(operator, capsys):
     operator.documents = [document(ASLEEP)]
     assert call(capsys, "wait") == (0, "", "")

@@ -1,0 +1,1 @@
+"""The commands of the manual's pages, typed as they stand there."""
