@@ -6,7 +6,6 @@ import os
 import pwd
 import struct
 from collections import deque
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -26,8 +26,7 @@ UNIX_TABLE: Final = Path("/proc/self/net/unix")
 LISTENING: Final = "0A"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Record):
     """One TCP socket; addresses are spelled as in the table."""
 
     local: str
@@ -145,8 +144,7 @@ def _process(inode: int) -> str:
     return f"{found.program}, pid {found.pid}" if found else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Record):
     """A process of this machine.
 
     Attributes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
@@ -18,6 +17,7 @@ from typing_extensions import override
 
 from ssmtunneld.aws.api.endpoints import SettingError, is_loopback_host
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -34,8 +34,7 @@ _METADATA: Final = (
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Record):
     """A proxy; its ``str()`` is safe to log."""
 
     scheme: str
