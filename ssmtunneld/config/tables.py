@@ -95,6 +95,26 @@ def read_tables(
     return read_source_tables(Sources(SourceFile(source, text, data)), environ)
 
 
+def read_tunnel(
+    name: str, settings: _Table, file: SourceFile, environ: Mapping[str, str]
+) -> TunnelSettings:
+    """Return one tunnel, with settings that ``file`` has no table for.
+
+    The models of what else a file has are not made: they take as long again.
+
+    Raises:
+        ConfigError: Lists every problem.
+    """
+    table = {"tunnels": {name: settings}}
+    reading = _Reading(SourceFile(file.path, file.text, table), environ)
+    reading.read_tunnels(_Defaults({}, trusted=True), {})
+    problems = list(reading.told())
+    if problems:
+        raise ConfigError(_limited(problems, file.path))
+    (tunnel,) = reading.tunnels
+    return tunnel
+
+
 def read_source_tables(sources: Sources, environ: Mapping[str, str]) -> Config:
     """Return the configuration that parsed files describe.
 
