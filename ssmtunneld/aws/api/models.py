@@ -10,9 +10,11 @@ import json
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 from typing_extensions import override
 
@@ -371,6 +373,9 @@ SERVICES: Final = frozenset(
 """Names in botocore's ``endpoints.json`` of all services that are called."""
 
 
+_RULES: Final = "endpoint-rule-set-1"
+"""The kind of model that says where a service is."""
+
 # The services of a partition, as its file is laid out, and one of them.
 _SERVICES, _END = '\n    "services" : {', "\n    }"
 _NAMES: Final = "|".join(map(re.escape, sorted(SERVICES)))
@@ -425,6 +430,13 @@ class Models(Loader):
         if type_name == "service-2" and service_name in _EXCERPTS:
             return _EXCERPTS[service_name]
         with self._reading:
+            if type_name == _RULES:
+                # botocore looks through the folders of all services first: 8 ms.
+                with suppress(DataNotFoundError):
+                    version = api_version or self.determine_latest_version(
+                        service_name, type_name
+                    )
+                    return self.load_data(f"{service_name}/{version}/{type_name}")
             return super().load_service_model(service_name, type_name, api_version)
 
     @override

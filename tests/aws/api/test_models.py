@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader, create_loader
 from botocore.regions import EndpointResolver
 
@@ -153,6 +154,18 @@ def test_most_endpoints_are_not_parsed():
 def test_a_file_of_endpoints_that_is_broken_says_so(tmp_path):
     with pytest.raises(json.JSONDecodeError):
         endpoints_of(tmp_path, "{")
+
+
+def test_rules_for_endpoints_are_botocores_and_no_other_service_is_looked_at(
+    monkeypatch,
+):
+    models = Models(create_loader().search_paths)
+    whole = Loader().load_service_model("ssm", "endpoint-rule-set-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Models, "list_available_services", None)
+        assert models.load_service_model("ssm", "endpoint-rule-set-1") == whole
+    with pytest.raises(UnknownServiceError):
+        models.load_service_model("no-such-service", "endpoint-rule-set-1")
 
 
 def test_everything_else_is_botocores():
