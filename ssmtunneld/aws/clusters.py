@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.ports import HIGHEST_PORT, HTTPS_PORT
 from ssmtunneld.errors import RequestRejected, ServiceUnavailable, Throttled
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ FRESH: Final = 60.0
 """Seconds for which an endpoint is used without asking again: it stays the same until
 somebody deletes the cluster and makes another one of its name."""
 
-HTTPS: Final = 443
-"""The port of an endpoint."""
-LAST_PORT: Final = 65535
-"""The highest port of TCP."""
 _OPERATION: Final = "DescribeCluster"
 _URL: Final = re.compile(
     r"https://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?"
@@ -85,8 +82,8 @@ def read_endpoint(cluster: Answer) -> tuple[str, int] | None:
     url = _URL.fullmatch(cluster.matching("endpoint", _URL))
     if url is None:
         return None
-    port = int(url["port"] or HTTPS)
-    return (url["host"].lower(), port) if 0 < port <= LAST_PORT else None
+    port = int(url["port"] or HTTPS_PORT)
+    return (url["host"].lower(), port) if 0 < port <= HIGHEST_PORT else None
 
 
 def _read_authority(found: Answer) -> str:

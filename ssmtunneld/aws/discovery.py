@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.api.answers import Answer
 from ssmtunneld.aws.api.pages import NEXT_TOKEN, turn_pages
-from ssmtunneld.aws.clusters import LAST_PORT, read_endpoint
+from ssmtunneld.aws.clusters import read_endpoint
 from ssmtunneld.aws.targets.inventory import stands_alone
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.ports import HIGHEST_PORT, HTTPS_PORT
 from ssmtunneld.errors import AccessDenied, AwsError, RequestRejected
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _PROBLEM_LIMIT: Final = 3
 """Lines that are told of one service: a policy can deny each of a hundred clusters."""
 _DOMAINS_PER_CALL: Final = 5
 """DescribeDomains' maximum."""
-_HTTPS: Final = 443
 _PROXY_PORTS: Final = {"POSTGRESQL": 5432, "MYSQL": 3306, "SQLSERVER": 1433}
 _BROKER_KEY: Final = re.compile("BootstrapBrokerString(?!.*Public)[A-Za-z]{0,64}")
 _BROKERS: Final = re.compile(r"[A-Za-z0-9.,:-]{1,65536}")
@@ -117,7 +117,7 @@ def _ask(account: AwsClient, name: str, work: Asking) -> Discovery:
         for each in work(account):
             if isinstance(each, Shortcoming):
                 problems.append(each.words)
-            elif each.host and 0 <= each.port <= LAST_PORT:
+            elif each.host and 0 <= each.port <= HIGHEST_PORT:
                 found.append(_cleaned(each))
             elif each.host:
                 problems.append(f"{each.id}: there is no port {each.port}")
@@ -394,7 +394,7 @@ def _some_domains(account: AwsClient, names: list[CleanText]) -> Found:
         host = found.structure("Endpoints").text("vpc") or found.text("Endpoint")
         vpc = found.structure("VPCOptions").text("VPCId")
         name, engine = found.text("DomainName"), found.text("EngineVersion")
-        yield Resource("opensearch", name, engine, host, _HTTPS, vpc)
+        yield Resource("opensearch", name, engine, host, HTTPS_PORT, vpc)
 
 
 def _brokers(account: AwsClient) -> Found:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _PROBLEM: Final = re.compile(
     r"(?P<key>[a-z_]+)(?P<place>\[(?P<index>[0-9]+)\])?: (?P<said>.*)"
 )
 """A problem as those of a file are told; ``said`` follows on from the key."""
-_HIGHEST_PORT: Final = 65535
 _LONGEST_NAME: Final = 63
 
 
@@ -50,7 +50,7 @@ def parse_destination(text: str) -> Forward:
         ValueError: It is not a destination; says what to write.
     """
     match = _DESTINATION.fullmatch(text)
-    if match is None or not 1 <= int(match["port"]) <= _HIGHEST_PORT:
+    if match is None or not 1 <= int(match["port"]) <= HIGHEST_PORT:
         raise ValueError(
             f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typing_extensions import override
 
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 from ssmtunneld.config.parsers import names_loopback, parse_network, spelled_out
 
@@ -20,7 +21,6 @@ LONGEST_HOST: Final = 253
 _NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _GLOB: Final = re.compile(r"[A-Za-z0-9_*]([A-Za-z0-9_.*-]*[A-Za-z0-9_.*])?")
 _PORTS: Final = re.compile(r"\*|([0-9]{1,5})(?:-([0-9]{1,5}))?")
-_HIGHEST_PORT: Final = 65535
 _SPELLINGS: Final = (
     'write HOST:PORT, such as "*.internal.example.com:443", "10.0.0.0/8:*" or '
     '"[fd00::/8]:8000-8999"'
@@ -47,7 +47,7 @@ class Destination(Record):
         Raises:
             ValueError: The host or the port is invalid; the reason does not repeat it.
         """
-        if not 1 <= port <= _HIGHEST_PORT:
+        if not 1 <= port <= HIGHEST_PORT:
             raise ValueError("names no port between 1 and 65535")
         try:
             address = ip_address(host)
@@ -110,7 +110,7 @@ class Pattern(Record):
         ports = f"{self.first}-{self.last}"
         if self.first == self.last:
             ports = str(self.first)
-        elif (self.first, self.last) == (1, _HIGHEST_PORT):
+        elif (self.first, self.last) == (1, HIGHEST_PORT):
             ports = "*"
         host = self.host
         if not isinstance(host, str):
@@ -145,10 +145,10 @@ def _parse_ports(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError(f"has no port, range of ports or * at its end: {_SPELLINGS}")
     if match[1] is None:
-        return 1, _HIGHEST_PORT
+        return 1, HIGHEST_PORT
     first = int(match[1])
     last = int(match[2] or first)
-    if not 1 <= first <= last <= _HIGHEST_PORT:
+    if not 1 <= first <= last <= HIGHEST_PORT:
         raise ValueError("has ports that are not between 1 and 65535, lowest first")
     return first, last
 

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 from ssmtunneld.config.destinations import Pattern, parse_pattern
 from ssmtunneld.config.includes import check_pattern
@@ -425,7 +426,7 @@ Parameters: TypeAlias = Annotated[
     ),
     Kind("table of texts, or lists of texts"),
 ]
-Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Port: TypeAlias = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 """A port of a destination."""
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 """A number of sessions, or of calls."""

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ssmtunneld.base.ports import HTTPS_PORT
 from ssmtunneld.config.destinations import Destination
 from ssmtunneld.config.fields import (
     REASON_LIMIT,
@@ -70,7 +71,7 @@ from ssmtunneld.config.users import InstanceUser
 USUAL_MESSAGE_LIMIT: Final = 8192
 """Bytes that ``message_size = "auto"`` tries at most: nine tenths of what 32 KiB gain
 (protocol Appendix E)."""
-CLUSTER_PORT: Final = 443
+CLUSTER_PORT: Final = HTTPS_PORT
 """The port of an EKS cluster's endpoint, unless the file says otherwise."""
 START_TIMEOUT: Final = "3m"
 """``connect_timeout`` with ``start_target``, unless the file says otherwise: a minute

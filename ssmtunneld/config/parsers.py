@@ -23,6 +23,7 @@ from typing import Final, Literal, TypeAlias
 
 from typing_extensions import override
 
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 
 # sizeof(sun_path) in sys/un.h; the terminating NUL counts.
@@ -367,7 +368,7 @@ def _is_digits(text: str) -> bool:
 
 def _port(text: str) -> int:
     # The length goes first: int() refuses thousands of digits with its own message.
-    if not _is_digits(text) or len(text) > 5 or int(text) > 65535:
+    if not _is_digits(text) or len(text) > 5 or int(text) > HIGHEST_PORT:
         raise ValueError("has no port between 0 and 65535")
     return int(text)
 

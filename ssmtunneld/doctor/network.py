@@ -28,6 +28,7 @@ from ssmtunneld.aws.api.endpoints import data_host, is_loopback_host
 from ssmtunneld.aws.api.proxies import proxy_for
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.ports import SCHEME_PORTS
 from ssmtunneld.doctor.report import Broken, Skipped
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ TIMEOUT: Final = 10.0
 LARGEST_SKEW: Final = 240
 """Seconds; AWS refuses signatures from 300 on."""
 
-_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _CHECK_PROXY: Final = "correct HTTPS_PROXY, or name the endpoint in NO_PROXY"
 _CHECK_PORT: Final = (
     "open HTTPS to it, set HTTPS_PROXY, or name a VPC endpoint in endpoint_url and "
@@ -241,7 +241,7 @@ def _endpoint(service: str, url: str, chosen: str | None) -> Endpoint:
 
 
 def _port(parts: SplitResult) -> int:
-    return parts.port or _PORTS[parts.scheme]
+    return parts.port or SCHEME_PORTS[parts.scheme]
 
 
 def _each_direct(

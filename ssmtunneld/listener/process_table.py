@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import struct
+import time
 from collections import deque
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -97,6 +98,9 @@ def user_name(uid: int) -> str:
 # A few hundred ms of work at the most; a machine with more open files than that has an
 # operator who knows `ss -tlnp`.
 MOST_FILES: Final = 200_000
+LONGEST_LOOK: Final = 2.0
+"""Seconds after which a look ends. In a thread beside a busy loop, which keeps the
+interpreter's lock for 5 ms at a time, each file can take as long."""
 REMEMBERED: Final = 8
 """Processes whose files are looked through first: who has connected does so again."""
 _recent: Final[deque[int]] = deque(maxlen=REMEMBERED)
@@ -108,7 +112,7 @@ _ANY: Final = (IPv4Address(0), IPv6Address(0))
 def tcp_holder(hosts: Collection[str], port: int) -> str:
     """Return the holder of a port of one of ``hosts``, ``"sshd, pid 812"``, or ``""``.
 
-    Blocks on the file system for as long as ``MOST_FILES`` allows: call it in a thread.
+    Blocks on the file system for ``LONGEST_LOOK`` at most: call it in a thread.
     """
     addresses = [ip_address(host.partition("%")[0]) for host in hosts]
     # A connection that left this machine by this port is in the way too, but seldom.
@@ -163,8 +167,8 @@ def find_processes(inodes: Collection[int]) -> dict[int, Process]:
     One look through the files of all processes, for all of ``inodes`` together; it ends
     once all are found. Those that had connections the last times come first, then the
     newest ones. What another user's process holds
-    is not seen without privileges. Blocks for as long as ``MOST_FILES`` allows: call it
-    in a thread.
+    is not seen without privileges. Blocks for ``LONGEST_LOOK`` at most: call it in a
+    thread.
     """
     return _find(inodes, _open_files())
 
@@ -180,11 +184,14 @@ def find_recent(inodes: Collection[int]) -> dict[int, Process]:
 def _find(
     inodes: Collection[int], files: Iterable[tuple[int, str]]
 ) -> dict[int, Process]:
+    end = _clock() + LONGEST_LOOK
     missing = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[int, Process] = {}
     # One program often holds many of them.
     seen: dict[int, Process | None] = {}
     for pid, link in islice(files, MOST_FILES):
+        if _clock() >= end:
+            break
         if link not in missing:
             continue
         if pid not in seen:
@@ -238,6 +245,10 @@ def _processes() -> list[int]:
     # A client is often new. We come last: we hold a socket for each connection.
     recent, ours = frozenset(_recent), os.getpid()
     return sorted(pids, key=lambda pid: (pid in recent, pid != ours, pid), reverse=True)
+
+
+def _clock() -> float:
+    return time.monotonic()  # noqa: TID251 - a thread has no loop
 
 
 def _link(folder: int, name: str) -> str:

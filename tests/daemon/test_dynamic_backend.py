@@ -18,7 +18,7 @@ from ssmtunneld.sessions.counters import SessionCounters
 from ssmtunneld.sessions.pool import PoolRetired
 from tests.integration import world
 from tests.integration.world import PATIENCE, TARGET, configuration, emulator, tunnel
-from tests.support.turns import until
+from tests.support.turns import look_again, until
 
 NAMES = {"one": "127.0.0.1", "two": "127.0.0.1", "three": "127.0.0.1"}
 
@@ -110,7 +110,7 @@ async def test_those_that_leave_are_bounded_too(events):
         while found._leaving:
             with pytest.raises(TooManyDestinations):
                 await found.open_stream(to("three"), 60)
-            await asyncio.sleep(0)
+            await look_again()
         (await found.open_stream(to("three"), 60)).abort()
         assert names(found) == ["three:9"]
 

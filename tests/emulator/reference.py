@@ -37,6 +37,7 @@ from ssmtunneld.protocol.payloads import (
     parse_acknowledgement,
 )
 from ssmtunneld.smux.frame import Command, FrameDecoder, encode_frame
+from tests.support.turns import look_again
 
 INSTANCE = "i-0123456789abcdef0"
 FORWARDING = "AWS-StartPortForwardingSession"
@@ -355,8 +356,8 @@ def reset(writer):
 async def eventually(condition):
     """Wait for something that the client cannot see arrive."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what happens inside has no event
-            await asyncio.sleep(0)
+        while not condition():
+            await look_again()
 
 
 def unused_port():

@@ -29,6 +29,7 @@ from tests.integration.world import (
     running,
     tunnel,
 )
+from tests.support.turns import look_again
 
 ADVICE = f'add "{NAME}" to allow_users if it may connect'
 RESET = "ConnectionResetError"
@@ -320,6 +321,6 @@ async def test_a_stranger_who_closes_at_once_is_known_for_one():
         await say_and_leave(port_of(daemon, "db"), uid_of())
         status = status_of(daemon)
         while status["rejected"] < 100:
-            await asyncio.sleep(0)
+            await look_again()
             status = status_of(daemon)
         assert (status["accepted"], status["rejections"]) == (0, {"owner": 100})

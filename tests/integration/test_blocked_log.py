@@ -16,6 +16,7 @@ from ssmtunneld.testing import EmulatorThread
 from tests.integration.world import PATIENCE, configuration, destination, echoes, tunnel
 from tests.interop.programs import free_port
 from tests.serve.test_status_page import ask
+from tests.support.turns import look_again
 
 STOP_OUTPUT = b"\x13"
 """Ctrl-S."""
@@ -93,7 +94,7 @@ async def _until(condition):
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, IndexError):
                 if await condition():
                     return
-            await asyncio.sleep(0)
+            await look_again()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")

@@ -27,6 +27,7 @@ from tests.integration.world import (
     echoes,
     tunnel,
 )
+from tests.support.turns import look_again
 
 CLIENTS = 10_000
 AT_ONCE = 100
@@ -83,8 +84,8 @@ async def tunnel_status(path, name):
 async def until(fact):
     """Return the first true result of ``await fact()``."""
     async with asyncio.timeout(PATIENCE):
-        while not (result := await fact()):  # noqa: ASYNC110 - another process' fact
-            await asyncio.sleep(0)
+        while not (result := await fact()):
+            await look_again()
         return result
 
 

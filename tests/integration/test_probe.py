@@ -21,6 +21,7 @@ from tests.integration.world import (
 )
 from tests.interop import servers
 from tests.interop.http_server import HttpServer
+from tests.support.turns import look_again
 
 
 def need(*programs):
@@ -86,8 +87,8 @@ def status_of(daemon):
 async def status_until(daemon, fact):
     """Return the first status of the only tunnel for which ``fact`` holds."""
     async with asyncio.timeout(PATIENCE):
-        while not fact(status := status_of(daemon)):  # noqa: ASYNC110 - any fact of it
-            await asyncio.sleep(0)
+        while not fact(status := status_of(daemon)):
+            await look_again()
     return status
 
 

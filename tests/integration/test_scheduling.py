@@ -21,6 +21,7 @@ from tests.integration.world import (
     table,
     tunnel,
 )
+from tests.support.turns import look_again
 
 TUNNELS = 300
 LAST = 20
@@ -128,8 +129,8 @@ async def test_a_stream_that_its_destination_blocks_holds_up_nobody(tmp_path, se
                 assert all(await asyncio.gather(*(served(local) for _ in range(12))))
                 assert await connections_of(path) >= 1
             async with asyncio.timeout(LINGER + 5 + SERVED):
-                while await connections_of(path):  # noqa: ASYNC110 - another process' fact
-                    await asyncio.sleep(0)
+                while await connections_of(path):
+                    await look_again()
         serve.released.set()
 
 

@@ -20,6 +20,7 @@ from tests.integration.world import (
     running,
     tunnel,
 )
+from tests.support.turns import look_again
 
 OFFLINE = "i-0aaaaaaaaaaaaaaaa"
 
@@ -57,7 +58,7 @@ async def states(daemon, **wanted):
             seen = {name: found.get(name, {}).get("state") for name in wanted}
             if seen == wanted:
                 return found
-            await asyncio.sleep(0)
+            await look_again()
 
 
 async def test_each_tunnel_says_how_it_is_why_and_what_to_do():

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -191,7 +192,9 @@ def test_ssh_knows_the_target_by_its_name(connect, sshd, tmp_path):
     words = ["-F", "none", *sshd.key_options(known), "echo in; exit 7"]
     settings = {"probe": "banner:SSH-", "host": None}
     result = connect(sshd.port, "--", *words, **settings)
-    assert (result.returncode, result.stdout, result.stderr) == (7, "in\n", "")
+    assert (result.returncode, result.stdout) == (7, "in\n")
+    # A slow machine is told what is waited for; ssh has nothing to say.
+    assert re.fullmatch("(ssmtunneld: waiting .*\n)?", result.stderr), result.stderr
 
 
 class _Cluster(http.server.BaseHTTPRequestHandler):

@@ -55,9 +55,12 @@ def test_the_holder_of_a_unix_socket_is_named(tmp_path):
     assert process_table.unix_holder(path) == ""
 
 
-def test_a_holder_whose_process_is_hidden_is_named_by_user(listening, monkeypatch):
-    """The table shows every socket, but another user's process keeps its files."""
-    monkeypatch.setattr(process_table, "MOST_FILES", 0)
+@pytest.mark.parametrize("limit", ["MOST_FILES", "LONGEST_LOOK"])
+def test_a_holder_that_is_not_found_within_limits_is_named_by_user(
+    limit, listening, monkeypatch
+):
+    """The table shows every socket; its process may be hidden, or take too long."""
+    monkeypatch.setattr(process_table, limit, 0)
     host, port, *_ = listening.getsockname()
     assert (
         process_table.tcp_holder([host], port)

@@ -126,10 +126,24 @@ async def test_a_taken_port_names_its_holder():
     assert caught.value.advice == f"stop {US} or choose another address"
 
 
+def held_alone(host):
+    """Listen on one address of localhost at a port that is free on the other one."""
+    families = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+    (other,) = families.keys() - {host}
+    while True:
+        held = socket.create_server((host, 0), family=families[host])
+        address = other, held.getsockname()[1]
+        try:
+            socket.create_server(address, family=families[other]).close()
+        except OSError:  # another program has that one
+            held.close()
+        else:
+            return held
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_localhost_is_taken_if_one_of_its_addresses_is(host):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as other:
+    with held_alone(host) as other:
         port = other.getsockname()[1]
         with pytest.raises(AddressInUse) as caught:
             await bind_all(TcpAddress("localhost", port))

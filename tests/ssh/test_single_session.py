@@ -15,6 +15,7 @@ from ssmtunneld.ssh.settings import settings_for
 from ssmtunneld.ssh.single_session import SingleSession, carry_alone
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.testing import EmulatorThread
+from tests.support.turns import look_again
 
 TARGET = "i-0123456789abcdef0"
 PATIENCE = 30
@@ -137,8 +138,8 @@ async def test_a_client_that_leaves_before_the_session_is_ready_ends_it(emulator
             carrying = tasks.create_task(
                 carry_alone(tunnel_to(22), PATIENCE, client.stdio)
             )
-            while not emulator.state()["sessions"]:  # noqa: ASYNC110 - no event of ours
-                await asyncio.sleep(0)
+            while not emulator.state()["sessions"]:
+                await look_again()
             client.stdio.leave()
             assert await carrying is None
 

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.ports import SCHEME_PORTS
 from ssmtunneld.base.record import Record
 
 
@@ -36,7 +37,6 @@ def is_told(environ: Mapping[str, str], name: str) -> bool:
 
 
 _WEBSOCKET_SCHEMES: Final = {"wss": "wss", "https": "wss", "ws": "ws", "http": "ws"}
-_DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
 
 
 class Partition(Record):
@@ -176,7 +176,7 @@ def is_trusted_stream_url(
         for fips in (False, True)
         for dual_stack in (False, True)
     }
-    return address.host in hosts and address.port == _DEFAULT_PORTS["wss"]
+    return address.host in hosts and address.port == SCHEME_PORTS["wss"]
 
 
 def check_endpoint(url: str, name: str) -> None:
@@ -233,7 +233,7 @@ def _address(url: str) -> _Address | None:
     try:
         parts = urlsplit(url)
         scheme = _WEBSOCKET_SCHEMES[parts.scheme]
-        port = _DEFAULT_PORTS[scheme] if parts.port is None else parts.port
+        port = SCHEME_PORTS[scheme] if parts.port is None else parts.port
     except (KeyError, ValueError):
         return None
     if not parts.hostname or "@" in parts.netloc or not port:

@@ -17,12 +17,15 @@ from typing_extensions import override
 
 from ssmtunneld.aws.api.endpoints import SettingError, is_loopback_host
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.ports import SCHEME_PORTS
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SOCKS: Final = ("socks4", "socks4a", "socks5", "socks5h")
-_PROXY_PORTS: Final = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
+_PROXY_PORTS: Final = {
+    **{scheme: SCHEME_PORTS[scheme] for scheme in ("http", "https")},
+    **dict.fromkeys(_SOCKS, 1080),
+}
 _VARIABLES: Final = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # The metadata services of instances, containers and pods: on the link, or nowhere.
@@ -100,7 +103,7 @@ def proxy_for(url: str, chosen: str | None = None) -> Proxy | None:
         return None
     if chosen is not None:
         return parse_proxy(chosen)
-    port = parts.port or _PORTS.get(parts.scheme, 0)
+    port = parts.port or SCHEME_PORTS.get(parts.scheme, 0)
     found = getproxies()
     if getproxies_environment():
         if is_excepted(host, port, found.get("no", "")):

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from ssmtunneld.base.ports import SCHEME_PORTS
+
 if TYPE_CHECKING:
     from ssmtunneld.base.secret import Secret
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _SERVICE: Final = "ssmmessages"
 _EMPTY_BODY: Final = hashlib.sha256(b"").hexdigest()
-_DEFAULT_PORTS: Final = {"wss": 443, "https": 443, "ws": 80, "http": 80}
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -74,7 +75,7 @@ def host_header(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    default = _DEFAULT_PORTS.get(parts.scheme)
+    default = SCHEME_PORTS.get(parts.scheme)
     return host if parts.port in {None, default} else f"{host}:{parts.port}"
 
 

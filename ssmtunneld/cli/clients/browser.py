@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.ports import HTTPS_PORT, SCHEME_PORTS
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.database import leads_here
 from ssmtunneld.cli.destination import (
@@ -18,8 +19,7 @@ from ssmtunneld.daemon.instance_lock import state_directory
 if TYPE_CHECKING:
     from ssmtunneld.config import TunnelSettings
 
-_PORTS: Final = {"http": 80, "https": 443}
-_WITH_TLS: Final = frozenset({443, 8443, 9443})
+_WITH_TLS: Final = frozenset({HTTPS_PORT, 8443, 9443})
 
 
 def prepare_own(task: Task) -> Launch:
@@ -45,7 +45,7 @@ def prepare_mapped(task: Task) -> Launch:
     tunnel = task.tunnel
     host = remote_host(tunnel) or "localhost"
     scheme = _scheme(tunnel)
-    port = remote_port(tunnel) or _PORTS[scheme]
+    port = remote_port(tunnel) or SCHEME_PORTS[scheme]
     here = f"{bracketed(task.local.address)}:{task.port}"
     profile = state_directory() / "browser" / tunnel.name
     path, options = _divide(task)
@@ -84,7 +84,7 @@ def _scheme(tunnel: TunnelSettings) -> str:
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    usual = port == _PORTS[scheme]
+    usual = port == SCHEME_PORTS[scheme]
     return f"{scheme}://{bracketed(host)}{'' if usual else f':{port}'}"
 
 

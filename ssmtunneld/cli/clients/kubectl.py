@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ssmtunneld.base.ports import HTTPS_PORT
 from ssmtunneld.cli.clients.launch import Launch, Task, ask
 from ssmtunneld.cli.destination import bracketed, remote_host, remote_port
 from ssmtunneld.cli.exit_codes import CommandError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from ssmtunneld.config import TunnelSettings
 
-_HTTPS: Final = 443
 _ON_TARGET: Final = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104 - compared with
 _CLUSTER: Final = re.compile(
     r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/(.+)|(.+)\.[a-z0-9-]+\.eksctl\.io"
@@ -96,7 +96,7 @@ def _choose(task: Task) -> _Context | None:
 def _server(tunnel: TunnelSettings) -> str:
     if tunnel.cluster is not None:
         return f"cluster {tunnel.cluster}"
-    port = remote_port(tunnel) or _HTTPS
+    port = remote_port(tunnel) or HTTPS_PORT
     return f"https://{remote_host(tunnel) or 'localhost'}:{port}"
 
 
@@ -146,10 +146,10 @@ def _leads_to(name: str, server: str, tunnel: TunnelSettings) -> bool:
     if tunnel.cluster is not None:
         match = _CLUSTER.fullmatch(name)
         return match is not None and tunnel.cluster in match.groups()
-    host, port = remote_host(tunnel), remote_port(tunnel) or _HTTPS
+    host, port = remote_host(tunnel), remote_port(tunnel) or HTTPS_PORT
     try:
         url = urlsplit(server)
-        place = ((url.hostname or "").rstrip("."), url.port or _HTTPS)
+        place = ((url.hostname or "").rstrip("."), url.port or HTTPS_PORT)
     except ValueError:
         return False
     if host is None:

@@ -14,6 +14,7 @@ import click
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.lean_imports import uncollected
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
@@ -41,7 +42,7 @@ _Carry = Callable[["Stdio"], "Awaitable[Transfer | None]"]
 
 @click.command()
 @click.argument("host", metavar="HOST")
-@click.argument("port", metavar="PORT", type=click.IntRange(1, 65535))
+@click.argument("port", metavar="PORT", type=click.IntRange(1, HIGHEST_PORT))
 @click.option("--profile", metavar="NAME", help="AWS profile.")
 @click.option("--region", metavar="REGION", help="AWS region.")
 @click.option(

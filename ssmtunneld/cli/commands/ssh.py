@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.cli.ad_hoc import check_target
 from ssmtunneld.cli.child_process import NOT_FOUND, run_program
 from ssmtunneld.cli.exit_codes import CommandError
@@ -28,7 +29,7 @@ from ssmtunneld.ssh.host_names import host_name
 @click.option(
     "-p",
     "--port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(1, HIGHEST_PORT),
     help="Where the ssh server listens. By default what ssh's own files say, or 22.",
 )
 @click.option("--profile", metavar="NAME", help="The AWS profile.")
