@@ -11,7 +11,6 @@ instead of being ignored.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -21,6 +20,7 @@ import botocore
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.lean_imports import leave_out
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import RequestRejected
 
 _DOCUMENTATION: Final = {
@@ -164,8 +164,7 @@ def region_by(session: Session, make_sender: Callable[[float], object]) -> str |
     return region
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateName:
+class PrivateName(Record):
     """One private name of botocore, and how to see that it is still there."""
 
     name: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,6 +40,7 @@ from ssmtunneld.aws.identity.provider_chain import (
     new_session,
     quiet_botocore,
 )
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
@@ -67,8 +67,7 @@ of endpoints. They are asked where SSM is if that is on this machine. An emulato
 does not play one of them says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class AwsLocation:
+class AwsLocation(Record):
     """Region and endpoints of an identity's sessions."""
 
     region: str

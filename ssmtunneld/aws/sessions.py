@@ -7,7 +7,6 @@ or in a thread. The rest reads answers, for ``ssm.py`` as well.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from ssmtunneld.aws.api.boundary import contained, unusable
 from ssmtunneld.aws.api.endpoints import is_loopback_host
 from ssmtunneld.aws.api.pages import turn_pages
 from ssmtunneld.aws.api.port import ActiveSession
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import SessionGone, Throttled
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ list of many pages can use up what the account has per second, but not for long.
 _STS_VARIABLES: Final = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record):
     """A session in the list: one that lives, or one of the last 30 days."""
 
     session: ActiveSession
@@ -45,8 +44,7 @@ class Entry:
     """Unix time in seconds; 0 if it lives, or if the service did not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Record):
     """A filter of sessions."""
 
     limit: int

@@ -15,12 +15,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from typing_extensions import override
+
+from ssmtunneld.base.record import Record
 
 FIRST_DELAY: Final = 1.0
 """Seconds until what broke is started again, the first time."""
@@ -44,8 +45,7 @@ class DefectLog(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
+class Defect(Record):
     """An unforeseen exception, without its text.
 
     Attributes:
@@ -85,8 +85,7 @@ def _place(path: Path, line: int) -> str:
     return f"{'/'.join(path.parts[-2:])}:{line}"
 
 
-@dataclass(frozen=True, slots=True)
-class DefectStatus:
+class DefectStatus(Record):
     """A part in which an unforeseen exception was raised."""
 
     compartment: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from typing_extensions import override
 
 from ssmtunneld.base.ports import HIGHEST_PORT
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.parsers import names_loopback, parse_network, spelled_out
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ _SPELLINGS: Final = (
 _Network: TypeAlias = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Record):
     """Host and port that one connection leads to; the target resolves names.
 
     Attributes:
@@ -77,8 +76,7 @@ class Destination:
         return f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Record):
     """Destinations that a configuration allows.
 
     Attributes:

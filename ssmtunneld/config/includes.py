@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.parsers import expand_home
 
 FILE_LIMIT: Final = 256
@@ -56,8 +57,7 @@ class FoundFiles:
     unmatched: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Includes:
+class Includes(Record):
     """The patterns of one file.
 
     Attributes:

@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from itertools import pairwise
@@ -22,6 +21,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from ssmtunneld.base.record import Record
 
 
 class Reload(Enum):
@@ -45,24 +46,21 @@ class Only(Enum):
     """The destination is the target itself, and the target an EC2 instance."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expands:
+class Expands(Record):
     """Mark of a setting in which ``${NAME}`` stands for an environment variable."""
 
 
 EXPANDS: Final = Expands()
 
 
-@dataclass(frozen=True, slots=True)
-class Relative:
+class Relative(Record):
     """Mark of a path that starts from the folder of the file that says it."""
 
 
 RELATIVE: Final = Relative()
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Record):
     """Name of a type for people: ``duration``.
 
     Attributes:
@@ -74,8 +72,7 @@ class Kind:
     spell: Callable[[Any], object] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Record):
     """All that is known of one setting.
 
     Attributes:

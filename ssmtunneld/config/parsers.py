@@ -7,7 +7,6 @@ Every function here is pure. One that cannot make sense of its input raises
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from ipaddress import (
     IPv4Address,
@@ -25,6 +24,7 @@ from typing import Final, Literal, TypeAlias
 from typing_extensions import override
 
 from ssmtunneld.base.ports import HIGHEST_PORT
+from ssmtunneld.base.record import Record
 
 # sizeof(sun_path) in sys/un.h; the terminating NUL counts.
 SOCKET_PATH_LIMIT: Final = 108 if sys.platform == "linux" else 104
@@ -79,8 +79,7 @@ _DURATION: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(Record):
     """A local TCP address.
 
     ``host`` is an IP literal, or ``localhost``, which stands for 127.0.0.1 and ::1
@@ -101,8 +100,7 @@ class TcpAddress:
         return f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Record):
     """A Unix socket in the file system; ``path`` is absolute."""
 
     path: Path

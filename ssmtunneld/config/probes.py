@@ -1,12 +1,12 @@
 """Probes of a tunnel's destination, from the text that a person writes."""
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from typing_extensions import override
 
 from ssmtunneld.base.nearest import nearest
+from ssmtunneld.base.record import Record
 
 Kind: TypeAlias = Literal["tcp", "banner", "postgres", "mysql", "redis", "http"]
 
@@ -25,8 +25,7 @@ MYSQL_PORT: Final = 3306
 _SPELLINGS: Final = ", ".join([*(f'"{text}"' for text in EXAMPLES), "or false"])
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Record):
     """A way to check that a destination is alive.
 
     Attributes:

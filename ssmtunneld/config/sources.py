@@ -1,12 +1,12 @@
 """The files of one configuration, as they were read: texts and tables, unchecked."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssmtunneld.base.record import Record
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+
+class SourceFile(Record):
     """One file.
 
     Attributes:
@@ -28,8 +28,7 @@ class SourceFile:
         return [*tunnels] if isinstance(tunnels, dict) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Record):
     """The main file, and those that it includes.
 
     Attributes:

@@ -12,7 +12,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.includes import KEY as INCLUDE
 from ssmtunneld.config.lines import KeyLines, KeyPath
 from ssmtunneld.config.metadata import expanding_keys, path_keys
@@ -95,6 +95,26 @@ def read_tables(
     return read_source_tables(Sources(SourceFile(source, text, data)), environ)
 
 
+def read_tunnel(
+    name: str, settings: _Table, file: SourceFile, environ: Mapping[str, str]
+) -> TunnelSettings:
+    """Return one tunnel, with settings that ``file`` has no table for.
+
+    The models of what else a file has are not made: they take as long again.
+
+    Raises:
+        ConfigError: Lists every problem.
+    """
+    table = {"tunnels": {name: settings}}
+    reading = _Reading(SourceFile(file.path, file.text, table), environ)
+    reading.read_tunnels(_Defaults({}, trusted=True), {})
+    problems = list(reading.told())
+    if problems:
+        raise ConfigError(_limited(problems, file.path))
+    (tunnel,) = reading.tunnels
+    return tunnel
+
+
 def read_source_tables(sources: Sources, environ: Mapping[str, str]) -> Config:
     """Return the configuration that parsed files describe.
 
@@ -148,8 +168,7 @@ def with_absolute_paths(
     return moved
 
 
-@dataclass(frozen=True, slots=True)
-class _Defaults:
+class _Defaults(Record):
     """Settings that tunnels inherit, as a file spells them.
 
     Attributes:
@@ -487,8 +506,7 @@ def _find_clashes(
             held[group].append(_Holder(reading, owner, address, ip))
 
 
-@dataclass(frozen=True, slots=True)
-class _Holder:
+class _Holder(Record):
     """Whoever is to listen on an address, for looking for clashes."""
 
     reading: _Reading

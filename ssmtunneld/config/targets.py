@@ -6,13 +6,13 @@ looked up in AWS when a session starts (``aws/targets/search.py``).
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.record import Record
 
 # A cluster's name can contain underscores; a task's id is 32 hex digits, and was a
 # UUID before 2019. The runtime id is the task's id, a dash and digits on Fargate, and
@@ -42,8 +42,7 @@ FORMS: Final = (
 """Spellings of targets, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedTarget:
+class FixedTarget(Record):
     """An id that StartSession takes unchanged."""
 
     id: str
@@ -53,8 +52,7 @@ class FixedTarget:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
-class TaggedTarget:
+class TaggedTarget(Record):
     """Instances and managed nodes that carry all of these tags."""
 
     tags: tuple[tuple[str, str], ...]
@@ -64,8 +62,7 @@ class TaggedTarget:
         return ",".join(f"tag:{key}={value}" for key, value in self.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupTarget:
+class GroupTarget(Record):
     """The instances in service of an Auto Scaling group."""
 
     name: str
@@ -75,8 +72,7 @@ class GroupTarget:
         return f"asg:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class AddressTarget:
+class AddressTarget(Record):
     """The instance with a private address."""
 
     address: IPv4Address | IPv6Address
@@ -86,8 +82,7 @@ class AddressTarget:
         return f"ip:{self.address}"
 
 
-@dataclass(frozen=True, slots=True)
-class HostTarget:
+class HostTarget(Record):
     """The instance with a private DNS name."""
 
     name: str
@@ -97,8 +92,7 @@ class HostTarget:
         return f"dns:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceTarget:
+class ServiceTarget(Record):
     """The running tasks of an ECS service."""
 
     cluster: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, assert_never
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.listener import owner
 from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence
 from ssmtunneld.listener.process_table import user_name
@@ -27,8 +27,7 @@ class Rejection(Enum):
     """It came from this machine, and its client left before its user was known."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessDecision:
+class AccessDecision(Record):
     """The rejection of a TCP connection.
 
     Attributes:
@@ -68,8 +67,7 @@ class AccessDecision:
                 assert_never(self.rejection)
 
 
-@dataclass(frozen=True, slots=True)
-class AccessLimitation:
+class AccessLimitation(Record):
     """A reason why users cannot be told apart, and a remedy."""
 
     reason: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import StreamError, TunnelError
 from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.local import RECEIVE_MARK, LocalDuplex, reset
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 _Opened = TypeVar("_Opened")
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSource:
+class StreamSource(Record):
     """A source of streams that all have the same destination.
 
     Attributes:

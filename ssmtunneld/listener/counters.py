@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import DestinationRefused, NoSessionReady
 from ssmtunneld.listener.proxy.protocol import (
     DestinationForbidden,
@@ -41,8 +41,7 @@ class Failure(StrEnum):
     """The session was lost meanwhile, or something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Record):
     """A connection that did not get its destination.
 
     Attributes:
@@ -54,8 +53,7 @@ class Refusal:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
+class ServerStatistics(Record):
     """Totals of a tunnel's listening side since the daemon's start.
 
     Attributes:

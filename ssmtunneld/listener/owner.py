@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.record import Record
 from ssmtunneld.listener.held_fin import keeps_user
 from ssmtunneld.listener.process_table import TABLES, read_table, spell
 
@@ -59,8 +60,7 @@ class PeerPresence(Enum):
     """It is elsewhere, or cannot be seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Record):
     """The other end of a connection.
 
     Attributes:
@@ -202,8 +202,7 @@ def unix_peer(sock: socket.socket) -> tuple[int | None, int | None]:
     return uid, (first or None) if sys.platform == "linux" else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Record):
     uid: int
     inode: int
     state: int = field(default=0, compare=False)

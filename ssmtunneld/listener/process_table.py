@@ -7,7 +7,6 @@ import pwd
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -27,8 +27,7 @@ UNIX_TABLE: Final = Path("/proc/self/net/unix")
 LISTENING: Final = "0A"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Record):
     """One TCP socket; addresses are spelled as in the table."""
 
     local: str
@@ -149,8 +148,7 @@ def _process(inode: int) -> str:
     return f"{found.program}, pid {found.pid}" if found else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Record):
     """A process of this machine.
 
     Attributes:

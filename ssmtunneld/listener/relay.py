@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import DestinationRefused, StreamError, TunnelError
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class Meter:
     """From the remote stream, handed to the local socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Record):
     """The result of a finished relay.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
+
+from ssmtunneld.base.record import Record
 
 LENGTH: Final = 200
 """Lines that are kept. With the two bounds below that is 1.7 MB at the very most, and
@@ -18,8 +19,7 @@ TEXT: Final = 500
 _LEVELS: Final = frozenset({"info", "warning", "error"})
 
 
-@dataclass(frozen=True, slots=True)
-class RecentEvent:
+class RecentEvent(Record):
     """One line of the log."""
 
     number: int

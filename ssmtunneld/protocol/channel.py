@@ -8,11 +8,11 @@ Nothing here waits, reads a clock or rolls dice: those come in as arguments.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     ChannelClosed,
@@ -82,8 +82,7 @@ _ACKNOWLEDGE: Final = MessageType.ACKNOWLEDGE.value
 _ATTACHED: Final = (State.OPEN, State.HANDSHAKING)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelStatistics:
+class ChannelStatistics(Record):
     """A snapshot of one channel; counts are since its beginning."""
 
     state: State

@@ -7,12 +7,12 @@ three times as much to make (0.6 against 0.2 microseconds on CPython 3.11).
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import SessionError
 from ssmtunneld.protocol.handshake import Terms
 
 
-@dataclass(frozen=True, slots=True)
-class SendOpener:
+class SendOpener(Record):
     """Send ``text`` as the first, textual message on the new websocket.
 
     It holds the token in clear, which is why its repr does not show it.
@@ -35,23 +35,20 @@ class Deliver:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Record):
     """The handshake is complete: data may flow under ``terms``."""
 
     terms: Terms
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Record):
     """The agent could not connect one stream to its destination (protocol 6.3).
 
     It does not say which one.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Record):
     """The channel is over because of ``error``; nothing comes out after this."""
 
     error: SessionError

@@ -7,11 +7,12 @@ refuses what it cannot decide.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Final, Self
 
 from ssmtunneld.base.foreign import CleanText, clean
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import HandshakeFailed
 from ssmtunneld.protocol.payloads import (
     FAILED,
@@ -45,8 +46,7 @@ _TERMINATE_FLAG_ABOVE: Final = (2, 3, 722, 0)
 _KEEPALIVE_OFF_FROM: Final = (3, 1, 1575, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Record):
     """The result of the handshake."""
 
     agent_version: CleanText
@@ -68,8 +68,7 @@ class Terms:
         return replace(self, notice=notice)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """The response to send, and the terms, or why there are none."""
 
     response: HandshakeResponse

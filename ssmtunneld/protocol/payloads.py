@@ -12,9 +12,10 @@ that no document takes more than a few milliseconds, or nests deeper than that n
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Self, TypeVar
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import RemoteProtocolError
 
@@ -95,8 +96,7 @@ def _get_actions(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return actions
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDataChannel:
+class OpenDataChannel(Record):
     """The first message on a websocket, as text (protocol 2.2)."""
 
     request_id: str
@@ -162,16 +162,14 @@ def parse_acknowledgement(payload: bytes) -> int:
     return sequence
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAction:
+class ClientAction(Record):
     """One thing that the agent asks of the client (protocol 5.1)."""
 
     action_type: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeRequest:
+class HandshakeRequest(Record):
     """The agent's first message."""
 
     agent_version: str
@@ -207,8 +205,7 @@ class HandshakeRequest:
         return cls(_get(document, "AgentVersion", str, ""), actions)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessedAction:
+class ProcessedAction(Record):
     """The client's answer to one requested action (protocol 5.2)."""
 
     action_type: str
@@ -217,8 +214,7 @@ class ProcessedAction:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeResponse:
+class HandshakeResponse(Record):
     """The client's answer, one entry for each requested action, in order."""
 
     client_version: str
@@ -268,8 +264,7 @@ class HandshakeResponse:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeComplete:
+class HandshakeComplete(Record):
     """The agent's last message of the handshake (protocol 5.3)."""
 
     duration_ns: int = 0
@@ -298,8 +293,7 @@ class HandshakeComplete:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedDocument:
+class ClosedDocument(Record):
     """The payload of ``channel_closed`` (protocol 3.4)."""
 
     session_id: str = ""

@@ -7,11 +7,11 @@ snapshot, and once more when the session ends. The data path counts nothing.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final, Protocol
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import (
     AccessDenied,
     AgentUnresponsive,
@@ -99,8 +99,7 @@ def reason_of(error: TunnelError | None) -> Reason:
     return next(known, Reason.OTHER)
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Record):
     """A histogram of durations."""
 
     bounds: tuple[float, ...]
@@ -161,8 +160,7 @@ class CountedSession(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SessionCounts:
+class SessionCounts(Record):
     """Counts of the sessions of one tunnel since the start of the daemon."""
 
     started: int
@@ -256,8 +254,7 @@ class SessionCounters:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSnapshot:
+class PoolSnapshot(Record):
     """A pool at one moment."""
 
     name: str

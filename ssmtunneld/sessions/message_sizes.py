@@ -5,9 +5,9 @@ keeps them in a file for a week. Pure, but for the clock that it is given.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.fields import LARGEST_MESSAGE
 from ssmtunneld.protocol.message import MAX_PAYLOAD
 
@@ -30,8 +30,7 @@ NAME_LIMIT: Final = 256
 """Characters of a version or an endpoint in a record that is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentKind:
+class AgentKind(Record):
     """Agents of one version at one endpoint: they take the same sizes."""
 
     version: str

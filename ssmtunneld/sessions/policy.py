@@ -7,11 +7,12 @@ session, and the session to replace in a stuck pool are here, too.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.model import STREAMS_PER_SESSION
 
 
@@ -26,8 +27,7 @@ class Phase(Enum):
     """Was ready; its websocket is lost and being replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Record):
     """The configured policy of one pool. Times are in seconds."""
 
     warm: int = 1
@@ -139,8 +139,7 @@ class Candidate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SessionView:
+class SessionView(Record):
     """The facts about one session that policy uses."""
 
     number: int
@@ -164,20 +163,17 @@ class SessionView:
     """Recent bytes per second, to choose between equals."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Record):
     """Start one more session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Record):
     """Give the session no new streams."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Record):
     """End the session; it has no streams."""
 
     number: int

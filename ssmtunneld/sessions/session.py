@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from random import Random
 from typing import Final
@@ -13,6 +13,7 @@ from uuid import uuid4
 from ssmtunneld.aws.api.port import Control, Grant, SessionRequest
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
@@ -71,8 +72,7 @@ SAME_TOKEN_ATTEMPTS: Final = 3
 _STOPPED: Final = clean("the tunnel was stopped")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
+class SessionSettings(Record):
     """Settings of one session. Times are in seconds."""
 
     keep_alive: float | None = 300.0
@@ -80,8 +80,7 @@ class SessionSettings:
     buffers: Buffers = field(default_factory=Buffers)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDependencies:
+class SessionDependencies(Record):
     """Everything outside of this room that a session uses; tests pass fakes."""
 
     control: Control

@@ -6,9 +6,10 @@ asked: the agent, which must acknowledge a NOP, and then the service, which hear
 agents by another way. Pure.
 """
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Final
+
+from ssmtunneld.base.record import Record
 
 QUIET_TIME: Final = 20.0
 """Seconds without any message from the agent, while there are streams, after which it
@@ -52,8 +53,7 @@ class Step(Enum):
     """It is dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(Record):
     """Facts about a session at one moment."""
 
     listening: bool

@@ -5,9 +5,9 @@ that the choice of what to send is made at the last moment (``scheduler.py``).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import LocalProtocolError
 from ssmtunneld.smux.frame import (
     HEADER_SIZE,
@@ -32,8 +32,7 @@ more, which come only where it answers none of them, the oldest are given up."""
 _NOP: Final = encode_frame(Command.NOP, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class MuxStatistics:
+class MuxStatistics(Record):
     """A snapshot of one smux session."""
 
     streams: int

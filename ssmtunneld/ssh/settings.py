@@ -19,7 +19,7 @@ from ssmtunneld.config.metadata import Reload, reload_of
 from ssmtunneld.config.model import FIXED, TunnelDefaults
 from ssmtunneld.config.session_documents import PORT_DOCUMENT, SSH_DOCUMENT
 from ssmtunneld.config.sources import SourceFile, Sources
-from ssmtunneld.config.tables import read_tables, with_absolute_paths
+from ssmtunneld.config.tables import read_tunnel, with_absolute_paths
 from ssmtunneld.config.targets import bastion_target, describe_target, parse_target
 from ssmtunneld.errors import ConfigError
 
@@ -111,9 +111,7 @@ def settings_for(
         "port": port,
         "listen": "127.0.0.1:0",
     }
-    tables = {"tunnels": {NAME: own}}
-    config = read_tables(tables, file.text, file.path, environ)
-    return config.tunnels[0]
+    return read_tunnel(NAME, own, file, environ)
 
 
 def _elsewhere(

@@ -4,9 +4,9 @@ A port is the upper end of a channel's byte stream: ``MuxPort`` carries many str
 over smux, ``BasicPort`` one that is the whole session.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import SessionError
 
 
@@ -59,16 +59,14 @@ class Port(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Buffers:
+class Buffers(Record):
     """Limits of unread bytes above which a session is not read (design D7)."""
 
     stream: int = 1 << 20
     session: int = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Record):
     """The unsent data of a stream that moves to another session."""
 
     data: bytes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets import exceptions
@@ -18,6 +17,7 @@ from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.random_bytes import RandomBytes
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import (
     LinkError,
     LinkLost,
@@ -50,8 +50,7 @@ _QUIET = logging.getLogger("ssmtunneld.websocket")
 _QUIET.setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Liveness:
+class Liveness(Record):
     """Times until a dead peer is noticed (design D4), in seconds."""
 
     ping_interval: float = 20.0

@@ -2,10 +2,12 @@
 
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from ssmtunneld.config import fields
 from ssmtunneld.config.model import DaemonSettings, TunnelDefaults, TunnelSettings
 from ssmtunneld.config.parsers import TcpAddress, UnixAddress
 
@@ -389,3 +391,20 @@ def test_what_is_no_proxy_is_refused_without_being_quoted(written, words):
     message = complaint("proxy", written)
     assert words in message
     assert "canary" not in message
+
+
+class Unasked:
+    """A type that pydantic must not ask for its description."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_):
+        pytest.fail("asked")
+
+
+def test_a_type_that_a_function_reads_is_not_described_to_pydantic():
+    reading = TypeAdapter(Annotated[Unasked, fields._Read(str)])
+    assert reading.validate_python(5) == "5"
+    informed = fields._Read(lambda value, info: (value, info.context), informed=True)
+    reading = TypeAdapter(Annotated[Unasked, informed])
+    assert reading.validate_python(5, context={"a": 1}) == (5, {"a": 1})
+    assert not hasattr(fields, "PlainValidator")

@@ -105,3 +105,19 @@ print(sorted(name for name in sys.modules if name.startswith((
 """
     output = subprocess.check_output([sys.executable, "-c", code], env={**os.environ})
     assert output == b"[]\n"
+
+
+def test_what_a_session_imports_has_no_classes_that_take_long_to_make():
+    code = """
+import sys
+import ssmtunneld.__main__, ssmtunneld.ssh.single_session, ssmtunneld.ssh.settings
+import ssmtunneld.aws.client, ssmtunneld.cli.commands.proxy, ssmtunneld.observe.logs
+for name, module in list(sys.modules.items()):
+    if name.startswith("ssmtunneld."):
+        for key, value in vars(module).items():
+            how = getattr(value, "__dataclass_params__", None)
+            if how is not None and how.frozen and value.__module__ == name:
+                print(name, key)
+"""
+    output = subprocess.check_output([sys.executable, "-c", code], env={**os.environ})
+    assert output == b""

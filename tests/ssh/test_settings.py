@@ -2,6 +2,9 @@
 
 import ast
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,3 +201,16 @@ def test_endpoints_of_the_file_count_where_nothing_else_names_one(
     )
     found = settings_for(TARGET, 22, given, path, environ)
     assert (found.endpoint_url, found.ssmmessages_endpoint) == (api, data)
+
+
+def test_only_the_model_of_a_tunnel_is_made():
+    code = f"""
+from ssmtunneld.ssh.settings import settings_for
+given = dict.fromkeys(("profile", "region", "document", "endpoint_url"))
+settings_for("{TARGET}", 22, given, None, {{}})
+from ssmtunneld.config.model import Config, DaemonSettings, FileSettings, TunnelSettings
+models = Config, DaemonSettings, FileSettings, TunnelSettings
+print(*[model.__name__ for model in models if model.__pydantic_complete__])
+"""
+    output = subprocess.check_output([sys.executable, "-c", code], env={**os.environ})
+    assert output == b"TunnelSettings\n"

@@ -9,11 +9,11 @@ anything about but wait, and says that.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.api.boundary import FIND_OUT, NOT_AWS
 from ssmtunneld.base.foreign import PAGE
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import (
     NAME_AUTHORITY,
     AccessDenied,
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Record):
     """The meaning of an error code."""
 
     kind: type[AwsError]

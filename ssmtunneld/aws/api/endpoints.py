@@ -3,12 +3,12 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.ports import SCHEME_PORTS
+from ssmtunneld.base.record import Record
 
 
 class SettingError(ValueError):
@@ -39,8 +39,7 @@ def is_told(environ: Mapping[str, str], name: str) -> bool:
 _WEBSOCKET_SCHEMES: Final = {"wss": "wss", "https": "wss", "ws": "ws", "http": "ws"}
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Record):
     """A separate AWS: its own names, accounts and certificates."""
 
     name: str
@@ -219,8 +218,7 @@ def without_user(url: str) -> str:
     return f"{scheme if separator else ''}{separator}{host}{slash}{path}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Address:
+class _Address(Record):
     scheme: str
     host: str
     port: int

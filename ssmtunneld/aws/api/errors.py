@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +24,7 @@ from ssmtunneld.aws.api.causes import (
 from ssmtunneld.aws.api.endpoints import is_opt_in
 from ssmtunneld.aws.api.permissions import advise
 from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean, without_page
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.redaction import redact
 from ssmtunneld.errors import (
     AccessDenied,
@@ -48,8 +49,7 @@ _POLICY_LIMIT: Final = 800
 """Characters of advice about a policy, which names two resources at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
+class CallContext(Record):
     """The circumstances of a call, from which advice is made."""
 
     operation: str

@@ -7,11 +7,14 @@ from its file, so that endpoints, partitions and signatures stay its business.
 """
 
 import json
+import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 from typing_extensions import override
 
@@ -370,6 +373,29 @@ SERVICES: Final = frozenset(
 """Names in botocore's ``endpoints.json`` of all services that are called."""
 
 
+_RULES: Final = "endpoint-rule-set-1"
+"""The kind of model that says where a service is."""
+
+# The services of a partition, as its file is laid out, and one of them.
+_SERVICES, _END = '\n    "services" : {', "\n    }"
+_NAMES: Final = "|".join(map(re.escape, sorted(SERVICES)))
+_SERVICE: Final = re.compile(rf'\n      "(?:{_NAMES})" : {{.*?\n      }}', re.DOTALL)
+
+
+def _shortened(text: str) -> str:
+    """Return the text of ``endpoints.json`` with the services that are called.
+
+    It is cut by its layout, in a third of the time that a parser takes: 6 ms less at
+    each start. With another layout it comes back whole, or as what is not JSON.
+    """
+    head, *parts = text.split(_SERVICES)
+    kept = [head]
+    for part in parts:
+        services, end, rest = part.partition(_END)
+        kept += _SERVICES, ",".join(_SERVICE.findall(services)), end, rest
+    return "".join(kept)
+
+
 def _without_other_services(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of ``endpoints.json``; a partition keeps only our services."""
     made = dict(pairs)
@@ -404,6 +430,13 @@ class Models(Loader):
         if type_name == "service-2" and service_name in _EXCERPTS:
             return _EXCERPTS[service_name]
         with self._reading:
+            if type_name == _RULES:
+                # botocore looks through the folders of all services first: 8 ms.
+                with suppress(DataNotFoundError):
+                    version = api_version or self.determine_latest_version(
+                        service_name, type_name
+                    )
+                    return self.load_data(f"{service_name}/{version}/{type_name}")
             return super().load_service_model(service_name, type_name, api_version)
 
     @override
@@ -421,4 +454,11 @@ class Models(Loader):
 def _read_endpoints(path: Path) -> Any:  # noqa: ANN401 - as botocore has it
     # Partition by partition: the largest one is all that is in memory at once.
     text = path.read_text(encoding="utf-8")
+    try:
+        return _parse_endpoints(_shortened(text))
+    except json.JSONDecodeError:
+        return _parse_endpoints(text)
+
+
+def _parse_endpoints(text: str) -> Any:  # noqa: ANN401 - as above
     return json.loads(text, object_pairs_hook=_without_other_services)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssmtunneld.aws.api.endpoints import SettingError
+from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Record):
     """Network settings of the configuration; the environment supplies the rest."""
 
     ca_bundle: str | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
 from ssmtunneld.aws.api.endpoints import is_loopback_host, without_query
 from ssmtunneld.aws.api.network import Network
+from ssmtunneld.base.record import Record
 from ssmtunneld.config.fields import REASON_LIMIT
 from ssmtunneld.config.session_documents import (
     PORT_DOCUMENT,
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from ssmtunneld.config import TunnelSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Record):
     """Credentials, region and endpoints of AWS calls; tunnels can share one."""
 
     profile: str | None = None
@@ -90,8 +90,7 @@ class Identity:
         return Network(self.ca_bundle, self.proxy)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRequest:
+class SessionRequest(Record):
     """Parameters of StartSession."""
 
     target: str
@@ -153,8 +152,7 @@ class SessionRequest:
         return cls(target, document, given, reason[:REASON_LIMIT], cluster or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Record):
     """The right to open a session's data channel, now: the token is short-lived."""
 
     session_id: str
@@ -169,8 +167,7 @@ class Grant:
         return f"Grant(session_id={self.session_id!r}, stream_url={url!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveSession:
+class ActiveSession(Record):
     """A session that the service holds for someone."""
 
     session_id: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
@@ -19,6 +18,7 @@ from typing_extensions import override
 from ssmtunneld.aws.api.endpoints import SettingError, is_loopback_host
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.ports import SCHEME_PORTS
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 
 _SOCKS: Final = ("socks4", "socks4a", "socks5", "socks5h")
@@ -37,8 +37,7 @@ _METADATA: Final = (
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Record):
     """A proxy; its ``str()`` is safe to log."""
 
     scheme: str

@@ -12,7 +12,6 @@ in worker threads; all of it is thread-safe.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from botocore.credentials import (
@@ -45,6 +44,7 @@ from ssmtunneld.aws.identity.provider_chain import (
     provider_session,
     role_session_name,
 )
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ PROVIDER_FAILURES: Final = (
 """Raised by the methods below if credentials cannot be loaded or refreshed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Record):
     """Keys that sign a request."""
 
     access_key: str
@@ -81,8 +80,7 @@ class Keys:
         return (self.secret_key, self.session_token)
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshes:
+class Refreshes(Record):
     """Counts of successful and failed attempts to get keys."""
 
     renewed: int = 0
@@ -91,8 +89,7 @@ class Refreshes:
     """Attempts that got none."""
 
 
-@dataclass(frozen=True, slots=True)
-class AssumedRole:
+class AssumedRole(Record):
     """A role that the configuration names, besides those of profiles."""
 
     arn: str

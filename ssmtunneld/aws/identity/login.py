@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ssmtunneld.base.record import Record
 from ssmtunneld.errors import AwsError, CredentialsUnusable, TunnelError
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def _entries(path: Path) -> list[Path]:
         return []  # a file, or not there
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialExpiry:
+class CredentialExpiry(Record):
     """Expiry of the keys that are valid now."""
 
     ends_at: float | None

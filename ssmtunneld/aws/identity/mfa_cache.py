@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 from botocore.utils import parse_timestamp
+
+from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,8 +72,7 @@ def cache_folder() -> Path:
     return Path(_CACHE).expanduser()
 
 
-@dataclass(frozen=True, slots=True)
-class MfaRole:
+class MfaRole(Record):
     """A role that is assumed with a code."""
 
     arn: str

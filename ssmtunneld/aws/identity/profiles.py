@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ssmtunneld.aws.identity.mfa_cache import MfaRole, moment_of, read_document
+from ssmtunneld.base.record import Record
 
 Profiles = Mapping[str, Mapping[str, object]]
 """The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
@@ -56,8 +56,7 @@ _ADVICE_BY_METHOD: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LoginNeeds:
+class LoginNeeds(Record):
     """The login by which a human gives credentials to a profile."""
 
     command: tuple[str, ...]

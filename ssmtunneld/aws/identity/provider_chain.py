@@ -21,11 +21,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import CredentialRetrievalError, RefreshWithMFAUnsupportedError
+from botocore.handlers import BUILTIN_HANDLERS, REGISTER_FIRST, REGISTER_LAST
 from botocore.loaders import create_loader
 from typing_extensions import override
 
 from ssmtunneld.aws.api.http import Sender
-from ssmtunneld.aws.api.models import Models
+from ssmtunneld.aws.api.models import SERVICES, Models
 from ssmtunneld.aws.api.network import Network, ca_bundle_of
 from ssmtunneld.aws.botocore_internals import (
     replace_environment,
@@ -54,8 +55,36 @@ have less than 4 KiB."""
 _making = threading.Lock()
 
 
+_CALLED: Final = SERVICES | {"sso", "sso-oidc", "*"}
+"""Services as events of botocore name them; ``*`` is any."""
+
+
+def _concerns_us(event: str) -> bool:
+    """Return False for documentation, and for services that are not called."""
+    kind, _, rest = event.partition(".")
+    service = rest.partition(".")[0]
+    return kind != "docs" and (not service or service in _CALLED)
+
+
 class _Session(botocore.session.Session):
-    """A session that makes clients only of keys that can stand in a header."""
+    """A session for our services, whose clients' keys can stand in a header.
+
+    Args:
+        profile: Its name; None for the one in the environment, or the default.
+    """
+
+    def __init__(self, profile: str | None) -> None:
+        # botocore registers all that it has, for each session, in 4 ms.
+        super().__init__(profile=profile, include_builtin_handlers=False)
+        events = self.get_component("event_emitter")
+        ways = {
+            (): events.register,
+            (REGISTER_FIRST,): events.register_first,
+            (REGISTER_LAST,): events.register_last,
+        }
+        for event, handler, *order in BUILTIN_HANDLERS:
+            if _concerns_us(event):
+                ways[tuple(order)](event, handler)
 
     @override
     def create_client(self, *args: Any, **kwargs: Any) -> Any:

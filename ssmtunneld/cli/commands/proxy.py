@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.base.lean_imports import uncollected
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.ports import HIGHEST_PORT
+from ssmtunneld.base.record import Record
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
@@ -280,8 +280,7 @@ def _carry_here(
         raise click.exceptions.Exit(EXIT_FAILED)  # ssh has gone: nobody to tell
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Record):
     """The connection that was asked for."""
 
     host: str

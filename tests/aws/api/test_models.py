@@ -6,11 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader, create_loader
 from botocore.regions import EndpointResolver
 
 from ssmtunneld import aws
-from ssmtunneld.aws.api.models import EC2_MODEL, EKS_MODEL, SERVICES, SSM_MODEL, Models
+from ssmtunneld.aws.api.models import (
+    EC2_MODEL,
+    EKS_MODEL,
+    SERVICES,
+    SSM_MODEL,
+    Models,
+    _shortened,
+)
 from ssmtunneld.aws.identity.provider_chain import new_session
 
 
@@ -114,6 +122,50 @@ def test_endpoints_of_our_services_are_the_same():
                 assert ours.construct_endpoint(
                     service, region, partition
                 ) == theirs.construct_endpoint(service, region, partition)
+
+
+def endpoints_of(folder, text):
+    """Return what is read of a folder whose endpoints are ``text``."""
+    (folder / "endpoints.json").write_text(text)
+    return Models([str(folder)]).load_data("endpoints")
+
+
+def test_endpoints_are_the_same_however_their_file_is_laid_out(tmp_path):
+    path = Path(create_loader().load_data_with_path("endpoints")[1])
+    text = path.with_name("endpoints.json").read_text()
+    whole = json.loads(text)
+    expected = Models(create_loader().search_paths).load_data("endpoints")
+    for indent in (None, 1, 2, 4):
+        laid_out = json.dumps(whole, indent=indent)
+        assert endpoints_of(tmp_path, laid_out) == expected
+    # As botocore has it in one half and not in the other: what is cut is no JSON.
+    half = text.index('"services"', text.index('"services"') + 1)
+    mixed = text[:half] + text[half:].replace("\n    }", "}")
+    assert endpoints_of(tmp_path, mixed) == expected
+
+
+def test_most_endpoints_are_not_parsed():
+    path = create_loader().load_data_with_path("endpoints")[1]
+    text = Path(path).with_suffix(".json").read_text()
+    assert len(text) > 5 * len(_shortened(text))
+    assert json.loads(_shortened(text))["partitions"]
+
+
+def test_a_file_of_endpoints_that_is_broken_says_so(tmp_path):
+    with pytest.raises(json.JSONDecodeError):
+        endpoints_of(tmp_path, "{")
+
+
+def test_rules_for_endpoints_are_botocores_and_no_other_service_is_looked_at(
+    monkeypatch,
+):
+    models = Models(create_loader().search_paths)
+    whole = Loader().load_service_model("ssm", "endpoint-rule-set-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Models, "list_available_services", None)
+        assert models.load_service_model("ssm", "endpoint-rule-set-1") == whole
+    with pytest.raises(UnknownServiceError):
+        models.load_service_model("no-such-service", "endpoint-rule-set-1")
 
 
 def test_everything_else_is_botocores():

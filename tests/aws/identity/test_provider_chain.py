@@ -1,12 +1,14 @@
 """botocore's providers: each of them works, none hangs, and no terminal is asked."""
 
 import asyncio
+import itertools
 import json
 import os
 import threading
 from datetime import UTC, datetime, timedelta
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import (
@@ -14,8 +16,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     RefreshWithMFAUnsupportedError,
 )
+from botocore.handlers import BUILTIN_HANDLERS
+from botocore.loaders import Loader
+from botocore.utils import hyphenize_service_id
 
 from ssmtunneld.aws import botocore_internals
+from ssmtunneld.aws.api.models import SERVICES
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.identity.credentials import AssumedRole, CredentialSource
 from ssmtunneld.aws.identity.provider_chain import (
@@ -55,6 +61,36 @@ def caller(cloud, keys):
         return sts.get_caller_identity()["Arn"]
     finally:
         sts.close()
+
+
+CALLED = (
+    *("ssm", "sts", "ec2", "ec2-instance-connect", "autoscaling", "ecs", "rds"),
+    *("elasticache", "memorydb", "redshift", "redshift-serverless", "opensearch"),
+    *("kafka", "eks", "elbv2", "sso", "sso-oidc", "signin"),
+)
+
+
+def handlers_of(session, event):
+    # botocore does not tell them.
+    emitter = session.get_component("event_emitter")._emitter
+    return list(emitter._handlers.prefix_search(event))
+
+
+def test_calls_of_our_services_are_handled_as_botocore_handles_them(aws_files):
+    ours, whole = new_session(None), botocore.session.Session()
+    models = [Loader().load_service_model(s, "service-2")["metadata"] for s in CALLED]
+    assert {model["endpointPrefix"] for model in models} == SERVICES
+    services = [hyphenize_service_id(model["serviceId"]) for model in models]
+    kinds = {spec[0].partition(".")[0] for spec in BUILTIN_HANDLERS} - {"docs"}
+    ends = {spec[0].partition(".")[2].partition(".")[2] for spec in BUILTIN_HANDLERS}
+    count = 0
+    for kind, service, end in itertools.product(kinds, services, ends):
+        event = f"{kind}.{service}.{end}"
+        found = handlers_of(ours, event)
+        assert found == handlers_of(whole, event), event
+        count += len(found)
+    assert count
+    assert handlers_of(whole, "before-call.s3") != handlers_of(ours, "before-call.s3")
 
 
 def test_sessions_share_their_models(aws_files):
