@@ -391,6 +391,9 @@ def _shortened(text: str) -> str:
     head, *parts = text.split(_SERVICES)
     kept = [head]
     for part in parts:
+        if part.lstrip(" ").startswith("}"):  # a partition without any
+            kept += _SERVICES, part
+            continue
         services, end, rest = part.partition(_END)
         kept += _SERVICES, ",".join(_SERVICE.findall(services)), end, rest
     return "".join(kept)

@@ -144,6 +144,28 @@ def test_endpoints_are_the_same_however_their_file_is_laid_out(tmp_path):
     assert endpoints_of(tmp_path, mixed) == expected
 
 
+def test_a_partition_without_services_costs_the_others_nothing():
+    text = """{
+  "partitions" : [ {
+    "partition" : "empty",
+    "services" : { }
+  }, {
+    "partition" : "aws",
+    "services" : {
+      "acm" : {
+        "endpoints" : { }
+      },
+      "ssm" : {
+        "endpoints" : { }
+      }
+    }
+  } ]
+}"""
+    whole = json.loads(text)
+    del whole["partitions"][1]["services"]["acm"]
+    assert json.loads(_shortened(text)) == whole
+
+
 def test_most_endpoints_are_not_parsed():
     path = create_loader().load_data_with_path("endpoints")[1]
     text = Path(path).with_suffix(".json").read_text()
