@@ -348,7 +348,10 @@ def _is_open(port: int) -> bool:
 def _invoked_as() -> str:
     """Return what to type for this program: its path where the name is not enough."""
     program = Path(sys.argv[0])
+    # The single file can have any other name.
+    if program.name != "ssmtunneld" and program.suffix != ".pyz":
+        return "ssmtunneld"
     found = shutil.which("ssmtunneld")
-    if program.name != "ssmtunneld" or (found and Path(found).samefile(program)):
+    if found and Path(found).samefile(program):
         return "ssmtunneld"
     return shlex.quote(str(program))

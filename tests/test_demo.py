@@ -177,6 +177,23 @@ async def test_ssh_and_netcat_are_named_only_where_they_are(monkeypatch, netcat)
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("called", "in_path", "typed"),
+    [
+        ("ssmtunneld", True, "ssmtunneld"),
+        ("ssmtunneld", False, "{path}"),
+        ("my ssmtunneld.pyz", False, "'{path}'"),
+        ("__main__.py", False, "ssmtunneld"),
+    ],
+)
+def test_it_is_called_as_it_was(called, in_path, typed, tmp_path, monkeypatch):
+    program = tmp_path / called
+    program.touch(mode=0o755)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    monkeypatch.setenv("PATH", str(tmp_path) if in_path else "")
+    assert demo._invoked_as() == typed.format(path=program)
+
+
 def test_a_reader_that_leaves_ends_it_without_a_trace():
     with subprocess.Popen(
         [sys.executable, "-m", "ssmtunneld", "demo"],

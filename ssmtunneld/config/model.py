@@ -252,7 +252,8 @@ class TunnelDefaults(_Section):
         Annotated[Duration, Field(gt=0)] | None, Reload.SESSIONS
     ] = None
     """Time without connections after which it is stopped again, if `start_target` has
-    started it. Without it, never."""
+    started it; a minute more at most, for the daemon looks once a minute. Without it,
+    never."""
     region: Annotated[Region | None, Reload.SESSIONS, EXPANDS] = None
     """The AWS region. Without it, the profile's."""
     endpoint_url: Annotated[Url | None, Reload.SESSIONS, EXPANDS] = None

@@ -46,8 +46,16 @@ class ConnectionSurvey:
         self._looked_at = float("-inf")
 
     async def get(self) -> list[ConnectionStatus]:
-        """Return all connections, as of this second. Cancelling is safe."""
-        return await self._fresh.get(None)
+        """Return all connections, as of this second. Cancelling is safe.
+
+        Those that have ended since the look are left out: who has killed one would do
+        it again.
+        """
+        found = await self._fresh.get(None)
+        left = {connection.name for _, connection in self._open()}
+        if all(each.id in left for each in found):
+            return found
+        return [each for each in found if each.id in left]
 
     async def _look(self, _: None) -> list[ConnectionStatus]:
         loop = asyncio.get_running_loop()

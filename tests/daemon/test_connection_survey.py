@@ -93,6 +93,20 @@ def test_it_looks_once_a_second_for_everybody(db):
     check()
 
 
+@virtual
+async def _check_that_what_has_ended_is_gone(db):
+    survey = survey_of(db)
+    for _ in range(3):
+        db.connect()
+    assert len(await survey.get()) == 3
+    del db.open[1]  # as a kill does
+    assert [each.id for each in await survey.get()] == ["db-0", "db-2"]
+
+
+def test_what_has_ended_since_the_look_is_not_there_any_more(db):
+    _check_that_what_has_ended_is_gone(db)
+
+
 async def test_who_is_not_known_yet_is_looked_for_once(db):
     asked = []
 

@@ -40,8 +40,8 @@ _UNREGISTERED: Final = (
     "AmazonSSMManagedInstanceCore, and that HTTPS to ssm and ssmmessages is open"
 )
 _LOST: Final = (
-    "its agent no longer reports: check that it runs and that HTTPS to ssm and "
-    "ssmmessages is open"
+    "it is stopped, or its agent no longer reports: check that it runs and that HTTPS "
+    "to ssm and ssmmessages is open"
 )
 
 

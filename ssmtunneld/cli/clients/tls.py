@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,6 +50,12 @@ def level_for(
     return database.wanted_level(checks_name=checks_name) or database.usual_level
 
 
+_RDS_AUTHORITIES: Final = (
+    "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
+)
+"""Those of all regions of the partition ``aws`` (RDS's manual, "Using SSL/TLS")."""
+
+
 def authorities(database: Database) -> str | None:
     """Return the file of the authorities that sign for a database.
 
@@ -59,7 +66,9 @@ def authorities(database: Database) -> str | None:
         if not database.ca.is_file():
             raise CommandError(
                 f"db_ca of {database.tunnel}: {database.ca} is not a file",
-                "correct the configuration",
+                "fetch it (of RDS and Aurora: curl -o "
+                f"{shlex.quote(str(database.ca))} {_RDS_AUTHORITIES}), or correct "
+                "db_ca",
                 code=EXIT_USAGE,
             )
         return str(database.ca)

@@ -80,6 +80,13 @@ def _lines_of(
             # Who may ask the daemon may not read everybody's journal.
             click.echo(f"{error}; this is what the daemon remembers", err=True)
         else:
+            if name is not None and not shown and not follow:
+                looked = _look_back(count, name)
+                click.echo(
+                    f"nothing about {name} in the last {looked} lines of the log; a "
+                    "larger -n looks further back",
+                    err=True,
+                )
             return
     if not shown:
         again = partial(_ask_whoever_runs, config_path)

@@ -24,7 +24,8 @@ def top(config_path: Path | None) -> None:
     if importlib.util.find_spec("textual") is None:
         raise CommandError(
             "top needs textual, which is not installed",
-            "run: pipx inject ssmtunneld textual, or use ssmtunneld status --watch",
+            "run: pipx inject ssmtunneld textual, or add it by pip where pip has "
+            "installed ssmtunneld; ssmtunneld status --watch needs nothing",
             code=EXIT_USAGE,
         )
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):

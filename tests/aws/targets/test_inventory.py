@@ -90,7 +90,7 @@ def test_those_that_are_not_online_are_left_out_unless_asked_for(stub, cloud, ac
     )
     assert list_nodes(account).nodes == ()
     reasons = {n.id: n.reason for n in list_nodes(account, everything=True).nodes}
-    assert reasons[lost].startswith("its agent no longer reports: check that")
+    assert reasons[lost].startswith("it is stopped, or its agent no longer")
     assert reasons[stopped] == "it is stopped: start it"
     assert reasons[bare].startswith("it has no instance profile: give it a role")
 

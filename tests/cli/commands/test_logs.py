@@ -96,6 +96,18 @@ def test_a_file_is_read_where_the_log_is_one(operator, capsys, tmp_path, place):
     assert out.splitlines() == ["three tunnel=db", "one tunnel=db", "three tunnel=db"]
 
 
+def test_a_tunnel_of_which_nothing_is_in_reach_says_how_far_was_looked(
+    operator, capsys, tmp_path, place
+):
+    file = tmp_path / "log"
+    file.write_text("old tunnel=db\n" + "new tunnel=web\n" * 40)
+    place(file=str(file))
+    code, out, err = call(capsys, "logs", "db", "-n", "2")
+    assert (code, out) == (0, "")
+    assert "nothing about db in the last 40 lines" in err
+    assert call(capsys, "logs", "db", "-n", "3") == (0, "old tunnel=db\n", "")
+
+
 def test_the_journal_is_read_where_the_daemon_writes_to_it(
     operator, capsys, tmp_path, place, monkeypatch
 ):

@@ -48,7 +48,7 @@ def test_those_online_are_listed_with_what_they_can_do(stub, capsys):
 def test_all_of_them_come_with_the_likely_reason(stub, capsys):
     out = call(capsys, "targets", "--all")[1]
     assert "Inactive" in out
-    assert "its agent no longer reports: check that it runs" in out
+    assert "or its agent no longer reports: check that it runs" in out
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def test_without_the_extra_one_line_says_what_to_install(home, monkeypatch, caps
     assert (code, out) == (2, "")
     assert err == (
         "ssmtunneld: top needs textual, which is not installed; run: pipx inject "
-        "ssmtunneld textual, or use ssmtunneld status --watch\n"
+        "ssmtunneld textual, or add it by pip where pip has "
+        "installed ssmtunneld; ssmtunneld status --watch needs nothing\n"
     )
 
 
