@@ -15,7 +15,9 @@ MODE: Final = 0o600
 """Permissions of the file, whatever they were."""
 
 _NEWLINE: Final = b"\n"
-_BEGINNING: Final = b"{"
+_BEGINNING: Final = b'{"time": "'
+_LOOK: Final = 64
+"""Bytes by which such a file is known."""
 _A_LINK: Final = "it is a symbolic link"
 _NOT_REGULAR: Final = "it is not a regular file"
 
@@ -74,8 +76,10 @@ class AuditFile(io.RawIOBase):
         super().close()
 
     def _append(self, file: int, data: bytes) -> int:
-        # A line that was torn off is in the file before this one.
-        skipped = 1 if self._fresh and data[:1] == _NEWLINE else 0
+        # A line that was torn off is in the file before this one, or was cut off with
+        # all others by somebody who has emptied this one.
+        ends_line = data[:1] == _NEWLINE
+        skipped = ends_line and (self._fresh or not os.fstat(file).st_size)
         written = skipped + os.write(file, data[skipped:])
         self._fresh = False
         return written
@@ -130,12 +134,18 @@ def foresee(path: Path) -> str:
     return "" if stat.S_ISREG(found.st_mode) else _NOT_REGULAR
 
 
+def _is_audit(beginning: bytes) -> bool:
+    """Return True if a file that begins so has such lines; the first may be torn."""
+    first, _, _ = beginning.lstrip(_NEWLINE).partition(_NEWLINE)
+    return len(first) > 1 and first[: len(_BEGINNING)] == _BEGINNING[: len(first)]
+
+
 def _prepare(file: int) -> None:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, _NOT_REGULAR)
     # Before anything of it is changed.
-    if found.st_size and os.pread(file, 1, 0) != _BEGINNING:
+    if found.st_size and not _is_audit(os.pread(file, _LOOK, 0)):
         raise OSError(errno.EINVAL, "it holds something else; name a file of its own")
     if stat.S_IMODE(found.st_mode) != MODE:
         os.fchmod(file, MODE)

@@ -345,11 +345,16 @@ def _use(s: Situation) -> Step:
 
 
 def _stop_may_come(s: Situation) -> bool:
-    """Return True if another daemon has announced to stop this launch, just now."""
+    """Return True if another daemon has announced to stop this launch, just now.
+
+    What is older than clocks can differ is of one that was killed, or has left it: no
+    call of its is on its way any more.
+    """
+    marks = s.sight.marks
     return any(
-        s.now < seen + STOP_DOUBT
+        s.now < min(seen, marks[key].stopping + SKEW) + STOP_DOUBT
         for key, seen in s.announced.items()
-        if key in s.sight.marks and s.sight.marks[key].launch == s.sight.launched
+        if key in marks and marks[key].launch == s.sight.launched
     )
 
 
@@ -367,7 +372,8 @@ def _leave(s: Situation) -> Step:
         (mark.until for key, mark in s.sight.marks.items() if key != s.key), default=0.0
     )
     if s.now < held + SKEW:
-        if own is not None and own.until > s.now:
+        # An announcement that was not followed would hold up whoever comes next.
+        if own is not None and (own.until > s.now or own.stopping):
             return _withdraw(s, own)
         return Rest(min(s.now + REST_LOOK, held + SKEW))
     if s.sight.state == "pending":

@@ -34,20 +34,39 @@ def test_it_is_made_for_its_owner_alone_whatever_the_umask(path, file):
 
 
 def test_one_that_is_there_goes_on_and_becomes_private(path, file):
-    path.write_bytes(b'{"before": 1}\n')
+    path.write_bytes(b'{"time": "2026"}\n')
     path.chmod(0o644)
     file.write(b"one\n")
-    assert path.read_bytes() == b'{"before": 1}\none\n'
+    assert path.read_bytes() == b'{"time": "2026"}\none\n'
     assert mode_of(path) == 0o600
 
 
-def test_somebodys_file_is_not_touched(path, file):
-    path.write_bytes(b"[daemon]\n")
+@pytest.mark.parametrize(
+    "held", [b"[daemon]\n", b'{"precious": 2}\n', b'{\n  "time": "1"\n}\n', b"\n\nx"]
+)
+def test_somebodys_file_is_not_touched(held, path, file):
+    path.write_bytes(held)
     path.chmod(0o644)
     with pytest.raises(OSError, match="it holds something else"):
         file.write(b"one\n")
-    assert path.read_bytes() == b"[daemon]\n"
+    assert path.read_bytes() == held
     assert mode_of(path) == 0o644
+
+
+@pytest.mark.parametrize("torn", [b'{"', b'{"time": ', b'{"time": "2026-11-30T'])
+def test_a_file_whose_first_line_is_torn_goes_on(torn, path, file):
+    path.write_bytes(torn)
+    file.write(b"one\n")
+    assert path.read_bytes() == torn + b"\none\n"
+
+
+def test_what_was_torn_is_gone_with_what_somebody_has_emptied(path, file):
+    """As logrotate's copytruncate does, behind a disk that was full."""
+    file.write(b'{"time": "20')
+    os.truncate(path, 0)
+    line = b'{"time": "2026"}\n'
+    assert file.write(b"\n" + line) == len(line) + 1
+    assert path.read_bytes() == line
 
 
 @pytest.mark.parametrize("rotate", [lambda p: p.rename(f"{p}.1"), os.unlink])

@@ -171,7 +171,10 @@ def test_an_announcement_of_long_ago_is_made_again():
 def test_a_lease_of_another_daemon_holds_however_its_clock_goes(left):
     announced = replace(STARTED, stopping=NOW - PAUSE, until=0.0)
     theirs = Mark("you@there", until=NOW + left)
-    step = decide(situation(marks={ME: announced, OTHER: theirs}))
+    # What was announced would hold up whoever else comes.
+    withdrawn = replace(announced, stopping=0.0)
+    assert decide(situation(marks={ME: announced, OTHER: theirs})) == Write(withdrawn)
+    step = decide(situation(marks={ME: withdrawn, OTHER: theirs}))
     assert step == Rest(min(NOW + REST_LOOK, NOW + left + SKEW))
 
 
@@ -195,6 +198,16 @@ def test_who_has_no_time_set_stops_nothing_and_holds_nobody_up():
     assert decide(situation(marks=theirs, may_stop=False)) == Rest(NOW + REST_LOOK)
     both = {**theirs, ME: Mark("me@here", until=NOW + LEASE)}
     assert decide(situation(marks=both, may_stop=False)) == Erase()
+
+
+@pytest.mark.parametrize(
+    ("age", "step"), [(SKEW + STOP_DOUBT - 1, Wait), (SKEW + STOP_DOUBT, Use)]
+)
+def test_an_announcement_is_believed_for_as_long_as_clocks_differ(age, step):
+    """Also by a daemon that has just begun, and sees it for the first time."""
+    marks = {ME: STARTED, OTHER: Mark("you@there", launch=LAUNCH, stopping=NOW - age)}
+    found = situation(marks=marks, needed=True, announced={OTHER: NOW})
+    assert isinstance(decide(found), step)
 
 
 def test_a_stop_that_was_announced_may_still_come():
