@@ -26,6 +26,7 @@ from ssmtunneld.errors import (
     Recovery,
     SsmtunneldError,
     TargetNotConnected,
+    TargetNotFound,
     TunnelError,
 )
 
@@ -158,8 +159,11 @@ async def _wait_ready(tunnel: Tunnel, timeout: float) -> TunnelError | None:
 
 def _is_hopeless(trouble: TunnelError | None) -> bool:
     # A daemon waits until somebody has logged in, or was given a permission; whoever
-    # runs a script sits before it. Only a target may come back by itself.
-    if trouble is None or isinstance(trouble, TargetNotConnected):
+    # runs a script sits before it. Only a target may come back by itself, or begin to
+    # exist, unless AWS says that it will not.
+    if trouble is None or isinstance(trouble, TargetNotFound):
+        return False
+    if isinstance(trouble, TargetNotConnected) and trouble.passes:
         return False
     return trouble.recovery in {Recovery.STOP, Recovery.WAIT}
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import ssmtunneld
+from ssmtunneld import api
 from ssmtunneld.api import LocalTunnel, open_tunnel
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.errors import (
     AccessDenied,
     AddressInUse,
@@ -19,6 +21,7 @@ from ssmtunneld.errors import (
     RequestRejected,
     ServiceUnavailable,
     TargetNotConnected,
+    TargetNotFound,
     TunnelError,
 )
 from tests.aws.stub import GRANT, Stub
@@ -149,6 +152,25 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
         assert caught.value.advice.startswith(advice)
         assert str(caught.value).endswith(caught.value.advice)
         assert set(statuses(service)) <= {"Terminated"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "lasts", "hopeless"),
+    [
+        (TargetNotConnected, False, False),
+        (TargetNotConnected, True, True),
+        (TargetNotFound, False, False),
+        (AccessDenied, False, True),
+        (ServiceUnavailable, True, False),
+    ],
+)
+def test_a_script_waits_for_a_target_unless_aws_says_that_it_is_in_vain(
+    kind, lasts, hopeless
+):
+    error = kind("StartSession", clean("Code"), clean("words"), "advice")
+    if lasts:  # as a row of the table of causes says
+        error.passes = False
+    assert api._is_hopeless(error) is hopeless
 
 
 @pytest.mark.parametrize("code", ["InvalidDocument", "AccessDeniedException"])
