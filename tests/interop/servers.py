@@ -289,10 +289,13 @@ def redis_cluster(folder, addresses):
             "--cluster-yes",
             timeout=_JOIN_TIMEOUT,
         )
-        # They agree about slots before each has heard the names of all others.
+        # They agree about slots before each has heard the names of all others, and
+        # before each of them takes commands.
         deadline = perf_counter() + _JOIN_TIMEOUT
         for address in addresses.values():
             while not _knows(seen := cluster.ask(address, "cluster", "slots"), cluster):
+                assert perf_counter() < deadline, seen
+            while "state:ok" not in (seen := cluster.ask(address, "cluster", "info")):
                 assert perf_counter() < deadline, seen
         yield cluster
     finally:
