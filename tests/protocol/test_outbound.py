@@ -491,3 +491,16 @@ def test_a_new_websocket_ends_the_silence():
     outbound = _sending(1)
     outbound.resend_all(9.0)
     assert outbound.silent_for(10.0) == 1.0
+
+
+def test_what_is_acknowledged_while_it_waits_for_room_is_not_sent_again():
+    outbound = Outbound()
+    for number in range(2 * INITIAL_WINDOW // MAX_MESSAGE):
+        outbound.send(_message(number).ljust(MAX_MESSAGE), 0.0)
+    first = _numbers(outbound.resend_all(1.0))
+    parked = len(first)
+    assert first == list(range(parked)), "no more than the new window has room for"
+    # A copy of before has arrived.
+    assert _acknowledge(outbound, [parked], 1.0) == []
+    again = _acknowledge(outbound, first, 1.0 + RTT)
+    assert again[:2] == [parked + 1, parked + 2]
