@@ -25,7 +25,7 @@ SLOW = (
     *("chaos", "hostile", "interop", "integration", "doctor", "browser", "packaging"),
     "typed",
 )
-"""Rooms of tests that take minutes. First, so that at the end, when one of two workers
+"""Rooms of tests that take minutes. First, so that at the end, when one of the workers
 has nothing left, the other one has no minutes before it."""
 
 
