@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -22,7 +23,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import Config, DaemonSettings
-from ssmtunneld.config.reload import Changes
+from ssmtunneld.config.reload import Changes, changed_keys
 from ssmtunneld.daemon.access_file import AccessFile, access_file
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
@@ -334,7 +335,7 @@ class Daemon:
 
         Returns:
             Names of tunnels: ``{"added", "removed", "changed", "unchanged"}``, the last
-            one a number.
+            one a number; and under ``daemon`` the keys of ``[daemon]`` that changed.
 
         Raises:
             ConfigError: The file cannot be used; nothing has changed.
@@ -346,7 +347,9 @@ class Daemon:
         before, self._config = self._config, config
         self._take_over(config.daemon, before.daemon)
         self._take_precautions(strict=False)
-        return await self._tunnels.apply(config.tunnels, self.settings.drain_timeout)
+        tunnels = config.tunnels
+        changes = await self._tunnels.apply(tunnels, self.settings.drain_timeout)
+        return replace(changes, daemon=changed_keys(before.daemon, config.daemon))
 
     def _take_precautions(self, *, strict: bool) -> None:
         tunnels = self._config.enabled
