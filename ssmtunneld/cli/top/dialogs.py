@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.events import Resize
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import RichLog, Static
@@ -93,6 +95,38 @@ class Help(ModalScreen[None]):
             yield Static(text, markup=False)
 
 
+class Words(RichLog):
+    """Lines that are wrapped at the edge, also when that has moved."""
+
+    DEFAULT_CSS = "Words { overflow-x: hidden; }"
+
+    def __init__(self) -> None:
+        # The usual least width, 78, is beyond the edge of a terminal with 80 columns.
+        super().__init__(
+            max_lines=LINES, min_width=1, wrap=True, markup=False, highlight=False
+        )
+        self._said: deque[Text] = deque(maxlen=LINES)
+        self._width = 0
+
+    def say(self, line: Text) -> None:
+        """Add a line."""
+        self._said.append(line)
+        self.write(line)
+
+    @override
+    def on_resize(self, event: Resize) -> None:
+        """Wrap the lines anew if they were wrapped for another width.
+
+        textual calls that of the class below, too.
+        """
+        width = self.scrollable_content_region.width
+        before, self._width = self._width, width
+        if before not in {0, width}:
+            self.clear()
+            for line in self._said:
+                self.write(line)
+
+
 class Diagnosis(ModalScreen[None]):
     """The words of ``ssmtunneld doctor`` about a tunnel, as they come.
 
@@ -103,7 +137,7 @@ class Diagnosis(ModalScreen[None]):
 
     DEFAULT_CSS = f"""
     Diagnosis {{ {_BOX} }}
-    Diagnosis > RichLog {{ width: 100%; height: 100%; }}
+    Diagnosis > Words {{ width: 100%; height: 100%; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss", "Close", priority=True),
@@ -125,7 +159,7 @@ class Diagnosis(ModalScreen[None]):
     @override
     def compose(self) -> ComposeResult:
         """Show nothing yet."""
-        log = RichLog(max_lines=LINES, wrap=True, markup=False, highlight=False)
+        log = Words()
         log.border_title = f"doctor {self._tunnel}"
         log.border_subtitle = "Esc closes"
         yield log
@@ -171,7 +205,7 @@ class Diagnosis(ModalScreen[None]):
 
     def on_diagnosis_said(self, message: Said) -> None:
         """Add a line."""
-        self.query_one(RichLog).write(Text(message.line, message.style))
+        self.query_one(Words).say(Text(message.line, message.style))
 
     def on_unmount(self) -> None:
         """End the doctor as Ctrl-C does: it then terminates its session at AWS."""
