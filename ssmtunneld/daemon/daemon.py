@@ -77,6 +77,8 @@ class Daemon:
             the daemon of this file.
         groups: What a reload chooses tunnels by, as ``config`` was chosen; all without.
         named: Whether the tunnels stand in a file, by which a human knows them.
+        lasting: Whether another daemon of this name can come after this one, for which
+            sizes of messages are kept.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
@@ -95,6 +97,7 @@ class Daemon:
         *,
         groups: Sequence[str] = (),
         named: bool = True,
+        lasting: bool = True,
     ) -> None:
         self._config = config
         self._groups = tuple(groups)
@@ -102,6 +105,7 @@ class Daemon:
         self._when_ready = when_ready
         self._claim = claim
         self._renew = renew
+        self._lasting = lasting
         self._log = get_log()
         self._defects = Defects(self._log)
         self._stop = asyncio.Event()
@@ -255,15 +259,16 @@ class Daemon:
         self._instance = instance
         requests = AccessFile(access_file(instance), self._log)
         self._context.take_instance(instance, requests)
-        sizes = self._context.message_sizes
-        self._size_file = SizeFile(size_file(instance), sizes, self._log)
+        if self._lasting:
+            sizes = self._context.message_sizes
+            self._size_file = SizeFile(size_file(instance), sizes, self._log)
         self._has_instance.set()
         return instance
 
     async def _keep_sizes(self) -> None:
         await self._has_instance.wait()
-        assert self._size_file is not None, "it comes with the instance"
-        await self._size_file.run()
+        if self._size_file is not None:
+            await self._size_file.run()
 
     async def _watch_network(self) -> None:
         route = open_route_socket()
