@@ -101,17 +101,20 @@ class Words(RichLog):
     DEFAULT_CSS = "Words { overflow-x: hidden; }"
 
     def __init__(self) -> None:
-        # The usual least width, 78, is beyond the edge of a terminal with 80 columns.
-        super().__init__(
-            max_lines=LINES, min_width=1, wrap=True, markup=False, highlight=False
-        )
+        super().__init__(max_lines=LINES, wrap=True, markup=False, highlight=False)
         self._said: deque[Text] = deque(maxlen=LINES)
         self._width = 0
 
     def say(self, line: Text) -> None:
         """Add a line."""
         self._said.append(line)
-        self.write(line)
+        if self._width:
+            self._put(line)
+
+    def _put(self, line: Text) -> None:
+        # Left alone it takes 78 columns at least, which is beyond the edge of 80 with a
+        # frame, and what COLUMNS says at most.
+        self.write(line, width=self._width)
 
     @override
     def on_resize(self, event: Resize) -> None:
@@ -120,11 +123,11 @@ class Words(RichLog):
         textual calls that of the class below, too.
         """
         width = self.scrollable_content_region.width
-        before, self._width = self._width, width
-        if before not in {0, width}:
+        if width not in {0, self._width}:
+            self._width = width
             self.clear()
             for line in self._said:
-                self.write(line)
+                self._put(line)
 
 
 class Diagnosis(ModalScreen[None]):
