@@ -5,8 +5,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,7 +23,8 @@ from ssmtunneld.cli.ad_hoc import (
     with_addresses,
 )
 from ssmtunneld.cli.announcer import Announcer, is_ready
-from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.child_process import run_program
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import (
     APPROVAL_TIMEOUT,
@@ -300,22 +301,27 @@ def _serve(
     # What a command prints must come out as it is.
     stream = sys.stderr if command else sys.stdout
     announcer = Announcer(stream, live=not command and stream.isatty())
-    if command:
-        with ended_by_signals(), DaemonThread(config) as daemon:
-            _ask_access(daemon, why)
-            document = _await_ready(daemon, announcer, timeout)
-            _tell_ready(ready_fd, document)
-            code = run_program(command, {**os.environ, **variables(document)})
-        ctx.exit(code)
-    daemon = DaemonThread(config)
-    with _until_signal(), daemon:
-        _ask_access(daemon, why)
-        _watch(daemon, announcer, ready_fd)
-    if daemon.alive:
-        # Asked twice. Worker threads that wait for AWS would hold up a usual end.
-        stream.flush()
-        logs.flush()
-        os._exit(EXIT_INTERRUPTED)
+    with EndingSignals() as signals:
+        daemon = DaemonThread(config, signals)
+        try:
+            with daemon:
+                _ask_access(daemon, why)
+                if command:
+                    document = _await_ready(daemon, announcer, timeout)
+                    _tell_ready(ready_fd, document)
+                    environ = {**os.environ, **variables(document)}
+                    ctx.exit(run_program(command, environ))
+                _watch(daemon, announcer, ready_fd)
+        except (KeyboardInterrupt, SystemExit):
+            if command:
+                raise
+            # Ctrl-C is how tunnels without a command end.
+        finally:
+            if daemon.alive:
+                # Worker threads that wait for AWS would hold up a usual end.
+                stream.flush()
+                logs.flush()
+                os._exit(EXIT_INTERRUPTED)
 
 
 def _ask_access(daemon: "DaemonThread", why: str | None) -> None:
@@ -388,16 +394,6 @@ def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
         ) as file,
     ):
         file.write(text)
-
-
-@contextmanager
-def _until_signal() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block, in order."""
-    try:
-        with ended_by_signals(), suppress(KeyboardInterrupt):
-            yield
-    except SystemExit:
-        return
 
 
 def _clock() -> float:
