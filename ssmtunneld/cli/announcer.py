@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
 from ssmtunneld.cli.terminal.text import counted, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import describe
@@ -13,12 +15,26 @@ _HOPELESS: Final = ("failed", "unbound")
 """States that nobody will mend while a command runs that has no file."""
 _REASONS: Final = 4
 """Latest reasons of a tunnel that are not told again: two of them can alternate."""
+_REFUSAL_PAUSE: Final = 30.0
+"""Seconds until the same reason of a refusal is told again: programs try again soon."""
 
 _Tunnel = dict[str, Any]
 
 
+@dataclass(slots=True)
+class _Refusals:
+    """The refused connections of a tunnel, as far as they were told."""
+
+    count: int = 0
+    words: str = ""
+    told_at: float = 0.0
+
+
 class Announcer:
     """Says of each tunnel that it listens, and whenever it is ready again.
+
+    Also, why connections did not reach their destination: their clients only see them
+    closed.
 
     Args:
         stream: Where to say it.
@@ -30,6 +46,7 @@ class Announcer:
         self._live = live
         self._listening: set[str] = set()
         self._said: dict[str, deque[str]] = {}
+        self._refusals: dict[str, _Refusals] = {}
         self._was_ready = False
         self._before: tuple[float, int, int] | None = None
         self._line = ""
@@ -49,6 +66,7 @@ class Announcer:
         tunnels: Sequence[_Tunnel] = document["tunnels"]
         for tunnel in tunnels:
             self._tell_of(tunnel)
+        self.tell_refusals(document, now)
         if hopeless := [tunnel for tunnel in tunnels if self._is_hopeless(tunnel)]:
             raise _given_up(hopeless[0])
         if self._live:
@@ -56,6 +74,24 @@ class Announcer:
         are_ready = all(is_ready(tunnel) for tunnel in tunnels)
         self._was_ready = self._was_ready or are_ready
         return are_ready
+
+    def tell_refusals(self, document: dict[str, Any], now: float) -> None:
+        """Say why connections were refused since the last time.
+
+        Args:
+            document: The status.
+            now: Seconds on any clock.
+        """
+        for tunnel in document["tunnels"]:
+            told = self._refusals.setdefault(tunnel["name"], _Refusals())
+            new = tunnel["refused"] - told.count
+            if not new:
+                continue
+            words = _refused(tunnel)
+            if words == told.words and now < told.told_at + _REFUSAL_PAUSE:
+                continue  # with their number, when it is time
+            told.count, told.words, told.told_at = tunnel["refused"], words, now
+            self._say(f"{tunnel['name']}: {counted(new, 'connection')} {words}")
 
     def close(self) -> None:
         """Remove the live line."""
@@ -123,6 +159,15 @@ def _given_up(tunnel: _Tunnel) -> CommandError:
         printable(tunnel["advice"]),
         code=EXIT_FAILED if is_ours else EXIT_REFUSED,
     )
+
+
+def _refused(tunnel: _Tunnel) -> str:
+    """Return where the latest connection should have gone, why not, and the cure."""
+    # Clients of a proxy say where to, and are told why not.
+    to = f" to {tunnel['destination']}" if tunnel["mode"] == "tcp" else ""
+    last = tunnel["last_refusal"]
+    reason = printable(last["reason"]) or "nobody knows why"
+    return with_advice(f"{to} refused: {reason}".lstrip(), printable(last["advice"]))
 
 
 def is_ready(tunnel: _Tunnel) -> bool:

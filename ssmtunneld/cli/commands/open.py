@@ -5,8 +5,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -34,6 +34,7 @@ from ssmtunneld.cli.options import (
 )
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
+from ssmtunneld.errors import SsmtunneldError
 
 if TYPE_CHECKING:
     from ssmtunneld.cli.daemon_thread import DaemonThread
@@ -310,7 +311,9 @@ def _serve(
                     document = _await_ready(daemon, announcer, timeout)
                     _tell_ready(ready_fd, document)
                     environ = {**os.environ, **variables(document)}
-                    ctx.exit(run_program(command, environ))
+                    with _telling_refusals(daemon, announcer):
+                        code = run_program(command, environ)
+                    ctx.exit(code)
                 _watch(daemon, announcer, ready_fd)
         except (KeyboardInterrupt, SystemExit):
             if command:
@@ -338,6 +341,27 @@ def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -
             _pause(LIVE_INTERVAL)
     finally:
         announcer.close()
+
+
+@contextmanager
+def _telling_refusals(daemon: "DaemonThread", announcer: Announcer) -> Iterator[None]:
+    """Say why connections are refused while a program runs, and nothing else."""
+    over = threading.Event()
+
+    def tell() -> None:
+        with suppress(SsmtunneldError):  # it has ended: whoever needs it will see
+            while not over.wait(LIVE_INTERVAL):
+                announcer.tell_refusals(daemon.document(), _clock())
+
+    teller = threading.Thread(target=tell, name="refusals", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+        with suppress(SsmtunneldError):
+            announcer.tell_refusals(daemon.document(), _clock())
 
 
 def _await_ready(

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -114,6 +115,45 @@ def test_a_port_at_which_nothing_listens_does_not_lead_back_to_the_tunnel(
     assert code == 0, err
     assert "got b''" in out or "reset" in out
     assert f"listening on 127.0.0.1:{free} " not in err
+
+
+REFUSED = (
+    ": 1 connection to localhost:{} refused: the target could not connect to it; "
+    "check that the destination is up and reachable from the target"
+)
+
+
+@pytest.fixture
+def closed_port():
+    """A port on which nobody listens, and which nobody else gets."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def test_a_command_whose_connection_is_refused_is_told_why(service, closed_port, capfd):
+    words = ("open", TARGET, closed_port, "--", sys.executable, "-c", CLIENT)
+    code, _, err = call(capfd, *words)
+    assert code == 0
+    assert err.count(REFUSED.format(closed_port)) == 1
+
+
+def test_a_refused_connection_is_told_while_the_tunnels_are_open(service, closed_port):
+    program = Program(
+        *(sys.executable, *OPEN, TARGET, str(closed_port)), env={**os.environ}
+    )
+    try:
+        host, port = program.wait_for(r"listening on ([0-9.]+):(\d+) ").groups()
+        program.wait_for(": ready")
+        with (
+            socket.create_connection((host, int(port)), PATIENCE) as client,
+            suppress(ConnectionResetError),
+        ):
+            assert client.recv(1) == b""
+        program.wait_for(re.escape(REFUSED.format(closed_port)))
+        assert program.stop() == 0
+    finally:
+        program.kill()
 
 
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
