@@ -89,7 +89,7 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     Raises:
         ValueError: An argument makes no sense.
         AddressInUse: The local address is taken.
-        PermissionError: The local address is not for us.
+        AddressForbidden: This user must not listen there; a PermissionError, too.
         TunnelError: No session could be started within ``ready_timeout``; the kind
             says why, its ``advice`` what to do, and its text is both. At once if time
             does not heal it: no credentials, no permission, a wrong request, an

@@ -1,5 +1,6 @@
 """A daemon in a thread of a command."""
 
+import errno
 import signal
 import socket
 
@@ -8,7 +9,9 @@ import pytest
 from ssmtunneld.cli.ad_hoc import Forward, configure
 from ssmtunneld.cli.daemon_thread import DaemonThread
 from ssmtunneld.cli.ending_signals import EndingSignals
-from ssmtunneld.errors import AddressInUse, SsmtunneldError
+from ssmtunneld.config.parsers import TcpAddress
+from ssmtunneld.errors import AddressForbidden, AddressInUse, SsmtunneldError
+from ssmtunneld.listener import sockets
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.world import PATIENCE, TARGET, use_loopback_aws
 
@@ -53,6 +56,20 @@ def test_an_address_that_is_taken_is_the_reason_of_its_end(service):
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with thread(address) as daemon, pytest.raises(AddressInUse):
             ask_for_ever(daemon)
+
+
+def test_an_address_that_is_forbidden_is_the_reason_of_its_end(service, monkeypatch):
+    def refuse(*_):
+        error = PermissionError(errno.EACCES, "Permission denied")
+        raise sockets._CannotListen(TcpAddress("127.0.0.1", 80), error)
+
+    monkeypatch.setattr(sockets, "_bind_tcp", refuse)
+    with (
+        pytest.raises(AddressForbidden, match="cannot listen on 127") as error,
+        thread("127.0.0.1:80") as daemon,
+    ):
+        ask_for_ever(daemon)
+    assert error.value.advice.startswith("choose a port from 1024 up")
 
 
 def test_what_the_block_raises_ends_the_daemon(service):

@@ -125,7 +125,7 @@ async def _find_unbound(
     """Return by name why tunnels could not listen; none while their daemon runs."""
     from ssmtunneld.cli.running_daemons import running
     from ssmtunneld.doctor.report import Finding, Verdict
-    from ssmtunneld.errors import AddressInUse
+    from ssmtunneld.errors import AddressInUse, SsmtunneldError
     from ssmtunneld.listener.sockets import bind
 
     if running(config.source):
@@ -135,7 +135,7 @@ async def _find_unbound(
         try:
             listeners = await bind(tunnel.listen, socket_mode=tunnel.socket_mode)
         except (AddressInUse, OSError) as error:
-            cure = error.advice if isinstance(error, AddressInUse) else ""
+            cure = error.advice if isinstance(error, SsmtunneldError) else ""
             text = str(error)
             found[tunnel.name] = Finding("listen", Verdict.FAIL, text, cure)
         else:
