@@ -23,6 +23,7 @@ SOCKS_PORT: Final = 1080
 _DESTINATION: Final = re.compile(
     r"(?:(?P<host>\[[^\[\]]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})"
 )
+_LOCAL: Final = re.compile(r"(?P<port>[0-9]{1,5}):(?P<rest>.+)")
 _PART: Final = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
 _PROBLEM: Final = re.compile(
     rf"{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.(?P<tunnel>[^.:]+)|defaults)\.)?"
@@ -55,6 +56,22 @@ def parse_destination(text: str) -> Forward:
             f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
         )
     return Forward(_host(match["host"] or "", text), int(match["port"]))
+
+
+def parse_tunnel(text: str) -> Forward:
+    """Return what a word means: ``[[LOCAL:]HOST:]PORT`` or ``LOCAL:PORT``.
+
+    With the local port in front, as kubectl, docker and ssh's -L have it: no host is a
+    bare number.
+
+    Raises:
+        ValueError: It means nothing; says what to write.
+    """
+    match = _LOCAL.fullmatch(text)
+    if match is None or int(match["port"]) > HIGHEST_PORT:
+        return parse_destination(text)
+    end = parse_destination(match["rest"])
+    return Forward(end.host, end.port, match["port"])
 
 
 def parse_forward(text: str) -> Forward:
@@ -105,6 +122,11 @@ def _host(text: str, destination: str) -> str | None:
     if not host or names_loopback(host):
         return None
     port = destination.rpartition(":")[2]
+    if _is_port(host):
+        raise ValueError(
+            f"{destination!r} is not a destination: write the local port as "
+            f"--listen {host}, and the destination as {port}"
+        )
     full = spelled_out(host)
     if full is not None and names_loopback(full):
         raise ValueError(
@@ -119,8 +141,13 @@ def _host(text: str, destination: str) -> str | None:
         ) from None
 
 
+def _is_port(text: str) -> bool:
+    digits = text.isascii() and text.isdigit() and len(text) <= 5
+    return digits and int(text) <= HIGHEST_PORT
+
+
 def looks_like_destination(text: str) -> bool:
-    """Return True if ``text`` is a destination, not a target."""
+    """Return True if ``text`` says where a tunnel leads, and is not a target."""
     from ssmtunneld.config.targets import parse_target
 
     try:
@@ -130,7 +157,7 @@ def looks_like_destination(text: str) -> bool:
     else:
         return False
     try:
-        parse_destination(text)
+        parse_tunnel(text)
     except ValueError:
         return False
     return True
@@ -259,9 +286,12 @@ def _quoted(problem: str, tables: Mapping[str, Any]) -> str:
         from ssmtunneld.config.targets import describe_target
 
         return f"target: {describe_target(str(value), said)}"
+    key = match["key"]
+    if key == "allow":
+        key, said = "--allow-from", said.replace('["10.0.0.0/8"]', "10.0.0.0/8")
     if isinstance(value, str) and said.startswith(("is ", "has ")):
-        return f"{match['key']}: {clean(value)!r} {said}"
-    return f"{match['key']}{match['place'] or ''}: {said}"
+        return f"{key}: {clean(value)!r} {said}"
+    return f"{key}{match['place'] or ''}: {said}"
 
 
 def _name(forward: Forward, taken: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from ssmtunneld.cli.ad_hoc import (
     looks_like_destination,
     parse_destination,
     parse_forward,
+    parse_tunnel,
     socks_address,
     with_addresses,
 )
@@ -57,6 +58,7 @@ def test_what_is_no_destination_is_refused_with_what_to_write(text):
         ("127.1:18080", "127.1 is read as 127.0.0.1, the target itself: write only"),
         ("[::]:80", ":: is the address of no host"),
         ("10.5:80", "10.5 is read as 10.0.0.5: write it so"),
+        ("15432:80", "write the local port as --listen 15432, and the destin"),
         ("a b:80", "a b is not a host: write only a name or an IP address"),
     ],
 )
@@ -66,6 +68,28 @@ def test_a_destination_that_can_never_be_reached_is_refused(text, cure):
     assert cure in str(found.value)
     with pytest.raises(ValueError, match=re.escape(cure)):
         parse_forward(f"1:{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5432", Forward(None, 5432)),
+        ("db.internal:5432", Forward("db.internal", 5432)),
+        ("15432:5432", Forward(None, 5432, "15432")),
+        ("15432:db.internal:5432", Forward("db.internal", 5432, "15432")),
+        ("15432:[fd00::5]:5432", Forward("fd00::5", 5432, "15432")),
+        ("0:10.0.0.5:80", Forward("10.0.0.5", 80, "0")),
+    ],
+)
+def test_a_local_port_can_stand_in_front_of_a_destination(text, expected):
+    assert parse_tunnel(text) == expected
+    assert looks_like_destination(text)
+
+
+@pytest.mark.parametrize("text", ["99999:80", "15432:", "1:2:3", "15432:db", "a:1:2"])
+def test_what_has_no_destination_behind_it_is_refused(text):
+    with pytest.raises(ValueError, match="is not a destination: "):
+        parse_tunnel(text)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from ssmtunneld.cli.ad_hoc import (
     Forward,
     configure,
     looks_like_destination,
-    parse_destination,
     parse_forward,
+    parse_tunnel,
     socks_address,
     with_addresses,
 )
@@ -58,7 +58,7 @@ _DEFAULT: Final = "default"
     "-h 127.0.0.1 -p 15432`.",
 )
 @click.argument(
-    "words", metavar="[TARGET] [[HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
+    "words", metavar="[TARGET] [[LOCAL:][HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
 )
 @click.option(
     "--listen",
@@ -157,8 +157,9 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
     say; on a terminal it may be left out, to pick one that is online. Each PORT leads
-    to the target itself, each HOST:PORT to a host that the target reaches. Ctrl-C ends
-    the tunnels and their sessions.
+    to the target itself, each HOST:PORT to a host that the target reaches; a local port
+    can stand in front, as in 15432:HOST:PORT. Ctrl-C ends the tunnels and their
+    sessions.
     With CMD, the tunnels are open while it runs, and its exit code is ours. It starts
     once they are ready, within --timeout, and with --request approved. It finds
     SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
@@ -166,12 +167,15 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     """
     refuse_alone("timeout", "-- CMD", given=bool(trailing(ctx)))
     refuse_alone("reason", "--request", given=request)
-    refuse_alone("patterns", "--socks", given=socks is not None)
+    if patterns and socks is None:
+        raise click.UsageError(
+            "--allow has no effect without --socks; --allow-from is for who may connect"
+        )
     if ready_fd is not None:
         _check_descriptor(ready_fd)
     target, wanted = _split(words)
     try:
-        tunnels = [parse_destination(text) for text in wanted]
+        tunnels = [parse_tunnel(text) for text in wanted]
         tunnels += [parse_forward(text) for text in forwards]
         proxy = _proxy(socks, patterns)
         if not tunnels and proxy is None:

@@ -277,7 +277,11 @@ def test_nothing_to_pick_is_said(service, port):
         ((TARGET, "1", "--listen", "127.1:2"), 'write "127.0.0.1:2"'),
         ((TARGET, "-L", "127.1:2:x:1"), 'write "127.0.0.1:2"'),
         ((TARGET, "--socks", "224.0.0.1:1", "--allow", "*:1"), "is a multicast"),
-        ((TARGET, "1", "--listen", "0.0.0.0:1"), "allow: is required"),
+        ((TARGET, "1", "--listen", "0.0.0.0:1"), "--allow-from: is required, because"),
+        ((TARGET, "1", "--listen", "0.0.0.0:1"), "may connect, such as 10.0.0.0/8"),
+        ((TARGET, "1", "--allow", "10.0.0.0/8"), "--allow-from is for who may connect"),
+        ((TARGET, "1", "--listen", ":1"), 'ambiguous: write "1" for this machine al'),
+        (("i-0aaaa", "1"), "'i-0aaaa' is not a target: an instance id has 8 or 17 he"),
         ((TARGET, "1", "--region", "x"), "region: 'x' is not a region"),
     ],
 )
