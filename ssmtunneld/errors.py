@@ -35,6 +35,7 @@
         │   │   └── ServiceUntrusted      its certificate is signed by somebody unknown
         │   ├── TargetNotConnected    no agent answers for the target
         │   │   └── TargetNotFound        nothing online matches it
+        │   │       └── TargetOffline         something does that is not online
         │   ├── AccessDenied          IAM says no
         │   ├── CredentialsUnusable   none, expired, or a human must log in
         │   └── RequestRejected       the request itself is wrong: a setting must change
@@ -578,6 +579,12 @@ class TargetNotFound(TargetNotConnected):
     @override
     def __str__(self) -> str:
         return self.message
+
+
+class TargetOffline(TargetNotFound):
+    """What matches is not online: an agent may restart, or not have started yet."""
+
+    passes = True
 
 
 class AccessDenied(AwsError):

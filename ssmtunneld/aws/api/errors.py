@@ -217,9 +217,9 @@ def _reachable(during: CallContext) -> str:
             "enableExecuteCommand, and has a task role that allows ssmmessages"
         )
     return (
-        f"check that {during.target or 'the target'} runs, that its SSM agent is "
-        f"online in {where}, and that its role has the policy "
-        "AmazonSSMManagedInstanceCore"
+        f"check that {during.target or 'the target'} is right (ssmtunneld targets "
+        f"--all) and runs, that its SSM agent is online in {where}, and that its role "
+        "has the policy AmazonSSMManagedInstanceCore"
     )
 
 

@@ -382,12 +382,13 @@ def _await_ready(
         if announcer.observe(document, _clock()):
             return document
         if deadline is not None and _clock() >= deadline:
+            tunnels = [t for t in document["tunnels"] if not is_ready(t)]
+            missing = ", ".join(tunnel["name"] for tunnel in tunnels)
             # The reasons, if there are any, were said when they came.
-            tunnels = document["tunnels"]
-            missing = ", ".join(t["name"] for t in tunnels if not is_ready(t))
+            cure = "see above, or " if any(t["advice"] for t in tunnels) else ""
             raise CommandError(
                 f"giving up: not ready within {timeout:g} s: {missing}",
-                "give it more with --timeout",
+                f"{cure}give it more with --timeout",
             )
         _pause(POLL_INTERVAL)
 

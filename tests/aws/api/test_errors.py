@@ -238,7 +238,7 @@ def test_a_target_without_an_agent_is_to_be_looked_at():
     for fact in (TARGET, "eu-west-1", "profile prod", "AmazonSSMManagedInstanceCore"):
         assert fact in advice
     anonymous = translate(answer("TargetNotConnected"), during(profile="", target=""))
-    assert anonymous.advice.startswith("check that the target runs")
+    assert anonymous.advice.startswith("check that the target is right")
     assert "profile" not in anonymous.advice
     task = translate(answer("TargetNotConnected"), during(target="ecs:a_b_c"))
     assert "enableExecuteCommand" in task.advice

@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import pytest
 
+from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.commands import open as open_command
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
@@ -375,9 +377,37 @@ def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     words = ("open", TARGET, "1", *ANYWHERE, "--timeout", "50ms")
     code, out, err = call(capfd, *words, "--", "echo", "never")
     assert (code, "never" in out.splitlines()) == (1, False)
-    assert (
-        "giving up: not ready within 0.05 s: port-1; give it more with --timeout" in err
+    assert re.search(
+        "giving up: not ready within 0.05 s: port-1; (see above, or )?give it more",
+        err,
     )
+
+
+@pytest.mark.parametrize("target", [TARGET, "name:web-1"])
+def test_an_offline_target_is_awaited_whatever_it_is_called(
+    home, monkeypatch, tmp_path, target, capfd
+):
+    use_loopback_aws(monkeypatch, tmp_path)
+    monkeypatch.setattr(open_command, "POLL_INTERVAL", 0.01)
+    told = threading.Event()
+    # Its time is over once the reason has been told.
+    monkeypatch.setattr(open_command, "_clock", lambda: 60.0 if told.is_set() else 0.0)
+    monkeypatch.setattr(
+        Announcer,
+        "_say",
+        lambda self, words, say=Announcer._say: (
+            say(self, words),
+            ": waiting: " in words and told.set(),
+        ),
+    )
+    settings = EmulatorSettings(nodes={TARGET: Node(name="web-1")})
+    with EmulatorThread(settings) as service:
+        service.add_faults(f"offline={TARGET}")
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        code, _, err = call(capfd, "open", target, "1", *ANYWHERE, "--", "true")
+    assert code == 1
+    assert "giving up: not ready within 60 s: port-1; see above, or give it" in err
 
 
 @pytest.mark.parametrize(
