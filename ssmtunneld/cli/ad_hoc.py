@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +42,8 @@ class Forward:
     port: int
     listen: str = ""
     """As in a file; empty for the same port on loopback, or else any."""
+    note: str = field(default="", compare=False)
+    """Why it does not listen on its destination's port; empty if nobody wonders."""
 
 
 def parse_destination(text: str) -> Forward:
@@ -196,39 +198,57 @@ def with_addresses(
     taken: set[int] = set()
     found: list[Forward] = []
     for forward in forwards:
-        listen = forward.listen or (waiting.pop(0) if waiting else "")
-        listen = listen or (_ANY if at_home else _free(forward.port, taken))
-        found.append(Forward(forward.host, forward.port, listen))
+        listen, note = forward.listen or (waiting.pop(0) if waiting else ""), ""
+        if not listen:
+            listen, note = (_ANY, _AT_HOME) if at_home else _own(forward.port, taken)
+        found.append(replace(forward, listen=listen, note=note))
     if waiting:
         raise ValueError(f"--listen {waiting[0]} has no destination of its own")
     return found
 
 
 _ANY: Final = "127.0.0.1:0"
+_AT_HOME: Final = "an emulator's destination is this machine's own port"
 
 
-def _free(port: int, taken: set[int]) -> str:
-    if port in taken or not is_free(port):
-        return _ANY
-    taken.add(port)
-    return f"127.0.0.1:{port}"
+def _own(port: int, taken: set[int]) -> tuple[str, str]:
+    """Return ``port`` of 127.0.0.1 if it is free; else any, and why."""
+    if port in taken:
+        return _ANY, f"{port} is another tunnel's"
+    refusal = _refusal(port)
+    if refusal is None:
+        taken.add(port)
+        return f"127.0.0.1:{port}", ""
+    if isinstance(refusal, PermissionError):
+        return _ANY, f"{port} needs a privilege"
+    from ssmtunneld.listener.process_table import tcp_holder
+
+    holder = tcp_holder(["127.0.0.1"], port)
+    return _ANY, f"{port} is held by {holder}" if holder else f"{port} is taken"
 
 
 def is_free(port: int) -> bool:
     """Return True if this process could listen on ``port`` of 127.0.0.1 now."""
+    return _refusal(port) is None
+
+
+def _refusal(port: int) -> OSError | None:
     with socket.socket() as probe:
         # As listeners do: what an ended connection has left is not an obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
-def socks_address(address: str) -> str:
-    """Return where a SOCKS proxy listens that was asked to listen on ``address``."""
-    return address or _free(SOCKS_PORT, set())
+def socks_address(address: str) -> tuple[str, str]:
+    """Return where a SOCKS proxy listens that was asked to listen on ``address``.
+
+    And why not on the usual port; empty if it does, or was told where.
+    """
+    return (address, "") if address else _own(SOCKS_PORT, set())
 
 
 def configure(

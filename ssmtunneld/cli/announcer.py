@@ -1,7 +1,7 @@
 """Lines about tunnels as they come and go, and a live line with what they carry."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -39,13 +39,25 @@ class Announcer:
     Args:
         stream: Where to say it.
         live: Whether to keep a line with the throughput below; for a terminal.
+        quiet: Whether to say only what is wrong, and when it is right again.
+        notes: By tunnel, why it does not listen where it could be expected.
     """
 
-    def __init__(self, stream: TextIO, *, live: bool) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        live: bool,
+        quiet: bool = False,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         self._stream = stream
         self._live = live
+        self._quiet = quiet
+        self._notes = notes or {}
         self._listening: set[str] = set()
         self._said: dict[str, deque[str]] = {}
+        self._troubled: set[str] = set()
         self._refusals: dict[str, _Refusals] = {}
         self._was_ready = False
         self._before: tuple[float, int, int] | None = None
@@ -108,7 +120,9 @@ class Announcer:
             self._listening.add(name)
             addresses = ", ".join(tunnel["listen"])
             way = f"{tunnel['target']} -> {tunnel['destination']}"
-            self._say(f"{name}: listening on {addresses} -> {way}")
+            self._welcome(f"{name}: listening on {addresses} -> {way}")
+            if note := self._notes.get(name):
+                self._welcome(f"{name}: any port, because {note}; --listen chooses")
         said = self._said.setdefault(name, deque(maxlen=_REASONS))
         words = ready = f"{name}: ready"
         if not is_ready(tunnel):
@@ -120,7 +134,11 @@ class Announcer:
             said.clear()  # what comes back is news again
         if words not in said and tunnel["listen"]:
             said.append(words)
-            self._say(words)
+            if words == ready and name not in self._troubled:
+                self._welcome(words)
+            else:
+                self._troubled.add(name)
+                self._say(words)
 
     def _advance(
         self, tunnels: Sequence[_Tunnel], now: float
@@ -133,6 +151,11 @@ class Announcer:
             return None
         elapsed = max(now - before[0], 0.001)
         return (sent - before[1]) / elapsed, (received - before[2]) / elapsed
+
+    def _welcome(self, words: str) -> None:
+        """Say what goes as it should."""
+        if not self._quiet:
+            self._say(words)
 
     def _say(self, words: str) -> None:
         # The line is known all the while: Ctrl-C may come in between.

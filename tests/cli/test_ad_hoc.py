@@ -1,5 +1,6 @@
 """Tunnels from words on a command line."""
 
+import errno
 import re
 import socket
 
@@ -135,8 +136,13 @@ def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
     wanted = [Forward(None, taken), Forward(None, free), Forward("db", free)]
-    found = [forward.listen for forward in with_addresses(wanted, [])]
+    given = with_addresses(wanted, [])
+    found = [forward.listen for forward in given]
     assert found == ["127.0.0.1:0", f"127.0.0.1:{free}", "127.0.0.1:0"]
+    first, second, third = (forward.note for forward in given)
+    assert first.startswith(f"{taken} is ")
+    assert second == ""
+    assert third == f"{free} is another tunnel's"
     assert (is_free(free), is_free(taken)) == (True, False)
 
 
@@ -147,8 +153,21 @@ def test_a_tunnel_to_this_machine_does_not_take_the_port_of_its_destination():
     wanted = [Forward(None, free), Forward("db", free), Forward(None, free, "1")]
     found = with_addresses(wanted, [], at_home=True)
     assert [forward.listen for forward in found] == ["127.0.0.1:0", "127.0.0.1:0", "1"]
+    assert [bool(forward.note) for forward in found] == [True, True, False]
     found = with_addresses(wanted, [str(free)], at_home=True)
     assert found[0].listen == str(free), "whoever says so wants it"
+
+
+def test_a_port_that_needs_a_privilege_is_not_called_taken(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    class Unprivileged(socket.socket):
+        bind = refuse
+
+    monkeypatch.setattr(socket, "socket", Unprivileged)
+    (found,) = with_addresses([Forward(None, 80)], [])
+    assert (found.listen, found.note) == ("127.0.0.1:0", "80 needs a privilege")
 
 
 def test_addresses_are_given_in_the_order_of_the_destinations():
@@ -163,8 +182,10 @@ def test_an_address_too_many_is_a_mistake():
 
 
 def test_a_proxy_listens_where_it_is_told_to():
-    assert socks_address("127.0.0.1:9") == "127.0.0.1:9"
-    assert re.fullmatch(r"127\.0\.0\.1:(1080|0)", socks_address(""))
+    assert socks_address("127.0.0.1:9") == ("127.0.0.1:9", "")
+    address, note = socks_address("")
+    assert address in {"127.0.0.1:1080", "127.0.0.1:0"}
+    assert bool(note) is (address == "127.0.0.1:0")
 
 
 def test_the_configuration_names_tunnels_as_people_would():

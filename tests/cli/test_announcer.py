@@ -158,3 +158,27 @@ def test_a_refusal_without_a_known_destination_or_reason_is_told_as_well():
     announcer = Announcer(stream := io.StringIO(), live=False)
     announcer.tell_refusals(refused(1, reason="", mode="socks5"), 0)
     assert lines(stream) == ["db: 1 connection refused: nobody knows why; look there"]
+
+
+def test_why_it_is_on_another_port_is_told_once():
+    stream = io.StringIO()
+    announcer = Announcer(stream, live=False, notes={"db": "5432 is taken"})
+    announcer.observe(document(tunnel_document()), 0)
+    announcer.observe(document(tunnel_document()), 1)
+    assert lines(stream)[1:] == [
+        "db: any port, because 5432 is taken; --listen chooses",
+        "db: ready",
+    ]
+
+
+def test_quietly_only_trouble_and_its_end_are_told():
+    stream = io.StringIO()
+    announcer = Announcer(stream, live=False, quiet=True, notes={"db": "why"})
+    assert announcer.observe(document(tunnel_document()), 0)
+    assert lines(stream) == []
+    trouble = {"state": "retrying", "usable": False, "reason": "no way."}
+    announcer.observe(document(tunnel_document(**trouble)), 1)
+    announcer.observe(document(tunnel_document()), 2)
+    announcer.observe(refused(1), 3)
+    assert [line.split(":")[1] for line in lines(stream)[:2]] == [" retrying", " ready"]
+    assert len(lines(stream)) == 3

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,8 +54,7 @@ _DEFAULT: Final = "default"
     epilog="Examples: `ssmtunneld open i-0182d91e85d69cf00 8000`; "
     "`ssmtunneld open tag:Role=bastion orders.internal:5432 --listen 15432`; "
     "`ssmtunneld open name:bastion-1 --socks --allow '*.internal:443'`; "
-    "`ssmtunneld open name:bastion-1 db.internal:5432 --listen 15432 -- psql "
-    "-h 127.0.0.1 -p 15432`.",
+    "`ssmtunneld open name:bastion-1 db.internal:5432 -- psql -h {host} -p {port}`.",
 )
 @click.argument(
     "words", metavar="[TARGET] [[LOCAL:][HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
@@ -131,6 +130,9 @@ _DEFAULT: Final = "default"
     f"With CMD, how long to wait for the tunnels ({APPROVAL_TIMEOUT} with --request)",
 )
 @click.option(
+    "-q", "--quiet", is_flag=True, help="Say only what goes wrong, and when it is over."
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="Also log what the tunnels do, on standard error.",
@@ -148,6 +150,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     networks: tuple[str, ...],
     ready_fd: int | None,
     timeout: float,
+    quiet: bool,
     log_level: str | None,
     request: bool,
     reason: str | None,
@@ -161,9 +164,10 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     can stand in front, as in 15432:HOST:PORT. Ctrl-C ends the tunnels and their
     sessions.
     With CMD, the tunnels are open while it runs, and its exit code is ours. It starts
-    once they are ready, within --timeout, and with --request approved. It finds
-    SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
-    SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each.
+    once they are ready, within --timeout, and with --request approved. {host} and
+    {port} in it are those of the first tunnel. It finds them also as SSMTUNNELD_HOST
+    and SSMTUNNELD_PORT in its environment, and SSMTUNNELD_<NAME>_HOST and
+    SSMTUNNELD_<NAME>_PORT of each tunnel.
     """
     refuse_alone("timeout", "-- CMD", given=bool(trailing(ctx)))
     refuse_alone("reason", "--request", given=request)
@@ -177,7 +181,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     try:
         tunnels = [parse_tunnel(text) for text in wanted]
         tunnels += [parse_forward(text) for text in forwards]
-        proxy = _proxy(socks, patterns)
+        proxy, why_there = _proxy(socks, patterns)
         if not tunnels and proxy is None:
             raise click.UsageError(
                 "where to? name a port, HOST:PORT, -L or --socks, such as: "
@@ -192,8 +196,20 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
         timeout = seconds(APPROVAL_TIMEOUT)  # people take longer than agents
     config = _configure(target, listening, settings, proxy, networks)
     why = _reason(config, reason, request=request)
+    command = trailing(ctx)
+    _check_places(command, config)
     _configure_log(log_level)
-    _serve(config, ready_fd, timeout, trailing(ctx), ctx, why)
+    notes = [*(forward.note for forward in listening), why_there]
+    names = [tunnel.name for tunnel in config.tunnels]
+    # What a command says goes to standard output, and must come out as it is.
+    stream = sys.stderr if command else sys.stdout
+    announcer = Announcer(
+        stream,
+        live=not command and not quiet and stream.isatty(),
+        quiet=quiet,
+        notes=dict(zip(names, notes, strict=False)),
+    )
+    _serve(config, ready_fd, timeout, announcer, ctx, why)
 
 
 def _is_emulated(endpoint: object) -> bool:
@@ -242,15 +258,18 @@ def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     return None, words
 
 
-def _proxy(socks: str | None, patterns: Sequence[str]) -> dict[str, object] | None:
+def _proxy(
+    socks: str | None, patterns: Sequence[str]
+) -> tuple[dict[str, object] | None, str]:
+    """Return the settings of a SOCKS proxy, and why it is not where it usually is."""
     if socks is None:
-        return None
+        return None, ""
     if not patterns:
         raise ValueError(
             "--socks needs --allow PATTERN, such as '*.internal.example.com:443'"
         )
-    address = socks_address("" if socks == _DEFAULT else socks)
-    return {"listen": address, "destinations": list(patterns)}
+    address, note = socks_address("" if socks == _DEFAULT else socks)
+    return {"listen": address, "destinations": list(patterns)}, note
 
 
 def _configure(
@@ -294,7 +313,7 @@ def _serve(
     config: "Config",
     ready_fd: int | None,
     timeout: float,
-    command: Sequence[str],
+    announcer: Announcer,
     ctx: click.Context,
     why: str | None,
 ) -> None:
@@ -303,9 +322,7 @@ def _serve(
     from ssmtunneld.observe import logs
 
     raise_file_limit()
-    # What a command prints must come out as it is.
-    stream = sys.stderr if command else sys.stdout
-    announcer = Announcer(stream, live=not command and stream.isatty())
+    command = trailing(ctx)
     with EndingSignals() as signals:
         daemon = DaemonThread(config, signals)
         try:
@@ -314,9 +331,11 @@ def _serve(
                 if command:
                     document = _await_ready(daemon, announcer, timeout)
                     _tell_ready(ready_fd, document)
-                    environ = {**os.environ, **variables(document)}
+                    found = variables(document)
+                    environ = {**os.environ, **found}
+                    words = [_filled(word, found) for word in command]
                     with _telling_refusals(daemon, announcer):
-                        code = run_program(command, environ)
+                        code = run_program(words, environ)
                     ctx.exit(code)
                 _watch(daemon, announcer, ready_fd)
         except (KeyboardInterrupt, SystemExit):
@@ -326,7 +345,6 @@ def _serve(
         finally:
             if daemon.alive:
                 # Worker threads that wait for AWS would hold up a usual end.
-                stream.flush()
                 logs.flush()
                 os._exit(EXIT_INTERRUPTED)
 
@@ -401,6 +419,29 @@ def variables(document: dict[str, Any]) -> dict[str, str]:
     first = addresses([{**tunnels[0], "name": _FIRST}])
     plain = {key.replace(_STEM, "SSMTUNNELD_"): first[key] for key in first}
     return {**plain, **addresses(tunnels)}
+
+
+_PLACES: Final = {"{host}": "SSMTUNNELD_HOST", "{port}": "SSMTUNNELD_PORT"}
+"""What stands in a command's words for the first tunnel's address."""
+
+
+def _filled(word: str, found: Mapping[str, str]) -> str:
+    for place, name in _PLACES.items():
+        if place in word:
+            word = word.replace(place, found[name])
+    return word
+
+
+def _check_places(command: Sequence[str], config: "Config") -> None:
+    """Refuse words that ask for a host and a port where the first tunnel has none."""
+    from ssmtunneld.config.parsers import TcpAddress
+
+    asked = [place for place in _PLACES if any(place in word for word in command)]
+    if asked and not isinstance(config.tunnels[0].listen[0], TcpAddress):
+        raise click.UsageError(
+            f"{asked[0]}: the first tunnel listens on a Unix socket, whose path is in "
+            "SSMTUNNELD_SOCKET"
+        )
 
 
 _STDERR: Final = 2

@@ -158,6 +158,44 @@ def test_a_refused_connection_is_told_while_the_tunnels_are_open(service, closed
         program.kill()
 
 
+def test_words_of_a_command_can_name_the_first_tunnels_host_and_port(
+    service, port, capfd
+):
+    words = ("open", TARGET, port, "two.example:1", *ANYWHERE, *ANYWHERE, "-q", "--")
+    script = 'test "$1" = "at $SSMTUNNELD_HOST:$SSMTUNNELD_PORT" && echo "$2"'
+    given = ("sh", "-c", script, "sh", "at {host}:{port}", "{other}")
+    code, out, err = call(capfd, *words, *given)
+    assert (code, "{other}" in out.splitlines()) == (0, True), err
+
+
+def test_a_unix_socket_has_no_port_for_a_command(service, tmp_path, capfd):
+    words = ("open", TARGET, "1", "--listen", f"unix:{tmp_path}/s", "--", "echo")
+    code, _, err = call(capfd, *words, "-p{port}")
+    assert code == 2
+    assert "{port}: the first tunnel listens on a Unix socket" in err
+    assert service.sessions() == []
+
+
+def test_quietly_only_what_goes_wrong_is_said(service, closed_port, capfd):
+    words = ("open", TARGET, closed_port, "-q", "--", sys.executable, "-c", CLIENT)
+    code, _, err = call(capfd, *words)
+    assert code == 0
+    ours = [line for line in err.splitlines() if line.startswith("port-")]
+    assert ours == [f"port-{closed_port}{REFUSED.format(closed_port)}"]
+
+
+def test_why_a_tunnel_is_on_another_port_is_said(home, monkeypatch, port, capfd):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    # Not an emulator's; without credentials nobody asks it.
+    words = ("open", TARGET, port, "--endpoint-url", "https://192.0.2.1:9")
+    code, _, err = call(capfd, *words, "--region", "eu-west-1", "--", "true")
+    assert code == 4
+    said = f"port-{port}: any port, because {port} is "
+    assert re.search(rf"{said}(held by .+|taken); --listen chooses\n", err)
+
+
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -176,6 +214,8 @@ def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     assert process.returncode == 0
     assert out.splitlines() == [
         f"port-{port}: listening on {address} -> {TARGET} -> localhost:{port}",
+        f"port-{port}: any port, because an emulator's destination is this machine's "
+        "own port; --listen chooses",
         f"port-{port}: ready",
     ]
     assert statuses(service) == {"Terminated"}
