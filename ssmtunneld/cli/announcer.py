@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
-from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
+from ssmtunneld.cli.refusals import describe_refusals
 from ssmtunneld.cli.terminal.text import counted, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import describe
 
@@ -99,11 +99,11 @@ class Announcer:
             new = tunnel["refused"] - told.count
             if not new:
                 continue
-            words = _refused(tunnel)
+            words = describe_refusals(tunnel, 1)
             if words == told.words and now < told.told_at + _REFUSAL_PAUSE:
                 continue  # with their number, when it is time
             told.count, told.words, told.told_at = tunnel["refused"], words, now
-            self._say(f"{tunnel['name']}: {counted(new, 'connection')} {words}")
+            self._say(describe_refusals(tunnel, new))
 
     def close(self) -> None:
         """Remove the live line."""
@@ -182,15 +182,6 @@ def _given_up(tunnel: _Tunnel) -> CommandError:
         printable(tunnel["advice"]),
         code=EXIT_FAILED if is_ours else EXIT_REFUSED,
     )
-
-
-def _refused(tunnel: _Tunnel) -> str:
-    """Return where the latest connection should have gone, why not, and the cure."""
-    # Clients of a proxy say where to, and are told why not.
-    to = f" to {tunnel['destination']}" if tunnel["mode"] == "tcp" else ""
-    last = tunnel["last_refusal"]
-    reason = printable(last["reason"]) or "nobody knows why"
-    return with_advice(f"{to} refused: {reason}".lstrip(), printable(last["advice"]))
 
 
 def is_ready(tunnel: _Tunnel) -> bool:

@@ -26,6 +26,7 @@ from ssmtunneld.cli.options import (
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
 from ssmtunneld.cli.readiness import patience_for
+from ssmtunneld.cli.refusals import tell_refusals
 from ssmtunneld.cli.terminal.text import visible
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -124,6 +125,9 @@ def connect(
             click.echo(visible(f"ssmtunneld: {launch}"), err=True)
         if not choice.client.returns:
             code = run_program(launch.words, launch.environment(os.environ))
+            # A daemon of our own has said so in its log.
+            if code and served.process is None:
+                tell_refusals(served.daemon, [name])
         else:
             code = _open_page(launch, choice, verbose=verbose)
             if served.process is not None and code < BY_SIGNAL:

@@ -75,6 +75,16 @@ def test_the_client_is_run_at_the_tunnels_address_and_its_code_is_ours(
     assert environ["HOME"] == os.environ["HOME"]
 
 
+def test_a_client_that_fails_is_told_that_its_connection_was_refused(connect, clients):
+    clients("psql", code=2)
+    (now,) = connect.household.documents
+    refusal = {"reason": "nobody listens", "advice": "look there", "age": 0.1}
+    after = {**now["tunnels"][0], "refused": 1, "last_refusal": refusal}
+    connect.household.documents = [now, now, document(after)]
+    code, _, err = connect(host="db.x", port=5432)
+    assert (code, "db: 1 connection to orders:5432 refused: nobody" in err) == (2, True)
+
+
 def test_it_waits_until_the_tunnel_is_ready(connect, clients, told):
     clients("psql", code=0)
     late = tunnel_document(state="starting", usable=False, listen=[])
