@@ -582,7 +582,7 @@ class TargetNotFound(TargetNotConnected):
 
 
 class TargetOffline(TargetNotFound):
-    """What matches is not online: an agent may restart, or not have started yet."""
+    """All that matches is offline: an agent may restart, or not have started yet."""
 
     passes = True
 

@@ -43,7 +43,7 @@ class Forward:
     listen: str = ""
     """As in a file; empty for the same port on loopback, or else any."""
     note: str = field(default="", compare=False)
-    """Why it does not listen on its destination's port; empty if nobody wonders."""
+    """Reason for another port than the destination's; empty if nobody wonders."""
 
 
 def parse_destination(text: str) -> Forward:

@@ -422,7 +422,7 @@ def variables(document: dict[str, Any]) -> dict[str, str]:
 
 
 _PLACES: Final = {"{host}": "SSMTUNNELD_HOST", "{port}": "SSMTUNNELD_PORT"}
-"""What stands in a command's words for the first tunnel's address."""
+"""Places in a command's words for the first tunnel's address."""
 
 
 def _filled(word: str, found: Mapping[str, str]) -> str:
