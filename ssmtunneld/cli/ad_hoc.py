@@ -24,6 +24,7 @@ _DESTINATION: Final = re.compile(
     r"(?:(?P<host>\[[^\[\]]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})"
 )
 _LOCAL: Final = re.compile(r"(?P<port>[0-9]{1,5}):(?P<rest>.+)")
+_APART: Final = "write the local port as --listen {port}, and the destination as {rest}"
 _PART: Final = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
 _PROBLEM: Final = re.compile(
     rf"{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.(?P<tunnel>[^.:]+)|defaults)\.)?"
@@ -54,9 +55,11 @@ def parse_destination(text: str) -> Forward:
     """
     match = _DESTINATION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= HIGHEST_PORT:
-        raise ValueError(
-            f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
-        )
+        local = _LOCAL.fullmatch(text)
+        cure = "write a port such as 5432, or HOST:PORT"
+        if local and _is_port(local["port"]) and _DESTINATION.fullmatch(local["rest"]):
+            cure = _APART.format(**local.groupdict())
+        raise ValueError(f"{text!r} is not a destination: {cure}")
     return Forward(_host(match["host"] or "", text), int(match["port"]))
 
 
@@ -70,7 +73,7 @@ def parse_tunnel(text: str) -> Forward:
         ValueError: It means nothing; says what to write.
     """
     match = _LOCAL.fullmatch(text)
-    if match is None or int(match["port"]) > HIGHEST_PORT:
+    if match is None or not _is_port(match["port"]):
         return parse_destination(text)
     end = parse_destination(match["rest"])
     return Forward(end.host, end.port, match["port"])
@@ -125,10 +128,8 @@ def _host(text: str, destination: str) -> str | None:
         return None
     port = destination.rpartition(":")[2]
     if _is_port(host):
-        raise ValueError(
-            f"{destination!r} is not a destination: write the local port as "
-            f"--listen {host}, and the destination as {port}"
-        )
+        cure = _APART.format(port=host, rest=port)
+        raise ValueError(f"{destination!r} is not a destination: {cure}")
     full = spelled_out(host)
     if full is not None and names_loopback(full):
         raise ValueError(

@@ -46,7 +46,7 @@ def test_a_destination_is_a_port_and_perhaps_a_host(text, host, port):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "1:2:3"]
+    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "99999:a:1"]
 )
 def test_what_is_no_destination_is_refused_with_what_to_write(text):
     with pytest.raises(ValueError, match=r"write a port such as 5432, or HOST:PORT"):
@@ -85,6 +85,11 @@ def test_a_destination_that_can_never_be_reached_is_refused(text, cure):
 def test_a_local_port_can_stand_in_front_of_a_destination(text, expected):
     assert parse_tunnel(text) == expected
     assert looks_like_destination(text)
+
+
+def test_where_a_local_port_cannot_stand_in_front_it_is_said_how_to_write_it():
+    with pytest.raises(ValueError, match="--listen 15432, and the destination as db:8"):
+        parse_destination("15432:db:80")
 
 
 @pytest.mark.parametrize("text", ["99999:80", "15432:", "1:2:3", "15432:db", "a:1:2"])
