@@ -7,6 +7,7 @@ slower than what it shows.
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ ANSWER_TIMEOUT: Final = 5.0
 """Seconds for what a daemon can answer at once."""
 RELOAD_TIMEOUT: Final = 60.0
 """Seconds for a reload: listeners are bound and settings resolved meanwhile."""
+_TIMEVAL: Final = struct.Struct("@ll")
 _USAGE_CODES: Final = frozenset({400, 404, 422})
 
 
@@ -342,8 +344,16 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
+        if self.timeout is not None:
+            # In the kernel: where many wait, one that does not block is told to go away
+            # instead of having to wait as well.
+            limit = _TIMEVAL.pack(*map(int, divmod(self.timeout * 1e6, 1e6)))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            self.sock.connect(str(self._path))
+        except BlockingIOError:
+            raise TimeoutError from None
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _document(text: bytes, code: int) -> dict[str, Any]:
