@@ -15,7 +15,6 @@ from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
@@ -34,6 +33,7 @@ from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_pa
 from ssmtunneld.aws.sessions import pages, read_session
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.paths import home
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import (
     AwsError,
@@ -253,7 +253,7 @@ class SsmControl(Control):
         return await self.ask(lambda account: account.renew(afresh=afresh))
 
     async def _stamp(self) -> Stamps:
-        paths = watched_paths(os.environ, Path.home())
+        paths = watched_paths(os.environ, home())
         return await asyncio.wrap_future(self._submit(take_stamps, paths))
 
     def _note(self, outcome: TunnelError | None) -> None:

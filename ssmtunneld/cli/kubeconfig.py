@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.paths import home, real_path
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.file_change import Change, read_own
 
@@ -124,7 +124,7 @@ def merge(text: str, access: ClusterAccess, file: Path, *, force: bool = False) 
 def place(environ: Mapping[str, str]) -> Path:
     """Return the file to write to: the first of ``KUBECONFIG``, or the usual one."""
     named = [each for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
-    return Path(named[0]) if named else Path.home() / ".kube" / "config"
+    return Path(named[0]) if named else home() / ".kube" / "config"
 
 
 def write(path: Path, access: ClusterAccess, *, force: bool = False) -> bool:

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import platformdirs
 
+from ssmtunneld.base.folders import read_now
 from ssmtunneld.base.foreign import clean
-from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.paths import home, real_path
 from ssmtunneld.config.includes import Includes
 from ssmtunneld.config.model import Config
 from ssmtunneld.config.parsers import format_size
@@ -191,7 +192,7 @@ def _read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise ConfigError([f"{path}: is not a regular file"])
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST_FILE + 1)
+            return read_now(file, LARGEST_FILE + 1)
     finally:
         os.close(descriptor)
 
@@ -278,9 +279,14 @@ def user_config(environ: Mapping[str, str]) -> Path:
 
 
 def _user_directory(environ: Mapping[str, str]) -> Path:
-    if base := environ.get("XDG_CONFIG_HOME"):
+    # A relative one counts as none, by the XDG specification.
+    if (base := environ.get("XDG_CONFIG_HOME", "")).startswith("/"):
         return Path(base) / "ssmtunneld"
-    return platformdirs.user_config_path("ssmtunneld", appauthor=False)
+    try:
+        found = platformdirs.user_config_path("ssmtunneld", appauthor=False)
+    except RuntimeError:  # nobody's home; older versions return what leads nowhere
+        found = Path()
+    return found if found.is_absolute() else home() / ".config/ssmtunneld"
 
 
 def _exists(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Final
 from platformdirs import user_state_path
 
 from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.paths import home, real_path
 
 CLAIM_INTERVAL: Final = 5.0
 """Seconds between attempts to take an instance that another process has."""
@@ -42,9 +42,17 @@ def _machine() -> str:
 
 
 def state_directory() -> Path:
-    """Return where locks and control sockets are: systemd's place, or the user's."""
-    state = os.environ.get("STATE_DIRECTORY")
-    return Path(state) if state else user_state_path("ssmtunneld")
+    """Return where locks and control sockets are: systemd's place, or the user's.
+
+    Never raises. Of several folders of a unit it is the first one.
+    """
+    if state := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    try:
+        found = user_state_path("ssmtunneld")
+    except RuntimeError:  # nobody's home; older versions return what leads nowhere
+        found = Path()
+    return found if found.is_absolute() else home() / ".local/state/ssmtunneld"
 
 
 def control_socket(name: str) -> Path:
@@ -169,8 +177,10 @@ def holders(source: Path | None) -> list[int]:
 def state_trouble() -> str:
     """Return why no daemon can keep its socket where it should; empty if it can."""
     directory = state_directory()
-    there = next(p for p in (directory, *directory.parents) if p.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+    folders = (directory, *directory.parents)
+    # A folder that may not be searched hides whether the next one exists.
+    there = next((f for f in folders if os.path.lexists(f)), folders[-1])
+    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
         return ""
     return f"{there} is not writable"
 

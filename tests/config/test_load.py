@@ -1,6 +1,7 @@
 """Files: where they are found, and what cannot be read."""
 
 import os
+import pwd
 import re
 import tracemalloc
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ssmtunneld.config import find_config, load, load_config, parse_config
 from ssmtunneld.config.includes import Includes
-from ssmtunneld.config.load import LARGEST_FILE
+from ssmtunneld.config.load import LARGEST_FILE, user_config
 from ssmtunneld.errors import ConfigError
 
 GOOD = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "i-0182d91e"\n'
@@ -63,6 +64,21 @@ def test_without_xdg_the_platform_s_directory_is_used(places):
     system.unlink()
     problem = problem_of(find_config, None, {}, system)
     assert f"ssmtunneld/config.toml, {system}" in problem
+
+
+def test_a_place_that_depends_on_the_working_directory_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert user_config({"XDG_CONFIG_HOME": "xdg"}) == user_config({})
+    assert user_config({}).is_absolute()
+
+
+def test_a_user_whom_nobody_knows_has_a_place(monkeypatch):
+    for name in ("XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert user_config({}) == Path("/.config/ssmtunneld/config.toml")
 
 
 def test_a_place_that_cannot_be_looked_at_is_not_passed_over(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from ssmtunneld.daemon.instance_lock import (
     claim_instance,
     holders,
     instance_name,
+    state_directory,
     state_trouble,
 )
 from tests.support.turns import turns
@@ -207,3 +209,30 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     assert state_trouble() == f"{obstacle} is not writable"
     with claim_instance(tmp_path / "config.toml") as claim:
         assert claim.reason.startswith("its lock cannot be written: ")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000])
+def test_a_folder_that_cannot_be_looked_at_is_no_defect(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / name))
+    assert state_trouble() == ""  # as far as it can be seen
+    with claim_instance(tmp_path / "config.toml") as claim:
+        assert claim.reason.startswith("its lock cannot be written: ")
+
+
+def test_the_first_of_several_folders_of_a_unit_is_taken(monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    assert state_directory() == Path("/var/lib/one")
+
+
+def test_a_user_whom_nobody_knows_has_a_folder_all_the_same(monkeypatch):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert state_directory() == Path("/.local/state/ssmtunneld")
+
+
+def test_a_folder_that_depends_on_where_a_program_was_started_is_none(monkeypatch):
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert state_directory().is_absolute()
