@@ -44,6 +44,22 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises
 
 
+def is_link(path: Path) -> bool:
+    """Return True if ``path`` is a link, as far as this user can see."""
+    return os.path.islink(path)  # noqa: PTH114 - Path.is_symlink raises
+
+
 def is_file(path: Path) -> bool:
     """Return True if ``path`` is a regular file, as far as this user can see."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths in ``folder`` that match ``pattern``, sorted.
+
+    None if it is not there, or not for this user to look into.
+    """
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []

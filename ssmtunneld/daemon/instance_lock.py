@@ -17,8 +17,8 @@ from typing import Final
 
 from platformdirs import user_state_path
 
-from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.base.paths import home, real_path
+from ssmtunneld.base.folders import make_private_folder, read_private_file
+from ssmtunneld.base.paths import home, listed, real_path
 
 CLAIM_INTERVAL: Final = 5.0
 """Seconds between attempts to take an instance that another process has."""
@@ -37,7 +37,7 @@ def _machine() -> str:
     try:
         # Many are called the same, and reach the same targets.
         return f"{name} {Path('/etc/machine-id').read_text().strip()}"
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return name
 
 
@@ -67,7 +67,7 @@ def control_sockets(source: Path | None) -> list[Path]:
     """
     if source is not None:
         return [control_socket(instance_name(source))]
-    return sorted(state_directory().glob("*.sock"))
+    return listed(state_directory(), "*.sock")
 
 
 class Claim:
@@ -169,7 +169,7 @@ def holders(source: Path | None) -> list[int]:
     if source is not None:
         locks = [state_directory() / f"{instance_name(source)}.lock"]
     else:
-        locks = sorted(state_directory().glob("*.lock"))
+        locks = listed(state_directory(), "*.lock")
     found = [_read_holder(path) for path in locks if _is_held(path)]
     return [pid for pid in found if pid is not None]
 
@@ -187,7 +187,8 @@ def state_trouble() -> str:
 
 def _is_held(path: Path) -> bool:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Whatever is there is not waited for, as a named pipe would be.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -201,7 +202,7 @@ def _is_held(path: Path) -> bool:
 
 def _read_holder(path: Path) -> int | None:
     try:
-        return int(path.read_text(encoding="ascii")[:20])
+        return int(read_private_file(path, 20).decode("ascii"))
     except (OSError, ValueError):
         return None
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ssmtunneld.base.paths import exists, expanded, home, is_file, real_path
+from ssmtunneld.base.paths import (
+    exists,
+    expanded,
+    home,
+    is_file,
+    is_link,
+    listed,
+    real_path,
+)
 
 
 def test_links_are_followed(tmp_path):
@@ -60,3 +68,18 @@ def test_what_cannot_be_looked_at_is_not_there(tmp_path):
     for name in ("x" * 300, "a/" * 3000, "a\0b"):
         assert not is_file(tmp_path / name)
         assert not exists(tmp_path / name)
+        assert not is_link(tmp_path / name)
+        assert listed(tmp_path / name, "*") == []
+
+
+def test_a_link_is_one_wherever_it_leads(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert is_link(tmp_path / "link")
+    assert not is_link(tmp_path)
+
+
+def test_what_is_in_a_folder_is_sorted(tmp_path):
+    for name in ("b.a", "a.a", "a.b"):
+        (tmp_path / name).touch()
+    assert listed(tmp_path, "*.a") == [tmp_path / "a.a", tmp_path / "b.a"]
+    assert listed(tmp_path / "none", "*.a") == []

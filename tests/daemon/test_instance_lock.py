@@ -11,6 +11,7 @@ import pytest
 
 from ssmtunneld.daemon.instance_lock import (
     claim_instance,
+    control_sockets,
     holders,
     instance_name,
     state_directory,
@@ -183,6 +184,14 @@ def test_a_lock_without_a_process_in_it_is_held_all_the_same(tmp_path):
             assert second.reason == "another daemon runs this file"
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    os.mkfifo(tmp_path / f"{instance_name(path)}.lock")
+    assert holders(path) == holders(None) == []
+
+
 async def test_the_second_one_takes_its_place_once_the_first_has_ended(tmp_path):
     path = tmp_path / "config.toml"
     with ExitStack() as first:
@@ -215,6 +224,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_looked_at_is_no_defect(tmp_path, monkeypatch, name):
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / name))
     assert state_trouble() == ""  # as far as it can be seen
+    assert control_sockets(None) == holders(None) == []
     with claim_instance(tmp_path / "config.toml") as claim:
         assert claim.reason.startswith("its lock cannot be written: ")
 
