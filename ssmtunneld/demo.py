@@ -74,7 +74,7 @@ async def run_demo(say: Callable[[str], None]) -> None:
         emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
         echo = await stack.enter_async_context(_destination(_serve_echo))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-demo")))
+        folder = Path(stack.enter_context(_temporary_folder()))
         url = emulator.endpoint_url
         # Two of them with ports of their own, so that both can run at once.
         source, yours = folder / "demo.toml", folder / "yours.toml"
@@ -92,6 +92,15 @@ async def run_demo(say: Callable[[str], None]) -> None:
         guide = _Guide(daemon, emulator, say, yours, page)
         with stop_on_signals(daemon):
             await _run(daemon, guide)
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory("-demo")
+    except OSError as error:
+        trouble = SsmtunneldError(f"no temporary folder can be made: {error.strerror}")
+        trouble.advice = "let TMPDIR name a folder that this user can write"
+        raise trouble from None
 
 
 async def _run(daemon: Daemon, guide: "_Guide") -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 import pytest
@@ -225,3 +226,10 @@ async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
                 await run_demo(screen.say)
     assert "Ready" not in screen.text
     assert len(events.find("listener.failed")) == 2
+
+
+async def test_without_a_temporary_folder_it_says_which_to_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(SsmtunneldError, match="no temporary folder") as caught:
+        await run_demo(print)
+    assert "TMPDIR" in caught.value.advice
