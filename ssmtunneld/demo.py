@@ -83,7 +83,8 @@ async def run_demo(say: Callable[[str], None]) -> None:
         yours.write_text(text)
         config = parse_config(source.read_text(), source, {})
         claim = stack.enter_context(claim_instance(source))
-        daemon = Daemon(config, claim.name)
+        # The folder, and so the name, is another one each time.
+        daemon = Daemon(config, claim.name, lasting=False)
         say(
             "# The tunnels of this demo; the same on other local ports are saved for"
             " you, see below:\n"

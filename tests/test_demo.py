@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,9 @@ def test_curl_gets_the_page_and_ctrl_c_ends_it_all(tmp_path):
             assert (answer.status, answer.read().count(b"It works")) == (200, 1)
         # The connection has made the tunnel wish for a spare, which starts now.
         assert program.stop(signal.SIGINT) == 0
+        # No later daemon would find it.
+        left = Path(os.environ["XDG_STATE_HOME"]) / "ssmtunneld"
+        assert list(left.iterdir()) == []
         # Nothing but its own words, and the connection that there was.
         rest = program.log().removeprefix(said)
         assert re.fullmatch(r"(web: connection 1 at 127\.0\.0\.1:\d+\n)?", rest)

@@ -150,13 +150,17 @@ def check_target(text: str) -> None:
         raise ValueError(describe_target(text, error)) from None
 
 
-def with_addresses(forwards: Sequence[Forward], given: Sequence[str]) -> list[Forward]:
+def with_addresses(
+    forwards: Sequence[Forward], given: Sequence[str], *, at_home: bool = False
+) -> list[Forward]:
     """Return ``forwards`` that listen somewhere.
 
     Args:
         forwards: Those without an address get one: the next of ``given``, then the
             destination's own port on 127.0.0.1 if that is free, then any port.
         given: Addresses, in the order of the forwards.
+        at_home: Whether the target is this machine: an emulator's. A free port then has
+            no destination behind it, and a tunnel there would lead to itself.
 
     Raises:
         ValueError: There are more addresses than forwards that want one.
@@ -166,17 +170,19 @@ def with_addresses(forwards: Sequence[Forward], given: Sequence[str]) -> list[Fo
     found: list[Forward] = []
     for forward in forwards:
         listen = forward.listen or (waiting.pop(0) if waiting else "")
-        found.append(
-            Forward(forward.host, forward.port, listen or _free(forward.port, taken))
-        )
+        listen = listen or (_ANY if at_home else _free(forward.port, taken))
+        found.append(Forward(forward.host, forward.port, listen))
     if waiting:
         raise ValueError(f"--listen {waiting[0]} has no destination of its own")
     return found
 
 
+_ANY: Final = "127.0.0.1:0"
+
+
 def _free(port: int, taken: set[int]) -> str:
     if port in taken or not is_free(port):
-        return "127.0.0.1:0"
+        return _ANY
     taken.add(port)
     return f"127.0.0.1:{port}"
 

@@ -13,7 +13,8 @@ from ssmtunneld.cli.exit_codes import CommandError
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
 """Exit codes as shells and env(1) have them."""
-_BY_SIGNAL: Final = 128
+BY_SIGNAL: Final = 128
+"""The exit code of what a signal ended is this and the signal's number."""
 
 # A terminal sends these to everybody in front of it: the program has its own already.
 _OF_TERMINAL: Final = frozenset({signal.SIGINT, signal.SIGQUIT})
@@ -32,7 +33,7 @@ def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does: with what must be undone."""
 
     def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(_BY_SIGNAL + number)
+        raise SystemExit(BY_SIGNAL + number)
 
     before = {number: signal.signal(number, end) for number in _ENDING}
     try:
@@ -42,11 +43,18 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_program(command: Sequence[str], environ: Mapping[str, str]) -> int:
+def run_program(
+    command: Sequence[str], environ: Mapping[str, str], *, hushed: bool = False
+) -> int:
     """Run ``command`` with our input, output and terminal; return its exit code.
 
     Signals that we get meanwhile are passed on to it. If one ends it, the code is 128
     and the signal's number, as in shells.
+
+    Args:
+        command: The program and its arguments.
+        environ: Its environment.
+        hushed: Whether its standard error goes nowhere.
 
     Raises:
         CommandError: It cannot be run.
@@ -54,7 +62,10 @@ def run_program(command: Sequence[str], environ: Mapping[str, str]) -> int:
     with _forwarding() as program:
         try:
             process = subprocess.Popen(  # noqa: S603 - what the user has asked for
-                list(command), env=environ
+                list(command),
+                env=environ,
+                # No pipe: what it leaves running may write there for hours.
+                stderr=subprocess.DEVNULL if hushed else None,
             )
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
@@ -64,7 +75,7 @@ def run_program(command: Sequence[str], environ: Mapping[str, str]) -> int:
             ) from None
         program.start(process)
         code = process.wait()
-    return code if code >= 0 else _BY_SIGNAL - code
+    return code if code >= 0 else BY_SIGNAL - code
 
 
 class _Program:

@@ -20,8 +20,8 @@ EXIT_INTERRUPTED: Final = 130
 
 MEANINGS: Final[Mapping[int, str]] = {
     0: "success",
-    EXIT_FAILED: "failure: not ready in time, connections reset by a drain, or no "
-    "answer from the daemon",
+    EXIT_FAILED: "failure: not ready in time, connections reset by a drain, no browser "
+    "for a page, or no answer from the daemon",
     EXIT_USAGE: "wrong usage, unknown tunnel, several daemons and none named, or an "
     "invalid configuration",
     EXIT_NOT_RUNNING: "no daemon is running",

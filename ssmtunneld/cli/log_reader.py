@@ -99,7 +99,12 @@ def last(lines: Iterator[str], count: int) -> Iterator[str]:
 
 
 def remembered(
-    ask: Callable[[int], dict[str, Any]], name: str | None, *, count: int, follow: bool
+    ask: Callable[[int], dict[str, Any]],
+    name: str | None,
+    *,
+    count: int,
+    follow: bool,
+    missed: Callable[[CommandError], None] = lambda _: None,
 ) -> Iterator[str]:
     """Yield what a daemon remembers of its log, at first the last ``count`` lines.
 
@@ -108,6 +113,7 @@ def remembered(
         name: Only the lines of this tunnel.
         count: Lines of the past.
         follow: Whether to go on, also with the daemon after this one.
+        missed: Called when the daemon does not answer any more, and is asked again.
 
     Raises:
         CommandError: The daemon does not answer.
@@ -117,12 +123,17 @@ def remembered(
     yield from last(map(event_line, _chosen(events, name)), count)
     newest = document["newest"]
     process = document.get("pid")
+    answers = True
     while follow:
         threading.Event().wait(INTERVAL)
         try:
             document = ask(newest)
-        except CommandError:
-            continue  # it ends, or another one begins
+        except CommandError as error:  # it ends, or another one begins
+            if answers:
+                missed(error)
+            answers = False
+            continue
+        answers = True
         if (document["newest"] < newest) or document.get("pid") != process:
             document = ask(0)  # another one, that counts anew
             newest, process = 0, document.get("pid")

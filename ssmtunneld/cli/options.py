@@ -224,17 +224,47 @@ def _known_groups(config_path: Path | None) -> list[str]:
     return groups_of(config.tunnels)
 
 
-def load_in_use(config_path: Path | None) -> "Config":
+def load_in_use(config_path: Path | None, *, told: bool = False) -> "Config":
     """Find and parse the configuration of the daemon that runs, or else the usual one.
+
+    Args:
+        config_path: The file that is named; None for the daemon's.
+        told: Whether it is said on standard error that a daemon's file was chosen,
+            where whoever types nothing could have expected another one.
 
     Raises:
         CommandError: Several daemons run, and none is named.
         ConfigError: There is none, or it cannot be used.
     """
-    from ssmtunneld.cli.running_daemons import config_in_use
-    from ssmtunneld.config import load_config
+    from ssmtunneld.cli.running_daemons import followed_file
 
-    return load_config(config_in_use(config_path), os.environ)
+    followed = followed_file(config_path)
+    if told and followed is not None:
+        _tell_followed(followed)
+    return load(followed or config_path)
+
+
+def _tell_followed(followed: Path) -> None:
+    from ssmtunneld.base.paths import real_path
+    from ssmtunneld.cli.terminal.text import visible
+    from ssmtunneld.config import find_config
+    from ssmtunneld.errors import ConfigError
+
+    try:
+        usual = find_config(None, os.environ)
+    except ConfigError:
+        instead = ""
+    else:
+        if real_path(usual) == followed:
+            return
+        instead = f", not {usual}"
+    click.echo(
+        visible(
+            f"ssmtunneld: taking the running daemon's file, {followed}{instead}; "
+            "-c names another"
+        ),
+        err=True,
+    )
 
 
 def load(config_path: Path | None) -> "Config":

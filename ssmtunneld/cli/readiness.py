@@ -17,7 +17,6 @@ from ssmtunneld.cli.daemon_client import (
 )
 from ssmtunneld.cli.daemon_requests import wake_target
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.terminal.text import printable
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable, sleeps
 
 POLL_INTERVAL: Final = 0.2
@@ -143,14 +142,20 @@ def wake_targets(
 
 def _awaited(missing: Sequence[dict[str, Any]]) -> str:
     """Return what is awaited: states, mostly without reasons, which change often."""
-    names = [f"{tunnel['name']} ({_state(tunnel)})" for tunnel in missing]
-    return ", ".join(names) or "a daemon"
+    return ", ".join(map(awaited_state, missing)) or "a daemon"
 
 
-def _state(tunnel: dict[str, Any]) -> str:
-    # How far a target is on its way up has few steps, and takes minutes.
-    state = str(tunnel["state"])
-    return f"{state}: {printable(tunnel['reason'])}" if sleeps(tunnel) else state
+def awaited_state(tunnel: dict[str, Any]) -> str:
+    """Return the name and state of a tunnel that somebody waits for.
+
+    With the reason where that stays: because somebody must act or decide, or because a
+    target is on its way up, which has few steps and takes minutes.
+    """
+    undecided = tunnel["state"] == "awaiting_approval"
+    if not (sleeps(tunnel) or undecided or tunnel.get("lasting")):
+        return f"{tunnel['name']} ({tunnel['state']})"
+    name = tunnel["name"]
+    return f"{name} ({describe(tunnel).removeprefix(f'{name}: ')})"
 
 
 def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, CommandError | None]:

@@ -42,12 +42,23 @@ def config_in_use(config: Path | None) -> Path:
     """
     from ssmtunneld.config import find_config
 
-    if config is None and not os.environ.get(VARIABLE):
-        sources = sorted({str(document["config"]) for document in running(None)})
-        if len(sources) > 1:
-            raise daemon_client.ambiguous(sources)
-        config = next(map(Path, sources), None)
-    return find_config(config, os.environ)
+    return find_config(followed_file(config) or config, os.environ)
+
+
+def followed_file(config: Path | None) -> Path | None:
+    """Return the running daemon's file, if `config_in_use` chooses that one.
+
+    None where a file is named, by ``config`` or $SSMTUNNELD_CONFIG, or no daemon runs.
+
+    Raises:
+        CommandError: Several daemons run, and none is named.
+    """
+    if config is not None or os.environ.get(VARIABLE):
+        return None
+    sources = sorted({str(document["config"]) for document in running(None)})
+    if len(sources) > 1:
+        raise daemon_client.ambiguous(sources)
+    return next(map(Path, sources), None)
 
 
 def _ask(path: Path) -> dict[str, Any] | None:

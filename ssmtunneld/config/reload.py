@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ssmtunneld.config.metadata import Reload, reload_of
-from ssmtunneld.config.model import TunnelSettings
+from ssmtunneld.config.model import DaemonSettings, TunnelSettings
 
 
 def needs_sessions(before: TunnelSettings, after: TunnelSettings) -> bool:
@@ -18,6 +18,12 @@ def needs_sessions(before: TunnelSettings, after: TunnelSettings) -> bool:
     )
 
 
+def changed_keys(before: DaemonSettings, after: DaemonSettings) -> tuple[str, ...]:
+    """Return the keys of the table ``[daemon]`` that have another value."""
+    keys = DaemonSettings.model_fields
+    return tuple(k for k in keys if getattr(before, k) != getattr(after, k))
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """Names of the tunnels that a reload has changed, in the order of the file."""
@@ -27,6 +33,8 @@ class Changes:
     changed: tuple[str, ...] = ()
     unchanged: int = 0
     """Number of tunnels that are as they were."""
+    daemon: tuple[str, ...] = ()
+    """Keys of the table ``[daemon]`` that have another value; none needs a restart."""
 
     @classmethod
     def between(

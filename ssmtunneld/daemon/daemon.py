@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -22,7 +23,7 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import Config, DaemonSettings
-from ssmtunneld.config.reload import Changes
+from ssmtunneld.config.reload import Changes, changed_keys
 from ssmtunneld.daemon.access_file import AccessFile, access_file
 from ssmtunneld.daemon.connection_survey import ConnectionSurvey
 from ssmtunneld.daemon.context import DaemonContext
@@ -76,6 +77,8 @@ class Daemon:
             the daemon of this file.
         groups: What a reload chooses tunnels by, as ``config`` was chosen; all without.
         named: Whether the tunnels stand in a file, by which a human knows them.
+        lasting: Whether another daemon of this name can come after this one, for which
+            sizes of messages are kept.
 
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
@@ -94,6 +97,7 @@ class Daemon:
         *,
         groups: Sequence[str] = (),
         named: bool = True,
+        lasting: bool = True,
     ) -> None:
         self._config = config
         self._groups = tuple(groups)
@@ -101,6 +105,7 @@ class Daemon:
         self._when_ready = when_ready
         self._claim = claim
         self._renew = renew
+        self._lasting = lasting
         self._log = get_log()
         self._defects = Defects(self._log)
         self._stop = asyncio.Event()
@@ -254,15 +259,16 @@ class Daemon:
         self._instance = instance
         requests = AccessFile(access_file(instance), self._log)
         self._context.take_instance(instance, requests)
-        sizes = self._context.message_sizes
-        self._size_file = SizeFile(size_file(instance), sizes, self._log)
+        if self._lasting:
+            sizes = self._context.message_sizes
+            self._size_file = SizeFile(size_file(instance), sizes, self._log)
         self._has_instance.set()
         return instance
 
     async def _keep_sizes(self) -> None:
         await self._has_instance.wait()
-        assert self._size_file is not None, "it comes with the instance"
-        await self._size_file.run()
+        if self._size_file is not None:
+            await self._size_file.run()
 
     async def _watch_network(self) -> None:
         route = open_route_socket()
@@ -334,7 +340,7 @@ class Daemon:
 
         Returns:
             Names of tunnels: ``{"added", "removed", "changed", "unchanged"}``, the last
-            one a number.
+            one a number; and under ``daemon`` the keys of ``[daemon]`` that changed.
 
         Raises:
             ConfigError: The file cannot be used; nothing has changed.
@@ -346,7 +352,9 @@ class Daemon:
         before, self._config = self._config, config
         self._take_over(config.daemon, before.daemon)
         self._take_precautions(strict=False)
-        return await self._tunnels.apply(config.tunnels, self.settings.drain_timeout)
+        tunnels = config.tunnels
+        changes = await self._tunnels.apply(tunnels, self.settings.drain_timeout)
+        return replace(changes, daemon=changed_keys(before.daemon, config.daemon))
 
     def _take_precautions(self, *, strict: bool) -> None:
         tunnels = self._config.enabled

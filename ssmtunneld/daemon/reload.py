@@ -129,6 +129,7 @@ class Reloader:
             removed=changes.removed,
             changed=changes.changed,
             unchanged=changes.unchanged,
+            daemon=changes.daemon,
         )
         return changes
 

@@ -109,14 +109,16 @@ class LocalDuplex(asyncio.Protocol):
     async def adopt(cls, sock: socket.socket) -> Self:
         """Take over a connected, non-blocking stream socket.
 
+        Whatever closes it before :meth:`aclose` does resets it, be it the kernel after
+        SIGKILL: half an answer must not look like a whole one.
+
         Cancelling is safe: the connection is then reset. The caller need not close
         ``sock``, but may.
         """
         duplex = cls()
-        reset_on_close(sock)  # now, because a cancelled loop closes it before we could
+        reset_on_close(sock)
         with on_error(sock.close), on_error(duplex.abort):
             await duplex._loop.connect_accepted_socket(lambda: duplex, sock)
-        reset_on_close(sock, enabled=False)
         return duplex
 
     async def receive(self) -> bytes:
@@ -295,6 +297,8 @@ class LocalDuplex(asyncio.Protocol):
             await self._change()
 
     async def _part(self, transport: asyncio.Transport) -> None:
+        # All is with the kernel, which would throw it away with a reset; see `adopt`.
+        reset_on_close(transport.get_extra_info("socket"), enabled=False)
         if not self.client_left.done():  # else it was told before
             await self.send_eof()
         if self._inbound is not _Inbound.ENDED and self._lost is None:

@@ -27,7 +27,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "session.resumed": "session {session} goes on, with {streams} connections",
     "link.lost": "session {session} lost its websocket and is resumed",
     "reload.applied": "the file was read again: {added} added, {changed} changed, "
-    "{removed} removed",
+    "{removed} removed; changed in [daemon]: {daemon}",
     "access.requested": "access request {request} for {target} awaits approval",
     "access.granted": "access request {request} is approved, with keys for {seconds} s",
     "access.rejected": "access request {request} was rejected",

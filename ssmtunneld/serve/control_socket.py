@@ -103,7 +103,8 @@ class Operator(Protocol):
         """Read the configuration again and take over what has changed.
 
         Returns:
-            Names: ``{"added": [], "removed": [], "changed": [], "unchanged": 0}``.
+            Names: ``{"added": [], "removed": [], "changed": [], "unchanged": 0}``, and
+            keys of ``[daemon]``: ``{"daemon": []}``.
 
         Raises:
             ConfigError: The file cannot be used; nothing has changed.

@@ -79,6 +79,11 @@ class MessageSizes:
         self.changed: Callable[[], None] = lambda: None
         """Called when something was learnt that is worth keeping."""
 
+    @property
+    def oldest(self) -> float:
+        """The time, in Unix seconds, before which records of others do not count."""
+        return self._wall_clock() - LIFETIME
+
     def allowed(self, kind: AgentKind, limit: int) -> int:
         """Return the bytes of payload that messages can have, at most ``limit``."""
         record = self._records.get(kind)

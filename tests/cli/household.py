@@ -171,7 +171,13 @@ class Household:
         if self.problems:
             raise ConfigError(self.problems)
         self._note("reload")
-        return {"added": ["a", "b"], "removed": [], "changed": ["db"], "unchanged": 1}
+        return {
+            "added": ["a", "b"],
+            "removed": [],
+            "changed": ["db"],
+            "unchanged": 1,
+            "daemon": ["log_level", "http_listen"],
+        }
 
     async def drain(self, name):
         self._note("drain", name)

@@ -116,6 +116,17 @@ def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
     assert (is_free(free), is_free(taken)) == (True, False)
 
 
+def test_a_tunnel_to_this_machine_does_not_take_the_port_of_its_destination():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    wanted = [Forward(None, free), Forward("db", free), Forward(None, free, "1")]
+    found = with_addresses(wanted, [], at_home=True)
+    assert [forward.listen for forward in found] == ["127.0.0.1:0", "127.0.0.1:0", "1"]
+    found = with_addresses(wanted, [str(free)], at_home=True)
+    assert found[0].listen == str(free), "whoever says so wants it"
+
+
 def test_addresses_are_given_in_the_order_of_the_destinations():
     wanted = [Forward(None, 1), Forward(None, 2, "127.0.0.1:9"), Forward(None, 3)]
     found = with_addresses(wanted, ["18000", "unix:/tmp/x"])

@@ -36,6 +36,11 @@ def test_the_environment_is_the_one_that_was_given(tmp_path):
     assert path.read_text() == "hello"
 
 
+def test_what_a_hushed_program_complains_of_is_not_heard(capfd):
+    run_program(sh("echo words; echo noise >&2"), os.environ, hushed=True)
+    assert capfd.readouterr() == ("words\n", "")
+
+
 def test_what_cannot_be_run_has_the_codes_of_env(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("no program")

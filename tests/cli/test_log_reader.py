@@ -179,13 +179,19 @@ def test_it_follows_the_daemon_and_the_one_after_it(monkeypatch):
         first,
         [*first, event(3, "c.c"), event(4, "d.d")],
         CommandError("no daemon runs"),
+        CommandError("no daemon runs"),
         second,
         second,
         [*second, event(9, "f.f")],
+        CommandError("gone again"),
+        [event(9, "f.f"), event(10, "g.g")],
     )
-    found = remembered(daemons, None, count=1, follow=True)
+    missed = []
+    found = remembered(daemons, None, count=1, follow=True, missed=missed.append)
     lines = list(islice(found, 6))
     assert names(lines[:4]) == ["b.b db", "c.c db", "d.d db", "e.e db"]
     assert lines[4] == "(7 more that are forgotten)"
     assert names(lines[5:]) == ["f.f db"]
-    assert daemons.asked == [0, 2, 2, 4, 4, 0, 1]
+    assert daemons.asked == [0, 2, 2, 4, 4, 4, 0, 1]
+    assert names([next(found)]) == ["g.g db"]
+    assert [str(error) for error in missed] == ["no daemon runs", "gone again"]

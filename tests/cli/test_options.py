@@ -71,6 +71,30 @@ def test_the_running_daemons_file_comes_before_the_usual_places(home, capsys):
         assert call(capsys, "hosts")[0] == 0
 
 
+@pytest.mark.parametrize("command", ["check", "doctor", "hosts"])
+def test_who_expects_another_file_is_told_of_the_running_daemons(home, capsys, command):
+    usual = home / "config" / "ssmtunneld" / "config.toml"
+    usual.parent.mkdir(parents=True)
+    file = home / "daemon.toml"
+    file.write_text("[tunnels.db\n")  # the file must be known before its problems
+    words = f"ssmtunneld: taking the running daemon's file, {file}"
+    with serving(Household(document(tunnel_document(), config=str(file))), file):
+
+        def said(*options):
+            err = call(capsys, command, *options)[2]
+            return [line for line in err.splitlines() if "is not TOML" not in line]
+
+        assert said() == [f"{words}; -c names another"]
+        usual.touch()
+        assert said() == [f"{words}, not {usual}; -c names another"]
+        assert said("-c", file) == []
+        if command != "hosts":
+            assert said("--json") == []
+        usual.unlink()
+        usual.symlink_to(file)
+        assert said() == []
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("60", 60), ("0", 0), ("1.5m", 90), ("250ms", 0.25), ("2h", 7200), ("7s", 7)],

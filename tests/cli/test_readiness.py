@@ -125,6 +125,38 @@ def test_after_a_while_it_says_what_it_waits_for_and_when_that_changes(clock):
     ]
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "advice", "lasting", "told"),
+    [
+        (
+            "unbound",
+            "127.0.0.1:5432: Address already in use",
+            "choose another port",
+            True,
+            "unbound: 127.0.0.1:5432: Address already in use; choose another port",
+        ),
+        ("unbound", "", "", False, "unbound"),
+        ("needs_login", "expired", "log in", True, "needs_login: expired; log in"),
+        (
+            "awaiting_approval",
+            "oi-1 awaits",
+            "",
+            False,
+            "awaiting_approval: oi-1 awaits",
+        ),
+        ("retrying", "no answer", "", False, "retrying"),
+    ],
+)
+def test_the_reason_is_told_where_it_stays_until_somebody_acts(
+    clock, state, reason, advice, lasting, told
+):
+    facts = {"reason": reason, "advice": advice, "lasting": lasting}
+    seen = document(tunnel_document(state=state, usable=False, **facts))
+    with pytest.raises(CommandError):
+        await_ready(looks(seen), [], clock.patience(3))
+    assert clock.told == [(2.0, f"waiting up to 3 s for db ({told})")]
+
+
 def test_a_short_wait_is_silent(clock, capsys):
     await_ready(looks(LATE, READY), [], clock.patience(60))
     assert clock.told == []

@@ -2,9 +2,10 @@
 
 import pytest
 
-from ssmtunneld.config import TunnelSettings, parse_config
+from ssmtunneld.config import DaemonSettings, TunnelSettings, parse_config
+from ssmtunneld.config.metadata import Reload, reload_of
 from ssmtunneld.config.model import TunnelDefaults
-from ssmtunneld.config.reload import Changes, needs_sessions
+from ssmtunneld.config.reload import Changes, changed_keys, needs_sessions
 from tests.integration.world import tunnel
 
 
@@ -59,4 +60,15 @@ def test_changes_are_told_in_the_order_of_the_file():
         "removed": ["b"],
         "changed": ["d", "a"],
         "unchanged": 1,
+        "daemon": [],
     }
+
+
+def test_the_keys_of_daemon_that_changed_are_told_and_none_needs_a_restart():
+    before = DaemonSettings(log_level="debug")
+    after = DaemonSettings(log_level="info", drain_timeout="1s")
+    assert changed_keys(before, after) == ("log_level", "drain_timeout")
+    assert changed_keys(before, before) == ()
+    # `ssmtunneld reload` says so.
+    effects = {reload_of(DaemonSettings, key) for key in DaemonSettings.model_fields}
+    assert effects == {Reload.LIVE, Reload.LISTENERS}

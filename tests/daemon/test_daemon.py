@@ -14,9 +14,11 @@ from ssmtunneld.daemon import daemon as daemon_module
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.daemon.process import ENDING_TIME
+from ssmtunneld.daemon.size_file import size_file
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.serve.control_socket import Place
 from ssmtunneld.serve.systemd import Notifier, ServiceManager
+from ssmtunneld.sessions.message_sizes import AgentKind
 from tests.integration import world
 from tests.integration.world import configuration, emulator, running, statuses, tunnel
 
@@ -72,6 +74,19 @@ async def test_whoever_hears_that_it_is_ready_gets_an_answer(events, tmp_path):
     names = [line["event"] for line in events.lines]
     for before in ("session.ready", "control.bound", "http.bound"):
         assert names.index(before) < names.index("daemon.ready"), before
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_sizes_of_messages_are_kept_for_a_daemon_that_can_come_after(
+    events, lasting
+):
+    kind = AgentKind("3.3.987.0", "ssmmessages.eu-west-1.amazonaws.com")
+    text = tunnel("x", port=1, warm=0)
+    async with running(text, instance="0" * 12, lasting=lasting) as daemon:
+        sizes = daemon._context.message_sizes
+        sizes.begin(kind, 4096)
+        sizes.accept(kind, 4096)
+    assert size_file("0" * 12).exists() is lasting
 
 
 async def test_it_is_ready_also_where_nobody_can_ask_it(events):

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,82 @@ async def test_a_change_is_written_while_the_daemon_runs(tmp_path, monkeypatch):
     assert SETTLING > 0
 
 
+WEEK = 7 * 86400
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that makes a file which was written at a time before now."""
+
+    def make(name, age):
+        path = tmp_path / name
+        path.write_text(name)
+        os.utime(path, (NOW - age, NOW - age))
+        return path
+
+    return make
+
+
+@asynccontextmanager
+async def cleared(path):
+    """Run a file's keeper until it has looked at the files of others."""
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        keeper = SizeFile(path, new_sizes(), Journal().log)
+        clear, done = keeper._clear, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def note(oldest):
+            clear(oldest)
+            loop.call_soon_threadsafe(done.set)
+
+        keeper._clear = note
+        task = tasks.create_task(keeper.run(), name="sizes")
+        await done.wait()
+        yield
+        task.cancel()
+
+
+async def test_files_of_others_that_count_for_nobody_are_removed(tmp_path, written):
+    own = written("own.sizes.json", 2 * WEEK)
+    written("other.sizes.json", WEEK + 60)
+    written(".other.sizes.json.abc", WEEK + 60)  # a write that was killed
+    kept = {
+        own,
+        written("recent.sizes.json", WEEK - 60),
+        written(".recent.sizes.json.abc", 0),
+        written("other.access.json", 2 * WEEK),
+        written("other.lock", 2 * WEEK),
+    }
+    folder = tmp_path / "folder.sizes.json"
+    folder.mkdir()
+    os.utime(folder, (NOW - 2 * WEEK, NOW - 2 * WEEK))
+    async with cleared(own):
+        assert set(tmp_path.iterdir()) == {*kept, folder}
+    async with cleared(tmp_path / "none" / "own.sizes.json"):
+        pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_a_living_daemon_writes_meanwhile_stays(
+    tmp_path, written, monkeypatch, again
+):
+    other = written("other.sizes.json", 2 * WEEK)
+    rename = Path.rename
+
+    def renamed_late(path, target):
+        # Its daemon is faster, and writes once more a moment later perhaps.
+        written("other.sizes.json", 0)
+        found = rename(path, target)
+        if again:
+            written("other.sizes.json", 0).write_text("the latest")
+        return found
+
+    monkeypatch.setattr(Path, "rename", renamed_late)
+    async with cleared(tmp_path / "own.sizes.json"):
+        assert list(tmp_path.iterdir()) == [other]
+        assert other.read_text() == ("the latest" if again else other.name)
+
+
 async def test_nothing_is_written_where_nothing_was_learnt(tmp_path):
     path = tmp_path / "x.sizes.json"
     async with keeping(path, new_sizes()):
@@ -134,3 +211,9 @@ async def test_a_file_that_cannot_be_written_is_said_once(tmp_path):
             keeper._write(sizes.export())
     (line,) = journal.lines("size.not_kept")
     assert line["log_level"] == "info"
+
+
+async def test_a_folder_that_cannot_be_looked_into_is_left_alone(tmp_path):
+    path = tmp_path / ("x" * 300) / "x.sizes.json"
+    async with keeping(path, new_sizes()) as keeper:
+        keeper._clear(NOW)

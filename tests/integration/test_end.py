@@ -126,6 +126,21 @@ async def test_a_third_signal_ends_it_at_once(service, tmp_path):
                 assert await in_thread(program.process.wait, PATIENCE) in {0, 1}
 
 
+async def test_a_killed_daemon_does_not_end_its_connections_in_order(service, tmp_path):
+    """Half an answer would look like a whole one."""
+    async with destination() as port:
+        path = tmp_path / "config.toml"
+        text = configuration(service.endpoint_url, tunnel("x", port=port))
+        with running(path, text, *JSON, **service.environment) as program:
+            await in_thread(await_line, program, "daemon.ready")
+            async with connection(await_port(program, "x")) as (reader, writer):
+                assert await ask(reader, writer, b"half an ans") == b"half an ans"
+                program.process.kill()
+                with pytest.raises(ConnectionResetError):
+                    async with asyncio.timeout(PATIENCE):
+                        await reader.read()
+
+
 async def test_a_file_that_never_ends_does_not_hold_up_the_end(service, tmp_path):
     path = tmp_path / "config.toml"
     text = configuration(service.endpoint_url, tunnel("x", port=1), drain_timeout=1)

@@ -467,12 +467,19 @@ async def daemon_of(path, *, log_as=lambda _: None, settings=None, **daemon):
                 **{**daemon, **changes},
             )
 
+        settled = dict(daemon)
+
         async def reload(**changes):
+            nonlocal settled
+            earlier, settled = settled, {**daemon, **changes}
             path.write_text(text(**changes))
             (shown,) = running_one.tunnels
             before = shown.pools, shown.server.bound
             found = await running_one.reload()
             assert found["unchanged"] == 1
+            keys = earlier.keys() | settled.keys()
+            changed = {k for k in keys if earlier.get(k) != settled.get(k)}
+            assert set(found["daemon"]) == changed
             assert (shown.pools, shown.server.bound) == before
 
         path.write_text(text())

@@ -205,6 +205,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(events, tmp_path):
                 "removed": [],
                 "changed": [],
                 "unchanged": 1,
+                "daemon": [],
             }
             assert daemon.status()["config_error"] == ""
 

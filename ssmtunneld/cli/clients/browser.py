@@ -26,14 +26,14 @@ def prepare_own(task: Task) -> Launch:
     """Return how to show the page in the user's browser, at the tunnel's address.
 
     By its real name only if the hosts file leads there. The program that opens it ends
-    at once.
+    at once; what it says is of no use to a person, but for the URL.
     """
     host = remote_host(task.tunnel)
     named = host is not None and leads_here(host, task.local)
     shown = host if named and host is not None else task.local.address
     path, options = _divide(task)
-    url = _url(_scheme(task.tunnel), shown, task.port)
-    return Launch([task.program, *options, f"{url}{path}"])
+    page = f"{_url(_scheme(task.tunnel), shown, task.port)}{path}"
+    return Launch([task.program, *options, page], page=page)
 
 
 def prepare_mapped(task: Task) -> Launch:

@@ -76,6 +76,8 @@ class Launch:
     """Variables that would lead the client elsewhere."""
     secret: Mapping[str, str] = field(default_factory=dict)
     """More variables, which are not to be shown."""
+    page: str = ""
+    """The URL that a person can open, where the program opens nothing."""
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the client's environment, made from the user's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -59,8 +60,11 @@ class Choice:
 
     client: Client
     program: str
+    """Its path; empty if no browser is here: a person can still be told the URL."""
 
 
+_MACOS_OPENER: Final = "/usr/bin/open"
+"""The opener of macOS; elsewhere a program of that name is another one."""
 _MYSQL: Final = Package(
     apt="mariadb-client",
     dnf="mariadb",
@@ -177,8 +181,7 @@ CLIENTS: Final = (
             apk="xdg-utils",
             page="https://www.freedesktop.org/wiki/Software/xdg-utils/",
         ),
-        # macOS has the last one; elsewhere a program of that name is another one.
-        programs=("xdg-open", "wslview", "/usr/bin/open"),
+        programs=("xdg-open", "wslview", _MACOS_OPENER),
         returns=True,
     ),
 )
@@ -213,9 +216,11 @@ def choose(
     if protocol == HTTP and not browser.wants_name(tunnel):
         fitting = [client for client in fitting if client.name == "browser"]
     for client in fitting:
-        program = find_program(client.programs or [client.name], environ)
+        program = _find(client.programs or [client.name], environ)
         if program is not None:
             return Choice(client, program)
+    if protocol == HTTP:
+        return Choice(fitting[-1], "")
     raise _missing(" or ".join(client.name for client in fitting), fitting[0], environ)
 
 
@@ -241,10 +246,15 @@ def _named(tunnel: TunnelSettings, wanted: str, environ: Mapping[str, str]) -> C
         return Choice(_any_of(tunnel, name), program)
     is_kind = wanted == client.name
     names = (client.programs or [wanted]) if is_kind else [wanted]
-    program = find_program(names, environ)
+    program = _find(names, environ)
     if program is None:
         raise _missing(wanted, client, environ)
     return Choice(client, program)
+
+
+def _find(names: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    here = [n for n in names if n != _MACOS_OPENER or sys.platform == "darwin"]
+    return find_program(here, environ)
 
 
 def _any_of(tunnel: TunnelSettings, name: str) -> Client:

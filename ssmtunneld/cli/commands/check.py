@@ -58,7 +58,7 @@ def check(
     """
     refuse_alone("timeout", "--live", given=live)
     try:
-        config = load_in_use(config_path)
+        config = load_in_use(config_path, told=not as_json)
     except ConfigError as error:
         if not as_json:
             raise

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ssmtunneld.cli.application_protocol import DATABASES, HTTP, KUBERNETES
-from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.child_process import BY_SIGNAL, ended_by_signals, run_program
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.clients.registry import NAMES, Choice, choose
 from ssmtunneld.cli.daemon_client import select
 from ssmtunneld.cli.destination import bound_end, tunnel_named
-from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
+from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     complete_names,
     config_in_use_option,
@@ -30,7 +31,6 @@ from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
@@ -100,7 +100,8 @@ def connect(
     IAM, which is in no argument. What stands behind -- is for the client.
 
     Waits until the tunnel is ready. If no daemon runs for the configuration, one is
-    started and runs as long as the client.
+    started and runs as long as the client. For a page that no browser here opens, it
+    says the URL and exits with 1.
     """
     config = load_in_use(config_path)
     tunnel = tunnel_named(config, name)
@@ -119,12 +120,29 @@ def connect(
     ):
         local = bound_end(select(served.daemon.document, [name])[0])
         launch = _prepare(tunnel, choice, local, user, trailing(ctx), token=token)
-        if verbose:
+        if verbose and choice.program:
             click.echo(visible(f"ssmtunneld: {launch}"), err=True)
-        code = run_program(launch.words, launch.environment(os.environ))
-        if choice.client.returns and served.process is not None and code == 0:
-            _stay(served.process)
+        if not choice.client.returns:
+            code = run_program(launch.words, launch.environment(os.environ))
+        else:
+            code = _open_page(launch, choice, verbose=verbose)
+            if served.process is not None and code < BY_SIGNAL:
+                _stay(served.process)
     ctx.exit(code)
+
+
+def _open_page(launch: Launch, choice: Choice, *, verbose: bool) -> int:
+    """Let a browser show a page, or say where it is; return the exit code."""
+    why = ""
+    if choice.program:
+        environ = launch.environment(os.environ)
+        code = run_program(launch.words, environ, hushed=not verbose)
+        if code == 0 or code >= BY_SIGNAL:
+            return code
+        why = f" ({Path(choice.program).name} has exited with {code})"
+    words = f"no browser here opens {launch.page}{why}; open it yourself"
+    click.echo(visible(f"ssmtunneld: {words}"), err=True)
+    return EXIT_FAILED
 
 
 def _prepare(

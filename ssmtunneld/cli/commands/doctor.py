@@ -50,7 +50,7 @@ def doctor(
             _print(finding)
 
     try:
-        config = load_in_use(config_path)
+        config = load_in_use(config_path, told=not as_json)
     except ConfigError as error:
         said = "; ".join(error.problems)
         broken = Finding("config", Verdict.FAIL, said, "correct the file")

@@ -21,8 +21,9 @@ def drain(name: str, config_path: Path | None) -> None:
     """
     daemon = find(config_path)
     (tunnel,) = select_enabled(daemon.document, [name])
-    count = counted(tunnel["connections"], "connection")
-    click.echo(f"{name}: draining, {count}", err=True)
+    count = tunnel["connections"]
+    waits = "; Ctrl-C ends the waiting, not the drain" if count else ""
+    click.echo(f"{name}: draining, {counted(count, 'connection')}{waits}", err=True)
     # The daemon keeps the time: no limit of ours could be right.
     answer = daemon.ask("POST", f"/tunnels/{name}/drain", timeout=None)
     cut = answer.get("cut", 0)

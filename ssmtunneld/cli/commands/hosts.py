@@ -41,7 +41,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
     wanted: dict[str, str] = {}
     source = None
     if not remove:
-        config = load_in_use(config_path)
+        config = load_in_use(config_path, told=True)
         source = real_path(config.source)
         wanted, without = hosts_block.entries(config.enabled)
         _tell_without(without)

@@ -91,7 +91,14 @@ def _lines_of(
             return
     if not shown:
         again = partial(_ask_whoever_runs, config_path)
-        yield from remembered(again, name, count=count, follow=follow)
+        yield from remembered(
+            again, name, count=count, follow=follow, missed=_tell_missed
+        )
+
+
+def _tell_missed(error: CommandError) -> None:
+    next_one = "waiting for one" if isinstance(error, NotRunning) else "asking again"
+    click.echo(f"ssmtunneld: {error}; {next_one}", err=True)
 
 
 def _ask_whoever_runs(config_path: Path | None, after: int) -> dict[str, Any]:

@@ -65,7 +65,7 @@ _DEFAULT: Final = "default"
     metavar="ADDRESS",
     help="Where to listen, as in a file: 18000, 127.0.0.1:18000, unix:/path; "
     "repeatable, in the order of the destinations. By default the destination's port "
-    "on 127.0.0.1 if it is free, else any port.",
+    "on 127.0.0.1 if it is free, else any port; at an emulator any.",
 )
 @click.option(
     "-L",
@@ -177,7 +177,8 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
                 "where to? name a port, HOST:PORT, -L or --socks, such as: "
                 "ssmtunneld open i-0182d91e85d69cf00 8000"
             )
-        listening = with_addresses(tunnels, addresses)
+        at_home = _is_emulated(settings["endpoint_url"])
+        listening = with_addresses(tunnels, addresses, at_home=at_home)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     settings["access"] = "request" if request else None
@@ -187,6 +188,19 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     why = _reason(config, reason, request=request)
     _configure_log(log_level)
     _serve(config, ready_fd, timeout, trailing(ctx), ctx, why)
+
+
+def _is_emulated(endpoint: object) -> bool:
+    """Return True if the API is an emulator's, on this machine."""
+    from urllib.parse import urlsplit
+
+    from ssmtunneld.aws.api.endpoints import configured_endpoint, is_loopback_host
+
+    try:
+        url = str(endpoint or configured_endpoint(os.environ))
+        return is_loopback_host(urlsplit(url).hostname or "")
+    except ValueError:
+        return False  # which is said where it is used
 
 
 def _reason(config: "Config", reason: str | None, *, request: bool) -> str | None:

@@ -17,8 +17,9 @@ def reload(config_path: Path | None, *, as_json: bool) -> None:
     """Reload the configuration file.
 
     Only tunnels whose settings changed are touched; connections of others continue, and
-    connections of removed tunnels get drain_timeout to finish. An invalid file is
-    refused as a whole, with exit code 2, and the daemon runs on as before.
+    connections of removed tunnels get drain_timeout to finish. Settings of [daemon]
+    apply at once, too. An invalid file is refused as a whole, with exit code 2, and the
+    daemon runs on as before.
     """
     daemon = find(config_path)
     changes = daemon.ask("POST", "/reload", timeout=RELOAD_TIMEOUT)
@@ -28,4 +29,6 @@ def reload(config_path: Path | None, *, as_json: bool) -> None:
     for verb in ("added", "removed", "changed"):
         if names := changes.get(verb):
             click.echo(f"{verb}: {', '.join(names)}")
+    if keys := changes.get("daemon"):
+        click.echo(f"changed in [daemon]: {', '.join(keys)}; none needs a restart")
     click.echo(f"unchanged: {counted(changes.get('unchanged', 0), 'tunnel')}")

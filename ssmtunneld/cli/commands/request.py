@@ -17,6 +17,7 @@ from ssmtunneld.cli.options import (
     refuse_alone,
     timeout_option,
 )
+from ssmtunneld.cli.readiness import awaited_state
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.terminal.text import printable
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
@@ -138,7 +139,7 @@ def _wait(
         CommandError: The request is over, or undecided for too long.
     """
     deadline = _clock() + timeout
-    is_missed = False
+    is_missed, told = False, ""
     while True:
         try:
             tunnel = _tunnel(find(config_path), name)
@@ -162,7 +163,19 @@ def _wait(
         left = deadline - _clock()
         if left <= 0:
             raise CommandError(f"not ready within {timeout:g} s: {describe(tunnel)}")
+        told = _tell_wait(tunnel, timeout, told)
         _pause(min(POLL_INTERVAL, left))
+
+
+def _tell_wait(tunnel: dict[str, Any], timeout: float, told: str) -> str:
+    """Say what is awaited, unless it is still what was ``told``; return it."""
+    awaited = awaited_state(tunnel)
+    if awaited != told:
+        words = f"ssmtunneld: waiting up to {timeout:g} s for {awaited}"
+        # Once: whoever has read it knows.
+        end = "" if told else "; Ctrl-C ends the waiting, not the request"
+        click.echo(f"{words}{end}", err=True)
+    return awaited
 
 
 def _is_granted(access: dict[str, Any], request_id: str | None) -> bool | None:

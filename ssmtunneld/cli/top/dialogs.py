@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.events import Resize
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import RichLog, Static
@@ -93,6 +95,41 @@ class Help(ModalScreen[None]):
             yield Static(text, markup=False)
 
 
+class Words(RichLog):
+    """Lines that are wrapped at the edge, also when that has moved."""
+
+    DEFAULT_CSS = "Words { overflow-x: hidden; }"
+
+    def __init__(self) -> None:
+        super().__init__(max_lines=LINES, wrap=True, markup=False, highlight=False)
+        self._said: deque[Text] = deque(maxlen=LINES)
+        self._width = 0
+
+    def say(self, line: Text) -> None:
+        """Add a line."""
+        self._said.append(line)
+        if self._width:
+            self._put(line)
+
+    def _put(self, line: Text) -> None:
+        # Left alone it takes 78 columns at least, which is beyond the edge of 80 with a
+        # frame, and what COLUMNS says at most.
+        self.write(line, width=self._width)
+
+    @override
+    def on_resize(self, event: Resize) -> None:
+        """Wrap the lines anew if they were wrapped for another width.
+
+        textual calls that of the class below, too.
+        """
+        width = self.scrollable_content_region.width
+        if width not in {0, self._width}:
+            self._width = width
+            self.clear()
+            for line in self._said:
+                self._put(line)
+
+
 class Diagnosis(ModalScreen[None]):
     """The words of ``ssmtunneld doctor`` about a tunnel, as they come.
 
@@ -103,7 +140,7 @@ class Diagnosis(ModalScreen[None]):
 
     DEFAULT_CSS = f"""
     Diagnosis {{ {_BOX} }}
-    Diagnosis > RichLog {{ width: 100%; height: 100%; }}
+    Diagnosis > Words {{ width: 100%; height: 100%; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "dismiss", "Close", priority=True),
@@ -125,7 +162,7 @@ class Diagnosis(ModalScreen[None]):
     @override
     def compose(self) -> ComposeResult:
         """Show nothing yet."""
-        log = RichLog(max_lines=LINES, wrap=True, markup=False, highlight=False)
+        log = Words()
         log.border_title = f"doctor {self._tunnel}"
         log.border_subtitle = "Esc closes"
         yield log
@@ -171,7 +208,7 @@ class Diagnosis(ModalScreen[None]):
 
     def on_diagnosis_said(self, message: Said) -> None:
         """Add a line."""
-        self.query_one(RichLog).write(Text(message.line, message.style))
+        self.query_one(Words).say(Text(message.line, message.style))
 
     def on_unmount(self) -> None:
         """End the doctor as Ctrl-C does: it then terminates its session at AWS."""

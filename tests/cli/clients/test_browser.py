@@ -31,7 +31,8 @@ def hosts(tmp_path, monkeypatch):
     ],
 )
 def test_the_users_own_browser_goes_to_the_tunnel(settings, url):
-    assert prepare_own(task("http", "xdg-open", **settings)).words == ["xdg-open", url]
+    launch = prepare_own(task("http", "xdg-open", **settings))
+    assert (launch.words, launch.page) == (["xdg-open", url], url)
 
 
 def test_a_path_may_be_named():

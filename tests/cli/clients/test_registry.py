@@ -75,6 +75,15 @@ def test_without_one_it_is_said_what_to_install(choice, settings, words, advice)
     assert advice in caught.value.advice
 
 
+@pytest.mark.parametrize("settings", [{}, {"host": "wiki.x"}])
+def test_a_page_can_be_told_where_no_browser_is(choice, settings):
+    found = choice(port=80, **settings)
+    assert (found.client.name, found.program) == ("browser", "")
+    with pytest.raises(CommandError, match="no browser on this machine") as caught:
+        choice(wanted="browser", port=80, **settings)
+    assert caught.value.code == 127
+
+
 def test_what_tells_nothing_is_an_error(choice):
     with pytest.raises(CommandError, match=r"connects to db \(x:7\)") as caught:
         choice(host="x", port=7)

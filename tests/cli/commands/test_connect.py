@@ -173,6 +173,51 @@ def test_what_is_completed_are_the_clients():
     assert [item.value for item in found] == ["mysql", "mariadb", "mongosh"]
 
 
+URL = "http://127.0.1.2:34567/"
+NOT_OPENED = f"ssmtunneld: no browser here opens {URL}"
+
+
+@pytest.fixture
+def opener(clients, home, monkeypatch):
+    """Return a function that makes the only program which could open a page."""
+    monkeypatch.setenv("PATH", str(home / "bin"))
+
+    def make(script):
+        path = home / "bin" / "xdg-open"
+        path.write_text(f"#!/bin/sh\necho 'www-browser: not found' >&2\n{script}\n")
+        path.chmod(0o700)
+
+    return make
+
+
+def test_where_no_browser_opens_a_page_its_url_is_said(connect, opener):
+    opener("exit 3")
+    code, out, err = connect(port=8080)
+    assert (code, out) == (1, "")
+    assert err == f"{NOT_OPENED} (xdg-open has exited with 3); open it yourself\n"
+    code, _, err = connect("-v", port=8080)
+    assert (code, len(err.splitlines())) == (1, 3)
+    assert "www-browser: not found" in err
+
+
+@pytest.mark.parametrize("host", [{}, {"host": "wiki.x"}])
+def test_where_there_is_no_browser_at_all_the_url_is_said(
+    connect, opener, monkeypatch, host
+):
+    monkeypatch.setattr("sys.platform", "linux")  # macOS always has an opener
+    code, out, err = connect("-v", port=8080, **host)
+    assert (code, out, err) == (1, "", f"{NOT_OPENED}; open it yourself\n")
+
+
+def test_what_opens_a_page_says_nothing_and_its_end_by_a_signal_is_ours(
+    connect, opener
+):
+    opener('echo "$1"')
+    assert connect(port=8080) == (0, f"{URL}\n", "")
+    opener("kill -KILL $$")
+    assert connect(port=8080) == (137, "", "")
+
+
 @pytest.fixture
 def own(home, monkeypatch):
     """A file for whose tunnel no daemon runs, and an emulator."""
@@ -192,3 +237,14 @@ def test_without_a_daemon_there_is_one_as_long_as_the_client_runs(
     code, _, _ = call(capfd, "connect", "-c", own, "web", "--client", "psql")
     assert code == 4
     assert told("psql")[1]["PGHOSTADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("script", "code"), [("", 0), ("exit 3", 1)])
+def test_our_own_daemon_stays_for_a_page_whoever_opens_it(
+    own, opener, capfd, monkeypatch, script, code
+):
+    stayed = []
+    monkeypatch.setattr(module, "_stay", stayed.append)
+    opener(script)
+    assert call(capfd, "connect", "-c", own, "web")[0] == code
+    assert len(stayed) == 1

@@ -1,11 +1,23 @@
 """``ssmtunneld drain``: it waits, and says what had to be cut."""
 
-from tests.cli.household import call, document, off
+import pytest
+
+from tests.cli.household import call, document, off, tunnel_document
 
 
-def test_it_says_when_all_connections_have_finished(operator, capsys):
+@pytest.mark.parametrize(
+    ("connections", "said"),
+    [
+        (2, "2 connections; Ctrl-C ends the waiting, not the drain"),
+        (0, "0 connections"),
+    ],
+)
+def test_it_says_when_all_connections_have_finished(
+    operator, capsys, connections, said
+):
+    operator.documents = [document(tunnel_document(connections=connections))]
     code, out, err = call(capsys, "drain", "db")
-    assert (code, out, err) == (0, "db: drained\n", "db: draining, 2 connections\n")
+    assert (code, out, err) == (0, "db: drained\n", f"db: draining, {said}\n")
     assert operator.asked == ["drain db"]
 
 

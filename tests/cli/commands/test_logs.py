@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from ssmtunneld.cli.commands import logs as logs_command
+from ssmtunneld.cli.daemon_client import NotRunning
+from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.service.manager import ServicePaths
 from ssmtunneld.cli.service.systemctl import Systemd
 from ssmtunneld.observe import logs
@@ -183,3 +185,28 @@ def test_it_follows_until_ctrl_c_and_ends_in_peace(
     ]
     assert asked[:2] == [0, 0]
     assert asked[3] == asked[2] + 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (NotRunning(), "no daemon runs; waiting for one"),
+        (CommandError("no answer"), "no answer; asking again"),
+    ],
+)
+def test_whoever_follows_is_told_once_that_the_daemon_does_not_answer(
+    operator, capsys, monkeypatch, place, memory, failure, said
+):
+    asked = []
+
+    def ask(daemon, after):
+        asked.append(after)
+        if len(asked) > 2:
+            raise failure if len(asked) < 5 else KeyboardInterrupt
+        return real(daemon, after)
+
+    real = logs_command.ask_log
+    monkeypatch.setattr(logs_command, "ask_log", ask)
+    monkeypatch.setattr("ssmtunneld.cli.log_reader.INTERVAL", 0.0)
+    code, _, err = call(capsys, "logs", "-f")
+    assert (code, err) == (0, f"ssmtunneld: {said}\n")

@@ -85,6 +85,37 @@ def test_what_the_emulator_does_not_have_ends_it(service, target, reason, capfd)
     assert (code, reason in err) == (4, True), err
 
 
+CLIENT = """
+import os, socket
+host, port = os.environ["SSMTUNNELD_HOST"], os.environ["SSMTUNNELD_PORT"]
+try:
+    with socket.create_connection((host, int(port)), 30) as client:
+        print("got", client.recv(1))
+except ConnectionResetError:
+    print("reset")
+"""
+
+
+@pytest.mark.parametrize("named", ["variable", "option"])
+def test_a_port_at_which_nothing_listens_does_not_lead_back_to_the_tunnel(
+    service, monkeypatch, named, capfd
+):
+    options = ()
+    if named == "option":
+        monkeypatch.delenv("AWS_ENDPOINT_URL_SSM")
+        options = ("--endpoint-url", service.endpoint_url)
+    with socket.socket() as held:
+        # So nobody else gets it, but whoever asks for it by name could.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        free = held.getsockname()[1]
+        words = ("open", TARGET, free, *options, "--", sys.executable, "-c", CLIENT)
+        code, out, err = call(capfd, *words)
+    assert code == 0, err
+    assert "got b''" in out or "reset" in out
+    assert f"listening on 127.0.0.1:{free} " not in err
+
+
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     reader, writer = os.pipe()
     process = subprocess.Popen(

@@ -8,7 +8,12 @@ from tests.cli.household import call, document, older_daemon, serving_app
 def test_it_says_what_has_changed(operator, capsys):
     code, out, err = call(capsys, "reload")
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["added: a, b", "changed: db", "unchanged: 1 tunnel"]
+    assert out.splitlines() == [
+        "added: a, b",
+        "changed: db",
+        "changed in [daemon]: log_level, http_listen; none needs a restart",
+        "unchanged: 1 tunnel",
+    ]
     assert operator.asked == ["reload"]
 
 
@@ -20,6 +25,7 @@ def test_scripts_get_a_document(operator, capsys):
         "removed": [],
         "changed": ["db"],
         "unchanged": 1,
+        "daemon": ["log_level", "http_listen"],
     }
 
 

@@ -32,10 +32,14 @@ def with_access(outcome=None, *, granted=False, usable=None, **changes):
         "reason": "",
         "asked_at": None,
     }
+    usable = granted if usable is None else usable
+    state = "awaiting_approval" if outcome == "pending" else "access_x"
+    if granted:
+        state = "ready" if usable else "starting"
     tunnel = tunnel_document(
         access={**access, **changes},
-        usable=granted if usable is None else usable,
-        state="ready" if granted else "access_x",
+        usable=usable,
+        state=state,
         reason="" if granted else f"access request {ID} is {outcome}",
         advice="" if granted else "run: ssmtunneld request db --reason TEXT",
     )
@@ -146,10 +150,38 @@ def test_it_waits_for_approval_and_tunnel(ask):
         with_access("approved", granted=True, usable=False),
         with_access("approved", granted=True, expires_at=1_800_000_000.0),
     ]
-    code, out, err, asked = ask(documents, "--reason", "why", "--wait")
-    assert (code, err) == (0, "")
+    code, out, _, asked = ask(documents, "--reason", "why", "--wait")
+    assert code == 0
     assert out.splitlines()[1].startswith("db: ready, with keys until ")
     assert asked == ["request db why"]
+
+
+def test_it_says_what_it_waits_for_and_when_that_changes(ask):
+    documents = [
+        with_access(),
+        with_access("pending"),
+        with_access("pending"),
+        with_access("approved", granted=True, usable=False),
+        with_access("approved", granted=True, usable=False),
+        with_access("approved", granted=True),
+    ]
+    _, out, err, _ = ask(documents, "--reason", "why", "--wait", "--timeout", "1m")
+    assert out.splitlines()[0] == f"db: access request {ID} for i-0123456789abcdef0"
+    assert err.splitlines() == [
+        "ssmtunneld: waiting up to 60 s for db (awaiting_approval: access request "
+        f"{ID} is pending; run: ssmtunneld request db --reason TEXT); Ctrl-C ends the "
+        "waiting, not the request",
+        "ssmtunneld: waiting up to 60 s for db (starting)",
+    ]
+
+
+def test_what_is_there_at_once_is_not_waited_for(ask):
+    documents = [with_access("approved", granted=True)]
+    assert ask(documents, "--wait")[:3] == (
+        0,
+        "db: access is granted\ndb: ready\n",
+        "",
+    )
 
 
 def test_it_waits_for_a_request_that_was_made_before(ask):
@@ -183,8 +215,8 @@ def test_access_that_holds_is_awaited_whatever_became_of_a_request_for_more(ask)
         with_access("rejected", granted=True, usable=False),
         with_access("rejected", granted=True),
     ]
-    code, out, err, asked = ask(documents, "--wait")
-    assert (code, err, asked) == (0, "", [])
+    code, out, _, asked = ask(documents, "--wait")
+    assert (code, asked) == (0, [])
     assert out.splitlines() == ["db: access is granted", "db: ready"]
 
 

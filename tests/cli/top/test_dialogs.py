@@ -1,6 +1,7 @@
 """Questions, the keys, and the doctor's words."""
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from textual.app import App
 from textual.widgets import RichLog
 
 from ssmtunneld.cli.top.dialogs import Diagnosis, Help, Question
-from tests.support.tui import await_screen, screen_of, showing
+from tests.support.tui import await_fact, await_screen, screen_of, showing
 
 SIZES = [(80, 24), (200, 60), (40, 10)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -80,6 +81,35 @@ async def test_the_doctors_words_are_shown_as_they_come(size, doctor):
         assert "\\u001b[31m[red]dns[/red]:no" in whole
         await pilot.press("escape")
         assert not isinstance(pilot.app.screen, Diagnosis)
+
+
+LONG = " ".join(f"item{number:03}" for number in range(400))
+"""More than a screen: a bar comes to scroll with."""
+
+
+def shown_words(app):
+    """Return the words of `LONG` that can be read, none of them cut."""
+    return re.findall(r"\bit\w*", "\n".join(screen_of(app)))
+
+
+@sizes
+async def test_the_doctors_long_lines_are_wrapped_at_any_width(size, doctor):
+    doctor(f"print('short')\nprint({LONG!r})\n")
+    async with showing(App(ansi_color=True), *size) as pilot:
+        await pilot.app.push_screen(Diagnosis("db", Path("c.toml")))
+        await await_screen(pilot, lambda text: "the tunnel works" in text)
+        log = pilot.app.screen.query_one(RichLog)
+        columns, rows = size
+        for width in (columns, columns - 11, columns + 7):
+            await pilot.resize_terminal(width, rows)
+            await await_fact(pilot, lambda w=width: log.outer_size.width == w)
+            await pilot.pause()
+            text = " ".join(line.text for line in log.lines).split()
+            assert text == ["short", *LONG.split(), "the", "tunnel", "works"]
+            words = shown_words(pilot.app)
+            assert words
+            assert words == LONG.split()[-len(words) :]
+            assert not log.show_horizontal_scrollbar
 
 
 async def test_a_tunnel_that_works_is_said_to(doctor):
