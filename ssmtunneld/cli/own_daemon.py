@@ -80,7 +80,7 @@ def _await_own(
     patience: Patience,
     groups: Sequence[str],
 ) -> Daemon:
-    """Return the daemon of ``source``, mostly ``process``, once its tunnels are ready."""
+    """Return the daemon of ``source``, mostly ``process``, once it is ready."""
 
     def look() -> Daemon:
         ended = process.poll()

@@ -44,7 +44,7 @@ class Finding:
     """The result for one hop."""
 
     hop: str
-    """One of ``HOPS``, or ``listen``, which only ``check --live`` looks at."""
+    """One of ``HOPS``; before them ``config``, and ``listen`` for local addresses."""
     verdict: Verdict
     text: str
     """The result, or the reason for not testing."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ssmtunneld.config import TunnelSettings
+    from ssmtunneld.config import Config, TunnelSettings
     from ssmtunneld.doctor.report import Finding
 
 
@@ -37,10 +37,11 @@ def doctor(
 ) -> None:
     """Diagnose tunnels hop by hop.
 
-    Tests all tunnels that are enabled, or only those called NAME, from the credentials
-    to the destination, and exits with 1 if one is broken. The first broken hop is shown
-    with its cause and what to do; the hops behind it are skipped. Starts and terminates
-    a session for each tunnel, and needs no running daemon.
+    Tests all tunnels that are enabled, or only those called NAME, from the local
+    addresses and the credentials to the destination, and exits with 1 if one is broken.
+    The first broken hop is shown with its cause and what to do; the hops behind it are
+    skipped. Starts and terminates a session for each tunnel, and needs no running
+    daemon; of one that runs it asks whether clients can connect.
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
@@ -61,19 +62,23 @@ def doctor(
         "config", Verdict.OK, f"{files_of(config)}, {counted(len(chosen), 'tunnel')}"
     )
     report(parsed)
-    found, well = _examine(chosen, report, heading=not as_json)
+    found, well = _examine(config, chosen, report, heading=not as_json)
     _finish(ctx, [parsed], found, well=well, as_json=as_json)
 
 
 def _examine(
+    config: Config,
     tunnels: Sequence[TunnelSettings],
     report: Callable[[Finding], None],
     *,
     heading: bool,
 ) -> tuple[dict[str, list[Finding]], bool]:
     """Return the findings of each tunnel, and whether all tunnels work."""
+    from ssmtunneld.cli.local_addresses import look_at_addresses
+    from ssmtunneld.doctor.report import Verdict
     from ssmtunneld.doctor.walk import examine
 
+    addresses = run(look_at_addresses(config, tunnels))
     context = new_context()
     found: dict[str, list[Finding]] = {}
     well = True
@@ -86,6 +91,9 @@ def _examine(
             kept.append(finding)
             report(finding)
 
+        # What is broken here says nothing of the way behind it.
+        tell(addresses[tunnel.name])
+        well = well and addresses[tunnel.name].verdict is not Verdict.FAIL
         well = run(examine(tunnel, context, tell)) and well
     return found, well
 

@@ -1,6 +1,7 @@
 """``ssmtunneld doctor`` prints what was found, as lines or as JSON."""
 
 import json
+import socket
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_what_is_broken_has_its_cure_below_it(home, theatre, capsys):  # noqa: F
     assert lines[at + 1].startswith("          cure: check that the destination")
     assert lines[at + 2].startswith("  [skip]  round trip: not reached")
     assert not any(line.startswith("ssh: ") for line in lines)
+
+
+def test_an_address_that_is_taken_does_not_hide_what_comes_after_it(
+    home,
+    theatre,  # noqa: F811 - the way of pytest
+    capsys,
+):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        path = write(home, theatre, listen=address)
+        code, out, _ = call(capsys, "doctor", "db", "-c", path)
+    lines = out.splitlines()
+    assert code == 1
+    assert lines[2].startswith(f"  [fail]  listen: cannot listen on {address}: ")
+    assert lines[3].startswith("          cure: ")
+    assert lines[-1].startswith("  [ok]    throughput: ")
 
 
 def test_json_is_one_document(home, theatre, capsys):  # noqa: F811 - the way of pytest
