@@ -27,6 +27,9 @@ HOPS: Final = (
 )
 """The hops of a tunnel, in the order in which they are looked at."""
 
+NOT_REACHED: Final = "not reached"
+"""Begins the text of each hop behind one that is broken."""
+
 
 class Verdict(StrEnum):
     """The verdict on a hop."""
