@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.base.interpreter import interpreter
+from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
     NotRunning,
+    SeveralRunning,
     find,
 )
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
 from ssmtunneld.cli.readiness import Patience, await_ready, by_reason, not_ready
 from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.errors import ConfigError
 
 # What service managers tell the process that they have started, which is not ours.
 _PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
@@ -117,7 +120,23 @@ def _is_running(config: Path | None) -> bool:
         return True  # it has only just started, perhaps
     except NotRunning:
         return False
+    except SeveralRunning as error:
+        raise _or_another(error) from None
     return True
+
+
+def _or_another(error: SeveralRunning) -> SeveralRunning:
+    """Return the error with one more choice: the usual file, if no daemon runs it.
+
+    It is not taken unnamed: tunnels of two files can have the same names.
+    """
+    try:
+        usual = _source(None)
+    except ConfigError:
+        return error
+    if str(real_path(usual)) not in error.configs:
+        error.advice += f"; or {usual}, which gets a daemon as long as the command runs"
+    return error
 
 
 def _source(config: Path | None) -> Path:
