@@ -422,6 +422,12 @@ def _needs_all(detail: ErrorDetails) -> bool:
     return detail["type"] == "missing" or not detail["loc"]
 
 
+def problems_of(error: ValidationError) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where a model's values are wrong, and how in words that follow on."""
+    for detail in error.errors(include_url=False):
+        yield from _translate(detail, detail["loc"])
+
+
 def _translate(detail: ErrorDetails, where: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Yield pydantic's complaint in words that follow on from a key path."""
     if detail["type"] == "missing":
