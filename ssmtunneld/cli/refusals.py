@@ -18,7 +18,8 @@ def describe_refusals(tunnel: dict[str, Any], count: int) -> str:
     With the reason of the last one, and the cure. For a tunnel that has refused one.
     """
     # Clients of a proxy say where to, and are told why not.
-    to = f" to {tunnel['destination']}" if tunnel.get("mode", "tcp") == "tcp" else ""
+    is_fixed = tunnel.get("mode", "tcp") == "tcp"
+    to = f" to {printable(tunnel['destination'])}" if is_fixed else ""
     last = tunnel["last_refusal"]
     reason = printable(last["reason"]) or "nobody knows why"
     said = f"{tunnel['name']}: {counted(count, 'connection')}{to} refused: {reason}"
