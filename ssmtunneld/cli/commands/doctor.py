@@ -12,6 +12,7 @@ from ssmtunneld.cli.destination import files_of, tunnels_named
 from ssmtunneld.cli.diagnosis import new_context, run, say
 from ssmtunneld.cli.exit_codes import EXIT_FAILED
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, names_argument
+from ssmtunneld.cli.running_daemons import credentials_trouble
 from ssmtunneld.cli.terminal.text import counted
 from ssmtunneld.errors import ConfigError
 
@@ -40,7 +41,8 @@ def doctor(
     Tests all tunnels that are enabled, or only those called NAME, from the credentials
     to the destination, and exits with 1 if one is broken. The first broken hop is shown
     with its cause and what to do; the hops behind it are skipped. Starts and terminates
-    a session for each tunnel, and needs no running daemon.
+    a session for each tunnel, and needs no running daemon. The credentials are those of
+    this shell; if a running daemon lacks usable ones, that is told, too.
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
@@ -61,17 +63,19 @@ def doctor(
         "config", Verdict.OK, f"{files_of(config)}, {counted(len(chosen), 'tunnel')}"
     )
     report(parsed)
-    found, well = _examine(chosen, report, heading=not as_json)
+    found, well = _examine(chosen, config.source, report, heading=not as_json)
     _finish(ctx, [parsed], found, well=well, as_json=as_json)
 
 
 def _examine(
     tunnels: Sequence[TunnelSettings],
+    source: Path,
     report: Callable[[Finding], None],
     *,
     heading: bool,
 ) -> tuple[dict[str, list[Finding]], bool]:
     """Return the findings of each tunnel, and whether all tunnels work."""
+    from ssmtunneld.doctor.report import Finding, Verdict
     from ssmtunneld.doctor.walk import examine
 
     context = new_context()
@@ -87,6 +91,10 @@ def _examine(
             report(finding)
 
         well = run(examine(tunnel, context, tell)) and well
+        trouble = credentials_trouble(source, tunnel.name)
+        if trouble is not None:
+            tell(Finding("daemon", Verdict.FAIL, *trouble))
+            well = False
     return found, well
 
 

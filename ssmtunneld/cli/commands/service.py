@@ -79,14 +79,17 @@ def install(
         click.echo(f"# {manager.path}\n{manager.text(place.program, config)}")
         _show(manager.begin(changed=True))
         return
-    config = load(_find(place, config_path, system=system)).source.absolute()
+    loaded = load(_find(place, config_path, system=system))
+    config = loaded.source.absolute()
     manager.check(place.program, config)
     text = manager.text(place.program, config)
     manager.probe()
     changed = _write(manager.path, text, yes=yes)
     _take(manager.begin(changed=changed))
+    from ssmtunneld.cli.service.environment import unseen
+
     click.echo(f"Check its state: ssmtunneld service status{' --system' * system}")
-    for hint in manager.hints():
+    for hint in manager.hints(unseen(loaded, place.environ, manager.environment)):
         click.echo(f"Hint: {hint}")
 
 

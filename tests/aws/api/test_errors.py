@@ -8,6 +8,7 @@ from botocore.parsers import ResponseParserError
 from ssmtunneld.aws.api.endpoints import SettingError
 from ssmtunneld.aws.api.errors import CallContext, translate
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.base.service_unit import ServiceUnit
 from ssmtunneld.errors import (
     AccessDenied,
     AwsError,
@@ -365,6 +366,17 @@ def test_a_profile_in_advice_can_be_pasted_into_a_shell():
 def test_without_a_profile_the_advice_speaks_of_the_default_one():
     refusal = translate(botocore_errors.NoCredentialsError(), during(profile=""))
     assert "profile default" in refusal.advice
+
+
+def test_a_service_without_credentials_says_where_its_own_belong():
+    missing = botocore_errors.NoCredentialsError()
+    assert translate(missing, during()).advice.endswith(
+        "or start ssmtunneld where there are credentials"
+    )
+    unit = ServiceUnit("~/.config/x/environment", "systemctl --user restart x")
+    assert translate(missing, during(unit=unit)).advice.endswith(
+        ", or write keys to ~/.config/x/environment and run: systemctl --user restart x"
+    )
 
 
 def test_a_refused_signature_does_not_quote_the_signed_request():

@@ -50,6 +50,25 @@ def test_installing_writes_the_unit_and_says_what_each_step_is_for(linux):
     assert "Hint: to keep it while you are logged out" in result.output
 
 
+def test_installing_tells_which_variables_of_this_shell_the_service_misses(linux):
+    environ = {
+        "HOME": str(linux.home),
+        "AWS_ACCESS_KEY_ID": "AKIACANARY",
+        "AWS_SECRET_ACCESS_KEY": "canary",
+        "AWS_REGION": "eu-west-1",  # the file has one
+    }
+    place = replace(linux.place, environ=environ)
+    arguments = ("install", "-c", str(linux.config))
+    said = linux.service(*arguments, place=place).output
+    names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+    assert f"Hint: the service does not see this shell's {names}: write" in said
+    assert "canary" not in said.lower()
+    file = linux.home / ".config" / "ssmtunneld" / "environment"
+    file.parent.mkdir(parents=True)
+    file.write_text("AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=y\n")
+    assert "does not see" not in linux.service(*arguments, place=place).output
+
+
 def test_installing_again_changes_nothing_and_interrupts_nobody(linux):
     linux.install()
     before = unit(linux).stat()
