@@ -22,7 +22,7 @@ from ssmtunneld.aws.api.causes import (
     cause_of_exception,
 )
 from ssmtunneld.aws.api.endpoints import is_opt_in
-from ssmtunneld.aws.api.permissions import advise
+from ssmtunneld.aws.api.permissions import DOCUMENTS, advise
 from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean, without_page
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.redaction import redact
@@ -207,8 +207,7 @@ _ROOM: Final = {"StartAccessRequest": "wait until open access requests have ende
 _TOKENS_POLICY: Final = (
     "see what the access tokens of this account allow (role "
     "SSM-JustInTimeAccessTokenRole): AWS's own policies for them name documents for "
-    "shells, and none for port forwarding (see ssmtunneld's documentation: Access on "
-    "request)"
+    f"shells, and none for port forwarding (see {DOCUMENTS}/tasks/access.md)"
 )
 """Advice for a call that the keys of an access request do not allow: nobody here can
 change that policy by a statement about the caller."""

@@ -7,6 +7,7 @@ from botocore.parsers import ResponseParserError
 
 from ssmtunneld.aws.api.endpoints import SettingError
 from ssmtunneld.aws.api.errors import CallContext, translate
+from ssmtunneld.aws.api.permissions import section
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.base.service_unit import ServiceUnit
 from ssmtunneld.errors import (
@@ -131,7 +132,7 @@ def test_a_denied_start_names_the_resources_to_allow(target, region, arn):
     assert advice.startswith(f"allow ssm:StartSession on {arn} and arn:aws")
     assert advice.endswith(
         ":ssm:*:*:document/AWS-StartPortForwardingSession "
-        "(see ssmtunneld's IAM documentation: Named instances)"
+        f"(see {section('Named instances')})"
     )
 
 
@@ -157,9 +158,7 @@ def test_a_document_that_is_an_arn_is_named_as_it_is():
 def test_other_denied_operations_name_theirs(operation, resource):
     error = answer("AccessDeniedException", operation=operation)
     advice = translate(error, during(operation)).advice
-    assert advice.startswith(
-        f"allow ssm:{operation} on {resource} (see ssmtunneld's IAM documentation: "
-    )
+    assert advice.startswith(f"allow ssm:{operation} on {resource} (see https://")
 
 
 def test_a_denied_operation_is_told_in_the_services_own_words():
@@ -172,7 +171,7 @@ def test_a_denied_operation_is_told_in_the_services_own_words():
     assert words in str(said)
     assert said.advice == (
         "allow ecs:DescribeTasks on arn:aws:ecs:eu-west-1:1:task/a/b "
-        "(see ssmtunneld's IAM documentation: Looking targets up)"
+        f"(see {section('Looking targets up')})"
     )
 
 
@@ -223,7 +222,7 @@ def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
     assert isinstance(said, CredentialsUnusable)
     assert said.advice == (
         "allow sts:AssumeRole on arn:aws:iam::2:role/Bastion "
-        "(see ssmtunneld's IAM documentation: Assuming a role)"
+        f"(see {section('Assuming a role')})"
     )
 
 
