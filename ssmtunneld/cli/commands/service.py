@@ -17,14 +17,23 @@ from ssmtunneld.cli.service import units
 from ssmtunneld.cli.service.launchctl import Launchd
 from ssmtunneld.cli.service.manager import Manager, ServicePaths, Step, run, said
 from ssmtunneld.cli.service.systemctl import Systemd
-from ssmtunneld.cli.usage import SuggestingGroup
+from ssmtunneld.cli.usage import SuggestingGroup, service_command
 from ssmtunneld.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _MODE: Final = 0o644
 
 
-@click.group(cls=SuggestingGroup)
+class _Service(SuggestingGroup):
+    """Leaves to the service manager what that does itself."""
+
+    synonyms = {  # noqa: RUF012 - nobody changes it
+        verb: f"the service manager does that: {service_command(verb)}"
+        for verb in ("start", "stop", "restart")
+    }
+
+
+@click.group(cls=_Service)
 @click.pass_context
 def service(context: click.Context) -> None:
     """Install the daemon as a systemd or launchd service.
@@ -32,6 +41,11 @@ def service(context: click.Context) -> None:
     By default it is a user service: it starts when you log in, and uses your AWS
     profiles and logins. With --system (Linux) it is a hardened service of the machine,
     with a user of its own.
+
+    systemd starts and stops it: `systemctl --user restart ssmtunneld`, or start or stop
+    (sudo systemctl restart ssmtunneld, with --system). On macOS launchd does:
+    `launchctl kickstart -k gui/$(id -u)/io.github.ssmtunneld`. After a change of the
+    configuration `ssmtunneld reload` is enough.
     """
     context.obj = context.obj or ServicePaths.here()
 
