@@ -18,6 +18,7 @@ from ssmtunneld.cli.service.launchctl import Launchd
 from ssmtunneld.cli.service.manager import Manager, ServicePaths, Step, run, said
 from ssmtunneld.cli.service.systemctl import Systemd
 from ssmtunneld.cli.usage import SuggestingGroup, service_command
+from ssmtunneld.daemon.instance_lock import holders
 from ssmtunneld.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -98,8 +99,15 @@ def install(
     manager.check(place.program, config)
     text = manager.text(place.program, config)
     manager.probe()
+    # A service that is active is the one whose process has the lock.
+    others = [] if system or manager.state().active else holders(config)
     changed = _write(manager.path, text, yes=yes)
     _take(manager.begin(changed=changed))
+    for pid in others:
+        click.echo(
+            f"Hint: a daemon runs {config} already (pid {pid}): end it, and the "
+            "service takes its place within seconds"
+        )
     from ssmtunneld.cli.service.environment import unseen
 
     click.echo(f"Check its state: ssmtunneld service status{' --system' * system}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ssmtunneld.daemon.instance_lock import claim_instance
 from tests.cli.standin import Machine
 
 RELOAD = "systemctl --user daemon-reload"
@@ -67,6 +68,21 @@ def test_installing_tells_which_variables_of_this_shell_the_service_misses(linux
     file.parent.mkdir(parents=True)
     file.write_text("AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=y\n")
     assert "does not see" not in linux.service(*arguments, place=place).output
+
+
+def test_a_daemon_that_has_the_ports_is_told_unless_it_is_the_service(
+    linux, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(linux.folder / "state"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    with claim_instance(linux.config):
+        said = linux.install().output
+        hint = f"Hint: a daemon runs {linux.config} already (pid {os.getpid()}): end"
+        assert hint in said
+        linux.answer(show_ssm=SHOWN)
+        assert "already" not in linux.install().output
+    linux.answer()
+    assert "already" not in linux.install().output
 
 
 def test_installing_again_changes_nothing_and_interrupts_nobody(linux):
