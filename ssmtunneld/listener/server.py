@@ -397,7 +397,13 @@ class Server:
         sock.settimeout(0)
         if isinstance(peer, str | bytes):
             return unix_client(sock)
-        local = sock.getsockname()
+        try:
+            local = sock.getsockname()
+            # Or a client whose machine vanished would hold its stream forever.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError:
+            reset(sock)  # the client has reset it already (macOS): no lack of anything
+            return None
         verdict, found = examine(
             local,
             peer,
@@ -405,8 +411,6 @@ class Server:
             allow_uids=self._settings.allow_uids,
         )
         if verdict is None:
-            # Or a client whose machine vanished would hold its stream forever.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return tcp_client(local, peer, found)
         self._reject(verdict, sock, name_of(sock, peer))
         return None

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -424,6 +425,26 @@ async def test_a_process_without_descriptors_rests_and_goes_on(scene, lines):
         await s.remote()
         serving.cancel()
     await assert_reset(client)
+
+
+async def test_a_client_that_has_reset_already_holds_up_nobody(
+    scene, lines, monkeypatch
+):
+    """macOS refuses calls on such a socket, as if the machine lacked something."""
+    async with scene().serving() as s:
+        first, second = s.connect(), s.connect()
+        with monkeypatch.context() as patch:
+
+            def refuse(sock, *_):
+                patch.undo()  # all is well from the next client on
+                raise OSError(errno.EINVAL, "Invalid argument")
+
+            patch.setattr(socket.socket, "setsockopt", refuse)
+            await s.remote()
+        await assert_reset(first)
+        assert not lines
+        assert s.server.statistics().accepted == 1
+    second.close()
 
 
 async def test_a_rest_ends_by_itself(scene, monkeypatch):
