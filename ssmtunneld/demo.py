@@ -74,25 +74,31 @@ async def run_demo(say: Callable[[str], None]) -> None:
         emulator = await stack.enter_async_context(Emulator(settings))
         page = await stack.enter_async_context(_destination(_serve_page))
         echo = await stack.enter_async_context(_destination(_serve_echo))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-demo")))
+        folder = Path(stack.enter_context(_temporary_folder()))
         url = emulator.endpoint_url
         # Two of them with ports of their own, so that both can run at once.
         source, yours = folder / "demo.toml", folder / "yours.toml"
-        source.write_text(_configuration(url, page, echo))
         text = _configuration(url, page, echo)
-        yours.write_text(text)
-        config = parse_config(source.read_text(), source, {})
+        source.write_text(text)
+        yours.write_text(_configuration(url, page, echo))
+        config = parse_config(text, source, {})
         claim = stack.enter_context(claim_instance(source))
         # The folder, and so the name, is another one each time.
         daemon = Daemon(config, claim.name, lasting=False)
-        say(
-            "# The tunnels of this demo; the same on other local ports are saved for"
-            " you, see below:\n"
-        )
+        say(f"# The tunnels of this demo, {source}:\n")
         say(text)
         guide = _Guide(daemon, emulator, say, yours, page)
         with stop_on_signals(daemon):
             await _run(daemon, guide)
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory("-demo")
+    except OSError as error:
+        trouble = SsmtunneldError(f"no temporary folder can be made: {error.strerror}")
+        trouble.advice = "let TMPDIR name a folder that this user can write"
+        raise trouble from None
 
 
 async def _run(daemon: Daemon, guide: "_Guide") -> None:
@@ -220,8 +226,9 @@ class _Guide:
         browser = f"http://127.0.0.1:{port}/"
         if shutil.which("curl"):
             say(f"  {open_page} -- curl -sS {browser}")
-            say("\n# Without curl it stays open; and the configuration above:\n")
+            say("\n# Without curl it stays open:\n")
         say(f"  {open_page}      # {browser}")
+        say("\n# A file of your own: the tunnels above on other local ports.\n")
         say(f"  {us} run -c {self._yours}")
         if sys.stdin.isatty():
             say("\n# c cuts the websockets: what is under way goes on.")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -141,6 +142,13 @@ async def test_what_is_printed_is_a_configuration_and_what_to_type(monkeypatch):
         assert [tunnel.name for tunnel in config.tunnels] == ["web", "echo"]
         assert "ssh -p" not in screen.text
         port = int((await screen.wait_for(r"(?:nc|telnet) 127\.0\.0\.1 (\d+)"))[1])
+        # It is the one that runs: whoever types an address of it reaches something.
+        assert [str(tunnel.listen[0]) for tunnel in config.tunnels] == [
+            re.search(r"curl http://(\S+)/", screen.text)[1],
+            f"127.0.0.1:{port}",
+        ]
+        status_page = re.search(r"http://(\S+)/ +# the status page", screen.text)[1]
+        assert [str(address) for address in config.daemon.http_listen] == [status_page]
         async with connection(port) as line:
             assert await world.ask(*line, b"every line\n") == b"every line\n"
         await screen.wait_for(rf"echo: connection 1 at 127\.0\.0\.1:{port}\n")
@@ -229,3 +237,10 @@ async def test_a_demo_that_cannot_listen_says_so(monkeypatch):
                 await run_demo(screen.say)
     assert "Ready" not in screen.text
     assert len(events.find("listener.failed")) == 2
+
+
+async def test_without_a_temporary_folder_it_says_which_to_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(SsmtunneldError, match="no temporary folder") as caught:
+        await run_demo(print)
+    assert "TMPDIR" in caught.value.advice

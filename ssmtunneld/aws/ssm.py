@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
 from ssmtunneld.aws.api.answers import SESSION_ID, STREAM_URL, TOKEN
 from ssmtunneld.aws.api.boundary import contained, unusable
+from ssmtunneld.aws.api.causes import MORE_THREADS
 from ssmtunneld.aws.api.endpoints import (
     apply_override,
     is_trusted_stream_url,
@@ -34,18 +33,23 @@ from ssmtunneld.aws.identity.login import Login, Stamps, take_stamps, watched_pa
 from ssmtunneld.aws.sessions import pages, read_session
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.paths import home
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.base.thread_pool import ThreadPool
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.errors import (
     AwsError,
     LocalProtocolError,
     RequestRejected,
     ServiceUnavailable,
     SessionGone,
+    SsmtunneldError,
     TunnelError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
 
     from ssmtunneld.aws.api.access_keys import AccessKeyHolder
     from ssmtunneld.aws.api.answers import Answer
@@ -94,7 +98,7 @@ class SsmControl(Control):
         self._now = now
         self._close_timeout = close_timeout
         self._log = get_log(profile=identity.profile, region=identity.region)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
+        self._threads = ThreadPool(_THREADS, thread_name_prefix="aws")
         self._opening = threading.Lock()
         self._account: AwsClient | None = None
         self._clusters: ClusterEndpoints | None = None
@@ -253,7 +257,7 @@ class SsmControl(Control):
         return await self.ask(lambda account: account.renew(afresh=afresh))
 
     async def _stamp(self) -> Stamps:
-        paths = watched_paths(os.environ, Path.home())
+        paths = watched_paths(os.environ, home())
         return await asyncio.wrap_future(self._submit(take_stamps, paths))
 
     def _note(self, outcome: TunnelError | None) -> None:
@@ -276,6 +280,13 @@ class SsmControl(Control):
         around = copy_context()
         try:
             return self._threads.submit(around.run, contain)
+        except NoThread as error:
+            raise ServiceUnavailable(
+                "AskAws",
+                clean("NoThread"),
+                clean(error.strerror or ""),
+                MORE_THREADS,
+            ) from None
         except RuntimeError:
             raise LocalProtocolError("the control plane was closed") from None
 
@@ -284,7 +295,7 @@ class SsmControl(Control):
     ) -> Future[Grant]:
         try:
             call = self._submit(self._start, request)
-        except LocalProtocolError:
+        except SsmtunneldError:
             answered()
             raise
         loop = asyncio.get_running_loop()

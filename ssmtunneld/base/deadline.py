@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+from ssmtunneld.base.threads import NoThread, start
+
 REPORT_TIME: Final = 0.4
 """Limit in seconds of the report, which can hang too."""
 
@@ -49,11 +51,16 @@ class Deadline:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begin to wait: a signal's handler must not start threads."""
+        """Begin to wait: a signal's handler must not start threads.
+
+        Where the system allows no thread, nothing ends the process but itself.
+        """
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
-        self._thread = threading.Thread(target=self._wait, name="deadline", daemon=True)
-        self._thread.start()
+        waiting = threading.Thread(target=self._wait, name="deadline", daemon=True)
+        with suppress(NoThread):
+            start(waiting)
+            self._thread = waiting
         return self
 
     def __exit__(
@@ -100,6 +107,7 @@ class Deadline:
 
     def _expire(self) -> None:
         reporting = threading.Thread(target=self._report, name="report", daemon=True)
-        reporting.start()
-        reporting.join(REPORT_TIME)
+        with suppress(NoThread):
+            start(reporting)
+            reporting.join(REPORT_TIME)
         self._end(self.code)

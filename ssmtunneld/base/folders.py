@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from ssmtunneld.base.on_error import on_error
 
@@ -44,7 +44,20 @@ def read_private_file(path: Path, limit: int) -> bytes:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
     with os.fdopen(handle, "rb") as file:
-        return file.read(limit)
+        return read_now(file, limit)
+
+
+def read_now(file: BinaryIO, limit: int = -1) -> bytes:
+    """Return ``limit`` bytes of a file, or all, that was opened so as not to wait.
+
+    Raises:
+        OSError: It cannot be read, or only by waiting: the kernel has files that call
+            themselves regular and are not, such as ``/proc/kmsg``.
+    """
+    found: bytes | None = file.read(limit)
+    if found is None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return found
 
 
 def replace_private_file(path: Path, content: bytes) -> None:

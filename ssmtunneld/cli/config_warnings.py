@@ -16,6 +16,7 @@ from botocore.session import Session
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
+from ssmtunneld.base.paths import is_file
 from ssmtunneld.observe.audit_file import foresee
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _warnings(
             "asked and somebody else approved; write required = false"
         )
     # The daemon may run where it is not; commands run where this one does.
-    if tunnel.db_ca is not None and not tunnel.db_ca.is_file():
+    if tunnel.db_ca is not None and not is_file(tunnel.db_ca):
         yield f"{place}.db_ca: {tunnel.db_ca} is not a file here"
 
 

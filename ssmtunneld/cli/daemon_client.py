@@ -7,6 +7,7 @@ slower than what it shows.
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ ANSWER_TIMEOUT: Final = 5.0
 """Seconds for what a daemon can answer at once."""
 RELOAD_TIMEOUT: Final = 60.0
 """Seconds for a reload: listeners are bound and settings resolved meanwhile."""
+_TIMEVAL: Final = struct.Struct("@ll")
 _USAGE_CODES: Final = frozenset({400, 404, 422})
 
 
@@ -148,7 +150,7 @@ def find(config: Path | None) -> Daemon:
     if not found:
         raise _not_found(config)
     if len(found) > 1:
-        raise ambiguous([str(daemon.document["config"]) for daemon in found])
+        raise SeveralRunning([str(daemon.document["config"]) for daemon in found])
     return found[0]
 
 
@@ -164,12 +166,19 @@ def find_at(path: Path) -> Daemon:
     raise NotRunning
 
 
-def ambiguous(configs: Sequence[str]) -> CommandError:
-    """Return the error for several daemons of which none is named."""
-    listed = ", ".join(configs)
-    return CommandError(
-        "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
-    )
+class SeveralRunning(CommandError):
+    """Several daemons run, and none is named.
+
+    Args:
+        configs: Their files.
+    """
+
+    def __init__(self, configs: Sequence[str]) -> None:
+        listed = ", ".join(configs)
+        super().__init__(
+            "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
+        )
+        self.configs = tuple(configs)
 
 
 def _not_found(config: Path | None) -> CommandError:
@@ -350,8 +359,16 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
+        if self.timeout is not None:
+            # In the kernel: where many wait, one that does not block is told to go away
+            # instead of having to wait as well.
+            limit = _TIMEVAL.pack(*map(int, divmod(self.timeout * 1e6, 1e6)))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            self.sock.connect(str(self._path))
+        except BlockingIOError:
+            raise TimeoutError from None
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _document(text: bytes, code: int) -> dict[str, Any]:

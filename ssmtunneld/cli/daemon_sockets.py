@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.paths import listed
 from ssmtunneld.daemon.instance_lock import control_sockets
 
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
@@ -22,9 +23,7 @@ def named_config(config: Path | None) -> Path | None:
 def system_sockets() -> list[Path]:
     """Return the control sockets of system services; a dead daemon can leave one."""
     return [
-        path
-        for place in SYSTEM_PLACES
-        for path in sorted(place.glob("ssmtunneld*/*.sock"))
+        path for place in SYSTEM_PLACES for path in listed(place, "ssmtunneld*/*.sock")
     ]
 
 

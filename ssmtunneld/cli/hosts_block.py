@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.folders import read_now
 from ssmtunneld.cli.destination import remote_host
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.file_change import take_after
@@ -131,7 +132,7 @@ def read(file: Path) -> str:
                     "name a hosts file",
                     code=EXIT_USAGE,
                 )
-            return opened.read().decode("utf-8", "surrogateescape")
+            return read_now(opened).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}") from None
 

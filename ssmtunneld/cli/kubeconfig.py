@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.paths import exists, home, is_link, real_path
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.file_change import Change, read_own
 
@@ -124,7 +124,7 @@ def merge(text: str, access: ClusterAccess, file: Path, *, force: bool = False) 
 def place(environ: Mapping[str, str]) -> Path:
     """Return the file to write to: the first of ``KUBECONFIG``, or the usual one."""
     named = [each for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
-    return Path(named[0]) if named else Path.home() / ".kube" / "config"
+    return Path(named[0]) if named else home() / ".kube" / "config"
 
 
 def write(path: Path, access: ClusterAccess, *, force: bool = False) -> bool:
@@ -138,7 +138,7 @@ def write(path: Path, access: ClusterAccess, *, force: bool = False) -> bool:
             cannot be written.
     """
     # Many keep this file elsewhere and link to it: the file is replaced, not the link.
-    if path.is_symlink() and not path.exists():
+    if is_link(path) and not exists(path):
         raise CommandError(f"{path} is a link that leads nowhere", "mend it")
     with _locked(path):
         file = real_path(path)

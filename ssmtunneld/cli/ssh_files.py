@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.paths import exists, is_link
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.file_change import Change, read_own
 from ssmtunneld.daemon.instance_lock import state_directory
@@ -34,12 +35,12 @@ def plan_changes(folder: Path, text: str) -> list[Change]:
         CommandError: A file is not what it should be: somebody else's, no file at all.
     """
     ours = folder / OURS
-    if ours.is_symlink():
+    if is_link(ours):
         raise CommandError(f"{ours} is a link instead of a file", "remove it")
     own = Change(ours, read_own(ours, _OTHERWISE), text, _PRIVATE)
     # Many keep this one elsewhere and link to it: the file is replaced, not the link.
     config = folder / "config"
-    if config.is_symlink() and not config.exists():
+    if is_link(config) and not exists(config):
         raise CommandError(f"{config} is a link that leads nowhere", "mend it")
     path = config.resolve()
     before = read_own(path, _OTHERWISE)

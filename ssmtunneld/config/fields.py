@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from ssmtunneld.base.paths import is_file
 from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 from ssmtunneld.config.destinations import Pattern, parse_pattern
@@ -239,7 +240,7 @@ def _read_file(value: object, info: ValidationInfo) -> Path:
     start: Path = context.get("directory", Path())
     path = start / expand_home(str(value), context.get("home"))
     # Found out now: in a TLS library's words it would be a riddle, and much later.
-    if not path.is_file():
+    if not is_file(path):
         raise ValueError("is not a file (paths start at the directory of this file)")
     return path
 

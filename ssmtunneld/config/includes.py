@@ -2,7 +2,8 @@
 
 A pattern is a path in which ``*``, ``?`` and ``[...]`` stand for characters of one
 name, as in a shell. A path without them names a file that must exist; a pattern can
-match none. The work is bounded: in files, and in names that are compared.
+match none. The work is bounded, because a daemon looks again and again: in files, in
+patterns, and in names that are compared.
 """
 
 import os
@@ -20,8 +21,12 @@ from ssmtunneld.config.parsers import expand_home
 
 FILE_LIMIT: Final = 256
 """Files that a configuration may include: about one for each two tunnels."""
+PATTERN_LIMIT: Final = 256
+"""Patterns that are looked for: one for each file."""
 NAME_LIMIT: Final = 10_000
 """Names in folders that are compared with one pattern: some 20 ms."""
+ALL_NAMES_LIMIT: Final = 50_000
+"""Names that are compared with all patterns, one after the other."""
 KEY: Final = "include"
 
 _WILD: Final = re.compile(r"[*?[]")
@@ -92,27 +97,43 @@ class Includes(Record):
         """
         found = FoundFiles()
         known = {real_path(self.main)}
-        for number, pattern in enumerate(self.patterns):
-            if not pattern:
-                continue
-            try:
-                paths = self._expand(pattern)
-            except ValueError as error:
-                found.problems.append((number, str(error)))
-                continue
-            if not paths:
-                found.unmatched.append(pattern)
-            for path in paths:
-                if (real := real_path(path)) not in known:
-                    known.add(real)
-                    found.paths.append(path)
+        budget = _Budget(ALL_NAMES_LIMIT)
+        for number, pattern in enumerate(self.patterns[:PATTERN_LIMIT]):
+            if pattern:
+                self._add(number, pattern, budget, found, known)
+        if len(self.patterns) > PATTERN_LIMIT:
+            problem = f"comes after {PATTERN_LIMIT} others, which are too many"
+            found.problems.append((PATTERN_LIMIT, problem))
         if len(found.paths) > FILE_LIMIT:
             last = len(self.patterns) - 1
             found.problems.append((last, f"matches more than {FILE_LIMIT} files"))
             del found.paths[FILE_LIMIT:]
         return found
 
-    def _expand(self, pattern: str) -> list[Path]:
+    def _add(
+        self,
+        number: int,
+        pattern: str,
+        budget: "_Budget",
+        found: FoundFiles,
+        known: set[Path],
+    ) -> None:
+        """Add the files of one pattern that are not ``known``, or what is wrong."""
+        try:
+            paths = self._expand(pattern, budget)
+        except ValueError as error:
+            found.problems.append((number, str(error)))
+            return
+        if not paths:
+            found.unmatched.append(pattern)
+        for path in paths:
+            if len(found.paths) > FILE_LIMIT:
+                return  # one too many: further ones change nothing
+            if (real := real_path(path)) not in known:
+                known.add(real)
+                found.paths.append(path)
+
+    def _expand(self, pattern: str, budget: "_Budget") -> list[Path]:
         """Return the files of one pattern, sorted.
 
         Raises:
@@ -121,7 +142,7 @@ class Includes(Record):
         root, parts = self._split(pattern)
         if not any(map(_WILD.search, parts)):
             return [_existing(root.joinpath(*parts))]
-        names = _Names()
+        names = _Names(budget)
         paths = [root]
         for part in parts:
             if _WILD.search(part):
@@ -143,11 +164,19 @@ class Includes(Record):
         return self.main.parent, path.parts
 
 
+@dataclass(slots=True)
+class _Budget:
+    """Names that may still be compared with patterns."""
+
+    left: int
+
+
 class _Names:
     """Names in folders, as many as are compared with one pattern."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: _Budget) -> None:
         self._left = NAME_LIMIT
+        self._budget = budget
 
     def matching(self, folder: Path, pattern: str) -> list[str]:
         """Return the names in ``folder`` that match; none if there is no such folder.
@@ -171,8 +200,12 @@ class _Names:
         with os.scandir(folder) as entries:
             for entry in entries:
                 self._left -= 1
+                self._budget.left -= 1
                 if self._left < 0:
                     raise ValueError(f"has more than {NAME_LIMIT} names to look at")
+                if self._budget.left < 0:
+                    limit = ALL_NAMES_LIMIT
+                    raise ValueError(f"has, with the others, more than {limit} names")
                 yield entry.name
 
 

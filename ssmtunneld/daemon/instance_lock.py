@@ -17,8 +17,8 @@ from typing import Final
 
 from platformdirs import user_state_path
 
-from ssmtunneld.base.folders import make_private_folder
-from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.folders import make_private_folder, read_private_file
+from ssmtunneld.base.paths import home, listed, real_path
 
 CLAIM_INTERVAL: Final = 5.0
 """Seconds between attempts to take an instance that another process has."""
@@ -37,14 +37,22 @@ def _machine() -> str:
     try:
         # Many are called the same, and reach the same targets.
         return f"{name} {Path('/etc/machine-id').read_text().strip()}"
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return name
 
 
 def state_directory() -> Path:
-    """Return where locks and control sockets are: systemd's place, or the user's."""
-    state = os.environ.get("STATE_DIRECTORY")
-    return Path(state) if state else user_state_path("ssmtunneld")
+    """Return where locks and control sockets are: systemd's place, or the user's.
+
+    Never raises. Of several folders of a unit it is the first one.
+    """
+    if state := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    try:
+        found = user_state_path("ssmtunneld")
+    except RuntimeError:  # nobody's home; older versions return what leads nowhere
+        found = Path()
+    return found if found.is_absolute() else home() / ".local/state/ssmtunneld"
 
 
 def control_socket(name: str) -> Path:
@@ -59,7 +67,7 @@ def control_sockets(source: Path | None) -> list[Path]:
     """
     if source is not None:
         return [control_socket(instance_name(source))]
-    return sorted(state_directory().glob("*.sock"))
+    return listed(state_directory(), "*.sock")
 
 
 class Claim:
@@ -161,7 +169,7 @@ def holders(source: Path | None) -> list[int]:
     if source is not None:
         locks = [state_directory() / f"{instance_name(source)}.lock"]
     else:
-        locks = sorted(state_directory().glob("*.lock"))
+        locks = listed(state_directory(), "*.lock")
     found = [_read_holder(path) for path in locks if _is_held(path)]
     return [pid for pid in found if pid is not None]
 
@@ -169,15 +177,18 @@ def holders(source: Path | None) -> list[int]:
 def state_trouble() -> str:
     """Return why no daemon can keep its socket where it should; empty if it can."""
     directory = state_directory()
-    there = next(p for p in (directory, *directory.parents) if p.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+    folders = (directory, *directory.parents)
+    # A folder that may not be searched hides whether the next one exists.
+    there = next((f for f in folders if os.path.lexists(f)), folders[-1])
+    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
         return ""
     return f"{there} is not writable"
 
 
 def _is_held(path: Path) -> bool:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Whatever is there is not waited for, as a named pipe would be.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -191,7 +202,7 @@ def _is_held(path: Path) -> bool:
 
 def _read_holder(path: Path) -> int | None:
     try:
-        return int(path.read_text(encoding="ascii")[:20])
+        return int(read_private_file(path, 20).decode("ascii"))
     except (OSError, ValueError):
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ssmtunneld.base.compartment import Defects, catch_callbacks
 from ssmtunneld.base.deadline import REPORT_TIME, Deadline
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.thread_pool import ThreadPool
 from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
@@ -73,6 +74,7 @@ def run_daemon(
     bound_heaps()
 
     async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPool())
         catch_callbacks(asyncio.get_running_loop(), Defects(get_log()))
         with claim_instance(config.source) as claim:
             if claim.name is None:
@@ -119,7 +121,9 @@ def run_daemon(
     finally:
         if deadline is not None:
             deadline.arm(THREADS_TIME)
-        runner.close()  # waits for the threads of its executor
+        # Waits for the threads of its executor, in one more; the deadline does, too.
+        with suppress(RuntimeError):
+            runner.close()
         _await_threads(set(threading.enumerate()) - others, THREADS_TIME, deadline)
 
 

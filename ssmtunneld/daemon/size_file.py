@@ -16,6 +16,7 @@ from typing import Final
 
 from ssmtunneld.base.folders import read_private_file, replace_private_file
 from ssmtunneld.base.log import EventLog
+from ssmtunneld.base.paths import listed
 from ssmtunneld.daemon.instance_lock import state_directory
 from ssmtunneld.sessions.message_sizes import MessageSizes
 
@@ -72,7 +73,7 @@ class SizeFile:
 
     def _clear(self, oldest: float) -> None:
         # Also what a write that was killed has left, and nothing that we write now.
-        for path in self._path.parent.glob(f"*{_SUFFIX}*"):
+        for path in listed(self._path.parent, f"*{_SUFFIX}*"):
             if self._path.name not in path.name:
                 with suppress(OSError):
                     _remove_old(path, oldest)

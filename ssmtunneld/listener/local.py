@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 # Reading stops once this much waits for `receive`. A transport reads at most 256 KiB at
-# once, so that one connection holds at most 320 KiB.
+# once, so that one connection holds at most 320 KiB; here, or as part of what its
+# session could not send yet, and not in both.
 RECEIVE_MARK: Final = 64 * 1024
 # Unsent bytes for a slow client, in addition to the kernel's own buffer.
 SEND_MARK: Final = 64 * 1024
@@ -134,6 +135,7 @@ class LocalDuplex(asyncio.Protocol):
             if self._lost is not None or self._inbound is _Inbound.CLOSED:
                 raise StreamReset(self._lost or _CLOSED)
             assert self._reader is None, "two tasks receive"
+            self._resume()
             self._reader = self._loop.create_future()
             try:
                 await self._reader
@@ -259,11 +261,15 @@ class LocalDuplex(asyncio.Protocol):
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._size = 0
+        return data
+
+    def _resume(self) -> None:
+        # Not before more is wanted: what was taken is held until the session has room,
+        # and a client that goes on would fill the same memory once more.
         if self._inbound is _Inbound.PAUSED:
             self._inbound = _Inbound.FLOWING
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
-        return data
 
     def _drop(self, inbound: _Inbound) -> None:
         self._inbound = inbound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import struct
 import time
 from collections import deque
@@ -25,6 +26,7 @@ TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 """The tables of IPv4 and IPv6 sockets, in the order that :func:`spell` keeps."""
 UNIX_TABLE: Final = Path("/proc/self/net/unix")
 LISTENING: Final = "0A"
+_INODE: Final = re.compile(r"[0-9]{1,20}")
 
 
 class Row(Record):
@@ -63,16 +65,21 @@ def read_table(table: Path) -> Iterator[Row]:
 
 
 def find_unix(path: str, table: Path = UNIX_TABLE) -> Iterator[int]:
-    """Yield the inodes of the Unix sockets that are bound to ``path``."""
+    """Yield the inodes of the Unix sockets that are bound to ``path``.
+
+    The kernel writes a name as it is: any user's socket can be called such that it
+    looks like further lines, which is why each is taken for what it says and no more.
+    """
     for line in _lines(table):
         fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == path:
+        if len(fields) == 8 and fields[7] == path and _INODE.fullmatch(fields[6]):
             yield int(fields[6])
 
 
 def _lines(table: Path) -> list[str]:
     try:
-        return table.read_text(errors="surrogateescape").splitlines()[1:]
+        # Not splitlines(): a name can have what else ends a line to Python.
+        return table.read_text(errors="surrogateescape").split("\n")[1:]
     except OSError:
         return []  # not Linux, or hidden by a sandbox
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ssmtunneld.base.paths import exists
+
 _PATH_MAX: Final = 1024
 """Bytes of a path on macOS."""
 _GET_PATH: Final = 50
@@ -74,4 +76,5 @@ def _path_of(descriptor: int) -> str:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except OSError:
         return ""
-    return path if Path(path).exists() else ""
+    # One that was opened for us can be where we may not look.
+    return path if exists(Path(path)) else ""

@@ -7,13 +7,14 @@ an idle daemon's memory, and has no way to send a descriptor with an answer.
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.listener.owner import unix_peer_uid
 
 LARGEST_HEAD: Final = 8192
@@ -26,12 +27,21 @@ PARTING: Final = 1.0
 """Seconds for what is left of a request that was refused before its end: a socket that
 is closed with unread data takes the answer with it."""
 LIMIT: Final = 64
-"""Connections at once; further ones wait in the kernel's backlog."""
+"""Connections whose request is read, or which ask for something that is at hand;
+further ones wait in the kernel's backlog."""
+GRACE: Final = 1.0
+"""Seconds that a client may keep others waiting, once there are so many: to say what it
+wants, or to read the answer."""
+LONG_LIMIT: Final = 256
+"""Requests under way that change something: a drain, for example, takes as long as it
+takes, also when its client has left, and must not keep anybody from a look."""
 EXHAUSTED_PAUSE: Final = 1.0
 """Seconds that accepting rests when the process is out of something."""
 
 _PIECE: Final = 16384
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_LOOK: Final = "GET"
+"""The method that changes nothing, and is answered soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,19 @@ Handler = Callable[[Request | BadRequest], Awaitable[Answer]]
 """Answers a request, or what cannot be read as one. Must not raise."""
 
 
+class _Place:
+    """One of the connections that are served at once."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room: asyncio.Semaphore | None = room
+
+    def leave(self, *_: object) -> None:
+        """Leave it to the next one; idempotent."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
+
 class ControlServer:
     """Answers requests at a listening Unix socket.
 
@@ -103,6 +126,10 @@ class ControlServer:
         self._loop = asyncio.get_running_loop()
         self._requests: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(LIMIT)
+        self._long_room = asyncio.Semaphore(LONG_LIMIT)
+        self._idle: dict[asyncio.Task[None], float] = {}
+        """Connections in which it is the client's turn, the oldest first, and when they
+        have kept others waiting for long enough."""
 
     async def run(self, patience: float, end: asyncio.Event) -> None:
         """Serve until ``end``; requests that run then get ``patience`` seconds.
@@ -120,46 +147,81 @@ class ControlServer:
 
     async def _accept(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._room.acquire()
             try:
                 sock, _ = await self._loop.sock_accept(self._listening)
             except ConnectionAbortedError:
-                self._room.release()
                 continue
             except OSError:
-                self._room.release()
                 await asyncio.sleep(EXHAUSTED_PAUSE)
                 continue
-            task = tasks.create_task(self._serve(sock), name="control request")
+            with on_error(sock.close):
+                await self._make_room()
+            place = _Place(self._room)
+            task = tasks.create_task(self._serve(sock, place), name="control request")
             self._requests.add(task)
-            task.add_done_callback(self._note_end)
+            task.add_done_callback(self._requests.discard)
+            task.add_done_callback(place.leave)
 
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        self._requests.discard(task)
-        self._room.release()
+    async def _make_room(self) -> None:
+        """Take a place; if all are taken, from the oldest client that does nothing."""
+        while self._room.locked():
+            oldest, until = next(iter(self._idle.items()), (None, None))
+            now = self._loop.time()
+            if oldest is not None and until is not None and until <= now:
+                del self._idle[oldest]
+                oldest.cancel()
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until or now + GRACE):
+                    await self._room.acquire()
+                    return
+        await self._room.acquire()
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, place: "_Place") -> None:
         with sock:
             sock.settimeout(0)
             # Whoever asks may leave at any moment, or say nothing.
             with suppress(OSError, TimeoutError):
-                await self._converse(sock)
+                await self._converse(sock, place)
 
-    async def _converse(self, sock: socket.socket) -> None:
-        uid = unix_peer_uid(sock)
-        request: Request | BadRequest | None
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT):
-                request = await self._read(sock, uid)
-        except BadRequest as refused:
-            request = refused
+    async def _converse(self, sock: socket.socket, place: "_Place") -> None:
+        request = await self._listen(sock)
         if request is None:
             return
+        if isinstance(request, BadRequest) or request.method == _LOOK:
+            await self._reply(sock, request)
+            return
+        async with self._long_room:
+            place.leave()
+            await self._reply(sock, request)
+
+    async def _listen(self, sock: socket.socket) -> Request | BadRequest | None:
+        uid = unix_peer_uid(sock)
+        try:
+            with self._clients_turn():
+                async with asyncio.timeout(REQUEST_TIMEOUT):
+                    return await self._read(sock, uid)
+        except BadRequest as refused:
+            return refused
+
+    async def _reply(self, sock: socket.socket, request: Request | BadRequest) -> None:
         answer = await self._answer(request)
-        async with asyncio.timeout(REQUEST_TIMEOUT):
-            await self._send(sock, answer)
-        if isinstance(request, BadRequest):
-            await self._part(sock)
+        with self._clients_turn():
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await self._send(sock, answer)
+            if isinstance(request, BadRequest):
+                await self._part(sock)
+
+    @contextmanager
+    def _clients_turn(self) -> Iterator[None]:
+        """Note that the client, and nobody else, keeps this task waiting."""
+        task = asyncio.current_task()
+        assert task is not None, "called in a task"
+        self._idle[task] = self._loop.time() + GRACE
+        try:
+            yield
+        finally:
+            self._idle.pop(task, None)
 
     async def _read(self, sock: socket.socket, uid: int | None) -> Request | None:
         """Return the request; None if the client leaves before it is whole.

@@ -270,4 +270,4 @@ class PoolSnapshot(Record):
     counts: SessionCounts
     """Totals of its sessions so far."""
     start_reason: str = ""
-    """The reason why the first session in the start queue waits; empty for none."""
+    """The reason why the first session that is to start waits; empty for none."""

@@ -702,9 +702,9 @@ class Pool:
         return next(filter(None, [self._trouble, *(s.trouble for s in sessions)]), None)
 
     def _start_reason(self) -> str:
-        """Return why the first session in the start queue waits; empty for none."""
+        """Return why the first session that is not started yet waits, if known."""
         sessions = (member.session for member in self._members.values())
-        return next((s.start_reason for s in sessions if s.queued), "")
+        return next(filter(None, (s.start_reason for s in sessions)), "")
 
     def _try_open(self, waited: float) -> StreamDuplex | None:
         number = self._choose(waited)

@@ -66,6 +66,11 @@ class SearchingTargetSelector(FollowingTargetSelector):
     def avoid(self, target: str) -> None:
         self._avoided[target] = self._loop.time() + AVOIDANCE
 
+    @property
+    @override
+    def reason(self) -> str:
+        return self._resolver.reason
+
     def _pick(self, found: SearchResult) -> Candidate:
         now = self._loop.time()
         self._avoided = {k: v for k, v in self._avoided.items() if now < v}

@@ -135,6 +135,7 @@ class Session:
         """The number of lost websockets that were replaced."""
         self.queued = False
         """True while it waits in the start queue."""
+        self._choosing = False
         self.urgency: Callable[[], Urgency] = lambda: Urgency.SPARE
         """Returns its urgency; called while it waits in the start queue."""
         self.message_limit = MAX_PAYLOAD
@@ -184,7 +185,7 @@ class Session:
                 cut by then.
         """
         try:
-            self.target = await self._selector.choose()
+            self.target = await self._choose()
             place = await self._wait_for_turn()
             # Waiting in the start queue does not count as age.
             self.since = self.created = self._loop.time()
@@ -196,6 +197,13 @@ class Session:
             await self._live_and_terminate(grant)
         finally:
             self._over.set()
+
+    async def _choose(self) -> str:
+        self._choosing = True
+        try:
+            return await self._selector.choose()
+        finally:
+            self._choosing = False
 
     async def _wait_for_turn(self) -> StartSlot:
         self.queued = True
@@ -222,7 +230,12 @@ class Session:
 
     @property
     def start_reason(self) -> str:
-        """The reason why it waits in the start queue, as a clause; else empty."""
+        """The reason why it is not started yet, as a clause; empty if none is known.
+
+        It waits in the start queue, or for the search for its target.
+        """
+        if self._choosing:
+            return self._selector.reason
         if not self.queued:
             return ""
         return self._dependencies.limiter.reason_for(self._ask_urgency)

@@ -22,6 +22,11 @@ class TargetSelector(Protocol):
         """Note that ``target`` had no agent just now, even if the service lists it."""
         ...
 
+    @property
+    def reason(self) -> str:
+        """The reason why `choose` takes long, as a clause; empty if it does not."""
+        return ""
+
 
 class FixedTargetSelector(TargetSelector):
     """Always the same target."""

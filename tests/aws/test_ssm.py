@@ -30,6 +30,7 @@ from ssmtunneld.errors import (
 from tests.aws.conftest import ACCESS_KEY, SESSION_TOKEN
 from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, error
 from tests.support.odd_server import OddServer, trickling
+from tests.support.threads import no_thread
 
 TARGET = "i-0182d91e85d69cf00"
 REQUEST = SessionRequest.port_forward(TARGET, 5432, "db.internal", reason="a test")
@@ -65,6 +66,13 @@ async def test_a_session_is_started(control, stub):
             "Reason": "a test",
         }
     ]
+
+
+async def test_where_no_thread_is_allowed_nothing_is_sent(control, stub):
+    with no_thread(), pytest.raises(ServiceUnavailable, match="no further thread"):
+        await control.start(REQUEST)
+    await control.start(REQUEST)
+    assert len(stub.calls("StartSession")) == 1
 
 
 async def test_what_was_not_asked_for_is_not_sent(control, stub):

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from ssmtunneld.base.deadline import Deadline
+from tests.support.threads import no_thread
 
 PATIENCE = 30.0
 
@@ -50,6 +51,22 @@ def test_the_earliest_time_counts():
         scene.deadline.arm(0)
         scene.deadline.arm(2000)
         assert scene.ended.wait(PATIENCE)
+
+
+def test_a_report_without_a_thread_does_not_keep_the_process():
+    said = []
+    scene = Scene(lambda: said.append("a word"))
+    with scene.deadline, no_thread():
+        scene.deadline.arm(0)
+        assert scene.ended.wait(PATIENCE)
+    assert said == []
+
+
+def test_without_a_thread_the_process_ends_by_itself():
+    scene = Scene()
+    with no_thread(), scene.deadline:
+        pass
+    assert scene.codes == []
 
 
 @pytest.mark.parametrize("armed", [False, True])

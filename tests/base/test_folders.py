@@ -8,6 +8,7 @@ import pytest
 
 from ssmtunneld.base.folders import (
     make_private_folder,
+    read_now,
     read_private_file,
     replace_private_file,
 )
@@ -82,3 +83,14 @@ def test_what_is_no_file_is_an_error_and_never_waited_for(tmp_path):
         with pytest.raises(OSError, match=r"regular|No such"):
             read_private_file(tmp_path / name, 9)
     assert descriptors() == before
+
+
+def test_a_file_that_calls_itself_regular_is_not_waited_for_either():
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(writing, "wb", 0) as end, os.fdopen(reading, "rb") as file:
+        with pytest.raises(OSError, match="unavailable"):
+            read_now(file, 9)
+        end.write(b"12345")
+        end.close()
+        assert read_now(file) == b"12345"

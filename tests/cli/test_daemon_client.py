@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -204,6 +205,17 @@ def test_a_daemon_that_does_not_answer_is_not_mistaken_for_none(home):
             request(path, "GET", "/status", timeout=0.01)
         over.set()
     assert "ssmtunneld status" in caught.value.advice
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others refuse at once")
+def test_a_daemon_for_which_many_wait_is_waited_for(home):
+    path = home / "x.sock"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as other:
+        busy.bind(str(path))
+        busy.listen(0)
+        other.connect(str(path))
+        with pytest.raises(CommandError, match=r"no answer .* within 0.01 s"):
+            request(path, "GET", "/status", timeout=0.01)
 
 
 @pytest.mark.parametrize("words", [b"", b"no HTTP at all\r\n\r\n"])

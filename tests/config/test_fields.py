@@ -235,7 +235,7 @@ def test_a_certificate_file_starts_from_the_configuration_s_directory(tmp_path):
 
 
 def test_a_certificate_file_exists(tmp_path):
-    for written in (str(tmp_path), "missing.pem", 7):
+    for written in (str(tmp_path), "missing.pem", 7, "x" * 300, "a/" * 3000):
         assert "is not a file" in complaint("ca_bundle", written)
 
 

@@ -152,6 +152,23 @@ def test_names_are_not_compared_for_ever(folder, monkeypatch):
     ]
 
 
+def test_nor_are_they_with_many_patterns(folder, monkeypatch):
+    monkeypatch.setattr(includes, "ALL_NAMES_LIMIT", 8)
+    patterns = ["conf.d/*.toml", "conf.d/*.tom?", "conf.d/*.to*"]
+    assert found(folder, *patterns[:2])[1].problems == []
+    assert found(folder, *patterns)[1].problems == [
+        (2, "has, with the others, more than 8 names")
+    ]
+
+
+def test_patterns_are_not_looked_for_without_end(folder, monkeypatch):
+    monkeypatch.setattr(includes, "PATTERN_LIMIT", 2)
+    assert found(folder, "team.toml", "team.toml")[1].problems == []
+    paths, result = found(folder, "team.toml", "team.toml", "none.toml", "none.toml")
+    assert len(paths) == 1
+    assert result.problems == [(2, "comes after 2 others, which are too many")]
+
+
 @pytest.mark.parametrize("pattern", ["a.toml", "conf.d/*.toml", "/x/[ab]?", "~/a b"])
 def test_patterns_are_taken_as_they_are(pattern):
     assert check_pattern(pattern) == pattern

@@ -1,6 +1,7 @@
 """Files: where they are found, and what cannot be read."""
 
 import os
+import pwd
 import re
 import tracemalloc
 from pathlib import Path
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from ssmtunneld.config import find_config, load, load_config, parse_config
 from ssmtunneld.config.includes import Includes
-from ssmtunneld.config.load import LARGEST_FILE
+from ssmtunneld.config.load import LARGEST_FILE, user_config
 from ssmtunneld.errors import ConfigError
 
 GOOD = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "i-0182d91e"\n'
+
+UNCLOSED = "is not TOML: a text is not closed: the quote at its end is missing"
+WRONG = "is not TOML: invalid value"
 
 
 def problem_of(call, *arguments):
@@ -63,6 +67,21 @@ def test_without_xdg_the_platform_s_directory_is_used(places):
     system.unlink()
     problem = problem_of(find_config, None, {}, system)
     assert f"ssmtunneld/config.toml, {system}" in problem
+
+
+def test_a_place_that_depends_on_the_working_directory_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert user_config({"XDG_CONFIG_HOME": "xdg"}) == user_config({})
+    assert user_config({}).is_absolute()
+
+
+def test_a_user_whom_nobody_knows_has_a_place(monkeypatch):
+    for name in ("XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert user_config({}) == Path("/.config/ssmtunneld/config.toml")
 
 
 def test_a_place_that_cannot_be_looked_at_is_not_passed_over(tmp_path):
@@ -143,7 +162,28 @@ def test_a_file_may_have_the_size_that_is_allowed(tmp_path):
             'c.toml:2:5: is not TOML: invalid value (text needs quotes: key = "...")',
         ),
         ("a = 1\na = 2\n", "c.toml:2:6: is not TOML: cannot overwrite a value"),
-        ("a = '", 'c.toml:1:6: is not TOML: expected "\'"'),
+        ("a = '", f"c.toml:1:6: {UNCLOSED}"),
+        ("a = 1\nb = 'x # y\nc = 1\n", f"c.toml:2:11: {UNCLOSED}"),
+        ("b = 'x\nc = 'y'\n", f"c.toml:1:7: {UNCLOSED}"),
+        ('a = 1\nb = "x\nc = 1\n', f"c.toml:2:7: {UNCLOSED}"),
+        ('a = """x\n', f"c.toml:2:1: {UNCLOSED}"),
+        (
+            "b = True",
+            "c.toml:1:5: " + WRONG + " (write true or false, in small letters)",
+        ),
+        (
+            "b = \u201cx\u201d",
+            "c.toml:1:5: " + WRONG + " (write straight quotes: \" or ')",
+        ),
+        (
+            "b = 080",
+            "c.toml:1:6: is not TOML: expected newline or end of document after a "
+            "statement (a number does not begin with 0)",
+        ),
+        (
+            "b = true\nb = true\n",
+            "c.toml:2:9: is not TOML: cannot overwrite a value",
+        ),
     ],
 )
 def test_a_slip_in_the_syntax_has_a_line_and_a_column(text, expected):

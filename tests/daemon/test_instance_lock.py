@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from ssmtunneld.daemon.instance_lock import (
     claim_instance,
+    control_sockets,
     holders,
     instance_name,
+    state_directory,
     state_trouble,
 )
 from tests.support.turns import turns
@@ -181,6 +184,14 @@ def test_a_lock_without_a_process_in_it_is_held_all_the_same(tmp_path):
             assert second.reason == "another daemon runs this file"
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    os.mkfifo(tmp_path / f"{instance_name(path)}.lock")
+    assert holders(path) == holders(None) == []
+
+
 async def test_the_second_one_takes_its_place_once_the_first_has_ended(tmp_path):
     path = tmp_path / "config.toml"
     with ExitStack() as first:
@@ -207,3 +218,31 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     assert state_trouble() == f"{obstacle} is not writable"
     with claim_instance(tmp_path / "config.toml") as claim:
         assert claim.reason.startswith("its lock cannot be written: ")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000])
+def test_a_folder_that_cannot_be_looked_at_is_no_defect(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / name))
+    assert state_trouble() == ""  # as far as it can be seen
+    assert control_sockets(None) == holders(None) == []
+    with claim_instance(tmp_path / "config.toml") as claim:
+        assert claim.reason.startswith("its lock cannot be written: ")
+
+
+def test_the_first_of_several_folders_of_a_unit_is_taken(monkeypatch):
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    assert state_directory() == Path("/var/lib/one")
+
+
+def test_a_user_whom_nobody_knows_has_a_folder_all_the_same(monkeypatch):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert state_directory() == Path("/.local/state/ssmtunneld")
+
+
+def test_a_folder_that_depends_on_where_a_program_was_started_is_none(monkeypatch):
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert state_directory().is_absolute()

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import ExitStack
 
 import pytest
 import structlog
@@ -22,6 +23,7 @@ from ssmtunneld.sessions.bastion import END_PATIENCE
 from ssmtunneld.testing import EmulatorThread
 from tests.integration import world
 from tests.integration.world import configuration, tunnel
+from tests.support.threads import no_thread
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,30 @@ def test_it_runs_until_a_signal_and_gives_the_signals_back(
     assert reason.startswith("ssmtunneld/")
     assert reason.endswith(f"[{instance_name(path)}/x]")
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_it_ends_in_order_where_no_thread_can_be_started_any_more(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "config.toml"
+    process = SignalOnceReady(signal.SIGTERM)
+    before = structlog.get_config()
+    with ExitStack() as stack:
+
+        def refuse_at_the_end(_, __, event):
+            if event["event"] == "daemon.stopped":
+                stack.enter_context(no_thread())
+            return event
+
+        structlog.configure(processors=[refuse_at_the_end, process])
+        stack.callback(structlog.configure, **before)
+        service = stack.enter_context(EmulatorThread())
+        path.write_text(configuration(service.endpoint_url, tunnel("x", port=1)))
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        with Signals() as signals:
+            run_daemon(load_config(path, {}), signals)
+    assert process.names[-1] == "daemon.stopped"
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,9 @@ async def test_a_file_that_cannot_be_written_is_said_once(tmp_path):
             keeper._write(sizes.export())
     (line,) = journal.lines("size.not_kept")
     assert line["log_level"] == "info"
+
+
+async def test_a_folder_that_cannot_be_looked_into_is_left_alone(tmp_path):
+    path = tmp_path / ("x" * 300) / "x.sizes.json"
+    async with keeping(path, new_sizes()) as keeper:
+        keeper._clear(NOW)

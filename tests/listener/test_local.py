@@ -94,6 +94,21 @@ async def test_reading_stops_while_enough_waits_and_goes_on_later(ends):
     assert received == LARGE
 
 
+async def test_nothing_more_is_read_before_it_is_wanted(ends):
+    local, client = ends
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(loop.sock_sendall(client, bytes(LARGE)))
+        await until(lambda: local.buffered >= RECEIVE_MARK)
+        received = len(await local.receive())
+        await turns(200)
+        assert local.buffered == 0  # what was taken is held elsewhere as long
+        assert not sending.done()
+        while received < LARGE:
+            received += len(await local.receive())
+    assert received == LARGE
+
+
 async def test_while_a_connection_is_being_lost_it_is_left_alone(ends):
     local, client = ends
     loop = asyncio.get_running_loop()

@@ -80,3 +80,13 @@ def test_unix_sockets_are_found_by_path(tmp_path, path, inodes):
     table = tmp_path / "unix"
     table.write_text(UNIX)
     assert list(find_unix(path, table)) == inodes
+
+
+@pytest.mark.parametrize(
+    "name", ["@x\n1 2 3 4 5 6 seven /run/app.sock", "@x\x85y", "@\x1cz", "@x\ry"]
+)
+def test_a_name_that_looks_like_further_lines_breaks_nothing(tmp_path, name):
+    table = tmp_path / "unix"
+    forged = f"0000000000000000: 00000002 00000000 00010000 0001 01 18000 {name}\n"
+    table.write_text(UNIX.replace("\n", f"\n{forged}", 1), newline="")
+    assert list(find_unix("/run/app.sock", table)) == [18001]

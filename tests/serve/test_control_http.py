@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -17,7 +17,7 @@ from ssmtunneld.serve.control_http import (
     ControlServer,
     Request,
 )
-from tests.support.turns import until
+from tests.support.turns import turns, until
 
 
 class Scene:
@@ -27,13 +27,15 @@ class Scene:
         self.path = path
         self.asked = []
         self.document = {"said": "something"}
+        self.held = {"GET", "POST"}
         self.let_go = asyncio.Event()
         self.let_go.set()
         self.end = asyncio.Event()
 
     async def answer(self, request):
         self.asked.append(request)
-        await self.let_go.wait()
+        if isinstance(request, BadRequest) or request.method in self.held:
+            await self.let_go.wait()
         if isinstance(request, BadRequest):
             return Answer(request.status, {"error": str(request)})
         return Answer(200, self.document)
@@ -146,6 +148,84 @@ async def test_only_so_many_are_served_at_once_and_others_wait(scene):
         scene.let_go.set()
     assert all(b" 200 " in answer.result() for answer in answers)
     assert len(scene.asked) == LIMIT + 3
+
+
+async def test_those_that_say_nothing_make_room_for_those_that_do(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(control_http, "GRACE", 0.01)
+    scene = Scene(tmp_path / "s")
+    async with scene.serving(), AsyncExitStack() as silent:
+        for said in [
+            b"",
+            b"GET / HTTP",
+            b"PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\na",
+        ]:
+            for _ in range(LIMIT):
+                _, writer = await asyncio.open_unix_connection(scene.path)
+                silent.callback(writer.close)
+                writer.write(said)
+        assert b" 200 " in await scene.say(b"GET / HTTP/1.1\r\n\r\n")
+
+
+async def test_those_that_do_not_read_make_room_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_http, "GRACE", 0.01)
+    monkeypatch.setattr(control_http, "REQUEST_TIMEOUT", 1000.0)
+    scene = Scene(tmp_path / "s")
+    scene.document = {"said": "x" * 2_000_000}
+    async with scene.serving(), AsyncExitStack() as deaf:
+        for _ in range(LIMIT):
+            sock = deaf.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(str(scene.path))
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b" 200 " in await scene.say(b"GET / HTTP/1.1\r\n\r\n")
+
+
+async def test_nobody_is_sent_away_who_has_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_http, "GRACE", 0.0)
+    scene = Scene(tmp_path / "s")
+    scene.let_go.clear()
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    async with scene.serving(), asyncio.TaskGroup() as tasks:
+        answers = []
+        for _ in range(LIMIT):
+            answers.append(tasks.create_task(scene.say(request)))
+            await until(lambda: len(scene.asked) == len(answers))
+        answers.append(tasks.create_task(scene.say(request)))
+        await turns(20)
+        scene.let_go.set()
+    assert all(b" 200 " in answer.result() for answer in answers)
+
+
+async def test_what_takes_long_keeps_nobody_from_a_look(scene):
+    scene.let_go.clear()
+    async with asyncio.TaskGroup() as tasks:
+        said = b"POST / HTTP/1.1\r\n\r\n"
+        drains = [tasks.create_task(scene.say(said)) for _ in range(LIMIT + 3)]
+        for _ in range(LIMIT):
+            _, writer = await asyncio.open_unix_connection(scene.path)
+            writer.write(said)  # and leaves: a drain goes on all the same
+            await writer.drain()
+            writer.close()
+        await until(lambda: len(scene.asked) == len(drains) + LIMIT)
+        scene.held = {"POST"}
+        assert b" 200 " in await scene.say(b"GET / HTTP/1.1\r\n\r\n")
+        scene.let_go.set()
+    assert all(b" 200 " in drain.result() for drain in drains)
+
+
+async def test_only_so_many_changes_are_under_way_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_http, "LONG_LIMIT", 2)
+    scene = Scene(tmp_path / "s")
+    scene.let_go.clear()
+    async with scene.serving(), asyncio.TaskGroup() as tasks:
+        said = b"POST / HTTP/1.1\r\n\r\n"
+        answers = [tasks.create_task(scene.say(said)) for _ in range(5)]
+        await until(lambda: len(scene.asked) >= 2)
+        await turns(20)
+        assert len(scene.asked) == 2
+        scene.let_go.set()
+    assert all(b" 200 " in answer.result() for answer in answers)
 
 
 async def test_requests_that_run_at_the_end_get_their_answers(scene):

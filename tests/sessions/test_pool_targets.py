@@ -1,13 +1,16 @@
 """Sessions and what they lead to: counted, chosen, left and cut; in virtual time."""
 
+import asyncio
 from collections import Counter
 
 import pytest
+from typing_extensions import override
 
 from ssmtunneld.errors import StreamReset, TargetNotConnected, TargetNotFound
 from ssmtunneld.sessions.policy import Phase, Policy
 from ssmtunneld.sessions.session import Session, SessionSettings
 from ssmtunneld.sessions.start_queue import StartQueue
+from ssmtunneld.sessions.targeting import TargetSelector
 from tests.sessions.rig import (
     REQUEST,
     Journal,
@@ -18,6 +21,7 @@ from tests.sessions.rig import (
 )
 from tests.support.clockwork import virtual
 from tests.support.fake_control import START, FakeControl
+from tests.support.turns import turns
 
 GONE = "its target is gone"
 
@@ -121,6 +125,32 @@ async def test_a_session_goes_where_its_aim_says():
         await made.run()
     assert made.target == "i-9"
     assert selector.avoided == ["i-9"]
+
+
+class Searching(TargetSelector):
+    """Finds nothing, and knows why that takes so long."""
+
+    reason = "AWS throttles the search"
+
+    @override
+    async def choose(self):
+        await asyncio.get_running_loop().create_future()
+
+    @override
+    def avoid(self, target):
+        pass
+
+
+@virtual
+async def test_a_session_whose_target_is_searched_for_says_why_that_takes_long():
+    made = session(FakeControl(), Searching())
+    assert made.start_reason == ""
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(made.run())
+        await turns(3)
+        assert made.start_reason == "AWS throttles the search"
+        running.cancel()
+    assert made.start_reason == ""
 
 
 @virtual

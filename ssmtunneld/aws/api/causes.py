@@ -92,6 +92,9 @@ _SLOW_DOWN: Final = (
     "wait, tunnels try again more slowly; if it persists, lower start_rate, or ask AWS "
     "for more {operation} calls a second"
 )
+MORE_THREADS: Final = (
+    "wait, tunnels try again by themselves; if it persists, allow more threads"
+)
 _CHECK_PROXY: Final = "check HTTPS_PROXY and NO_PROXY, or proxy"
 _ENABLE_REGION: Final = (
     "enable the service, or region {region}, for this account: aws account "
@@ -391,6 +394,14 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         "MissingDependencyException",
     ),
     **_each(
+        Cause(
+            RequestRejected,
+            "set region, such as us-east-1, or export AWS_REGION",
+            cause="no region is set",
+        ),
+        "NoRegionError",
+    ),
+    **_each(
         Cause(RequestRejected, "set region, such as us-east-1"),
         "BaseEndpointResolverError",
     ),
@@ -464,6 +475,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         ),
         Cause(ServiceUnavailable, "check network and DNS{and_region}"),
     ),
+    **_each(Cause(ServiceUnavailable, MORE_THREADS), "NoThread"),
     **_each(
         Cause(
             ServiceUnavailable,

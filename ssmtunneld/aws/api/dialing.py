@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -78,8 +80,12 @@ class Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        """Begin."""
-        self._timer.start()
+        """Begin.
+
+        Raises:
+            NoThread: The system allows none that would keep the time.
+        """
+        start(self._timer)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -152,7 +158,7 @@ def look_up(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
 
     Raises:
         socket.gaierror: The name has none.
-        TooLate: There was no answer in time.
+        OSError: There was no answer in time, or there is no thread to wait for it.
     """
 
     def ask() -> list[tuple[Any, ...]]:
@@ -178,6 +184,7 @@ def in_time(
 
     Raises:
         TooLate: It takes too long, or too much of that kind is under way.
+        NoThread: The system allows no thread for it.
     """
     if not _errands.acquire(timeout=deadline.left):
         raise TooLate(f"{ERRAND_LIMIT} other lookups are still pending")
@@ -193,7 +200,8 @@ def in_time(
         finally:
             _errands.release()
 
-    threading.Thread(target=run, name="errand", daemon=True).start()
+    with on_error(_errands.release):
+        start(threading.Thread(target=run, name="errand", daemon=True))
     wait([outcome], deadline.left)
     if outcome.done():
         return outcome.result()

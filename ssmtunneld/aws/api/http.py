@@ -47,6 +47,7 @@ from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.proxies import Proxy, proxy_for
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.redaction import register, register_answer
+from ssmtunneld.base.threads import NoThread
 
 if TYPE_CHECKING:
     import ssl
@@ -136,6 +137,7 @@ class Sender:
             BotoCoreError: There is none; says why as botocore itself would. Nothing of
                 the request or the answer is quoted.
             SettingError: The proxy that is configured is none.
+            NoThread: The system allows no thread that would keep the time.
         """
         url = str(request.url)
         _register_secrets(request)
@@ -160,6 +162,7 @@ class Sender:
         Raises:
             BotoCoreError: As above.
             SettingError: As above.
+            NoThread: As above.
         """
         return self(request)
 
@@ -199,7 +202,7 @@ def _ask(
         failure = exceptions.HTTPError()
     if deadline.has_passed:
         raise CallTooSlow(endpoint_url=where, seconds=deadline.seconds)
-    raise _as_botocores(failure, where, proxy)
+    raise _lack_of_threads(failure) or _as_botocores(failure, where, proxy)
 
 
 def _send(manager: PoolManager, request: AWSPreparedRequest) -> AWSResponse:
@@ -365,6 +368,12 @@ _TUNNEL_STATUS: Final = re.compile(r"the proxy answered ([0-9]{3})\b")
 _REFUSALS: Final = {"407": ProxyDemandsLogin, "403": ProxyForbids}
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 """OpenSSL's errors for answers that are not TLS."""
+
+
+def _lack_of_threads(error: exceptions.HTTPError) -> NoThread | None:
+    """Return what the library made look like a failing network, if it is this."""
+    reason = error.__cause__ or getattr(error, "original_error", None)
+    return reason if isinstance(reason, NoThread) else None
 
 
 def _as_botocores(

@@ -18,6 +18,8 @@ from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 from typing_extensions import override
 
+from ssmtunneld.base.paths import is_file
+
 
 def _member(wire_name: str, shape: str = "String") -> dict[str, str]:
     return {"shape": shape, "locationName": wire_name}
@@ -449,7 +451,7 @@ class Models(Loader):
             if name == "endpoints":
                 for folder in self.search_paths:
                     path = Path(folder) / "endpoints.json"
-                    if path.is_file():
+                    if is_file(path):
                         return _read_endpoints(path), str(path)
             return super().load_data_with_path(name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssmtunneld.aws.api.endpoints import SettingError
+from ssmtunneld.base.paths import exists, expanded
 from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def ca_bundle_of(session: Session, network: Network) -> str | None:
     }
     for name, text in named.items():
         if text:
-            path = Path(text).expanduser()
-            if not path.exists():
+            path = expanded(text)
+            if not exists(path):
                 raise SettingError(f"{name} names {path}, which is not a file")
             return str(path)
     return None

@@ -17,6 +17,7 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 from botocore.utils import parse_timestamp
 
+from ssmtunneld.base.paths import is_file
 from ssmtunneld.base.record import Record
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ FILE_LIMIT: Final = 256 * 1024
 def read_document(file: Path) -> Mapping[str, object]:
     """Return the JSON object in ``file``; an empty one if there is none."""
     try:
-        if not file.is_file():
+        if not is_file(file):
             return {}
         with file.open("rb") as opened:
             found = json.loads(opened.read(FILE_LIMIT).decode())

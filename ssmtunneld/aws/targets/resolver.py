@@ -58,6 +58,15 @@ class Resolver:
         self._misses: dict[SearchedTarget, tuple[SearchResult, TargetNotFound]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._not_before = float("-inf")
+        self._throttled = False
+
+    @property
+    def reason(self) -> str:
+        """The reason why searches take long, as a clause; empty if there is none."""
+        if not self._throttled:
+            return ""
+        wait = max(0.0, self._not_before - asyncio.get_running_loop().time())
+        return f"AWS throttles the search for targets: the next one in {wait:.0f} s"
 
     async def find(
         self, target: SearchedTarget, max_age: float = FRESH
@@ -121,6 +130,8 @@ class Resolver:
             answer = await self._asking.ask(work)
         except Throttled:
             self._not_before = loop.time() + PENALTY
+            self._throttled = True
             raise
         self._not_before = loop.time() + INTERVAL
+        self._throttled = False
         return answer

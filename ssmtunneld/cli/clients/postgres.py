@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.paths import expanded, is_file
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.clients.tls import authorities, level_for
 from ssmtunneld.cli.database import VERIFY_CA, VERIFY_FULL
@@ -55,5 +55,5 @@ def _tls(database: Database, task: Task) -> dict[str, str]:
 
 def _has_authorities(task: Task) -> bool:
     """Return True if the user has told libpq whom to trust."""
-    own = Path(task.environ.get("HOME", "~")).expanduser() / ".postgresql" / "root.crt"
-    return "PGSSLROOTCERT" in task.environ or own.is_file()
+    own = expanded(task.environ.get("HOME", "~")) / ".postgresql" / "root.crt"
+    return "PGSSLROOTCERT" in task.environ or is_file(own)

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ssmtunneld.base.paths import is_file
 from ssmtunneld.cli.database import VERIFY_CA, VERIFY_FULL
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 
@@ -63,7 +64,7 @@ def authorities(database: Database) -> str | None:
     no such file.
     """
     if database.ca is not None:
-        if not database.ca.is_file():
+        if not is_file(database.ca):
             raise CommandError(
                 f"db_ca of {database.tunnel}: {database.ca} is not a file",
                 "fetch it (of RDS and Aurora: curl -o "
@@ -75,4 +76,4 @@ def authorities(database: Database) -> str | None:
     # As OpenSSL itself would be told; what it was built with is often a folder.
     said = os.environ.get(ssl.get_default_verify_paths().openssl_cafile_env)
     places = [Path(said)] if said else list(_SYSTEM_ROOTS)
-    return next((str(place) for place in places if place.is_file()), None)
+    return next((str(place) for place in places if is_file(place)), None)

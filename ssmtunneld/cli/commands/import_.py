@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmtunneld.base.paths import expanded
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import file_option, refuse_alone
 from ssmtunneld.errors import ConfigError
@@ -109,7 +110,7 @@ def _text(source: str) -> str:
         if source == _STDIN:
             raw = sys.stdin.buffer.read(_LARGEST + 1)
         else:
-            with Path(source).expanduser().open("rb") as file:
+            with expanded(source).open("rb") as file:
                 raw = file.read(_LARGEST + 1)
     except OSError as error:
         raise CommandError(f"cannot read {source}: {error.strerror}") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ssmtunneld.base.paths import exists
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
 from ssmtunneld.cli.daemon_requests import ask_log
 from ssmtunneld.cli.exit_codes import CommandError
@@ -139,10 +140,10 @@ def _service_commands(lines: int, *, follow: bool) -> list[list[str]]:
     place = ServicePaths.here()
     if sys.platform == "darwin":
         file = Launchd(place).log
-        return [file_command(str(file), lines=lines, follow=follow)] * file.exists()
+        return [file_command(str(file), lines=lines, follow=follow)] * exists(file)
     found = [
         journal_command(UNIT, user=not system, lines=lines, follow=follow)
         for system in (False, True)
-        if Systemd(place, system=system).path.exists()
+        if exists(Systemd(place, system=system).path)
     ]
     return [command for command in found if command is not None]

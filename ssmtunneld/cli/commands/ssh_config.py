@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.base.paths import home
 from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.running_daemons import running
 from ssmtunneld.cli.service.manager import program
@@ -88,7 +89,7 @@ def _write(text: str, *, pretend: bool) -> None:
     from ssmtunneld.cli.ssh_files import plan_changes
 
     # ssh does not look at $HOME, but whoever sets it wants to be taken at their word.
-    changes = plan_changes(Path.home() / ".ssh", text)
+    changes = plan_changes(home() / ".ssh", text)
     for change in changes:
         click.echo(change.diff(), nl=False)
         if change.needed and not pretend:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from ssmtunneld.base.interpreter import interpreter
+from ssmtunneld.base.paths import home
 from ssmtunneld.cli.exit_codes import CommandError
 
 HIDDEN: Final = tuple(
@@ -50,7 +51,7 @@ class ServicePaths:
         """Return where this process runs."""
         return cls(
             platform=sys.platform,
-            home=Path.home(),
+            home=home(),
             uid=os.getuid(),
             environ=os.environ,
             program=tuple(program(sys.argv[0])),

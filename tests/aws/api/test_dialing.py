@@ -20,6 +20,7 @@ from ssmtunneld.aws.api.dialing import (
     words_of_http,
 )
 from tests.support.odd_server import OddServer, repeating, saying, trickling
+from tests.support.threads import no_thread
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -140,6 +141,15 @@ def test_so_many_at_a_time_and_no_more(monkeypatch):
     release.set()
     with Deadline(30) as deadline:
         assert in_time(lambda: "room again", deadline) == "room again"
+
+
+def test_a_thread_that_cannot_be_started_takes_no_place(monkeypatch):
+    monkeypatch.setattr(dialing, "_errands", threading.BoundedSemaphore(1))
+    with Deadline(30) as deadline:
+        for _ in range(2):
+            with no_thread(), pytest.raises(OSError, match="no further thread"):
+                in_time(lambda: None, deadline)
+        assert in_time(lambda: "room", deadline) == "room"
 
 
 def reach(server, seconds=30.0):

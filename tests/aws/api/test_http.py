@@ -30,10 +30,12 @@ from ssmtunneld.aws.api.http import (
 from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.proxies import parse_proxy
 from ssmtunneld.base.redaction import redact
+from ssmtunneld.base.threads import NoThread
 from tests.aws.stub import Reply
 from tests.support.authority import Authority
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.odd_server import OddServer, repeating, saying, trickling
+from tests.support.threads import no_thread
 
 HOST = "service.example"
 
@@ -146,6 +148,12 @@ def test_a_service_that_says_nothing():
 )
 def test_other_failures_have_botocores_names(error, expected):
     assert type(http._as_botocores(error, f"https://{HOST}", None)) is expected
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_where_no_thread_can_be_started_it_is_not_the_network_that_is_blamed(allowed):
+    with no_thread(after=allowed), pytest.raises(NoThread):
+        send("http://localhost:1")
 
 
 OK = b"HTTP/1.1 200 OK\r\n"

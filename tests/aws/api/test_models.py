@@ -130,6 +130,13 @@ def endpoints_of(folder, text):
     return Models([str(folder)]).load_data("endpoints")
 
 
+def test_a_folder_that_cannot_be_looked_into_has_none(tmp_path):
+    unseen = [str(tmp_path / name) for name in ("x" * 300, "a/" * 3000)]
+    paths = create_loader().search_paths
+    found = Models([*unseen, *paths]).load_data("endpoints")
+    assert found == Models(paths).load_data("endpoints")
+
+
 def test_endpoints_are_the_same_however_their_file_is_laid_out(tmp_path):
     path = Path(create_loader().load_data_with_path("endpoints")[1])
     text = path.with_name("endpoints.json").read_text()

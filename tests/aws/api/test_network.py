@@ -53,6 +53,9 @@ def test_what_is_not_there_is_named_with_who_named_it(bundles, monkeypatch):
         found()
     with pytest.raises(ValueError, match=r"^ca_bundle names /nor/this\.pem"):
         found(Network("/nor/this.pem"))
+    for name in ("~no such user/a.pem", f"/{'x' * 300}"):
+        with pytest.raises(ValueError, match="which is not a file"):
+            found(Network(name))
 
 
 def test_a_context_is_made_once_and_again_when_its_file_changes(tmp_path):

@@ -78,6 +78,20 @@ async def test_a_service_that_is_asked_too_often_is_left_alone():
 
 
 @virtual
+async def test_whoever_waits_because_of_that_can_say_so():
+    resolver = Resolver(Asking(THROTTLED, FOUND))
+    assert resolver.reason == ""
+    with pytest.raises(Throttled):
+        await resolver.find(TARGET)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(resolver.find(TARGET))
+        await elapse(1.0)
+        expected = "AWS throttles the search for targets: the next one in 9 s"
+        assert resolver.reason == expected
+    assert resolver.reason == ""
+
+
+@virtual
 async def test_refusals_are_the_askers_business():
     denied = AccessDenied("DescribeInstances", "UnauthorizedOperation", "no")
     resolver = Resolver(Asking(THROTTLED, denied, FOUND))

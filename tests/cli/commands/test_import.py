@@ -138,5 +138,6 @@ def test_what_cannot_be_imported_is_said(home, text, code, message, capsys):
 
 
 def test_a_file_that_is_not_there_is_said(home, capsys):
-    code, _, err = call(capsys, "import", home / "none")
-    assert (code, "No such file" in err) == (1, True)
+    for name in (home / "none", "~no such user/none"):
+        code, _, err = call(capsys, "import", name)
+        assert (code, "No such file" in err) == (1, True)
