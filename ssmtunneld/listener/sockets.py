@@ -200,6 +200,19 @@ async def bind(
     return listeners
 
 
+def is_free(address: TcpAddress | UnixAddress) -> bool:
+    """Return whether nobody's socket is in the way of ``address``; leave it free."""
+    if isinstance(address, UnixAddress):
+        return not _somebody_listens(address.path)
+    try:
+        listeners = _bind_tcp(address.host, address.port)
+    except _CannotListen as refusal:
+        return refusal.error.errno != errno.EADDRINUSE
+    for listener in listeners:
+        listener.close()
+    return True
+
+
 def name_of(sock: socket.socket, name: tuple[str, int] | str | bytes) -> str:
     """Spell an address of ``sock`` for people."""
     if isinstance(name, tuple):
