@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ssmtunneld.api import LocalTunnel, TunnelBlock, open_tunnel
     from ssmtunneld.errors import (
         AccessDenied,
+        AddressForbidden,
         AddressInUse,
         AwsError,
         CredentialsUnusable,
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
         SsmtunneldError,
         TargetNotConnected,
         TargetNotFound,
+        TargetOffline,
         Throttled,
         TunnelError,
     )
 
 __all__ = [
     "AccessDenied",
+    "AddressForbidden",
     "AddressInUse",
     "AwsError",
     "CredentialsUnusable",
@@ -42,6 +45,7 @@ __all__ = [
     "SsmtunneldError",
     "TargetNotConnected",
     "TargetNotFound",
+    "TargetOffline",
     "Throttled",
     "TunnelBlock",
     "TunnelError",

@@ -25,6 +25,7 @@ from ssmtunneld.errors import (
     ServiceUnavailable,
     TargetNotConnected,
     TargetNotFound,
+    TargetOffline,
     TunnelError,
 )
 from ssmtunneld.testing import EmulatorThread
@@ -164,6 +165,7 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
         (TargetNotConnected, False, False),
         (TargetNotConnected, True, True),
         (TargetNotFound, False, True),
+        (TargetOffline, False, False),
         (AccessDenied, False, True),
         (ServiceUnavailable, True, False),
     ],
