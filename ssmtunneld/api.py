@@ -1,32 +1,41 @@
-"""Tunnels from Python, for scripts and tests.
+"""Tunnels from Python, for scripts, applications and tests.
 
 ::
+
+    with ssmtunneld.open_tunnel("i-0123456789abcdef0", 5432) as tunnel:
+        connection = psycopg.connect(host=tunnel.host, port=tunnel.port)
 
     async with ssmtunneld.open_tunnel("i-0123456789abcdef0", 5432) as tunnel:
         connection = await asyncpg.connect(host=tunnel.host, port=tunnel.port)
 
 Nothing is printed: what the daemon would log goes to the logger ``ssmtunneld`` of the
-standard library, which has no handler of its own.
+standard library, which has no handler of its own. See docs/python.md.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from types import TracebackType
+from typing import Final, TypeVar, assert_never
 
+from pydantic import ValidationError
 from typing_extensions import override
 
+from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_address
+from ssmtunneld.config.tables import problems_of
+from ssmtunneld.config.targets import describe_target
 from ssmtunneld.daemon.context import DaemonContext
+from ssmtunneld.daemon.process import loop_factory
 from ssmtunneld.daemon.tunnel import Tunnel
 from ssmtunneld.errors import (
     NoSessionReady,
     Recovery,
     SsmtunneldError,
     TargetNotConnected,
-    TargetNotFound,
     TunnelError,
 )
 
@@ -53,8 +62,64 @@ class LocalTunnel:
         return f"{host}:{self.port}"
 
 
-@asynccontextmanager
-async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them positional
+class TunnelBlock:
+    """A tunnel for the life of a ``with`` or ``async with`` block; see `open_tunnel`.
+
+    With ``async with`` it runs on the caller's loop. With ``with`` it has a loop in a
+    thread of its own: the block can block, and can be where a loop runs already. A
+    process that forks inside the block has the tunnel, its children have not.
+    """
+
+    def __init__(self, settings: TunnelSettings, ready_timeout: float) -> None:
+        self._settings = settings
+        self._ready_timeout = ready_timeout
+        self._thread: _TunnelThread | None = None
+        self._running: AbstractAsyncContextManager[LocalTunnel] | None = None
+
+    def __enter__(self) -> LocalTunnel:
+        """Open it; blocks until a session is ready."""
+        self._refuse_twice()
+        self._thread = _TunnelThread(self._run())
+        return self._thread.start()
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Reset what is open and terminate every session; blocks until that is done.
+
+        Ctrl-C ends the waiting, and leaves sessions to Session Manager's idle timeout.
+        """
+        assert self._thread is not None, "not entered"
+        self._thread.stop()
+
+    async def __aenter__(self) -> LocalTunnel:
+        """Open it, on this loop."""
+        self._refuse_twice()
+        self._running = self._run()
+        return await self._running.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Reset what is open and terminate every session."""
+        assert self._running is not None, "not entered"
+        await self._running.__aexit__(kind, error, traceback)
+
+    def _run(self) -> AbstractAsyncContextManager[LocalTunnel]:
+        return _run(self._settings, self._ready_timeout)
+
+    def _refuse_twice(self) -> None:
+        if self._thread is not None or self._running is not None:
+            raise RuntimeError("this tunnel was opened before: call open_tunnel again")
+
+
+def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them positional
     target: str,
     port: int | None = None,
     *,
@@ -67,11 +132,15 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     parameters: Mapping[str, str | Sequence[str]] | None = None,
     max_sessions: int = 4,
     ready_timeout: float = 30.0,
-) -> AsyncIterator[LocalTunnel]:
-    """Keep a tunnel open for the life of a ``with`` block; yield its local address.
+) -> TunnelBlock:
+    """Keep a tunnel open for the life of a block; the block gets its local address.
+
+    The result is for ``with`` or for ``async with``, once.
 
     Args:
-        target: ``i-...``, ``mi-...`` or ``ecs:cluster_task_runtime``.
+        target: As in the configuration: ``i-...``, ``mi-...``, ``name:web-1``,
+            ``tag:Key=Value``, ``asg:NAME``, ``ip:10.0.0.5``, ``dns:NAME``,
+            ``ecs:cluster/service`` or ``ecs:cluster_task_runtime``.
         port: The destination's port.
         host: The destination, as the target can reach it; ``None`` is the target.
         listen: Where to listen, as in the configuration; port 0 is any free one.
@@ -87,30 +156,75 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
     terminated. Cancelling has the same effect.
 
     Raises:
-        ValueError: An argument makes no sense.
-        AddressInUse: The local address is taken.
-        PermissionError: The local address is not for us.
-        TunnelError: No session could be started within ``ready_timeout``; the kind
-            says why, its ``advice`` what to do, and its text is both. At once if time
-            does not heal it: no credentials, no permission, a wrong request, an
-            untrusted certificate.
+        ValueError: An argument makes no sense; says which, and what to write.
+
+    Entering the block raises:
+
+    AddressInUse: The local address is taken.
+    PermissionError: The local address is not for us.
+    TunnelError: No session could be started within ``ready_timeout``; the kind says
+        why, its ``advice`` what to do, and its text is both. At once if time does not
+        heal it: no credentials, no permission, a wrong request, nothing that matches
+        ``target``, an untrusted certificate.
     """
-    settings = TunnelSettings(
-        name="tunnel",
-        listen=(parse_address(listen),),
-        target=target,
-        port=port,
-        host=host,
-        profile=profile,
-        region=region,
-        endpoint_url=endpoint_url,
-        document=document,
-        parameters={
-            name: (value,) if isinstance(value, str) else tuple(value)
-            for name, value in (parameters or {}).items()
-        },
-        max_sessions=max_sessions,
-    )
+    try:
+        settings = TunnelSettings(
+            name="tunnel",
+            listen=(_address(listen),),
+            target=target,
+            port=port,
+            host=host,
+            profile=profile,
+            region=region,
+            endpoint_url=endpoint_url,
+            document=document,
+            parameters={
+                name: (value,) if isinstance(value, str) else tuple(value)
+                for name, value in (parameters or {}).items()
+            },
+            max_sessions=max_sessions,
+        )
+    except ValidationError as error:
+        # Its own text is for whoever writes a model.
+        raise ValueError(_complaint(error)) from None
+    return TunnelBlock(settings, ready_timeout)
+
+
+def _address(listen: str) -> TcpAddress | UnixAddress:
+    try:
+        return parse_address(listen)
+    except ValueError as error:
+        raise ValueError(f"listen: {listen!r} {error}") from None
+
+
+_OPEN: Final = (
+    "other machines can reach this address: write one of this machine alone, such as "
+    "127.0.0.1:0, or unix:/path"
+)
+
+
+def _complaint(error: ValidationError) -> str:
+    """Return what is wrong with the arguments, in one line."""
+    values = {detail["loc"]: detail["input"] for detail in error.errors()}
+    complaints = []
+    for path, words in problems_of(error):
+        if path == ("allow",):  # which is no argument
+            complaints.append(f"listen: {_OPEN}")
+            continue
+        value = values.get(path)
+        text = words
+        if isinstance(value, str) and words.startswith(("is ", "has ")):
+            is_target = path == ("target",)
+            text = describe_target(value, words) if is_target else f"{value!r} {words}"
+        complaints.append(": ".join([*map(str, path[:1]), text]))
+    return "; ".join(dict.fromkeys(complaints))
+
+
+@asynccontextmanager
+async def _run(
+    settings: TunnelSettings, ready_timeout: float
+) -> AsyncIterator[LocalTunnel]:
+    """Run a tunnel on this loop for the life of the block."""
     shared = DaemonContext(start_rate=2.0, start_burst=4, named=False)
     tunnel = Tunnel(settings, shared)
     failure: Exception | None = None
@@ -133,6 +247,88 @@ async def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of t
         await shared.controls.close()
     if failure is not None:
         raise failure
+
+
+class _TunnelThread:
+    """A thread whose loop runs a tunnel, until it is told to stop.
+
+    Args:
+        running: The tunnel, as a context manager that belongs to no loop yet.
+    """
+
+    def __init__(self, running: AbstractAsyncContextManager[LocalTunnel]) -> None:
+        self._running = running
+        # A daemon, so that nobody is kept from ending by a block that never ends.
+        self._thread = threading.Thread(
+            target=self._live, name="ssmtunneld tunnel", daemon=True
+        )
+        self._settled = threading.Event()
+        self._ended = threading.Event()
+        self._local: LocalTunnel | None = None
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> LocalTunnel:
+        """Return the tunnel's address once it is ready.
+
+        Raises:
+            SsmtunneldError: It cannot be opened.
+            PermissionError: The local address is not for us.
+        """
+        self._thread.start()
+        with on_error(self._end):  # Ctrl-C, too, leaves no session behind
+            self._settled.wait()
+        if self._local is None:
+            self.stop()
+        assert self._local is not None, "stop() raises what has failed"
+        return self._local
+
+    def stop(self) -> None:
+        """End the tunnel, and wait for that.
+
+        Raises:
+            Exception: It has failed, or ended by itself.
+        """
+        self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self) -> None:
+        self._stopping = True  # before looking: the task looks after it can be seen
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with suppress(RuntimeError):  # it has ended: its loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+        # Not by joining alone: Python 3.11 takes a thread for ended if that is
+        # interrupted.
+        self._ended.wait()
+        self._thread.join()
+
+    def _live(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._hold())
+        except asyncio.CancelledError:
+            pass  # stopped
+        except SsmtunneldError as error:
+            # Where it was on this loop tells whoever opened it nothing.
+            self._failure = error.with_traceback(None)
+        except BaseException as error:  # noqa: BLE001 - raised again in stop()
+            self._failure = error
+        finally:
+            self._settled.set()
+            self._ended.set()
+
+    async def _hold(self) -> None:
+        self._task = asyncio.current_task()
+        if self._stopping:
+            return
+        async with self._running as self._local:
+            self._settled.set()
+            await asyncio.Event().wait()
 
 
 async def _bind(tunnel: Tunnel) -> None:
@@ -159,9 +355,9 @@ async def _wait_ready(tunnel: Tunnel, timeout: float) -> TunnelError | None:
 
 def _is_hopeless(trouble: TunnelError | None) -> bool:
     # A daemon waits until somebody has logged in, or was given a permission; whoever
-    # runs a script sits before it. Only a target may come back by itself, or begin to
-    # exist, unless AWS says that it will not.
-    if trouble is None or isinstance(trouble, TargetNotFound):
+    # runs a script sits before it. Only a target may come back by itself, unless AWS
+    # says that it will not, or knows of none: that is mostly a name which is mistyped.
+    if trouble is None:
         return False
     if isinstance(trouble, TargetNotConnected) and trouble.passes:
         return False

@@ -78,17 +78,14 @@ async def run_demo(say: Callable[[str], None]) -> None:
         url = emulator.endpoint_url
         # Two of them with ports of their own, so that both can run at once.
         source, yours = folder / "demo.toml", folder / "yours.toml"
-        source.write_text(_configuration(url, page, echo))
         text = _configuration(url, page, echo)
-        yours.write_text(text)
-        config = parse_config(source.read_text(), source, {})
+        source.write_text(text)
+        yours.write_text(_configuration(url, page, echo))
+        config = parse_config(text, source, {})
         claim = stack.enter_context(claim_instance(source))
         # The folder, and so the name, is another one each time.
         daemon = Daemon(config, claim.name, lasting=False)
-        say(
-            "# The tunnels of this demo; the same on other local ports are saved for"
-            " you, see below:\n"
-        )
+        say(f"# The tunnels of this demo, {source}:\n")
         say(text)
         guide = _Guide(daemon, emulator, say, yours, page)
         with stop_on_signals(daemon):
@@ -229,8 +226,9 @@ class _Guide:
         browser = f"http://127.0.0.1:{port}/"
         if shutil.which("curl"):
             say(f"  {open_page} -- curl -sS {browser}")
-            say("\n# Without curl it stays open; and the configuration above:\n")
+            say("\n# Without curl it stays open:\n")
         say(f"  {open_page}      # {browser}")
+        say("\n# A file of your own: the tunnels above on other local ports.\n")
         say(f"  {us} run -c {self._yours}")
         if sys.stdin.isatty():
             say("\n# c cuts the websockets: what is under way goes on.")

@@ -161,17 +161,21 @@ class EmulatorThread:
         self._call(lambda emulator: emulator.admin.change([*specs], replace=False))
 
     def clear_faults(self) -> None:
-        """Return to perfect health."""
+        """Return to perfect health, except for agents that were stopped."""
         self._call(lambda emulator: emulator.faults.clear())
 
     def stop_agent(self, target: str) -> None:
         """Take ``target`` away, as if it were switched off.
 
-        Its sessions end, and new ones are refused with TargetNotConnected.
+        Its sessions end, and new ones are refused with TargetNotConnected, until
+        `start_agent`: changes of faults do not bring it back.
+
+        Raises:
+            ConfigError: It is not an id of a target.
         """
 
         def stop(emulator: Emulator) -> None:
-            emulator.admin.change([f"offline={target}"], replace=False)
+            emulator.faults.take_away(target)
             for session in emulator.sessions:
                 if session.request.target == target:
                     session.end("The agent is gone.")
@@ -347,8 +351,8 @@ def emulator_settings() -> EmulatorSettings | None:
 def ssm_targets() -> dict[str, str]:
     """The instances that `ssm_emulator` knows, by name; override it for other ones.
 
-    Each has its name as computer name, and as the tag ``Name``. Every other well-formed
-    id is online too, unless the settings name ``targets``.
+    Each has its name as computer name, and as the tag ``Name``. Other ids do not exist,
+    except those that the settings name; without any, every well-formed id is online.
     """
     return {
         "web-1": "i-0000000000000aaa1",

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import ssmtunneld
 from ssmtunneld import api
 from ssmtunneld.api import LocalTunnel, open_tunnel
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.emulator.settings import EmulatorSettings, Node, Pace
 from ssmtunneld.errors import (
     AccessDenied,
     AddressInUse,
@@ -24,6 +27,7 @@ from ssmtunneld.errors import (
     TargetNotFound,
     TunnelError,
 )
+from ssmtunneld.testing import EmulatorThread
 from tests.aws.stub import GRANT, Stub
 from tests.integration import world
 from tests.integration.world import (
@@ -159,7 +163,7 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
     [
         (TargetNotConnected, False, False),
         (TargetNotConnected, True, True),
-        (TargetNotFound, False, False),
+        (TargetNotFound, False, True),
         (AccessDenied, False, True),
         (ServiceUnavailable, True, False),
     ],
@@ -261,21 +265,187 @@ async def test_a_taken_address_is_told_before_a_session_is_asked_for(events):
         assert statuses(service) == []
 
 
+async def test_a_name_that_nothing_has_is_told_at_once(events):
+    nodes = {TARGET: Node(name="bastion")}
+    async with emulator(nodes=nodes) as service:
+        with pytest.raises(TargetNotFound) as caught:
+            async with open_tunnel(
+                "name:bastoin", 1, endpoint_url=service.endpoint_url, ready_timeout=3600
+            ):
+                pytest.fail("a tunnel without a session")
+        assert str(caught.value).endswith("; did you mean name:bastion?")
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "words"),
     [
-        {"target": "bastion"},
-        {"port": None},
-        {"port": 0},
-        {"listen": "nowhere"},
-        {"max_sessions": 0},
+        ({"target": "bastion"}, "target: 'bastion' is not a target: write "),
+        ({"target": "i-0aaaa"}, "target: 'i-0aaaa' is not a target: "),
+        ({"port": None}, "port: is required by AWS-StartPortForwardingSession"),
+        ({"port": 0}, "port: should be greater than or equal to 1"),
+        ({"listen": "nowhere"}, "listen: 'nowhere' is not an address with a port: "),
+        ({"listen": "0.0.0.0:1"}, "listen: other machines can reach this address: "),
+        ({"max_sessions": 0}, "max_sessions: should be greater than or equal to 1"),
+        ({"port": 0, "host": "a b"}, "port: .*; host: 'a b' is not a host: "),
     ],
 )
-async def test_an_argument_that_makes_no_sense_is_a_value_error(wrong):
+def test_an_argument_that_makes_no_sense_is_named_in_one_line(wrong, words):
     arguments = {"target": TARGET, "port": 1, **wrong}
-    with pytest.raises(ValueError):  # noqa: PT011 - the words are the configuration's
-        async with open_tunnel(**arguments):
-            pytest.fail("a tunnel that makes no sense")
+    with pytest.raises(ValueError, match=words) as caught:
+        open_tunnel(**arguments)
+    assert type(caught.value) is ValueError
+    assert "\n" not in str(caught.value)
+
+
+def test_a_word_that_could_be_a_name_is_told_what_it_probably_means():
+    with pytest.raises(ValueError, match=r"; did you mean name:bastion\?$"):
+        open_tunnel("bastion", 1)
+
+
+# Without a loop of the caller's.
+
+
+@pytest.fixture
+def service():
+    settings = EmulatorSettings(pace=Pace.NONE, drain_time=0.2)
+    with EmulatorThread(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def echo_port():
+    """Serve on loopback what sends a line back, in a thread; yield the port."""
+
+    def serve(server):
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return  # closed
+            with connection:
+                connection.sendall(connection.recv(100))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def opened(service, target=TARGET, port=1, **settings):
+    return ssmtunneld.open_tunnel(
+        target, port, endpoint_url=service.endpoint_url, **settings
+    )
+
+
+def ask_plainly(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"hello")
+        return connection.recv(100)
+
+
+def has_thread():
+    """Say whether a tunnel's thread lives; those of calls to AWS end by themselves."""
+    return "ssmtunneld tunnel" in {thread.name for thread in threading.enumerate()}
+
+
+def ended(service):
+    return {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+def test_a_plain_block_has_a_tunnel_until_it_ends(service, echo_port):
+    with opened(service, port=echo_port) as tunnel:
+        assert has_thread()
+        assert tunnel.address == f"127.0.0.1:{tunnel.port}"
+        assert ask_plainly(tunnel.port) == b"hello"
+    assert ended(service)
+    assert not has_thread()
+    with pytest.raises(ConnectionRefusedError):
+        ask_plainly(tunnel.port)
+
+
+async def test_a_plain_block_can_be_where_a_loop_runs(service, echo_port):
+    # As in a notebook, whose cells run on a loop.
+    with opened(service, port=echo_port) as tunnel:
+        assert await asyncio.to_thread(ask_plainly, tunnel.port) == b"hello"
+    assert ended(service)
+
+
+def test_what_a_plain_block_raises_comes_out_as_it_was_raised(service):
+    error = KeyError("the script's own")
+    with pytest.raises(KeyError) as caught, opened(service):
+        raise error
+    assert caught.value is error
+    assert ended(service)
+
+
+def test_a_plain_block_without_a_session_says_why(service):
+    service.set_faults("start-error=AccessDeniedException")
+    with pytest.raises(AccessDenied) as caught, opened(service):
+        pytest.fail("a tunnel without a session")
+    assert str(caught.value).endswith(caught.value.advice)
+    # Where it was raised on the tunnel's own loop is nobody's business.
+    assert {Path(frame.filename).name for frame in frames_of(caught.value)} == {
+        "api.py",
+        "test_api.py",
+    }
+    assert not has_thread()
+
+
+def frames_of(error):
+    return traceback.extract_tb(error.__traceback__)
+
+
+def test_a_plain_block_is_told_of_a_taken_address(service):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with (
+            pytest.raises(AddressInUse, match=f"127.0.0.1:{port}"),
+            opened(service, listen=str(port)),
+        ):
+            pytest.fail("two listeners on one address")
+    assert service.sessions() == []
+
+
+def test_an_interrupt_while_a_session_is_being_started_ends_that_session():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    stub = Stub()
+    stub.answer("StartSession", GRANT)
+    stub.answer("TerminateSession", {})
+    stub.held = {"StartSession"}
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    waiting = threading.get_ident()
+
+    def strike():
+        assert stub.arrived.acquire(timeout=30)
+        signal.pthread_kill(waiting, signal.SIGUSR1)
+        stub.release.set()
+
+    striking = threading.Thread(target=strike)
+    striking.start()
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            open_tunnel(TARGET, 1, endpoint_url=stub.url),
+        ):
+            pytest.fail("interrupted too late")
+        striking.join()
+        assert stub.calls("TerminateSession") == [{"SessionId": GRANT["SessionId"]}]
+        assert not has_thread()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        stub.close()
+
+
+def test_a_tunnel_is_opened_once(service):
+    block = opened(service)
+    with block:
+        pass
+    with pytest.raises(RuntimeError, match="call open_tunnel again"), block:
+        pytest.fail("a tunnel that was over")
 
 
 async def test_cancelling_resets_connections_and_leaves_nothing(events):

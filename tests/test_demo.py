@@ -142,6 +142,13 @@ async def test_what_is_printed_is_a_configuration_and_what_to_type(monkeypatch):
         assert [tunnel.name for tunnel in config.tunnels] == ["web", "echo"]
         assert "ssh -p" not in screen.text
         port = int((await screen.wait_for(r"(?:nc|telnet) 127\.0\.0\.1 (\d+)"))[1])
+        # It is the one that runs: whoever types an address of it reaches something.
+        assert [str(tunnel.listen[0]) for tunnel in config.tunnels] == [
+            re.search(r"curl http://(\S+)/", screen.text)[1],
+            f"127.0.0.1:{port}",
+        ]
+        status_page = re.search(r"http://(\S+)/ +# the status page", screen.text)[1]
+        assert [str(address) for address in config.daemon.http_listen] == [status_page]
         async with connection(port) as line:
             assert await world.ask(*line, b"every line\n") == b"every line\n"
         await screen.wait_for(rf"echo: connection 1 at 127\.0\.0\.1:{port}\n")

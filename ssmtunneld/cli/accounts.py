@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -12,7 +13,7 @@ from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ssmtunneld.aws.api.port import Identity
     from ssmtunneld.aws.client import AwsClient
@@ -91,7 +92,8 @@ def ask_everywhere(
     def ask(identity: Identity) -> Told[T] | AwsError:
         account = AwsClient(identity)
         try:
-            answer = work(account)
+            with advising_region():
+                answer = work(account)
         except AwsError as error:
             return error
         else:
@@ -105,6 +107,21 @@ def ask_everywhere(
         told = list(threads.map(ask, dict.fromkeys(identities)))
     failures = [each for each in told if isinstance(each, AwsError)]
     return [each for each in told if isinstance(each, Told)], failures
+
+
+@contextmanager
+def advising_region() -> Iterator[None]:
+    """Let the error for a region that is missing advise ``--region``.
+
+    Raises:
+        AwsError: What the block raises.
+    """
+    try:
+        yield
+    except AwsError as error:
+        if error.code == "NoRegionError":
+            error.advice = "pass --region, such as us-east-1, or export AWS_REGION"
+        raise
 
 
 def report_failures(failures: Sequence[AwsError], *, alone: bool) -> None:

@@ -3,6 +3,9 @@
 ``python -m ssmtunneld.cli.child_daemon OPTIONS`` is ``ssmtunneld run OPTIONS``, stopped
 as by SIGTERM once standard input ends. A pipe from the parent ends however the parent
 does, by SIGKILL too: nothing is left behind that holds sessions open.
+
+Until the parent sets the log level, warnings of tunnels are left out: it says what it
+waits for, and why that does not come.
 """
 
 import os
@@ -12,6 +15,7 @@ import threading
 from typing import NoReturn
 
 from ssmtunneld.cli.main import main as run_command
+from ssmtunneld.observe import logs
 
 _STDIN = 0
 
@@ -19,6 +23,7 @@ _STDIN = 0
 def main() -> NoReturn:
     """Run the daemon until standard input ends, or a signal comes."""
     threading.Thread(target=_await_end, name="parent", daemon=True).start()
+    logs.hush_tunnels()
     run_command(["run", *sys.argv[1:]])
 
 

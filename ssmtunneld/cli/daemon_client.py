@@ -144,7 +144,7 @@ def find(config: Path | None) -> Daemon:
     if not found:
         raise _not_found(config)
     if len(found) > 1:
-        raise ambiguous([str(daemon.document["config"]) for daemon in found])
+        raise SeveralRunning([str(daemon.document["config"]) for daemon in found])
     return found[0]
 
 
@@ -160,12 +160,19 @@ def find_at(path: Path) -> Daemon:
     raise NotRunning
 
 
-def ambiguous(configs: Sequence[str]) -> CommandError:
-    """Return the error for several daemons of which none is named."""
-    listed = ", ".join(configs)
-    return CommandError(
-        "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
-    )
+class SeveralRunning(CommandError):
+    """Several daemons run, and none is named.
+
+    Args:
+        configs: Their files.
+    """
+
+    def __init__(self, configs: Sequence[str]) -> None:
+        listed = ", ".join(configs)
+        super().__init__(
+            "several daemons run", f"name one with -c: {listed}", code=EXIT_USAGE
+        )
+        self.configs = tuple(configs)
 
 
 def _not_found(config: Path | None) -> CommandError:

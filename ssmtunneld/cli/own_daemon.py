@@ -10,19 +10,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssmtunneld.base.interpreter import interpreter
+from ssmtunneld.base.paths import real_path
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
     NotRunning,
+    SeveralRunning,
     find,
-    select_enabled,
 )
-from ssmtunneld.cli.exit_codes import EXIT_FAILED, CommandError
-from ssmtunneld.cli.readiness import Patience, await_ready
-from ssmtunneld.cli.terminal.tunnel_line import describe
+from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
+from ssmtunneld.cli.readiness import Patience, await_ready, by_reason, not_ready
+from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.errors import ConfigError
 
 # What service managers tell the process that they have started, which is not ours.
 _PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+_LOG_LEVEL: Final = "warning"
+_REQUESTABLE: Final = frozenset(
+    {"needs_access", "access_rejected", "access_revoked", "access_expired"}
+)
+"""States that end with a request, which is made to the daemon that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +69,48 @@ def ready_daemon(
         return
     source = _source(config)
     with _companion(source, () if names else groups) as process:
-
-        def look() -> Daemon:
-            ended = process.poll()
-            try:
-                daemon = find(source)
-            except (NotRunning, NotAnswering):
-                if ended is None:
-                    raise
-                raise CommandError(
-                    f"the daemon has exited with {ended}",
-                    "see its messages above",
-                    code=max(ended, EXIT_FAILED),
-                ) from None
-            # Another one may have come first; its file may still be corrected.
-            if daemon.document["pid"] == process.pid:
-                _check_hope(select_enabled(daemon.document, names, groups))
-            return daemon
-
-        try:
-            daemon = await_ready(look, names, patience, groups)
-        except NotAnswering:
-            raise
-        except NotRunning:
-            raise CommandError(
-                f"the daemon is still starting after {patience.timeout:g} s",
-                "allow more with --timeout",
-            ) from None
+        daemon = _await_own(process, source, names, patience, groups)
         is_ours = daemon.document["pid"] == process.pid
+        if is_ours:
+            _let_warn(daemon)
         yield Served(daemon, process if is_ours else None)
+
+
+def _await_own(
+    process: subprocess.Popen[bytes],
+    source: Path,
+    names: Sequence[str],
+    patience: Patience,
+    groups: Sequence[str],
+) -> Daemon:
+    """Return the daemon of ``source``, mostly ``process``, once it is ready."""
+
+    def look() -> Daemon:
+        ended = process.poll()
+        try:
+            daemon = find(source)
+        except (NotRunning, NotAnswering):
+            if ended is None:
+                raise
+            raise CommandError(
+                f"the daemon has exited with {ended}",
+                "see its messages above",
+                code=max(ended, EXIT_FAILED),
+            ) from None
+        # Another one may have come first, which goes on when this command has ended.
+        if daemon.document["pid"] == process.pid:
+            _check_hope(not_ready(daemon.document, names, groups))
+        return daemon
+
+    try:
+        return await_ready(look, names, patience, groups)
+    except NotAnswering:
+        raise
+    except NotRunning:
+        raise CommandError(
+            f"the daemon is still starting after {patience.timeout:g} s",
+            "allow more with --timeout",
+        ) from None
 
 
 def _is_running(config: Path | None) -> bool:
@@ -99,7 +120,23 @@ def _is_running(config: Path | None) -> bool:
         return True  # it has only just started, perhaps
     except NotRunning:
         return False
+    except SeveralRunning as error:
+        raise _or_another(error) from None
     return True
+
+
+def _or_another(error: SeveralRunning) -> SeveralRunning:
+    """Return the error with one more choice: the usual file, if no daemon runs it.
+
+    It is not taken unnamed: tunnels of two files can have the same names.
+    """
+    try:
+        usual = _source(None)
+    except ConfigError:
+        return error
+    if str(real_path(usual)) not in error.configs:
+        error.advice += f"; or {usual}, which gets a daemon as long as the command runs"
+    return error
 
 
 def _source(config: Path | None) -> Path:
@@ -109,14 +146,36 @@ def _source(config: Path | None) -> Path:
 
 
 def _check_hope(tunnels: Sequence[dict[str, Any]]) -> None:
-    """Raise an error for failures that waiting cannot mend."""
-    failed = [tunnel for tunnel in tunnels if tunnel["state"] == "failed"]
-    if failed:
-        raise CommandError(
-            "some tunnels cannot become ready: " + ", ".join(m["name"] for m in failed),
-            "correct the configuration",
-            problems=[describe(tunnel) for tunnel in failed],
-        )
+    """Raise an error, a line for each reason, if only somebody's action can help.
+
+    Who does what it says runs the command again. A request for access is different:
+    it is made to a daemon, so ours stays for it.
+    """
+    hopeless = [
+        tunnel
+        for tunnel in tunnels
+        if tunnel["lasting"] and tunnel["state"] not in _REQUESTABLE
+    ]
+    if not hopeless:
+        return
+    *others, last = [
+        _given_up(names, first) for names, (first, *_) in by_reason(hopeless)
+    ]
+    is_ours = all(tunnel["state"] == "unbound" for tunnel in hopeless)
+    raise CommandError(
+        last, problems=others, code=EXIT_FAILED if is_ours else EXIT_REFUSED
+    )
+
+
+def _given_up(names: str, tunnel: dict[str, Any]) -> str:
+    reason = printable(tunnel["reason"]) or f"it is {tunnel['state']}"
+    return with_advice(f"{names}: giving up: {reason}", printable(tunnel["advice"]))
+
+
+def _let_warn(daemon: Daemon) -> None:
+    """Let our daemon log what becomes of its tunnels, of which we say no more."""
+    with suppress(CommandError):  # the command can do without
+        daemon.ask("PUT", "/log-level", {"level": _LOG_LEVEL}, needs=0)
 
 
 @contextmanager
@@ -129,7 +188,7 @@ def _companion(
     process = subprocess.Popen(  # noqa: S603 - this very program
         [
             *interpreter("-m", "ssmtunneld.cli.child_daemon"),
-            *("--config", str(source), "--log-level", "warning"),
+            *("--config", str(source), "--log-level", _LOG_LEVEL),
             *options,
         ],
         env=environ,

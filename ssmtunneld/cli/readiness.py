@@ -95,7 +95,7 @@ def await_ready(
             disabled.
     """
     begun, limit = patience.clock(), patience.timeout
-    told = ""
+    told: list[tuple[str, ...]] | None = None
     asked: set[str] = set()
     while True:
         daemon, absence = _look(look)
@@ -107,9 +107,10 @@ def await_ready(
         left = begun + limit - patience.clock()
         if left <= 0:
             raise absence or _too_late(missing, limit)
-        if limit - left >= QUIET and (awaited := _awaited(missing)) != told:
-            told = awaited
-            patience.tell(f"waiting up to {limit:g} s for {told}")
+        awaited = [awaited_facts(tunnel) for tunnel in missing]
+        if limit - left >= QUIET and awaited != told:
+            told, whom = awaited, awaited_states(missing) or "a daemon"
+            patience.tell(f"waiting up to {limit:g} s for {whom}")
         patience.pause(min(POLL_INTERVAL, left))
 
 
@@ -140,22 +141,39 @@ def wake_targets(
     return any(map(sleeps, tunnels))
 
 
-def _awaited(missing: Sequence[dict[str, Any]]) -> str:
-    """Return what is awaited: states, mostly without reasons, which change often."""
-    return ", ".join(map(awaited_state, missing)) or "a daemon"
+def awaited_states(tunnels: Sequence[dict[str, Any]]) -> str:
+    """Return the names of tunnels that somebody waits for, with state and reason."""
+    said = []
+    for names, (first, *_) in by_reason(tunnels):
+        words = describe(first).removeprefix(f"{first['name']}: ")
+        said.append(f"{names} ({words})")
+    return ", ".join(said)
 
 
-def awaited_state(tunnel: dict[str, Any]) -> str:
-    """Return the name and state of a tunnel that somebody waits for.
+def by_reason(
+    tunnels: Sequence[dict[str, Any]],
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return tunnels of the same state and reason together, with all their names.
 
-    With the reason where that stays: because somebody must act or decide, or because a
-    target is on its way up, which has few steps and takes minutes.
+    What is missing is mostly missing for all: one login, one permission. The advice of
+    each can name the tunnel itself; that of one helps all of them.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for tunnel in tunnels:
+        found.setdefault((tunnel["state"], tunnel["reason"]), []).append(tunnel)
+    return [(", ".join(t["name"] for t in alike), alike) for alike in found.values()]
+
+
+def awaited_facts(tunnel: dict[str, Any]) -> tuple[str, ...]:
+    """Return what is told again of a tunnel that somebody waits for, once it changes.
+
+    Another reason is news where somebody must act or decide, and where a target is on
+    its way up, which has few steps and takes minutes. Attempts that are repeated can
+    fail for another reason each time.
     """
     undecided = tunnel["state"] == "awaiting_approval"
-    if not (sleeps(tunnel) or undecided or tunnel.get("lasting")):
-        return f"{tunnel['name']} ({tunnel['state']})"
-    name = tunnel["name"]
-    return f"{name} ({describe(tunnel).removeprefix(f'{name}: ')})"
+    stays = sleeps(tunnel) or undecided or tunnel.get("lasting")
+    return tunnel["name"], tunnel["state"], tunnel["reason"] if stays else ""
 
 
 def _look(look: Callable[[], Daemon]) -> tuple[Daemon | None, CommandError | None]:

@@ -57,7 +57,7 @@ def followed_file(config: Path | None) -> Path | None:
         return None
     sources = sorted({str(document["config"]) for document in running(None)})
     if len(sources) > 1:
-        raise daemon_client.ambiguous(sources)
+        raise daemon_client.SeveralRunning(sources)
     return next(map(Path, sources), None)
 
 

@@ -50,6 +50,22 @@ _UNQUOTED: Final = re.compile(
     r"(?!(?:true|false|[+-]?(?:inf|nan|[0-9][0-9_]*(?:\.[0-9_]+)?))(?:[\s#,]|$))"
     r"[A-Za-z0-9_.:/~$*+-]"
 )
+_SLIPS: Final = (
+    (
+        re.compile(r"[^=#]*=[ \t]*(?!true|false)(?i:true|false)[ \t]*(?:#|$)"),
+        "write true or false, in small letters",
+    ),
+    (re.compile("[^=#]*=[ \t]*[\u2018-\u201f]"), "write straight quotes: \" or '"),
+    (re.compile(r"[^=#]*=[ \t]*[+-]?0[0-9]"), "a number does not begin with 0"),
+    (_UNQUOTED, 'text needs quotes: key = "..."'),
+)
+"""Lines that are slips where they are not TOML, and what to write."""
+_UNCLOSED_TEXT: Final = re.compile(
+    r"""(?:Illegal|Found invalid) character '\\n'|Expected "'+"|Unterminated string"""
+)
+"""What tomllib says of texts without an end."""
+_APOSTROPHE: Final = re.compile(r"""^[^'"#\n=]*+=[^'"\n]*+'[^'\n]*+$""", re.MULTILINE)
+"""A line with a single one around a value, for whose end the whole file is searched."""
 _POSITION: Final = re.compile(
     r" \((?:at line (?P<line>[0-9]+), column (?P<column>[0-9]+)|at end of document)\)$"
 )
@@ -255,6 +271,11 @@ def _not_toml(message: str, text: str, source: Path) -> ConfigError:
     line, column = _position(message, text)
     # Behind a semicolon Python tells programmers what to do.
     what = clean(_POSITION.sub("", message).partition("; use sys.")[0])
+    if _UNCLOSED_TEXT.fullmatch(what):
+        what = clean("a text is not closed: the quote at its end is missing")
+        begun = _APOSTROPHE.search(text)
+        if begun is not None and line > text.count("\n"):
+            line, column = text.count("\n", 0, begun.end()) + 1, len(begun[0]) + 1
     problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
     hint = _hint(text.split("\n")[line - 1])
     return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])
@@ -262,7 +283,8 @@ def _not_toml(message: str, text: str, source: Path) -> ConfigError:
 
 def _hint(line: str) -> str:
     """Return the cure of a common slip in ``line``, without its value."""
-    return ' (text needs quotes: key = "...")' if _UNQUOTED.match(line) else ""
+    slips = (cure for slip, cure in _SLIPS if slip.match(line))
+    return next((f" ({cure})" for cure in slips), "")
 
 
 def _position(message: str, text: str) -> tuple[int, int]:

@@ -81,6 +81,14 @@ _KEY_LIMIT: Final = 80
 _ELSEWHERE: Final = frozenset({"host", "cluster"})
 """Settings that say that the destination is not the target itself; one of them at most.
 """
+_KINDS: Final = {
+    "int": ("a whole number", re.compile("[0-9]{1,20}")),
+    "float": ("a number", re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")),
+    "bool": ("true or false", re.compile("true|false")),
+    "string": ("text, in quotes", re.compile(r"\b\B")),
+}
+"""Kinds of values in pydantic's words and in TOML's, and what somebody has quoted that
+would have been right without quotes (no text)."""
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 
 
@@ -414,6 +422,12 @@ def _needs_all(detail: ErrorDetails) -> bool:
     return detail["type"] == "missing" or not detail["loc"]
 
 
+def problems_of(error: ValidationError) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where a model's values are wrong, and how in words that follow on."""
+    for detail in error.errors(include_url=False):
+        yield from _translate(detail, detail["loc"])
+
+
 def _translate(detail: ErrorDetails, where: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Yield pydantic's complaint in words that follow on from a key path."""
     if detail["type"] == "missing":
@@ -426,8 +440,19 @@ def _translate(detail: ErrorDetails, where: KeyPath) -> Iterator[tuple[KeyPath, 
         else:
             yield where, str(error)
     else:
-        message = detail["msg"].removeprefix("Input ").removeprefix("String ")
-        yield where, message
+        yield where, _complaint(detail)
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    """Return what is wrong with a value, in the words of TOML where it is its kind."""
+    kind, _, fault = detail["type"].partition("_")
+    if fault not in {"type", "parsing", "from_float"} or kind not in _KINDS:
+        return detail["msg"].removeprefix("Input ").removeprefix("String ")
+    words, spelling = _KINDS[kind]
+    value = detail["input"]
+    if isinstance(value, str) and spelling.fullmatch(value):
+        return f"should be {words}: write {value} without quotes"
+    return f"should be {words}"
 
 
 def _trim(location: tuple[int | str, ...], table: _Table) -> KeyPath:

@@ -530,6 +530,7 @@ def _server_settings(tunnel: TunnelSettings) -> ServerSettings:
         allow=tunnel.allow,
         allow_uids=allowed_uids(tunnel.allow_users),
         socket_mode=tunnel.socket_mode,
+        destination="" if tunnel.is_dynamic else tunnel.destination,
     )
 
 

@@ -27,6 +27,9 @@ HOPS: Final = (
 )
 """The hops of a tunnel, in the order in which they are looked at."""
 
+NOT_REACHED: Final = "not reached"
+"""Begins the text of each hop behind one that is broken."""
+
 
 class Verdict(StrEnum):
     """The verdict on a hop."""
@@ -44,7 +47,7 @@ class Finding:
     """The result for one hop."""
 
     hop: str
-    """One of ``HOPS``, or ``listen``, which only ``check --live`` looks at."""
+    """One of ``HOPS``; before them ``config``, and ``listen`` for local addresses."""
     verdict: Verdict
     text: str
     """The result, or the reason for not testing."""

@@ -11,7 +11,13 @@ from ssmtunneld.base.random_bytes import RandomBytes
 from ssmtunneld.config.probes import Probe
 from ssmtunneld.doctor.report import Broken, Doubtful, Skipped
 from ssmtunneld.doctor.throughput_data import FillingPort
-from ssmtunneld.errors import LinkError, SessionError, StreamError, TunnelError
+from ssmtunneld.errors import (
+    DestinationRefused,
+    LinkError,
+    SessionError,
+    StreamError,
+    TunnelError,
+)
 from ssmtunneld.observe.probe_protocols import Fault, converse
 from ssmtunneld.protocol.channel import DataChannel
 from ssmtunneld.protocol.message import MAX_PAYLOAD
@@ -144,6 +150,10 @@ class DoctorChannel:
                 fault = await converse(probe, stream, tunnel.host or "localhost")
         except TimeoutError:
             fault = Fault(f"no answer within {patience:g} s")
+        except DestinationRefused:
+            # A document of one's own may be all that knows it.
+            where = "it" if " " in tunnel.destination else tunnel.destination
+            fault = Fault(f"the target could not connect to {where}")
         except StreamError as error:
             fault = Fault(str(error))
         finally:

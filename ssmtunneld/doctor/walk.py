@@ -25,6 +25,7 @@ from ssmtunneld.config.targets import FixedTarget, bastion_target, parse_target
 from ssmtunneld.doctor import network, session
 from ssmtunneld.doctor.report import (
     HOPS,
+    NOT_REACHED,
     Broken,
     Doubtful,
     Finding,
@@ -162,7 +163,8 @@ class _Walk:
         broken = ""
         for hop in HOPS:
             if broken:
-                tell(Finding(hop, Verdict.SKIP, f"not reached: failed at {broken}"))
+                text = f"{NOT_REACHED}: failed at {broken}"
+                tell(Finding(hop, Verdict.SKIP, text))
                 continue
             finding = await _look(hop, looks[hop])
             tell(finding)

@@ -56,7 +56,12 @@ class Admin:
 
     def faults(self) -> dict[str, Any]:
         """Return the faults in force."""
-        return {"specs": list(self._plan.specs), "seed": self._plan.seed}
+        plan = self._plan
+        return {
+            "specs": list(plan.specs),
+            "seed": plan.seed,
+            "offline": sorted(plan.offline),
+        }
 
     def change(self, specs: list[str], *, replace: bool) -> None:
         """Put faults in force, and carry out the actions among them at once.

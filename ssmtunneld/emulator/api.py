@@ -24,9 +24,10 @@ from ssmtunneld.emulator.instances import (
     read_form,
 )
 from ssmtunneld.emulator.permissions import DEFAULT_DOCUMENT, Permissions, service_of
-from ssmtunneld.emulator.registry import TARGET, Registry
+from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
+from ssmtunneld.emulator.targets import TARGET
 
 Body = dict[str, Any]
 Operation = Callable[[Body], Awaitable[Body]]
@@ -54,6 +55,15 @@ _MESSAGES: Final = {
     "DoesNotExistException": "The session does not exist",
 }
 _ALIASES: Final = {"AccessDenied": "AccessDeniedException"}
+_EC2_ERRORS: Final = {
+    "AccessDeniedException": ("UnauthorizedOperation", 403),
+    "ExpiredTokenException": ("RequestExpired", 400),
+    "ThrottlingException": ("RequestLimitExceeded", 503),
+    "TooManyRequestsException": ("RequestLimitExceeded", 503),
+    "InternalServerError": ("InternalError", 500),
+    "ServiceUnavailable": ("Unavailable", 503),
+}
+"""EC2's codes and statuses for errors that Systems Manager calls otherwise."""
 _BY_STATUS: Final = {
     401: "UnrecognizedClientException",
     403: "AccessDeniedException",
@@ -175,6 +185,8 @@ class ControlPlane:
         """Answer a call in the query protocol, of which EC2's is known."""
         status = 200
         try:
+            if form["Action"] == "DescribeInstances":
+                self._fail_query("describe")
             text = self._instances.answer(form, caller, partial(self._refuse, caller))
         except QueryError as error:
             text, status = error_text(error, form), error.status
@@ -250,6 +262,7 @@ class ControlPlane:
         return {"Target": target, "Status": "connected" if online else "notconnected"}
 
     async def _describe_instance_information(self, body: Body) -> Body:
+        self._fail("describe")
         filters = [_node_filter(item) for item in _list(body, "Filters")]
         filters += map(_node_filter, _list(body, "InstanceInformationFilterList"))
         asked = [i for key, ids in filters if key == "InstanceIds" for i in ids]
@@ -305,6 +318,14 @@ class ControlPlane:
             status = int(code)
             raise ApiError(_BY_STATUS.get(status, "ServiceException"), "", status)
         raise ApiError(_ALIASES.get(code, code))
+
+    def _fail_query(self, operation: str) -> None:
+        """Raise the fault that is due, as EC2 calls it."""
+        try:
+            self._fail(operation)
+        except ApiError as error:
+            code, status = _EC2_ERRORS.get(error.code, (error.code, error.status))
+            raise QueryError(code, error.message, status) from None
 
     def _check_start(self, body: Body, caller: Caller) -> StartRequest:
         target = _text(body, "Target", 1, 400)

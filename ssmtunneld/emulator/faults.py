@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
+from ssmtunneld.base.nearest import nearest
+from ssmtunneld.emulator.targets import check_target
 from ssmtunneld.errors import ConfigError
 
 
@@ -141,13 +143,16 @@ class FaultPlan:
         specs: The specifications that are in force from the start. Actions among them
             (``pause``, ``agent-restart``, ...) are done to each session when its
             handshake is complete.
+        away: Targets whose agents are away, until they are brought back.
 
     Raises:
         ConfigError: A specification cannot be read.
     """
 
-    def __init__(self, specs: Iterable[str] = ()) -> None:
+    def __init__(self, specs: Iterable[str] = (), away: Iterable[str] = ()) -> None:
         self.seed = 0
+        # The state of the world rather than a fault: no other faults undo it.
+        self._away = set(away)
         self.knobs = Knobs()
         self.specs: list[str] = []
         self.untouched = dict.fromkeys(Direction, True)
@@ -174,7 +179,8 @@ class FaultPlan:
                 actions.append((change.action, change.direction))
             else:
                 self._set(change)
-        self.specs.extend(parts)
+                if change.name != "online":  # which takes something back
+                    self.specs.append(part)
         self._announce()
         return actions
 
@@ -191,14 +197,34 @@ class FaultPlan:
         self.clear()
         return self.apply(specs)
 
+    @property
+    def offline(self) -> frozenset[str]:
+        """Targets whose agents are away."""
+        return frozenset(self._away | self.knobs.offline)
+
+    def is_offline(self, target: str) -> bool:
+        """Say whether the agent of ``target`` is away."""
+        return target in self._away or target in self.knobs.offline
+
+    def take_away(self, target: str) -> None:
+        """Take the agent of ``target`` away, whatever faults come and go.
+
+        Raises:
+            ConfigError: It is not a target.
+        """
+        _Change.parse(f"offline={target}")
+        self._away.add(target)
+        self._announce()
+
     def bring_back(self, target: str) -> None:
-        """Take back ``offline`` of ``target``."""
+        """Undo `take_away` of ``target``, and its ``offline``."""
+        self._away.discard(target)
         self.knobs.offline.discard(target)
         self.specs = [spec for spec in self.specs if spec != f"offline={target}"]
         self._announce()
 
     def clear(self) -> None:
-        """Return the service to perfect health; the seed stays."""
+        """Return the service to perfect health; seed and absent agents stay."""
         self.knobs = Knobs()
         self.specs = []
         self._announce()
@@ -240,6 +266,9 @@ class FaultPlan:
             return
         if change.name == "offline":
             self.knobs.offline.add(change.value)
+            return
+        if change.name == "online":
+            self.bring_back(change.value)
             return
         if change.name in _ERRORS:
             self.knobs.errors[_ERRORS[change.name]] = _api_fault(change.value)
@@ -284,7 +313,10 @@ class _Change:
             direction, part = Direction(prefix), rest
         name, _, value = part.partition("=")
         if name not in NAMES:
-            raise ConfigError([f"fault {part!r}: there is no fault named {name!r}"])
+            near = nearest(name, NAMES)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problem = f"there is no fault named {name!r}{hint}"
+            raise ConfigError([f"fault {part!r}: {problem}"])
         if direction is not None and name not in _DIRECTED | _DIRECTED_ACTIONS:
             raise ConfigError([f"fault {part!r}: {name} has no direction"])
         try:
@@ -369,6 +401,10 @@ def _word(text: str) -> str:
     return text
 
 
+def _target(text: str) -> str:
+    return check_target(_word(text))
+
+
 def _api_fault(text: str) -> ApiFault:
     code, star, times = _word(text).partition("*")
     return ApiFault(code, _count(times) if star else None)
@@ -405,7 +441,8 @@ NAMES: Final[Mapping[str, Callable[[str], object]]] = {
     "max-message": _message_limit,
     "slow-destination": _rate,
     "start-delay": duration,
-    "offline": _word,
+    "offline": _target,
+    "online": _target,
     "seed": _count,
     **dict.fromkeys(_ERRORS, _api_fault),
     **{action.value: _nothing for action in Action},

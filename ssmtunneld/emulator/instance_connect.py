@@ -58,7 +58,7 @@ class InstanceConnect:
         key = _text(body, "SSHPublicKey", _KEY).strip()
         if key.split()[0] not in _KINDS:
             raise ApiError("InvalidArgsException", "the key's kind is not supported")
-        known = self._settings.targets
+        known = self._settings.existing
         if known is not None and instance not in known:
             raise ApiError("EC2InstanceNotFoundException", f"{instance} was not found")
         self._forget()

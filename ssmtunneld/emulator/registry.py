@@ -1,7 +1,6 @@
 """Every session of one emulator, and the tasks that play them."""
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Final
@@ -13,12 +12,8 @@ from ssmtunneld.emulator.power import Power
 from ssmtunneld.emulator.recording import RecordedSession, Recorder
 from ssmtunneld.emulator.session import Session, StartRequest
 from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.targets import TARGET
 
-TARGET: Final = re.compile(
-    r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
-    r"|ecs:[A-Za-z0-9_-]+_[A-Za-z0-9]+_[A-Za-z0-9-]+"
-)
-"""The form of a target."""
 HISTORY_LIMIT: Final = 1000
 """Sessions remembered after their end: what is left of one is about 25 KiB."""
 
@@ -115,16 +110,11 @@ class Registry:
         Args:
             asked: Ids that exist for being named, where any target does.
         """
-        known = self._settings.targets
+        settings = self._settings
+        known = settings.existing
         if known is None:
-            known = frozenset(
-                [
-                    *self.known_targets(),
-                    *self._settings.nodes,
-                    *self._settings.stopped,
-                    *asked,
-                ]
-            )
+            known = settings.stopped | settings.offline
+            known |= {*self.known_targets(), *asked}
         return [
             target
             for target in sorted(known)
@@ -133,13 +123,13 @@ class Registry:
 
     def is_online(self, target: str) -> bool:
         """Say whether an agent answers for ``target``, which is well formed."""
-        targets = self._settings.targets
+        existing = self._settings.existing
         frozen_for = self._plan.frozen_for(asyncio.get_running_loop().time())
         if frozen_for > self._settings.freeze_notice:
             return False
-        if target in self._plan.knobs.offline or not self.power.has_agent(target):
+        if self._plan.is_offline(target) or not self.power.has_agent(target):
             return False
-        return targets is None or target in targets
+        return existing is None or target in existing
 
     def _forget_old(self) -> None:
         excess = len(self._sessions) - HISTORY_LIMIT

@@ -28,6 +28,7 @@ from ssmtunneld.emulator.recording import Recorder, load
 from ssmtunneld.emulator.registry import Registry
 from ssmtunneld.emulator.screen import own_names, screen
 from ssmtunneld.emulator.settings import EmulatorSettings
+from ssmtunneld.emulator.targets import check_target
 from ssmtunneld.emulator.versions import AgentTraits
 from ssmtunneld.errors import AddressInUse, ConfigError
 
@@ -61,7 +62,7 @@ class Emulator:
         issued: dict[str, str] = {}
         others: Any = settings.identities  # which may grow, and is not changed here
         self.settings = replace(settings, identities=ChainMap(issued, others))
-        self.faults = FaultPlan(self.settings.faults)
+        self.faults = FaultPlan(self.settings.faults, self.settings.offline)
         """The faults in force; only to be used on the emulator's own loop."""
         if self.settings.bye_after is not None:
             self.faults.knobs.bye_every = self.settings.bye_after
@@ -254,6 +255,12 @@ def _check(settings: EmulatorSettings) -> None:
         raise ConfigError(
             [f"{settings.host} is not loopback; allow_remote is needed to listen there"]
         )
+    named = {*settings.nodes, *settings.stopped, *settings.offline}
+    for target in sorted(named | (settings.targets or frozenset())):
+        try:
+            check_target(target)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from None
 
 
 def _recorder(settings: EmulatorSettings, log: EventLog) -> Recorder | None:

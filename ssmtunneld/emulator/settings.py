@@ -68,7 +68,8 @@ class EmulatorSettings:
     http_hosts: tuple[str, ...] = ()
     """Further names that requests may come to; see `ssmtunneld.emulator.screen`."""
     targets: frozenset[str] | None = None
-    """The targets that exist; None for any that is well formed."""
+    """The targets that exist; None for those in ``nodes``, ``stopped`` and ``offline``,
+    and for any that is well formed where there are no ``nodes``."""
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Custom documents by name: the JSON content of a session document."""
     allow_remote: bool = False
@@ -87,7 +88,9 @@ class EmulatorSettings:
     access_duration: float = 3600.0
     """Time for which node access is approved."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    """Data of some targets, by their ids."""
+    """Data of targets, by their ids; see ``targets``."""
+    offline: frozenset[str] = frozenset()
+    """Targets whose agents are away at the start, whatever faults come and go."""
     stopped: frozenset[str] = frozenset()
     """Instances that are stopped at the start."""
     boot_time: float = 1.0
@@ -135,3 +138,10 @@ class EmulatorSettings:
     """The clock of the service and of the agents."""
     signing_clock: Callable[[], datetime] = _wall_clock
     """The clock by which signatures are too old: that of whoever signs."""
+
+    @property
+    def existing(self) -> frozenset[str] | None:
+        """The targets that exist; None for any that is well formed."""
+        if self.targets is not None or not self.nodes:
+            return self.targets
+        return frozenset(self.nodes) | self.stopped | self.offline

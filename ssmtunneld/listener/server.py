@@ -70,6 +70,7 @@ class ServerSettings:
             None does not ask. A connection of this machine whose user cannot be found
             out is refused: see ``admission``. Unix sockets have their file mode.
         socket_mode: Permissions of Unix sockets.
+        destination: What the log calls the remote; empty where clients name it.
     """
 
     linger: float
@@ -77,6 +78,7 @@ class ServerSettings:
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_uids: frozenset[int] | None = None
     socket_mode: int = 0o600
+    destination: str = ""
 
 
 class Server:
@@ -464,20 +466,22 @@ class Server:
         self._totals.leave(connection, transfer, now)
         self._quota.give_back()
         self._changed.set()
-        self._report(connection.peer, transfer)
+        self._report(connection, transfer)
         if self._observer is not None:
             self._observer.ended(connection, transfer)
 
-    def _report(self, peer: str, transfer: Transfer) -> None:
+    def _report(self, connection: Connection, transfer: Transfer) -> None:
         if transfer.ending is ConnectionOutcome.REFUSED and transfer.cause is not None:
+            named = connection.destination or self._settings.destination
             self._bursts.warning(
                 "connection.refused",
+                destination=str(named or "unknown"),
                 reason=str(transfer.cause),
                 advice=transfer.cause.advice,
             )
         self._log.debug(
             "connection.ended",
-            peer=peer,
+            peer=connection.peer,
             ending=transfer.ending.value,
             sent=transfer.sent,
             received=transfer.received,

@@ -23,6 +23,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "daemon.stopped": "ended",
     "http.bound": "status page at http://{address}/",
     "listener.bound": "listens on {address}",
+    "connection.refused": "a connection to {destination} was refused",
     "session.ready": "session {session} is ready",
     "session.resumed": "session {session} goes on, with {streams} connections",
     "link.lost": "session {session} lost its websocket and is resumed",

@@ -65,6 +65,7 @@ FLUSH_BUDGET: Final = 1.0
 """Seconds that the end of the process waits for what is still to be written."""
 
 _threshold = logging.INFO
+_hushed = False
 _queue: LogQueue | None = None
 _stream: TextIO | None = None
 
@@ -83,9 +84,21 @@ defects: Final = Defects(_Nowhere())
 
 
 def set_level(level: str) -> None:
-    """Change what is written, at once and for every logger: a key of ``LEVELS``."""
-    global _threshold  # noqa: PLW0603 - one process has one level
-    _threshold = LEVELS[level]
+    """Change what is written, at once and for every logger: a key of ``LEVELS``.
+
+    It ends what ``hush_tunnels`` has begun.
+    """
+    global _threshold, _hushed
+    _threshold, _hushed = LEVELS[level], False
+
+
+def hush_tunnels() -> None:
+    """Leave out warnings of tunnels and logins until ``set_level``.
+
+    For the start of a daemon whose starter tells how its tunnels are.
+    """
+    global _hushed  # noqa: PLW0603 - one process has one level
+    _hushed = True
 
 
 def configure(
@@ -104,9 +117,10 @@ def configure(
     journal's level prefixes and no time stamp under systemd. ``clock_ns`` paces the
     lines of a fault that repeats.
     """
+    global _threshold  # noqa: PLW0603 - one process has one level
     stream = stream or sys.stderr or _nowhere()
     environ = os.environ if environ is None else environ
-    set_level(level)
+    _threshold = LEVELS[level]
     renderers = _renderers(form, stream, environ)
     deciding: list[structlog.typing.Processor] = [
         _Restraint(clock_ns),
@@ -288,9 +302,15 @@ def _cut(value: object, limit: int) -> object:
 
 
 def _drop_unimportant(_: object, method: str, event: _Event) -> _Event:
-    if LEVELS.get(method, logging.ERROR) < _threshold:
+    level = LEVELS.get(method, logging.ERROR)
+    if level < _threshold or (_hushed and level < logging.ERROR and _is_told(event)):
         raise structlog.DropEvent
     return event
+
+
+def _is_told(event: _Event) -> bool:
+    """Return True for what the status of tunnels says as well."""
+    return "tunnel" in event or event.get("event") == "login.needed"
 
 
 class _Restraint:

@@ -40,7 +40,8 @@ BOUNDARIES = Counter(
 
 CARRIERS = Counter(
     {
-        "api.py open_tunnel": 1,
+        "api.py _TunnelThread._live": 1,
+        "api.py _run": 1,
         "aws/api/dialing.py in_time.run": 1,
         "base/aio.py _catch": 1,
         "cli/daemon_thread.py DaemonThread._run": 1,

@@ -182,7 +182,10 @@ def test_without_any_region_the_setting_to_make_is_named(open_account, keys):
     with pytest.raises(RequestRejected) as caught:
         start(open_account())
     assert caught.value.code == "NoRegionError"
-    assert caught.value.advice == "set region, such as us-east-1"
+    assert caught.value.advice == (
+        "set region, such as us-east-1, or export AWS_REGION"
+    )
+    assert "no region is set" in str(caught.value)
 
 
 def test_a_call_that_could_not_be_prepared_is_prepared_again(

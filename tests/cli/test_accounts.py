@@ -57,6 +57,14 @@ def test_a_profile_that_does_not_exist_is_a_failure():
     assert "nobody" in str(failure)
 
 
+def test_without_any_region_the_option_for_it_is_named(monkeypatch):
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    _, (failure,) = ask_everywhere([], [], None, where)
+    advice = "pass --region, such as us-east-1, or export AWS_REGION"
+    assert (failure.code, failure.advice) == ("NoRegionError", advice)
+
+
 def test_a_single_failure_without_any_answer_is_the_commands_end(capsys):
     error = AwsError("Look", "Denied", "not you", "ask somebody")
     with pytest.raises(AwsError):

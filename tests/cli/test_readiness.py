@@ -121,7 +121,10 @@ def test_after_a_while_it_says_what_it_waits_for_and_when_that_changes(clock):
     assert clock.told == [
         (2.0, "waiting up to 60 s for a daemon"),
         (2.4, "waiting up to 60 s for db (starting)"),
-        (3.0, "waiting up to 60 s for db (waiting), web (waiting)"),
+        (
+            3.0,
+            "waiting up to 60 s for db, web (waiting: nobody answers; start the agent)",
+        ),
     ]
 
 
@@ -144,10 +147,12 @@ def test_after_a_while_it_says_what_it_waits_for_and_when_that_changes(clock):
             False,
             "awaiting_approval: oi-1 awaits",
         ),
-        ("retrying", "no answer", "", False, "retrying"),
+        ("retrying", "no answer", "look", False, "retrying: no answer; look"),
+        ("paused", "by an operator", "resume", False, "paused: by an operator; resume"),
+        ("starting", "", "", False, "starting"),
     ],
 )
-def test_the_reason_is_told_where_it_stays_until_somebody_acts(
+def test_what_is_awaited_is_told_with_reason_and_advice(
     clock, state, reason, advice, lasting, told
 ):
     facts = {"reason": reason, "advice": advice, "lasting": lasting}
@@ -155,6 +160,19 @@ def test_the_reason_is_told_where_it_stays_until_somebody_acts(
     with pytest.raises(CommandError):
         await_ready(looks(seen), [], clock.patience(3))
     assert clock.told == [(2.0, f"waiting up to 3 s for db ({told})")]
+
+
+@pytest.mark.parametrize(
+    ("lasting", "told"),
+    [(False, ["a"]), (True, ["a", "b"])],
+)
+def test_another_reason_is_news_only_where_it_stays(clock, lasting, told):
+    facts = {"state": "retrying", "usable": False, "lasting": lasting}
+    a, b = (document(tunnel_document(reason=r, **facts)) for r in ("a", "b"))
+    with pytest.raises(CommandError):
+        await_ready(looks(*[a] * 12, b), [], clock.patience(5))
+    expected = [f"waiting up to 5 s for db (retrying: {reason})" for reason in told]
+    assert [line for _, line in clock.told] == expected
 
 
 def test_a_short_wait_is_silent(clock, capsys):

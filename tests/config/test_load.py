@@ -17,6 +17,9 @@ from ssmtunneld.errors import ConfigError
 
 GOOD = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "i-0182d91e"\n'
 
+UNCLOSED = "is not TOML: a text is not closed: the quote at its end is missing"
+WRONG = "is not TOML: invalid value"
+
 
 def problem_of(call, *arguments):
     with pytest.raises(ConfigError) as caught:
@@ -159,7 +162,28 @@ def test_a_file_may_have_the_size_that_is_allowed(tmp_path):
             'c.toml:2:5: is not TOML: invalid value (text needs quotes: key = "...")',
         ),
         ("a = 1\na = 2\n", "c.toml:2:6: is not TOML: cannot overwrite a value"),
-        ("a = '", 'c.toml:1:6: is not TOML: expected "\'"'),
+        ("a = '", f"c.toml:1:6: {UNCLOSED}"),
+        ("a = 1\nb = 'x # y\nc = 1\n", f"c.toml:2:11: {UNCLOSED}"),
+        ("b = 'x\nc = 'y'\n", f"c.toml:1:7: {UNCLOSED}"),
+        ('a = 1\nb = "x\nc = 1\n', f"c.toml:2:7: {UNCLOSED}"),
+        ('a = """x\n', f"c.toml:2:1: {UNCLOSED}"),
+        (
+            "b = True",
+            "c.toml:1:5: " + WRONG + " (write true or false, in small letters)",
+        ),
+        (
+            "b = \u201cx\u201d",
+            "c.toml:1:5: " + WRONG + " (write straight quotes: \" or ')",
+        ),
+        (
+            "b = 080",
+            "c.toml:1:6: is not TOML: expected newline or end of document after a "
+            "statement (a number does not begin with 0)",
+        ),
+        (
+            "b = true\nb = true\n",
+            "c.toml:2:9: is not TOML: cannot overwrite a value",
+        ),
     ],
 )
 def test_a_slip_in_the_syntax_has_a_line_and_a_column(text, expected):

@@ -177,7 +177,7 @@ def test_parameters_are_named_to_the_key():
         problem == 'c.toml:6: tunnels.a.parameters."": should have at least 1 character'
     )
     (problem,) = problems(text + "a = ['x', 1]\n")
-    assert problem == "c.toml:6: tunnels.a.parameters.a[1]: should be a valid string"
+    assert problem == "c.toml:6: tunnels.a.parameters.a[1]: should be text, in quotes"
 
 
 def test_a_bad_name_is_reported_for_the_table():
@@ -564,10 +564,10 @@ def test_an_include_behind_a_table_is_told_where_it_belongs():
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("7", "include: should be a valid string"),
-        ("[1, 'a']", "include[0]: should be a valid string"),
+        ("7", "include: should be text, in quotes"),
+        ("[1, 'a']", "include[0]: should be text, in quotes"),
         ("['**']", "include[0]: cannot have **"),
-        ("{}", "include: should be a valid string"),
+        ("{}", "include: should be text, in quotes"),
     ],
 )
 def test_what_is_no_pattern_is_an_error_at_its_place(value, problem):
@@ -629,3 +629,25 @@ def test_absolute_paths_do_not_depend_on_the_file_that_says_them():
         **found,
         "instance_connect_key": "~/b",
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ('port = "6379"', "port: should be a whole number: write 6379 without quotes"),
+        ('port = "ssh"', "port: should be a whole number"),
+        ("port = 6379.0", "port: should be a whole number"),
+        ('warm = "1"', "warm: should be a whole number: write 1 without quotes"),
+        (
+            'required = "true"',
+            "required: should be true or false: write true without quotes",
+        ),
+        ("required = 1", "required: should be true or false"),
+        ("region = 1", "region: should be text, in quotes"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_the_words_of_toml(setting, problem):
+    port = "" if setting.startswith("port") else "port = 1\n"
+    text = f'[tunnels.a]\nlisten = 1\ntarget = "i-0182d91e"\n{port}{setting}\n'
+    (found,) = problems(text)
+    assert found.endswith(f"tunnels.a.{problem}")

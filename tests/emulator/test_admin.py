@@ -5,7 +5,14 @@ import json
 import aiohttp
 import pytest
 
-from tests.emulator.reference import Client, connected, destination, echo, start
+from tests.emulator.reference import (
+    INSTANCE,
+    Client,
+    connected,
+    destination,
+    echo,
+    start,
+)
 
 
 @pytest.fixture
@@ -59,9 +66,26 @@ async def test_faults_are_read_replaced_added_and_cleared(emulate, http):
         (http.put, ["duplicate=1"], ["duplicate=1"]),
     ):
         status, faults = await answer(change(url, json=body))
-        assert (status, faults) == (200, {"specs": specs, "seed": 4})
+        assert (status, faults) == (200, {"specs": specs, "seed": 4, "offline": []})
         assert await answer(http.get(url)) == (200, faults)
-    assert await answer(http.delete(url)) == (200, {"specs": [], "seed": 4})
+    nothing = {"specs": [], "seed": 4, "offline": []}
+    assert await answer(http.delete(url)) == (200, nothing)
+
+
+async def test_an_agent_that_is_away_from_the_start_stays_away(emulate, http):
+    emulator = await emulate(offline=frozenset({INSTANCE}))
+    url = f"{emulator.endpoint_url}/_emulator/faults"
+    for change, specs in (
+        (http.put, ["drop=0.1"]),
+        (http.post, ["delay=5ms"]),
+        (http.delete, []),
+    ):
+        _, faults = await answer(change(url, json={"specs": specs}))
+        assert faults["offline"] == [INSTANCE]
+    specs = {"specs": [f"online={INSTANCE}"]}
+    _, faults = await answer(http.post(url, json=specs))
+    assert (faults["specs"], faults["offline"]) == ([], [])
+    await start(emulator.endpoint_url, 80, target=INSTANCE)
 
 
 @pytest.mark.parametrize(

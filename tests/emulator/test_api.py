@@ -266,6 +266,33 @@ async def test_an_ssh_session_has_port_22_and_no_type(emulate):
     assert emulator.state()["sessions"][0]["properties"] == {"portNumber": "22"}
 
 
+async def test_where_nodes_are_listed_no_others_exist(emulate):
+    known, off, away = INSTANCE, "i-0fedcba9876543210", "i-0fedcba9876543211"
+    emulator = await emulate(
+        nodes={known: Node(name="web-1")},
+        stopped=frozenset({off}),
+        offline=frozenset({away}),
+    )
+    url = emulator.endpoint_url
+    await start(url, 80, target=known)
+    for target in (off, away, "i-01234567"):
+        error = await refusal(
+            url, "StartSession", Target=target, DocumentName=FORWARDING
+        )
+        assert error.code == "TargetNotConnected"
+    asked = {"Key": "InstanceIds", "Values": [known, off, away, "i-01234567"]}
+    listed = await call(url, "DescribeInstanceInformation", Filters=[asked])
+    found = [i["InstanceId"] for i in listed["InstanceInformationList"]]
+    assert found == [known, off, away]
+
+
+@pytest.mark.parametrize("kind", ["nodes", "stopped", "offline", "targets"])
+async def test_what_is_no_target_cannot_be_listed(emulate, kind):
+    named = {"nodes": {"i-0aaaa": Node()}}.get(kind, frozenset({"i-0aaaa"}))
+    with pytest.raises(ConfigError, match="'i-0aaaa' is not a target: write i- and"):
+        await emulate(**{kind: named})
+
+
 @pytest.mark.parametrize(
     ("spec", "code", "status"),
     [
@@ -300,6 +327,7 @@ async def test_each_operation_has_its_own_errors(emulate):
         ("ResumeSession", {"SessionId": session_id}),
         ("TerminateSession", {"SessionId": session_id}),
         ("DescribeSessions", {"State": "Active"}),
+        ("DescribeInstanceInformation", {}),
     ):
         await refusal(url, operation, **body)
 

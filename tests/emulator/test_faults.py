@@ -87,7 +87,9 @@ def test_a_plan_can_be_replaced_whole():
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ("drp=0.1", "no fault named 'drp'"),
+        ("drp=0.1", r"no fault named 'drp'; did you mean drop\?"),
+        ("start-eror=X", r"no fault named 'start-eror'; did you mean start-error\?"),
+        ("xyz", "no fault named 'xyz'$"),
         ("sideways:drop=0.1", "no fault named 'sideways:drop'"),
         ("drop=2", "not between 0 and 1"),
         ("drop=x", "not a probability"),
@@ -101,6 +103,8 @@ def test_a_plan_can_be_replaced_whole():
         ("max-message=1:shout", "is not one of closed, 1009, silence"),
         ("pause=3", "takes no value"),
         ("offline=", "needs a value"),
+        ("offline=web-1", "'web-1' is not a target"),
+        ("online=web-1", "'web-1' is not a target"),
         ("start-error=", "needs a value"),
         ("start-error=X*y", "not a whole number"),
         ("up:cut-every=3s", "cut-every has no direction"),
@@ -114,6 +118,22 @@ def test_a_mistake_is_named_and_changes_nothing(spec, problem):
             change(["delay=5ms", spec])
     assert plan.knobs is before
     assert plan.knobs.up == LineFaults(drop=0.5)
+
+
+def test_an_agent_that_was_taken_away_outlives_other_faults():
+    one, two = "i-00000001", "i-00000002"
+    plan = FaultPlan([f"offline={one}"], [two])
+    assert plan.offline == {one, two}
+    plan.replace(["drop=0.5"])
+    plan.clear()
+    assert plan.offline == {two}
+    plan.take_away(one)
+    plan.replace(["delay=5ms", f"online={two}"])
+    assert (plan.offline, plan.specs) == ({one}, ["delay=5ms"])
+    plan.bring_back(one)
+    assert not plan.is_offline(one)
+    with pytest.raises(ConfigError, match="is not a target"):
+        plan.take_away("web-1")
 
 
 def test_every_action_is_a_name():

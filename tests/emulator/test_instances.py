@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from ssmtunneld.emulator.instances import QueryError, error_text, read_form
 from ssmtunneld.emulator.settings import Node
 
-WEB, JUMP, RACK = "i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb", "mi-0ccccccccccccccccc"
+WEB, JUMP, RACK = "i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb", "mi-0cccccccccccccccc"
 NODES = {
     WEB: Node(name="web-1", address="10.0.0.5", tags={"Role": "web"}),
     JUMP: Node(name="web*1", address="fd00::5", tags={"Role": "bastion", "Env": "a"}),
@@ -120,6 +120,25 @@ async def test_what_it_does_not_know_is_an_error(emulate, parameters, code):
     with pytest.raises(ClientError) as caught:
         await ask(emulator, **parameters)
     assert caught.value.response["Error"]["Code"] == code
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "status"),
+    [
+        ("AccessDenied", "UnauthorizedOperation", 403),
+        ("ThrottlingException", "RequestLimitExceeded", 503),
+        ("500", "InternalError", 500),
+        ("Odd", "Odd", 400),
+    ],
+)
+async def test_it_fails_on_request_as_ec2_fails(emulate, spec, code, status):
+    emulator = await emulate(f"describe-error={spec}*1", nodes=NODES)
+    with pytest.raises(ClientError) as caught:
+        await ask(emulator)
+    answer = caught.value.response
+    assert answer["Error"]["Code"] == code
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert ids(await ask(emulator)) == [WEB, JUMP]
 
 
 async def test_it_is_denied_as_ec2_denies(emulate):

@@ -183,8 +183,13 @@ def test_agents_come_and_go(emulator):
     emulator.stop_agent(INSTANCE)
     (session,) = emulator.sessions()
     assert (session["id"], session["output"]) == (session_id, "The agent is gone.")
+    # Other faults do not bring it back.
+    emulator.set_faults("delay=1ms")
+    emulator.clear_faults()
     with pytest.raises(ClientError, match="is not connected"):
         start_session()
+    with pytest.raises(ConfigError, match="'web-1' is not a target"):
+        emulator.stop_agent("web-1")
     emulator.start_agent(INSTANCE)
     emulator.start_agent(INSTANCE)
     start_session()
@@ -231,6 +236,10 @@ def test_the_fixtures_point_at_one_emulator(request, monkeypatch):
     with closing(boto3.client("ssm")) as ssm:
         found = ssm.describe_instance_information()["InstanceInformationList"]
     assert {n["ComputerName"]: n["InstanceId"] for n in found} == targets
+    # A test with a wrong id fails.
+    assert INSTANCE not in targets.values()
+    with pytest.raises(ClientError, match="is not connected"):
+        start_session()
     request.getfixturevalue("ssm_deny")("ssm:StartSession")
     with pytest.raises(ClientError, match="explicit deny"):
         start_session()

@@ -198,7 +198,7 @@ def break_handshake(ward, stack):
 
 def break_destination(ward, stack):
     ward.faults = ["dns-failure"]
-    return "could not connect to it", "security group"
+    return "could not connect to ", "security group"
 
 
 def break_round_trip(ward, stack):

@@ -133,6 +133,7 @@ async def test_a_destination_outside_of_the_patterns_is_refused(events):
         assert code == 97, output  # CURLE_PROXY
         line = await events.wait_for("connection.refused", tunnel="web")
         assert f"outside.test:{site} is not one of" in line["reason"]
+        assert line["destination"] == f"outside.test:{site}"
         assert not list(service.sessions)
         await until(lambda: status_of(daemon).failures == {"forbidden": 2})
         status = status_of(daemon)

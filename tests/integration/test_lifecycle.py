@@ -229,7 +229,9 @@ async def test_a_connection_to_a_troubled_tunnel_is_reset_and_says_why(events):
             async with connection(port_of(daemon, "dead")) as (reader, _):
                 with pytest.raises(ConnectionResetError):
                     await reader.read()
-            line = await events.wait_for("connection.refused")
+            line = await events.wait_for(
+                "connection.refused", destination="localhost:1"
+            )
     assert line["reason"].startswith("no session within 0.5 s: StartSession failed")
     assert line["advice"].startswith(f"check that {TARGET} runs")
 

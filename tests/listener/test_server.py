@@ -218,8 +218,9 @@ async def test_a_peer_that_has_no_name_is_unknown():
     assert peer_name(gone, "") == "unknown"
 
 
-async def test_a_refusal_is_a_reset_counted_and_logged_once(scene, lines):
-    async with scene().serving() as s:
+@pytest.mark.parametrize("named", [{"destination": "db:5432"}, {}])
+async def test_a_refusal_is_a_reset_counted_and_logged_once(scene, lines, named):
+    async with scene(**named).serving() as s:
 
         async def refuse():
             raise DestinationRefused("connection refused by 10.0.0.5:5432")
@@ -232,6 +233,7 @@ async def test_a_refusal_is_a_reset_counted_and_logged_once(scene, lines):
     refusals = [facts for _, event, facts in lines if event == "connection.refused"]
     assert refusals == [
         {
+            "destination": named.get("destination", "unknown"),
             "reason": "connection refused by 10.0.0.5:5432",
             "advice": DestinationRefused.advice,
         }

@@ -35,6 +35,11 @@ def lines(stream):
     ("event", "facts", "line"),
     [
         ("listener.bound", {"address": "127.0.0.1:1"}, "db: listens on 127.0.0.1:1"),
+        (
+            "connection.refused",
+            {"destination": "x:1", "reason": "no answer", "advice": "look"},
+            "db: a connection to x:1 was refused: no answer; look",
+        ),
         ("session.ready", {"session": 2, "agent": "3"}, "db: session 2 is ready"),
         ("target.resolved", {"targets": ["i-1", "i-2"]}, "db: the target is i-1, i-2"),
         ("target.resolved", {"targets": []}, "db: the target is none"),

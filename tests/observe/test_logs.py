@@ -144,6 +144,21 @@ def library(level, *arguments, **keywords):
     return lambda: logging.getLogger("botocore.x").log(level, *arguments, **keywords)
 
 
+def test_warnings_of_tunnels_are_left_out_until_somebody_sets_the_level():
+    def do():
+        log, other = get_log(tunnel="db"), get_log()
+        logs.hush_tunnels()
+        log.warning("session.ended")
+        other.warning("login.needed")
+        other.warning("files.limited")
+        log.error("listener.failed")
+        logs.set_level("warning")
+        log.warning("connection.refused")
+
+    events = [json.loads(line)["event"] for line in written("json", do).splitlines()]
+    assert events == ["files.limited", "listener.failed", "connection.refused"]
+
+
 @pytest.mark.parametrize(
     ("level", "name"),
     [

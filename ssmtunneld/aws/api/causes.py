@@ -394,6 +394,14 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         "MissingDependencyException",
     ),
     **_each(
+        Cause(
+            RequestRejected,
+            "set region, such as us-east-1, or export AWS_REGION",
+            cause="no region is set",
+        ),
+        "NoRegionError",
+    ),
+    **_each(
         Cause(RequestRejected, "set region, such as us-east-1"),
         "BaseEndpointResolverError",
     ),

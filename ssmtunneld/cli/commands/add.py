@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.ad_hoc import check_target, parse_destination
 from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
+from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +93,49 @@ def add(
     text = before or ""
     others = config_file.sources(path, text).included
     after = config_file.with_tunnels(text, {name: own}, others)
-    config_file.save(path, before, after)
+    try:
+        config_file.save(path, before, after)
+    except ConfigError as error:
+        raise ConfigError(_told_of(name, text, error.problems)) from None
     click.echo(f"{path}: added {name}")
     click.echo(config_file.reload_daemon(path), err=True)
+
+
+def _told_of(name: str, text: str, problems: Sequence[str]) -> list[str]:
+    """Return problems of a tunnel that is not written: its lines are nowhere.
+
+    Args:
+        name: Its name.
+        text: The file as it stays.
+        problems: Those of the file as it would have been.
+    """
+    last = len(text.removesuffix("\n").split("\n")) if text else 0
+    return [_reworded(name, problem, last) for problem in problems]
+
+
+def _reworded(name: str, problem: str, last: int) -> str:
+    match = _PROBLEM.fullmatch(problem)
+    if match is None or int(match["line"]) <= last:
+        return problem
+    if match["key"] is None:
+        return f"{name!r} {match['said']}"
+    said = f"{name}: {match['key']}: {match['said']}"
+    if not match["said"].startswith("is required"):
+        return said
+    advice = _MISSING.get(match["key"], f"pass --set {match['key']}=...")
+    return with_advice(said, advice)
+
+
+_PROBLEM: Final = re.compile(
+    r".*?:(?P<line>[0-9]+): tunnels\.(?:\"(?:[^\"\\]|\\.)*\"|[^.:\"]+)"
+    r"(?:\.(?P<key>[^:]+))?: (?P<said>.*)"
+)
+"""A problem of a tunnel, as those of a file are told."""
+_MISSING: Final = {
+    "target": "pass --target",
+    "port": "write it, or HOST:PORT, behind the name",
+}
+"""What to add to the command, by the setting that is missing."""
 
 
 def _ends(destination: str | None) -> dict[str, object]:

@@ -52,7 +52,7 @@ def check(
 
     Reads the file and those that it includes, and lists the tunnels, or only those
     called NAME; exits with 2 if a file is invalid. --live tests each tunnel that is
-    enabled, or named, from its local addresses (unless its daemon runs) and the
+    enabled, or named, from its local addresses (of its daemon, if that runs) and the
     credentials to its destination, a few at a time, and exits with 1 if one is broken.
     It starts and terminates a session for each tunnel, and needs no running daemon.
     """
@@ -97,17 +97,18 @@ def _try_all(
 ) -> int:
     """Walk along ``tunnels``, print what comes of it, and return the exit code."""
     from ssmtunneld.cli.diagnosis import API_PATIENCE, new_context, run
+    from ssmtunneld.cli.local_addresses import look_at_addresses
     from ssmtunneld.doctor.parallel import examine_all
 
     # Enough of the time must be left to say what stood in the way.
     context = new_context(min(API_PATIENCE, timeout / 2))
     found: dict[str, Outcome] = {}
-    unbound: dict[str, Finding] = {}
+    addresses: dict[str, Finding] = {}
     names = [tunnel.name for tunnel in tunnels]
-    tell = _in_order(names, found, unbound, silent=as_json)
+    tell = _in_order(names, found, addresses, silent=as_json)
 
     async def rounds() -> None:
-        unbound.update(await _find_unbound(config, tunnels))
+        addresses.update(await look_at_addresses(config, tunnels))
         await examine_all(tunnels, context, tell, timeout=timeout)
         if as_json:  # before threads that still wait for the network are waited for
             results = {
@@ -119,35 +120,10 @@ def _try_all(
     return EXIT_FAILED if any(o.broken for o in found.values()) else 0
 
 
-async def _find_unbound(
-    config: Config, tunnels: Sequence[TunnelSettings]
-) -> dict[str, Finding]:
-    """Return by name why tunnels could not listen; none while their daemon runs."""
-    from ssmtunneld.cli.running_daemons import running
-    from ssmtunneld.doctor.report import Finding, Verdict
-    from ssmtunneld.errors import AddressInUse
-    from ssmtunneld.listener.sockets import bind
-
-    if running(config.source):
-        return {}
-    found = {}
-    for tunnel in tunnels:
-        try:
-            listeners = await bind(tunnel.listen, socket_mode=tunnel.socket_mode)
-        except (AddressInUse, OSError) as error:
-            cure = error.advice if isinstance(error, AddressInUse) else ""
-            text = str(error)
-            found[tunnel.name] = Finding("listen", Verdict.FAIL, text, cure)
-        else:
-            for listener in listeners:
-                listener.close()
-    return found
-
-
 def _in_order(
     names: Sequence[str],
     found: dict[str, Outcome],
-    unbound: dict[str, Finding],
+    addresses: dict[str, Finding],
     *,
     silent: bool,
 ) -> Callable[[Outcome], None]:
@@ -157,8 +133,8 @@ def _in_order(
     waiting = list(names)
 
     def tell(outcome: Outcome) -> None:
-        if finding := unbound.get(outcome.tunnel):
-            outcome = Outcome(outcome.tunnel, (finding, *outcome.findings))
+        finding = addresses[outcome.tunnel]
+        outcome = Outcome(outcome.tunnel, (finding, *outcome.findings))
         found[outcome.tunnel] = outcome
         while not silent and waiting and waiting[0] in found:
             _print(found[waiting.pop(0)])

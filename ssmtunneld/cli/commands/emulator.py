@@ -157,7 +157,7 @@ def _path(
     "--offline",
     multiple=True,
     metavar="TARGET",
-    help="Target whose agent is offline; repeatable.",
+    help="Target whose agent is offline, whatever faults come and go; repeatable.",
 )
 @click.option(
     "--identity",
@@ -216,7 +216,8 @@ def _path(
     multiple=True,
     callback=_nodes,
     metavar="TARGET[,name=N][,ip=A][,tag:K=V]",
-    help="Data that the API returns about a target; repeatable.",
+    help="A target, and data that the API returns about it; repeatable. Without any, "
+    "every well-formed id exists.",
 )
 @click.option(
     "--stopped",
@@ -310,7 +311,6 @@ def _settings(
     idle_timeout: str,
     max_duration: str | None,
     pace: str,
-    faults: tuple[str, ...],
     offline: tuple[str, ...],
     host_aliases: tuple[str, ...],
     documents: tuple[str, ...],
@@ -323,7 +323,7 @@ def _settings(
         host=host,
         port=port,
         pace=Pace(pace),
-        faults=(*faults, *(f"offline={target}" for target in offline)),
+        offline=frozenset(offline),
         idle_timeout=_seconds("--idle-timeout", idle_timeout),
         max_duration=(
             None if max_duration is None else _seconds("--max-duration", max_duration)

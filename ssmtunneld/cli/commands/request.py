@@ -17,7 +17,7 @@ from ssmtunneld.cli.options import (
     refuse_alone,
     timeout_option,
 )
-from ssmtunneld.cli.readiness import awaited_state
+from ssmtunneld.cli.readiness import awaited_facts, awaited_states
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.terminal.text import printable
 from ssmtunneld.cli.terminal.tunnel_line import describe, is_usable
@@ -139,7 +139,8 @@ def _wait(
         CommandError: The request is over, or undecided for too long.
     """
     deadline = _clock() + timeout
-    is_missed, told = False, ""
+    is_missed = False
+    told: tuple[str, ...] = ()
     while True:
         try:
             tunnel = _tunnel(find(config_path), name)
@@ -167,11 +168,14 @@ def _wait(
         _pause(min(POLL_INTERVAL, left))
 
 
-def _tell_wait(tunnel: dict[str, Any], timeout: float, told: str) -> str:
+def _tell_wait(
+    tunnel: dict[str, Any], timeout: float, told: tuple[str, ...]
+) -> tuple[str, ...]:
     """Say what is awaited, unless it is still what was ``told``; return it."""
-    awaited = awaited_state(tunnel)
+    awaited = awaited_facts(tunnel)
     if awaited != told:
-        words = f"ssmtunneld: waiting up to {timeout:g} s for {awaited}"
+        whom = awaited_states([tunnel])
+        words = f"ssmtunneld: waiting up to {timeout:g} s for {whom}"
         # Once: whoever has read it knows.
         end = "" if told else "; Ctrl-C ends the waiting, not the request"
         click.echo(f"{words}{end}", err=True)

@@ -61,10 +61,12 @@ def look(profile: Any, region: Any, url: Any) -> tuple[Discovery, Inventory]:  #
     """
     from ssmtunneld.aws.api.port import Identity
     from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.cli.accounts import advising_region
 
     account = AwsClient(Identity(profile, region, url))
     try:
-        return look_with(account)
+        with advising_region():
+            return look_with(account)
     finally:
         account.close()
 

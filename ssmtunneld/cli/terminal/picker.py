@@ -49,10 +49,12 @@ def list_online(
     from ssmtunneld.aws.api.port import Identity
     from ssmtunneld.aws.client import AwsClient
     from ssmtunneld.aws.targets.inventory import list_nodes
+    from ssmtunneld.cli.accounts import advising_region
 
     account = AwsClient(Identity(profile, region, endpoint_url))
     try:
-        return list_nodes(account)
+        with advising_region():
+            return list_nodes(account)
     finally:
         account.close()
 

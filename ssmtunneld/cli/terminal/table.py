@@ -18,14 +18,12 @@ from rich.text import Text
 
 from ssmtunneld.cli.daemon_client import is_disabled
 from ssmtunneld.cli.terminal.text import counted, duration, printable, size
-from ssmtunneld.cli.terminal.tunnel_line import is_usable
+from ssmtunneld.cli.terminal.tunnel_line import describe_refusal, is_usable
 
 UNLIMITED: Final = 100_000
 """Columns where nobody looks: a pipe or a file gets whole lines."""
 LOGIN_NOTICE: Final = 900.0
 """Seconds before its end that a login is mentioned; as long as the log does."""
-REFUSAL_NOTICE: Final = 600.0
-"""Seconds for which a connection that got no destination is mentioned."""
 _USUAL_WIDTH: Final = 80
 GAP: Final = 2
 """Spaces between columns."""
@@ -291,10 +289,11 @@ def _grid(shown: Sequence[tuple[Column, int]], cells: Sequence[Text]) -> Table:
 
 
 def _troubles(tunnel: _Tunnel, indent: int) -> Iterable[RenderableType]:
-    refusal = tunnel.get("last_refusal")  # older daemons do not tell
-    if refusal and refusal["reason"] and refusal["age"] < REFUSAL_NOTICE:
-        ago = f"refused {duration(refusal['age'])} ago: "
-        yield _indented(Text(ago + printable(refusal["reason"])), indent)
+    refusal, cure = describe_refusal(tunnel)
+    if refusal:
+        yield _indented(Text(refusal), indent)
+    if cure:
+        yield _indented(Text(f"-> {cure}", "bold"), indent)
     if not tunnel["reason"]:
         return
     retry = tunnel.get("retry_in")

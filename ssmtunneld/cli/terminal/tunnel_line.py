@@ -1,9 +1,12 @@
 """One tunnel of a status document in one line, and its readiness."""
 
-from typing import Any
+from typing import Any, Final
 
 from ssmtunneld.base.sentences import with_advice
-from ssmtunneld.cli.terminal.text import printable
+from ssmtunneld.cli.terminal.text import duration, printable
+
+REFUSAL_NOTICE: Final = 600.0
+"""Seconds for which a connection that got no destination is mentioned."""
 
 
 def is_usable(tunnel: dict[str, Any]) -> bool:
@@ -24,6 +27,22 @@ def sleeps(tunnel: dict[str, Any]) -> bool:
         bastion = tunnel.get("bastion")  # older daemons do not know it
         return bastion is not None and bastion["phase"] == "unknown"
     return tunnel["state"] in {"asleep", "waking"}
+
+
+def describe_refusal(tunnel: dict[str, Any]) -> tuple[str, str]:
+    """Return what the latest refused connection met, and what to do about it.
+
+    Both are empty if there was none lately, or if an older daemon does not tell.
+    """
+    refusal = tunnel.get("last_refusal")
+    if not refusal or not refusal["reason"] or refusal["age"] >= REFUSAL_NOTICE:
+        return "", ""
+    # Clients of a proxy name the destination, each its own.
+    is_fixed = tunnel.get("mode", "tcp") == "tcp"
+    to = f" to {printable(tunnel['destination'])}" if is_fixed else ""
+    ago = duration(refusal["age"])
+    said = f"connection{to} refused {ago} ago: {printable(refusal['reason'])}"
+    return said, printable(refusal["advice"])
 
 
 def describe(tunnel: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from ssmtunneld.cli.log_reader import event_facts, event_line, event_time
 from ssmtunneld.cli.terminal.connection_table import CONNECTION_COLUMNS
 from ssmtunneld.cli.terminal.live import Flow, Flows, least_rtt
 from ssmtunneld.cli.terminal.table import (
-    REFUSAL_NOTICE,
     TUNNEL_COLUMNS,
     Column,
     audit_notices,
@@ -30,7 +29,7 @@ from ssmtunneld.cli.terminal.text import (
     printable,
     size,
 )
-from ssmtunneld.cli.terminal.tunnel_line import is_usable
+from ssmtunneld.cli.terminal.tunnel_line import describe_refusal, is_usable
 from ssmtunneld.cli.top.daemon_source import Snapshot
 
 Row = dict[str, Any]
@@ -166,10 +165,11 @@ def _tunnel_detail(tunnel: Row) -> Text:
         text.append(f"{printable(words)}\n", state_style(tunnel))
     if tunnel["advice"]:
         text.append(f"-> {printable(tunnel['advice'])}\n", "bold")
-    refusal = tunnel.get("last_refusal")
-    if refusal and refusal["reason"] and refusal["age"] < REFUSAL_NOTICE:
-        ago = f"refused {duration(refusal['age'])} ago: "
-        text.append(f"{ago}{printable(refusal['reason'])}\n")
+    refusal, cure = describe_refusal(tunnel)
+    if refusal:
+        text.append(f"{refusal}\n")
+    if cure:
+        text.append(f"-> {cure}\n", "bold")
     listen = ", ".join(tunnel["listen"]) or "-"
     way = f"{listen} -> {tunnel['destination']} via {tunnel['target']}"
     return text.append(printable(f"{tunnel['name']}: {way}"))

@@ -304,7 +304,9 @@ class Row {
 }
 
 function lastRefusal(refusal) {
-  return refusal ? `${duration(refusal.age)} ago: ${refusal.reason || "unknown"}` : "–";
+  if (!refusal) return "–";
+  const cure = refusal.advice ? `; ${refusal.advice}` : "";
+  return `${duration(refusal.age)} ago: ${refusal.reason || "unknown"}${cure}`;
 }
 
 function showFacts(list, facts) {

@@ -93,6 +93,49 @@ def test_what_would_be_wrong_is_refused_and_changes_nothing(
     assert path.read_text() == TEXT
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("web", "80"), "web: target: is required; pass --target"),
+        (
+            ("web", "--listen", "5", "--target", TARGET),
+            "web: port: is required by AWS-StartPortForwardingSession; write it, or "
+            "HOST:PORT, behind the name",
+        ),
+        (
+            ("My DB", "80", "--target", TARGET),
+            "'My DB' is not a tunnel's name: up to 63 of a-z, 0-9, - and _, starting "
+            "with a letter or digit",
+        ),
+        (
+            ("web", "80", "--target", TARGET, "--set", "warm=abc"),
+            "web: warm: should be a whole number",
+        ),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "[tunnels.old]\n", "# mine\n[daemon]"])
+def test_a_problem_of_a_tunnel_that_is_not_written_has_no_line(
+    home, capsys, text, words, message
+):
+    path = home / "config.toml"
+    old = f'listen = 1\nport = 1\ntarget = "{TARGET}"\n'
+    path.write_text(text and (text + (old if "old" in text else "")))
+    code, _, err = call(capsys, "add", *words, "-c", path)
+    assert (code, err) == (2, f"ssmtunneld: {message}\n")
+
+
+def test_problems_of_the_rest_of_the_file_keep_their_lines(path, capsys):
+    path.write_text(f"{TEXT}wram = 1\n")
+    code, _, err = call(capsys, "add", "web", "80", "--set", "warm=abc", "-c", path)
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            f"ssmtunneld: {path}:8: tunnels.old.wram: unknown key (did you mean warm?)",
+            "ssmtunneld: web: warm: should be a whole number",
+        ],
+    )
+
+
 def test_the_main_file_is_changed_and_names_of_others_are_taken(path, capsys):
     other = path.parent / "other.toml"
     other.write_text("[tunnels.theirs]\nlisten = 2\nport = 2\n")

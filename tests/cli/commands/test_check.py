@@ -8,7 +8,13 @@ import pytest
 
 from ssmtunneld.cli.main import main
 from ssmtunneld.observe import logs
-from tests.cli.household import Household, document, serving, use_home
+from tests.cli.household import (
+    Household,
+    document,
+    serving,
+    tunnel_document,
+    use_home,
+)
 from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
     NAME,
     aws_files,
@@ -231,10 +237,26 @@ def test_live_beside_the_files_daemon_does_not_try_to_listen(
     with socket.create_server(("127.0.0.1", 0)) as holder:
         address = f"127.0.0.1:{holder.getsockname()[1]}"
         text = tunnel("db", listen=address, host=NAME, port=theatre.port)
-        its_own = document(config=str(check.path.resolve()))
+        its_own = document(tunnel_document(), config=str(check.path.resolve()))
         with serving(Household(its_own), check.path):
             code, out, _ = check(text, "--live")
     assert (code, out[1:]) == (0, ["  [ok]    db"])
+
+
+def test_live_asks_the_files_daemon_whether_it_listens(
+    check,
+    theatre,  # noqa: F811 - the way of pytest
+    monkeypatch,
+    tmp_path,
+):
+    use_home(monkeypatch, tmp_path)
+    text = tunnel("db", host=NAME, port=theatre.port)
+    taken = {"state": "unbound", "reason": "cannot listen: taken", "advice": "stop it"}
+    its_own = document(tunnel_document(**taken), config=str(check.path.resolve()))
+    with serving(Household(its_own), check.path):
+        code, out, _ = check(text, "--live")
+    line = "  [fail]  db: listen: cannot listen: taken; stop it"
+    assert (code, out[1:]) == (1, [line])
 
 
 def test_live_tells_what_is_slow_and_is_content(check, theatre):  # noqa: F811 - the way of pytest

@@ -1,9 +1,12 @@
 """``ssmtunneld doctor`` prints what was found, as lines or as JSON."""
 
 import json
+import socket
 
 import pytest
 
+from ssmtunneld.cli.commands.doctor import _Lines
+from ssmtunneld.doctor.report import NOT_REACHED, Finding, Verdict
 from ssmtunneld.observe import logs
 from tests.cli.household import call
 from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
@@ -48,8 +51,36 @@ def test_what_is_broken_has_its_cure_below_it(home, theatre, capsys):  # noqa: F
     assert code == 1
     at = next(i for i, line in enumerate(lines) if line.startswith("  [fail]  dest"))
     assert lines[at + 1].startswith("          cure: check that the destination")
-    assert lines[at + 2].startswith("  [skip]  round trip: not reached")
+    skipped = "  [skip]  round trip to throughput: not reached: failed at destination"
+    assert lines[at + 2 :] == [skipped]
+    assert lines[0].endswith(", 1 of 2 tunnels")
     assert not any(line.startswith("ssh: ") for line in lines)
+
+
+def test_a_single_hop_that_is_not_reached_is_named(capsys):
+    lines = _Lines()
+    why = f"{NOT_REACHED}: failed at round trip"
+    lines.tell(Finding("throughput", Verdict.SKIP, why))
+    lines.end()
+    lines.end()
+    out = "  [skip]  throughput: not reached: failed at round trip\n"
+    assert capsys.readouterr().out == out
+
+
+def test_an_address_that_is_taken_does_not_hide_what_comes_after_it(
+    home,
+    theatre,  # noqa: F811 - the way of pytest
+    capsys,
+):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        path = write(home, theatre, listen=address)
+        code, out, _ = call(capsys, "doctor", "db", "-c", path)
+    lines = out.splitlines()
+    assert code == 1
+    assert lines[2].startswith(f"  [fail]  listen: cannot listen on {address}: ")
+    assert lines[3].startswith("          cure: ")
+    assert lines[-1].startswith("  [ok]    throughput: ")
 
 
 def test_json_is_one_document(home, theatre, capsys):  # noqa: F811 - the way of pytest
@@ -71,7 +102,7 @@ def test_disabled_tunnels_are_examined_if_they_are_named(home, theatre, capsys):
     path.write_text('include = "other.toml"\n' + path.read_text())
     code, out, _ = call(capsys, "doctor", "-c", path)
     assert code == 0
-    assert f"config: {path} and 1 included file, 2 tunnels" in out.splitlines()[0]
+    assert f"config: {path} and 1 included file, 2 of 3 tunnels" in out.splitlines()[0]
     assert "old: " not in out
     code, out, _ = call(capsys, "doctor", "-c", path, "old")
     assert (code, "\nold: " in out) == (0, True)

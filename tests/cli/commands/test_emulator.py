@@ -87,8 +87,9 @@ def test_it_says_where_it_listens_and_ends_in_order(number):
         with urllib.request.urlopen(f"{line.split()[-1]}/_emulator/faults") as answer:
             faults = json.load(answer)
         assert faults == {
-            "specs": ["drop=0.1", "seed=3", "offline=i-01234567"],
+            "specs": ["drop=0.1", "seed=3"],
             "seed": 3,
+            "offline": ["i-01234567"],
         }
         process.send_signal(number)
         rest, errors = process.communicate(timeout=20)

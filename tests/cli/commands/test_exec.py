@@ -1,6 +1,7 @@
 """``ssmtunneld exec`` beside a daemon; with its own it is an integration test."""
 
 import re
+import socket
 import sys
 
 import pytest
@@ -133,15 +134,67 @@ def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, 
     assert "the daemon is still starting after 0.01 s; allow more with" in err
 
 
-def test_what_cannot_get_ready_is_not_waited_for(service, home, capfd):
+NEVER = ("--timeout", "10m", "sh", "-c", "echo never")
+
+
+def test_a_setting_that_aws_refuses_is_not_waited_for(service, home, capfd):
     path = home / "config.toml"
     wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This")
     path.write_text(configuration(service.endpoint_url, wrong))
-    never = ("sh", "-c", "echo never")
-    code, out, err = call(capfd, "exec", "-c", path, "--timeout", "10m", *never)
-    assert code == 1
+    code, out, err = call(capfd, "exec", "-c", path, *NEVER)
+    assert code == 4
     assert "never" not in out
-    assert "some tunnels cannot become ready: wrong; correct the configuration" in err
+    assert err.startswith("ssmtunneld: wrong: giving up: StartSession failed: Invalid")
+    assert "check that document Nobody-Wrote-This exists" in err
+    assert err.count("\n") == 1
+
+
+def test_a_login_is_not_waited_for_and_is_one_line(service, home, capfd, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    path = home / "config.toml"
+    both = [tunnel("web", port=1), tunnel("db", port=1)]
+    path.write_text(configuration(service.endpoint_url, *both))
+    code, out, err = call(capfd, "exec", "-c", path, "-t", "db", *NEVER)
+    assert code == 4
+    assert "never" not in out
+    assert err.startswith("ssmtunneld: db: giving up: StartSession failed: NoCredent")
+    assert err.count("\n") == 1
+
+
+def test_an_address_that_is_taken_is_not_waited_for(service, home, capfd):
+    path = home / "config.toml"
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        both = [tunnel("web", port=1), tunnel("db", port=1, listen=address)]
+        path.write_text(configuration(service.endpoint_url, *both))
+        code, _, err = call(capfd, "exec", "-c", path, *NEVER)
+    assert code == 1
+    assert f"ssmtunneld: db: giving up: cannot listen on {address}: " in err
+
+
+def test_a_tunnel_that_is_not_required_ends_nothing(service, home, capfd):
+    path = home / "config.toml"
+    wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This", required=False)
+    config = configuration(service.endpoint_url, wrong, tunnel("web", port=1))
+    path.write_text(config)
+    assert call(capfd, "exec", "-c", path, "sh", "-c", "exit 4")[0] == 4
+
+
+def test_warnings_appear_once_the_command_runs(service, home, capfd):
+    path = home / "config.toml"
+    path.write_text(configuration(service.endpoint_url, tunnel("web", port=1)))
+    program = """
+import os, socket
+address = "127.0.0.1", int(os.environ["SSMTUNNELD_WEB_PORT"])
+try:
+    socket.create_connection(address).recv(1)
+except ConnectionError:
+    print("reset")
+"""
+    code, out, err = call(capfd, "exec", "-c", path, *SAY, program)
+    assert (code, "reset" in out) == (0, True)
+    assert "connection.refused" in err
 
 
 @pytest.mark.parametrize(

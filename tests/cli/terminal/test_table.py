@@ -268,11 +268,12 @@ def test_an_older_daemon_knows_nothing_of_defects():
 
 def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
     def told(age):
-        refusal = {"reason": "connection refused", "advice": "", "age": age}
+        refusal = {"reason": "could not connect", "advice": "look", "age": age}
         return drawn([tunnel_document(last_refusal=refusal)], 200)[2:]
 
     assert [line.strip() for line in told(12.0)] == [
-        "refused 12s ago: connection refused"
+        "connection to orders:5432 refused 12s ago: could not connect",
+        "-> look",
     ]
     assert told(3600.0) == []
 

@@ -75,9 +75,10 @@ def test_a_tunnel_in_trouble_has_reason_and_advice_in_its_row_and_in_full():
 
 @pytest.mark.parametrize(("age", "is_told"), [(5.0, True), (5000.0, False)])
 def test_a_recent_refusal_is_told(age, is_told):
-    refusal = {"reason": "no such host", "advice": "", "age": age}
+    refusal = {"reason": "no such host", "advice": "look", "age": age}
     text = TUNNELS.detail(tunnel_document(last_refusal=refusal)).plain
-    assert ("refused 5s ago: no such host" in text) is is_told
+    words = "connection to orders:5432 refused 5s ago: no such host\n-> look\n"
+    assert (words in text) is is_told
 
 
 def test_connections_are_those_of_the_command():
