@@ -161,7 +161,7 @@ def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them po
     Entering the block raises:
 
     AddressInUse: The local address is taken.
-    PermissionError: The local address is not for us.
+    AddressForbidden: This user must not listen there; a PermissionError, too.
     TunnelError: No session could be started within ``ready_timeout``; the kind says
         why, its ``advice`` what to do, and its text is both. At once if time does not
         heal it: no credentials, no permission, a wrong request, nothing that matches
@@ -275,7 +275,7 @@ class _TunnelThread:
 
         Raises:
             SsmtunneldError: It cannot be opened.
-            PermissionError: The local address is not for us.
+            AddressForbidden: This user must not listen there; a PermissionError, too.
         """
         self._thread.start()
         with on_error(self._end):  # Ctrl-C, too, leaves no session behind

@@ -6,6 +6,7 @@
     ├── LocalProtocolError        our own code broke a rule: a bug, please report it
     ├── ConfigError               the configuration file must be changed
     ├── AddressInUse              another process holds a local address
+    ├── AddressForbidden          this user must not listen on a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
     ├── UnknownTunnel             the daemon has no tunnel of that name
     ├── TunnelDisabled            the file says that a tunnel is not to run
@@ -34,6 +35,7 @@
         │   │   └── ServiceUntrusted      its certificate is signed by somebody unknown
         │   ├── TargetNotConnected    no agent answers for the target
         │   │   └── TargetNotFound        nothing online matches it
+        │   │       └── TargetOffline         something does that is not online
         │   ├── AccessDenied          IAM says no
         │   ├── CredentialsUnusable   none, expired, or a human must log in
         │   └── RequestRejected       the request itself is wrong: a setting must change
@@ -48,6 +50,7 @@ makes one sentence of what happened and why, and ``advice`` says what to do abou
 
 from collections.abc import Iterable
 from enum import Enum, auto
+from errno import EACCES
 from typing import ClassVar, Final
 
 from typing_extensions import override
@@ -138,6 +141,26 @@ class AddressInUse(SsmtunneldError):
     def __str__(self) -> str:
         held = f" (held by {self.holder})" if self.holder else ""
         return f"cannot listen on {self.address}: {self.reason}{held}"
+
+
+class AddressForbidden(SsmtunneldError, PermissionError):
+    """The system does not let this user listen on a local address.
+
+    Args:
+        address: The address as the configuration spells it.
+        reason: The operating system's words.
+        advice: What to do.
+    """
+
+    def __init__(self, address: str, reason: str, advice: str) -> None:
+        super().__init__(EACCES, reason)
+        self.address = address
+        self.reason = reason
+        self.advice = advice
+
+    @override
+    def __str__(self) -> str:
+        return f"cannot listen on {self.address}: {self.reason}"
 
 
 class InheritedSocketRefused(SsmtunneldError):
@@ -556,6 +579,12 @@ class TargetNotFound(TargetNotConnected):
     @override
     def __str__(self) -> str:
         return self.message
+
+
+class TargetOffline(TargetNotFound):
+    """All that matches is offline: an agent may restart, or not have started yet."""
+
+    passes = True
 
 
 class AccessDenied(AwsError):

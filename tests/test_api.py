@@ -141,7 +141,7 @@ async def test_what_can_never_work_is_told_at_once(events):
     ("fault", "kind", "advice"),
     [
         ("start-error=AccessDeniedException", AccessDenied, "allow ssm:StartSession"),
-        (f"offline={TARGET}", TargetNotConnected, f"check that {TARGET} runs"),
+        (f"offline={TARGET}", TargetNotConnected, f"check that {TARGET} is right"),
         ("start-error=InvalidDocument", RequestRejected, "check that document AWS-"),
         ("start-error=503", ServiceUnavailable, ""),
     ],

@@ -9,6 +9,7 @@ import pytest
 from ssmtunneld import errors
 from ssmtunneld.errors import (
     AccessDenied,
+    AddressForbidden,
     AddressInUse,
     AgentUnresponsive,
     AwsError,
@@ -111,6 +112,10 @@ def test_every_error_of_a_tunnel_says_what_follows():
             AddressInUse("127.0.0.1:22", "Address already in use", "sshd, pid 812"),
             "cannot listen on 127.0.0.1:22: Address already in use"
             " (held by sshd, pid 812)",
+        ),
+        (
+            AddressForbidden("127.0.0.1:22", "Permission denied", "choose another"),
+            "cannot listen on 127.0.0.1:22: Permission denied",
         ),
         (LinkLost("reset"), "the data channel's websocket ended: reset"),
         (

@@ -41,6 +41,7 @@ from ssmtunneld.aws.identity.provider_chain import (
     quiet_botocore,
 )
 from ssmtunneld.base.record import Record
+from ssmtunneld.base.service_unit import own_service_unit
 from ssmtunneld.errors import CredentialsUnusable, TunnelError
 from ssmtunneld.version import __version__
 
@@ -335,6 +336,7 @@ class AwsClient:
             self._identity.region or "",
             renewal="",
             profile=_profile_name(self._identity),
+            unit=own_service_unit(),
         )
 
 
@@ -472,5 +474,6 @@ def _context(
         document=str(parameters.get("DocumentName", "")),
         session_id=str(parameters.get("SessionId", "")),
         by_request=connection.by_request,
+        unit=own_service_unit(),
         secrets=connection.credentials.known_secrets(),
     )

@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,8 @@ SOCKS_PORT: Final = 1080
 _DESTINATION: Final = re.compile(
     r"(?:(?P<host>\[[^\[\]]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})"
 )
+_LOCAL: Final = re.compile(r"(?P<port>[0-9]{1,5}):(?P<rest>.+)")
+_APART: Final = "write the local port as --listen {port}, and the destination as {rest}"
 _PART: Final = re.compile(r"\[[^\[\]]*\]|[^:\[\]]*")
 _PROBLEM: Final = re.compile(
     rf"{re.escape(str(SOURCE))}:[0-9]+: (?:(?:tunnels\.(?P<tunnel>[^.:]+)|defaults)\.)?"
@@ -41,6 +43,8 @@ class Forward:
     port: int
     listen: str = ""
     """As in a file; empty for the same port on loopback, or else any."""
+    note: str = field(default="", compare=False)
+    """Reason for another port than the destination's; empty if nobody wonders."""
 
 
 def parse_destination(text: str) -> Forward:
@@ -51,10 +55,28 @@ def parse_destination(text: str) -> Forward:
     """
     match = _DESTINATION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= HIGHEST_PORT:
-        raise ValueError(
-            f"{text!r} is not a destination: write a port such as 5432, or HOST:PORT"
-        )
+        local = _LOCAL.fullmatch(text)
+        cure = "write a port such as 5432, or HOST:PORT"
+        if local and _is_port(local["port"]) and _DESTINATION.fullmatch(local["rest"]):
+            cure = _APART.format(**local.groupdict())
+        raise ValueError(f"{text!r} is not a destination: {cure}")
     return Forward(_host(match["host"] or "", text), int(match["port"]))
+
+
+def parse_tunnel(text: str) -> Forward:
+    """Return what a word means: ``[[LOCAL:]HOST:]PORT`` or ``LOCAL:PORT``.
+
+    With the local port in front, as kubectl, docker and ssh's -L have it: no host is a
+    bare number.
+
+    Raises:
+        ValueError: It means nothing; says what to write.
+    """
+    match = _LOCAL.fullmatch(text)
+    if match is None or not _is_port(match["port"]):
+        return parse_destination(text)
+    end = parse_destination(match["rest"])
+    return Forward(end.host, end.port, match["port"])
 
 
 def parse_forward(text: str) -> Forward:
@@ -105,6 +127,9 @@ def _host(text: str, destination: str) -> str | None:
     if not host or names_loopback(host):
         return None
     port = destination.rpartition(":")[2]
+    if _is_port(host):
+        cure = _APART.format(port=host, rest=port)
+        raise ValueError(f"{destination!r} is not a destination: {cure}")
     full = spelled_out(host)
     if full is not None and names_loopback(full):
         raise ValueError(
@@ -119,8 +144,13 @@ def _host(text: str, destination: str) -> str | None:
         ) from None
 
 
+def _is_port(text: str) -> bool:
+    digits = text.isascii() and text.isdigit() and len(text) <= 5
+    return digits and int(text) <= HIGHEST_PORT
+
+
 def looks_like_destination(text: str) -> bool:
-    """Return True if ``text`` is a destination, not a target."""
+    """Return True if ``text`` says where a tunnel leads, and is not a target."""
     from ssmtunneld.config.targets import parse_target
 
     try:
@@ -130,7 +160,7 @@ def looks_like_destination(text: str) -> bool:
     else:
         return False
     try:
-        parse_destination(text)
+        parse_tunnel(text)
     except ValueError:
         return False
     return True
@@ -169,39 +199,57 @@ def with_addresses(
     taken: set[int] = set()
     found: list[Forward] = []
     for forward in forwards:
-        listen = forward.listen or (waiting.pop(0) if waiting else "")
-        listen = listen or (_ANY if at_home else _free(forward.port, taken))
-        found.append(Forward(forward.host, forward.port, listen))
+        listen, note = forward.listen or (waiting.pop(0) if waiting else ""), ""
+        if not listen:
+            listen, note = (_ANY, _AT_HOME) if at_home else _own(forward.port, taken)
+        found.append(replace(forward, listen=listen, note=note))
     if waiting:
         raise ValueError(f"--listen {waiting[0]} has no destination of its own")
     return found
 
 
 _ANY: Final = "127.0.0.1:0"
+_AT_HOME: Final = "an emulator's destination is this machine's own port"
 
 
-def _free(port: int, taken: set[int]) -> str:
-    if port in taken or not is_free(port):
-        return _ANY
-    taken.add(port)
-    return f"127.0.0.1:{port}"
+def _own(port: int, taken: set[int]) -> tuple[str, str]:
+    """Return ``port`` of 127.0.0.1 if it is free; else any, and why."""
+    if port in taken:
+        return _ANY, f"{port} is another tunnel's"
+    refusal = _refusal(port)
+    if refusal is None:
+        taken.add(port)
+        return f"127.0.0.1:{port}", ""
+    if isinstance(refusal, PermissionError):
+        return _ANY, f"{port} needs a privilege"
+    from ssmtunneld.listener.process_table import tcp_holder
+
+    holder = tcp_holder(["127.0.0.1"], port)
+    return _ANY, f"{port} is held by {holder}" if holder else f"{port} is taken"
 
 
 def is_free(port: int) -> bool:
     """Return True if this process could listen on ``port`` of 127.0.0.1 now."""
+    return _refusal(port) is None
+
+
+def _refusal(port: int) -> OSError | None:
     with socket.socket() as probe:
         # As listeners do: what an ended connection has left is not an obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
-def socks_address(address: str) -> str:
-    """Return where a SOCKS proxy listens that was asked to listen on ``address``."""
-    return address or _free(SOCKS_PORT, set())
+def socks_address(address: str) -> tuple[str, str]:
+    """Return where a SOCKS proxy listens that was asked to listen on ``address``.
+
+    And why not on the usual port; empty if it does, or was told where.
+    """
+    return (address, "") if address else _own(SOCKS_PORT, set())
 
 
 def configure(
@@ -259,9 +307,12 @@ def _quoted(problem: str, tables: Mapping[str, Any]) -> str:
         from ssmtunneld.config.targets import describe_target
 
         return f"target: {describe_target(str(value), said)}"
+    key = match["key"]
+    if key == "allow":
+        key, said = "--allow-from", said.replace('["10.0.0.0/8"]', "10.0.0.0/8")
     if isinstance(value, str) and said.startswith(("is ", "has ")):
-        return f"{match['key']}: {clean(value)!r} {said}"
-    return f"{match['key']}{match['place'] or ''}: {said}"
+        return f"{key}: {clean(value)!r} {said}"
+    return f"{key}{match['place'] or ''}: {said}"
 
 
 def _name(forward: Forward, taken: Iterable[str]) -> str:

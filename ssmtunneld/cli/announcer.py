@@ -1,10 +1,12 @@
 """Lines about tunnels as they come and go, and a live line with what they carry."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
+from ssmtunneld.cli.refusals import describe_refusals
 from ssmtunneld.cli.terminal.text import counted, printable, size
 from ssmtunneld.cli.terminal.tunnel_line import describe
 
@@ -13,23 +15,50 @@ _HOPELESS: Final = ("failed", "unbound")
 """States that nobody will mend while a command runs that has no file."""
 _REASONS: Final = 4
 """Latest reasons of a tunnel that are not told again: two of them can alternate."""
+_REFUSAL_PAUSE: Final = 30.0
+"""Seconds until the same reason of a refusal is told again: programs try again soon."""
 
 _Tunnel = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """The refused connections of a tunnel, as far as they were told."""
+
+    count: int = 0
+    words: str = ""
+    told_at: float = 0.0
 
 
 class Announcer:
     """Says of each tunnel that it listens, and whenever it is ready again.
 
+    Also, why connections did not reach their destination: their clients only see them
+    closed.
+
     Args:
         stream: Where to say it.
         live: Whether to keep a line with the throughput below; for a terminal.
+        quiet: Whether to say only what is wrong, and when it is right again.
+        notes: By tunnel, why it does not listen where it could be expected.
     """
 
-    def __init__(self, stream: TextIO, *, live: bool) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        live: bool,
+        quiet: bool = False,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         self._stream = stream
         self._live = live
+        self._quiet = quiet
+        self._notes = notes or {}
         self._listening: set[str] = set()
         self._said: dict[str, deque[str]] = {}
+        self._troubled: set[str] = set()
+        self._refusals: dict[str, _Refusals] = {}
         self._was_ready = False
         self._before: tuple[float, int, int] | None = None
         self._line = ""
@@ -49,6 +78,7 @@ class Announcer:
         tunnels: Sequence[_Tunnel] = document["tunnels"]
         for tunnel in tunnels:
             self._tell_of(tunnel)
+        self.tell_refusals(document, now)
         if hopeless := [tunnel for tunnel in tunnels if self._is_hopeless(tunnel)]:
             raise _given_up(hopeless[0])
         if self._live:
@@ -56,6 +86,24 @@ class Announcer:
         are_ready = all(is_ready(tunnel) for tunnel in tunnels)
         self._was_ready = self._was_ready or are_ready
         return are_ready
+
+    def tell_refusals(self, document: dict[str, Any], now: float) -> None:
+        """Say why connections were refused since the last time.
+
+        Args:
+            document: The status.
+            now: Seconds on any clock.
+        """
+        for tunnel in document["tunnels"]:
+            told = self._refusals.setdefault(tunnel["name"], _Refusals())
+            new = tunnel["refused"] - told.count
+            if not new:
+                continue
+            words = describe_refusals(tunnel, 1)
+            if words == told.words and now < told.told_at + _REFUSAL_PAUSE:
+                continue  # with their number, when it is time
+            told.count, told.words, told.told_at = tunnel["refused"], words, now
+            self._say(describe_refusals(tunnel, new))
 
     def close(self) -> None:
         """Remove the live line."""
@@ -72,7 +120,9 @@ class Announcer:
             self._listening.add(name)
             addresses = ", ".join(tunnel["listen"])
             way = f"{tunnel['target']} -> {tunnel['destination']}"
-            self._say(f"{name}: listening on {addresses} -> {way}")
+            self._welcome(f"{name}: listening on {addresses} -> {way}")
+            if note := self._notes.get(name):
+                self._welcome(f"{name}: any port, because {note}; --listen chooses")
         said = self._said.setdefault(name, deque(maxlen=_REASONS))
         words = ready = f"{name}: ready"
         if not is_ready(tunnel):
@@ -84,7 +134,11 @@ class Announcer:
             said.clear()  # what comes back is news again
         if words not in said and tunnel["listen"]:
             said.append(words)
-            self._say(words)
+            if words == ready and name not in self._troubled:
+                self._welcome(words)
+            else:
+                self._troubled.add(name)
+                self._say(words)
 
     def _advance(
         self, tunnels: Sequence[_Tunnel], now: float
@@ -97,6 +151,11 @@ class Announcer:
             return None
         elapsed = max(now - before[0], 0.001)
         return (sent - before[1]) / elapsed, (received - before[2]) / elapsed
+
+    def _welcome(self, words: str) -> None:
+        """Say what goes as it should."""
+        if not self._quiet:
+            self._say(words)
 
     def _say(self, words: str) -> None:
         # The line is known all the while: Ctrl-C may come in between.

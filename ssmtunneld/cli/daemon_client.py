@@ -37,13 +37,19 @@ _USAGE_CODES: Final = frozenset({400, 404, 422})
 
 
 class NotRunning(CommandError):
-    """No daemon runs, or none for the file that was named."""
+    """No daemon runs, or none for the file that was named.
 
-    def __init__(self, config: Path | None = None) -> None:
+    Args:
+        config: That file.
+        service: The command that starts an installed service; empty without one.
+    """
+
+    def __init__(self, config: Path | None = None, service: str = "") -> None:
         where = f" for {config}" if config else ""
+        run = "ssmtunneld run" + (f" -c {config}" if config else "")
         super().__init__(
             f"no daemon runs{where}",
-            "start one: ssmtunneld run" + (f" -c {config}" if config else ""),
+            f"start the service: {service}" if service else f"start one: {run}",
             code=EXIT_NOT_RUNNING,
         )
 
@@ -181,7 +187,9 @@ def _not_found(config: Path | None) -> CommandError:
         return NotAnswering(pid)
     trouble = state_trouble()
     if not trouble:
-        return NotRunning(config)
+        from ssmtunneld.cli.service.installed import start_command
+
+        return NotRunning(config, start_command(config))
     return CommandError(
         f"no daemon answers; one might run that cannot be asked: {trouble}",
         "let STATE_DIRECTORY or XDG_STATE_HOME name a folder that its user can write, "

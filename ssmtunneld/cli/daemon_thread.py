@@ -6,13 +6,16 @@ which block and belong to the main thread, while bytes flow.
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import CommandError
+from ssmtunneld.daemon.signals import FORCED_BUDGET
 from ssmtunneld.errors import SsmtunneldError
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ _USUAL_END: Final = 1.0
 """Seconds in which sessions end where AWS can be reached."""
 _PATIENCE: Final = 0.2
 """Seconds to wait for an answer before looking whether the thread still lives."""
+_SIGNAL_CHECK: Final = 0.05
+"""Seconds between looks at the signals, at the end."""
 
 
 class DaemonThread:
@@ -31,10 +36,16 @@ class DaemonThread:
 
     Args:
         config: What it runs. It serves no control socket.
+        signals: What ends the block, entered before it; one more at the end hurries.
+        patience: Seconds in which sessions must have ended then.
     """
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(
+        self, config: "Config", signals: EndingSignals, patience: float = FORCED_BUDGET
+    ) -> None:
         self._config = config
+        self._signals = signals
+        self._hurried_patience = patience
         self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)
         self._begun = threading.Event()
         self._ended = threading.Event()
@@ -48,30 +59,54 @@ class DaemonThread:
         Raises:
             SsmtunneldError: It cannot start.
         """
-        self._thread.start()
-        self._begun.wait()
-        self._check()
+        with ExitStack() as unless_entered:
+            unless_entered.push(self.__exit__)
+            self._thread.start()
+            self._begun.wait()
+            self._check()
+            unless_entered.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End it: reset what is open, terminate every session.
 
-        Says so if that takes long, because AWS cannot be reached.
+        Says so if that takes long, because AWS cannot be reached. It still runs
+        afterwards if a signal came meanwhile and its patience is over.
         """
-        daemon = self._daemon
-        if daemon is not None and self._loop is not None:
-            with suppress(RuntimeError):  # it has ended by itself: its loop is closed
-                self._loop.call_soon_threadsafe(daemon.stop)
+        self._signals.hold()
+        came = self._signals.came
+        if self._thread.ident is None:
+            return  # it could not even start
+        self._begun.wait()
+        self._stop()
+        says_at: float | None = _clock() + _USUAL_END
+        gives_up_at: float | None = None
         # Not by joining: Python 3.11 takes a thread for ended if that is interrupted.
-        if not self._ended.wait(_USUAL_END):
-            click.echo("ending sessions at AWS; Ctrl-C again does not wait", err=True)
-            self._ended.wait()
+        while not self._ended.wait(_SIGNAL_CHECK):
+            now = _clock()
+            if gives_up_at is not None and now >= gives_up_at:
+                return
+            if gives_up_at is None and self._signals.came > came:
+                self._stop()
+                gives_up_at = now + self._hurried_patience
+            if says_at is not None and now >= says_at:
+                says_at = None
+                limit = f"{self._hurried_patience:g} s"
+                click.echo(
+                    f"ending sessions at AWS; after another Ctrl-C for {limit} at most",
+                    err=True,
+                )
         self._thread.join()
+
+    def _stop(self) -> None:
+        if self._daemon is not None and self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself: its loop is closed
+                self._loop.call_soon_threadsafe(self._daemon.stop)
 
     @property
     def alive(self) -> bool:
         """True if it still runs after the block, because nobody waited for its end."""
-        return not self._ended.is_set()
+        return self._thread.ident is not None and not self._ended.is_set()
 
     def request_access(self, reason: str) -> None:
         """Ask for access to the node of its tunnels, which share it.
@@ -143,3 +178,7 @@ class DaemonThread:
                 if isinstance(tunnel.unbound, SsmtunneldError):
                     raise tunnel.unbound from None
             raise
+
+
+def _clock() -> float:
+    return time.monotonic_ns() / 1e9

@@ -10,7 +10,7 @@ import keyword
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import click
@@ -27,7 +27,7 @@ from ssmtunneld.cli.exit_codes import (
     CommandError,
 )
 from ssmtunneld.cli.terminal.text import visible
-from ssmtunneld.cli.usage import SuggestingGroup, describe_usage
+from ssmtunneld.cli.usage import SuggestingGroup, describe_usage, service_command
 from ssmtunneld.errors import AwsError, ConfigError, SsmtunneldError
 from ssmtunneld.version import __version__
 
@@ -40,58 +40,107 @@ COMPLETE_VARIABLE: Final = "_SSMTUNNELD_COMPLETE"
 ``cli/commands/completion.py`` prints what sets it.
 """
 
-COMMANDS: Final = {
-    "open": "Open tunnels without a file, for as long as the command runs.",
-    "init": "Write a first configuration file, and say what to type next.",
-    "add": "Add a tunnel to the file, and let a running daemon take it over.",
-    "remove": "Remove tunnels from the file, and let a running daemon take that over.",
-    "import": "Print the tunnels of another program's file as TOML, or add them.",
-    "discover": "List databases, caches, clusters and load balancers of an account.",
-    "ssh": "Log in to a target with your own ssh, and end as it ends.",
-    "targets": "List the targets of an account and region that are online.",
-    "run": "Run the daemon in the foreground.",
-    "status": "Show the state of the daemon and its tunnels.",
-    "top": "Watch tunnels, connections, sessions and events, and act on them by key.",
-    "connections": "Show who is connected: user, program, bytes, session, destination.",
-    "kill": "End open connections; their clients see a reset.",
-    "logs": "Show the daemon's log, or what it says of a tunnel.",
-    "wait": "Wait until tunnels are ready.",
-    "connect": "Run the client that fits a tunnel, and end as it ends.",
-    "exec": "Run a command once tunnels are ready.",
-    "reload": "Reload the configuration file.",
-    "drain": "Stop accepting new connections, and wait for open ones to end.",
-    "pause": "Stop accepting new connections.",
-    "resume": "Accept connections again, after a pause or a drain.",
-    "log-level": "Change the log level of the running daemon.",
-    "proxy": "Connect standard input and output to a port, as ssh's ProxyCommand.",
-    "ssh-config": "Print or write the ssh configuration for Session Manager.",
-    "sessions": "List the sessions that AWS knows, or terminate some.",
-    "doctor": "Diagnose tunnels hop by hop.",
-    "request": "Ask for access to a tunnel's node, where that takes an approval.",
-    "login": "Log in to AWS with a tunnel's identity.",
-    "db-token": "Print an IAM password for a database user.",
-    "kubeconfig": "Print or write a kubectl context for a cluster behind a tunnel.",
-    "env": "Print what database programs need, as variables or in a form to paste.",
-    "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
-    "service": "Install the daemon as a systemd or launchd service.",
-    "config": "Show the sample configuration, the file's place, or what applies.",
-    "check": "Check a configuration file, and optionally its tunnels.",
-    "demo": "Try ssmtunneld without AWS: emulator, destinations and daemon.",
-    "emulator": "Emulate the AWS side of Session Manager on loopback.",
-    "schema": "Print the JSON Schema of the configuration, for editors.",
-    "completion": "Print a shell completion script.",
-    "version": "Print the version.",
-    "help": "Show the help of ssmtunneld or of a command.",
+GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Try and set up": {
+        "open": "Open tunnels without a file, for as long as the command runs.",
+        "demo": "Try ssmtunneld without AWS: emulator, destinations and daemon.",
+        "init": "Write a first configuration file, and say what to type next.",
+        "add": "Add a tunnel to the file, and let a running daemon take it over.",
+        "remove": (
+            "Remove tunnels from the file, and let a running daemon take that over."
+        ),
+        "import": "Print the tunnels of another program's file as TOML, or add them.",
+        "check": "Check a configuration file, and optionally its tunnels.",
+    },
+    "Run and watch": {
+        "run": "Run the daemon in the foreground.",
+        "service": "Install the daemon as a systemd or launchd service.",
+        "status": "Show the state of the daemon and its tunnels.",
+        "top": (
+            "Watch tunnels, connections, sessions and events, and act on them by key."
+        ),
+        "connections": (
+            "Show who is connected: user, program, bytes, session, destination."
+        ),
+        "logs": "Show the daemon's log, or what it says of a tunnel.",
+        "doctor": "Diagnose tunnels hop by hop.",
+    },
+    "Use and control a running daemon": {
+        "wait": "Wait until tunnels are ready.",
+        "exec": "Run a command once tunnels are ready.",
+        "reload": "Reload the configuration file.",
+        "pause": "Stop accepting new connections.",
+        "resume": "Accept connections again, after a pause or a drain.",
+        "drain": "Stop accepting new connections, and wait for open ones to end.",
+        "kill": "End open connections; their clients see a reset.",
+        "log-level": "Change the log level of the running daemon.",
+    },
+    "Databases and clusters": {
+        "connect": "Run the client that fits a tunnel, and end as it ends.",
+        "env": "Print what database programs need, as variables or in a form to paste.",
+        "db-token": "Print an IAM password for a database user.",
+        "kubeconfig": "Print or write a kubectl context for a cluster behind a tunnel.",
+        "hosts": "Map tunnels' host names to loopback addresses in /etc/hosts.",
+    },
+    "ssh": {
+        "ssh": "Log in to a target with your own ssh, and end as it ends.",
+        "ssh-config": "Print or write the ssh configuration for Session Manager.",
+        "proxy": "Connect standard input and output to a port, as ssh's ProxyCommand.",
+    },
+    "AWS": {
+        "login": "Log in to AWS with a tunnel's identity.",
+        "targets": "List the targets of an account and region that are online.",
+        "discover": (
+            "List databases, caches, clusters and load balancers of an account."
+        ),
+        "sessions": "List the sessions that AWS knows, or terminate some.",
+        "request": "Ask for access to a tunnel's node, where that takes an approval.",
+    },
+    "Other": {
+        "config": "Show the sample configuration, the file's place, or what applies.",
+        "schema": "Print the JSON Schema of the configuration, for editors.",
+        "emulator": "Emulate the AWS side of Session Manager on loopback.",
+        "completion": "Print a shell completion script.",
+        "version": "Print the version.",
+        "help": "Show the help of ssmtunneld or of a command.",
+    },
 }
-"""Each command and its summary, which is also the first line of its own help.
+"""The commands by what they are for, each with its summary.
+
+That is also the first line of the command's own help.
 
 They stand here because the list of commands must not import them all. The manual and
 ``docs/commands.md`` are made from them.
 """
+COMMANDS: Final = {
+    name: words for group in GROUPS.values() for name, words in group.items()
+}
+"""Each command and its summary, in the order of all lists."""
+
+_SYNONYMS: Final = {
+    **dict.fromkeys(("list", "ls", "ps"), "did you mean status, or targets?"),
+    **dict.fromkeys(
+        ("forward", "port-forward", "start-session", "tunnel"), "did you mean open?"
+    ),
+    **dict.fromkeys(("install", "uninstall"), "did you mean service?"),
+    **dict.fromkeys(
+        ("start", "up"), f"did you mean run? The service: {service_command('start')}"
+    ),
+    **dict.fromkeys(
+        ("stop", "down"), f"Ctrl-C ends run; the service: {service_command('stop')}"
+    ),
+    "restart": f"did you mean reload? The service: {service_command('restart')}",
+    **dict.fromkeys(("validate", "lint"), "did you mean check?"),
+    **dict.fromkeys(("test", "diagnose", "ping"), "did you mean doctor?"),
+    **dict.fromkeys(("psql", "mysql", "redis-cli"), "did you mean connect?"),
+}
+"""Words of other programs, and what they are here; ``nearest`` knows only letters."""
 
 
 class _LazyGroup(SuggestingGroup):
     """Imports a command's module only when the command is used, or for its help."""
+
+    synonyms = _SYNONYMS
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -115,8 +164,12 @@ class _LazyGroup(SuggestingGroup):
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                # All summaries begin in one column.
+                rows = [(name.ljust(width), words) for name, words in commands.items()]
+                formatter.write_dl(rows)
 
 
 @click.group(

@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from ssmtunneld.cli.exit_codes import MEANINGS
-from ssmtunneld.cli.main import PROGRAM, cli
+from ssmtunneld.cli.main import GROUPS, PROGRAM, cli
 from ssmtunneld.version import __version__
 
 DATE: Final = "2026-11-30"
@@ -67,17 +67,21 @@ def _command_pages(title: str, command: click.Command) -> dict[str, str]:
 
 
 def _program_page(commands: dict[str, click.Command]) -> str:
-    listed = [
-        (_bold(f"{PROGRAM}-{name}") + "(1)", _escape(summary(command)))
-        for name, command in commands.items()
-    ]
+    listed: list[str] = []
+    for heading, names in GROUPS.items():
+        rows = [
+            (_bold(f"{PROGRAM}-{name}") + "(1)", _escape(summary(commands[name])))
+            for name in names
+            if name in commands
+        ]
+        listed += [f'.SS "{heading}"', *_definitions(rows)]
     return _page(
         PROGRAM,
         (cli.help or "").splitlines()[0].rstrip("."),
         [
             ("SYNOPSIS", [f"{_bold(PROGRAM)} {_italic('COMMAND')} [...]"]),
             ("DESCRIPTION", [_escape(_PROGRAM_TEXT)]),
-            ("COMMANDS", _definitions(listed)),
+            ("COMMANDS", listed),
             ("OPTIONS", _options(cli)),
             (
                 "EXIT STATUS",

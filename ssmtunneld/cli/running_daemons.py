@@ -29,6 +29,25 @@ def running(config: Path | None) -> list[dict[str, Any]]:
     return [document for document in found if document.get("config") == source]
 
 
+def credentials_trouble(config: Path, tunnel: str) -> tuple[str, str] | None:
+    """Return why the daemon of ``config`` has no usable credentials for a tunnel.
+
+    It has an environment of its own, which is not that of whoever asks.
+
+    Returns:
+        What is wrong, as a sentence that names the daemon, and what to do; None if
+        nothing is, or no daemon answers.
+    """
+    for document in running(config):
+        for found in document["tunnels"]:
+            if found["name"] == tunnel and found["state"] == "needs_login":
+                who = f"the running daemon (pid {document['pid']})"
+                return f"{who} has no usable credentials: {found['reason']}", found[
+                    "advice"
+                ]
+    return None
+
+
 def config_in_use(config: Path | None) -> Path:
     """Return the configuration file that a command is about.
 

@@ -1,5 +1,9 @@
 """Wrong usage, told in one line: what is wrong, and what to type instead."""
 
+import os
+import sys
+from collections.abc import Mapping
+
 import click
 from typing_extensions import override
 
@@ -8,6 +12,9 @@ from ssmtunneld.base.nearest import nearest
 
 class SuggestingGroup(click.Group):
     """A group that names the command that was probably meant."""
+
+    synonyms: Mapping[str, str] = {}
+    """Advice on words that are no commands here, but are elsewhere."""
 
     @override
     def resolve_command(
@@ -24,8 +31,22 @@ class SuggestingGroup(click.Group):
                 self.parse_args(ctx, args)  # raises what is wrong with the option
             near = nearest(name, self.list_commands(ctx))
             hint = f"did you mean {near[0]}?" if near else _help_of(ctx)
+            hint = self.synonyms.get(name, hint)
             raise click.UsageError(f"no such command {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def service_command(verb: str, platform: str = sys.platform) -> str:
+    """Return the service manager's command for the service of this user.
+
+    Args:
+        verb: ``start``, ``stop`` or ``restart``.
+        platform: As ``sys.platform`` says it.
+    """
+    if platform != "darwin":
+        return f"systemctl --user {verb} ssmtunneld"
+    commands = {"start": "kickstart", "stop": "bootout", "restart": "kickstart -k"}
+    return f"launchctl {commands[verb]} gui/{os.getuid()}/io.github.ssmtunneld"
 
 
 def describe_usage(error: click.ClickException) -> str:

@@ -63,7 +63,7 @@ _SLIPS: Final = (
 _UNCLOSED_TEXT: Final = re.compile(
     r"""(?:Illegal|Found invalid) character '\\n'|Expected "'+"|Unterminated string"""
 )
-"""What tomllib says of texts without an end."""
+"""The complaints of tomllib about texts without an end."""
 _APOSTROPHE: Final = re.compile(r"""^[^'"#\n=]*+=[^'"\n]*+'[^'\n]*+$""", re.MULTILINE)
 """A line with a single one around a value, for whose end the whole file is searched."""
 _POSITION: Final = re.compile(

@@ -384,8 +384,9 @@ def _parse_tcp(text: str) -> TcpAddress:
     if host == "localhost":
         return TcpAddress(host, port)
     if host in {"", "*"}:
+        here = f'"{port}" for this machine alone, ' if not host else ""
         raise ValueError(
-            f'is ambiguous: write "0.0.0.0:{port}" for every IPv4 address '
+            f'is ambiguous: write {here}"0.0.0.0:{port}" for every IPv4 address '
             f'or "[::]:{port}" for every IPv6 address'
         )
     return TcpAddress(str(_literal(IPv4Address, host, port)), port)

@@ -21,6 +21,7 @@ _ID: Final = re.compile(
     r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}"
     r"|ecs:[A-Za-z0-9_-]{1,255}_[A-Za-z0-9-]{1,64}_[A-Za-z0-9-]{1,128}"
 )
+_NEAR_ID: Final = re.compile(r"m?i-[0-9A-Za-z]{1,40}")
 _SERVICE: Final = re.compile(
     r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})(?:/([A-Za-z0-9_-]{1,255}))?"
 )
@@ -125,11 +126,25 @@ def parse_target(text: str) -> Target:
     """
     if _ID.fullmatch(text):
         return FixedTarget(text)
+    if _NEAR_ID.fullmatch(text):
+        raise ValueError(_why_no_id(text))
     kind, _, rest = text.partition(":")
     read = _READERS.get(kind)
     if read is None or not rest or not rest.isprintable() or rest != rest.strip():
         raise ValueError(f"is not a target: write {FORMS}")
     return read(rest)
+
+
+def _why_no_id(text: str) -> str:
+    if _ID.fullmatch(text.lower()):
+        return "is not a target: write the hex digits of an id in small letters"
+    kind, _, digits = text.partition("-")
+    what, lengths = ("n instance", "8 or 17") if kind == "i" else (" node", "17")
+    found = "others" if re.search("[^0-9a-fA-F]", digits) else len(digits)
+    return (
+        f"is not a target: a{what} id has {lengths} hex digits after {kind}-, "
+        f"and this one has {found}"
+    )
 
 
 def describe_target(text: str, complaint: object) -> str:

@@ -83,6 +83,7 @@ class Daemon:
     Attributes:
         ready: Set once every tunnel that is required could take connections, and
             whoever asks the daemon for its status gets an answer.
+        revision: A number that changes with each stop, pause, resume, drain and reload.
     """
 
     def __init__(  # noqa: PLR0913 - keywords for what surrounds it
@@ -111,6 +112,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self.ready = asyncio.Event()
+        self.revision = 0
         self._control_opened = asyncio.Event()
         manager = manager or ServiceManager.none()
         settings = config.daemon
@@ -177,6 +179,7 @@ class Daemon:
         if self._stop.is_set():
             self._force.set()
         self._stop.set()
+        self.revision += 1
 
     async def run(self) -> None:
         """Serve until :meth:`stop`, or cancellation, which does not drain.
@@ -354,6 +357,7 @@ class Daemon:
         self._take_precautions(strict=False)
         tunnels = config.tunnels
         changes = await self._tunnels.apply(tunnels, self.settings.drain_timeout)
+        self.revision += 1
         return replace(changes, daemon=changed_keys(before.daemon, config.daemon))
 
     def _take_precautions(self, *, strict: bool) -> None:
@@ -386,6 +390,7 @@ class Daemon:
             SsmtunneldError: The daemon is ending.
         """
         self._manageable(name).pause()
+        self.revision += 1
         return {}
 
     async def resume(self, name: str) -> dict[str, Any]:
@@ -397,6 +402,7 @@ class Daemon:
             SsmtunneldError: The daemon is ending.
         """
         await self._manageable(name).resume()
+        self.revision += 1
         return {}
 
     async def drain(self, name: str) -> dict[str, Any]:
@@ -411,6 +417,8 @@ class Daemon:
             SsmtunneldError: The daemon is ending.
         """
         tunnel = self._manageable(name)
+        tunnel.pause()  # as the drain does first
+        self.revision += 1
         drained = tunnel.drain(self.settings.drain_timeout)
         cut = await run_until(drained, self._stop)
         return {"cut": cut or 0}

@@ -19,12 +19,16 @@ from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
 from ssmtunneld.daemon.memory import bound_heaps, settle
 from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
+from ssmtunneld.errors import SsmtunneldError
+from ssmtunneld.listener.sockets import is_free
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.systemd import ServiceManager
 
 ENDING_TIME: Final = 4.5
 """Seconds beyond ``Daemon.end_budget`` in which sessions are terminated and all is
 tidied up; then the process ends as it is."""
+OVERDUE: Final = 5.0
+"""Seconds after which whoever looks on is shown how things are, ready or not."""
 THREADS_TIME: Final = 1.0
 """Seconds that threads get to finish once the daemon has: a call in a thread cannot be
 cancelled, and nobody needs its result any more."""
@@ -45,6 +49,7 @@ def run_daemon(
     deadline: Deadline | None = None,
     announce: Callable[[dict[str, Any]], None] = lambda _: None,
     groups: Sequence[str] = (),
+    overdue: float = OVERDUE,
 ) -> None:
     """Run the daemon until a signal ends it; uvloop where it imports.
 
@@ -55,8 +60,10 @@ def run_daemon(
         signals: Has kept the signals that came since the start of the process.
         log_as: See :class:`Daemon`.
         deadline: Ends the process if threads hold it up.
-        announce: Gets the status document once the daemon is ready.
+        announce: Gets the status document once the daemon is ready, and before that
+            if it takes longer than ``overdue``.
         groups: The groups by which ``config`` was chosen, and reloads are.
+        overdue: Seconds.
 
     Raises:
         SsmtunneldError: It could not start.
@@ -71,9 +78,12 @@ def run_daemon(
         catch_callbacks(asyncio.get_running_loop(), Defects(get_log()))
         with claim_instance(config.source) as claim:
             if claim.name is None:
+                if not manager.sockets:
+                    _refuse_twin(config, claim)
                 _explain(config, claim)
 
             def when_ready() -> None:
+                early.cancel()
                 announce(daemon.status())
                 settle()
 
@@ -93,8 +103,14 @@ def run_daemon(
                 signal.SIGINT: daemon.stop,
                 signal.SIGHUP: lambda: _on_hangup(daemon, signals),
             }
-            with signals.answered(answers):
-                await daemon.run()
+            early = asyncio.get_running_loop().call_later(
+                overdue, lambda: announce(daemon.status())
+            )
+            try:
+                with signals.answered(answers):
+                    await daemon.run()
+            finally:
+                early.cancel()
 
     others = set(threading.enumerate())
     runner = asyncio.Runner(loop_factory=loop_factory())
@@ -135,6 +151,22 @@ def report_rest() -> None:
     )
     # The queue of the log ends with the process, and may be what nobody takes.
     logs.flush(REPORT_TIME)
+
+
+def _refuse_twin(config: Config, claim: Claim) -> None:
+    """Raise an error if another daemon of this file has all of its addresses.
+
+    One that finds an address runs beside the other one, and takes its place later.
+
+    Raises:
+        SsmtunneldError: It has.
+    """
+    wanted = [address for tunnel in config.enabled for address in tunnel.listen]
+    if claim.holder is None or not wanted or any(map(is_free, wanted)):
+        return
+    twin = SsmtunneldError(f"a daemon runs this file already (pid {claim.holder})")
+    twin.advice = "see it: ssmtunneld status; read the file again: ssmtunneld reload"
+    raise twin
 
 
 def _explain(config: Config, claim: Claim) -> None:

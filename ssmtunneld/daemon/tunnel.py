@@ -247,7 +247,7 @@ class Tunnel:
                 names = await self._listen()
             except (AddressInUse, InheritedSocketRefused, OSError) as error:
                 self.unbound = error
-                advice = "" if isinstance(error, OSError) else error.advice
+                advice = error.advice if isinstance(error, SsmtunneldError) else ""
                 self.log.error("listener.failed", reason=str(error), advice=advice)
                 self._stirred.set()
                 return False

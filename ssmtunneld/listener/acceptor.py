@@ -102,7 +102,7 @@ class Acceptor:
 
         Raises:
             AddressInUse: An address is taken; names the holder if it is known.
-            PermissionError: Binding an address is forbidden; the text names a remedy.
+            AddressForbidden: This user must not bind an address.
         """
         bindings = await _open(self._missing(), socket_mode)
         self._bindings += bindings

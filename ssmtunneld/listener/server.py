@@ -199,7 +199,7 @@ class Server:
 
         Raises:
             AddressInUse: An address is taken; names the holder if it is known.
-            PermissionError: Binding an address is forbidden; the text names a remedy.
+            AddressForbidden: This user must not bind an address.
         """
         names = await self._acceptor.open(self._settings.socket_mode)
         self._hold_ends()

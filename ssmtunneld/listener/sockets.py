@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from ssmtunneld.base.folders import make_private_folder
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.config import TcpAddress, UnixAddress
-from ssmtunneld.errors import AddressInUse
+from ssmtunneld.errors import AddressForbidden, AddressInUse
 from ssmtunneld.listener import held_fin
 from ssmtunneld.listener.owner import unix_peer_uid
 from ssmtunneld.listener.process_table import tcp_holder, unix_holder
@@ -185,7 +185,7 @@ async def bind(
 
     Raises:
         AddressInUse: An address is taken, or does not exist on this machine.
-        PermissionError: Binding it is forbidden; the text names a remedy.
+        AddressForbidden: This user must not bind it.
     """
     listeners: list[Listener] = []
     with ExitStack() as undo:
@@ -198,6 +198,19 @@ async def bind(
                 listeners.append(listener)
         undo.pop_all()
     return listeners
+
+
+def is_free(address: TcpAddress | UnixAddress) -> bool:
+    """Return whether nobody's socket is in the way of ``address``; leave it free."""
+    if isinstance(address, UnixAddress):
+        return not _somebody_listens(address.path)
+    try:
+        listeners = _bind_tcp(address.host, address.port)
+    except _CannotListen as refusal:
+        return refusal.error.errno != errno.EADDRINUSE
+    for listener in listeners:
+        listener.close()
+    return True
 
 
 def name_of(sock: socket.socket, name: tuple[str, int] | str | bytes) -> str:
@@ -398,11 +411,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 async def _explain_tcp(
     address: TcpAddress, error: OSError
-) -> AddressInUse | PermissionError:
+) -> AddressInUse | AddressForbidden:
     if isinstance(error, PermissionError):
-        cure = "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
-        reason = f"{error.strerror}; {cure}" if address.port < 1024 else error.strerror
-        return PermissionError(error.errno, f"cannot listen on {address}: {reason}")
+        cure = "choose another address"
+        if address.port < 1024:
+            cure = "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+        return AddressForbidden(str(address), error.strerror or str(error), cure)
     holder = ""
     if error.errno == errno.EADDRINUSE and address.port:
         holder = await asyncio.to_thread(tcp_holder, (address.host,), address.port)
@@ -425,11 +439,10 @@ def _has_ipv6() -> bool:
 
 async def _explain_unix(
     address: UnixAddress, error: OSError
-) -> AddressInUse | PermissionError:
+) -> AddressInUse | AddressForbidden:
     if isinstance(error, PermissionError):
-        return PermissionError(
-            error.errno, f"cannot listen on {address}: {error.strerror}"
-        )
+        cure = "choose a folder that this user can write"
+        return AddressForbidden(str(address), error.strerror or str(error), cure)
     holder = ""
     if error.errno == errno.EADDRINUSE:
         holder = await asyncio.to_thread(unix_holder, address.path)

@@ -23,6 +23,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "daemon.stopped": "ended",
     "http.bound": "status page at http://{address}/",
     "listener.bound": "listens on {address}",
+    "session.failed": "could not start a session",
     "connection.refused": "a connection to {destination} was refused",
     "session.ready": "session {session} is ready",
     "session.resumed": "session {session} goes on, with {streams} connections",
@@ -92,6 +93,15 @@ class Sentences:
 def _sentence(name: str, event: Mapping[str, Any]) -> str:
     if name == "daemon.draining" and not event.get("connections"):
         return "ending"
+    said = _said(name, event)
+    # Or whoever looks on takes the silence after the last of them for the end.
+    retry = event.get("retry_in") or 0.0
+    return f"{said} (next attempt in {retry:.0f} s)" if retry >= 1 else said
+
+
+def _said(name: str, event: Mapping[str, Any]) -> str:
+    if name == "session.ended" and not event.get("ready", True):
+        name = "session.failed"
     told = {key: _spelled(value) for key, value in event.items()}
     try:
         said = _SENTENCES[name].format_map(told)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from ssmtunneld.base.log import EventLog
-from ssmtunneld.errors import AddressInUse
+from ssmtunneld.errors import AddressInUse, SsmtunneldError
 from ssmtunneld.listener.acceptor import Acceptor
 from ssmtunneld.listener.sockets import ListenAddress, Listener
 
@@ -98,7 +98,7 @@ class HttpAcceptor:
             await self._listen(acceptor)
         except (AddressInUse, OSError) as error:
             # Once, however often it is tried.
-            advice = error.advice if isinstance(error, AddressInUse) else ""
+            advice = error.advice if isinstance(error, SsmtunneldError) else ""
             self._log.warning("http.failed", reason=str(error), advice=advice)
         self._note_attempt()
         while not acceptor.complete:

@@ -59,6 +59,9 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """Of every answer."""
 
+REVISIONS: Final = 8
+"""Changes by an operator, within a second, after which probes are told at once; after
+more of them, with the next second. Nobody else can cause them."""
 METRIC_FORMS: Final = 2
 """Forms of the metrics that are rendered within a second; usually there is one."""
 RECENT_SAMPLES: Final = 5
@@ -104,6 +107,11 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class StatusSource(Protocol):
     """The daemon that the listener shows."""
+
+    @property
+    def revision(self) -> int:
+        """A number that changes with all that somebody has asked of the daemon."""
+        ...
 
     async def survey(self) -> DaemonStatus:
         """Return how everything is; other work gets its turn meanwhile."""
@@ -184,31 +192,35 @@ class _Answers:
         self._metrics = Metrics()
         # Anybody on this machine may ask, as often as they like: what takes long is
         # done once a second, whoever asks.
-        self._survey = Fresh(self._make_survey)
+        self._survey = Fresh(self._make_survey, variants=REVISIONS)
         self._rendered = Fresh(self._render_metrics, variants=METRIC_FORMS)
         self._document = Fresh(self._render_document)
         self._samples = Fresh(self._render_samples, variants=2 * RECENT_SAMPLES)
         self._events = Fresh(self._render_events)
         self._connections = Fresh(self._render_connections, variants=CONNECTION_LISTS)
 
-    async def _make_survey(self, _: None) -> DaemonStatus:
+    async def _make_survey(self, _: int) -> DaemonStatus:
         return await self._subject.survey()
+
+    async def _look(self) -> DaemonStatus:
+        """Return how all is, at most a second ago, and not before the last pause."""
+        return await self._survey.get(self._subject.revision)
 
     async def livez(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        return _answer(request, health.readiness(await self._survey.get(None)))
+        return _answer(request, health.readiness(await self._look()))
 
     async def readyz_of(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = health.readiness_of(await self._survey.get(None), name)
+        found = health.readiness_of(await self._look(), name)
         if found is None:
             raise web.HTTPNotFound(text="unknown tunnel\n")
         return _answer(request, found)
 
     async def startupz(self, request: web.Request) -> web.Response:
-        return _answer(request, health.startup(await self._survey.get(None)))
+        return _answer(request, health.startup(await self._look()))
 
     async def metrics(self, request: web.Request) -> web.Response:
         form = Metrics.form(request.headers.get("Accept", ""))

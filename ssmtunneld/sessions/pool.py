@@ -446,6 +446,7 @@ class Pool:
             session=session.number,
             reason=str(error),
             advice=error.advice,
+            ready=session.terms is not None,
             streams=session.streams,
             retry_in=round(delay, 1),
         )

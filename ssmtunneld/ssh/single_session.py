@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from ssmtunneld.aws.api.port import Identity, SessionRequest
 from ssmtunneld.base.aio import run_until
 from ssmtunneld.base.log import EventLog, get_log
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.session_documents import SSH_DOCUMENT
 from ssmtunneld.daemon.session_context import (
@@ -14,14 +15,20 @@ from ssmtunneld.daemon.session_context import (
     session_dependencies,
     settings_of,
 )
-from ssmtunneld.errors import DestinationRefused, NoSessionReady, TunnelError
+from ssmtunneld.errors import (
+    DestinationRefused,
+    NoSessionReady,
+    TargetNotConnected,
+    TunnelError,
+)
 from ssmtunneld.listener.local import LocalDuplex
 from ssmtunneld.listener.relay import ClientClose, ConnectionOutcome, Transfer, relay
-from ssmtunneld.sessions.backoff import Persistence
+from ssmtunneld.sessions.backoff import Persistence, passes
 from ssmtunneld.sessions.policy import Phase
 from ssmtunneld.sessions.reason import session_reason
 from ssmtunneld.sessions.session import Session
 from ssmtunneld.sessions.start_queue import Urgency
+from ssmtunneld.ssh.progress import Tell, tell_person
 from ssmtunneld.ssh.stdio import Stdio
 from ssmtunneld.transport.streams import StreamDuplex
 
@@ -112,6 +119,7 @@ class SingleSession:
         context: What it uses of the process.
         log: Where the session says what happens to it.
         prepare: What to do once the session is ready, before it is used.
+        tell: Where it is told that an offline target is awaited.
     """
 
     def __init__(
@@ -120,8 +128,11 @@ class SingleSession:
         context: SessionContext,
         log: EventLog,
         prepare: Prepare = _do_nothing,
+        tell: Tell = tell_person,
     ) -> None:
         self._tunnel = tunnel
+        self._tell = tell
+        self._told = False
         self._prepare = prepare
         self._asking = context.controls.get(Identity.of(tunnel))
         self._loop = asyncio.get_running_loop()
@@ -224,13 +235,13 @@ class SingleSession:
         """Let a session live; another one is started after an error that passes."""
         persistence = Persistence(self._context.random, until)
         try:
-            while not await self._live_once(persistence):
+            while not await self._live_once(persistence, until):
                 self._session = self._new_session()
         finally:
             self._over.set()
             self._changed.set()
 
-    async def _live_once(self, persistence: Persistence) -> bool:
+    async def _live_once(self, persistence: Persistence, until: float) -> bool:
         """Let one session live; say whether it was the last one."""
         try:
             await self._session.run()
@@ -238,8 +249,17 @@ class SingleSession:
             self._failure = error
             if self._session.session_id is not None:
                 return True
+            self._tell_once(error, until)
             return not await persistence.pause(error)
         return True
+
+    def _tell_once(self, error: TunnelError, until: float) -> None:
+        """Say that an offline target is awaited: nobody guesses what takes so long."""
+        left = round(until - self._loop.time())
+        offline = isinstance(error, TargetNotConnected) and passes(error)
+        if offline and left and not self._told:
+            self._told = True
+            self._tell(with_advice(str(error), f"trying again for {left} s"))
 
     async def _look_for_holes(self) -> None:
         while True:

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ssmtunneld.base.aio import run_until
@@ -18,19 +17,9 @@ from ssmtunneld.ssh.bastion_keeper import (
     spawn_keeper,
     trouble_of,
 )
-
-Tell = Callable[[str], None]
-"""Gets a line for a person."""
+from ssmtunneld.ssh.progress import Tell, tell_person
 
 _GONE: Final = "the process that starts it has ended"
-
-
-def tell_person(line: str) -> None:
-    """Write a line of progress to standard error, where a person looks."""
-    # A closed terminal is no reason to give up.
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"ssmtunneld: {line}\n")
-        sys.stderr.flush()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from ssmtunneld.aws.access_requests import (
     start_access_request,
 )
 from ssmtunneld.aws.api.access_keys import AccessKeyHolder, AccessKeys
+from ssmtunneld.aws.api.permissions import section
 from ssmtunneld.aws.api.port import SessionRequest
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.ssm import ControlRegistry
@@ -133,7 +134,7 @@ def test_an_answer_that_makes_no_sense_is_none(account, stub, answer):
             error("AccessDeniedException"),
             AccessDenied,
             f"allow ssm:StartAccessRequest on arn:aws:ec2:eu-west-1:*:instance/{NODE} "
-            "(see ssmtunneld's IAM documentation: Access on request)",
+            f"(see {section('Access on request')})",
         ),
         (error("ResourceNotFoundException"), RequestRejected, "the target exists"),
         (

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from ssmtunneld.aws.api.permissions import section
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.clusters import FRESH, Cluster, ClusterEndpoints, describe_cluster
@@ -97,7 +98,7 @@ def test_what_is_denied_is_told_with_the_policys_place(account, stub):
         describe_cluster(account, "prod")
     assert caught.value.advice == (
         "allow eks:DescribeCluster on arn:aws:eks:::cluster/prod "
-        "(see ssmtunneld's IAM documentation: Looking clusters up)"
+        f"(see {section('Looking clusters up')})"
     )
 
 

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from ssmtunneld.aws.api.permissions import section as address
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.targets.search import search
@@ -247,7 +248,5 @@ def test_an_action_that_is_missing_is_named(cloud, ssm, user, target, action):
     with pytest.raises(AccessDenied) as caught:
         look(target)
     assert "user/dev" in str(caught.value)
-    said = (
-        f"allow {action} on * (see ssmtunneld's IAM documentation: Looking targets up)"
-    )
+    said = f"allow {action} on * (see {address('Looking targets up')})"
     assert caught.value.advice == said

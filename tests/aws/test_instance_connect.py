@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ssmtunneld.aws.api.answers import Answer
+from ssmtunneld.aws.api.permissions import section
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.client import AwsClient
 from ssmtunneld.aws.instance_connect import (
@@ -91,7 +92,7 @@ def test_a_refusal_names_the_action_and_the_policy(account, stub, code, said, re
         push_key(account, INSTANCE, "ubuntu", KEY)
     assert caught.value.advice == (
         f"allow ec2-instance-connect:SendSSHPublicKey on {resource} "
-        "(see ssmtunneld's IAM documentation: Keys for ssh)"
+        f"(see {section('Keys for ssh')})"
     )
 
 

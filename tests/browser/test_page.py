@@ -57,6 +57,8 @@ class Subject:
         ]
         self.status = replace(self.status, tunnels=tuple(tunnels))
 
+    revision = 0
+
     async def survey(self):
         return self.status
 

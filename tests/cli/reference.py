@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ssmtunneld.cli.exit_codes import MEANINGS
-from ssmtunneld.cli.main import PROGRAM, cli
+from ssmtunneld.cli.main import GROUPS, PROGRAM, cli
 from ssmtunneld.cli.manual import summary
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -72,12 +72,16 @@ def _arguments(command):
 
 
 def commands_table():
-    lines = ["| command | what it does | more |", "|---|---|---|"]
+    first = {next(iter(commands)): heading for heading, commands in GROUPS.items()}
+    lines = []
     for words, command in _commands(cli, click.Context(cli, info_name=PROGRAM)):
+        if heading := first.pop(words[0], ""):
+            lines += ["", f"**{heading}**", ""]
+            lines += ["| command | what it does | more |", "|---|---|---|"]
         typed = " ".join([*words, *_arguments(command)])
         more = MORE.get(words[0], "")
         lines.append(f"| `{typed}` | {summary(command).removesuffix('.')} | {more} |")
-    return lines
+    return [*lines[1:], ""]
 
 
 def exits_table():

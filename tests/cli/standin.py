@@ -68,6 +68,7 @@ class Machine:
             program=("/opt/bin/ssmtunneld",),
             software=(Path("/opt/ssmtunneld"),),
             system_folder=self.system,
+            booted=self.folder,
             hidden=(Path("/home"), Path("/root")),
         )
 

@@ -1,5 +1,6 @@
 """Tunnels from words on a command line."""
 
+import errno
 import re
 import socket
 
@@ -12,6 +13,7 @@ from ssmtunneld.cli.ad_hoc import (
     looks_like_destination,
     parse_destination,
     parse_forward,
+    parse_tunnel,
     socks_address,
     with_addresses,
 )
@@ -44,7 +46,7 @@ def test_a_destination_is_a_port_and_perhaps_a_host(text, host, port):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "1:2:3"]
+    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "99999:a:1"]
 )
 def test_what_is_no_destination_is_refused_with_what_to_write(text):
     with pytest.raises(ValueError, match=r"write a port such as 5432, or HOST:PORT"):
@@ -57,6 +59,7 @@ def test_what_is_no_destination_is_refused_with_what_to_write(text):
         ("127.1:18080", "127.1 is read as 127.0.0.1, the target itself: write only"),
         ("[::]:80", ":: is the address of no host"),
         ("10.5:80", "10.5 is read as 10.0.0.5: write it so"),
+        ("15432:80", "write the local port as --listen 15432, and the destin"),
         ("a b:80", "a b is not a host: write only a name or an IP address"),
     ],
 )
@@ -66,6 +69,33 @@ def test_a_destination_that_can_never_be_reached_is_refused(text, cure):
     assert cure in str(found.value)
     with pytest.raises(ValueError, match=re.escape(cure)):
         parse_forward(f"1:{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5432", Forward(None, 5432)),
+        ("db.internal:5432", Forward("db.internal", 5432)),
+        ("15432:5432", Forward(None, 5432, "15432")),
+        ("15432:db.internal:5432", Forward("db.internal", 5432, "15432")),
+        ("15432:[fd00::5]:5432", Forward("fd00::5", 5432, "15432")),
+        ("0:10.0.0.5:80", Forward("10.0.0.5", 80, "0")),
+    ],
+)
+def test_a_local_port_can_stand_in_front_of_a_destination(text, expected):
+    assert parse_tunnel(text) == expected
+    assert looks_like_destination(text)
+
+
+def test_where_a_local_port_cannot_stand_in_front_it_is_said_how_to_write_it():
+    with pytest.raises(ValueError, match="--listen 15432, and the destination as db:8"):
+        parse_destination("15432:db:80")
+
+
+@pytest.mark.parametrize("text", ["99999:80", "15432:", "1:2:3", "15432:db", "a:1:2"])
+def test_what_has_no_destination_behind_it_is_refused(text):
+    with pytest.raises(ValueError, match="is not a destination: "):
+        parse_tunnel(text)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +141,13 @@ def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
     wanted = [Forward(None, taken), Forward(None, free), Forward("db", free)]
-    found = [forward.listen for forward in with_addresses(wanted, [])]
+    given = with_addresses(wanted, [])
+    found = [forward.listen for forward in given]
     assert found == ["127.0.0.1:0", f"127.0.0.1:{free}", "127.0.0.1:0"]
+    first, second, third = (forward.note for forward in given)
+    assert first.startswith(f"{taken} is ")
+    assert second == ""
+    assert third == f"{free} is another tunnel's"
     assert (is_free(free), is_free(taken)) == (True, False)
 
 
@@ -123,8 +158,21 @@ def test_a_tunnel_to_this_machine_does_not_take_the_port_of_its_destination():
     wanted = [Forward(None, free), Forward("db", free), Forward(None, free, "1")]
     found = with_addresses(wanted, [], at_home=True)
     assert [forward.listen for forward in found] == ["127.0.0.1:0", "127.0.0.1:0", "1"]
+    assert [bool(forward.note) for forward in found] == [True, True, False]
     found = with_addresses(wanted, [str(free)], at_home=True)
     assert found[0].listen == str(free), "whoever says so wants it"
+
+
+def test_a_port_that_needs_a_privilege_is_not_called_taken(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    class Unprivileged(socket.socket):
+        bind = refuse
+
+    monkeypatch.setattr(socket, "socket", Unprivileged)
+    (found,) = with_addresses([Forward(None, 80)], [])
+    assert (found.listen, found.note) == ("127.0.0.1:0", "80 needs a privilege")
 
 
 def test_addresses_are_given_in_the_order_of_the_destinations():
@@ -139,8 +187,10 @@ def test_an_address_too_many_is_a_mistake():
 
 
 def test_a_proxy_listens_where_it_is_told_to():
-    assert socks_address("127.0.0.1:9") == "127.0.0.1:9"
-    assert re.fullmatch(r"127\.0\.0\.1:(1080|0)", socks_address(""))
+    assert socks_address("127.0.0.1:9") == ("127.0.0.1:9", "")
+    address, note = socks_address("")
+    assert address in {"127.0.0.1:1080", "127.0.0.1:0"}
+    assert bool(note) is (address == "127.0.0.1:0")
 
 
 def test_the_configuration_names_tunnels_as_people_would():

@@ -125,3 +125,60 @@ def test_on_a_terminal_a_line_below_says_what_moves():
     assert stream.getvalue().endswith(f"\r\x1b[Kdb: resuming: cut\n{live}")
     announcer.close()
     assert stream.getvalue().endswith("\r\x1b[K")
+
+
+def refused(count, reason="the target could not connect to it", **changes):
+    refusal = {"reason": reason, "advice": "look there", "age": 0.1}
+    return document(tunnel_document(refused=count, last_refusal=refusal, **changes))
+
+
+def test_a_refused_connection_is_told_with_its_destination_and_the_cure():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    announcer.observe(document(tunnel_document()), 0)
+    assert announcer.observe(refused(1), 1)
+    assert lines(stream)[2:] == [
+        "db: 1 connection to orders:5432 refused: the target could not connect to it; "
+        "look there"
+    ]
+
+
+def test_the_same_refusal_is_told_again_only_after_a_while_with_their_number():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    for now, count in ((0, 1), (1, 2), (20, 5), (31, 5), (90, 5)):
+        announcer.tell_refusals(refused(count), now)
+    assert [line.split(" to ")[0] for line in lines(stream)] == [
+        "db: 1 connection",
+        "db: 4 connections",
+    ]
+    announcer.tell_refusals(refused(6, reason="something else"), 91)
+    assert "something else" in lines(stream)[-1]
+
+
+def test_a_refusal_without_a_known_destination_or_reason_is_told_as_well():
+    announcer = Announcer(stream := io.StringIO(), live=False)
+    announcer.tell_refusals(refused(1, reason="", mode="socks5"), 0)
+    assert lines(stream) == ["db: 1 connection refused: nobody knows why; look there"]
+
+
+def test_why_it_is_on_another_port_is_told_once():
+    stream = io.StringIO()
+    announcer = Announcer(stream, live=False, notes={"db": "5432 is taken"})
+    announcer.observe(document(tunnel_document()), 0)
+    announcer.observe(document(tunnel_document()), 1)
+    assert lines(stream)[1:] == [
+        "db: any port, because 5432 is taken; --listen chooses",
+        "db: ready",
+    ]
+
+
+def test_quietly_only_trouble_and_its_end_are_told():
+    stream = io.StringIO()
+    announcer = Announcer(stream, live=False, quiet=True, notes={"db": "why"})
+    assert announcer.observe(document(tunnel_document()), 0)
+    assert lines(stream) == []
+    trouble = {"state": "retrying", "usable": False, "reason": "no way."}
+    announcer.observe(document(tunnel_document(**trouble)), 1)
+    announcer.observe(document(tunnel_document()), 2)
+    announcer.observe(refused(1), 3)
+    assert [line.split(":")[1] for line in lines(stream)[:2]] == [" retrying", " ready"]
+    assert len(lines(stream)) == 3

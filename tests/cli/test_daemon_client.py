@@ -20,6 +20,8 @@ from ssmtunneld.cli.daemon_client import (
     select_enabled,
 )
 from ssmtunneld.cli.exit_codes import EXIT_NOT_RUNNING, CommandError
+from ssmtunneld.cli.service.manager import ServicePaths
+from ssmtunneld.cli.service.systemctl import Systemd
 from ssmtunneld.daemon.instance_lock import claim_instance, control_socket
 from ssmtunneld.serve.control_protocol import PROTOCOL
 from ssmtunneld.serve.control_socket import serve_control
@@ -115,6 +117,21 @@ def test_without_a_daemon_there_is_nothing_to_find(home):
     with pytest.raises(NotRunning, match=r"^no daemon runs$") as caught:
         find(None)
     assert caught.value.advice == "start one: ssmtunneld run"
+
+
+def test_an_installed_service_that_does_not_run_is_started_as_a_service(home):
+    source = home / "c.toml"
+    manager = Systemd(ServicePaths.here(), system=False)
+    manager.path.parent.mkdir(parents=True)
+    manager.path.write_text(manager.text(["/opt/bin/ssmtunneld"], source))
+    for named, advice in (
+        (None, "start the service: systemctl --user start ssmtunneld"),
+        (source, "start the service: systemctl --user start ssmtunneld"),
+        (home / "d.toml", f"start one: ssmtunneld run -c {home / 'd.toml'}"),
+    ):
+        with pytest.raises(NotRunning) as caught:
+            find(named)
+        assert caught.value.advice == advice
 
 
 def test_what_a_killed_daemon_left_is_no_daemon(home):

@@ -1,14 +1,19 @@
 """A daemon in a thread of a command."""
 
+import errno
+import signal
 import socket
 
 import pytest
 
 from ssmtunneld.cli.ad_hoc import Forward, configure
 from ssmtunneld.cli.daemon_thread import DaemonThread
-from ssmtunneld.errors import AddressInUse, SsmtunneldError
+from ssmtunneld.cli.ending_signals import EndingSignals
+from ssmtunneld.config.parsers import TcpAddress
+from ssmtunneld.errors import AddressForbidden, AddressInUse, SsmtunneldError
+from ssmtunneld.listener import sockets
 from ssmtunneld.testing import EmulatorThread
-from tests.integration.world import TARGET, use_loopback_aws
+from tests.integration.world import PATIENCE, TARGET, use_loopback_aws
 
 
 @pytest.fixture
@@ -24,15 +29,23 @@ def config(listen, **settings):
     return configure(TARGET, [Forward(None, 1, listen)], settings)
 
 
+def thread(address="127.0.0.1:0"):
+    return DaemonThread(config(address), EndingSignals())
+
+
+def await_usable(daemon):
+    while not (found := daemon.document()["tunnels"][0])["usable"]:
+        assert found["state"] in {"unbound", "starting"}
+
+
 def ask_for_ever(daemon):
     while True:
         daemon.document()
 
 
 def test_it_runs_for_the_block_and_leaves_no_session(service):
-    with DaemonThread(config("127.0.0.1:0")) as daemon:
-        while not (found := daemon.document()["tunnels"][0])["usable"]:
-            assert found["state"] in {"unbound", "starting"}
+    with thread() as daemon:
+        await_usable(daemon)
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
     with pytest.raises(SsmtunneldError, match="the tunnels have ended"):
         daemon.document()
@@ -41,12 +54,61 @@ def test_it_runs_for_the_block_and_leaves_no_session(service):
 def test_an_address_that_is_taken_is_the_reason_of_its_end(service):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with DaemonThread(config(address)) as daemon, pytest.raises(AddressInUse):
+        with thread(address) as daemon, pytest.raises(AddressInUse):
             ask_for_ever(daemon)
 
 
+def test_an_address_that_is_forbidden_is_the_reason_of_its_end(service, monkeypatch):
+    def refuse(*_):
+        error = PermissionError(errno.EACCES, "Permission denied")
+        raise sockets._CannotListen(TcpAddress("127.0.0.1", 80), error)
+
+    monkeypatch.setattr(sockets, "_bind_tcp", refuse)
+    with (
+        pytest.raises(AddressForbidden, match="cannot listen on 127") as error,
+        thread("127.0.0.1:80") as daemon,
+    ):
+        ask_for_ever(daemon)
+    assert error.value.advice.startswith("choose a port from 1024 up")
+
+
 def test_what_the_block_raises_ends_the_daemon(service):
-    with pytest.raises(KeyError), DaemonThread(config("127.0.0.1:0")) as daemon:
+    with pytest.raises(KeyError), thread() as daemon:
         raise KeyError
     with pytest.raises(SsmtunneldError):
         daemon.document()
+
+
+def end_by_two_signals(daemon, signals):
+    """Let the second one come before the daemon has heard of the first one."""
+
+    def stop(stop=daemon._stop):
+        if signals.came == 1:
+            signal.raise_signal(signal.SIGTERM)
+        stop()
+
+    daemon._stop = stop
+    with daemon:
+        await_usable(daemon)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_second_signal_right_behind_the_first_leaves_no_session(service):
+    with EndingSignals() as signals:
+        daemon = DaemonThread(config("127.0.0.1:0"), signals, PATIENCE)
+        with pytest.raises(SystemExit):
+            end_by_two_signals(daemon, signals)
+    assert signals.came == 2
+    assert not daemon.alive
+    assert {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+def test_a_signal_at_the_start_leaves_no_thread(service):
+    with EndingSignals() as signals:
+        daemon = DaemonThread(config("127.0.0.1:0"), signals, PATIENCE)
+        daemon._begun.wait = lambda wait=daemon._begun.wait: (
+            signal.raise_signal(signal.SIGTERM) if not signals.came else wait()
+        )
+        with pytest.raises(SystemExit), daemon:
+            pass
+    assert not daemon.alive

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from ssmtunneld import __version__
 from ssmtunneld.cli import main as program
 from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import cli, describe, exit_code, main
+from ssmtunneld.cli.usage import service_command
 from ssmtunneld.errors import (
     AccessDenied,
     AddressInUse,
@@ -37,6 +39,27 @@ def test_help_lists_every_command_with_what_it_does(capsys, option):
     for name, words in program.COMMANDS.items():
         assert f"  {name}" in out
         assert words.split(".")[0][:30] in out
+
+
+def test_help_has_each_command_once_under_what_it_is_for(capsys):
+    _, out, _ = call(capsys, "--help")
+    commands = re.findall(r"^  ([a-z][a-z-]*) {2,}\S", out, re.MULTILINE)
+    assert commands == list(program.COMMANDS)
+    headings = re.findall(r"^(\S.*):$", out, re.MULTILINE)
+    assert headings == ["Options", *program.GROUPS]
+    found = re.findall(r"^  [a-z][a-z-]* {2,}(?=\S)", out, re.MULTILINE)
+    columns = {len(words) for words in found}
+    assert len(columns) == 1, "all summaries begin in one column"
+
+
+@pytest.mark.parametrize("name", program._SYNONYMS)
+def test_words_of_other_programs_lead_to_ours(capsys, name):
+    assert name not in program.COMMANDS
+    code, _, err = call(capsys, name)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"no such command {name}; " in err
+    for named in re.findall(r"(?:mean|or) ([a-z]+)[?,]", err):
+        assert named in program.COMMANDS
 
 
 @pytest.mark.parametrize("command", list(program.COMMANDS))
@@ -72,6 +95,20 @@ def test_the_version_is_the_packages(capsys, option):
         (
             ["--verison"],
             "ssmtunneld: no such option --verison; did you mean --version?",
+        ),
+        (
+            ["list"],
+            "ssmtunneld: no such command list; did you mean status, or targets?",
+        ),
+        (
+            ["stop"],
+            "ssmtunneld: no such command stop; Ctrl-C ends run; the service: "
+            + service_command("stop"),
+        ),
+        (
+            ["service", "restart"],
+            "ssmtunneld service: no such command restart; the service manager does "
+            "that: " + service_command("restart"),
         ),
         (
             ["service", "instal"],
@@ -124,7 +161,7 @@ def test_wrong_usage_is_one_line_with_what_to_do_and_ends_with_2(
 def test_without_a_command_there_is_help(capsys):
     code, out, err = call(capsys)
     assert code in {0, 2}  # click 8.2 changed its mind
-    assert "Commands:" in out + err
+    assert "Run and watch:" in out + err
 
 
 ERRORS = [

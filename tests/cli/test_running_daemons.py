@@ -5,11 +5,21 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.cli.exit_codes import CommandError
-from ssmtunneld.cli.running_daemons import config_in_use, running
+from ssmtunneld.cli.running_daemons import (
+    config_in_use,
+    credentials_trouble,
+    running,
+)
 from ssmtunneld.daemon.instance_lock import control_socket
 from ssmtunneld.errors import ConfigError
 from tests.cli.commands.test_proxy import refusing
-from tests.cli.household import Household, document, serving, serving_app
+from tests.cli.household import (
+    Household,
+    document,
+    serving,
+    serving_app,
+    tunnel_document,
+)
 
 
 def test_none_runs(home):
@@ -50,6 +60,18 @@ def test_the_file_of_the_daemon_that_runs_is_the_one_in_use(home, monkeypatch):
         assert config_in_use(named) == named
         monkeypatch.setenv("SSMTUNNELD_CONFIG", str(named))
         assert config_in_use(None) == named
+
+
+def test_a_daemon_without_credentials_is_told_with_its_own_advice(home):
+    config = home / "c.toml"
+    broken = tunnel_document(state="needs_login", reason="no keys", advice="restart")
+    seen = document(broken, tunnel_document("web"), pid=8, config=str(config))
+    assert credentials_trouble(config, "db") is None
+    with serving(Household(seen), config):
+        what = "the running daemon (pid 8) has no usable credentials: no keys"
+        assert credentials_trouble(config, "db") == (what, "restart")
+        assert credentials_trouble(config, "web") is None
+        assert credentials_trouble(config, "other") is None
 
 
 def test_several_daemons_need_a_name_as_for_status(home):

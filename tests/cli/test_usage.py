@@ -1,9 +1,12 @@
 """Wrong usage in one line (``test_main.py`` tries it from the command line)."""
 
+import os
+
 import click
 import pytest
 
-from ssmtunneld.cli.usage import SuggestingGroup, describe_usage
+from ssmtunneld.cli.service.units import LABEL
+from ssmtunneld.cli.usage import SuggestingGroup, describe_usage, service_command
 
 
 def test_an_error_without_a_command_has_the_programs_name():
@@ -37,3 +40,16 @@ def test_completion_of_an_unknown_command_is_no_error():
     group = SuggestingGroup("g", commands={"go": click.Command("go")})
     context = click.Context(group, info_name="g", resilient_parsing=True)
     assert group.resolve_command(context, ["og"])[:2] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("verb", "platform", "command"),
+    [
+        ("start", "linux", "systemctl --user start ssmtunneld"),
+        ("restart", "linux", "systemctl --user restart ssmtunneld"),
+        ("stop", "darwin", f"launchctl bootout gui/{os.getuid()}/{LABEL}"),
+        ("restart", "darwin", f"launchctl kickstart -k gui/{os.getuid()}/{LABEL}"),
+    ],
+)
+def test_a_service_has_a_command_of_its_manager(verb, platform, command):
+    assert service_command(verb, platform) == command

@@ -51,9 +51,7 @@ def test_ids_are_targets(target):
     ],
 )
 def test_what_is_no_target_is_refused(target):
-    assert "is not a target: write i-..., mi-..., name:web-1" in complaint(
-        "target", target
-    )
+    assert "is not a target: " in complaint("target", target)
 
 
 def test_several_tags_are_one_target():

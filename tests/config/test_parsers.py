@@ -65,7 +65,7 @@ def test_an_address_has_one_canonical_spelling(written, meant, canonical):
     [
         ("::1:5432", 'write IPv6 addresses in brackets, "[::1]:5432"'),
         ("*:5432", 'write "0.0.0.0:5432" for every IPv4 address or "[::]:5432"'),
-        (":5432", 'write "0.0.0.0:5432" for every IPv4 address or "[::]:5432"'),
+        (":5432", 'write "5432" for this machine alone, "0.0.0.0:5432" for'),
         ("db.example.com:5432", "neither localhost nor an IP address"),
         ("127.0.0.01:80", 'is read as another address: write "127.0.0.1:80"'),
         ("127.1:80", 'is read as another address: write "127.0.0.1:80"'),

@@ -74,7 +74,8 @@ TROUBLES = {
     "dead": (
         {"target": OFFLINE},
         f"StartSession failed: TargetNotConnected: {OFFLINE} is not connected.",
-        f"check that {OFFLINE} runs, that its SSM agent is online in eu-west-1",
+        f"check that {OFFLINE} is right (ssmtunneld targets --all) and runs, that its "
+        "SSM agent is online in eu-west-1",
     ),
     "keyless": (
         {"profile": "keyless"},

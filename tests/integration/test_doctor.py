@@ -183,7 +183,7 @@ def break_agent(ward, stack):
 
 def break_permission(ward, stack):
     ward.faults = ["start-error=AccessDenied"]
-    return "AccessDenied", "ssmtunneld's IAM documentation: Named instances"
+    return "AccessDenied", "docs/iam.md#named-instances"
 
 
 def break_upgrade(ward, stack):

@@ -38,6 +38,19 @@ def state_of(daemon, name="x"):
     return found
 
 
+async def test_whoever_looks_can_tell_that_somebody_has_asked_for_a_change(events):
+    async with emulator() as service:
+        text = configuration(service.endpoint_url, tunnel("x", port=1))
+        async with running(text) as daemon:
+            seen = [daemon.revision]
+            for change in (daemon.pause, daemon.resume, daemon.drain):
+                await change("x")
+                seen.append(daemon.revision)
+            daemon.stop()
+            seen.append(daemon.revision)
+    assert sorted(set(seen)) == seen
+
+
 async def test_a_paused_tunnel_refuses_and_its_connections_go_on(events):
     async with destination() as port, emulator() as service:
         text = configuration(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from ssmtunneld.aws.api.permissions import section as address
 from ssmtunneld.emulator.settings import EmulatorSettings, Pace
 from ssmtunneld.testing import EmulatorThread
 from tests.aws.test_iam import INSTANCE, REMOTE, section, without
@@ -80,7 +81,8 @@ def checkpoint(tmp_path):
         yield begin
 
 
-ALLOW = "allow {action} on {resource} (see ssmtunneld's IAM documentation: {section})"
+ALLOW = "allow {action} on {resource} (see {section})"
+DOCUMENT_ARN = "arn:aws:ssm:*:*:document/AWS-StartPortForwardingSessionToRemoteHost"
 TARGET_ARN = f"arn:aws:ec2:eu-west-1:111122223333:instance/{INSTANCE}"
 SAID = "is not authorized to perform: ssm:StartSession on resource: "
 
@@ -125,7 +127,9 @@ def test_check_live_names_action_resource_and_policy(checkpoint):
     assert (code, broken["hop"]) == (1, "permission")
     assert SAID + TARGET_ARN in broken["text"]
     assert broken["cure"] == ALLOW.format(
-        action="ssm:StartSession", resource=TARGET_ARN, section="Named instances"
+        action="ssm:StartSession",
+        resource=f"{TARGET_ARN} and {DOCUMENT_ARN}",
+        section=address("Named instances"),
     )
 
 
@@ -149,11 +153,11 @@ def test_status_of_a_daemon_names_them_too_and_it_heals(checkpoint):
         assert tunnel["usable"] is False
         assert SAID + TARGET_ARN in tunnel["reason"]
         assert tunnel["advice"] == ALLOW.format(
-            action="ssm:StartSession", resource=TARGET_ARN, section="Named instances"
+            action="ssm:StartSession",
+            resource=f"{TARGET_ARN} and {DOCUMENT_ARN}",
+            section=address("Named instances"),
         )
-        assert (
-            "ssmtunneld's IAM documentation: Named instances" in place.ask("status")[1]
-        )
+        assert address("Named instances") in place.ask("status")[1]
         place.guard.statements = policy
         code, _ = place.ask("wait", "--timeout", "90s")
         assert code == 0, program.log()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ssmtunneld.config import TcpAddress, UnixAddress
-from ssmtunneld.errors import AddressInUse
+from ssmtunneld.errors import AddressForbidden, AddressInUse
 from ssmtunneld.listener import held_fin, sockets
 from ssmtunneld.listener.sockets import Listener, bind, name_of
 from tests.support.turns import turns, until
@@ -213,8 +213,8 @@ def _bind_unprivileged(script):
 def test_a_low_port_without_the_privilege_says_what_would_help():
     error = PermissionError(13, "Permission denied")
     explained = asyncio.run(sockets._explain_tcp(TcpAddress("::1", 80), error))
-    assert str(explained) == (
-        "[Errno 13] cannot listen on [::1]:80: Permission denied; "
+    assert str(explained) == "cannot listen on [::1]:80: Permission denied"
+    assert explained.advice == (
         "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
     )
 
@@ -232,6 +232,7 @@ def test_a_high_port_that_is_forbidden_has_another_reason():
     error = PermissionError(13, "Permission denied")
     explained = asyncio.run(sockets._explain_tcp(TcpAddress("::1", 8080), error))
     assert str(explained).endswith("[::1]:8080: Permission denied")
+    assert explained.advice == "choose another address"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
@@ -317,7 +318,9 @@ def test_a_folder_that_we_may_not_write_is_explained():
     address = UnixAddress(Path("/run/x.sock"))
     error = PermissionError(13, "Permission denied")
     explained = asyncio.run(sockets._explain_unix(address, error))
-    assert isinstance(explained, PermissionError)
+    assert isinstance(explained, AddressForbidden)
+    assert isinstance(explained, PermissionError), "as scripts may expect"
+    assert explained.advice == "choose a folder that this user can write"
     assert "unix:/run/x.sock: Permission denied" in str(explained)
 
 
@@ -501,3 +504,16 @@ async def test_ends_are_held_at_sockets_of_our_own_only():
     finally:
         own.close()
         others.close()
+
+
+async def test_an_address_is_free_unless_somebody_listens_there(listeners, tmp_path):
+    path = tmp_path / "s"
+    assert sockets.is_free(UnixAddress(path))
+    assert sockets.is_free(TcpAddress("127.0.0.1", 0))
+    tcp, _ = await listeners(TcpAddress("127.0.0.1", 0), UnixAddress(path))
+    taken = TcpAddress("127.0.0.1", tcp.socket.getsockname()[1])
+    assert not sockets.is_free(taken)
+    assert not sockets.is_free(UnixAddress(path))
+    tcp.close()
+    assert sockets.is_free(taken)
+    assert not sockets.is_free(UnixAddress(path)), "asked about, not taken away"

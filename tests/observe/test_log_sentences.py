@@ -45,6 +45,16 @@ def lines(stream):
         ("target.resolved", {"targets": []}, "db: the target is none"),
         ("tunnel.paused", {}, "db: tunnel paused"),
         ("session.ended", {"reason": "it is over."}, "db: session ended: it is over"),
+        (
+            "session.ended",
+            {"reason": "it is over.", "ready": True, "retry_in": 0.4},
+            "db: session ended: it is over",
+        ),
+        (
+            "session.ended",
+            {"reason": "denied.", "ready": False, "retry_in": 13.6, "advice": "ask"},
+            "db: could not start a session: denied (next attempt in 14 s); ask",
+        ),
         ("a.b", {"reason": "no", "advice": "wait", "x": 1}, "db: a b: no; wait"),
         ("a.b_c", {"x": 1, "session_id": "dev-1"}, "db: a b c x=1"),
         ("listener.bound", {}, "db: listener bound"),

@@ -31,6 +31,7 @@ class Subject:
 
     def __init__(self, *tunnels, **how):
         self.status = daemon(*tunnels, **how)
+        self.revision = 0
         self.surveys = 0
         self.looks = []
 
@@ -197,6 +198,19 @@ async def test_many_readers_cost_one_rendering(journal, monkeypatch):
         task.cancel()
     assert {status for status, _, _ in found} == {200}
     assert subject.surveys == 3, "for health, metrics and the page"
+
+
+async def test_a_probe_after_a_pause_is_not_told_what_was_before_it(monkeypatch):
+    monkeypatch.setattr(cached_document.Fresh.__init__, "__kwdefaults__", ENDLESS)
+    subject = Subject(tunnel())
+    answers = status_page._Answers(subject, History(subject.readings))
+    request = make_mocked_request("GET", "/readyz?verbose")
+    assert (await answers.readyz(request)).status == 200
+    subject.status = daemon(tunnel(state=TunnelState.PAUSED))
+    assert (await answers.readyz(request)).status == 200, "nobody has changed anything"
+    subject.revision += 1
+    answer = await answers.readyz(request)
+    assert (answer.status, b"[-]db failed: paused" in answer.body) == (503, True)
 
 
 async def test_a_reader_that_has_missed_much_gets_all_samples(journal):

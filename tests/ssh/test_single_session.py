@@ -1,6 +1,7 @@
 """One session for one connection, against the emulator: nothing of it is left."""
 
 import asyncio
+import re
 import socket
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ import pytest
 
 from ssmtunneld.base.log import get_log
 from ssmtunneld.daemon.session_context import SessionContext
+from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.errors import NoSessionReady, TunnelError
 from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.sessions.node_access import AccessTargetSelector
@@ -129,6 +131,28 @@ async def test_a_session_that_does_not_get_ready_in_time_is_ended(emulator):
     emulator.set_faults("handshake-stall")
     with Client() as client, pytest.raises(NoSessionReady, match=r"within 0\.5 s"):
         await carry_alone(tunnel_to(22), 0.5, client.stdio)
+
+
+@pytest.mark.parametrize("target", [TARGET, "name:web"])
+async def test_that_an_offline_target_is_awaited_is_told(emulator, target):
+    nodes = {TARGET: Node(name="web")}
+    told: asyncio.Queue[str] = asyncio.Queue()
+    with EmulatorThread(EmulatorSettings(nodes=nodes)) as service, Client() as client:
+        service.add_faults(f"offline={TARGET}")
+        endpoint = {"endpoint_url": service.endpoint_url}
+        tunnel = tunnel_to(22, target=target).model_copy(update=endpoint)
+        context = SessionContext(start_rate=1.0, start_burst=1, named=False)
+        solo = SingleSession(tunnel, context, get_log(), tell=told.put_nowait)
+        try:
+            async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+                carrying = tasks.create_task(solo.carry(client.stdio, PATIENCE))
+                line = await told.get()
+                carrying.cancel()
+                await asyncio.wait([carrying])
+        finally:
+            await context.controls.close()
+    assert re.search(rf"{TARGET} .*; trying again for \d+ s", line)
+    assert told.empty()
 
 
 async def test_a_client_that_leaves_before_the_session_is_ready_ends_it(emulator):

@@ -12,7 +12,7 @@ from ssmtunneld.errors import NoSessionReady
 from ssmtunneld.ssh import waking
 from ssmtunneld.ssh.bastion_keeper import Report, trouble_of
 from ssmtunneld.ssh.settings import settings_for
-from ssmtunneld.ssh.waking import kept_awake, tell_person
+from ssmtunneld.ssh.waking import kept_awake
 
 TARGET = "name:bastion"
 NODE = "i-0123456789abcdef0"
@@ -137,8 +137,3 @@ async def test_a_system_without_processes_is_told(monkeypatch):
     with pytest.raises(NoSessionReady, match="Resource temporarily unavailable"):
         async with kept_awake(settings(), 60, nobody_leaves()):
             pytest.fail("it is not awake")
-
-
-def test_a_person_is_told_on_standard_error(capsys):
-    tell_person("starting")
-    assert capsys.readouterr() == ("", "ssmtunneld: starting\n")

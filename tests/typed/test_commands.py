@@ -66,7 +66,7 @@ def test_open(script, on_stage, http_server, postgresql):
             assert done.stdout.strip() == "1000"
         # The same for a database, whose client is in the command.
         stage.replaced[":5432 "] = f":{postgresql.port} "
-        command = script.next("ssmtunneld open name:").text
+        command = script.next("ssmtunneld open -q name:").text
         assert "42" in stage.run(command, data="select 6 * 7;").stdout
         assert {s["status"] for s in emulator.sessions()} == {"Terminated"}
 

@@ -367,7 +367,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[Cause, ...]]] = {
         Cause(
             CredentialsUnusable,
             "log in or give keys to profile {profile} (aws configure sso --profile "
-            "{quoted_profile}), or start ssmtunneld where there are credentials",
+            "{quoted_profile}), or {elsewhere}",
         ),
         "NoCredentialsError",
     ),

@@ -22,7 +22,7 @@ from ssmtunneld.aws.api.causes import (
     cause_of_exception,
 )
 from ssmtunneld.aws.api.endpoints import is_opt_in
-from ssmtunneld.aws.api.permissions import advise
+from ssmtunneld.aws.api.permissions import DOCUMENTS, advise
 from ssmtunneld.base.foreign import MESSAGE_LIMIT, CleanText, clean, without_page
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.redaction import redact
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ssmtunneld.base.secret import Secret
+    from ssmtunneld.base.service_unit import ServiceUnit
 
 _CODE_LIMIT: Final = 64
 """Characters of a service's code that are kept; the longest has half of that."""
@@ -66,6 +67,8 @@ class CallContext(Record):
     session_id: str = ""
     by_request: bool = False
     """True if the keys are those of an approved access request."""
+    unit: ServiceUnit | None = None
+    """The unit of systemd that makes the call, which sees no shell's variables."""
     secrets: tuple[Secret, ...] = ()
     """Secrets that no message contains."""
 
@@ -172,12 +175,16 @@ def _fill(cause: Cause, words: str, during: CallContext) -> str:
         "document": during.document,
         "and_region": f" and that region {region} exists" if region else "",
         "opt_in": "",
+        "elsewhere": "start ssmtunneld where there are credentials",
         "policy": "",
         "reachable": _reachable(during),
         "room": _ROOM.get(
             during.operation, "end unused sessions (ssmtunneld sessions)"
         ),
     }
+    if during.unit is not None:
+        file, restart = during.unit.environment, during.unit.restart
+        facts["elsewhere"] = f"write keys to {file} and run: {restart}"
     if is_opt_in(region):
         facts["opt_in"] = f", or enable region {region} for this account if it is off"
     if cause.kind is AccessDenied and during.by_request:
@@ -200,8 +207,7 @@ _ROOM: Final = {"StartAccessRequest": "wait until open access requests have ende
 _TOKENS_POLICY: Final = (
     "see what the access tokens of this account allow (role "
     "SSM-JustInTimeAccessTokenRole): AWS's own policies for them name documents for "
-    "shells, and none for port forwarding (see ssmtunneld's documentation: Access on "
-    "request)"
+    f"shells, and none for port forwarding (see {DOCUMENTS}/tasks/access.md)"
 )
 """Advice for a call that the keys of an access request do not allow: nobody here can
 change that policy by a statement about the caller."""
@@ -217,9 +223,9 @@ def _reachable(during: CallContext) -> str:
             "enableExecuteCommand, and has a task role that allows ssmmessages"
         )
     return (
-        f"check that {during.target or 'the target'} runs, that its SSM agent is "
-        f"online in {where}, and that its role has the policy "
-        "AmazonSSMManagedInstanceCore"
+        f"check that {during.target or 'the target'} is right (ssmtunneld targets "
+        f"--all) and runs, that its SSM agent is online in {where}, and that its role "
+        "has the policy AmazonSSMManagedInstanceCore"
     )
 
 

@@ -5,14 +5,16 @@ from typing import Final
 
 from ssmtunneld.aws.api.endpoints import partition_of
 
-DOCUMENT: Final = "ssmtunneld's IAM documentation"
-"""Name of ``docs/iam.md`` in advice, whose readers do not have the file."""
+DOCUMENTS: Final = "https://github.com/ssmtunneld/ssmtunneld/blob/main/docs"
+"""The pages that advice points to: its readers do not have the files."""
 
 # AWS's words: "User: arn is not authorized to perform: ssm:StartSession on resource:
 # arn because no identity-based policy allows the ssm:StartSession action".
 _REPORTED: Final = re.compile(
     r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)(?: on resource: (\S+))?"
 )
+_TARGET_ARN: Final = re.compile(r"arn:(?:[^:]*:){4}(?:instance|managed-instance|task)/")
+"""The ARN of what a session is started to, not of the document."""
 _EXPLICIT: Final = re.compile(r"with an explicit deny(?: in (?:an? )?([a-z -]+))?")
 
 _OWN_SESSIONS: Final = frozenset(
@@ -93,14 +95,24 @@ def advise(
     reported = _REPORTED.search(message)
     action = reported[1] if reported else _action(service, operation)
     resource = (reported[2] or "").rstrip(".,;") if reported else ""
+    denied = _EXPLICIT.search(message)
+    is_start = action == "ssm:StartSession" and document and not denied
+    if is_start and _TARGET_ARN.match(resource):
+        # AWS names the first of two that are missing, and next time the other one.
+        resource += f" and {_document_arn(region, document)}"
     resource = resource or _resources(action, region, target, document)
     title = _SECTIONS.get(action, "What the caller needs")
-    see = f"(see {DOCUMENT}: {title})"
-    denied = _EXPLICIT.search(message)
+    see = f"(see {section(title)})"
     if denied:
         policy = (denied[1] or "policy").strip()
         return f"change the {policy} that denies {action} on {resource} {see}"
     return f"allow {action} on {resource} {see}"
+
+
+def section(title: str) -> str:
+    """Return the address of a section of ``docs/iam.md``."""
+    anchor = re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-")
+    return f"{DOCUMENTS}/iam.md#{anchor}"
 
 
 def _action(service: str, operation: str) -> str:
@@ -111,9 +123,8 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
     """Name what an IAM policy must allow (protocol 1.4)."""
     arn = f"arn:{partition_of(region).name}"
     if action == "ssm:StartSession":
-        if not document.startswith("arn:"):
-            document = f"{arn}:ssm:*:*:document/{document}"
-        return f"{_target_arn(arn, region, target)} and {document}"
+        both = _target_arn(arn, region, target), _document_arn(region, document)
+        return " and ".join(both)
     if action in _OWN_SESSIONS:
         return f"{arn}:ssm:*:*:session/${{aws:userid}}-*"
     if action in _STARTING or action in {
@@ -122,6 +133,12 @@ def _resources(action: str, region: str, target: str, document: str) -> str:
     }:
         return _target_arn(arn, region, target)
     return "*"
+
+
+def _document_arn(region: str, document: str) -> str:
+    if document.startswith("arn:"):
+        return document
+    return f"arn:{partition_of(region).name}:ssm:*:*:document/{document}"
 
 
 def _target_arn(arn: str, region: str, target: str) -> str:

@@ -46,6 +46,7 @@ from ssmtunneld.aws.identity.provider_chain import (
 )
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.base.service_unit import own_service_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,7 +255,8 @@ class CredentialSource:
             profiles, name = profiles_of(new_session(self._profile))
         except (BotoCoreError, SettingError):
             profiles, name = {}, self._profile or "default"
-        return renewal_advice(profiles, name, self._method, self._login)
+        unit = own_service_unit()
+        return renewal_advice(profiles, name, self._method, self._login, unit)
 
     def ends_at(self) -> float | None:
         """Return when a human must act, in Unix seconds; None if unknown.

@@ -6,10 +6,13 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.aws.identity.mfa_cache import MfaRole, moment_of, read_document
 from ssmtunneld.base.record import Record
+
+if TYPE_CHECKING:
+    from ssmtunneld.base.service_unit import ServiceUnit
 
 Profiles = Mapping[str, Mapping[str, object]]
 """The profiles of the AWS configuration: botocore's ``full_config["profiles"]``."""
@@ -20,7 +23,11 @@ _SSO_CACHE: Final = "~/.aws/sso/cache"
 
 
 def renewal_advice(
-    profiles: Profiles, profile: str, method: str, login: str = "ssmtunneld login"
+    profiles: Profiles,
+    profile: str,
+    method: str,
+    login: str = "ssmtunneld login",
+    unit: ServiceUnit | None = None,
 ) -> str:
     """Return what a human must do so that ``profile`` has valid credentials again.
 
@@ -29,7 +36,13 @@ def renewal_advice(
         profile: The one in use.
         method: Botocore's name of the provider that had credentials last, or empty.
         login: The command that asks for an MFA code.
+        unit: The unit of systemd that needs them; None for none.
     """
+    if method == "env" and unit is not None:
+        return (
+            f"write new keys to {unit.environment} and run: {unit.restart}; or use a "
+            "profile: its keys are reread automatically"
+        )
     if method == "env":
         return (
             "start ssmtunneld again with new keys in its environment, or use a "

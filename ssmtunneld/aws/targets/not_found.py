@@ -10,7 +10,7 @@ from ssmtunneld.aws.targets.search import INSTANCES_PER_PAGE, SearchResult, page
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.nearest import nearest
 from ssmtunneld.config.targets import GroupTarget, ServiceTarget, TaggedTarget
-from ssmtunneld.errors import AwsError, TargetNotFound
+from ssmtunneld.errors import AwsError, TargetNotFound, TargetOffline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,7 @@ def explain(
     more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
     message = f"{found.searched}: {len(offline)} found {where}, none online: {shown}"
     advice = _CHECK_TASK if isinstance(target, ServiceTarget) else _CHECK_AGENT
-    return TargetNotFound(
+    return TargetOffline(
         found.operation, clean("NoneOnline"), clean(message + more), advice
     )
 

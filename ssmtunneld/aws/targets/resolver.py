@@ -119,7 +119,7 @@ class Resolver:
                 miss = await self._ask(lambda account: explain(account, target, found))
             known = self._misses[target] = found, miss
         # A new one for each: what is raised collects where it has been.
-        return TargetNotFound(*known[1].args)
+        return type(known[1])(*known[1].args)
 
     async def _ask(self, work: Callable[[AwsClient], T]) -> T:
         loop = asyncio.get_running_loop()

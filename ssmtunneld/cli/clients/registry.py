@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssmtunneld.base.nearest import nearest
 from ssmtunneld.cli.application_protocol import (
+    DATABASES,
     HTTP,
     KUBERNETES,
     MONGODB,
@@ -209,7 +210,9 @@ def choose(
     if protocol is None:
         raise CommandError(
             f"nothing tells what connects to {tunnel.name} ({tunnel.destination})",
-            f"pass --client {'|'.join(NAMES)}, or set db_engine or probe",
+            f"pass --client ({', '.join(NAMES)}), as in: ssmtunneld connect "
+            f"{tunnel.name} --client {NAMES[0]}; or for good, for databases: db_engine "
+            f'= "{DATABASES[0]}" ({", ".join(DATABASES[1:])}) in the file',
             code=EXIT_USAGE,
         )
     fitting = [client for client in CLIENTS if client.protocol == protocol]
@@ -222,6 +225,16 @@ def choose(
     if protocol == HTTP:
         return Choice(fitting[-1], "")
     raise _missing(" or ".join(client.name for client in fitting), fitting[0], environ)
+
+
+def installed(environ: Mapping[str, str]) -> list[Client]:
+    """Return the clients that are on this machine, the first of each protocol."""
+    found: dict[str, Client] = {}
+    for client in CLIENTS:
+        is_here = _find(client.programs or [client.name], environ) is not None
+        if is_here and client.protocol not in found:
+            found[client.protocol] = client
+    return list(found.values())
 
 
 def _named(tunnel: TunnelSettings, wanted: str, environ: Mapping[str, str]) -> Choice:

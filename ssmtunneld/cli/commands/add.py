@@ -135,7 +135,7 @@ _MISSING: Final = {
     "target": "pass --target",
     "port": "write it, or HOST:PORT, behind the name",
 }
-"""What to add to the command, by the setting that is missing."""
+"""Words to add to the command, by the setting that is missing."""
 
 
 def _ends(destination: str | None) -> dict[str, object]:

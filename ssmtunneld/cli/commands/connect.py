@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssmtunneld.cli.application_protocol import DATABASES, HTTP, KUBERNETES
+from ssmtunneld.cli.application_protocol import (
+    DATABASES,
+    HTTP,
+    KUBERNETES,
+    protocol_of,
+)
 from ssmtunneld.cli.child_process import BY_SIGNAL, ended_by_signals, run_program
 from ssmtunneld.cli.clients.launch import Launch, Task
-from ssmtunneld.cli.clients.registry import NAMES, Choice, choose
+from ssmtunneld.cli.clients.registry import NAMES, Choice, choose, installed
 from ssmtunneld.cli.daemon_client import select
 from ssmtunneld.cli.destination import bound_end, tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
@@ -26,6 +31,8 @@ from ssmtunneld.cli.options import (
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
 from ssmtunneld.cli.readiness import patience_for
+from ssmtunneld.cli.refusals import tell_refusals
+from ssmtunneld.cli.terminal.picker import can_ask
 from ssmtunneld.cli.terminal.text import visible
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
 
@@ -95,9 +102,10 @@ def connect(
     """Run the client that fits a tunnel, and end as it ends.
 
     Which one fits is told by db_engine, by the probe, by AWS's name of the service in
-    the host, and by the port. The client gets the real host name where it can use it,
-    TLS as the tunnel's db_tls and db_ca say, and with db_auth = "iam" a password by
-    IAM, which is in no argument. What stands behind -- is for the client.
+    the host, and by the port; where nothing tells, a person on a terminal is asked. The
+    client gets the real host name where it can use it, TLS as the tunnel's db_tls and
+    db_ca say, and with db_auth = "iam" a password by IAM, which is in no argument. What
+    stands behind -- is for the client.
 
     Waits until the tunnel is ready. If no daemon runs for the configuration, one is
     started and runs as long as the client. For a page that no browser here opens, it
@@ -110,6 +118,8 @@ def connect(
             f"{name} has no fixed destination: its clients choose one",
             code=EXIT_USAGE,
         )
+    if wanted is None and protocol_of(tunnel) is None:
+        wanted = _ask_client(tunnel)
     choice = choose(tunnel, wanted, os.environ)
     if user is not None and choice.client.protocol in {KUBERNETES, HTTP}:
         raise click.UsageError(f"--user is not for {choice.client.name}")
@@ -124,11 +134,42 @@ def connect(
             click.echo(visible(f"ssmtunneld: {launch}"), err=True)
         if not choice.client.returns:
             code = run_program(launch.words, launch.environment(os.environ))
+            # A daemon of our own has said so in its log.
+            if code and served.process is None:
+                tell_refusals(served.daemon, [name])
         else:
             code = _open_page(launch, choice, verbose=verbose)
             if served.process is not None and code < BY_SIGNAL:
                 _stay(served.process)
     ctx.exit(code)
+
+
+def _ask_client(tunnel: TunnelSettings) -> str | None:
+    """Return the client that a person chooses; None where nobody can be asked.
+
+    Raises:
+        click.Abort: None of them.
+    """
+    here = installed(os.environ)
+    if not here or not (can_ask() and sys.stdout.isatty()):
+        return None
+    import questionary
+
+    choices = [
+        questionary.Choice(f"{client.name}  ({client.protocol})", client)
+        for client in here
+    ]
+    where = f"{tunnel.name} ({tunnel.destination})"
+    client = questionary.select(f"Which client for {where}?", choices).ask()
+    if client is None:
+        raise click.Abort
+    if client.protocol in DATABASES:
+        click.echo(
+            f'ssmtunneld: not asked again with db_engine = "{client.protocol}" in '
+            f"[tunnels.{tunnel.name}]",
+            err=True,
+        )
+    return str(client.name)
 
 
 def _open_page(launch: Launch, choice: Choice, *, verbose: bool) -> int:

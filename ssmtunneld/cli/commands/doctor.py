@@ -13,6 +13,7 @@ from ssmtunneld.cli.destination import files_of, tunnels_named
 from ssmtunneld.cli.diagnosis import new_context, run, say
 from ssmtunneld.cli.exit_codes import EXIT_FAILED
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, names_argument
+from ssmtunneld.cli.running_daemons import credentials_trouble
 from ssmtunneld.cli.terminal.text import counted
 from ssmtunneld.errors import ConfigError
 
@@ -42,7 +43,8 @@ def doctor(
     addresses and the credentials to the destination, and exits with 1 if one is broken.
     The first broken hop is shown with its cause and what to do; the hops behind it are
     skipped. Starts and terminates a session for each tunnel, and needs no running
-    daemon; of one that runs it asks whether clients can connect.
+    daemon; of one that runs it asks whether clients can connect, and whether it has
+    usable credentials: its environment is not that of this shell.
     """
     # Click's help, completion and the configuration need none of this.
     from ssmtunneld.doctor.report import Finding, Verdict
@@ -117,7 +119,7 @@ def _examine(
 ) -> tuple[dict[str, list[Finding]], bool]:
     """Return the findings of each tunnel, and whether all tunnels work."""
     from ssmtunneld.cli.local_addresses import look_at_addresses
-    from ssmtunneld.doctor.report import Verdict
+    from ssmtunneld.doctor.report import Finding, Verdict
     from ssmtunneld.doctor.walk import examine
 
     addresses = run(look_at_addresses(config, tunnels))
@@ -137,6 +139,10 @@ def _examine(
         well = well and addresses[tunnel.name].verdict is not Verdict.FAIL
         well = run(examine(tunnel, context, tell)) and well
         report.end()
+        trouble = credentials_trouble(config.source, tunnel.name)
+        if trouble is not None:
+            tell(Finding("daemon", Verdict.FAIL, *trouble))
+            well = False
     return found, well
 
 

@@ -19,6 +19,7 @@ from ssmtunneld.cli.options import (
 )
 from ssmtunneld.cli.own_daemon import ready_daemon
 from ssmtunneld.cli.readiness import patience_for
+from ssmtunneld.cli.refusals import tell_refusals
 
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not binds
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Z0-9]")
@@ -58,8 +59,11 @@ def execute(
         )
     ready = ready_daemon(config_path, names, patience_for(timeout), groups)
     with ended_by_signals(), ready as served:
-        variables = addresses(select_enabled(served.daemon.document, names, groups))
-        code = run_program(command, {**os.environ, **variables})
+        tunnels = select_enabled(served.daemon.document, names, groups)
+        code = run_program(command, {**os.environ, **addresses(tunnels)})
+        # A daemon of our own has said so in its log.
+        if code and served.process is None:
+            tell_refusals(served.daemon, [tunnel["name"] for tunnel in tunnels])
     raise click.exceptions.Exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import shutil
@@ -27,6 +28,8 @@ _INSTALL: Final = (
     "install version 2 of it: "
     "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
 )
+_VERSION_TIMEOUT: Final = 10.0
+"""Seconds for the AWS CLI to say its version: half a second, on a busy machine more."""
 
 
 @click.command()
@@ -52,7 +55,7 @@ def login(
     session where the AWS CLI does. The daemon notices by itself. Run it as the daemon's
     user.
     """
-    identity = _identity(name, profile, config_path)
+    identity, source = _identity(name, profile, config_path)
     # Importing botocore takes longer than finding out that there is no such tunnel.
     from ssmtunneld.aws.identity.mfa import (
         begin_session,
@@ -64,11 +67,7 @@ def login(
     needs = login_needs(identity)
     if not needs.code:
         if not needs.command:
-            raise CommandError(
-                f"{identity.name} needs no login: its credentials are keys, or renew "
-                "themselves",
-                "see: ssmtunneld doctor",
-            )
+            raise _needless(identity, source)
         _run(needs.command)
         return
     region = login_region(identity)
@@ -80,17 +79,44 @@ def login(
 
 def _identity(
     name: str | None, profile: str | None, config_path: Path | None
-) -> Identity:
+) -> tuple[Identity, Path | None]:
+    """Return who logs in, and the file that says so; None for a profile."""
     if (name is None) == (profile is None):
         raise click.UsageError("pass either the NAME of a tunnel or --profile PROFILE")
     if name is None:
         from ssmtunneld.aws.api.port import Identity
 
-        return Identity(profile=profile)
-    tunnel = tunnel_named(load_in_use(config_path), name)
+        return Identity(profile=profile), None
+    config = load_in_use(config_path)
+    tunnel = tunnel_named(config, name)
     from ssmtunneld.aws.api.port import Identity
 
-    return Identity.of(tunnel)
+    return Identity.of(tunnel), config.source
+
+
+def _needless(identity: Identity, source: Path | None) -> CommandError:
+    """Return the error for credentials that no login renews, and what to do instead.
+
+    A daemon that has none itself is right about its own environment, whatever this
+    shell's has.
+    """
+    from ssmtunneld.cli.running_daemons import credentials_trouble
+
+    if source is not None:
+        trouble = credentials_trouble(source, identity.tunnel)
+        if trouble is not None:
+            return CommandError(f"no login helps: {trouble[0]}", trouble[1])
+    if identity.profile is None and os.environ.get("AWS_ACCESS_KEY_ID"):
+        return CommandError(
+            "AWS_ACCESS_KEY_ID and what belongs to it are keys: they need no login",
+            "once they have expired, set new ones and start what uses them again; or "
+            "name a profile in the configuration",
+        )
+    return CommandError(
+        f"{identity.name} needs no login: its credentials are keys, or renew "
+        "themselves",
+        "see: ssmtunneld doctor",
+    )
 
 
 def _run(command: Sequence[str]) -> None:
@@ -109,10 +135,32 @@ def _run(command: Sequence[str]) -> None:
     code = subprocess.run(  # noqa: S603 - no shell, and a profile's name at the most
         [program, *command[1:]], check=False
     ).returncode
-    if code:
-        raise CommandError(
-            f"{text} failed with exit code {code}", "see its messages above"
-        )
+    if not code:
+        return
+    if version := _old_version(program):
+        raise CommandError(f"{text} needs AWS CLI 2, and this is {version}", _INSTALL)
+    raise CommandError(f"{text} failed with exit code {code}", "see its messages above")
+
+
+def _old_version(program: str) -> str:
+    """Return the version of an AWS CLI that knows no logins; empty for another one.
+
+    Version 1 takes them for wrong usage, and says nothing of its age.
+    """
+    try:
+        told = subprocess.run(  # noqa: S603 - no shell
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # Where older ones of them write it.
+            stderr=subprocess.STDOUT,
+            timeout=_VERSION_TIMEOUT,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.match(r"aws-cli/(1\.[0-9.]+)", told.decode(errors="replace"))
+    return found[1] if found else ""
 
 
 def _ask(device: str) -> str:

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,13 +17,14 @@ from ssmtunneld.cli.ad_hoc import (
     Forward,
     configure,
     looks_like_destination,
-    parse_destination,
     parse_forward,
+    parse_tunnel,
     socks_address,
     with_addresses,
 )
 from ssmtunneld.cli.announcer import Announcer, is_ready
-from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.child_process import run_program
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
 from ssmtunneld.cli.options import (
     APPROVAL_TIMEOUT,
@@ -33,6 +34,7 @@ from ssmtunneld.cli.options import (
 )
 from ssmtunneld.cli.terminal.reason import ask_reason, check_reason
 from ssmtunneld.cli.trailing_command import TrailingCommand, trailing
+from ssmtunneld.errors import SsmtunneldError
 
 if TYPE_CHECKING:
     from ssmtunneld.cli.daemon_thread import DaemonThread
@@ -52,11 +54,10 @@ _DEFAULT: Final = "default"
     epilog="Examples: `ssmtunneld open i-0182d91e85d69cf00 8000`; "
     "`ssmtunneld open tag:Role=bastion orders.internal:5432 --listen 15432`; "
     "`ssmtunneld open name:bastion-1 --socks --allow '*.internal:443'`; "
-    "`ssmtunneld open name:bastion-1 db.internal:5432 --listen 15432 -- psql "
-    "-h 127.0.0.1 -p 15432`.",
+    "`ssmtunneld open name:bastion-1 db.internal:5432 -- psql -h {host} -p {port}`.",
 )
 @click.argument(
-    "words", metavar="[TARGET] [[HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
+    "words", metavar="[TARGET] [[LOCAL:][HOST:]PORT]... [-- CMD [ARGS]...]", nargs=-1
 )
 @click.option(
     "--listen",
@@ -129,6 +130,9 @@ _DEFAULT: Final = "default"
     f"With CMD, how long to wait for the tunnels ({APPROVAL_TIMEOUT} with --request)",
 )
 @click.option(
+    "-q", "--quiet", is_flag=True, help="Say only what goes wrong, and when it is over."
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="Also log what the tunnels do, on standard error.",
@@ -146,6 +150,7 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     networks: tuple[str, ...],
     ready_fd: int | None,
     timeout: float,
+    quiet: bool,
     log_level: str | None,
     request: bool,
     reason: str | None,
@@ -155,23 +160,28 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
     say; on a terminal it may be left out, to pick one that is online. Each PORT leads
-    to the target itself, each HOST:PORT to a host that the target reaches. Ctrl-C ends
-    the tunnels and their sessions.
+    to the target itself, each HOST:PORT to a host that the target reaches; a local port
+    can stand in front, as in 15432:HOST:PORT. Ctrl-C ends the tunnels and their
+    sessions.
     With CMD, the tunnels are open while it runs, and its exit code is ours. It starts
-    once they are ready, within --timeout, and with --request approved. It finds
-    SSMTUNNELD_HOST and SSMTUNNELD_PORT of the first tunnel in its environment, and
-    SSMTUNNELD_<NAME>_HOST and SSMTUNNELD_<NAME>_PORT of each.
+    once they are ready, within --timeout, and with --request approved. {host} and
+    {port} in it are those of the first tunnel. It finds them also as SSMTUNNELD_HOST
+    and SSMTUNNELD_PORT in its environment, and SSMTUNNELD_<NAME>_HOST and
+    SSMTUNNELD_<NAME>_PORT of each tunnel.
     """
     refuse_alone("timeout", "-- CMD", given=bool(trailing(ctx)))
     refuse_alone("reason", "--request", given=request)
-    refuse_alone("patterns", "--socks", given=socks is not None)
+    if patterns and socks is None:
+        raise click.UsageError(
+            "--allow has no effect without --socks; --allow-from is for who may connect"
+        )
     if ready_fd is not None:
         _check_descriptor(ready_fd)
     target, wanted = _split(words)
     try:
-        tunnels = [parse_destination(text) for text in wanted]
+        tunnels = [parse_tunnel(text) for text in wanted]
         tunnels += [parse_forward(text) for text in forwards]
-        proxy = _proxy(socks, patterns)
+        proxy, why_there = _proxy(socks, patterns)
         if not tunnels and proxy is None:
             raise click.UsageError(
                 "where to? name a port, HOST:PORT, -L or --socks, such as: "
@@ -186,8 +196,20 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
         timeout = seconds(APPROVAL_TIMEOUT)  # people take longer than agents
     config = _configure(target, listening, settings, proxy, networks)
     why = _reason(config, reason, request=request)
+    command = trailing(ctx)
+    _check_places(command, config)
     _configure_log(log_level)
-    _serve(config, ready_fd, timeout, trailing(ctx), ctx, why)
+    notes = [*(forward.note for forward in listening), why_there]
+    names = [tunnel.name for tunnel in config.tunnels]
+    # What a command says goes to standard output, and must come out as it is.
+    stream = sys.stderr if command else sys.stdout
+    announcer = Announcer(
+        stream,
+        live=not command and not quiet and stream.isatty(),
+        quiet=quiet,
+        notes=dict(zip(names, notes, strict=False)),
+    )
+    _serve(config, ready_fd, timeout, announcer, ctx, why)
 
 
 def _is_emulated(endpoint: object) -> bool:
@@ -236,15 +258,18 @@ def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     return None, words
 
 
-def _proxy(socks: str | None, patterns: Sequence[str]) -> dict[str, object] | None:
+def _proxy(
+    socks: str | None, patterns: Sequence[str]
+) -> tuple[dict[str, object] | None, str]:
+    """Return the settings of a SOCKS proxy, and why it is not where it usually is."""
     if socks is None:
-        return None
+        return None, ""
     if not patterns:
         raise ValueError(
             "--socks needs --allow PATTERN, such as '*.internal.example.com:443'"
         )
-    address = socks_address("" if socks == _DEFAULT else socks)
-    return {"listen": address, "destinations": list(patterns)}
+    address, note = socks_address("" if socks == _DEFAULT else socks)
+    return {"listen": address, "destinations": list(patterns)}, note
 
 
 def _configure(
@@ -288,7 +313,7 @@ def _serve(
     config: "Config",
     ready_fd: int | None,
     timeout: float,
-    command: Sequence[str],
+    announcer: Announcer,
     ctx: click.Context,
     why: str | None,
 ) -> None:
@@ -297,25 +322,31 @@ def _serve(
     from ssmtunneld.observe import logs
 
     raise_file_limit()
-    # What a command prints must come out as it is.
-    stream = sys.stderr if command else sys.stdout
-    announcer = Announcer(stream, live=not command and stream.isatty())
-    if command:
-        with ended_by_signals(), DaemonThread(config) as daemon:
-            _ask_access(daemon, why)
-            document = _await_ready(daemon, announcer, timeout)
-            _tell_ready(ready_fd, document)
-            code = run_program(command, {**os.environ, **variables(document)})
-        ctx.exit(code)
-    daemon = DaemonThread(config)
-    with _until_signal(), daemon:
-        _ask_access(daemon, why)
-        _watch(daemon, announcer, ready_fd)
-    if daemon.alive:
-        # Asked twice. Worker threads that wait for AWS would hold up a usual end.
-        stream.flush()
-        logs.flush()
-        os._exit(EXIT_INTERRUPTED)
+    command = trailing(ctx)
+    with EndingSignals() as signals:
+        daemon = DaemonThread(config, signals)
+        try:
+            with daemon:
+                _ask_access(daemon, why)
+                if command:
+                    document = _await_ready(daemon, announcer, timeout)
+                    _tell_ready(ready_fd, document)
+                    found = variables(document)
+                    environ = {**os.environ, **found}
+                    words = [_filled(word, found) for word in command]
+                    with _telling_refusals(daemon, announcer):
+                        code = run_program(words, environ)
+                    ctx.exit(code)
+                _watch(daemon, announcer, ready_fd)
+        except (KeyboardInterrupt, SystemExit):
+            if command:
+                raise
+            # Ctrl-C is how tunnels without a command end.
+        finally:
+            if daemon.alive:
+                # Worker threads that wait for AWS would hold up a usual end.
+                logs.flush()
+                os._exit(EXIT_INTERRUPTED)
 
 
 def _ask_access(daemon: "DaemonThread", why: str | None) -> None:
@@ -334,6 +365,27 @@ def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -
         announcer.close()
 
 
+@contextmanager
+def _telling_refusals(daemon: "DaemonThread", announcer: Announcer) -> Iterator[None]:
+    """Say why connections are refused while a program runs, and nothing else."""
+    over = threading.Event()
+
+    def tell() -> None:
+        with suppress(SsmtunneldError):  # it has ended: whoever needs it will see
+            while not over.wait(LIVE_INTERVAL):
+                announcer.tell_refusals(daemon.document(), _clock())
+
+    teller = threading.Thread(target=tell, name="refusals", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+        with suppress(SsmtunneldError):
+            announcer.tell_refusals(daemon.document(), _clock())
+
+
 def _await_ready(
     daemon: "DaemonThread", announcer: Announcer, timeout: float | None
 ) -> dict[str, Any]:
@@ -348,12 +400,13 @@ def _await_ready(
         if announcer.observe(document, _clock()):
             return document
         if deadline is not None and _clock() >= deadline:
+            tunnels = [t for t in document["tunnels"] if not is_ready(t)]
+            missing = ", ".join(tunnel["name"] for tunnel in tunnels)
             # The reasons, if there are any, were said when they came.
-            tunnels = document["tunnels"]
-            missing = ", ".join(t["name"] for t in tunnels if not is_ready(t))
+            cure = "see above, or " if any(t["advice"] for t in tunnels) else ""
             raise CommandError(
                 f"giving up: not ready within {timeout:g} s: {missing}",
-                "give it more with --timeout",
+                f"{cure}give it more with --timeout",
             )
         _pause(POLL_INTERVAL)
 
@@ -366,6 +419,29 @@ def variables(document: dict[str, Any]) -> dict[str, str]:
     first = addresses([{**tunnels[0], "name": _FIRST}])
     plain = {key.replace(_STEM, "SSMTUNNELD_"): first[key] for key in first}
     return {**plain, **addresses(tunnels)}
+
+
+_PLACES: Final = {"{host}": "SSMTUNNELD_HOST", "{port}": "SSMTUNNELD_PORT"}
+"""Places in a command's words for the first tunnel's address."""
+
+
+def _filled(word: str, found: Mapping[str, str]) -> str:
+    for place, name in _PLACES.items():
+        if place in word:
+            word = word.replace(place, found[name])
+    return word
+
+
+def _check_places(command: Sequence[str], config: "Config") -> None:
+    """Refuse words that ask for a host and a port where the first tunnel has none."""
+    from ssmtunneld.config.parsers import TcpAddress
+
+    asked = [place for place in _PLACES if any(place in word for word in command)]
+    if asked and not isinstance(config.tunnels[0].listen[0], TcpAddress):
+        raise click.UsageError(
+            f"{asked[0]}: the first tunnel listens on a Unix socket, whose path is in "
+            "SSMTUNNELD_SOCKET"
+        )
 
 
 _STDERR: Final = 2
@@ -388,16 +464,6 @@ def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
         ) as file,
     ):
         file.write(text)
-
-
-@contextmanager
-def _until_signal() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block, in order."""
-    try:
-        with ended_by_signals(), suppress(KeyboardInterrupt):
-            yield
-    except SystemExit:
-        return
 
 
 def _clock() -> float:

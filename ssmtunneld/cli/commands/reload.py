@@ -1,13 +1,16 @@
 """``ssmtunneld reload``."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.daemon_client import RELOAD_TIMEOUT, find
 from ssmtunneld.cli.options import daemon_option
-from ssmtunneld.cli.terminal.text import counted
+from ssmtunneld.cli.terminal.text import counted, printable
 
 
 @click.command()
@@ -32,3 +35,20 @@ def reload(config_path: Path | None, *, as_json: bool) -> None:
     if keys := changes.get("daemon"):
         click.echo(f"changed in [daemon]: {', '.join(keys)}; none needs a restart")
     click.echo(f"unchanged: {counted(changes.get('unchanged', 0), 'tunnel')}")
+    touched = {*changes.get("changed", ()), *changes.get("removed", ())}
+    _say_what_stays([m for m in daemon.document["tunnels"] if m["name"] not in touched])
+
+
+def _say_what_stays(tunnels: Sequence[dict[str, Any]]) -> None:
+    """Say which of these tunnels need credentials: the file of settings has none.
+
+    Whoever has just written keys somewhere may expect a reload to take them up.
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for tunnel in tunnels:
+        if tunnel["state"] == "needs_login":
+            why = printable(tunnel["reason"]), printable(tunnel["advice"])
+            names.setdefault(why, []).append(tunnel["name"])
+    for (reason, advice), found in names.items():
+        said = f"{', '.join(found)} still without credentials: {reason}"
+        click.echo(f"ssmtunneld: {with_advice(said, advice)}", err=True)

@@ -40,7 +40,7 @@ def run(
     """Run the daemon in the foreground.
 
     On a terminal it says in short lines what happens, and shows a table of the tunnels
-    once they are ready.
+    once they are ready, and after 5 s if they are not.
 
     It ends on SIGTERM or SIGINT (Ctrl-C): the first signal lets open connections
     finish, within drain_timeout; a second one resets them. SIGHUP reloads the

@@ -17,14 +17,24 @@ from ssmtunneld.cli.service import units
 from ssmtunneld.cli.service.launchctl import Launchd
 from ssmtunneld.cli.service.manager import Manager, ServicePaths, Step, run, said
 from ssmtunneld.cli.service.systemctl import Systemd
-from ssmtunneld.cli.usage import SuggestingGroup
+from ssmtunneld.cli.usage import SuggestingGroup, service_command
+from ssmtunneld.daemon.instance_lock import holders
 from ssmtunneld.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _MODE: Final = 0o644
 
 
-@click.group(cls=SuggestingGroup)
+class _Service(SuggestingGroup):
+    """Leaves to the service manager what that does itself."""
+
+    synonyms = {  # noqa: RUF012 - nobody changes it
+        verb: f"the service manager does that: {service_command(verb)}"
+        for verb in ("start", "stop", "restart")
+    }
+
+
+@click.group(cls=_Service)
 @click.pass_context
 def service(context: click.Context) -> None:
     """Install the daemon as a systemd or launchd service.
@@ -32,6 +42,11 @@ def service(context: click.Context) -> None:
     By default it is a user service: it starts when you log in, and uses your AWS
     profiles and logins. With --system (Linux) it is a hardened service of the machine,
     with a user of its own.
+
+    systemd starts and stops it: `systemctl --user restart ssmtunneld`, or start or stop
+    (sudo systemctl restart ssmtunneld, with --system). On macOS launchd does:
+    `launchctl kickstart -k gui/$(id -u)/io.github.ssmtunneld`. After a change of the
+    configuration `ssmtunneld reload` is enough.
     """
     context.obj = context.obj or ServicePaths.here()
 
@@ -79,14 +94,24 @@ def install(
         click.echo(f"# {manager.path}\n{manager.text(place.program, config)}")
         _show(manager.begin(changed=True))
         return
-    config = load(_find(place, config_path, system=system)).source.absolute()
+    loaded = load(_find(place, config_path, system=system))
+    config = loaded.source.absolute()
     manager.check(place.program, config)
     text = manager.text(place.program, config)
     manager.probe()
+    # A service that is active is the one whose process has the lock.
+    others = [] if system or manager.state().active else holders(config)
     changed = _write(manager.path, text, yes=yes)
     _take(manager.begin(changed=changed))
+    for pid in others:
+        click.echo(
+            f"Hint: a daemon runs {config} already (pid {pid}): end it, and the "
+            "service takes its place within seconds"
+        )
+    from ssmtunneld.cli.service.environment import unseen
+
     click.echo(f"Check its state: ssmtunneld service status{' --system' * system}")
-    for hint in manager.hints():
+    for hint in manager.hints(unseen(loaded, place.environ, manager.environment)):
         click.echo(f"Hint: {hint}")
 
 

@@ -38,9 +38,18 @@ class Launchd:
         return self._log
 
     @property
+    def start(self) -> str:
+        """The command that starts it: launchd may have to load it first."""
+        return "ssmtunneld service install"
+
+    @property
     def logs(self) -> str:
         """The command that follows the log file."""
         return shlex.join(["tail", "-F", str(self._log)])
+
+    @property
+    def environment(self) -> None:
+        """None: launchd reads no such file."""
 
     def text(self, program: Sequence[str], config: Path) -> str:
         """Return the property list."""
@@ -111,10 +120,11 @@ class Launchd:
             lines["runs"] = f"{found['runs']} since it was loaded"
         return State({"enabled": "yes: it starts at login", **lines}, active)
 
-    def hints(self) -> list[str]:
+    def hints(self, unseen: Sequence[str] = ()) -> list[str]:
         """Return what launchd does not do."""
+        names = ", ".join(unseen) or "AWS_PROFILE and the like"
         return [
-            "launchd reads no shell profile: AWS_PROFILE and the like belong into "
+            f"launchd reads no shell profile: {names} belong into "
             f"EnvironmentVariables of {self.path}, or into the configuration"
         ]
 

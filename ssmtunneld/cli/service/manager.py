@@ -41,6 +41,8 @@ class ServicePaths:
     """Folders that the program needs."""
     system_folder: Path = Path("/etc/systemd/system")
     """Folder of an administrator's units."""
+    booted: Path = Path("/run/systemd/system")
+    """A folder that is there where systemd runs the machine (sd_booted(3))."""
     hidden: tuple[Path, ...] = HIDDEN
     """Folders that the unit of the machine's service cannot see."""
 
@@ -55,6 +57,12 @@ class ServicePaths:
             program=tuple(program(sys.argv[0])),
             software=(Path(sys.prefix), Path(sys.base_prefix)),
         )
+
+    @property
+    def user_config(self) -> Path:
+        """The user's folder for configuration, as systemd's ``%E`` has it."""
+        base = self.environ.get("XDG_CONFIG_HOME", "")
+        return Path(base) if base.startswith("/") else self.home / ".config"
 
 
 def program(called: str) -> list[str]:
@@ -104,6 +112,11 @@ class Manager(Protocol):
         """The command that shows what the daemon said."""
         ...
 
+    @property
+    def environment(self) -> Path | None:
+        """The file from which the service gets variables; None if there is none."""
+        ...
+
     def text(self, program: Sequence[str], config: Path) -> str:
         """Return the content of the file.
 
@@ -148,8 +161,12 @@ class Manager(Protocol):
         """Ask how the service is."""
         ...
 
-    def hints(self) -> list[str]:
-        """Return what somebody who has just installed the service should know."""
+    def hints(self, unseen: Sequence[str] = ()) -> list[str]:
+        """Return what somebody who has just installed the service should know.
+
+        Args:
+            unseen: Variables of this shell that the service needs and does not see.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from ssmtunneld.cli.service import units
 from ssmtunneld.cli.service.manager import ServicePaths, State, Step, run, said
 
 UNIT: Final = "ssmtunneld.service"
+_LIVING: Final = {"active", "reloading", "activating", "deactivating"}
 _STATE: Final = (
     "UnitFileState,ActiveState,SubState,ActiveEnterTimestamp,InactiveEnterTimestamp,"
     "StatusText,MainPID,Result,ExecMainStatus,NRestarts,NeedDaemonReload"
@@ -33,9 +34,18 @@ class Systemd:
         """The unit file."""
         if self._system:
             return self._place.system_folder / UNIT
-        base = self._place.environ.get("XDG_CONFIG_HOME", "")
-        config = Path(base) if base.startswith("/") else self._place.home / ".config"
-        return config / "systemd" / "user" / UNIT
+        return self._place.user_config / "systemd" / "user" / UNIT
+
+    @property
+    def environment(self) -> Path:
+        """The file that the unit names in EnvironmentFile."""
+        config = Path("/etc") if self._system else self._place.user_config
+        return config / "ssmtunneld" / "environment"
+
+    @property
+    def start(self) -> str:
+        """The command that starts it, once it is installed."""
+        return "sudo " * self._system + " ".join(self._systemctl("start", "ssmtunneld"))
 
     @property
     def logs(self) -> str:
@@ -87,13 +97,20 @@ class Systemd:
             CommandError: There is no systemd, or none for this user.
         """
         result = run(self._systemctl("show", "--property=Version"))
-        if result.returncode:
+        if not result.returncode:
+            return
+        if not self._place.booted.is_dir():
             raise CommandError(
-                f"systemd does not answer: {said(result)}",
-                "is this machine run by systemd?"
-                if self._system
-                else "log in as this user itself, not through su or sudo",
+                f"this machine is not run by systemd ({said(result)})",
+                "run the daemon yourself: ssmtunneld run; or let another supervisor do "
+                "that",
             )
+        raise CommandError(
+            f"systemd does not answer: {said(result)}",
+            ""
+            if self._system
+            else "log in as this user itself, not through su or sudo",
+        )
 
     def begin(self, *, changed: bool) -> list[Step]:
         """Return reload, enable, and start or restart."""
@@ -144,11 +161,20 @@ class Systemd:
             known.get("ActiveState") in {"active", "reloading"},
         )
 
-    def hints(self) -> list[str]:
-        """Return how to keep the service while nobody is logged in."""
-        if self._system or self._lingers():
-            return []
-        return ["to keep it while you are logged out: loginctl enable-linger"]
+    def hints(self, unseen: Sequence[str] = ()) -> list[str]:
+        """Return where variables belong, and how to keep it while nobody is there."""
+        hints = []
+        if unseen:
+            sudo = "sudo " * self._system
+            restart = " ".join(self._systemctl("restart", "ssmtunneld"))
+            hints.append(
+                f"the service does not see this shell's {', '.join(unseen)}: write "
+                f"them to {self.environment} (one NAME=value a line, mode 0600), then: "
+                f"{sudo}{restart}"
+            )
+        if not self._system and not self._lingers():
+            hints.append("to keep it while you are logged out: loginctl enable-linger")
+        return hints
 
     def _lingers(self) -> bool:
         user = str(self._place.uid)
@@ -185,7 +211,8 @@ def _activity(known: Mapping[str, str]) -> dict[str, str]:
         lines["active"] = f"no: {_failure(known)}"
     else:
         lines["active"] = f"no: {state or 'unknown'}"
-    if known.get("StatusText"):
+    # systemd keeps the last sentence of a service that has ended.
+    if known.get("StatusText") and state in _LIVING:
         lines["says"] = known["StatusText"]
     if known.get("NRestarts", "0") != "0":
         lines["restarts"] = f"{known['NRestarts']} after a failure"

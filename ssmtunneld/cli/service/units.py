@@ -7,6 +7,7 @@ of the source tree shows what they become at the usual places; a test compares.
 import re
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -86,6 +87,16 @@ def agent(arguments: Sequence[str], log: str, *, head: str = "") -> str:
 def is_ours(text: str) -> bool:
     """Return true if ``service install`` wrote the unit file with this content."""
     return MARK in text[:_MARK_WITHIN]
+
+
+def runs(text: str, config: Path) -> bool:
+    """Return true if the unit file or property list ``text`` is for ``config``."""
+    path = str(config.absolute())
+    try:
+        line = f" run --config {quote(path)}\n"
+    except SsmtunneldError:
+        return False
+    return line in text or f"<string>{escape(path)}</string>" in text
 
 
 def quote(word: str) -> str:

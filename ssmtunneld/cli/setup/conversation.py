@@ -53,7 +53,8 @@ def converse(
     """
     profile = given.profile or _profile(surroundings.profile)
     proposed = surroundings.region or ""
-    region = given.region or _text("Region? (empty: the profile's)", proposed) or None
+    usual = proposed or "the profile's"
+    region = given.region or _text(f"Region? (empty: {usual})") or proposed or None
     plan = Plan(given.target, profile, region, given.endpoint_url)
     resources, nodes = _look(plan)
     if not plan.target:
@@ -85,10 +86,11 @@ def _answer(question: Question) -> object:
     return answer
 
 
-def _text(question: str, default: str) -> str:
+def _text(question: str) -> str:
+    """Return what is typed; nothing stands there before, to be typed behind."""
     import questionary
 
-    return str(_answer(questionary.text(question, default=default))).strip()
+    return str(_answer(questionary.text(question))).strip()
 
 
 def _profile(proposed: str | None) -> str | None:
@@ -170,16 +172,19 @@ def _destinations(resources: Sequence[Resource]) -> list[PlannedTunnel]:
             comment = " ".join(filter(None, (r.id, r.engine, r.role)))
             forward = Forward(r.host, r.port)
             found.append(plan_one(forward, found, name=r.id, comment=comment))
-    question = "Others? [HOST:]PORT, with spaces between (22 is ssh to the target)"
+    form = "[NAME=][HOST:]PORT, with spaces between"
+    question = (
+        f"Other destinations? {form} (empty: none)"
+        if found
+        else f"Destinations? {form}, such as orders=orders.internal:5432 "
+        "(empty: 22, ssh to the target itself)"
+    )
     while True:
-        words = _text(question, "" if found else "22").split()
+        words = _text(question).split() or ["22"] * (not found)
         try:
-            found += plan_tunnels(words, found)
+            return [*found, *plan_tunnels(words, found)]
         except ValueError as error:
             click.echo(f"ssmtunneld: {error}", err=True)
-            continue
-        if found:
-            return found
 
 
 def _with_port(tunnel: PlannedTunnel) -> PlannedTunnel:
@@ -189,14 +194,14 @@ def _with_port(tunnel: PlannedTunnel) -> PlannedTunnel:
 
     def check(text: str) -> bool | str:
         try:
-            parse_address(text.strip())
+            parse_address(text.strip() or tunnel.listen)
         except ValueError as error:
             return str(error)
         return True
 
     asked = questionary.text(
-        f"Local port of {tunnel.name}?", default=str(tunnel.listen), validate=check
+        f"Local port of {tunnel.name}? (empty: {tunnel.listen})", validate=check
     )
-    text = str(_answer(asked)).strip()
+    text = str(_answer(asked)).strip() or str(tunnel.listen)
     listen = int(text) if text.isdecimal() else text
     return PlannedTunnel(tunnel.name, tunnel.forward, listen, tunnel.comment)

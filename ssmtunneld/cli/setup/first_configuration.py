@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ssmtunneld.aws.api.endpoints import configured_endpoint
 from ssmtunneld.cli.ad_hoc import Forward, is_free, parse_destination
+from ssmtunneld.cli.service.environment import CREDENTIALS, ELSEWHERE, KEY, REGIONS
 from ssmtunneld.cli.setup.config_file import render
 from ssmtunneld.config.parsers import TcpAddress, parse_address
 from ssmtunneld.importing.found import short, slug, unique, usual_port
@@ -28,35 +29,6 @@ _WEB = {80, 8000, 8080}
 _ANY_HOST = re.compile("localhost|127\\.0\\.0\\.1")
 
 
-_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_KEY = "AWS_ACCESS_KEY_ID"
-_KEYS = (
-    _KEY,
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-)
-"""Variables that botocore does not use beside a profile that is named."""
-_ELSEWHERE = (
-    *_KEYS,
-    "AWS_ENDPOINT_URL_SSMMESSAGES",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "AWS_USE_FIPS_ENDPOINT",
-    "AWS_USE_DUALSTACK_ENDPOINT",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-)
-"""Variables that decide how AWS is reached, and that stay out of the file."""
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """Statements of a shell's environment about AWS; None or empty without any."""
@@ -70,12 +42,12 @@ class Surroundings:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Surroundings":
         """Return what ``environ`` says, as botocore reads it."""
-        needed = tuple(name for name in _ELSEWHERE if environ.get(name))
+        needed = tuple(name for name in ELSEWHERE if environ.get(name))
         return cls(
             # Keys of the environment go before those of AWS_PROFILE, but not before
             # those of a profile that is named.
-            profile=None if _KEY in needed else environ.get("AWS_PROFILE") or None,
-            region=next((environ[n] for n in _REGIONS if environ.get(n)), None),
+            profile=None if KEY in needed else environ.get("AWS_PROFILE") or None,
+            region=next((environ[n] for n in REGIONS if environ.get(n)), None),
             endpoint_url=configured_endpoint(environ) or None,
             needed=needed,
         )
@@ -121,7 +93,7 @@ class Plan:
 
     def needed(self, surroundings: Surroundings) -> list[str]:
         """Return the variables of ``surroundings`` that the file does not replace."""
-        unused = _KEYS if self.profile else ()
+        unused = CREDENTIALS if self.profile else ()
         return [name for name in surroundings.needed if name not in unused]
 
     def text(self) -> str:

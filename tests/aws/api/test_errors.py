@@ -7,7 +7,9 @@ from botocore.parsers import ResponseParserError
 
 from ssmtunneld.aws.api.endpoints import SettingError
 from ssmtunneld.aws.api.errors import CallContext, translate
+from ssmtunneld.aws.api.permissions import section
 from ssmtunneld.base.secret import Secret
+from ssmtunneld.base.service_unit import ServiceUnit
 from ssmtunneld.errors import (
     AccessDenied,
     AwsError,
@@ -130,7 +132,7 @@ def test_a_denied_start_names_the_resources_to_allow(target, region, arn):
     assert advice.startswith(f"allow ssm:StartSession on {arn} and arn:aws")
     assert advice.endswith(
         ":ssm:*:*:document/AWS-StartPortForwardingSession "
-        "(see ssmtunneld's IAM documentation: Named instances)"
+        f"(see {section('Named instances')})"
     )
 
 
@@ -156,9 +158,7 @@ def test_a_document_that_is_an_arn_is_named_as_it_is():
 def test_other_denied_operations_name_theirs(operation, resource):
     error = answer("AccessDeniedException", operation=operation)
     advice = translate(error, during(operation)).advice
-    assert advice.startswith(
-        f"allow ssm:{operation} on {resource} (see ssmtunneld's IAM documentation: "
-    )
+    assert advice.startswith(f"allow ssm:{operation} on {resource} (see https://")
 
 
 def test_a_denied_operation_is_told_in_the_services_own_words():
@@ -171,7 +171,7 @@ def test_a_denied_operation_is_told_in_the_services_own_words():
     assert words in str(said)
     assert said.advice == (
         "allow ecs:DescribeTasks on arn:aws:ecs:eu-west-1:1:task/a/b "
-        "(see ssmtunneld's IAM documentation: Looking targets up)"
+        f"(see {section('Looking targets up')})"
     )
 
 
@@ -222,7 +222,7 @@ def test_a_role_that_may_not_be_assumed_is_a_matter_of_policy():
     assert isinstance(said, CredentialsUnusable)
     assert said.advice == (
         "allow sts:AssumeRole on arn:aws:iam::2:role/Bastion "
-        "(see ssmtunneld's IAM documentation: Assuming a role)"
+        f"(see {section('Assuming a role')})"
     )
 
 
@@ -238,7 +238,7 @@ def test_a_target_without_an_agent_is_to_be_looked_at():
     for fact in (TARGET, "eu-west-1", "profile prod", "AmazonSSMManagedInstanceCore"):
         assert fact in advice
     anonymous = translate(answer("TargetNotConnected"), during(profile="", target=""))
-    assert anonymous.advice.startswith("check that the target runs")
+    assert anonymous.advice.startswith("check that the target is right")
     assert "profile" not in anonymous.advice
     task = translate(answer("TargetNotConnected"), during(target="ecs:a_b_c"))
     assert "enableExecuteCommand" in task.advice
@@ -365,6 +365,17 @@ def test_a_profile_in_advice_can_be_pasted_into_a_shell():
 def test_without_a_profile_the_advice_speaks_of_the_default_one():
     refusal = translate(botocore_errors.NoCredentialsError(), during(profile=""))
     assert "profile default" in refusal.advice
+
+
+def test_a_service_without_credentials_says_where_its_own_belong():
+    missing = botocore_errors.NoCredentialsError()
+    assert translate(missing, during()).advice.endswith(
+        "or start ssmtunneld where there are credentials"
+    )
+    unit = ServiceUnit("~/.config/x/environment", "systemctl --user restart x")
+    assert translate(missing, during(unit=unit)).advice.endswith(
+        ", or write keys to ~/.config/x/environment and run: systemctl --user restart x"
+    )
 
 
 def test_a_refused_signature_does_not_quote_the_signed_request():

@@ -52,5 +52,5 @@ def test_what_the_keys_do_not_allow_is_nothing_that_the_caller_can_allow(
     with pytest.raises(AccessDenied) as caught:
         account.call("StartSession", Target=NODE, DocumentName="Doc")
     assert "SSM-JustInTimeAccessTokenRole" in caught.value.advice
-    assert "Access on request" in caught.value.advice
+    assert "docs/tasks/access.md)" in caught.value.advice
     account.close()

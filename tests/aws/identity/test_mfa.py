@@ -148,7 +148,7 @@ def test_another_refusal_quotes_sts(sts):
     sts.answer("AssumeRole", refused("AccessDenied", text))
     with pytest.raises(CredentialsUnusable, match="not authorized") as caught:
         begin_session(PROFILE, Asker(), REGION)
-    assert "IAM documentation" in caught.value.advice
+    assert "docs/iam.md#assuming-a-role" in caught.value.advice
 
 
 def test_a_profile_without_keys_has_nothing_to_assume_a_role_with(sts, aws_files):

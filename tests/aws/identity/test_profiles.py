@@ -16,6 +16,7 @@ from ssmtunneld.aws.identity.profiles import (
     token_expiry,
     token_name,
 )
+from ssmtunneld.base.service_unit import ServiceUnit
 
 PROFILES = {
     "default": {"sso_session": "corp"},
@@ -58,6 +59,15 @@ PROFILES = {
 def test_the_advice_fits_the_provider(profile, method, advice):
     found = renewal_advice(PROFILES, profile, method, "ssmtunneld login db")
     assert found.startswith(advice)
+
+
+def test_a_service_gets_keys_from_its_file_and_a_restart():
+    unit = ServiceUnit("~/.config/x/environment", "systemctl --user restart x")
+    found = renewal_advice(PROFILES, "prod", "env", unit=unit)
+    assert found.startswith(
+        "write new keys to ~/.config/x/environment and run: systemctl --user restart x;"
+    )
+    assert renewal_advice(PROFILES, "prod", "sso", unit=unit).startswith("run: aws")
 
 
 def test_a_chain_of_profiles_ends_even_if_it_is_a_loop():

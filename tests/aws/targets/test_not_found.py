@@ -106,5 +106,7 @@ def test_what_is_offline_is_listed(account):
         " and 2 more"
     )
     assert "AmazonSSMManagedInstanceCore" in said.advice
+    assert said.passes, "as for one that is named by its id"
+    assert not explain(account, target, SearchResult("x", (), ACCOUNT)).passes
     task = explain(account, parse_target("ecs:prod/api"), found)
     assert "enableExecuteCommand" in task.advice

@@ -7,7 +7,7 @@ import pytest
 from ssmtunneld.aws.targets.resolver import FRESH, INTERVAL, PENALTY, Resolver
 from ssmtunneld.aws.targets.search import Candidate, SearchResult
 from ssmtunneld.config.targets import parse_target
-from ssmtunneld.errors import AccessDenied, TargetNotFound, Throttled
+from ssmtunneld.errors import AccessDenied, TargetOffline, Throttled
 from tests.support.clockwork import virtual
 from tests.support.fake_control import elapse
 
@@ -34,7 +34,7 @@ class Asking:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer.error if isinstance(answer, Answer) else answer
 
 
 @virtual
@@ -104,7 +104,7 @@ async def test_refusals_are_the_askers_business():
 
 @virtual
 async def test_a_miss_is_explained_once():
-    miss = TargetNotFound("DescribeInstances", "NothingFound", "none", "look")
+    miss = TargetOffline("DescribeInstances", "NoneOnline", "none", "look")
     asking = Asking(Answer(miss))
     resolver = Resolver(asking)
     nothing = SearchResult("instance")
@@ -113,6 +113,7 @@ async def test_a_miss_is_explained_once():
     assert (str(first), first.advice) == ("none", "look")
     assert (str(second), second.advice) == ("none", "look")
     assert first is not second
+    assert type(first) is type(second) is TargetOffline
     assert len(asking.times) == 1
     await resolver.explain(TARGET, SearchResult("instance", (Candidate("i-1"),)))
     assert len(asking.times) == 2
@@ -122,7 +123,7 @@ class Answer:
     """An error that is an answer."""
 
     def __init__(self, error):
-        self.args = error.args
+        self.error = error
 
 
 @virtual

@@ -4,7 +4,7 @@ import pytest
 
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.cli.application_protocol import DATABASES, HTTP, KUBERNETES, SSH
-from ssmtunneld.cli.clients.registry import CLIENTS, NAMES, choose
+from ssmtunneld.cli.clients.registry import CLIENTS, NAMES, choose, installed
 from ssmtunneld.cli.exit_codes import CommandError
 from tests.cli.clients.conftest import task
 from tests.cli.test_destination import only
@@ -88,7 +88,16 @@ def test_what_tells_nothing_is_an_error(choice):
     with pytest.raises(CommandError, match=r"connects to db \(x:7\)") as caught:
         choice(host="x", port=7)
     assert caught.value.code == 2
-    assert "--client psql|mysql|" in caught.value.advice
+    assert "pass --client (psql, mysql, " in caught.value.advice
+    assert "as in: ssmtunneld connect db --client psql; or" in caught.value.advice
+    assert 'db_engine = "postgres" (mysql, redis, ' in caught.value.advice
+
+
+def test_of_each_protocol_one_client_is_offered_that_is_here(stand_in, tmp_path):
+    for name in ("mariadb", "mysql", "valkey-cli"):
+        stand_in(name)
+    found = installed({"PATH": str(tmp_path / "bin")})
+    assert [client.name for client in found] == ["mysql", "valkey-cli"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from ssmtunneld.cli.commands import connect as module
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import Household, call, document, serving, tunnel_document
+from tests.integration.terminal import Terminal
 from tests.integration.world import configuration, tunnel
 
 HOST = "orders.cluster-abc.eu-west-1.rds.amazonaws.com"
@@ -73,6 +74,42 @@ def test_the_client_is_run_at_the_tunnels_address_and_its_code_is_ours(
     assert (environ["PGHOST"], environ["PGPORT"]) == ("db.x", "34567")
     assert environ["PGHOSTADDR"] == "127.0.1.2"
     assert environ["HOME"] == os.environ["HOME"]
+
+
+def test_a_client_that_fails_is_told_that_its_connection_was_refused(connect, clients):
+    clients("psql", code=2)
+    (now,) = connect.household.documents
+    refusal = {"reason": "nobody listens", "advice": "look there", "age": 0.1}
+    after = {**now["tunnels"][0], "refused": 1, "last_refusal": refusal}
+    connect.household.documents = [now, now, document(after)]
+    code, _, err = connect(host="db.x", port=5432)
+    assert (code, "db: 1 connection to orders:5432 refused: nobody" in err) == (2, True)
+
+
+def test_on_a_terminal_it_asks_which_client_where_nothing_tells(
+    home, clients, told, monkeypatch
+):
+    clients("psql", "redis-cli", code=0)
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:/bin")
+    path = home / "config.toml"
+    path.write_text(tunnel("db", host="db.x", port=15432))
+    daemon = document(tunnel_document(listen=["127.0.1.2:34567"]), config=str(path))
+    with serving(Household(daemon), path):
+        words = ("-m", "ssmtunneld", "connect", "-c", path, "db")
+        terminal = Terminal(*words, columns=120)
+        terminal.wait_for(r"Which client for db \(db\.x:15432\)")
+        terminal.wait_for("redis-cli")
+        terminal.type("\r")
+        terminal.wait_for(r'not asked again with db_engine = "postgres"')
+        assert terminal.close() == 0
+    assert told("psql")[1]["PGPORT"] == "34567"
+
+
+def test_without_one_it_says_what_to_pass(connect, clients):
+    clients("psql")
+    code, _, err = connect(host="db.x", port=15432)
+    assert code == 2
+    assert "ssmtunneld connect db --client psql; or for good" in err
 
 
 def test_it_waits_until_the_tunnel_is_ready(connect, clients, told):

@@ -100,4 +100,4 @@ def test_what_redshift_refuses_is_told_with_the_policys_place(token, serverless,
     code, out, err = token(host=serverless, port=5439)
     assert (code, out) == (4, "")
     assert "allow redshift-serverless:GetCredentials on arn:aws:r:::workgroup/x" in err
-    assert "ssmtunneld's IAM documentation: Passwords for databases" in err
+    assert "docs/iam.md#passwords-for-databases" in err

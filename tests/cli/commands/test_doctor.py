@@ -8,7 +8,7 @@ import pytest
 from ssmtunneld.cli.commands.doctor import _Lines
 from ssmtunneld.doctor.report import NOT_REACHED, Finding, Verdict
 from ssmtunneld.observe import logs
-from tests.cli.household import call
+from tests.cli.household import Household, call, document, serving, tunnel_document
 from tests.doctor.conftest import (  # noqa: F401 - these are fixtures
     NAME,
     aws_files,
@@ -55,6 +55,19 @@ def test_what_is_broken_has_its_cure_below_it(home, theatre, capsys):  # noqa: F
     assert lines[at + 2 :] == [skipped]
     assert lines[0].endswith(", 1 of 2 tunnels")
     assert not any(line.startswith("ssh: ") for line in lines)
+
+
+def test_a_daemon_without_credentials_is_a_broken_hop_of_its_own(home, theatre, capsys):  # noqa: F811 - the way of pytest
+    path = write(home, theatre)
+    broken = tunnel_document(state="needs_login", reason="no keys", advice="restart it")
+    with serving(Household(document(broken, pid=8, config=str(path))), path):
+        code, out, _ = call(capsys, "doctor", "-c", path)
+    lines = out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  [fail]"))
+    assert (code, out.count("[fail]")) == (1, 1)
+    assert lines[at].startswith("  [fail]  daemon: the running daemon (pid 8) has no")
+    assert lines[at + 1] == "          cure: restart it"
+    assert lines[at + 2].startswith("ssh: ")
 
 
 def test_a_single_hop_that_is_not_reached_is_named(capsys):

@@ -21,6 +21,19 @@ def test_the_command_finds_where_tunnels_listen_and_its_end_is_ours(operator, ca
     assert (code, out, err) == (7, "5432\n", "")
 
 
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_command_that_fails_is_told_which_connections_were_refused(
+    operator, capfd, code
+):
+    refusal = {"reason": "nobody listens", "advice": "look there", "age": 0.1}
+    after = tunnel_document(refused=1, last_refusal=refusal)
+    operator.documents = [document(tunnel_document()), document(after)]
+    operator.documents.insert(0, operator.documents[0])
+    found, _, err = call(capfd, "exec", "sh", "-c", f"exit {code}")
+    told = "ssmtunneld: db: 1 connection to orders:5432 refused: nobody listens; look "
+    assert (found, told in err) == (code, code != 0)
+
+
 @pytest.mark.parametrize("separator", [(), ("--",)])
 def test_options_after_the_command_are_its_own(operator, capfd, separator):
     echo = ("sh", "-c", 'echo "$@"', "sh", "-t", "x", "--help")

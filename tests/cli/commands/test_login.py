@@ -10,7 +10,7 @@ from ssmtunneld.aws.identity.mfa_cache import MfaRole, cache_folder
 from tests.aws.conftest import aws_files, stub  # noqa: F401 - these are fixtures
 from tests.aws.identity.test_credentials import MFA, ROLE, assumed
 from tests.aws.stub import Reply
-from tests.cli.household import call
+from tests.cli.household import Household, call, document, serving, tunnel_document
 from tests.integration.world import tunnel
 
 CODE = "123456"
@@ -179,6 +179,22 @@ def test_what_the_aws_cli_could_not_do_is_a_failure(person):
     assert "aws sso login --profile prod failed with exit code 7" in err
 
 
+@pytest.mark.parametrize("stream", ["", ">&2"])
+def test_version_1_of_the_aws_cli_is_too_old(person, stream):
+    version = f'[ "$1" = --version ] && echo aws-cli/1.29.0 Python/3.11 {stream}'
+    sso(person, f"{version}\nexit 2")
+    code, _, err = person.logs_in("db", "-c", person.config)
+    assert code == 1
+    said = "aws sso login --profile prod needs AWS CLI 2, and this is 1.29.0; install"
+    assert said in err
+
+
+def test_version_2_of_the_aws_cli_may_fail_for_other_reasons(person):
+    sso(person, '[ "$1" = --version ] && echo aws-cli/2.15.1 Python/3.11\nexit 7')
+    _, _, err = person.logs_in("db", "-c", person.config)
+    assert err.endswith("failed with exit code 7; see its messages above\n")
+
+
 def test_without_the_aws_cli_it_says_what_to_install(person):
     sso(person)
     code, _, err = person.logs_in("db", "-c", person.config)
@@ -222,6 +238,31 @@ def test_keys_need_no_login(person):
     code, _, err = person.logs_in("--profile", "base")
     assert code == 1
     assert "base needs no login" in err
+
+
+def test_keys_of_the_environment_are_no_profiles(person, monkeypatch):
+    person.config.write_text(tunnel("db", port=1))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXPIRED")
+    code, _, err = person.logs_in("db", "-c", person.config)
+    assert code == 1
+    assert err.startswith("ssmtunneld: AWS_ACCESS_KEY_ID and what belongs to it are")
+    assert "set new ones and start what uses them again" in err
+    assert "default" not in err
+
+
+def test_of_a_daemon_without_credentials_it_says_what_status_says(person, monkeypatch):
+    # Its environment is another one, and that is where they are missing.
+    person.config.write_text(tunnel("db", port=1))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOURS")
+    broken = tunnel_document(state="needs_login", reason="no keys", advice="restart it")
+    daemon = Household(document(broken, pid=8, config=str(person.config)))
+    with serving(daemon, person.config):
+        code, _, err = person.logs_in("db", "-c", person.config)
+    assert code == 1
+    assert err == (
+        "ssmtunneld: no login helps: the running daemon (pid 8) has no usable "
+        "credentials: no keys; restart it\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("db", "--profile", "prod")])

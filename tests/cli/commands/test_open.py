@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
+from ssmtunneld.cli.announcer import Announcer
 from ssmtunneld.cli.commands import open as open_command
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
@@ -116,6 +119,83 @@ def test_a_port_at_which_nothing_listens_does_not_lead_back_to_the_tunnel(
     assert f"listening on 127.0.0.1:{free} " not in err
 
 
+REFUSED = (
+    ": 1 connection to localhost:{} refused: the target could not connect to it; "
+    "check that the destination is up and reachable from the target"
+)
+
+
+@pytest.fixture
+def closed_port():
+    """A port on which nobody listens, and which nobody else gets."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def test_a_command_whose_connection_is_refused_is_told_why(service, closed_port, capfd):
+    words = ("open", TARGET, closed_port, "--", sys.executable, "-c", CLIENT)
+    code, _, err = call(capfd, *words)
+    assert code == 0
+    assert err.count(REFUSED.format(closed_port)) == 1
+
+
+def test_a_refused_connection_is_told_while_the_tunnels_are_open(service, closed_port):
+    program = Program(
+        *(sys.executable, *OPEN, TARGET, str(closed_port)), env={**os.environ}
+    )
+    try:
+        host, port = program.wait_for(r"listening on ([0-9.]+):(\d+) ").groups()
+        program.wait_for(": ready")
+        with (
+            socket.create_connection((host, int(port)), PATIENCE) as client,
+            suppress(ConnectionResetError),
+        ):
+            assert client.recv(1) == b""
+        program.wait_for(re.escape(REFUSED.format(closed_port)))
+        assert program.stop() == 0
+    finally:
+        program.kill()
+
+
+def test_words_of_a_command_can_name_the_first_tunnels_host_and_port(
+    service, port, capfd
+):
+    words = ("open", TARGET, port, "two.example:1", *ANYWHERE, *ANYWHERE, "-q", "--")
+    script = 'test "$1" = "at $SSMTUNNELD_HOST:$SSMTUNNELD_PORT" && echo "$2"'
+    given = ("sh", "-c", script, "sh", "at {host}:{port}", "{other}")
+    code, out, err = call(capfd, *words, *given)
+    assert (code, "{other}" in out.splitlines()) == (0, True), err
+
+
+def test_a_unix_socket_has_no_port_for_a_command(service, tmp_path, capfd):
+    words = ("open", TARGET, "1", "--listen", f"unix:{tmp_path}/s", "--", "echo")
+    code, _, err = call(capfd, *words, "-p{port}")
+    assert code == 2
+    assert "{port}: the first tunnel listens on a Unix socket" in err
+    assert service.sessions() == []
+
+
+def test_quietly_only_what_goes_wrong_is_said(service, closed_port, capfd):
+    words = ("open", TARGET, closed_port, "-q", "--", sys.executable, "-c", CLIENT)
+    code, _, err = call(capfd, *words)
+    assert code == 0
+    ours = [line for line in err.splitlines() if line.startswith("port-")]
+    assert ours == [f"port-{closed_port}{REFUSED.format(closed_port)}"]
+
+
+def test_why_a_tunnel_is_on_another_port_is_said(home, monkeypatch, port, capfd):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    # Not an emulator's; without credentials nobody asks it.
+    words = ("open", TARGET, port, "--endpoint-url", "https://192.0.2.1:9")
+    code, _, err = call(capfd, *words, "--region", "eu-west-1", "--", "true")
+    assert code == 4
+    said = f"port-{port}: any port, because {port} is "
+    assert re.search(rf"{said}(held by .+|taken); --listen chooses\n", err)
+
+
 def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -134,6 +214,8 @@ def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     assert process.returncode == 0
     assert out.splitlines() == [
         f"port-{port}: listening on {address} -> {TARGET} -> localhost:{port}",
+        f"port-{port}: any port, because an emulator's destination is this machine's "
+        "own port; --listen chooses",
         f"port-{port}: ready",
     ]
     assert statuses(service) == {"Terminated"}
@@ -161,7 +243,7 @@ def test_on_a_terminal_the_throughput_is_shown_until_ctrl_c(service, port):
     assert "Traceback" not in terminal.raw
     # A machine may be too slow to end the sessions within a second.
     said = terminal.raw.removesuffix(
-        "ending sessions at AWS; Ctrl-C again does not wait\r\n"
+        "ending sessions at AWS; after another Ctrl-C for 2.5 s at most\r\n"
     )
     assert said.endswith("\r\x1b[K")
     assert statuses(service) == {"Terminated"}
@@ -181,7 +263,7 @@ def test_a_second_ctrl_c_does_not_wait_for_aws(home, monkeypatch, tmp_path, port
         terminal.wait_for(f"port-{port}: ready")
         emulator.process.send_signal(signal.SIGSTOP)
         terminal.type("\x03")
-        terminal.wait_for("ending sessions at AWS; Ctrl-C again does not wait")
+        terminal.wait_for("ending sessions at AWS; after another Ctrl-C for 2.5 s")
         terminal.type("\x03")
         assert terminal.close() == 130
     finally:
@@ -237,7 +319,11 @@ def test_nothing_to_pick_is_said(service, port):
         ((TARGET, "1", "--listen", "127.1:2"), 'write "127.0.0.1:2"'),
         ((TARGET, "-L", "127.1:2:x:1"), 'write "127.0.0.1:2"'),
         ((TARGET, "--socks", "224.0.0.1:1", "--allow", "*:1"), "is a multicast"),
-        ((TARGET, "1", "--listen", "0.0.0.0:1"), "allow: is required"),
+        ((TARGET, "1", "--listen", "0.0.0.0:1"), "--allow-from: is required, because"),
+        ((TARGET, "1", "--listen", "0.0.0.0:1"), "may connect, such as 10.0.0.0/8"),
+        ((TARGET, "1", "--allow", "10.0.0.0/8"), "--allow-from is for who may connect"),
+        ((TARGET, "1", "--listen", ":1"), 'ambiguous: write "1" for this machine al'),
+        (("i-0aaaa", "1"), "'i-0aaaa' is not a target: an instance id has 8 or 17 he"),
         ((TARGET, "1", "--region", "x"), "region: 'x' is not a region"),
     ],
 )
@@ -331,9 +417,37 @@ def test_a_command_is_not_run_if_the_tunnels_are_too_late(service, capfd):
     words = ("open", TARGET, "1", *ANYWHERE, "--timeout", "50ms")
     code, out, err = call(capfd, *words, "--", "echo", "never")
     assert (code, "never" in out.splitlines()) == (1, False)
-    assert (
-        "giving up: not ready within 0.05 s: port-1; give it more with --timeout" in err
+    assert re.search(
+        "giving up: not ready within 0.05 s: port-1; (see above, or )?give it more",
+        err,
     )
+
+
+@pytest.mark.parametrize("target", [TARGET, "name:web-1"])
+def test_an_offline_target_is_awaited_whatever_it_is_called(
+    home, monkeypatch, tmp_path, target, capfd
+):
+    use_loopback_aws(monkeypatch, tmp_path)
+    monkeypatch.setattr(open_command, "POLL_INTERVAL", 0.01)
+    told = threading.Event()
+    # Its time is over once the reason has been told.
+    monkeypatch.setattr(open_command, "_clock", lambda: 60.0 if told.is_set() else 0.0)
+    monkeypatch.setattr(
+        Announcer,
+        "_say",
+        lambda self, words, say=Announcer._say: (
+            say(self, words),
+            ": waiting: " in words and told.set(),
+        ),
+    )
+    settings = EmulatorSettings(nodes={TARGET: Node(name="web-1")})
+    with EmulatorThread(settings) as service:
+        service.add_faults(f"offline={TARGET}")
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        code, _, err = call(capfd, "open", target, "1", *ANYWHERE, "--", "true")
+    assert code == 1
+    assert "giving up: not ready within 60 s: port-1; see above, or give it" in err
 
 
 @pytest.mark.parametrize(

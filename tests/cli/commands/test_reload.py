@@ -2,7 +2,13 @@
 
 import json
 
-from tests.cli.household import call, document, older_daemon, serving_app
+from tests.cli.household import (
+    call,
+    document,
+    older_daemon,
+    serving_app,
+    tunnel_document,
+)
 
 
 def test_it_says_what_has_changed(operator, capsys):
@@ -15,6 +21,17 @@ def test_it_says_what_has_changed(operator, capsys):
         "unchanged: 1 tunnel",
     ]
     assert operator.asked == ["reload"]
+
+
+def test_what_no_reload_mends_is_said_once(operator, capsys):
+    broken = {"state": "needs_login", "reason": "no keys.", "advice": "restart it"}
+    names = ("db", "web", "cache")  # the first one was changed
+    operator.documents = [document(*(tunnel_document(n, **broken) for n in names))]
+    code, _, err = call(capsys, "reload")
+    assert code == 0
+    assert err == (
+        "ssmtunneld: web, cache still without credentials: no keys; restart it\n"
+    )
 
 
 def test_scripts_get_a_document(operator, capsys):

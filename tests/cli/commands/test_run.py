@@ -88,6 +88,23 @@ def test_on_a_terminal_it_speaks_in_short_lines_and_shows_a_table(auto, monkeypa
     assert "daemon.started" not in said
 
 
+def test_on_a_terminal_it_shows_the_table_though_a_tunnel_does_not_get_ready(
+    config, tmp_path, monkeypatch
+):
+    # Nobody answers at the other endpoint.
+    text = config.read_text().replace('log_format = "json"\n', "")
+    broken = tunnel("y", port=1, endpoint_url="http://127.0.0.1:9")
+    config.write_text(f"{text}\n{broken}")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal("-m", "ssmtunneld", "run", "-c", config, columns=100)
+    terminal.wait_for(r"y: could not start a session: .* \(next attempt in [0-9]+ s\)")
+    terminal.wait_for(r"NAME +STATE +LISTEN")
+    terminal.wait_for(r"x +(ready|waiting|starting)")
+    terminal.type("\x03")
+    assert terminal.close() == 0
+    assert " ready\r\n" not in re.sub("session [0-9]+ is ready", "", terminal.raw)
+
+
 def test_all_facts_are_there_on_demand(auto):
     terminal = Terminal("-m", "ssmtunneld", "run", "-v", "-c", auto, columns=200)
     terminal.wait_for(r"daemon\.ready")
@@ -128,6 +145,23 @@ def test_a_daemon_that_can_listen_nowhere_gives_up_with_1(tmp_path, monkeypatch)
     assert len(lines) == 2
     assert f"cannot listen on 127.0.0.1:{taken}: Address already in use" in lines[0]
     assert lines[1] == "ssmtunneld: no tunnel can listen on its addresses"
+
+
+def test_a_second_one_says_that_the_first_one_runs_and_nothing_else(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "config.toml"
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = holder.getsockname()[1]
+        text = configuration("http://127.0.0.1:9", tunnel("db", listen=taken, port=1))
+        path.write_text(text)
+        with claim_instance(path):
+            code, lines = run(monkeypatch, "--config", path)
+    assert code == 1
+    assert lines == [
+        f"ssmtunneld: a daemon runs this file already (pid {os.getpid()}); see it: "
+        "ssmtunneld status; read the file again: ssmtunneld reload"
+    ]
 
 
 def test_a_wrong_file_ends_it_with_2_before_anything_is_opened(tmp_path, monkeypatch):

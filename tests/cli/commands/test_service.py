@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ssmtunneld.daemon.instance_lock import claim_instance
 from tests.cli.standin import Machine
 
 RELOAD = "systemctl --user daemon-reload"
@@ -48,6 +49,40 @@ def test_installing_writes_the_unit_and_says_what_each_step_is_for(linux):
     for command in (RELOAD, ENABLE, RESTART):
         assert f"{command}: " in result.output
     assert "Hint: to keep it while you are logged out" in result.output
+
+
+def test_installing_tells_which_variables_of_this_shell_the_service_misses(linux):
+    environ = {
+        "HOME": str(linux.home),
+        "AWS_ACCESS_KEY_ID": "AKIACANARY",
+        "AWS_SECRET_ACCESS_KEY": "canary",
+        "AWS_REGION": "eu-west-1",  # the file has one
+    }
+    place = replace(linux.place, environ=environ)
+    arguments = ("install", "-c", str(linux.config))
+    said = linux.service(*arguments, place=place).output
+    names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+    assert f"Hint: the service does not see this shell's {names}: write" in said
+    assert "canary" not in said.lower()
+    file = linux.home / ".config" / "ssmtunneld" / "environment"
+    file.parent.mkdir(parents=True)
+    file.write_text("AWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=y\n")
+    assert "does not see" not in linux.service(*arguments, place=place).output
+
+
+def test_a_daemon_that_has_the_ports_is_told_unless_it_is_the_service(
+    linux, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(linux.folder / "state"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    with claim_instance(linux.config):
+        said = linux.install().output
+        hint = f"Hint: a daemon runs {linux.config} already (pid {os.getpid()}): end"
+        assert hint in said
+        linux.answer(show_ssm=SHOWN)
+        assert "already" not in linux.install().output
+    linux.answer()
+    assert "already" not in linux.install().output
 
 
 def test_installing_again_changes_nothing_and_interrupts_nobody(linux):

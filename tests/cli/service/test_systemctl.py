@@ -117,10 +117,42 @@ def test_systemd_without_its_logind_gives_the_hint_too(tmp_path, monkeypatch):
 
 
 def test_a_systemd_that_does_not_answer_says_why(machine):
-    machine.answer(show=(1, "", "System has not been booted with systemd\n"))
-    with pytest.raises(CommandError, match="not been booted with systemd") as caught:
+    machine.answer(show=(1, "", "Failed to connect to bus: No medium found\n"))
+    with pytest.raises(CommandError, match="does not answer") as caught:
         Systemd(machine.place, system=True).state()
-    assert caught.value.advice == "is this machine run by systemd?"
+    assert caught.value.advice == ""
+    with pytest.raises(CommandError, match="does not answer") as caught:
+        Systemd(machine.place, system=False).state()
+    assert "not through su or sudo" in caught.value.advice
+
+
+@pytest.mark.parametrize("system", [True, False])
+def test_where_another_init_runs_the_machine_no_login_helps(machine, system):
+    machine.answer(show=(1, "", "System has not been booted with systemd\n"))
+    place = replace(machine.place, booted=machine.folder / "not-there")
+    with pytest.raises(CommandError, match="is not run by systemd") as caught:
+        Systemd(place, system=system).state()
+    assert "ssmtunneld run" in caught.value.advice
+    assert "su " not in caught.value.advice
+
+
+def test_a_service_that_has_ended_says_nothing_any_more(machine):
+    told = {"StatusText": "4 tunnels, 4 usable"}
+    assert "says" not in state(machine, ActiveState="inactive", **told).lines
+    assert "says" not in state(machine, ActiveState="failed", **told).lines
+    assert state(machine, ActiveState="active", **told).lines["says"].startswith("4 ")
+
+
+def test_variables_of_the_shell_belong_into_the_services_file(machine):
+    machine.answer(**{"show-user 1234": (0, "Linger=yes\n", "")})
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_REGION")
+    (hint,) = Systemd(machine.place, system=False).hints(keys)
+    assert "does not see this shell's AWS_ACCESS_KEY_ID, AWS_REGION: write" in hint
+    assert f" {machine.home}/.config/ssmtunneld/environment " in hint
+    assert hint.endswith("then: systemctl --user restart ssmtunneld")
+    (hint,) = Systemd(machine.place, system=True).hints(keys)
+    assert " /etc/ssmtunneld/environment " in hint
+    assert hint.endswith("then: sudo systemctl restart ssmtunneld")
 
 
 def test_the_unit_is_where_systemd_looks_for_it(machine):

@@ -65,9 +65,10 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
     answer(terminal, "Region", "\r")
     terminal.wait_for(OTHER)
     answer(terminal, "Target", f"{DOWN}\r")
-    answer(terminal, "Others", "\x15nonsense\r")
-    answer(terminal, "(?s)is not a destination.*Others", f"\x15web={greeter}\r")
-    answer(terminal, "Local port of web", f"\x15{port}\r")
+    answer(terminal, "Destinations", "nonsense\r")
+    again = "(?s)is not a destination.*Destinations"
+    answer(terminal, again, f"web={greeter}\r")
+    answer(terminal, "Local port of web", f"{port}\r")
     answer(terminal, "Install it as a service", "n")
     assert terminal.close() == 0, terminal.raw
     assert "Next:" in terminal.raw
@@ -82,6 +83,21 @@ def test_a_conversation_ends_in_a_file_that_check_passes_and_run_serves(
         program.wait_for(r"daemon\.ready")
         assert greeting_from(port) == GREETING
         assert program.stop() == 0
+
+
+def test_what_is_typed_is_all_and_what_is_not_is_what_the_question_names(
+    service, path, talk
+):
+    terminal = talk("--profile", "dev", "--target", TARGET)
+    usual = service.environment["AWS_REGION"]
+    answer(terminal, rf"Region\? \(empty: {usual}\)", "us-east-2\r")
+    answer(terminal, r"\[NAME=\]\[HOST:\]PORT.*\(empty: 22, ssh to the target", "\r")
+    answer(terminal, r"Local port of ssh\? \(empty: [0-9]+\)", "\r")
+    answer(terminal, "Install it as a service", "n")
+    assert terminal.close() == 0, terminal.raw
+    (tunnel,) = load_config(path, {}).tunnels
+    assert (tunnel.region, tunnel.port) == ("us-east-2", 22)
+    assert "# ssh -p " in path.read_text()
 
 
 def test_a_profile_is_chosen_and_a_target_typed(service, path, talk):

@@ -165,7 +165,7 @@ def test_a_refusal_names_the_action(service, capsys):
     service.add_faults("describe-error=AccessDenied")
     code, out, err = call(capsys, "sessions")
     assert (code, out) == (4, "")
-    assert "allow ssm:DescribeSessions on * (see ssmtunneld's IAM" in err
+    assert "allow ssm:DescribeSessions on * (see https://" in err
 
 
 def test_several_refusals_are_all_told(service, home, capsys):
