@@ -17,6 +17,7 @@ is allowed to other origins, and no request changes anything.
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,9 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
+from typing_extensions import override
 
 from ssmtunneld.base.compartment import note_here
 from ssmtunneld.base.log import EventLog
@@ -73,6 +76,23 @@ HOST_SHOWN: Final = 100
 """Characters of a refused Host header that go into the log."""
 FAREWELL: Final = 1.0
 """Seconds that answers get to be sent once the daemon ends."""
+
+
+class _OfClients(logging.Filter):
+    """Leaves out what clients have done wrong, or that they have left.
+
+    The library calls it an error, and anybody on this machine can cause as many as they
+    like. What breaks in our answers is caught before (``_screen``).
+    """
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True if the record is about something else."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | ConnectionError)
+
+
+logging.getLogger("aiohttp.server").addFilter(_OfClients())
 
 _METHODS: Final = ("GET", "HEAD")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")

@@ -1,4 +1,4 @@
-"""What happens where the system allows no further thread."""
+"""A system that allows no further thread, and what is said of it."""
 
 import threading
 

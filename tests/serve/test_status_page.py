@@ -6,6 +6,7 @@ import re
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from ipaddress import ip_network
+from logging import WARNING, getLogger
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -375,6 +376,7 @@ async def test_a_unix_socket_serves_too(journal, tmp_path):
             400,
         ),
         (b"nonsense\r\n\r\n", 400),
+        (b"GET http://[::1/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /status.json?sample=-1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /status.json?event=x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (
@@ -386,10 +388,19 @@ async def test_a_unix_socket_serves_too(journal, tmp_path):
         (b"GET /page/index.html HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     ],
 )
-async def test_what_is_too_long_or_makes_no_sense_is_refused(journal, data, status):
+async def test_what_is_too_long_or_makes_no_sense_is_refused(
+    journal, caplog, data, status
+):
     async with serving(journal) as bound:
         assert (await exchange(bound, data))[0] == status
         assert (await ask(bound, "/livez"))[0] == 200
+    # Anybody may send it, and no operator can do anything about it.
+    assert [r for r in caplog.records if r.levelno >= WARNING] == []
+
+
+def test_what_else_the_library_complains_of_is_still_told(caplog):
+    getLogger("aiohttp.server").error("unhandled", exc_info=ZeroDivisionError())
+    assert len(caplog.records) == 1
 
 
 async def test_a_defect_of_an_answer_is_noted_by_type_and_place_alone(journal):
