@@ -189,8 +189,9 @@ def with_addresses(
         forwards: Those without an address get one: the next of ``given``, then the
             destination's own port on 127.0.0.1 if that is free, then any port.
         given: Addresses, in the order of the forwards.
-        at_home: Whether the target is this machine: an emulator's. A free port then has
-            no destination behind it, and a tunnel there would lead to itself.
+        at_home: Whether the target is this machine: an emulator's. A free port of the
+            target then has no destination behind it, and a tunnel on it would lead to
+            itself.
 
     Raises:
         ValueError: There are more addresses than forwards that want one.
@@ -201,7 +202,8 @@ def with_addresses(
     for forward in forwards:
         listen, note = forward.listen or (waiting.pop(0) if waiting else ""), ""
         if not listen:
-            listen, note = (_ANY, _AT_HOME) if at_home else _own(forward.port, taken)
+            to_itself = at_home and _is_target(forward.host)
+            listen, note = (_ANY, _AT_HOME) if to_itself else _own(forward.port, taken)
         found.append(replace(forward, listen=listen, note=note))
     if waiting:
         raise ValueError(f"--listen {waiting[0]} has no destination of its own")
@@ -210,6 +212,12 @@ def with_addresses(
 
 _ANY: Final = "127.0.0.1:0"
 _AT_HOME: Final = "an emulator's destination is this machine's own port"
+
+
+def _is_target(host: str | None) -> bool:
+    from ssmtunneld.aws.api.endpoints import is_loopback_host
+
+    return host is None or is_loopback_host(host)
 
 
 def _own(port: int, taken: set[int]) -> tuple[str, str]:

@@ -155,10 +155,17 @@ def test_a_tunnel_to_this_machine_does_not_take_the_port_of_its_destination():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    wanted = [Forward(None, free), Forward("db", free), Forward(None, free, "1")]
+    wanted = [
+        Forward(None, free),
+        Forward("localhost", free),
+        Forward(None, free, "1"),
+        Forward("db", free),
+    ]
     found = with_addresses(wanted, [], at_home=True)
-    assert [forward.listen for forward in found] == ["127.0.0.1:0", "127.0.0.1:0", "1"]
-    assert [bool(forward.note) for forward in found] == [True, True, False]
+    own = f"127.0.0.1:{free}"
+    places = [forward.listen for forward in found]
+    assert places == ["127.0.0.1:0", "127.0.0.1:0", "1", own]
+    assert [bool(forward.note) for forward in found] == [True, True, False, False]
     found = with_addresses(wanted, [str(free)], at_home=True)
     assert found[0].listen == str(free), "whoever says so wants it"
 

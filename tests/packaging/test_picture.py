@@ -10,7 +10,9 @@ from tests.packaging.picture import PICTURE, draw, play, screen, texts_of
 
 @pytest.mark.integration
 def test_the_picture_is_what_the_commands_print_today():
-    now = texts_of(draw(play("127.0.0.1", 0, free_port())))
+    shown = texts_of(draw(play("127.0.0.1", 0, free_port())))
+    # Not every system has the second loopback address, where `make picture` serves.
+    now = [line for line in shown if "any port, because" not in line]
     assert texts_of(PICTURE.read_text("utf-8")) == now, "run: make picture"
 
 

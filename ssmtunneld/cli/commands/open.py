@@ -66,7 +66,7 @@ _DEFAULT: Final = "default"
     metavar="ADDRESS",
     help="Where to listen, as in a file: 18000, 127.0.0.1:18000, unix:/path; "
     "repeatable, in the order of the destinations. By default the destination's port "
-    "on 127.0.0.1 if it is free, else any port; at an emulator any.",
+    "on 127.0.0.1 if it is free, else any port; at an emulator any for its targets'.",
 )
 @click.option(
     "-L",
