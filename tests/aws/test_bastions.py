@@ -144,7 +144,7 @@ def test_permission_is_asked_for_without_a_start(sleeper):
     with pytest.raises(AccessDenied) as caught:
         may_start(account, SLEEPER)
     assert "ec2:StartInstances on arn:aws:ec2:eu-west-1" in caught.value.advice
-    assert "Bastions that sleep" in caught.value.advice
+    assert "iam.md#bastions-that-sleep" in caught.value.advice
     assert ACCESS_KEY not in str(caught.value)
 
 

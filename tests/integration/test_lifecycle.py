@@ -233,7 +233,7 @@ async def test_a_connection_to_a_troubled_tunnel_is_reset_and_says_why(events):
                 "connection.refused", destination="localhost:1"
             )
     assert line["reason"].startswith("no session within 0.5 s: StartSession failed")
-    assert line["advice"].startswith(f"check that {TARGET} runs")
+    assert line["advice"].startswith(f"check that {TARGET} is right")
 
 
 async def test_connections_finish_while_the_daemon_drains(events):

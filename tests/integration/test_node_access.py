@@ -312,7 +312,7 @@ async def test_a_denied_request_says_which_permission_is_missing(events):
                 await daemon.request_access("x", "why")
             assert "ssm:StartAccessRequest" in caught.value.advice
             assert TARGET in caught.value.advice
-            assert "Access on request" in caught.value.advice
+            assert "iam.md#access-on-request" in caught.value.advice
 
 
 async def test_clients_that_name_their_destination_need_the_access_too(events):

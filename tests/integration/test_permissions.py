@@ -157,7 +157,7 @@ def test_status_of_a_daemon_names_them_too_and_it_heals(checkpoint):
             resource=f"{TARGET_ARN} and {DOCUMENT_ARN}",
             section=address("Named instances"),
         )
-        assert address("Named instances") in place.ask("status")[1]
+        assert address("Named instances") in "".join(place.ask("status")[1].split())
         place.guard.statements = policy
         code, _ = place.ask("wait", "--timeout", "90s")
         assert code == 0, program.log()

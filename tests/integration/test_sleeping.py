@@ -214,7 +214,7 @@ async def test_who_may_not_start_it_is_told_what_to_allow(events):
             status = await reaches(daemon, TunnelState.WAITING)
             assert "ec2:StartInstances" in status.advice
             assert f"instance/{BASTION}" in status.advice
-            assert "Bastions that sleep" in status.advice
+            assert "iam.md#bastions-that-sleep" in status.advice
             assert status.lasting
             assert not status.usable
             service.permissions.forgive()

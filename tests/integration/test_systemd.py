@@ -202,7 +202,7 @@ async def test_what_a_tunnel_waits_for_stands_in_the_status(tmp_path, manager):
         environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}
         async with service(text, tmp_path, **environ):
             line = await manager.wait_for("STATUS=1 tunnel, 0 usable; echo: Start")
-    assert "check that i-0123456789abcdef0 runs" in line
+    assert "check that i-0123456789abcdef0 is right" in line
 
 
 async def test_a_restart_with_an_inherited_socket_refuses_nobody(tmp_path, manager):

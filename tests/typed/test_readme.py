@@ -8,8 +8,6 @@ from tests.typed.stage import ME, Stage, use_ssh
 
 PAGE = "README.md"
 TARGET = "i-0182d91e85d69cf00"
-CLEAR = "\x15"
-"""Ctrl-U, which takes away what a question proposes."""
 
 
 @plays(PAGE)
@@ -34,8 +32,8 @@ def test_one_tunnel_and_then_all_of_them(
             for question, answer in (
                 ("Region\\?", "\r"),
                 ("Target\\?", "\r"),
-                ("Others\\?", f"{CLEAR}orders-db={DATABASE}:{postgresql.port}\r"),
-                ("Local port of orders-db\\?", f"{CLEAR}{free_port()}\r"),
+                ("Destinations\\?", f"orders-db={DATABASE}:{postgresql.port}\r"),
+                ("Local port of orders-db\\?", f"{free_port()}\r"),
                 ("Install it as a service", "n"),
             ):
                 terminal.wait_for(question)
