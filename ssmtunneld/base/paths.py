@@ -57,7 +57,7 @@ def is_file(path: Path) -> bool:
 def listed(folder: Path, pattern: str) -> list[Path]:
     """Return the paths in ``folder`` that match ``pattern``, sorted.
 
-    None if it is not there, or not for this user to look into.
+    An empty list if it is not there, or not for this user to look into.
     """
     try:
         return sorted(folder.glob(pattern))
