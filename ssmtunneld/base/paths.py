@@ -61,5 +61,5 @@ def listed(folder: Path, pattern: str) -> list[Path]:
     """
     try:
         return sorted(folder.glob(pattern))
-    except OSError:
+    except (OSError, ValueError):  # a NUL in the name, as of Python 3.13
         return []
