@@ -20,7 +20,7 @@ from ssmtunneld.daemon.instance_lock import Claim, claim_instance
 from ssmtunneld.daemon.memory import bound_heaps, settle
 from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
 from ssmtunneld.errors import SsmtunneldError
-from ssmtunneld.listener.sockets import is_free
+from ssmtunneld.listener.sockets import is_taken
 from ssmtunneld.observe import logs
 from ssmtunneld.serve.systemd import ServiceManager
 
@@ -162,7 +162,7 @@ def _refuse_twin(config: Config, claim: Claim) -> None:
         SsmtunneldError: It has.
     """
     wanted = [address for tunnel in config.enabled for address in tunnel.listen]
-    if claim.holder is None or not wanted or any(map(is_free, wanted)):
+    if claim.holder is None or not wanted or not all(map(is_taken, wanted)):
         return
     twin = SsmtunneldError(f"a daemon runs this file already (pid {claim.holder})")
     twin.advice = "see it: ssmtunneld status; read the file again: ssmtunneld reload"

@@ -200,17 +200,17 @@ async def bind(
     return listeners
 
 
-def is_free(address: TcpAddress | UnixAddress) -> bool:
-    """Return whether nobody's socket is in the way of ``address``; leave it free."""
+def is_taken(address: TcpAddress | UnixAddress) -> bool:
+    """Return True if somebody's socket is in the way of ``address``; leave it free."""
     if isinstance(address, UnixAddress):
-        return not _somebody_listens(address.path)
+        return _somebody_listens(address.path)
     try:
         listeners = _bind_tcp(address.host, address.port)
     except _CannotListen as refusal:
-        return refusal.error.errno != errno.EADDRINUSE
+        return refusal.error.errno == errno.EADDRINUSE
     for listener in listeners:
         listener.close()
-    return True
+    return False
 
 
 def name_of(sock: socket.socket, name: tuple[str, int] | str | bytes) -> str:

@@ -506,14 +506,14 @@ async def test_ends_are_held_at_sockets_of_our_own_only():
         others.close()
 
 
-async def test_an_address_is_free_unless_somebody_listens_there(listeners, tmp_path):
+async def test_an_address_is_taken_while_somebody_listens_there(listeners, tmp_path):
     path = tmp_path / "s"
-    assert sockets.is_free(UnixAddress(path))
-    assert sockets.is_free(TcpAddress("127.0.0.1", 0))
+    assert not sockets.is_taken(UnixAddress(path))
+    assert not sockets.is_taken(TcpAddress("127.0.0.1", 0))
     tcp, _ = await listeners(TcpAddress("127.0.0.1", 0), UnixAddress(path))
     taken = TcpAddress("127.0.0.1", tcp.socket.getsockname()[1])
-    assert not sockets.is_free(taken)
-    assert not sockets.is_free(UnixAddress(path))
+    assert sockets.is_taken(taken)
+    assert sockets.is_taken(UnixAddress(path))
     tcp.close()
-    assert sockets.is_free(taken)
-    assert not sockets.is_free(UnixAddress(path)), "asked about, not taken away"
+    assert not sockets.is_taken(taken)
+    assert sockets.is_taken(UnixAddress(path)), "asked about, not taken away"

@@ -8,6 +8,7 @@ from importlib.resources import files
 from ipaddress import ip_network
 from logging import WARNING, getLogger
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -402,13 +403,16 @@ async def test_what_is_too_long_or_makes_no_sense_is_refused(
     assert [r for r in caplog.records if r.levelno >= WARNING] == []
 
 
-async def test_a_target_that_is_no_url_harms_nobody(journal):
+async def test_a_target_that_is_no_url_harms_nobody(journal, caplog):
     async with serving(journal) as bound:
         data = b"GET http://[::1/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
         answer = await answer_to(bound, data)
-        # aiohttp 3.11 closes the connection without an answer.
-        assert answer[9:12] in {b"400", b""}
         assert (await ask(bound, "/livez"))[0] == 200
+    if aiohttp.__version__.startswith("3.11."):
+        assert answer == b""  # it closes the connection, and complains of itself
+    else:
+        assert answer[9:12] == b"400"
+        assert [r for r in caplog.records if r.levelno >= WARNING] == []
 
 
 def test_what_else_the_library_complains_of_is_still_told(caplog):
