@@ -73,8 +73,13 @@ def parse_tunnel(text: str) -> Forward:
         ValueError: It means nothing; says what to write.
     """
     match = _LOCAL.fullmatch(text)
-    if match is None or not _is_port(match["port"]):
+    if match is None:
         return parse_destination(text)
+    if not _is_port(match["port"]):
+        raise ValueError(
+            f"{text!r} is not a destination: {match['port']} in front of it is no "
+            f"local port, write one up to {HIGHEST_PORT}"
+        )
     end = parse_destination(match["rest"])
     return Forward(end.host, end.port, match["port"])
 

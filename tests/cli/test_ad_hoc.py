@@ -90,6 +90,8 @@ def test_a_local_port_can_stand_in_front_of_a_destination(text, expected):
 def test_where_a_local_port_cannot_stand_in_front_it_is_said_how_to_write_it():
     with pytest.raises(ValueError, match="--listen 15432, and the destination as db:8"):
         parse_destination("15432:db:80")
+    with pytest.raises(ValueError, match="70000 in front of it is no local port"):
+        parse_tunnel("70000:5432")
 
 
 @pytest.mark.parametrize("text", ["99999:80", "15432:", "1:2:3", "15432:db", "a:1:2"])
