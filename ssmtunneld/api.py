@@ -13,19 +13,22 @@ standard library, which has no handler of its own. See docs/python.md.
 """
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, TypeVar, assert_never
+from typing import Any, Final, TypeGuard, TypeVar, assert_never
 
 from pydantic import ValidationError
 from typing_extensions import override
 
-from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.loop_thread import LoopThread
+from ssmtunneld.base.paths import home
+from ssmtunneld.base.redaction import redact
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.config import TcpAddress, TunnelSettings, UnixAddress, parse_address
+from ssmtunneld.config.lines import KeyPath
 from ssmtunneld.config.tables import problems_of
 from ssmtunneld.config.targets import describe_target
 from ssmtunneld.daemon.context import DaemonContext
@@ -37,6 +40,7 @@ from ssmtunneld.errors import (
     SsmtunneldError,
     TargetNotConnected,
     TunnelError,
+    recreate,
 )
 
 _ErrorT = TypeVar("_ErrorT", bound=SsmtunneldError)
@@ -73,14 +77,22 @@ class TunnelBlock:
     def __init__(self, settings: TunnelSettings, ready_timeout: float) -> None:
         self._settings = settings
         self._ready_timeout = ready_timeout
-        self._thread: _TunnelThread | None = None
+        self._thread: LoopThread[LocalTunnel] | None = None
         self._running: AbstractAsyncContextManager[LocalTunnel] | None = None
 
     def __enter__(self) -> LocalTunnel:
         """Open it; blocks until a session is ready."""
         self._refuse_twice()
-        self._thread = _TunnelThread(self._run())
-        return self._thread.start()
+        self._thread = LoopThread(
+            self._run(), name="ssmtunneld tunnel", loop_factory=loop_factory()
+        )
+        try:
+            return self._thread.start()
+        except SsmtunneldError as error:
+            # Where it was on the thread's loop tells whoever opened it nothing.
+            raise error.with_traceback(None) from None
+        except NoThread as error:
+            raise _threadless(error) from None
 
     def __exit__(
         self,
@@ -124,7 +136,7 @@ def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them po
     port: int | None = None,
     *,
     host: str | None = None,
-    listen: str = "127.0.0.1:0",
+    listen: str | int = "127.0.0.1:0",
     profile: str | None = None,
     region: str | None = None,
     endpoint_url: str | None = None,
@@ -167,34 +179,60 @@ def open_tunnel(  # noqa: PLR0913 - one keyword for each setting, two of them po
         heal it: no credentials, no permission, a wrong request, nothing that matches
         ``target``, an untrusted certificate.
     """
+    given = {
+        "name": "tunnel",
+        "listen": _address(listen),
+        "target": target,
+        "port": port,
+        "host": host,
+        "profile": profile,
+        "region": region,
+        "endpoint_url": endpoint_url,
+        "document": document,
+        "parameters": _parameters(parameters),
+        "max_sessions": max_sessions,
+    }
     try:
-        settings = TunnelSettings(
-            name="tunnel",
-            listen=(_address(listen),),
-            target=target,
-            port=port,
-            host=host,
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-            document=document,
-            parameters={
-                name: (value,) if isinstance(value, str) else tuple(value)
-                for name, value in (parameters or {}).items()
-            },
-            max_sessions=max_sessions,
-        )
+        settings = TunnelSettings.model_validate(given)
     except ValidationError as error:
         # Its own text is for whoever writes a model.
         raise ValueError(_complaint(error)) from None
-    return TunnelBlock(settings, ready_timeout)
+    return TunnelBlock(settings, _seconds(ready_timeout))
 
 
-def _address(listen: str) -> TcpAddress | UnixAddress:
+def _address(listen: object) -> TcpAddress | UnixAddress:
     try:
-        return parse_address(listen)
+        return parse_address(listen, home())
     except ValueError as error:
         raise ValueError(f"listen: {listen!r} {error}") from None
+
+
+def _parameters(given: object) -> object:
+    """Return parameters as the model takes them; it refuses what makes no sense."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        name: list(value) if _is_list(value) else value for name, value in given.items()
+    }
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _seconds(ready_timeout: object) -> float:
+    match ready_timeout:
+        case bool():
+            pass  # which is an int
+        case int() | float() if ready_timeout > 0:
+            return ready_timeout
+        case _:
+            pass
+    raise ValueError(
+        f"ready_timeout: {ready_timeout!r} is no number of seconds above 0"
+    )
 
 
 _OPEN: Final = (
@@ -216,8 +254,15 @@ def _complaint(error: ValidationError) -> str:
         if isinstance(value, str) and words.startswith(("is ", "has ")):
             is_target = path == ("target",)
             text = describe_target(value, words) if is_target else f"{value!r} {words}"
-        complaints.append(": ".join([*map(str, path[:1]), text]))
-    return "; ".join(dict.fromkeys(complaints))
+        complaints.append(": ".join([_argument(path), text]))
+    # A URL can carry a password.
+    return redact("; ".join(dict.fromkeys(complaints)))
+
+
+def _argument(path: KeyPath) -> str:
+    """Return what a value is called: ``port``, ``parameters.host``."""
+    # Without the place in a list of values, and pydantic's word for a key.
+    return ".".join(p for p in path if isinstance(p, str) and p not in {"", "[key]"})
 
 
 @asynccontextmanager
@@ -227,7 +272,7 @@ async def _run(
     """Run a tunnel on this loop for the life of the block."""
     shared = DaemonContext(start_rate=2.0, start_burst=4, named=False)
     tunnel = Tunnel(settings, shared)
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         await _bind(tunnel)
         async with asyncio.TaskGroup() as tasks:
@@ -236,9 +281,11 @@ async def _run(
                 failure = await _wait_ready(tunnel, ready_timeout)
                 if failure is None:
                     yield _describe(tunnel)
-            except Exception as error:  # noqa: BLE001 - raised again below
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised again below
                 # Passed through the task group it would come out as a group of one,
-                # which nobody who wrote the block expects.
+                # which nobody who wrote the block expects: pytest's skip() is one.
                 failure = error
             finally:
                 await tunnel.end(0)
@@ -247,88 +294,6 @@ async def _run(
         await shared.controls.close()
     if failure is not None:
         raise failure
-
-
-class _TunnelThread:
-    """A thread whose loop runs a tunnel, until it is told to stop.
-
-    Args:
-        running: The tunnel, as a context manager that belongs to no loop yet.
-    """
-
-    def __init__(self, running: AbstractAsyncContextManager[LocalTunnel]) -> None:
-        self._running = running
-        # A daemon, so that nobody is kept from ending by a block that never ends.
-        self._thread = threading.Thread(
-            target=self._live, name="ssmtunneld tunnel", daemon=True
-        )
-        self._settled = threading.Event()
-        self._ended = threading.Event()
-        self._local: LocalTunnel | None = None
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
-
-    def start(self) -> LocalTunnel:
-        """Return the tunnel's address once it is ready.
-
-        Raises:
-            SsmtunneldError: It cannot be opened.
-            AddressForbidden: This user must not listen there; a PermissionError, too.
-        """
-        self._thread.start()
-        with on_error(self._end):  # Ctrl-C, too, leaves no session behind
-            self._settled.wait()
-        if self._local is None:
-            self.stop()
-        assert self._local is not None, "stop() raises what has failed"
-        return self._local
-
-    def stop(self) -> None:
-        """End the tunnel, and wait for that.
-
-        Raises:
-            Exception: It has failed, or ended by itself.
-        """
-        self._end()
-        if self._failure is not None:
-            raise self._failure
-
-    def _end(self) -> None:
-        self._stopping = True  # before looking: the task looks after it can be seen
-        loop, task = self._loop, self._task
-        if loop is not None and task is not None:
-            with suppress(RuntimeError):  # it has ended: its loop is closed
-                loop.call_soon_threadsafe(task.cancel)
-        # Not by joining alone: Python 3.11 takes a thread for ended if that is
-        # interrupted.
-        self._ended.wait()
-        self._thread.join()
-
-    def _live(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                self._loop = runner.get_loop()
-                runner.run(self._hold())
-        except asyncio.CancelledError:
-            pass  # stopped
-        except SsmtunneldError as error:
-            # Where it was on this loop tells whoever opened it nothing.
-            self._failure = error.with_traceback(None)
-        except BaseException as error:  # noqa: BLE001 - raised again in stop()
-            self._failure = error
-        finally:
-            self._settled.set()
-            self._ended.set()
-
-    async def _hold(self) -> None:
-        self._task = asyncio.current_task()
-        if self._stopping:
-            return
-        async with self._running as self._local:
-            self._settled.set()
-            await asyncio.Event().wait()
 
 
 async def _bind(tunnel: Tunnel) -> None:
@@ -372,6 +337,12 @@ class _Explained(SsmtunneldError):
         text = super().__str__()
         return with_advice(text, self.advice)
 
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class is nowhere to be imported from.
+        _, kind = type(self).__bases__
+        return _explained, (recreate(kind, self.args, vars(self)),)
+
 
 def _explained(error: _ErrorT) -> _ErrorT:
     """Return ``error`` of the same kind, with its advice in its text.
@@ -382,9 +353,11 @@ def _explained(error: _ErrorT) -> _ErrorT:
     kind = type(error)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     explained: type[_ErrorT] = type(kind.__name__, (_Explained, kind), names)
-    told = explained.__new__(explained, *error.args)
-    told.__dict__.update(vars(error))
-    return told
+    return recreate(explained, error.args, vars(error))
+
+
+def _threadless(error: NoThread) -> NoSessionReady:
+    return NoSessionReady(f"no session: {error.strerror}")
 
 
 def _describe(tunnel: Tunnel) -> LocalTunnel:

@@ -48,10 +48,10 @@ A class says what follows (``recovery``), an instance holds the evidence, ``str(
 makes one sentence of what happened and why, and ``advice`` says what to do about it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from errno import EACCES
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from typing_extensions import override
 
@@ -89,10 +89,37 @@ _NO_WORDS: Final = clean("")
 
 
 class SsmtunneldError(Exception):
-    """Anything that this package raises on purpose."""
+    """Anything that this package raises on purpose.
+
+    It can be copied, and pickled: a pool of processes hands on what its workers raise.
+    """
 
     advice: str = ""
     """Cure for the reader, as one imperative sentence without a full stop."""
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again from ``args``, which few constructors here take.
+        return recreate, (type(self), self.args, vars(self))
+
+
+_ErrorT = TypeVar("_ErrorT", bound=SsmtunneldError)
+
+
+def recreate(
+    kind: type[_ErrorT], arguments: tuple[object, ...], state: Mapping[str, object]
+) -> _ErrorT:
+    """Return an error by what it holds, without its constructor.
+
+    Args:
+        kind: Its class.
+        arguments: Its ``args``.
+        state: Its attributes.
+    """
+    error = kind.__new__(kind)
+    super(SsmtunneldError, error).__init__(*arguments)
+    vars(error).update(state)
+    return error
 
 
 class LocalProtocolError(SsmtunneldError):

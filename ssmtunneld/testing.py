@@ -7,9 +7,8 @@ subprocesses) work as well as asynchronous ones. See docs/testing.md.
 
 import asyncio
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -18,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 import pytest
 from typing_extensions import override
 
+from ssmtunneld.base.loop_thread import LoopThread
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.access import Decision
 from ssmtunneld.emulator.callers import is_identity
@@ -59,15 +59,12 @@ class EmulatorThread:
             identities=self._identities,
             wall_clock=lambda: wall_clock() + timedelta(seconds=self._ahead),
         )
-        self._thread = threading.Thread(
-            target=self._run, name="ssm-emulator", daemon=True
+        self._thread = LoopThread(
+            self._serve(),
+            name="ssm-emulator",
+            loop_factory=lambda: _ShiftedLoop(self),
         )
-        self._listening = threading.Event()
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._emulator: Emulator | None = None
-        self._stop: asyncio.Event | None = None
-        self._url = ""
 
     def __enter__(self) -> Self:
         """Listen.
@@ -76,27 +73,17 @@ class EmulatorThread:
             ConfigError: A setting is not acceptable.
             AddressInUse: The address cannot be bound.
         """
-        self._thread.start()
-        self._listening.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
+        self._emulator = self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End every session and stop listening; a defect of the emulator is raised."""
-        assert self._loop is not None
-        assert self._stop is not None
-        with suppress(RuntimeError):  # it may have ended by itself: the loop is closed
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        self._thread.stop()
 
     @property
     def endpoint_url(self) -> str:
         """The ``endpoint_url`` of ``ssm`` for boto3."""
-        return self._url
+        return "" if self._emulator is None else self._emulator.endpoint_url
 
     @property
     def environment(self) -> dict[str, str]:
@@ -132,8 +119,8 @@ class EmulatorThread:
         secret = self._settings.secret_key
         assert secret is not None
         return {
-            "AWS_ENDPOINT_URL_SSM": self._url,
-            "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": self._url,
+            "AWS_ENDPOINT_URL_SSM": self.endpoint_url,
+            "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": secret.reveal(),
             "AWS_REGION": REGION,
@@ -299,34 +286,19 @@ class EmulatorThread:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
 
-        assert self._loop is not None, "not entered"
-        asyncio.run_coroutine_threadsafe(pass_on(), self._loop).result()
+        self._thread.call(pass_on())
 
     def _call(self, what: Callable[[Emulator], _T]) -> _T:
         async def on_loop() -> _T:
             assert self._emulator is not None
             return what(self._emulator)
 
-        assert self._loop is not None, "not entered"
-        return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result()
+        return self._thread.call(on_loop())
 
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: _ShiftedLoop(self)) as runner:
-                runner.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - raised again in __enter__
-            self._failure = error
-        finally:
-            self._listening.set()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[Emulator]:
         async with Emulator(self._settings) as emulator:
-            self._emulator = emulator
-            self._url = emulator.endpoint_url
-            self._listening.set()
-            await self._stop.wait()
+            yield emulator
 
 
 class _ShiftedLoop(asyncio.SelectorEventLoop):

@@ -1,13 +1,16 @@
 """A tunnel for the life of a ``with`` block: where it is, how it fails, what stays."""
 
 import asyncio
+import math
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import traceback
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,11 @@ import ssmtunneld
 from ssmtunneld import api
 from ssmtunneld.api import LocalTunnel, open_tunnel
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.emulator.settings import EmulatorSettings, Node, Pace
 from ssmtunneld.errors import (
     AccessDenied,
+    AddressForbidden,
     AddressInUse,
     NoSessionReady,
     RequestRejected,
@@ -41,6 +46,7 @@ from tests.integration.world import (
     has_ipv6,
     statuses,
 )
+from tests.support.threads import no_thread
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +134,20 @@ async def test_what_the_block_raises_comes_out_as_it_was_raised(events):
         assert statuses(service) == ["Terminated"]
 
 
+class Skipped(BaseException):
+    """A kind of what pytest.skip raises."""
+
+
+async def test_what_no_program_should_catch_comes_out_as_it_was_raised(events):
+    async with emulator() as service:
+        error = Skipped()
+        with pytest.raises(Skipped) as caught:
+            async with open_tunnel(TARGET, 1, endpoint_url=service.endpoint_url):
+                raise error
+        assert caught.value is error
+        assert statuses(service) == ["Terminated"]
+
+
 async def test_what_can_never_work_is_told_at_once(events):
     async with emulator(faults=("start-error=InvalidDocument",)) as service:
         with pytest.raises(RequestRejected):
@@ -157,6 +177,23 @@ async def test_a_session_that_cannot_be_had_says_why(events, fault, kind, advice
         assert caught.value.advice.startswith(advice)
         assert str(caught.value).endswith(caught.value.advice)
         assert set(statuses(service)) <= {"Terminated"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AddressForbidden("127.0.0.1:80", "Permission denied", "choose another"),
+        AccessDenied("StartSession", clean("Code"), clean("words"), "allow it"),
+    ],
+)
+def test_an_error_that_ends_with_its_advice_is_otherwise_what_it_was(error):
+    explained = api._explained(error)
+    again = pickle.loads(pickle.dumps(explained))  # as from a pool of processes
+    for told in (explained, again, copy(explained)):
+        assert str(told) == f"{error}; {error.advice}"
+        assert isinstance(told, type(error))
+        assert (told.args, vars(told)) == (error.args, vars(error))
+        assert getattr(told, "errno", None) == getattr(error, "errno", None)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +326,22 @@ async def test_a_name_that_nothing_has_is_told_at_once(events):
         ({"listen": "0.0.0.0:1"}, "listen: other machines can reach this address: "),
         ({"max_sessions": 0}, "max_sessions: should be greater than or equal to 1"),
         ({"port": 0, "host": "a b"}, "port: .*; host: 'a b' is not a host: "),
+        ({"port": True}, "port: should be a whole number"),
+        ({"listen": None}, "listen: None is not an address with a port: "),
+        ({"listen": Path("/run/x")}, "listen: .* is not an address with a port: "),
+        ({"profile": b"prod"}, "profile: should be text"),
+        *(
+            ({"document": "Ours", "parameters": {"x": value}}, "parameters.x: should ")
+            for value in (1, True, None, b"x", {"a", "b"}, {"a": "b"}, [1], range(2))
+        ),
+        *(
+            ({"document": "Ours", "parameters": value}, "parameters: should ")
+            for value in ("x", b"x", 1, True, [("x", "y")], {1: "x"})
+        ),
+        *(
+            ({"ready_timeout": value}, "ready_timeout: .* is no number of seconds")
+            for value in (0, -1, float("nan"), "30", b"3", True, None, [])
+        ),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_named_in_one_line(wrong, words):
@@ -302,6 +355,36 @@ def test_an_argument_that_makes_no_sense_is_named_in_one_line(wrong, words):
 def test_a_word_that_could_be_a_name_is_told_what_it_probably_means():
     with pytest.raises(ValueError, match=r"; did you mean name:bastion\?$"):
         open_tunnel("bastion", 1)
+
+
+def test_a_password_in_a_url_is_not_repeated():
+    with pytest.raises(ValueError, match="is not an endpoint") as caught:
+        open_tunnel(TARGET, 1, endpoint_url="https://user:hunter22@host")
+    assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e30])
+async def test_one_can_wait_for_as_long_as_it_takes(events, seconds):
+    async with (
+        destination() as port,
+        emulator() as service,
+        open_tunnel(
+            TARGET, port, endpoint_url=service.endpoint_url, ready_timeout=seconds
+        ) as tunnel,
+    ):
+        assert await echoes(tunnel.port)
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        (5432, TcpAddress("localhost", 5432)),
+        ("unix:~/db.sock", UnixAddress(Path("/home/ann/db.sock"))),
+    ],
+)
+def test_an_address_is_read_as_in_a_file(monkeypatch, listen, address):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert open_tunnel(TARGET, 1, listen=listen)._settings.listen == (address,)
 
 
 # Without a loop of the caller's.
@@ -440,6 +523,15 @@ def test_an_interrupt_while_a_session_is_being_started_ends_that_session():
     finally:
         signal.signal(signal.SIGUSR1, before)
         stub.close()
+
+
+def test_a_system_that_allows_no_thread_is_told(service):
+    with (
+        no_thread(),
+        pytest.raises(NoSessionReady, match="no session: no further thread"),
+        opened(service),
+    ):
+        pytest.fail("a tunnel without a thread")
 
 
 def test_a_tunnel_is_opened_once(service):

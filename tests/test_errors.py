@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from copy import copy
 
 import pytest
 
@@ -209,6 +210,31 @@ def test_advice_of_an_aws_error_is_what_the_translator_gave():
     ],
 )
 def test_an_error_survives_a_copy_between_processes(error):
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert (str(copy), copy.advice) == (str(error), error.advice)
+    made = pickle.loads(pickle.dumps(error))
+    assert type(made) is type(error)
+    assert (str(made), made.advice) == (str(error), error.advice)
+
+
+def _made(kind):
+    """Return an error of a class, with something for each argument that it needs."""
+    if kind.__init__ is Exception.__init__:
+        return kind("words")
+    needed = [
+        parameter
+        for parameter in inspect.signature(kind).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    values = {int: 1, float: 1.0, list[str]: ["x"]}
+    return kind(*(values.get(p.annotation, p.name) for p in needed))
+
+
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+@pytest.mark.parametrize("again", [copy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_every_error_is_the_same_in_another_process(kind, again):
+    error = _made(kind)
+    error.add_note("met while the database was opened")
+    made = again(error)
+    assert type(made) is kind
+    assert made is not error
+    assert (str(made), made.args, vars(made)) == (str(error), error.args, vars(error))
+    assert getattr(made, "errno", None) == getattr(error, "errno", None)

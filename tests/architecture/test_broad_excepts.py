@@ -40,16 +40,15 @@ BOUNDARIES = Counter(
 
 CARRIERS = Counter(
     {
-        "api.py _TunnelThread._live": 1,
         "api.py _run": 1,
         "aws/api/dialing.py in_time.run": 1,
         "base/aio.py _catch": 1,
+        "base/loop_thread.py LoopThread._live": 1,
         "cli/daemon_thread.py DaemonThread._run": 1,
         "cli/diagnosis.py run": 1,
         "listener/sockets.py Listener._on_event": 1,
         "serve/control_socket.py serve_control": 1,
         "sessions/network_watch.py NetworkWatch._on_event": 1,
-        "testing.py EmulatorThread._run": 1,
         "transport/driver.py _contained.call": 1,
     }
 )

@@ -109,10 +109,20 @@ async def broken():
 def test_a_defect_of_the_emulator_fails_the_test_that_met_it():
     running = EmulatorThread().__enter__()
     running._call(lambda emulator: emulator._tasks.create_task(broken()))
-    running._thread.join()
+    running._thread._thread.join()
     with pytest.raises(ExceptionGroup) as caught:
         running.__exit__()
     assert caught.group_contains(ZeroDivisionError)
+
+
+def test_a_call_to_an_emulator_that_does_not_run_is_an_error():
+    running = EmulatorThread()
+    with pytest.raises(RuntimeError, match="ssm-emulator does not run"):
+        running.sessions()
+    with running:
+        assert running.sessions() == []
+    with pytest.raises(RuntimeError, match="ssm-emulator does not run"):
+        running.advance(1)
 
 
 def test_the_fixture_is_what_it_says(request):
