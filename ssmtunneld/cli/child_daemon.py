@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from ssmtunneld.base.threads import NoThread, start
+from ssmtunneld.cli.main import PROGRAM
 from ssmtunneld.cli.main import main as run_command
 from ssmtunneld.observe import logs
 
@@ -22,7 +24,10 @@ _STDIN = 0
 
 def main() -> NoReturn:
     """Run the daemon until standard input ends, or a signal comes."""
-    threading.Thread(target=_await_end, name="parent", daemon=True).start()
+    try:
+        start(threading.Thread(target=_await_end, name="parent", daemon=True))
+    except NoThread as error:
+        sys.exit(f"{PROGRAM}: {error.strerror}")
     logs.hush_tunnels()
     run_command(["run", *sys.argv[1:]])
 

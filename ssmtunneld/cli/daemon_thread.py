@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
+from ssmtunneld.base.threads import start
 from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.daemon.signals import FORCED_BUDGET
@@ -57,11 +58,12 @@ class DaemonThread:
         """Start it; returns before it listens.
 
         Raises:
+            NoThread: The system allows no further thread.
             SsmtunneldError: It cannot start.
         """
         with ExitStack() as unless_entered:
             unless_entered.push(self.__exit__)
-            self._thread.start()
+            start(self._thread)
             self._begun.wait()
             self._check()
             unless_entered.pop_all()

@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
+from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.threads import start
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.terminal.text import visible
 
@@ -79,7 +81,8 @@ def printed(command: list[str]) -> Iterator[str]:
         reading = threading.Thread(
             target=complaints.extend, args=(process.stderr,), daemon=True
         )
-        reading.start()
+        with on_error(process.terminate):
+            start(reading)
         try:
             for line in process.stdout:
                 yield visible(line.rstrip("\n"))

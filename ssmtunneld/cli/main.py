@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from ssmtunneld.base.redaction import redact, register_environment
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -210,6 +211,22 @@ def _tell(line: str) -> None:
         click.echo(line, err=True)
 
 
+def _tell_lack(error: OSError) -> None:
+    """Say of what this machine gives no more.
+
+    Raises:
+        OSError: It is not that: ``error`` itself.
+    """
+    if isinstance(error, NoThread):
+        _tell(f"{PROGRAM}: {error.strerror}")
+    elif error.errno in _FULL:
+        _tell(f"{PROGRAM}: cannot write: {error.strerror}")
+        # What is still in its buffer would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    else:
+        raise error
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; never returns."""
     register_environment(os.environ)
@@ -232,11 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             click.echo(describe_usage(error), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        _tell(f"{PROGRAM}: cannot write: {error.strerror}")
-        # What is still in its buffer would be tried again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _tell_lack(error)
         sys.exit(EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
         # The next one would interrupt the interpreter's own end, which prints traces.

@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from typing import Final, NamedTuple
 
+from ssmtunneld.base.threads import NoThread, start
 from ssmtunneld.observe.log_output import LogOutput
 
 QUEUED_LINES: Final = 4096
@@ -143,8 +144,8 @@ class LogQueue:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError:
+            start(self._thread)
+        except NoThread:
             # Too many threads, or the interpreter is ending: a later line tries again.
             self._thread = None
 

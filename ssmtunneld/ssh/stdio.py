@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from typing import Final
 
+from ssmtunneld.base.on_error import on_error
+from ssmtunneld.base.threads import start
 from ssmtunneld.errors import StreamReset
 from ssmtunneld.listener.relay import ClientClose
 
@@ -212,7 +214,8 @@ def _complete(wait: asyncio.Future[None]) -> None:
 def _start_copying(source: int, sink: int, *, closes: int) -> threading.Thread:
     # A daemon: one that reads a terminal ends only with the process.
     thread = threading.Thread(target=_copy, args=(source, sink, closes), daemon=True)
-    thread.start()
+    with on_error(os.close, closes):
+        start(thread)
     return thread
 
 

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.cli.ad_hoc import Forward, configure
 from ssmtunneld.cli.daemon_thread import DaemonThread
 from ssmtunneld.cli.ending_signals import EndingSignals
@@ -14,6 +15,7 @@ from ssmtunneld.errors import AddressForbidden, AddressInUse, SsmtunneldError
 from ssmtunneld.listener import sockets
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.world import PATIENCE, TARGET, use_loopback_aws
+from tests.support.threads import no_thread
 
 
 @pytest.fixture
@@ -49,6 +51,12 @@ def test_it_runs_for_the_block_and_leaves_no_session(service):
     assert {session["status"] for session in service.sessions()} == {"Terminated"}
     with pytest.raises(SsmtunneldError, match="the tunnels have ended"):
         daemon.document()
+
+
+def test_a_system_that_allows_no_thread_is_said(service):
+    with no_thread(), pytest.raises(NoThread), thread():
+        pytest.fail("a daemon without a thread")
+    assert service.sessions() == []
 
 
 def test_an_address_that_is_taken_is_the_reason_of_its_end(service):

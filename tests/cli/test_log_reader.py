@@ -7,6 +7,7 @@ from itertools import islice
 
 import pytest
 
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.cli import log_reader
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.log_reader import (
@@ -19,6 +20,7 @@ from ssmtunneld.cli.log_reader import (
     printed,
     remembered,
 )
+from tests.support.threads import no_thread
 
 
 def event(number, name="link.lost", tunnel="db", **facts):
@@ -52,6 +54,12 @@ def test_an_event_is_a_line_that_people_read(utc):
     assert event_line({**event(1, tunnel=None), "level": "info", "time": "soon"}) == (
         "soon info    link.lost"
     )
+
+
+def test_a_program_whose_lines_no_thread_can_read_is_ended():
+    forever = program("while True: print(flush=True)")
+    with no_thread(), pytest.raises(NoThread):
+        next(printed(forever))
 
 
 def test_an_event_cannot_move_the_cursor():

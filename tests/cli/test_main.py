@@ -12,6 +12,7 @@ import click
 import pytest
 
 from ssmtunneld import __version__
+from ssmtunneld.base.threads import NoThread
 from ssmtunneld.cli import main as program
 from ssmtunneld.cli.exit_codes import MEANINGS
 from ssmtunneld.cli.main import cli, describe, exit_code, main
@@ -202,6 +203,17 @@ def test_every_error_has_its_exit_code_and_its_lines(
     monkeypatch.setattr(cli, "get_command", lambda *_: command)
     expected = "".join(f"ssmtunneld: {line}\n" for line in lines)
     assert call(capsys, "fail") == (code, "", expected)
+
+
+def test_a_system_that_allows_no_thread_is_one_line(capsys, monkeypatch):
+    def fail(**_):
+        raise NoThread
+
+    command = click.Command("fail", callback=fail)
+    monkeypatch.setattr(cli, "get_command", lambda *_: command)
+    code, out, err = call(capsys, "fail")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("ssmtunneld: no further thread can be started: see ")
 
 
 @pytest.mark.parametrize(

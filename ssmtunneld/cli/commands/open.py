@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 from typing_extensions import override
 
+from ssmtunneld.base.threads import start
 from ssmtunneld.cli.ad_hoc import (
     Forward,
     configure,
@@ -376,7 +377,7 @@ def _telling_refusals(daemon: "DaemonThread", announcer: Announcer) -> Iterator[
                 announcer.tell_refusals(daemon.document(), _clock())
 
     teller = threading.Thread(target=tell, name="refusals", daemon=True)
-    teller.start()
+    start(teller)
     try:
         yield
     finally:

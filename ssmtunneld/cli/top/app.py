@@ -27,6 +27,7 @@ from textual.widgets import Input, Static
 from typing_extensions import override
 
 from ssmtunneld.base.compartment import Defect
+from ssmtunneld.base.threads import NoThread, start
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.main import describe
 from ssmtunneld.cli.terminal.live import Flows
@@ -513,8 +514,12 @@ class Board(Screen[None]):
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 self.post_message(done)
 
-        # Nobody waits for a drain in order to quit.
-        threading.Thread(target=run, name="request", daemon=True).start()
+        try:
+            # Nobody waits for a drain in order to quit.
+            start(threading.Thread(target=run, name="request", daemon=True))
+        except NoThread as error:
+            self._busy.release()
+            self._say(str(error.strerror), failed=True)
 
     def on_done(self, message: Done) -> None:
         """Show what has come of a request, and look at once what it changed."""

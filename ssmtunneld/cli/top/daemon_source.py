@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from ssmtunneld.base.threads import start
 from ssmtunneld.cli.daemon_client import Daemon, find
 from ssmtunneld.cli.daemon_requests import ask_connections, ask_log, kill_connection
 from ssmtunneld.cli.exit_codes import CommandError
@@ -162,8 +163,12 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a pause: whoever starts this has just looked."""
-        self._thread.start()
+        """Begin, with a pause: whoever starts this has just looked.
+
+        Raises:
+            NoThread: The system allows no further thread.
+        """
+        start(self._thread)
 
     def hurry(self) -> None:
         """Look now: something has just been changed."""

@@ -21,6 +21,7 @@ from textual.widgets import RichLog, Static
 from typing_extensions import override
 
 from ssmtunneld.base.interpreter import interpreter
+from ssmtunneld.base.threads import NoThread, start
 from ssmtunneld.cli.terminal.text import visible
 
 LINES: Final = 2000
@@ -191,7 +192,12 @@ class Diagnosis(ModalScreen[None]):
         reading = threading.Thread(
             target=self._read, args=(self._process,), name="doctor", daemon=True
         )
-        reading.start()
+        try:
+            start(reading)
+        except NoThread as error:
+            self._process.terminate()
+            self._process.wait()
+            self._say(str(error.strerror), "bold red")
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         """Pass on what the doctor says; in a thread of its own."""
