@@ -609,7 +609,7 @@ class TargetNotFound(TargetNotConnected):
 
 
 class TargetOffline(TargetNotFound):
-    """All that matches is offline: an agent may restart, or not have started yet."""
+    """All that matches is offline, or not there yet: it may just be starting."""
 
     passes = True
 

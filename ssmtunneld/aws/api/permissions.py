@@ -57,6 +57,7 @@ _SECTIONS: Final = {
     "autoscaling:DescribeAutoScalingGroups": "Looking targets up",
     "ecs:ListTasks": "Looking targets up",
     "ecs:DescribeTasks": "Looking targets up",
+    "ecs:DescribeServices": "Looking targets up",
     "ssm:GetConnectionStatus": "Looking targets up",
     "ecs:ListServices": "Looking targets up",
     "ecs:ListClusters": "Looking targets up",

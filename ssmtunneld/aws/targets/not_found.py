@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -32,12 +33,18 @@ def explain(
     """
     where = _where(account, found)
     offline = found.candidates
+    if not offline and found.desired:
+        message = f"{found.searched}: none found {where} yet, of {found.desired}"
+        return TargetOffline(
+            found.operation, clean("NoneYet"), clean(message), _await(target)
+        )
     if not offline:
-        near = _nearest(account, target)
-        advice = f"did you mean {' or '.join(near)}?" if near else _CHECK_IT
         message = f"{found.searched}: none found {where}"
         return TargetNotFound(
-            found.operation, clean("NothingFound"), clean(message), advice
+            found.operation,
+            clean("NothingFound"),
+            clean(message),
+            _SCALE_UP if found.desired == 0 else _propose(account, target),
         )
     shown = ", ".join(f"{c.id} ({c.state})" for c in offline[:_SHOWN])
     more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
@@ -49,6 +56,7 @@ def explain(
 
 
 _CHECK_IT: Final = "check spelling, region and profile, and that it is running"
+_SCALE_UP: Final = "scale it up: it is there, and is to have none"
 _CHECK_AGENT: Final = (
     "check that the SSM agent runs there, reaches Systems Manager, and that the "
     "instance's role has the policy AmazonSSMManagedInstanceCore"
@@ -57,6 +65,25 @@ _CHECK_TASK: Final = (
     "check that the service has enableExecuteCommand and its task role allows "
     "ssmmessages, and deploy it again"
 )
+
+
+def _await(target: SearchedTarget) -> str:
+    """Return what tells why a group or service has started none."""
+    match target:
+        case GroupTarget(name):
+            asked = "autoscaling describe-scaling-activities"
+            command = f"aws {asked} --auto-scaling-group-name {shlex.quote(name)}"
+        case ServiceTarget(cluster, service):
+            which = f"--cluster {cluster} --services {service}"
+            command = f"aws ecs describe-services {which}"
+        case _:
+            return _CHECK_IT
+    return f"wait; to see why none starts: {command}"
+
+
+def _propose(account: AwsClient, target: SearchedTarget) -> str:
+    near = _nearest(account, target)
+    return f"did you mean {' or '.join(near)}?" if near else _CHECK_IT
 
 
 def _where(account: AwsClient, found: SearchResult) -> str:

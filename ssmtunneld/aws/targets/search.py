@@ -7,6 +7,7 @@ Everything here blocks and must be called in worker threads;
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
@@ -82,6 +83,8 @@ class SearchResult:
     """The account's number, where an answer told it."""
     operation: str = "DescribeInstances"
     """The operation that was called last."""
+    desired: int | None = None
+    """How many a group or service is to have; None where nobody has said so."""
 
     @property
     def online(self) -> tuple[Candidate, ...]:
@@ -254,7 +257,11 @@ def _find_group(account: AwsClient, name: str) -> SearchResult:
     )
     ids: list[str] = []
     for group in (g for page in answers for g in page.structures("AutoScalingGroups")):
-        found = replace(found, account=_account_of(group.text("AutoScalingGroupARN")))
+        found = replace(
+            found,
+            account=_account_of(group.text("AutoScalingGroupARN")),
+            desired=group.number("DesiredCapacity"),
+        )
         ids += [
             instance_id
             for instance in group.structures("Instances")
@@ -358,6 +365,8 @@ def _find_tasks(account: AwsClient, target: ServiceTarget) -> SearchResult:
         if error.code not in _NO_SUCH_SERVICE:
             raise
         return found
+    if not arns:
+        return replace(found, desired=_desired_count(account, target))
     containers = _containers(account, target.cluster, arns)
     names = {name for name, _ in containers}
     if target.container is None and len(names) > 1:
@@ -370,8 +379,19 @@ def _find_tasks(account: AwsClient, target: ServiceTarget) -> SearchResult:
             f"add one of them to target, such as {target}/{min(names)}",
         )
     candidates = [c for name, c in containers if target.container in {None, name}]
-    owner = _account_of(arns[0]) if arns else ""
-    return replace(found, candidates=_oldest_first(candidates), account=owner)
+    return replace(
+        found, candidates=_oldest_first(candidates), account=_account_of(arns[0])
+    )
+
+
+def _desired_count(account: AwsClient, target: ServiceTarget) -> int | None:
+    with suppress(AwsError):  # without a permission for it, a search goes on
+        answer = account.call_service(
+            "ecs", "DescribeServices", cluster=target.cluster, services=[target.service]
+        )
+        for service in answer.structures("services"):
+            return service.number("desiredCount")
+    return None
 
 
 def _containers(

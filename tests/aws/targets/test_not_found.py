@@ -8,7 +8,7 @@ from ssmtunneld.aws.targets.not_found import explain
 from ssmtunneld.aws.targets.search import Candidate, SearchResult, search
 from ssmtunneld.config.targets import parse_target
 from ssmtunneld.errors import Recovery
-from tests.aws.stub import error
+from tests.aws.stub import Reply, error
 from tests.support.moto import ACCOUNT, REGION
 
 ARN = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
@@ -89,6 +89,67 @@ def test_the_profile_is_named(stub, cloud, aws_files):
 def test_an_account_that_is_not_told_is_left_out(account, stub, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", stub.url)
     assert str(miss(account, "ip:10.9.9.9")).endswith(f"none found in {REGION}")
+
+
+def group(desired, *states):
+    """Return the answer about a group whose instances are in these states."""
+    members = "".join(
+        f"<member><InstanceId>i-{number:017x}</InstanceId>"
+        f"<LifecycleState>{state}</LifecycleState></member>"
+        for number, state in enumerate(states)
+    )
+    arn = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:1:name"
+    return Reply(
+        body="<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult>"
+        f"<AutoScalingGroups><member><AutoScalingGroupARN>{arn}</AutoScalingGroupARN>"
+        f"<DesiredCapacity>{desired}</DesiredCapacity><Instances>{members}</Instances>"
+        "</member></AutoScalingGroups></DescribeAutoScalingGroupsResult>"
+        "</DescribeAutoScalingGroupsResponse>"
+    )
+
+
+@pytest.mark.parametrize("states", [[], ["Pending"], ["Pending:Wait", "Terminating"]])
+def test_a_group_that_has_started_none_yet_may_do_so(
+    account, stub, monkeypatch, states
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_AUTO_SCALING", stub.url)
+    stub.answer("DescribeAutoScalingGroups", group(2, *states))
+    found = miss(account, "asg:my bastions")
+    assert str(found) == (
+        "instance in service of Auto Scaling group my bastions: none found in "
+        f"{REGION} (account {ACCOUNT}) yet, of 2"
+    )
+    assert found.passes
+    assert found.advice.endswith("--auto-scaling-group-name 'my bastions'")
+
+
+def test_a_group_that_is_to_have_none_is_not_waited_for(account, cloud):
+    cloud.create_group("asleep", 0)
+    found = miss(account, "asg:asleep")
+    assert not found.passes
+    assert found.advice == "scale it up: it is there, and is to have none"
+
+
+def test_a_service_that_has_started_no_task_yet_may_do_so(account, stub):
+    stub.answer("ListTasks", {"taskArns": []})
+    stub.answer("DescribeServices", {"services": [{"desiredCount": 2}]})
+    found = miss(account, "ecs:prod/api")
+    assert str(found).endswith(f"none found in {REGION} (account {ACCOUNT}) yet, of 2")
+    assert found.passes
+    assert found.advice.endswith("describe-services --cluster prod --services api")
+    (asked,) = stub.calls("DescribeServices")
+    assert asked == {"cluster": "prod", "services": ["api"]}
+    stub.answer("DescribeServices", {"services": [{"desiredCount": 0}]})
+    none = miss(account, "ecs:prod/api")
+    assert not none.passes
+    assert none.advice == "scale it up: it is there, and is to have none"
+
+
+def test_a_service_whose_size_nobody_may_see_is_not_waited_for(account, stub):
+    stub.answer("ListTasks", {"taskArns": []})
+    stub.answer("DescribeServices", error("AccessDeniedException"))
+    stub.answer("ListServices", {"serviceArns": []})
+    assert not miss(account, "ecs:prod/api").passes
 
 
 def test_what_is_offline_is_listed(account):
