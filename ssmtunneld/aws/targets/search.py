@@ -84,7 +84,7 @@ class SearchResult:
     operation: str = "DescribeInstances"
     """The operation that was called last."""
     desired: int | None = None
-    """How many a group or service is to have; None where nobody has said so."""
+    """Number that a group or service is to have; None where nobody has said so."""
 
     @property
     def online(self) -> tuple[Candidate, ...]:
