@@ -94,7 +94,10 @@ class Gateway:
         if transport is None:
             return websocket  # gone already
         with session.greeting(transport):
-            await websocket.prepare(request)
+            try:
+                await websocket.prepare(request)
+            except ConnectionError:
+                return websocket  # gone just now, which is nobody's mistake
             opened = await self._opens(websocket, session, request)
         if opened:
             if session.recorder is not None:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import uuid
+from logging import WARNING
 
 import pytest
+from aiohttp import ClientConnectionResetError, web
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.emulator.gateway import _frame
@@ -422,3 +424,19 @@ async def test_messages_may_have_a_largest_size(emulate, beyond):
             await (await client.ping())
             assert len(client.unacknowledged) == 1
             assert client.closed is None
+
+
+async def test_a_client_that_leaves_while_it_is_answered_is_no_error(
+    emulate, monkeypatch, caplog
+):
+    async def gone(*_):
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    emulator = await emulate()
+    grant = await start(emulator.endpoint_url, 80)
+    with monkeypatch.context() as patch:
+        patch.setattr(web.WebSocketResponse, "prepare", gone)
+        with pytest.raises(InvalidMessage):
+            await opened(grant)
+    assert [r for r in caplog.records if r.levelno >= WARNING] == []
+    assert (await opened(grant, opener("wrong")))[0] == 1008
