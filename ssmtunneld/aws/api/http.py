@@ -350,7 +350,7 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
 
     try:
         # The library bounds each step of its conversation, not the whole.
-        opened = in_time(greet, deadline, socket.socket.close)
+        opened = in_time(greet, deadline, socket.socket.close, asked=str(proxy))
         opened.settimeout(deadline.seconds)
         return deadline.watch(opened)
     except (ProxyError, OSError) as error:

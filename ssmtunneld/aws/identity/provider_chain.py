@@ -113,8 +113,10 @@ def new_session(
         SettingError: The certificates that are named are not there.
     """
     session = _Session(profile=profile)
+    # Reads files, for which one thread may wait for ever; the others must not.
+    data_path = session.get_config_variable("data_path")
     with _making:  # all threads get the same ones
-        models = _models(session.get_config_variable("data_path"))
+        models = _models(data_path)
     session.register_component("data_loader", models)
     if network is not None:
         ca_bundle = ca_bundle_of(session, network)
