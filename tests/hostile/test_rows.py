@@ -5,6 +5,7 @@ status page in a flood (A15).
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from types import SimpleNamespace
@@ -99,6 +100,29 @@ async def test_a_flood_of_the_status_page_is_nobodys_business(tmp_path):
                     tasks.create_task(flood(web, page))
             await found.witness.answers(ANSWERS)
             found.check()
+
+
+@pytest.mark.timeout(300)
+async def test_requests_without_end_are_nobodys_business(tmp_path):
+    """Of whoever may log in here: headers for as long as somebody takes them."""
+
+    async def flood(web):
+        async with connection(web) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            with contextlib.suppress(ConnectionError):
+                while not reader.at_eof():
+                    writer.write(b"A: b\r\n" * 9000)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+
+    async with beside(tmp_path, http_listen="127.0.0.1:0") as found:
+        bound = await_line(found.program, "http.bound")["address"]
+        web = int(bound.rpartition(":")[2])
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(ASKERS):
+                tasks.create_task(flood(web))
+        await found.witness.answers(ANSWERS)
+        found.check()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from ssmtunneld.aws.api.http import Sender
 from ssmtunneld.aws.api.models import SERVICES, Models
 from ssmtunneld.aws.api.network import Network, ca_bundle_of
 from ssmtunneld.aws.botocore_internals import (
+    parse_in_pieces,
     replace_environment,
     replace_processes,
     replace_role_loading,
@@ -118,6 +119,7 @@ def new_session(
     with _making:  # all threads get the same ones
         models = _models(data_path)
     session.register_component("data_loader", models)
+    parse_in_pieces(session)
     if network is not None:
         ca_bundle = ca_bundle_of(session, network)
         # For botocore's own sender, which minds an empty variable. It never sends.
