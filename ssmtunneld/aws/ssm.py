@@ -490,7 +490,7 @@ class SsmControl(Control):
         assert place is not None, "an answer without a connection"
         url = apply_override(url, place.ssmmessages_endpoint)
         self.check_stream_url(url)
-        return Grant(session_id, Secret(token), url)
+        return Grant(session_id, Secret.token(token), url)
 
     def _terminate(self, session_id: str) -> None:
         try:
