@@ -9,8 +9,6 @@ import json
 import re
 import sys
 
-import pytest
-
 from tests.aws.stub import GRANT
 from tests.hostile.scene import beside
 from tests.integration.world import tunnel
@@ -147,7 +145,6 @@ def is_told(name):
     return wanted
 
 
-@pytest.mark.timeout(300)
 async def test_odd_answers_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(answering) as service:
         kinds = [*["i-{:017}"] * len(STARTS), *["name:odd{:03}"] * len(QUERIES)]
@@ -164,7 +161,6 @@ async def test_odd_answers_hurt_their_own_tunnels_only(tmp_path):
             await all_are_refused(found)
 
 
-@pytest.mark.timeout(300)
 async def test_odd_credentials_hurt_their_own_tunnels_only(tmp_path):
     """Those of programs, and those that STS answers with."""
     (tmp_path / "aws-config").write_text(profiles(tmp_path))
@@ -239,7 +235,6 @@ async def left(service, count):
         assert await asyncio.to_thread(service.finished.acquire, timeout=200)
 
 
-@pytest.mark.timeout(300)
 async def test_answers_without_end_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(flooding) as service:
         tables = [
@@ -252,7 +247,6 @@ async def test_answers_without_end_hurt_their_own_tunnels_only(tmp_path):
             found.check(await found.status())
 
 
-@pytest.mark.timeout(300)
 async def test_a_proxys_answers_to_connect_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(flooding) as proxy:
         tables = [
