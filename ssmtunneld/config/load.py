@@ -39,10 +39,15 @@ DEEPEST: Final = 32
 # MiB would keep it busy for hours. The time of this pattern is linear: it is possessive
 # and follows a quoted part for 64 characters. Keys of longer parts cost 3 s at most.
 _LONG_KEY: Final = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:"
+    r"(?<![A-Za-z0-9_\\-])(?:"
     r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n]){0,64}+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
     rf"){{{DEEPEST}}}"
 )
+_WINDOW: Final = 16 * 1024
+"""Characters that are searched for such a key at a time: no other thread runs then. One
+that is not seen because it lies in two of them has long parts, and so not many."""
+_HINTED: Final = 1000
+"""Characters of a line that is not TOML which are looked at for the slip in it."""
 # A value that is no number, date, string, list or table, nor true, false, inf or nan:
 # text without quotes, such as i-0182d91e, eu-west-1 or 127.0.0.1:5432.
 _UNQUOTED: Final = re.compile(
@@ -235,7 +240,7 @@ def parse_toml(text: str, source: Path) -> dict[str, Any]:
     Raises:
         ConfigError: It is not TOML, or nested deeper; names ``source`` and the line.
     """
-    if (match := _LONG_KEY.search(text)) is not None:
+    if (match := _find_long_key(text)) is not None:
         line = text.count("\n", 0, match.start()) + 1
         problem = f"has a key of more than {DEEPEST} parts"
         raise ConfigError([f"{source}:{line}: {problem}"])
@@ -249,6 +254,12 @@ def parse_toml(text: str, source: Path) -> dict[str, Any]:
     if _is_deep(tables):
         raise _too_deep(source)
     return tables
+
+
+def _find_long_key(text: str) -> re.Match[str] | None:
+    windows = range(0, len(text), _WINDOW)
+    found = (_LONG_KEY.search(text, start, start + _WINDOW) for start in windows)
+    return next((match for match in found if match is not None), None)
 
 
 def _is_deep(tables: dict[str, Any]) -> bool:
@@ -283,7 +294,7 @@ def _not_toml(message: str, text: str, source: Path) -> ConfigError:
 
 def _hint(line: str) -> str:
     """Return the cure of a common slip in ``line``, without its value."""
-    slips = (cure for slip, cure in _SLIPS if slip.match(line))
+    slips = (cure for slip, cure in _SLIPS if slip.match(line[:_HINTED]))
     return next((f" ({cure})" for cure in slips), "")
 
 

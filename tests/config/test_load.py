@@ -242,6 +242,7 @@ DEEP = {
     "long keys": ".".join([f'"{PART}{PART}"'] * 5000) + " = 1",
     "a header": f"[{'.'.join(['a'] * 5000)}]",
     "a header of a list": f"[[{'.'.join(['a'] * 5000)}]]",
+    "keys further on": "#" * 16_350 + "\n" + ".".join(["a"] * 5000) + " = 1",
     "lists": "a = " + "[" * 100_000,
     "closed lists": "a = " + "[" * 300 + "]" * 300,
     "more closed lists": "a = " + "[" * 5000 + "]" * 5000,

@@ -34,6 +34,9 @@ ASKED = 400
 
 BROKEN = {
     "a key of 5,000 parts": "a" + ".a" * 5000 + " = 1\n",
+    "a text that looks like keys": '"' + r"\"" * 500_000,
+    "keys of 31 parts": ("a." * 30 + "a = 1\n") * 16_000,
+    "a line that is no TOML": "a = " + " " * 1_000_000,
     "deep arrays": "a = " + "[" * 100_000,
     "deep tables": "a = " + "{b = " * 50_000,
     "100,000 unknown keys": "".join(f"k{n} = 1\n" for n in range(100_000)),

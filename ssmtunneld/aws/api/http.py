@@ -250,7 +250,7 @@ def _is_intricate(body: bytes) -> bool:
     if body.lstrip()[:1] == b"<":
         return body.count(b"<") > PART_LIMIT or b"<!ENTITY" in body
     parts = sum(body.count(mark) for mark in (b"{", b"[", b","))
-    return parts > PART_LIMIT or _LONG_NUMBER.search(body) is not None
+    return parts > PART_LIMIT or _LONG_NUMBER in body.translate(_DIGITS)
 
 
 class _Body:
@@ -380,8 +380,10 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
         raise exceptions.ProxyError(clean(text), error) from None
 
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{400}")
-"""A number that takes longer to read than any of AWS's."""
+_DIGITS: Final = bytes(ord("0") * (0x30 <= byte <= 0x39) for byte in range(256))
+"""Makes every digit the same one, and all else none."""
+_LONG_NUMBER: Final = b"0" * 400
+"""A number that takes longer to read than any of AWS's. A pattern would take 20 ms."""
 _PAGE: Final = re.compile(
     rb"\s*+(?:<!--.{0,500}?-->\s*+)?<(?:!doctype\s++)?html\b",
     re.IGNORECASE | re.DOTALL,
