@@ -34,9 +34,6 @@ ASKED = 400
 
 BROKEN = {
     "a key of 5,000 parts": "a" + ".a" * 5000 + " = 1\n",
-    "a text that looks like keys": '"' + r"\"" * 500_000,
-    "keys of 31 parts": ("a." * 30 + "a = 1\n") * 16_000,
-    "a line that is no TOML": "a = " + " " * 1_000_000,
     "deep arrays": "a = " + "[" * 100_000,
     "deep tables": "a = " + "{b = " * 50_000,
     "100,000 unknown keys": "".join(f"k{n} = 1\n" for n in range(100_000)),
@@ -45,6 +42,27 @@ BROKEN = {
     "controls": '[tunnels."\\u001b[2J"]\nlisten = "\\u202e"\n',
     "nothing": "",
 }
+
+
+LONG = {
+    "a text that looks like keys": '"' + r"\"" * 500_000,
+    "keys of 31 parts": ("a." * 30 + "a = 1\n") * 16_000,
+    "a line that is no TOML": "a = " + " " * 1_000_000,
+}
+"""Apart from the others: of errors that are alike, ten are logged at once."""
+
+
+@pytest.mark.timeout(300)
+async def test_a_long_file_is_looked_through_and_nobody_notices(tmp_path):
+    async with beside(tmp_path) as found:
+        for number, text in enumerate(LONG.values(), 1):
+            (tmp_path / "config.toml").write_text(text)
+            found.program.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(
+                await_line, found.program, "reload.refused", count=number
+            )
+        await found.witness.answers(ANSWERS)
+        found.check(await found.status())
 
 
 @pytest.mark.timeout(300)
