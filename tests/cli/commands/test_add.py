@@ -63,6 +63,21 @@ def test_a_file_is_made_where_there_is_none(home, capsys):
     assert settings(path, "web").port == 8080
 
 
+def test_a_port_that_another_tunnel_has_is_not_taken_and_that_is_said(path, capsys):
+    other = path.parent / "other.toml"
+    other.write_text("[tunnels.theirs]\nlisten = 5433\nport = 2\n")
+    path.write_text('include = "other.toml"\n' + TEXT)
+    for name, listen in (("a", 5432), ("b", 5434), ("c", 5435)):
+        words = ("add", name, f"{name}.internal:5432", "-c", path)
+        code, out, err = call(capsys, *words)
+        assert (code, out) == (0, f"{path}: added {name}\n")
+        assert [a.port for a in settings(path, name).listen] == [listen]
+        told = f"{name} listens on port {listen}, because 5432 is taken\n"
+        assert err.removesuffix(f"no daemon runs it: ssmtunneld run -c {path}\n") == (
+            "" if listen == 5432 else told
+        )
+
+
 def test_a_running_daemon_takes_it_over(path, capsys):
     household = Household()
     household.documents[0]["config"] = str(path)
