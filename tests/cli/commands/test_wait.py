@@ -43,7 +43,10 @@ def test_a_file_that_does_not_exist_is_not_waited_for(home, capsys, monkeypatch)
     missing = home / "nosuch.toml"
     code, out, err = call(capsys, "wait", "-c", missing)
     assert (code, out) == (2, "")
-    assert err == f"ssmtunneld: {missing}: cannot be read: No such file or directory\n"
+    assert err == (
+        f"ssmtunneld: {missing}: cannot be read: No such file or directory; "
+        f"write one: ssmtunneld init -c {missing}\n"
+    )
     monkeypatch.setenv("SSMTUNNELD_CONFIG", str(missing))
     assert call(capsys, "wait") == (2, "", err)
 
