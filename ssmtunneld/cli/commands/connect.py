@@ -20,7 +20,7 @@ from ssmtunneld.cli.child_process import BY_SIGNAL, ended_by_signals, run_progra
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.clients.registry import NAMES, Choice, choose, installed
 from ssmtunneld.cli.daemon_client import select
-from ssmtunneld.cli.destination import bound_end, tunnel_named
+from ssmtunneld.cli.destination import bound_end, fixed_tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     complete_names,
@@ -112,12 +112,7 @@ def connect(
     says the URL and exits with 1.
     """
     config = load_in_use(config_path)
-    tunnel = tunnel_named(config, name)
-    if tunnel.is_dynamic:
-        raise CommandError(
-            f"{name} has no fixed destination: its clients choose one",
-            code=EXIT_USAGE,
-        )
+    tunnel = fixed_tunnel_named(config, name)
     if wanted is None and protocol_of(tunnel) is None:
         wanted = _ask_client(tunnel)
     choice = choose(tunnel, wanted, os.environ)

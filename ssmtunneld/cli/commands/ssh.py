@@ -44,7 +44,10 @@ from ssmtunneld.ssh.host_names import host_name
     help="Log in with a key that is made now, and that the instance accepts for a "
     "minute (EC2 Instance Connect).",
 )
-@file_option("The configuration: see ssmtunneld proxy.")
+@file_option(
+    "Configuration file, whose daemon, profile, region and endpoints are used. By "
+    "default $SSMTUNNELD_CONFIG, then the usual places."
+)
 @click.pass_context
 def ssh(
     ctx: click.Context,
