@@ -13,7 +13,6 @@ from ssmtunneld.cli.ad_hoc import check_target, parse_destination
 from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
 from ssmtunneld.errors import ConfigError
-from ssmtunneld.importing.found import next_port, usual_port, why_moved
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -179,6 +178,8 @@ def _listen(
     port = settings.get("port")
     if not isinstance(port, int):
         raise click.UsageError("where does it listen? name --listen, or a destination")
+    from ssmtunneld.importing.found import next_port, usual_port, why_moved
+
     usual = usual_port(port)
     free = next_port(usual, held)
     return free, "" if free == usual else why_moved(name, usual, free)
