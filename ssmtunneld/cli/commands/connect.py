@@ -105,7 +105,7 @@ def connect(
     the host, and by the port; where nothing tells, a person on a terminal is asked. The
     client gets the real host name where it can use it, TLS as the tunnel's db_tls and
     db_ca say, and with db_auth = "iam" a password by IAM, which is in no argument. What
-    stands behind -- is for the client.
+    follows -- is for the client.
 
     Waits until the tunnel is ready. If no daemon runs for the configuration, one is
     started and runs as long as the client. For a page that no browser here opens, it

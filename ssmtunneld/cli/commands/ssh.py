@@ -62,8 +62,8 @@ def ssh(
     """Log in to a target with your own ssh, and end as it ends.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
-    say. No file is touched but ssh's own known_hosts. What stands behind -- is for
-    ssh: options first, then a command.
+    say. No file is touched but ssh's own known_hosts. What follows -- is for ssh:
+    options first, then a command.
     """
     from ssmtunneld.ssh.fd_passing import IS_USUAL
 
