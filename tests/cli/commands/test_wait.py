@@ -33,6 +33,22 @@ def test_it_ends_with_1_and_the_reasons_when_time_is_up(operator, capsys):
     ]
 
 
+def test_tunnels_with_the_same_reason_are_told_in_one_line(operator, capsys):
+    others = [waiting(name="first"), waiting(name="second")]
+    operator.documents = [
+        document(*others, tunnel_document(state="starting", usable=0))
+    ]
+    code, _, err = call(capsys, "wait", "--timeout", "10ms")
+    assert (code, err.splitlines()) == (
+        1,
+        [
+            "ssmtunneld: first, second: waiting: nobody answers; start the agent",
+            "ssmtunneld: db: starting",
+            "ssmtunneld: not ready within 0.01 s: first, second, db",
+        ],
+    )
+
+
 def test_it_ends_with_3_if_no_daemon_comes(home, capsys):
     code, _, err = call(capsys, "wait", "--timeout", "10ms")
     assert code == 3
