@@ -159,7 +159,7 @@ def _listen(
     settings: config_file.Settings,
     held: Container[int],
 ) -> tuple[object, str]:
-    """Return where the tunnel listens, and why not where it usually would, or "".
+    """Return where the tunnel listens, and why not on its destination's port, or "".
 
     Args:
         name: The tunnel's.
@@ -182,7 +182,14 @@ def _listen(
 
     usual = usual_port(port)
     free = next_port(usual, held)
-    return free, "" if free == usual else why_moved(name, usual, free)
+    if free != usual:
+        return free, why_moved(name, usual, free)
+    if usual != port:
+        return (
+            usual,
+            f"{name} listens on port {usual}, because {port} needs a privilege",
+        )
+    return port, ""
 
 
 def _assignment(text: str) -> tuple[str, object]:
