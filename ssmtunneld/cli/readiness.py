@@ -211,5 +211,6 @@ def _too_late(missing: Sequence[dict[str, Any]], timeout: float) -> CommandError
     names = ", ".join(tunnel["name"] for tunnel in missing)
     return CommandError(
         f"not ready within {timeout:g} s: {names}",
+        f"ssmtunneld doctor {missing[0]['name']} tests the path hop by hop",
         problems=[f"{names}: {words}" for names, words in _told(missing)],
     )

@@ -29,7 +29,8 @@ def test_it_ends_with_1_and_the_reasons_when_time_is_up(operator, capsys):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "ssmtunneld: dead: waiting: nobody answers; start the agent",
-        "ssmtunneld: not ready within 0.01 s: dead",
+        "ssmtunneld: not ready within 0.01 s: dead; ssmtunneld doctor dead tests the "
+        "path hop by hop",
     ]
 
 
@@ -44,7 +45,8 @@ def test_tunnels_with_the_same_reason_are_told_in_one_line(operator, capsys):
         [
             "ssmtunneld: first, second: waiting: nobody answers; start the agent",
             "ssmtunneld: db: starting",
-            "ssmtunneld: not ready within 0.01 s: first, second, db",
+            "ssmtunneld: not ready within 0.01 s: first, second, db; ssmtunneld doctor "
+            "first tests the path hop by hop",
         ],
     )
 
