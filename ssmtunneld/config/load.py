@@ -8,6 +8,7 @@ they might be secrets, and those of unknown keys never are.
 import errno
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from ssmtunneld.config.model import Config
 from ssmtunneld.config.parsers import format_size
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_source_tables
-from ssmtunneld.errors import ConfigError
+from ssmtunneld.errors import ConfigError, ConfigMissing
 
 SYSTEM_CONFIG: Final = Path("/etc/ssmtunneld/config.toml")
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
@@ -69,6 +70,10 @@ _UNCLOSED_TEXT: Final = re.compile(
     r"""(?:Illegal|Found invalid) character '\\n'|Expected "'+"|Unterminated string"""
 )
 """The complaints of tomllib about texts without an end."""
+_TWICE: Final = re.compile(r"Cannot declare \((?P<key>.+)\) twice")
+"""tomllib's complaint about a table's second header, with a tuple of Python's."""
+_AGAIN: Final = "Cannot overwrite a value"
+"""tomllib's complaint about a key that stands in the same table twice."""
 _APOSTROPHE: Final = re.compile(r"""^[^'"#\n=]*+=[^'"\n]*+'[^'\n]*+$""", re.MULTILINE)
 """A line with a single one around a value, for whose end the whole file is searched."""
 _POSITION: Final = re.compile(
@@ -87,7 +92,7 @@ def find_config(
     looking; then come the user's configuration directory and ``system_wide``.
 
     Raises:
-        ConfigError: None is named and none exists; lists the places.
+        ConfigMissing: None is named and none exists; lists the places.
     """
     if explicit is not None:
         return explicit
@@ -98,11 +103,9 @@ def find_config(
         if _exists(candidate):
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
-    raise ConfigError(
-        [
-            f"no configuration file: looked for --config, ${VARIABLE}, {places}; "
-            "write one with ssmtunneld init, or do without: ssmtunneld open"
-        ]
+    raise ConfigMissing(
+        f"no configuration file: looked for --config, ${VARIABLE}, {places}",
+        "write one with ssmtunneld init, or do without: ssmtunneld open",
     )
 
 
@@ -185,6 +188,7 @@ def read_file(path: Path) -> str:
     """Return the text of a configuration file. Never waits: a pipe is refused.
 
     Raises:
+        ConfigMissing: There is none.
         ConfigError: It cannot be read, is not a regular file, is larger than
             ``LARGEST_FILE``, or is not UTF-8.
     """
@@ -192,6 +196,9 @@ def read_file(path: Path) -> str:
         raw = _read_bytes(path)
     except OSError as error:
         reason = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            cure = f"write one: ssmtunneld init -c {shlex.quote(str(path))}"
+            raise ConfigMissing(f"{path}: cannot be read: {reason}", cure) from None
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
     if len(raw) > LARGEST_FILE:
         limit = format_size(LARGEST_FILE)
@@ -287,9 +294,19 @@ def _not_toml(message: str, text: str, source: Path) -> ConfigError:
         begun = _APOSTROPHE.search(text)
         if begun is not None and line > text.count("\n"):
             line, column = text.count("\n", 0, begun.end()) + 1, len(begun[0]) + 1
-    problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
     hint = _hint(text.split("\n")[line - 1])
-    return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])
+    problem = f"is not TOML: {_reworded(what)}{hint}"
+    return ConfigError([f"{source}:{line}:{column}: {problem}"])
+
+
+def _reworded(what: str) -> str:
+    """Return tomllib's complaint for people who know the file, and no Python."""
+    if (twice := _TWICE.fullmatch(what)) is not None:
+        key = ".".join(re.findall("'([^']*)'", twice["key"]))
+        return f"there is a table [{key}] above: choose another name"
+    if what == _AGAIN:
+        return "this key has a value above: write it once"
+    return f"{what[:1].lower()}{what[1:]}"
 
 
 def _hint(line: str) -> str:
