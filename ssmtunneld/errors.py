@@ -5,6 +5,7 @@
     SsmtunneldError
     ├── LocalProtocolError        our own code broke a rule: a bug, please report it
     ├── ConfigError               the configuration file must be changed
+    │   └── ConfigMissing             there is none
     ├── AddressInUse              another process holds a local address
     ├── AddressForbidden          this user must not listen on a local address
     ├── InheritedSocketRefused    a socket unit lets in more than the configuration
@@ -57,6 +58,7 @@ from typing_extensions import override
 
 from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.base.nearest import nearest
+from ssmtunneld.base.sentences import with_advice
 
 
 class Recovery(Enum):
@@ -144,6 +146,21 @@ class ConfigError(SsmtunneldError):
         return "\n".join(self.problems)
 
 
+class ConfigMissing(ConfigError):
+    """There is no configuration file.
+
+    Args:
+        words: What is missing.
+        cure: What to type instead.
+    """
+
+    def __init__(self, words: str, cure: str) -> None:
+        super().__init__([with_advice(words, cure)])
+        self.args = (words, cure)
+        self.words = words
+        self.cure = cure
+
+
 class AddressInUse(SsmtunneldError):
     """A local address cannot be bound.
 
@@ -159,7 +176,7 @@ class AddressInUse(SsmtunneldError):
         self.reason = reason
         self.holder = holder
         self.advice = (
-            f"stop {holder} or choose another address"
+            f"stop {holder}, or choose another address"
             if holder
             else "choose another address"
         )

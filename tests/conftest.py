@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
 def _redaction(monkeypatch):
     """Forget the secrets that a test has made, which others may say in the clear."""
     fresh = redaction.Redactor()
-    for value in redaction._process._values:  # those that modules have as constants
+    for value in redaction._process._own.values:  # those that modules have as constants
         fresh.register(value)
     monkeypatch.setattr(redaction, "_process", fresh)
 

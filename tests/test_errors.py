@@ -16,6 +16,7 @@ from ssmtunneld.errors import (
     AwsError,
     ChannelClosed,
     ConfigError,
+    ConfigMissing,
     CredentialsUnusable,
     DestinationForbidden,
     DestinationRefused,
@@ -196,6 +197,7 @@ def test_advice_of_an_aws_error_is_what_the_translator_gave():
     "error",
     [
         ConfigError(["x"]),
+        ConfigMissing("x is not there", "write one"),
         AddressInUse("a", "b", "c"),
         LinkLost("reset", 1006),
         LinkRefused(403, "host"),

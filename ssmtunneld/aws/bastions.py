@@ -49,9 +49,12 @@ def find_instance(account: AwsClient, target: BastionTarget) -> Instance:
         TargetNotFound: There is none, or more than one.
     """
     found = instances_of(account, target)
-    if len(found) != 1:
-        raise _not_one(account, target, [i.text("InstanceId") for i in found])
-    (instance,) = found
+    instance = next(found, None)
+    others = [str(other.text("InstanceId")) for other in found]
+    if instance is None:
+        raise _not_one(account, target, [])
+    if others:
+        raise _not_one(account, target, [str(instance.text("InstanceId")), *others])
     tags = instance.structures("Tags")[:_TAG_LIMIT]
     marks = {str(tag.text("Key")): str(tag.text("Value")) for tag in tags}
     return Instance(

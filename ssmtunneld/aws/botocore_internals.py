@@ -2,10 +2,10 @@
 
 botocore has no public way to replace how a role is assumed, to bound a
 ``credential_process``, to keep the metadata services off proxies, to tell when
-credentials end, or to do without what writes its documentation. A release can rename
-what stands here: ``CONTRACT`` lists each name, and its test says which one a release
-lacks. Nothing is set that was not there before, so that a renamed attribute fails
-instead of being ignored.
+credentials end, to parse XML in pieces, or to do without what writes its documentation.
+A release can rename what stands here: ``CONTRACT`` lists each name, and its test says
+which one a release lacks. Nothing is set that was not there before, so that a renamed
+attribute fails instead of being ignored.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
+from xml.etree import ElementTree as ET
 
 import botocore
+from typing_extensions import override
 
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.lean_imports import leave_out
@@ -46,7 +48,7 @@ class _NoDocstring(str):
 for _module, _names in _DOCUMENTATION.items():  # 1.4 MiB
     leave_out(_module, dict.fromkeys(_names, _NoDocstring))
 
-from botocore import credentials, utils  # noqa: E402 - what it leaves out comes with it
+from botocore import credentials, parsers, utils  # noqa: E402 - what it leaves out comes with it
 from botocore.session import Session  # noqa: E402 - as above
 
 if TYPE_CHECKING:
@@ -164,6 +166,46 @@ def region_by(session: Session, make_sender: Callable[[float], object]) -> str |
     return region
 
 
+_PIECE: Final = 16 * 1024
+"""Bytes of XML that are parsed at a time: a millisecond or two."""
+
+
+class _ParserFactory(parsers.ResponseParserFactory):
+    """Makes botocore's parsers, of which those of XML go piece by piece.
+
+    While such a piece is parsed, no other thread runs: the interpreter's lock is held.
+    """
+
+    @override
+    def create_parser(self, protocol_name: str) -> parsers.ResponseParser:
+        """Return the parser of a protocol."""
+        parser = super().create_parser(protocol_name)
+        if isinstance(parser, parsers.BaseXMLResponseParser):
+            _method(parser, "_parse_xml_string_to_dom")
+            vars(parser)["_parse_xml_string_to_dom"] = _parse_xml
+        return parser
+
+
+def _parse_xml(text: bytes) -> ET.Element:
+    # Without entities, which are refused before (``aws/api/http.py``).
+    parser = ET.XMLParser(  # noqa: S314 - as botocore itself
+        target=ET.TreeBuilder(),
+        encoding=parsers.ResponseParser.DEFAULT_ENCODING,
+    )
+    try:
+        for start in range(0, len(text), _PIECE):
+            parser.feed(text[start : start + _PIECE])
+        root: ET.Element = parser.close()
+    except ET.ParseError as error:
+        raise parsers.ResponseParserError(f"not XML: {error}") from None
+    return root
+
+
+def parse_in_pieces(session: Session) -> None:
+    """Let no answer in XML, however large, hold up other threads."""
+    session.register_component("response_parser_factory", _ParserFactory())
+
+
 class PrivateName(Record):
     """One private name of botocore, and how to see that it is still there."""
 
@@ -267,6 +309,12 @@ CONTRACT: Final = (
         "IMDSRegionProvider._get_fetcher",
         lambda: callable(
             _method(utils.IMDSRegionProvider(_new_session()), "_get_fetcher")
+        ),
+    ),
+    PrivateName(
+        "BaseXMLResponseParser._parse_xml_string_to_dom",
+        lambda: _takes(
+            _method(parsers.EC2QueryParser(), "_parse_xml_string_to_dom"), "xml_string"
         ),
     ),
     PrivateName(

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -26,6 +26,7 @@ from ssmtunneld.aws.api.endpoints import (
     is_trusted_stream_url,
     without_query,
 )
+from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import ActiveSession, Control, Grant
 from ssmtunneld.aws.api.signing import is_presigned, upgrade_headers
 from ssmtunneld.aws.connection_status import ConnectionStatuses
@@ -48,13 +49,14 @@ from ssmtunneld.errors import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from ssmtunneld.aws.api.access_keys import AccessKeyHolder
     from ssmtunneld.aws.api.answers import Answer
     from ssmtunneld.aws.api.port import Identity, SessionRequest
-    from ssmtunneld.aws.client import AwsClient
+    from ssmtunneld.aws.client import AwsClient, AwsLocation
     from ssmtunneld.aws.clusters import ClusterEndpoints
     from ssmtunneld.aws.identity.login import CredentialExpiry
 
@@ -66,6 +68,22 @@ T = TypeVar("T")
 _THREADS: Final = 8
 
 
+PATIENCE: Final = 180.0
+"""Seconds for a call with all that comes before it and after it: keys that a program
+asks a human for, those of a role, and another attempt with new ones. Whatever takes
+longer waits for a file that nobody writes to, or that lies where nobody answers."""
+LIST_TIMEOUT: Final = 60.0
+"""Seconds in which another page of the list of sessions is asked for."""
+SESSION_LIMIT: Final = 10_000
+"""Sessions of such a list; it is asked for those of one target."""
+STUCK_LIMIT: Final = 32
+"""Threads of an identity that are left behind in such calls, for others to go on: they
+cannot be broken off."""
+_STUCK: Final = (
+    "look at the files that credentials come from (AWS configuration, tokens, "
+    "certificates): one is a pipe, or lies where nobody answers"
+)
+
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that ``close`` waits for sessions being terminated, unless told otherwise."""
 
@@ -76,6 +94,10 @@ def _tell_nobody() -> None:
 
 def _wall_clock() -> datetime:
     return datetime.now(UTC)
+
+
+def _new_threads() -> ThreadPool:
+    return ThreadPool(_THREADS, thread_name_prefix="aws")
 
 
 class SsmControl(Control):
@@ -98,12 +120,14 @@ class SsmControl(Control):
         self._now = now
         self._close_timeout = close_timeout
         self._log = get_log(profile=identity.profile, region=identity.region)
-        self._threads = ThreadPool(_THREADS, thread_name_prefix="aws")
+        self._threads = _new_threads()
+        self._stuck: set[Future[Any]] = set()
         self._opening = threading.Lock()
         self._account: AwsClient | None = None
+        self._known_place: AwsLocation | None = None
         self._clusters: ClusterEndpoints | None = None
         self._cleanups: set[Future[None]] = set()
-        self._starting: set[Future[Grant]] = set()
+        self._starting: dict[Future[Any], Callable[[], None]] = {}
         self._started = asyncio.Event()
         self._granted = _RecentIds()
         self._holder: AccessKeyHolder | None = None
@@ -134,7 +158,7 @@ class SsmControl(Control):
     ) -> Grant:
         call = self._submit_start(request, answered or _tell_nobody)
         try:
-            return await asyncio.wrap_future(call)
+            return await self._result(call)
         except asyncio.CancelledError:
             # Still queued: it never happens. Running or done: AWS may have granted a
             # session that now belongs to nobody.
@@ -149,17 +173,17 @@ class SsmControl(Control):
     async def settled(self) -> None:
         """Return when every ``start`` that is under way now is answered.
 
-        Also those whose callers have left. Each has the deadline of any call. What was
+        Also those whose callers have left, but not those that were given up. What was
         granted is known to ``granted`` by then. Cancelling is safe.
         """
         awaited = set(self._starting)
-        while awaited & self._starting:
+        while awaited & self._starting.keys():
             self._started.clear()
             await self._started.wait()
 
     @override
     async def resume(self, session_id: str) -> Grant:
-        return await asyncio.wrap_future(self._submit(self._resume, session_id))
+        return await self._result(self._submit(self._resume, session_id))
 
     @override
     async def terminate(self, session_id: str) -> None:
@@ -179,7 +203,7 @@ class SsmControl(Control):
     ) -> list[ActiveSession]:
         chosen = {"Owner": owner, "Target": target}
         filters = [{"key": k, "value": v} for k, v in chosen.items() if v is not None]
-        return await asyncio.wrap_future(self._submit(self._describe, filters))
+        return await self._result(self._submit(self._describe, filters))
 
     @override
     async def is_connected(self, target: str) -> bool:
@@ -193,14 +217,14 @@ class SsmControl(Control):
         Raises:
             AwsError: ``work`` did.
         """
-        return await asyncio.wrap_future(self._submit(lambda: work(self._open())))
+        return await self._result(self._submit(lambda: work(self._open())))
 
     @override
     async def sign_upgrade(self, url: str) -> Mapping[str, str]:
         if is_presigned(url):
             return {}
         call = self._submit(lambda: self._open().keys("OpenDataChannel"))
-        keys, place = await asyncio.wrap_future(call)
+        keys, place = await self._result(call)
         # The headers hold the caller's session token: it goes where the session's may.
         self.check_stream_url(url)
         if keys is None:
@@ -216,7 +240,7 @@ class SsmControl(Control):
 
     @override
     def check_stream_url(self, url: str) -> None:
-        place = None if self._account is None else self._account.place
+        place = self._place
         if place is not None and is_trusted_stream_url(
             url,
             region=place.region,
@@ -235,10 +259,37 @@ class SsmControl(Control):
         )
 
     @property
+    def _place(self) -> AwsLocation | None:
+        place = None if self._account is None else self._account.place
+        return place or self._known_place
+
+    @property
     def ca_bundle(self) -> str | None:
         """Trusted certificates of its TLS connections; known after the first call."""
-        place = None if self._account is None else self._account.place
+        place = self._place
         return self._identity.ca_bundle if place is None else place.ca_bundle
+
+    async def trust(self) -> ssl.SSLContext:
+        """Return what data channels trust, which is what the API's client does.
+
+        In a thread, although it is read at the first call and after a change only: the
+        file may lie where nobody answers. Cancelling is safe.
+
+        Raises:
+            OSError: There are no certificates in it.
+            ServiceUnavailable: It takes too long.
+        """
+
+        def read() -> ssl.SSLContext | OSError:
+            try:
+                return tls_context(self.ca_bundle)
+            except OSError as error:
+                return error
+
+        found = await self._result(self._submit(read))
+        if isinstance(found, OSError):
+            raise found
+        return found
 
     @override
     async def close(self) -> None:
@@ -290,6 +341,43 @@ class SsmControl(Control):
         except RuntimeError:
             raise LocalProtocolError("the control plane was closed") from None
 
+    async def _result(self, call: Future[T]) -> T:
+        """Return what a call returns; give it up if it takes too long.
+
+        Raises:
+            ServiceUnavailable: It does.
+        """
+        threads = self._threads
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.wrap_future(call)
+        except TimeoutError:
+            self._give_up(call, threads)
+        words = clean(f"no result within {PATIENCE:g} s")
+        raise ServiceUnavailable("AskAws", clean("NoResult"), words, _STUCK)
+
+    def _give_up(self, call: Future[Any], threads: ThreadPool) -> None:
+        """Leave a call behind, with its thread and whatever that holds."""
+        answered = self._starting.get(call)
+        if answered is not None:
+            answered()
+        if call.cancelled():
+            return  # it was never begun
+        if answered is not None:
+            call.add_done_callback(self._undo)
+        self._stuck.add(call)
+        call.add_done_callback(self._stuck.discard)
+        if threads is self._threads and len(self._stuck) < STUCK_LIMIT:
+            # Locks too: whoever comes next would wait behind it.
+            self._threads, self._opening = _new_threads(), threading.Lock()
+            self._known_place, self._account = self._place, None
+            threads.shutdown(wait=False)
+
+    def _undo(self, call: Future[Grant]) -> None:
+        """Undo a StartSession that was given up, and has been answered after all."""
+        with suppress(SsmtunneldError):
+            self._clean_up(self._discard, call)
+
     def _submit_start(
         self, request: SessionRequest, answered: Callable[[], None]
     ) -> Future[Grant]:
@@ -299,12 +387,13 @@ class SsmControl(Control):
             answered()
             raise
         loop = asyncio.get_running_loop()
-        self._starting.add(call)
 
         def end() -> None:
-            self._starting.discard(call)
-            self._started.set()
-            answered()
+            if self._starting.pop(call, None) is not None:
+                self._started.set()
+                answered()
+
+        self._starting[call] = end
 
         def tell(_: Future[Grant]) -> None:
             # A thread may outlive the loop; then there is nobody left to tell.
@@ -347,12 +436,13 @@ class SsmControl(Control):
             asked["Parameters"] = parameters
         if request.reason:
             asked["Reason"] = request.reason
-        answer = self._open().call("StartSession", **asked)
+        account = self._open()
+        answer = account.call("StartSession", **asked)
         session_id = answer.matching("SessionId", SESSION_ID)
         if session_id:
             self._granted.add(session_id)
         try:
-            return self._grant("StartSession", session_id, answer)
+            return self._grant("StartSession", session_id, answer, account.place)
         except TunnelError:
             if session_id:
                 self._terminate_unattended(session_id)
@@ -375,12 +465,19 @@ class SsmControl(Control):
         return self._clusters.find(account, name)
 
     def _resume(self, session_id: str) -> Grant:
-        answer = self._open().call("ResumeSession", SessionId=session_id)
+        account = self._open()
+        answer = account.call("ResumeSession", SessionId=session_id)
         if not answer.matching("TokenValue", TOKEN):
             raise SessionGone(session_id, clean("the service returned no new token"))
-        return self._grant("ResumeSession", session_id, answer)
+        return self._grant("ResumeSession", session_id, answer, account.place)
 
-    def _grant(self, operation: str, session_id: str, answer: Answer) -> Grant:
+    def _grant(
+        self,
+        operation: str,
+        session_id: str,
+        answer: Answer,
+        place: AwsLocation | None,
+    ) -> Grant:
         token = answer.matching("TokenValue", TOKEN)
         url = answer.matching("StreamUrl", STREAM_URL)
         if not (session_id and token and url):
@@ -390,11 +487,10 @@ class SsmControl(Control):
                 clean("session ID, token or stream URL is missing or invalid"),
                 "check what answers there: a proxy, or a wrong endpoint_url",
             )
-        place = self._open().place
         assert place is not None, "an answer without a connection"
         url = apply_override(url, place.ssmmessages_endpoint)
         self.check_stream_url(url)
-        return Grant(session_id, Secret(token), url)
+        return Grant(session_id, Secret.token(token), url)
 
     def _terminate(self, session_id: str) -> None:
         try:
@@ -421,8 +517,15 @@ class SsmControl(Control):
         query: dict[str, object] = {"State": "Active"}
         if filters:
             query["Filters"] = filters
-        listed = pages(self._open().call, query)
-        return [read_session(session) for page, _ in listed for session in page]
+        from ssmtunneld.aws.api.dialing import Deadline  # noqa: PLC0415 - there with a call
+
+        deadline = Deadline(LIST_TIMEOUT)
+        found: list[ActiveSession] = []
+        for page, is_last in pages(self._open().call, query):
+            found += map(read_session, page)
+            if len(found) >= SESSION_LIMIT or (deadline.has_passed and not is_last):
+                break
+        return found[:SESSION_LIMIT]
 
     def _is_connected(self, target: str) -> bool:
         operation = "GetConnectionStatus"

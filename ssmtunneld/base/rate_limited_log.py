@@ -36,15 +36,27 @@ class RateLimitedLog:
                 beyond ``MOST_SOURCES`` of them they share one.
             facts: The values of the line.
         """
+        more = self.take(event, source)
+        if more is not None:
+            self._log.warning(event, **facts, **more)
+
+    def take(self, event: str, source: object = None, /) -> dict[str, int] | None:
+        """Return what else a line that is about to be logged has to say.
+
+        For a line whose facts take a while to be found out; the arguments are those of
+        :meth:`warning`.
+
+        Returns:
+            None if it is to be left out; it is counted then.
+        """
         now = asyncio.get_running_loop().time()
         key = self._key(event, source, now)
         if now < self._until.get(key, 0.0):
             self._suppressed[key] = self._suppressed.get(key, 0) + 1
-            return
+            return None
         self._until[key] = now + QUIET
-        if suppressed := self._suppressed.pop(key, 0):
-            facts["suppressed"] = suppressed
-        self._log.warning(event, **facts)
+        suppressed = self._suppressed.pop(key, 0)
+        return {"suppressed": suppressed} if suppressed else {}
 
     def _key(self, event: str, source: object, now: float) -> tuple[str, object]:
         key = (event, source)

@@ -12,6 +12,9 @@ Python's repr or in HTML, as base64 in any alignment, as hex, in up to
 The index has every fourth group of five characters of each value: any eight characters
 in a row contain one of these, so that one look-up for each character of a text finds
 all candidates, and memory stays small.
+
+What is known is bounded. A service gives out as many tokens of sessions as it likes, so
+these have a bound of their own: they never push out what we prove ourselves with.
 """
 
 import re
@@ -35,10 +38,14 @@ has 40 and more; a short password is recognised as a whole, or its words would b
 missing everywhere."""
 VALUE_LIMIT: Final = 8192
 """Characters of one secret that are registered."""
-VALUES_LIMIT: Final = 1024
-"""Secrets that are registered; those used longest ago are forgotten."""
-TOTAL_LIMIT: Final = 262_144
-"""Characters of all registered secrets: at most 12 MB with the index."""
+VALUES_LIMIT: Final = 512
+"""Tokens of sessions that are registered, and as many other secrets; of each kind,
+those used longest ago are forgotten."""
+TOTAL_LIMIT: Final = 131_072
+"""Characters of each kind: both take at most 12 MB with the index."""
+ALIKE_LIMIT: Final = 16
+"""Secrets that are looked for where a text has a group of characters of all of them.
+Random ones share none; a service that gives out others must not take our time."""
 LAYERS: Final = 3
 """Encodings around each other that are undone."""
 CACHED_TEXTS: Final = 4096
@@ -101,56 +108,77 @@ class _Span(NamedTuple):
     end: int
 
 
+class _Shelf:
+    """The secrets of one kind, those used longest ago first."""
+
+    __slots__ = ("size", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[_Entry, ...]] = {}
+        self.size = 0
+
+    def touch(self, value: str) -> bool:
+        """Note that ``value`` is used; return whether it is here."""
+        known = self.values.pop(value, None)
+        if known is None:
+            return False
+        self.values[value] = known
+        return True
+
+    def add(self, value: str, entries: tuple[_Entry, ...]) -> Iterator[_Entry]:
+        """Take another one; yield the spellings of those that it pushes out."""
+        self.values[value] = entries
+        self.size += len(value)
+        while len(self.values) > VALUES_LIMIT or self.size > TOTAL_LIMIT:
+            oldest = next(iter(self.values))
+            self.size -= len(oldest)
+            yield from self.values.pop(oldest)
+
+
 class Redactor:
     """Secrets, and what removes them from a text. May be used by any thread."""
 
     def __init__(self) -> None:
         # Reentrant: the garbage collector can run a finalizer at any moment.
         self._lock = threading.RLock()
-        self._values: dict[str, tuple[_Entry, ...]] = {}
+        self._own, self._tokens = _Shelf(), _Shelf()
         self._index: dict[str, tuple[_Entry, ...]] = {}
-        self._size = 0
         self._beyond_ascii = False
         self._results: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._own.values) + len(self._tokens.values)
 
-    def register(self, value: str) -> None:
+    def register(self, value: str, *, is_token: bool = False) -> None:
         """Remove ``value`` from every text from now on.
 
         One that is shorter than :data:`PIECE` is not registered. Registering a value
         again keeps it from being forgotten.
+
+        Args:
+            value: The secret.
+            is_token: It is the token of a session, of which there can be any number.
         """
         value = value[:VALUE_LIMIT]
         if len(value.strip()) < PIECE:
             return
+        shelf = self._tokens if is_token else self._own
         with self._lock:
-            known = self._values.pop(value, None)
-            if known is not None:
-                self._values[value] = known
+            if shelf.touch(value):
                 return
             entries = tuple(_entries(value))
-            self._values[value] = entries
-            self._size += len(value)
             for entry in entries:
                 self._add(entry)
-            self._forget_oldest()
+            for entry in shelf.add(value, entries):
+                self._remove(entry)
             self._beyond_ascii = self._beyond_ascii or not value.isascii()
             self._results = {}
 
     def _add(self, entry: _Entry) -> None:
         for gram in _grams(entry):
             others = self._index.get(gram, ())
-            if entry not in others:
+            if entry not in others and len(others) < ALIKE_LIMIT:
                 self._index[gram] = (*others, entry)
-
-    def _forget_oldest(self) -> None:
-        while len(self._values) > VALUES_LIMIT or self._size > TOTAL_LIMIT:
-            value = next(iter(self._values))
-            self._size -= len(value)
-            for entry in self._values.pop(value):
-                self._remove(entry)
 
     def _remove(self, entry: _Entry) -> None:
         for gram in _grams(entry):
@@ -341,9 +369,14 @@ def _replaced(text: str, spans: list[_Span]) -> str:
 _process: Final = Redactor()
 
 
-def register(value: str) -> None:
-    """Remove ``value`` from everything that this process says from now on."""
-    _process.register(value)
+def register(value: str, *, is_token: bool = False) -> None:
+    """Remove ``value`` from everything that this process says from now on.
+
+    Args:
+        value: The secret.
+        is_token: See :meth:`Redactor.register`.
+    """
+    _process.register(value, is_token=is_token)
 
 
 def register_environment(environ: Mapping[str, str]) -> None:

@@ -36,6 +36,15 @@ class Secret:
         """
         return cls(value, known=False)
 
+    @classmethod
+    def token(cls, value: str) -> Self:
+        """Return the token of a session, which its service chooses.
+
+        It is removed from all output like any secret, but never at the cost of others.
+        """
+        register(value, is_token=True)
+        return cls(value, known=False)
+
     def reveal(self) -> str:
         """Return the value itself; the call site is where it can leak."""
         return self._value

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
 
+_PROXIES: Final = {"socks5": "SOCKS 5", "http-connect": "HTTP"}
+"""Kinds of proxies, by the mode of a tunnel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -44,6 +47,23 @@ def tunnel_named(config: Config, name: str) -> TunnelSettings:
         f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",
         code=EXIT_USAGE,
     )
+
+
+def fixed_tunnel_named(config: Config, name: str) -> TunnelSettings:
+    """Return the tunnel called ``name``, which leads to one destination.
+
+    Raises:
+        CommandError: There is none, or its clients name the destination.
+    """
+    tunnel = tunnel_named(config, name)
+    if tunnel.is_dynamic:
+        raise CommandError(
+            f"{name} has no fixed destination: its clients choose one",
+            f"name {tunnel.listen[0]} to your program as its {_PROXIES[tunnel.mode]} "
+            "proxy",
+            code=EXIT_USAGE,
+        )
+    return tunnel
 
 
 def tunnels_named(config: Config, names: Sequence[str]) -> list[TunnelSettings]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -143,11 +143,13 @@ def wake_targets(
 
 def awaited_states(tunnels: Sequence[dict[str, Any]]) -> str:
     """Return the names of tunnels that somebody waits for, with state and reason."""
-    said = []
+    return ", ".join(f"{names} ({words})" for names, words in _told(tunnels))
+
+
+def _told(tunnels: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield names, and what holds for them: state, reason and what to do."""
     for names, (first, *_) in by_reason(tunnels):
-        words = describe(first).removeprefix(f"{first['name']}: ")
-        said.append(f"{names} ({words})")
-    return ", ".join(said)
+        yield names, describe(first).removeprefix(f"{first['name']}: ")
 
 
 def by_reason(
@@ -209,5 +211,6 @@ def _too_late(missing: Sequence[dict[str, Any]], timeout: float) -> CommandError
     names = ", ".join(tunnel["name"] for tunnel in missing)
     return CommandError(
         f"not ready within {timeout:g} s: {names}",
-        problems=[describe(tunnel) for tunnel in missing],
+        f"ssmtunneld doctor {missing[0]['name']} tests the path hop by hop",
+        problems=[f"{names}: {words}" for names, words in _told(missing)],
     )

@@ -62,7 +62,9 @@ def _message(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         # click's own text differs from version to version.
         return f"no such option {error.option_name}"
-    text = " ".join(error.format_message().split()).removesuffix(".")
+    text = " ".join(error.format_message().split())
+    if not text.endswith("..."):  # of what can be repeated
+        text = text.removesuffix(".")
     return text[:1].lower() + text[1:]
 
 

@@ -8,6 +8,7 @@ they might be secrets, and those of unknown keys never are.
 import errno
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from ssmtunneld.config.model import Config
 from ssmtunneld.config.parsers import format_size
 from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.config.tables import read_source_tables
-from ssmtunneld.errors import ConfigError
+from ssmtunneld.errors import ConfigError, ConfigMissing
 
 SYSTEM_CONFIG: Final = Path("/etc/ssmtunneld/config.toml")
 VARIABLE: Final = "SSMTUNNELD_CONFIG"
@@ -39,10 +40,15 @@ DEEPEST: Final = 32
 # MiB would keep it busy for hours. The time of this pattern is linear: it is possessive
 # and follows a quoted part for 64 characters. Keys of longer parts cost 3 s at most.
 _LONG_KEY: Final = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:"
+    r"(?<![A-Za-z0-9_\\-])(?:"
     r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n]){0,64}+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
     rf"){{{DEEPEST}}}"
 )
+_WINDOW: Final = 16 * 1024
+"""Characters that are searched for such a key at a time: no other thread runs then. One
+that is not seen because it lies in two of them has long parts, and so not many."""
+_HINTED: Final = 1000
+"""Characters of a line that is not TOML which are looked at for the slip in it."""
 # A value that is no number, date, string, list or table, nor true, false, inf or nan:
 # text without quotes, such as i-0182d91e, eu-west-1 or 127.0.0.1:5432.
 _UNQUOTED: Final = re.compile(
@@ -64,6 +70,10 @@ _UNCLOSED_TEXT: Final = re.compile(
     r"""(?:Illegal|Found invalid) character '\\n'|Expected "'+"|Unterminated string"""
 )
 """The complaints of tomllib about texts without an end."""
+_TWICE: Final = re.compile(r"Cannot declare \((?P<key>.+)\) twice")
+"""tomllib's complaint about a table's second header, with a tuple of Python's."""
+_AGAIN: Final = "Cannot overwrite a value"
+"""tomllib's complaint about a key that stands in the same table twice."""
 _APOSTROPHE: Final = re.compile(r"""^[^'"#\n=]*+=[^'"\n]*+'[^'\n]*+$""", re.MULTILINE)
 """A line with a single one around a value, for whose end the whole file is searched."""
 _POSITION: Final = re.compile(
@@ -82,7 +92,7 @@ def find_config(
     looking; then come the user's configuration directory and ``system_wide``.
 
     Raises:
-        ConfigError: None is named and none exists; lists the places.
+        ConfigMissing: None is named and none exists; lists the places.
     """
     if explicit is not None:
         return explicit
@@ -93,11 +103,9 @@ def find_config(
         if _exists(candidate):
             return candidate
     places = ", ".join(str(candidate) for candidate in candidates)
-    raise ConfigError(
-        [
-            f"no configuration file: looked for --config, ${VARIABLE}, {places}; "
-            "write one with ssmtunneld init, or do without: ssmtunneld open"
-        ]
+    raise ConfigMissing(
+        f"no configuration file: looked for --config, ${VARIABLE}, {places}",
+        "write one with ssmtunneld init, or do without: ssmtunneld open",
     )
 
 
@@ -180,6 +188,7 @@ def read_file(path: Path) -> str:
     """Return the text of a configuration file. Never waits: a pipe is refused.
 
     Raises:
+        ConfigMissing: There is none.
         ConfigError: It cannot be read, is not a regular file, is larger than
             ``LARGEST_FILE``, or is not UTF-8.
     """
@@ -187,6 +196,9 @@ def read_file(path: Path) -> str:
         raw = _read_bytes(path)
     except OSError as error:
         reason = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            cure = f"write one: ssmtunneld init -c {shlex.quote(str(path))}"
+            raise ConfigMissing(f"{path}: cannot be read: {reason}", cure) from None
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
     if len(raw) > LARGEST_FILE:
         limit = format_size(LARGEST_FILE)
@@ -235,7 +247,7 @@ def parse_toml(text: str, source: Path) -> dict[str, Any]:
     Raises:
         ConfigError: It is not TOML, or nested deeper; names ``source`` and the line.
     """
-    if (match := _LONG_KEY.search(text)) is not None:
+    if (match := _find_long_key(text)) is not None:
         line = text.count("\n", 0, match.start()) + 1
         problem = f"has a key of more than {DEEPEST} parts"
         raise ConfigError([f"{source}:{line}: {problem}"])
@@ -249,6 +261,12 @@ def parse_toml(text: str, source: Path) -> dict[str, Any]:
     if _is_deep(tables):
         raise _too_deep(source)
     return tables
+
+
+def _find_long_key(text: str) -> re.Match[str] | None:
+    windows = range(0, len(text), _WINDOW)
+    found = (_LONG_KEY.search(text, start, start + _WINDOW) for start in windows)
+    return next((match for match in found if match is not None), None)
 
 
 def _is_deep(tables: dict[str, Any]) -> bool:
@@ -276,14 +294,24 @@ def _not_toml(message: str, text: str, source: Path) -> ConfigError:
         begun = _APOSTROPHE.search(text)
         if begun is not None and line > text.count("\n"):
             line, column = text.count("\n", 0, begun.end()) + 1, len(begun[0]) + 1
-    problem = f"is not TOML: {what[:1].lower()}{what[1:]}"
     hint = _hint(text.split("\n")[line - 1])
-    return ConfigError([f"{source}:{line}:{column}: {problem}{hint}"])
+    problem = f"is not TOML: {_reworded(what)}{hint}"
+    return ConfigError([f"{source}:{line}:{column}: {problem}"])
+
+
+def _reworded(what: str) -> str:
+    """Return tomllib's complaint for people who know the file, and no Python."""
+    if (twice := _TWICE.fullmatch(what)) is not None:
+        key = ".".join(re.findall("'([^']*)'", twice["key"]))
+        return f"there is a table [{key}] above: choose another name"
+    if what == _AGAIN:
+        return "this key has a value above: write it once"
+    return f"{what[:1].lower()}{what[1:]}"
 
 
 def _hint(line: str) -> str:
     """Return the cure of a common slip in ``line``, without its value."""
-    slips = (cure for slip, cure in _SLIPS if slip.match(line))
+    slips = (cure for slip, cure in _SLIPS if slip.match(line[:_HINTED]))
     return next((f" ({cure})" for cure in slips), "")
 
 

@@ -57,6 +57,7 @@ _INCLUDED: Final = ("defaults", "tunnels")
 _EXPANDED: Final = expanding_keys(TunnelDefaults)
 _PATHS: Final = path_keys(TunnelDefaults)
 _NO_CREDENTIALS: Final = "credentials do not belong in this file: name a profile"
+_SAMPLE: Final = "see: ssmtunneld config example"
 _SECRET_KEY: Final = re.compile(
     "secret|access_?key|token|passw(?:or)?d|credential", re.IGNORECASE
 )
@@ -73,6 +74,11 @@ SYNONYMS: Final = {
     "instance_id": "target",
     "role": "role_arn",
     "endpoint": "endpoint_url",
+    "engine": "db_engine",
+    "user": "db_user",
+    "username": "db_user",
+    "database": "db_name",
+    "dbname": "db_name",
 }
 """Names that other programs have for a tunnel's settings."""
 PROBLEM_LIMIT: Final = 100
@@ -300,7 +306,7 @@ class _Reading:
         elif near:
             self.complain(path, f"unknown key (did you mean {near}?)")
         else:
-            self.complain(path, "unknown key")
+            self.complain(path, f"unknown key ({_SAMPLE})")
 
     def _table(self, parent: _Table, key: str) -> _Table:
         value = parent.get(key, {})
@@ -525,10 +531,16 @@ def _find_clashes(
                 if ip == other.ip or _is_any(ip) or _is_any(other.ip):
                     there = other.reading.file.path
                     where = "" if other.reading is reading else f" in {there}"
-                    message = f"{address} clashes with {other.address} of {other.owner}"
-                    reading.complain(path, f"{message}{where}")
+                    clash = f"{address} clashes with {other.address} of {other.owner}"
+                    reading.complain(path, f"{clash}{where}: {_another(address)}")
                     break
             held[group].append(_Holder(reading, owner, address, ip))
+
+
+def _another(address: Address) -> str:
+    """Return the cure of an address that another one has."""
+    is_path = isinstance(address, UnixAddress)
+    return "choose another path" if is_path else "choose another port or address"
 
 
 class _Holder(Record):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.ssm import ControlRegistry
+from ssmtunneld.base.compartment import Defects, defects_here, run_compartment
+from ssmtunneld.base.log import get_log
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.config.targets import bastion_target
@@ -83,14 +85,15 @@ class Bastions:
     async def run(self) -> None:
         """Look after all of them until cancelled, also after their tunnels have gone.
 
-        May be called again after a defect.
+        Each is a compartment. May be called again after a defect.
         """
         self._new = list(self._known.values())
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._added.clear()
                 for bastion in self._new:
-                    tasks.create_task(bastion.attend(), name="bastion")
+                    attending = run_compartment("bastion", bastion.attend, _defects())
+                    tasks.create_task(attending, name="bastion")
                 self._new.clear()
                 await self._added.wait()
 
@@ -104,4 +107,10 @@ class Bastions:
         """Stop those that nobody else needs; for the end of the process."""
         async with asyncio.TaskGroup() as tasks:
             for bastion in self._known.values():
-                tasks.create_task(bastion.leave(), name="bastion")
+                leaving = _defects().attempt("bastion", bastion.leave)
+                tasks.create_task(leaving, name="bastion")
+
+
+def _defects() -> Defects:
+    """Return the account of whoever runs them."""
+    return defects_here() or Defects(get_log())

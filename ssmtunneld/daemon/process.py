@@ -29,6 +29,9 @@ ENDING_TIME: Final = 4.5
 tidied up; then the process ends as it is."""
 OVERDUE: Final = 5.0
 """Seconds after which whoever looks on is shown how things are, ready or not."""
+THREADS: Final = 32
+"""Threads for files and long texts. Each of our services has one or two under way, and
+can have them hang on files that lie where nobody answers; then the others go on."""
 THREADS_TIME: Final = 1.0
 """Seconds that threads get to finish once the daemon has: a call in a thread cannot be
 cancelled, and nobody needs its result any more."""
@@ -74,7 +77,7 @@ def run_daemon(
     bound_heaps()
 
     async def main() -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPool())
+        asyncio.get_running_loop().set_default_executor(ThreadPool(THREADS))
         catch_callbacks(asyncio.get_running_loop(), Defects(get_log()))
         with claim_instance(config.source) as claim:
             if claim.name is None:

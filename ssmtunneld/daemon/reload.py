@@ -55,6 +55,7 @@ class Reloader:
         self._notifier = notifier
         self._stop = stop
         self._turn = asyncio.Lock()
+        self._reading: asyncio.Future[Config] | None = None
         self._wanted = asyncio.Event()
         self._groups = groups
         includes = Includes.of(source, {KEY: [*include]}, os.environ)
@@ -136,8 +137,13 @@ class Reloader:
     async def _read(self) -> Config:
         try:
             async with asyncio.timeout(READING_TIME):
+                if self._reading is not None:
+                    # One that hangs must not hold a further thread at each attempt.
+                    await asyncio.wait([self._reading])
                 # In a thread: a large file takes longer than connections should wait.
-                return await asyncio.to_thread(self._load)
+                loop = asyncio.get_running_loop()
+                self._reading = loop.run_in_executor(None, self._load)
+                return await asyncio.shield(self._reading)
         except ConfigError:
             raise
         except TimeoutError:

@@ -11,7 +11,6 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from ssmtunneld.aws.api.network import tls_context
 from ssmtunneld.aws.api.port import Identity
 from ssmtunneld.aws.ssm import CLOSE_TIMEOUT, ControlRegistry
 from ssmtunneld.base.log import get_log
@@ -176,7 +175,7 @@ def session_dependencies(
     connector = Connector(
         control,
         Liveness(tunnel.ping_interval, tunnel.dead_peer_timeout),
-        lambda: tls_context(control.ca_bundle),
+        control.trust,
         log,
         identity.proxy,
         context.fairness,

@@ -30,7 +30,7 @@ from ssmtunneld.transport.websocket import Liveness
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ssmtunneld.aws.api.port import Control, Grant
     from ssmtunneld.base.log import EventLog
@@ -62,7 +62,7 @@ _CHECK_DESTINATION: Final = (
 async def upgrade(
     control: Control,
     grant: Grant,
-    tls: Callable[[], ssl.SSLContext],
+    tls: Callable[[], Awaitable[ssl.SSLContext]],
     log: EventLog,
     proxy: str | None = None,
 ) -> Link:

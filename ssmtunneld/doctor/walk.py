@@ -421,7 +421,7 @@ class _Walk:
         link = await session.upgrade(
             self._control,
             grant,
-            self._context,
+            self._control.trust,
             self._walk_context.log,
             Identity.of(self._tunnel).proxy,
         )

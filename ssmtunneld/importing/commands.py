@@ -277,7 +277,7 @@ def add_call(found: Found, call: Call) -> bool:
         }
         tunnel = _tunnel(settings, document, parameters)
     except ValueError as error:
-        found.note(line, call.shown(str(error)))
+        found.note(line, f"no tunnel: {call.shown(str(error))}")
         return False
     if call.container:
         text = f"{call.container} is left out: the daemon opens the session itself"
@@ -288,7 +288,10 @@ def add_call(found: Found, call: Call) -> bool:
         found.note(line, text)
     local = tunnel["listen"]
     if "localPortNumber" not in parameters and "host" not in call.settings:
-        found.note(line, f"no localPortNumber: it listens on {local}")
+        text = (
+            f"no localPortNumber: it listens on {local}, or the next port that is free"
+        )
+        found.note(line, text)
     host = tunnel.get("host")
     usual = short(str(host)) if host else f"port-{tunnel['port'] or document}"
     found.add(call.name or usual, tunnel, line)
@@ -303,9 +306,10 @@ def _tunnel(
         raise ValueError("this start-session has no --target")
     tunnel: Settings = {**settings}
     rest = dict(parameters)
-    port = _number(rest.pop("portNumber", ["22"] if document == SSH_DOCUMENT else []))
+    rest.setdefault("portNumber", ["22"] if document == SSH_DOCUMENT else [])
+    port = _port_number(rest, "portNumber")
     host = (rest.pop("host", None) or [""])[0]
-    local = _number(rest.pop("localPortNumber", []))
+    local = _port_number(rest, "localPortNumber")
     if document in _BUILT_IN and port is None:
         raise ValueError(f"{document} needs portNumber")
     tunnel["listen"] = local or usual_port(port or _SSH_PORT)
@@ -323,13 +327,20 @@ def _tunnel(
     return tunnel
 
 
-def _number(values: Sequence[str]) -> int | None:
-    text = values[0] if values else ""
+def _port_number(parameters: dict[str, list[str]], key: str) -> int | None:
+    """Take a port out of ``parameters``; None if they have none, or any.
+
+    Raises:
+        ValueError: It is no number.
+    """
+    text = next(iter(parameters.pop(key, [])), "")
     if not text or text == "0":
         return None
     if not re.fullmatch("[0-9]{1,5}", text):
         spelled = re.sub(r"\$\{(\w+)\}", r"$\1", text)
-        raise ValueError(f"{brief(spelled)} is not a fixed port number")
+        raise ValueError(
+            f"{key} is {brief(spelled)}: write a line with the number for each tunnel"
+        )
     return int(text)
 
 

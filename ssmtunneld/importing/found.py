@@ -1,8 +1,9 @@
 """Findings in the file of another program."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 from ssmtunneld.config.parsers import TcpAddress, binds, names_loopback, parse_address
 
@@ -57,14 +58,11 @@ class Found:
             names.add(name)
             settings = dict(tunnel.settings)
             if (port := _port(settings)) is not None:
-                free = port
-                while free in ports:
-                    free += 1
+                free = next_port(port, ports)
                 ports.add(free)
                 if free != port:
                     settings["listen"] = _moved(settings["listen"], free)
-                    text = f"{name} listens on port {free}, because {port} is taken"
-                    settled.note(tunnel.line, text)
+                    settled.note(tunnel.line, why_moved(name, port, free))
             settled.tunnels.append(FoundTunnel(name, settings, tunnel.line))
         settled.notes.sort(key=lambda note: note.line)
         return settled
@@ -106,6 +104,16 @@ def short(host: str) -> str:
 def usual_port(port: int) -> int:
     """Return a local port for a destination's: one that needs no privileges."""
     return port if port >= 1024 else 10000 + port
+
+
+def next_port(port: int, held: Container[int]) -> int:
+    """Return ``port``, or the next one above it that is not ``held``."""
+    return next(each for each in count(port) if each not in held)
+
+
+def why_moved(name: str, port: int, free: int) -> str:
+    """Return the line that says why a tunnel has another port than it would have."""
+    return f"{name} listens on port {free}, because {port} is taken"
 
 
 def _port(settings: Settings) -> int | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, assert_never
 from ssmtunneld.base.record import Record
 from ssmtunneld.listener import owner
 from ssmtunneld.listener.owner import OwnerVisibility, PeerPresence
-from ssmtunneld.listener.process_table import user_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,20 +37,18 @@ class AccessDecision(Record):
     rejection: Rejection
     uid: int | None = None
 
-    @property
-    def user(self) -> str:
-        """The user's name; its id where it has none; empty if it is not known."""
-        return "" if self.uid is None else user_name(self.uid)
+    def advice(self, user: str) -> str:
+        """Return advice in case the connection should have been accepted.
 
-    @property
-    def advice(self) -> str:
-        """Advice in case the connection should have been accepted."""
+        Args:
+            user: The user's name; its id where it has none; empty if it is not known.
+        """
         match self.rejection:
             case Rejection.ADDRESS:
                 return "add its network to allow if it may connect"
-            case Rejection.OWNER if self.uid is not None:
+            case Rejection.OWNER if user:
                 # An id is written as a number, a name as text.
-                user = self.user if self.user.isdigit() else f'"{self.user}"'
+                user = user if user.isdigit() else f'"{user}"'
                 return f"add {user} to allow_users if it may connect"
             case Rejection.OWNER:
                 return (

@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,6 +23,7 @@ from ssmtunneld.listener.connection import Connection
 from ssmtunneld.listener.counters import ConnectionCounters
 from ssmtunneld.listener.limits import ConnectionLimit
 from ssmtunneld.listener.local import reset
+from ssmtunneld.listener.process_table import user_name
 from ssmtunneld.listener.relay import ConnectionOutcome
 from ssmtunneld.listener.sockets import name_of, peer_name
 
@@ -44,6 +46,8 @@ BATCH: Final = 64
 # connection ends earlier. The waiting connection keeps the socket readable: without the
 # pause the loop would spin.
 EXHAUSTED_PAUSE: Final = 1.0
+# Seconds for the name of a user who was rejected; then it is told by its id.
+NAMING_TIME: Final = 2.0
 
 
 class ConnectionObserver(Protocol):
@@ -420,15 +424,33 @@ class Server:
     def _reject(self, verdict: AccessDecision, sock: socket.socket, peer: str) -> None:
         reset(sock)
         self._totals.reject(verdict.rejection)
-        self._bursts.warning(
-            "connection.rejected",
-            verdict.uid,
-            rule=verdict.rejection.value,
-            peer=peer,
-            uid="unknown" if verdict.uid is None else verdict.uid,
-            user=verdict.user,
-            advice=verdict.advice,
-        )
+        more = self._bursts.take("connection.rejected", verdict.uid)
+        if more is not None:
+            assert self._tasks is not None, "rejected before serve()"
+            tell = partial(self._tell_rejection, verdict, peer, more)
+            telling = self._defects.attempt("connection", tell)
+            self._tasks.create_task(telling, name=f"rejection of {peer}")
+
+    async def _tell_rejection(
+        self, verdict: AccessDecision, peer: str, more: dict[str, int]
+    ) -> None:
+        user = "" if verdict.uid is None else str(verdict.uid)
+        try:
+            if verdict.uid is not None:
+                # In a thread: a directory service need not answer.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(NAMING_TIME):
+                        user = await asyncio.to_thread(user_name, verdict.uid)
+        finally:
+            self._log.warning(
+                "connection.rejected",
+                rule=verdict.rejection.value,
+                peer=peer,
+                uid="unknown" if verdict.uid is None else verdict.uid,
+                user=user,
+                advice=verdict.advice(user),
+                **more,
+            )
 
     def _start(self, sock: socket.socket, name: str, client: Client) -> None:
         assert self._tasks is not None, "accepted before serve()"

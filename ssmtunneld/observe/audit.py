@@ -457,9 +457,14 @@ def _same_of(note: _Note) -> str:
     return (
         f'"connection": "{note.connection}", "tunnel": "{note.tunnel}", '
         f'"peer": {_quoted(note.peer)}, '
-        f"{redact(_who(client.user, client.uid, client.program, client.pid))}, "
-        f"{redact(_where(carried.target, note.destination, carried.session_id))}"
+        f"{_who(redact(client.user), client.uid, redact(client.program), client.pid)}, "
+        f"{_where(*map(_told, (carried.target, note.destination, carried.session_id)))}"
     )
+
+
+def _told(text: str | None) -> str | None:
+    # Before it is JSON: a secret that looks like a part of that would spoil the line.
+    return None if text is None else redact(text)
 
 
 def _line_of(note: _Note, same: str) -> str:
@@ -487,7 +492,7 @@ def _who(user: str, uid: int | None, program: str, pid: int | None) -> str:
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
-def _where(target: str | None, destination: str, session_id: str | None) -> str:
+def _where(target: str | None, destination: str | None, session_id: str | None) -> str:
     return _inner(target=target, destination=destination, session_id=session_id)
 
 

@@ -27,6 +27,7 @@ from typing import Any, Final, TextIO, cast
 from typing_extensions import override
 
 from ssmtunneld.base.compartment import Defect, Defects
+from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.redaction import redact, redact_document
 from ssmtunneld.observe.log_output import LogOutput
@@ -417,7 +418,8 @@ class _Bridge(logging.Handler):
         """Write one record, without its arguments' repr and without a traceback.
 
         A traceback shows source lines, not values; but an exception's own text can
-        quote a request, so only its type is told.
+        quote a request, so only its type is told. A library's words can be those of
+        whom it talks to: they are cut like theirs.
         """
         log = structlog.get_logger("ssmtunneld")
         facts: dict[str, object] = {"library": record.name}
@@ -431,4 +433,4 @@ class _Bridge(logging.Handler):
                 record.msg
             )  # the library's mistake; it must not become its end
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        getattr(log, level)("library.said", message=message, **facts)
+        getattr(log, level)("library.said", message=clean(message), **facts)

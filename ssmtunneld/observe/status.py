@@ -389,27 +389,43 @@ class DaemonStatus:
         return document
 
 
-_NAMES: Final[dict[type[Any], tuple[str, ...]]] = {}
+_GIVEN: Final[dict[type[Any], set[str]]] = {
+    TunnelStatus: {"name", "groups"},
+    IdentityStatus: {"tunnels"},
+    DaemonStatus: {"groups"},
+}
+"""Fields with names from the configuration, by which commands find tunnels. They stay
+as they are: a service chooses the tokens of its sessions, and one that has the name of
+another tunnel in it must not take that from them."""
+_FIELDS: Final[dict[type[Any], tuple[tuple[str, bool], ...]]] = {}
 
 
-def _names_of(kind: type[Any]) -> tuple[str, ...]:
-    """Return the names of the fields of dataclass ``kind``; none for another type."""
-    names = _NAMES.get(kind)
+def _fields_of(kind: type[Any]) -> tuple[tuple[str, bool], ...]:
+    """Return the fields of dataclass ``kind``, and whether they can have a secret.
+
+    None for another type.
+    """
+    names = _FIELDS.get(kind)
     if names is None:
         found = fields(kind) if is_dataclass(kind) else ()
-        names = _NAMES[kind] = tuple(field.name for field in found)
+        given = _GIVEN.get(kind, ())
+        names = _FIELDS[kind] = tuple((f.name, f.name not in given) for f in found)
     return names
 
 
 def _as_document(value: object) -> object:
-    """Return ``value`` as ``dataclasses.asdict`` does, with every text redacted.
+    """Return ``value`` as ``dataclasses.asdict`` does, with others' texts redacted.
 
     That one copies each number deeply, which takes longer than to look at each text.
     """
     if type(value) is str:
         return redact(value)
-    if names := _names_of(type(value)):
-        return {name: _as_document(getattr(value, name)) for name in names}
+    if found := _fields_of(type(value)):
+        kept = ((name, getattr(value, name), redacted) for name, redacted in found)
+        return {
+            name: _as_document(each) if redacted else each
+            for name, each, redacted in kept
+        }
     if isinstance(value, tuple):
         return tuple(_as_document(item) for item in value)
     if isinstance(value, dict):

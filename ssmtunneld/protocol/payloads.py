@@ -127,7 +127,7 @@ class OpenDataChannel(Record):
         document = _load(payload, MAX_HANDSHAKE)
         return cls(
             request_id=_get(document, "RequestId", str, ""),
-            token=Secret(_get(document, "TokenValue", str, "")),
+            token=Secret.token(_get(document, "TokenValue", str, "")),
             client_id=_get(document, "ClientId", str, ""),
             client_version=_get(document, "ClientVersion", str, ""),
         )

@@ -9,8 +9,11 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+from typing_extensions import override
+
+from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.log import EventLog
 from ssmtunneld.errors import AddressInUse, SsmtunneldError
 from ssmtunneld.listener.acceptor import Acceptor
@@ -18,6 +21,9 @@ from ssmtunneld.listener.sockets import ListenAddress, Listener
 
 LIMIT: Final = 64
 """Connections at once."""
+REQUEST_LIMIT: Final = 32 << 10
+"""Bytes that are taken from one connection: it has one request, of which browsers make
+2 KiB. A parser bounds the lines of a request and their number late, or not at all."""
 LIFETIME: Final = 15.0
 """Seconds for a connection, from its start to its last byte. Prometheus gives up after
 ten, Kubernetes after one."""
@@ -37,6 +43,34 @@ class HttpConnection(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The transport; ``None`` once it is closed."""
         ...
+
+
+class _Doorstep(BoundedReads):
+    """Passes on what a client says, so much of it and no more.
+
+    Args:
+        inside: The protocol that answers.
+    """
+
+    def __init__(self, inside: asyncio.Protocol) -> None:
+        super().__init__(inside)
+        self._inside = inside
+        self._left = REQUEST_LIMIT
+        self._transport: asyncio.Transport | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no asyncio.Transport by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
+        self._inside.connection_made(transport)
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self._left -= nbytes
+        if self._left >= 0:
+            super().buffer_updated(nbytes)
+        elif self._transport is not None:
+            self._transport.abort()
 
 
 class HttpAcceptor:
@@ -129,7 +163,9 @@ class HttpAcceptor:
                 await asyncio.sleep(EXHAUSTED_PAUSE)
                 continue
             if self._may_enter(sock, peer):
-                await loop.connect_accepted_socket(self._enter, sock)
+                await loop.connect_accepted_socket(
+                    lambda: _Doorstep(self._enter()), sock
+                )
 
     def _may_enter(self, sock: socket.socket, peer: object) -> bool:
         sock.settimeout(0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, assert_never
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.listeners import Listeners
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AccessDenied,
@@ -48,6 +49,7 @@ from ssmtunneld.sessions.targeting import TargetSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from ssmtunneld.aws.bastions import Instance
     from ssmtunneld.base.log import EventLog
@@ -208,7 +210,7 @@ class Bastion:
         self._users: set[BastionUser] = set()
         self._stirred = SmallEvent()
         self._turn = asyncio.Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners("bastion")
         self.starts = self.stops = 0
         """Times that this process has started and stopped it."""
 
@@ -321,18 +323,12 @@ class Bastion:
                 self.note_use()
             self._users.discard(user)
 
-    @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+    def telling(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Call ``listener`` after each change, for the duration of the context."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
+        return self._listeners.telling(listener)
 
     def _tell(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+        self._listeners.tell()
 
     def ask(self) -> None:
         """Wake it: a connection waits.

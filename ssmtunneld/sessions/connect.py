@@ -1,7 +1,7 @@
 """From a grant to an open websocket: signature, refusal, fallback (design D1)."""
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
 from ssmtunneld.aws.api.port import Control, Grant
@@ -22,7 +22,7 @@ class Connector:
     Args:
         control: Signs the upgrade.
         liveness: Timeouts of the websocket.
-        tls: Returns the context for ``wss``; called when one is needed first.
+        tls: Returns the context for ``wss``, or raises OSError.
         log: Gets a line for a fallback.
         proxy: The configured proxy, in the form of ``proxy_for``.
         fairness: Shared with other tunnels' sessions, which should have their turns.
@@ -32,7 +32,7 @@ class Connector:
         self,
         control: Control,
         liveness: Liveness,
-        tls: Callable[[], ssl.SSLContext],
+        tls: Callable[[], Awaitable[ssl.SSLContext]],
         log: EventLog,
         proxy: str | None = None,
         fairness: ReadFairness | None = None,
@@ -75,11 +75,11 @@ class Connector:
     async def _dial(self, url: str, headers: Mapping[str, str]) -> Link:
         parts = urlsplit(url)
         try:
-            context = self._tls() if parts.scheme == "wss" else None
+            context = await self._tls() if parts.scheme == "wss" else None
             proxy = proxy_for(url, self._proxy)
-        except (OSError, ValueError) as error:
-            # A file of certificates that changed, or an environment that makes no
-            # sense; the API's client has stumbled over it before.
+        except (OSError, ValueError, AwsError) as error:
+            # A file of certificates that changed or cannot be read, or an environment
+            # that makes no sense; the API's client has stumbled over it before.
             raise LinkUnreachable(parts.hostname or "", clean(str(error))) from None
         try:
             return await dial(

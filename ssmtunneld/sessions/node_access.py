@@ -10,7 +10,7 @@ does.
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.listeners import Listeners
 from ssmtunneld.base.small_event import SmallEvent
 from ssmtunneld.errors import (
     AccessDenied,
@@ -31,7 +32,8 @@ from ssmtunneld.errors import (
 from ssmtunneld.sessions.targeting import TargetSelector
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from ssmtunneld.aws.access_requests import AccessToken
     from ssmtunneld.aws.api.access_keys import AccessKeyHolder, AccessKeys
@@ -173,7 +175,7 @@ class NodeAccess:
         self._delay = SHORTEST
         self._stirred = SmallEvent()
         self._turn, self._filing = asyncio.Lock(), asyncio.Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners("access")
         self._follow(self._store.found)
 
     def _follow(self, found: KeptRequests) -> None:
@@ -303,18 +305,12 @@ class NodeAccess:
             self._doubted = True
             self.hurry(LONGEST)
 
-    @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+    def telling(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Call ``listener`` after each change, for the duration of the context."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
+        return self._listeners.telling(listener)
 
     def _tell(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+        self._listeners.tell()
 
     # Looking.
 

@@ -20,6 +20,7 @@ from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.errors import LinkError, LinkLost
 from ssmtunneld.transport import http_proxy, socks_proxy
+from ssmtunneld.transport.addresses import connect_tcp
 from ssmtunneld.transport.frames import FrameReader, Head
 from ssmtunneld.transport.unsent import keep_unsent_little
 
@@ -89,17 +90,11 @@ class Connect(connect):
     async def open_tcp_connection(self) -> ClientConnection:
         proxy = self.proxy
         assert proxy is not True, "the caller looks it up"
-        if proxy is None and not self.ws_uri.secure:
-            connection = await super().open_tcp_connection()
-            keep_unsent_little(connection.transport)
-            return connection
         host, port = self.ws_uri.host, self.ws_uri.port
         options = self.create_connection_kwargs
         if proxy is None:
             # Encrypted below: the socket's own transport must be at hand.
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                asyncio.Protocol, host, port
-            )
+            transport, _ = await connect_tcp(asyncio.Protocol, host, port)
         elif proxy.startswith("socks"):
             transport = await socks_proxy.connect_through(proxy, host, port)
         else:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING, cast
+import ssl
+from typing import cast
 
 from typing_extensions import override
 from websockets.exceptions import ProxyError
 from websockets.proxy import Proxy, parse_proxy
 
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.transport.addresses import connect_tcp
 from ssmtunneld.transport.frames import Head
-
-if TYPE_CHECKING:
-    import ssl
 
 
 async def connect_through(
@@ -40,11 +39,12 @@ async def connect_through(
         OSError: It cannot be reached.
     """
     proxy = parse_proxy(url)
-    transport, answer = await asyncio.get_running_loop().create_connection(
-        lambda: _Answer(_request(proxy, host, port)),
-        proxy.host,
-        proxy.port,
-        ssl=(context or True) if proxy.scheme == "https" else None,
+    if proxy.scheme == "https":
+        context = context or ssl.create_default_context()
+    else:
+        context = None
+    transport, answer = await connect_tcp(
+        lambda: _Answer(_request(proxy, host, port)), proxy.host, proxy.port, context
     )
     with on_error(transport.abort):
         await answer.accepted

@@ -7,11 +7,13 @@ The websockets library has one too, but imports what speaks the protocol for eve
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from websockets.exceptions import ProxyError
 from websockets.proxy import parse_proxy
 
 from ssmtunneld.base.on_error import on_error
+from ssmtunneld.transport.addresses import addresses_of
 
 
 async def connect_through(url: str, host: str, port: int) -> asyncio.Transport:
@@ -35,18 +37,39 @@ async def connect_through(url: str, host: str, port: int) -> asyncio.Transport:
 
     proxy = parse_proxy(url)
     is_old = proxy.scheme.startswith("socks4")
-    via = Proxy(
-        python_socks.ProxyType.SOCKS4 if is_old else python_socks.ProxyType.SOCKS5,
-        proxy.host,
-        proxy.port,
-        proxy.username,
-        proxy.password,
-        rdns=proxy.scheme in {"socks4a", "socks5h"},
-    )
-    try:
-        sock = await via.connect(host, port)
-    except (python_socks.ProxyError, ValueError) as error:
-        raise ProxyError("failed to connect to SOCKS proxy") from error
+    if proxy.scheme in {"socks4", "socks5"}:
+        host = await _own_look_up(host, port, only_ipv4=is_old)
+    failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address found")
+    for _, address in await addresses_of(proxy.host, proxy.port):
+        via = Proxy(
+            python_socks.ProxyType.SOCKS4 if is_old else python_socks.ProxyType.SOCKS5,
+            address,
+            proxy.port,
+            proxy.username,
+            proxy.password,
+            rdns=True,
+        )
+        try:
+            sock = await via.connect(host, port)
+        except python_socks.ProxyConnectionError as error:
+            failure = error
+        except (python_socks.ProxyError, ValueError) as error:
+            raise ProxyError("failed to connect to SOCKS proxy") from error
+        else:
+            return await _adopted(sock)
+    raise failure
+
+
+async def _own_look_up(host: str, port: int, *, only_ipv4: bool) -> str:
+    """Return an address of ``host``, one of IPv4 if there is any."""
+    found = sorted(await addresses_of(host, port))
+    family, address = found[0]
+    if only_ipv4 and family != socket.AF_INET:
+        raise ProxyError("a SOCKS4 proxy takes IPv4 addresses only")
+    return address
+
+
+async def _adopted(sock: socket.socket) -> asyncio.Transport:
     with on_error(sock.close):
         transport, _ = await asyncio.get_running_loop().create_connection(
             asyncio.Protocol, sock=sock

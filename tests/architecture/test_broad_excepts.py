@@ -44,6 +44,7 @@ CARRIERS = Counter(
         "aws/api/dialing.py in_time.run": 1,
         "base/aio.py _catch": 1,
         "base/loop_thread.py LoopThread._live": 1,
+        "base/lookups.py _filled": 1,
         "cli/daemon_thread.py DaemonThread._run": 1,
         "cli/diagnosis.py run": 1,
         "listener/sockets.py Listener._on_event": 1,

@@ -6,15 +6,22 @@ that must follow stands in ``aws/botocore_internals.py``.
 
 import ast
 from pathlib import Path
+from xml.etree.ElementTree import tostring
 
 import botocore
 import pytest
 from botocore.credentials import Credentials
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 import ssmtunneld
 from ssmtunneld.aws import botocore_internals
-from ssmtunneld.aws.botocore_internals import CONTRACT, expiry_of, replace_processes
+from ssmtunneld.aws.botocore_internals import (
+    CONTRACT,
+    expiry_of,
+    parse_in_pieces,
+    replace_processes,
+)
 from ssmtunneld.errors import RequestRejected
 
 
@@ -30,6 +37,29 @@ def test_this_botocore_has(private):
 
 def test_keys_that_never_end_have_no_expiry():
     assert expiry_of(Credentials("AKIA", "secret")) is None
+
+
+def test_xml_in_pieces_is_xml():
+    session = Session()
+    own = session.get_component("response_parser_factory")
+    parse_in_pieces(session)
+    ours = session.get_component("response_parser_factory")
+    text = ("<a>" + "<b c='d'>\u00e9 &lt; e</b>\n" * 5000 + "</a>").encode()
+    parsed = [
+        tostring(factory.create_parser("query")._parse_xml_string_to_dom(text))
+        for factory in (own, ours)
+    ]
+    assert parsed[0] == parsed[1]
+    assert type(ours.create_parser("json")) is type(own.create_parser("json"))
+
+
+def test_what_is_no_xml_is_not_quoted():
+    session = Session()
+    parse_in_pieces(session)
+    parser = session.get_component("response_parser_factory").create_parser("ec2")
+    with pytest.raises(ResponseParserError) as caught:
+        parser._parse_xml_string_to_dom(b"<a>canary")
+    assert "canary" not in str(caught.value)
 
 
 def test_a_name_that_has_gone_is_an_error_and_not_ignored():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
+from ssmtunneld.aws import ssm
 from ssmtunneld.aws.api.http import Sender
 from ssmtunneld.aws.api.port import ActiveSession, Grant, Identity, SessionRequest
 from ssmtunneld.aws.ssm import ControlRegistry, SsmControl, _RecentIds
@@ -31,6 +33,7 @@ from tests.aws.conftest import ACCESS_KEY, SESSION_TOKEN
 from tests.aws.stub import CELL, GRANT, REGION, SESSION, STREAM, TOKEN, error
 from tests.support.odd_server import OddServer, trickling
 from tests.support.threads import no_thread
+from tests.support.turns import until
 
 TARGET = "i-0182d91e85d69cf00"
 REQUEST = SessionRequest.port_forward(TARGET, 5432, "db.internal", reason="a test")
@@ -664,6 +667,99 @@ async def test_calls_that_trickle_hold_neither_their_callers_nor_threads(
         codes = {task.result().code for task in asked}
         assert codes == {"CallTooSlow"}
         await control.close()
+
+
+async def test_of_a_list_of_sessions_without_end_some_are_enough(
+    control, stub, monkeypatch
+):
+    monkeypatch.setattr(ssm, "SESSION_LIMIT", 5)
+    listed = [{"SessionId": f"me-{number:017}"} for number in range(3)]
+    stub.answer("DescribeSessions", {"Sessions": listed, "NextToken": "more"})
+    assert len(await control.describe()) == 5
+    assert len(stub.calls("DescribeSessions")) == 2
+    monkeypatch.setattr(ssm, "LIST_TIMEOUT", 0.0)
+    assert len(await control.describe()) == 3
+
+
+@pytest.fixture
+def pipe(aws_files):
+    """A token in a pipe that nobody writes to; yields what puts keys in its place."""
+    path = aws_files.config.with_name("token")
+    os.mkfifo(path)
+    held = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    aws_files.config.write_text(
+        "[default]\nrole_arn = arn:aws:iam::123456789012:role/r\n"
+        f"web_identity_token_file = {path}\n"
+    )
+
+    def replace():
+        aws_files.config.write_text("")
+        aws_files.write_keys(ACCESS_KEY)
+
+    yield replace
+    path.unlink()  # or the next one would wait for somebody who opens it
+    os.close(held)  # whoever reads from it sees its end
+    for thread in threading.enumerate():
+        if thread.name.startswith("aws"):
+            thread.join(30)
+
+
+async def test_calls_that_wait_for_a_file_are_given_up_and_hold_up_no_later_ones(
+    identity, stub, pipe, monkeypatch
+):
+    monkeypatch.setattr(ssm, "PATIENCE", 0.2)
+    control = SsmControl(identity)
+    answered = []
+    async with asyncio.TaskGroup() as tasks:
+        asked = [
+            tasks.create_task(
+                outcome_of(control.start(REQUEST, answered=lambda: answered.append(1)))
+            )
+            for _ in range(THREADS + 1)
+        ]
+    assert {task.result().code for task in asked} == {"NoResult"}
+    assert "look at the files" in asked[0].result().advice
+    assert len(answered) == THREADS + 1
+    await control.settled()
+    pipe()
+    monkeypatch.setattr(ssm, "PATIENCE", 30.0)
+    assert await control.start(REQUEST) == Grant(SESSION, Secret(TOKEN), STREAM)
+    await control.close()
+    assert len(stub.calls("StartSession")) == 1
+
+
+async def test_so_many_threads_are_left_behind_and_no_more(identity, pipe, monkeypatch):
+    monkeypatch.setattr(ssm, "PATIENCE", 0.05)
+    monkeypatch.setattr(ssm, "STUCK_LIMIT", 2)
+    control = SsmControl(identity)
+    pools = [control._threads]
+    for _ in range(THREADS):
+        with pytest.raises(ServiceUnavailable, match=r"no result within 0\.05 s"):
+            await control.resume(SESSION)
+        pools.append(control._threads)
+    assert len(set(pools)) == 2
+    await control.close()
+
+
+async def test_a_session_that_is_granted_after_it_was_given_up_is_ended(
+    identity, keys, stub, arrival, monkeypatch
+):
+    control = SsmControl(identity)
+    await control.resume(SESSION)  # what takes long the first time
+    monkeypatch.setattr(ssm, "PATIENCE", 0.05)
+    stub.held = {"StartSession"}
+    with pytest.raises(ServiceUnavailable):
+        await control.start(REQUEST)
+    await arrival()
+    monkeypatch.setattr(ssm, "PATIENCE", 30.0)
+    # A link that is lost meanwhile is opened again.
+    control.check_stream_url(STREAM)
+    with structlog.testing.capture_logs() as lines:
+        stub.release.set()
+        await until(lambda: lines)
+    assert [line["event"] for line in lines] == ["session.discarded"]
+    assert stub.calls("TerminateSession") == [{"SessionId": SESSION}]
+    await control.close()
 
 
 async def outcome_of(call):

@@ -169,12 +169,31 @@ def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(redaction, "TOTAL_LIMIT", 1000)
     made = redactor(*(f"{n:04}Qx/" * 20 for n in range(100)))
     assert len(made) <= 1000 // 140
-    kept = sum(len(value) for value in made._values)
-    assert made._size == kept <= 1000
+    kept = sum(len(value) for value in made._own.values)
+    assert made._own.size == kept <= 1000
     assert len(made._index) <= 1000 / 4 + len(made)
     made.register("y" * 100_000)
     assert len(made) == 0
     assert not made._index
+
+
+def test_tokens_of_sessions_push_out_each_other_and_nothing_else(monkeypatch):
+    monkeypatch.setattr(redaction, "TOTAL_LIMIT", 1000)
+    made = redactor(SECRET)
+    tokens = [f"{number:04}Qx/" * 40 for number in range(100)]
+    for token in tokens:
+        made.register(token, is_token=True)
+    assert made.redact(f"{SECRET}, {tokens[-1]}") == "***, ***"
+    assert made.redact(tokens[0]) == tokens[0]
+    made.register(tokens[-1])
+    made.register("y" * 990, is_token=True)
+    assert made.redact(tokens[-1]) == "***", "it is known as both"
+
+
+def test_secrets_that_are_alike_are_looked_for_a_few_at_a_time():
+    made = redactor(*("a" * (100 + n) for n in range(200)), SECRET)
+    assert max(map(len, made._index.values())) == redaction.ALIKE_LIMIT
+    assert made.redact(f"{'a' * 300} {SECRET}") == "*** ***"
 
 
 def test_results_are_remembered_until_there_is_another_secret(monkeypatch):

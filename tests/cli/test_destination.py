@@ -7,6 +7,7 @@ from ssmtunneld.cli.destination import (
     bound_end,
     bracketed,
     files_of,
+    fixed_tunnel_named,
     is_address,
     local_end,
     origin_of,
@@ -38,6 +39,24 @@ def test_a_name_that_is_nearly_right_is_corrected():
     with pytest.raises(CommandError) as caught:
         tunnel_named(config, "zzz")
     assert caught.value.advice == "the tunnels are: orders, wiki"
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("socks5", "SOCKS 5"), ("http-connect", "HTTP")]
+)
+def test_of_a_proxy_is_said_how_programs_use_it(mode, kind):
+    config = read(
+        f"[tunnels.browse]\nlisten = 1080\nmode = '{mode}'\ndestinations = ['*:443']\n"
+        "target = 'name:x'",
+        tunnel("db", listen=1, port=1),
+    )
+    assert fixed_tunnel_named(config, "db") is config.tunnels[1]
+    with pytest.raises(CommandError) as caught:
+        fixed_tunnel_named(config, "browse")
+    assert (caught.value.code, caught.value.advice) == (
+        2,
+        f"name localhost:1080 to your program as its {kind} proxy",
+    )
 
 
 def test_a_custom_documents_parameters_say_where_it_leads():

@@ -172,7 +172,7 @@ ERRORS = [
         1,
         [
             "cannot listen on 127.0.0.1:1: taken (held by sshd, pid 1); "
-            "stop sshd, pid 1 or choose another address"
+            "stop sshd, pid 1, or choose another address"
         ],
     ),
     (SsmtunneldError("no\nnewline"), 1, ["no newline"]),

@@ -20,6 +20,11 @@ def test_what_says_already_what_to_do_gets_no_other_advice():
     assert told == "x: wrong; do it right"
 
 
+def test_the_dots_of_what_can_be_repeated_stay():
+    told = describe_usage(click.UsageError("no command; usage: x CMD [ARGS]..."))
+    assert told == "ssmtunneld: no command; usage: x CMD [ARGS]..."
+
+
 def test_several_lines_become_one():
     context = click.Context(click.Command("x"), info_name="x")
     told = describe_usage(click.UsageError("one\n  two.", context))

@@ -18,6 +18,7 @@ from ssmtunneld.errors import ConfigError
 GOOD = '[tunnels.a]\nlisten = 1\nport = 1\ntarget = "i-0182d91e"\n'
 
 UNCLOSED = "is not TOML: a text is not closed: the quote at its end is missing"
+AGAIN = "is not TOML: this key has a value above: write it once"
 WRONG = "is not TOML: invalid value"
 
 
@@ -104,7 +105,8 @@ def test_a_file_is_loaded_with_or_without_a_byte_order_mark(tmp_path):
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     file = tmp_path / "c.toml"
     assert problem_of(load_config, file, {}) == (
-        f"{file}: cannot be read: No such file or directory"
+        f"{file}: cannot be read: No such file or directory; "
+        f"write one: ssmtunneld init -c {file}"
     )
 
 
@@ -161,7 +163,16 @@ def test_a_file_may_have_the_size_that_is_allowed(tmp_path):
             "a = 1\nb = x\n",
             'c.toml:2:5: is not TOML: invalid value (text needs quotes: key = "...")',
         ),
-        ("a = 1\na = 2\n", "c.toml:2:6: is not TOML: cannot overwrite a value"),
+        ("a = 1\na = 2\n", f"c.toml:2:6: {AGAIN}"),
+        (
+            "[tunnels.a]\nb = 1\n[tunnels.a]\n",
+            "c.toml:3:11: is not TOML: there is a table [tunnels.a] above: choose "
+            "another name",
+        ),
+        (
+            "[a]\n[a]\n",
+            "c.toml:2:3: is not TOML: there is a table [a] above: choose another name",
+        ),
         ("a = '", f"c.toml:1:6: {UNCLOSED}"),
         ("a = 1\nb = 'x # y\nc = 1\n", f"c.toml:2:11: {UNCLOSED}"),
         ("b = 'x\nc = 'y'\n", f"c.toml:1:7: {UNCLOSED}"),
@@ -180,10 +191,7 @@ def test_a_file_may_have_the_size_that_is_allowed(tmp_path):
             "c.toml:1:6: is not TOML: expected newline or end of document after a "
             "statement (a number does not begin with 0)",
         ),
-        (
-            "b = true\nb = true\n",
-            "c.toml:2:9: is not TOML: cannot overwrite a value",
-        ),
+        ("b = true\nb = true\n", f"c.toml:2:9: {AGAIN}"),
     ],
 )
 def test_a_slip_in_the_syntax_has_a_line_and_a_column(text, expected):
@@ -242,6 +250,7 @@ DEEP = {
     "long keys": ".".join([f'"{PART}{PART}"'] * 5000) + " = 1",
     "a header": f"[{'.'.join(['a'] * 5000)}]",
     "a header of a list": f"[[{'.'.join(['a'] * 5000)}]]",
+    "keys further on": "#" * 16_350 + "\n" + ".".join(["a"] * 5000) + " = 1",
     "lists": "a = " + "[" * 100_000,
     "closed lists": "a = " + "[" * 300 + "]" * 300,
     "more closed lists": "a = " + "[" * 5000 + "]" * 5000,

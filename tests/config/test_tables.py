@@ -14,6 +14,7 @@ from ssmtunneld.config.sources import SourceFile, Sources
 from ssmtunneld.errors import ConfigError
 
 TARGET = 'target = "i-0182d91e"\n'
+PORT = "choose another port or address"
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -136,7 +137,7 @@ def test_unknown_keys_come_with_the_nearest_valid_one():
         "c.toml:1: deamon: unknown key (did you mean daemon?)",
         "c.toml:3: daemon.log_levl: unknown key (did you mean log_level?)",
         "c.toml:5: defaults.listen: unknown key (every tunnel has its own)",
-        "c.toml:6: defaults.zzz: unknown key",
+        "c.toml:6: defaults.zzz: unknown key (see: ssmtunneld config example)",
         "c.toml:7: defaults.name: unknown key (every tunnel has its own)",
         "c.toml:11: tunnels.db.prot: unknown key (did you mean port?)",
         "c.toml:13: tunnels.db.name: unknown key (the table's name is the name)",
@@ -251,17 +252,17 @@ def test_choices_are_listed():
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
+    ("first", "second", "cure"),
     [
-        ("1", '"127.0.0.1:1"'),
-        ('"localhost:1"', '"[::1]:1"'),
-        ('"localhost:1"', '"localhost:1"'),
-        ('"0.0.0.0:1"', "1"),
-        ('["[::1]:2", "[::1]:1"]', '"[::]:1"'),
-        ('"unix:/run/x"', '"unix:/run//x"'),
+        ("1", '"127.0.0.1:1"', PORT),
+        ('"localhost:1"', '"[::1]:1"', PORT),
+        ('"localhost:1"', '"localhost:1"', PORT),
+        ('"0.0.0.0:1"', "1", PORT),
+        ('["[::1]:2", "[::1]:1"]', '"[::]:1"', PORT),
+        ('"unix:/run/x"', '"unix:/run//x"', "choose another path"),
     ],
 )
-def test_two_tunnels_cannot_share_an_address(first, second):
+def test_two_tunnels_cannot_share_an_address(first, second, cure):
     text = (
         f'[defaults]\n{TARGET}port = 1\nallow = ["10.0.0.0/8"]\n'
         f"[tunnels.a]\nlisten = {first}\n[tunnels.b]\nlisten = {second}\n"
@@ -269,13 +270,14 @@ def test_two_tunnels_cannot_share_an_address(first, second):
     (problem,) = problems(text)
     assert problem.startswith("c.toml:8: tunnels.b.listen: ")
     assert " clashes with " in problem
-    assert problem.endswith(" of tunnels.a")
+    assert problem.endswith(f" of tunnels.a: {cure}")
 
 
 def test_one_tunnel_cannot_have_an_address_twice():
     text = f'[tunnels.a]\nlisten = [1, "localhost:1"]\nport = 1\n{TARGET}'
     assert problems(text) == [
-        "c.toml:2: tunnels.a.listen: localhost:1 clashes with localhost:1 of tunnels.a"
+        "c.toml:2: tunnels.a.listen: localhost:1 clashes with localhost:1 of "
+        "tunnels.a: choose another port or address"
     ]
 
 
@@ -404,9 +406,9 @@ def test_an_address_of_the_http_listener_cannot_be_a_tunnel_s():
     )
     assert problems(text) == [
         "c.toml:4: tunnels.a.listen: localhost:9300 clashes with 127.0.0.1:9300 "
-        "of daemon.http_listen",
+        "of daemon.http_listen: choose another port or address",
         "c.toml:4: tunnels.a.listen: localhost:9300 clashes with [::1]:9300 "
-        "of daemon.http_listen",
+        "of daemon.http_listen: choose another port or address",
     ]
 
 
@@ -417,7 +419,7 @@ def test_the_http_listener_cannot_have_an_address_twice():
     )
     assert problems(text) == [
         "c.toml:2: daemon.http_listen: localhost:9300 clashes with 127.0.0.1:9300 "
-        "of daemon.http_listen",
+        "of daemon.http_listen: choose another port or address",
     ]
 
 
@@ -432,6 +434,8 @@ def test_free_ports_of_the_http_listener_and_a_tunnel_do_not_clash():
         ("remote_port", "port"),
         ("remote_host", "host"),
         ("instance_id", "target"),
+        ("user", "db_user"),
+        ("database", "db_name"),
     ],
 )
 def test_names_of_other_programs_are_understood(wrong, right):
@@ -449,7 +453,7 @@ def test_names_of_other_programs_are_none_of_ours():
 def test_a_file_of_nothing_but_mistakes_is_told_in_part():
     keys = "".join(f"k{index} = 1\n" for index in range(50_000))
     found = problems(f"{keys}[tunnels.a]\nlisten = 1\nport = 1\n{TARGET}")
-    assert found[0] == "c.toml:1: k0: unknown key"
+    assert found[0] == "c.toml:1: k0: unknown key (see: ssmtunneld config example)"
     assert found[100:] == ["c.toml: has 49900 more problems"]
 
 
@@ -518,11 +522,11 @@ def test_addresses_clash_across_files():
     )
     assert troubles(main, one("a", 9), one("b", 1)) == [
         "c.toml:10: tunnels.own.listen: localhost:1 clashes with localhost:1 of "
-        "tunnels.main",
+        "tunnels.main: choose another port or address",
         "a.toml:2: tunnels.a.listen: localhost:9 clashes with localhost:9 of "
-        "daemon.http_listen in c.toml",
+        "daemon.http_listen in c.toml: choose another port or address",
         "b.toml:2: tunnels.b.listen: localhost:1 clashes with localhost:1 of "
-        "tunnels.main in c.toml",
+        "tunnels.main in c.toml: choose another port or address",
     ]
 
 
@@ -542,7 +546,7 @@ def test_an_included_file_has_nothing_that_is_for_the_process():
     )
     assert troubles(main, other) == [
         "a.toml:1: include: is for the main file only: name the files in c.toml",
-        "a.toml:2: extra: unknown key",
+        "a.toml:2: extra: unknown key (see: ssmtunneld config example)",
         "a.toml:3: daemon: is for the main file only, because it is about the "
         "process: c.toml",
     ]

@@ -131,6 +131,31 @@ async def test_a_file_that_never_ends_is_refused_after_a_while(
         released.set()
 
 
+async def test_a_file_that_hangs_holds_one_thread_however_often_it_is_tried(
+    scene, monkeypatch
+):
+    released, reading = threading.Event(), []
+    original = reload.load_config
+
+    def hang(*arguments, **options):
+        reading.append(threading.current_thread())
+        assert released.wait(PATIENCE)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(reload, "READING_TIME", 0.01)
+    monkeypatch.setattr(reload, "load_config", hang)
+    try:
+        for _ in range(5):
+            with pytest.raises(ConfigError, match="could not be read within"):
+                await scene.reloader.reload()
+        assert len(reading) == 1
+    finally:
+        released.set()
+    monkeypatch.setattr(reload, "READING_TIME", PATIENCE)
+    assert (await scene.reloader.reload()).unchanged == 1
+    assert len(reading) == 2, "what was read long ago is not used"
+
+
 async def test_requests_are_answered_in_the_log(scene, events):
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(scene.reloader.run())

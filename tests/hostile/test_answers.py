@@ -41,6 +41,9 @@ STARTS = {
     "a refusal that is deep": (400, DEEP),
     "a refusal of 900 KB": (403, json.dumps({"message": "x" * 900_000})),
     "an error page": (500, "<html>" + "x" * 9000),
+    "many objects": (200, "[" + "{}," * 340_000 + "1]"),
+    "many lists": (400, "[" + "[]," * 340_000 + "1]"),
+    "long numbers": (200, "[" + f"{'9' * 4000}," * 250 + "1]"),
     "no status": (999, "{}"),
     "a redirection": (302, ""),
 }
@@ -51,6 +54,8 @@ QUERIES = {
     "cut": (200, "<DescribeInstancesResponse><reservationSet><it"),
     "JSON": (200, "null"),
     "nothing": (200, ""),
+    "many tags": (200, "<a>" + "<b/>" * 250_000 + "</a>"),
+    "entities": (200, '<!DOCTYPE a [<!ENTITY b "c">' + "]>" + "<a>&b;</a>"),
     "a refusal": (400, "<Response><Errors><Error/></Errors></Response>"),
 }
 TASKS = {

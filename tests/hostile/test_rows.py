@@ -5,6 +5,7 @@ status page in a flood (A15).
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from types import SimpleNamespace
@@ -41,6 +42,27 @@ BROKEN = {
     "controls": '[tunnels."\\u001b[2J"]\nlisten = "\\u202e"\n',
     "nothing": "",
 }
+
+
+LONG = {
+    "a text that looks like keys": '"' + r"\"" * 500_000,
+    "keys of 31 parts": ("a." * 30 + "a = 1\n") * 16_000,
+    "a line that is no TOML": "a = " + " " * 1_000_000,
+}
+"""Apart from the others: of errors that are alike, ten are logged at once."""
+
+
+@pytest.mark.timeout(300)
+async def test_a_long_file_is_looked_through_and_nobody_notices(tmp_path):
+    async with beside(tmp_path) as found:
+        for number, text in enumerate(LONG.values(), 1):
+            (tmp_path / "config.toml").write_text(text)
+            found.program.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(
+                await_line, found.program, "reload.refused", count=number
+            )
+        await found.witness.answers(ANSWERS)
+        found.check(await found.status())
 
 
 @pytest.mark.timeout(300)
@@ -99,6 +121,29 @@ async def test_a_flood_of_the_status_page_is_nobodys_business(tmp_path):
                     tasks.create_task(flood(web, page))
             await found.witness.answers(ANSWERS)
             found.check()
+
+
+@pytest.mark.timeout(300)
+async def test_requests_without_end_are_nobodys_business(tmp_path):
+    """Of whoever may log in here: headers for as long as somebody takes them."""
+
+    async def flood(web):
+        async with connection(web) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            with contextlib.suppress(ConnectionError):
+                while not reader.at_eof():
+                    writer.write(b"A: b\r\n" * 9000)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+
+    async with beside(tmp_path, http_listen="127.0.0.1:0") as found:
+        bound = await_line(found.program, "http.bound")["address"]
+        web = int(bound.rpartition(":")[2])
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(ASKERS):
+                tasks.create_task(flood(web))
+        await found.witness.answers(ANSWERS)
+        found.check()
 
 
 @pytest.mark.parametrize(

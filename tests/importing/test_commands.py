@@ -301,7 +301,10 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
     ("rest", "note"),
     [
         (f"--target {ID}", "this is a shell, not a tunnel: see ssmtunneld ssh"),
-        ("--document-name AWS-StartPortForwardingSession", "has no --target"),
+        (
+            "--document-name AWS-StartPortForwardingSession",
+            "no tunnel: this start-session has no --target",
+        ),
         (
             f"--target {ID} --document-name AWS-StartPortForwardingSession",
             "needs portNumber",
@@ -314,7 +317,7 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
         (f"--target {ID} --document-name D --parameters '!'", "cannot be read: !"),
         (
             f"--target {ID} --document-name D --parameters portNumber=$PORT",
-            "$PORT is not a fixed port number",
+            "no tunnel: portNumber is $PORT: write a line with the number for each",
         ),
         ("--target $(cat id) --document-name D", "target is a command substitution"),
         (
@@ -327,11 +330,11 @@ def test_a_real_command_becomes_what_a_person_would_write(name):
         ),
         (
             f"--target {ID} --document-name D --parameters localPortNumber=$(free a,b)",
-            "$(free a,b) is not a fixed port number",
+            "no tunnel: localPortNumber is $(free a,b): write a line",
         ),
         (
             f"--target {ID} --document-name D --parameters localPortNumber=`free`",
-            "`free` is not a fixed port number",
+            "no tunnel: localPortNumber is `free`: write a line",
         ),
         (
             "--target $1 --document-name D",
@@ -359,7 +362,7 @@ def test_what_is_left_out_is_said_beside_the_tunnel():
     assert [note.text for note in found.notes] == [
         "--no-verify-ssl has no equivalent and is left out",
         "aws-vault is left out: profile dev must have credentials",
-        "no localPortNumber: it listens on 10080",
+        "no localPortNumber: it listens on 10080, or the next port that is free",
     ]
     assert found.tunnels[0].settings["listen"] == 10080
 

@@ -208,7 +208,7 @@ def break_round_trip(ward, stack):
 
 
 def break_throughput(ward, stack):
-    ward.faults = ["up:drop=0.35", "up:delay=200ms", "seed=7"]
+    ward.faults = ["up:drop=0.35", "up:delay=100ms", "seed=7"]
     return "messages sent more than once", "MTU"
 
 

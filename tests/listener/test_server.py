@@ -3,6 +3,7 @@ import errno
 import os
 import resource
 import socket
+import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from ssmtunneld.config import TcpAddress, UnixAddress
 from ssmtunneld.errors import DestinationRefused, NoSessionReady, StreamReset
+from ssmtunneld.listener import process_table
 from ssmtunneld.listener import server as server_module
 from ssmtunneld.listener.access import Rejection
 from ssmtunneld.listener.client import Client
@@ -371,7 +373,7 @@ async def test_two_addresses_share_one_limit(scene, tmp_path):
 async def test_a_client_from_elsewhere_is_reset(scene, lines):
     async with scene(allow=(ip_network("192.0.2.0/24"),)).serving() as s:
         await assert_reset(s.connect())
-        await until(lambda: s.server.statistics().rejected)
+        await until(lambda: lines)
         assert s.server.statistics().accepted == 0
     assert s.server.statistics().rejections == {Rejection.ADDRESS: 1}
     [(_, event, facts)] = lines
@@ -385,12 +387,38 @@ async def test_a_client_from_elsewhere_is_reset(scene, lines):
 async def test_another_users_client_is_reset_and_named(scene, lines):
     async with scene(allow_uids=frozenset({ME + 1})).serving() as s:
         await assert_reset(s.connect())
-        await until(lambda: s.server.statistics().rejected)
+        await until(lambda: lines)
     assert s.server.statistics().rejections == {Rejection.OWNER: 1}
     facts = lines[0][2]
     assert (facts["rule"], facts["uid"]) == ("owner", ME)
     assert facts["user"] == user_name(ME)
     assert user_name(ME) in facts["advice"]
+
+
+async def test_a_name_that_nobody_tells_keeps_nobody_waiting(scene, lines, monkeypatch):
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask(uid):
+        asked.set()
+        assert answer.wait(30)
+        raise KeyError(uid)
+
+    user_name.cache_clear()
+    monkeypatch.setattr(process_table.pwd, "getpwuid", ask)
+    try:
+        async with scene(allow_uids=frozenset({ME + 1})).serving() as s:
+            await assert_reset(s.connect())
+            assert await asyncio.to_thread(asked.wait, 30)
+            # The directory is silent, and whoever comes next is dealt with.
+            await assert_reset(s.connect())
+            assert s.server.statistics().rejections == {Rejection.OWNER: 2}
+            assert lines == []
+        # It ends meanwhile: the line comes with what is known.
+        assert lines[0][2]["user"] == str(ME)
+    finally:
+        answer.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        user_name.cache_clear()
 
 
 async def test_our_own_client_is_welcome_and_unix_sockets_have_their_mode(

@@ -123,7 +123,7 @@ async def test_a_taken_port_names_its_holder():
             await bind_all(address)
     assert caught.value.address == str(address)
     assert caught.value.holder == US
-    assert caught.value.advice == f"stop {US} or choose another address"
+    assert caught.value.advice == f"stop {US}, or choose another address"
 
 
 def held_alone(host):

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ssmtunneld.base.log import get_log
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.errors import NoSessionReady
 from ssmtunneld.listener.client import Client
 from ssmtunneld.listener.relay import ConnectionOutcome, Transfer
@@ -113,6 +114,29 @@ async def test_a_connection_has_a_line_for_its_begin_and_one_for_its_end(path):
         "reason": "",
     }
     assert stopped == {**time, "event": "stopped", "pid": 77, "lines": 0}
+
+
+@pytest.mark.parametrize("value", ['"session_id":', "812}X{812", 'orders:5432",'])
+async def test_no_secret_spoils_a_line_whatever_it_looks_like(path, value):
+    """A service chooses the tokens of sessions, and every output is free of them."""
+    Secret.token(value)
+    Secret.token(f"{value}{value}{value}")
+    audit, one = audit_log(path), connection(uid=1000)
+    told = observer(audit)
+    told.opened(one)
+    told.ended(one, DONE)
+    await audit.close()
+    assert [line["event"] for line in lines(path)] == [
+        *("started", "opened", "ended", "stopped")
+    ]
+
+
+async def test_a_secret_in_a_line_is_not_told(path):
+    Secret.token("orders-Qx7/Lp0:5432")
+    audit, one = audit_log(path), connection(uid=1000)
+    observer(audit, "orders-Qx7/Lp0:5432").opened(one)
+    await audit.close()
+    assert lines(path)[1]["destination"] == "***"
 
 
 async def test_one_that_never_had_a_session_has_both_too(path):

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from ssmtunneld.base.compartment import Defects
+from ssmtunneld.base.foreign import MESSAGE_LIMIT
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.secret import Secret
 from ssmtunneld.observe import logs
@@ -176,6 +177,13 @@ def test_a_librarys_warning_is_an_event_of_ours(level, name):
         "library": "botocore.x",
         "message": "it is 3",
     }
+
+
+def test_a_librarys_words_are_cut_and_cleaned_like_those_it_quotes():
+    said = "Failed to parse headers: \x1b[2J\u202e\r\n" + "x" * 60_000
+    found = json.loads(written("json", library(30, "%s", said)))
+    assert found["message"].startswith("Failed to parse headers: xxx")
+    assert len(found["message"]) == MESSAGE_LIMIT
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])

@@ -7,6 +7,7 @@ import pytest
 
 from ssmtunneld.aws.access_requests import AccessStatus
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.secret import Secret
 from ssmtunneld.config import TunnelSettings
 from ssmtunneld.errors import (
     AccessDenied,
@@ -43,7 +44,7 @@ from ssmtunneld.sessions.node_access import AccessRequest
 from ssmtunneld.sessions.policy import Phase, SessionView
 from ssmtunneld.sessions.pooled_session import PooledSessionSnapshot
 from ssmtunneld.version import __version__
-from tests.observe.samples import daemon, defect, tunnel
+from tests.observe.samples import daemon, defect, identity, tunnel
 
 DENIED = AccessDenied("StartSession", "AccessDenied", "no", "ask for it")
 UNREACHABLE = ServiceUnavailable("StartSession", "ConnectTimeoutError", "no answer")
@@ -365,6 +366,21 @@ def test_the_document_is_json_with_a_version_of_its_own():
         "groups": [],
     }
     assert (tunnel["state"], tunnel["listen"]) == ("starting", ["127.0.0.1:1"])
+
+
+def test_a_token_cannot_take_the_name_of_a_tunnel():
+    """Commands find tunnels by it; what others say of one has no token in it."""
+    for text in ("orders-db-1", "night-shift-7"):
+        Secret.token(text)
+        Secret.token(f"i-7{text}9{text}")
+    called = tunnel("orders-db-1", groups=("night-shift-7",), reason="orders-db-1")
+    whole = daemon(called, identities=(identity(tunnels=("orders-db-1",)),))
+    found = replace(whole, groups=("night-shift-7",)).as_document()
+    (shown,) = found["tunnels"]
+    assert (shown["name"], shown["groups"]) == ("orders-db-1", ("night-shift-7",))
+    assert found["identities"][0]["tunnels"] == ("orders-db-1",)
+    assert found["groups"] == ("night-shift-7",)
+    assert shown["reason"] == "***"
 
 
 @pytest.mark.parametrize(

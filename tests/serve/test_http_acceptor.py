@@ -10,8 +10,14 @@ from ssmtunneld.base.log import get_log
 from ssmtunneld.config import TcpAddress
 from ssmtunneld.errors import AddressInUse
 from ssmtunneld.listener.sockets import bind
-from ssmtunneld.serve.http_acceptor import LIFETIME, LIMIT, HttpAcceptor
+from ssmtunneld.serve.http_acceptor import (
+    LIFETIME,
+    LIMIT,
+    REQUEST_LIMIT,
+    HttpAcceptor,
+)
 from tests.integration.world import PATIENCE, logging
+from tests.support.turns import until
 
 
 @pytest.fixture
@@ -29,8 +35,12 @@ class Conversation(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        self.heard = 0
         self._present.append(self)
         transport.write(b"hello")
+
+    def data_received(self, data):
+        self.heard += len(data)
 
     def connection_lost(self, exc):
         self._present.remove(self)
@@ -112,6 +122,22 @@ async def test_beyond_the_limit_the_oldest_goes(events):
         assert len(house.present) == LIMIT
         for _, writer in [*crowd, newest]:
             writer.transport.abort()
+
+
+async def test_whoever_says_too_much_is_ended(events):
+    house = House(ANY)
+    async with house.open():
+        await events.wait_for("http.bound")
+        reader, writer = await enter(house)
+        (inside,) = house.present
+        writer.write(bytes(REQUEST_LIMIT))
+        await until(lambda: inside.heard == REQUEST_LIMIT)
+        assert house.present == [inside]
+        writer.write(b"x")
+        await ended(reader)
+        await until(lambda: house.present == [])
+        assert inside.heard == REQUEST_LIMIT
+        writer.transport.abort()
 
 
 async def test_whoever_is_too_old_is_ended_whatever_it_does(events):

@@ -88,7 +88,7 @@ class Desk:
             self.signer, liveness, self._context, self.journal.log, proxy
         )
 
-    def _context(self) -> ssl.SSLContext:
+    async def _context(self) -> ssl.SSLContext:
         self.contexts += 1
         if self.broken:
             raise ssl.SSLError("no certificate or crl found")

@@ -134,7 +134,7 @@ def test_a_connection_that_is_cut_at_once_is_no_defect(loop, monkeypatch):
 
     async def run():
         async with answering(_head) as url, asyncio.timeout(20):
-            with pytest.raises(LinkUnreachable, match="cut at once"):
+            with pytest.raises(LinkUnreachable):
                 await dial(url, {}, liveness=Liveness())
 
     monkeypatch.setattr(Connection, "connection_made", connection_made)

@@ -355,13 +355,13 @@ def test_connect(script, on_stage, postgresql, sshd):
 @plays(PAGE, "Completion")
 def test_completion(script, on_stage):
     with on_stage({}) as (_, stage):
-        (stage.home / ".config" / "fish" / "completions").mkdir(parents=True)
         for shell in ("bash", "zsh"):
             stage.run(script.next("echo ").text)
             line = (stage.home / f".{shell}rc").read_text()
             assert line == f"source <(ssmtunneld completion {shell})\n"
         done = stage.run(". ~/.bashrc; complete -p ssmtunneld", shell="bash")
         assert "ssmtunneld" in done.stdout
+        stage.run(script.next("mkdir -p ").text)
         stage.run(script.next("ssmtunneld completion fish").text)
         written = stage.home / ".config/fish/completions/ssmtunneld.fish"
         assert "complete" in written.read_text()

@@ -1,6 +1,7 @@
 """README.md, typed."""
 
 from ssmtunneld.emulator.settings import Node
+from tests.interop.servers import find
 from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE
 from tests.typed.page import plays
@@ -14,16 +15,25 @@ TARGET = "i-0182d91e85d69cf00"
 def test_one_tunnel_and_then_all_of_them(
     script, on_stage, http_server, sshd, postgresql, authority
 ):
-    replaced = {" 8000 ": f" {http_server.port} ", "ubuntu@": f"{ME}@"}
+    replaced = {
+        " 8000 ": f" {http_server.port} ",
+        "orders.internal:5432": f"orders.internal:{postgresql.port}",
+        "ubuntu@": f"{ME}@",
+    }
     settings = {
         "nodes": {TARGET: Node(name="bastion")},
-        "host_aliases": {DATABASE: "127.0.0.1"},
+        "host_aliases": {DATABASE: "127.0.0.1", "orders.internal": "127.0.0.1"},
     }
     with on_stage(replaced, **settings) as (_, stage):
         with stage.running(script.next("ssmtunneld open").text) as opened:
             local = opened.wait_for(r"listening on \S*:(\d+)")[1]
             opened.wait_for(": ready")
             assert stage.is_served(local)
+        with stage.running(script.next("ssmtunneld open").text) as opened:
+            local = opened.wait_for(r"listening on \S*:(\d+)")[1]
+            opened.wait_for(": ready")
+            ready = f"{find('pg_isready')} -h 127.0.0.1 -p {local}"
+            assert "accepting connections" in stage.run(ready).stdout
         use_ssh(stage, sshd, TARGET)
         done = stage.run(script.next("ssmtunneld ssh").text, data="echo in\n")
         assert done.stdout == "in\n"

@@ -15,12 +15,14 @@ import io
 import socket
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
 from ssmtunneld.base.foreign import clean
+from ssmtunneld.base.lookups import Address, begin_lookup
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.threads import start
 
@@ -37,15 +39,16 @@ READ_SIZE: Final = 8 * 1024
 head, so this must be well below its limit: Python 3.14 itself would read 128 KiB."""
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for one address: a link that needs longer for a handshake is down."""
-ADDRESS_LIMIT: Final = 8
-"""Addresses of one name that are tried."""
 ERRAND_LIMIT: Final = 16
-"""Look-ups of names, and greetings of SOCKS proxies, at a time. They cannot be broken
-off: what takes longer than its caller waits goes on in a thread of its own."""
+"""Greetings of one SOCKS proxy at a time. They cannot be broken off: what takes longer
+than its caller waits goes on in a thread of its own."""
 
 T = TypeVar("T")
 
-_errands: Final = threading.BoundedSemaphore(ERRAND_LIMIT)
+_errands: Final[defaultdict[str, threading.BoundedSemaphore]] = defaultdict(
+    lambda: threading.BoundedSemaphore(ERRAND_LIMIT)
+)
+"""The room for errands, by whom they ask: as many as the configuration names."""
 
 
 def _ignore(_: object) -> None:
@@ -153,25 +156,26 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
     raise failure
 
 
-def look_up(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
+def look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
     """Return the addresses of ``host`` as ``socket.getaddrinfo`` does, at most eight.
 
     Raises:
         socket.gaierror: The name has none.
         OSError: There was no answer in time, or there is no thread to wait for it.
     """
-
-    def ask() -> list[tuple[Any, ...]]:
-        try:
-            return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except UnicodeError:  # a label that is empty, or longer than 63 characters
-            raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
-
-    return in_time(ask, deadline)[:ADDRESS_LIMIT]
+    pending = begin_lookup(host, port)
+    wait([pending], deadline.left)
+    if not pending.done():
+        raise TooLate(f"no answer within {deadline.seconds:g} s")
+    return pending.result()
 
 
 def in_time(
-    work: Callable[[], T], deadline: Deadline, discard: Callable[[T], None] = _ignore
+    work: Callable[[], T],
+    deadline: Deadline,
+    discard: Callable[[T], None] = _ignore,
+    *,
+    asked: str = "",
 ) -> T:
     """Return what ``work`` returns, or raise what it raises, unless it takes too long.
 
@@ -181,13 +185,15 @@ def in_time(
         work: What is done in the thread.
         deadline: How long it is waited for.
         discard: Called with what comes too late, in the thread.
+        asked: Who answers: one that does not must not keep us from asking others.
 
     Raises:
         TooLate: It takes too long, or too much of that kind is under way.
         NoThread: The system allows no thread for it.
     """
-    if not _errands.acquire(timeout=deadline.left):
-        raise TooLate(f"{ERRAND_LIMIT} other lookups are still pending")
+    room = _errands[asked]
+    if not room.acquire(timeout=deadline.left):
+        raise TooLate(f"{ERRAND_LIMIT} other attempts are still pending")
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -198,9 +204,9 @@ def in_time(
         else:
             outcome.set_result(found)
         finally:
-            _errands.release()
+            room.release()
 
-    with on_error(_errands.release):
+    with on_error(room.release):
         start(threading.Thread(target=run, name="errand", daemon=True))
     wait([outcome], deadline.left)
     if outcome.done():

@@ -61,6 +61,11 @@ CALL_TIMEOUT: Final = 30.0
 StartSession takes 0.3 to 2 s, and has been seen to take 20."""
 
 
+PART_LIMIT: Final = 60_000
+"""Tags of an answer in XML, or objects, lists and their items of one in JSON. A full
+page of AWS's has 35,000. Parsers hold the interpreter's lock until they are done."""
+
+
 class ProxyUnusable(ProxyConnectionError):
     """A proxy cannot be reached, or refuses to connect."""
 
@@ -85,6 +90,12 @@ class AnswerTooLarge(BotoCoreError):
     """An answer is longer than what AWS sends."""
 
     fmt = "{endpoint_url} answers with more than {limit} bytes"
+
+
+class AnswerTooIntricate(AnswerTooLarge):
+    """An answer has more parts, or longer numbers, than what AWS sends."""
+
+    fmt = "{endpoint_url} answers with more than {limit} items, or such numbers"
 
 
 class NotTls(SSLError):
@@ -223,12 +234,23 @@ def _send(manager: PoolManager, request: AWSPreparedRequest) -> AWSResponse:
         answer.close()  # with the connection, which nobody else closes
     if len(body) > BODY_LIMIT:
         raise exceptions.ProtocolError("too long", AnswerTooLong())
+    if _is_intricate(body):
+        where = without_query(str(request.url))
+        raise AnswerTooIntricate(endpoint_url=where, limit=PART_LIMIT)
     # Not by its type: emulators call everything text/html.
     if answer.status == http.client.OK and _PAGE.match(body):
         raise WebPage(endpoint_url=without_query(str(request.url)))
     headers: Any = answer.headers  # any tunnel will do
     raw: Any = _Body(body)  # as botocore's own tests have it
     return AWSResponse(str(request.url), answer.status, headers, raw)
+
+
+def _is_intricate(body: bytes) -> bool:
+    """Return True for what a parser, in whichever thread, would hold up the loop."""
+    if body.lstrip()[:1] == b"<":
+        return body.count(b"<") > PART_LIMIT or b"<!ENTITY" in body
+    parts = sum(body.count(mark) for mark in (b"{", b"[", b","))
+    return parts > PART_LIMIT or _LONG_NUMBER in body.translate(_DIGITS)
 
 
 class _Body:
@@ -350,7 +372,7 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
 
     try:
         # The library bounds each step of its conversation, not the whole.
-        opened = in_time(greet, deadline, socket.socket.close)
+        opened = in_time(greet, deadline, socket.socket.close, asked=str(proxy))
         opened.settimeout(deadline.seconds)
         return deadline.watch(opened)
     except (ProxyError, OSError) as error:
@@ -358,8 +380,12 @@ def _connect(proxy: Proxy, host: str, port: int, deadline: Deadline) -> socket.s
         raise exceptions.ProxyError(clean(text), error) from None
 
 
+_DIGITS: Final = bytes(ord("0") * (0x30 <= byte <= 0x39) for byte in range(256))
+"""Makes every digit the same one, and all else none."""
+_LONG_NUMBER: Final = b"0" * 400
+"""A number that takes longer to read than any of AWS's. A pattern would take 20 ms."""
 _PAGE: Final = re.compile(
-    rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+)?html\b",
+    rb"\s*+(?:<!--.{0,500}?-->\s*+)?<(?:!doctype\s++)?html\b",
     re.IGNORECASE | re.DOTALL,
 )
 """First bytes of a web page."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +57,7 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
     """Return what trusts ``ca_bundle``, or without one the usual authorities.
 
     API and data channel use the same. It is read again when the file has changed.
-    Thread-safe; blocks for about 30 ms where it has to read.
+    Thread-safe; blocks for about 30 ms where it has to read, and never for a pipe.
 
     Raises:
         OSError: There are no certificates in it.
@@ -63,6 +65,8 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
     if ca_bundle is None:
         return _usual_context()
     found = Path(ca_bundle).stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise OSError(errno.EINVAL, "it is neither a regular file nor a folder")
     return _context(ca_bundle, found.st_mtime_ns, found.st_size)
 
 

@@ -8,15 +8,16 @@ Channels that are open do not need credentials and are not touched (users.md 3.7
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ssmtunneld.base.listeners import Listeners
 from ssmtunneld.base.record import Record
 from ssmtunneld.errors import AwsError, CredentialsUnusable, TunnelError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from ssmtunneld.base.log import EventLog
 
@@ -116,7 +117,7 @@ class Login:
         self._announced: float | None = None
         self._stirred = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners("login")
         self.trouble: CredentialsUnusable | None = None
         """The error that makes this identity unusable; None if none is known."""
         self.expiry: CredentialExpiry | None = None
@@ -143,14 +144,9 @@ class Login:
             self._recover()
         self._stirred.set()
 
-    @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
+    def telling(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Call ``listener`` after each new login, for the duration of the context."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
+        return self._listeners.telling(listener)
 
     async def attend(self) -> None:
         """Renew keys ahead of need, and wait for new logins, until cancelled.
@@ -206,8 +202,7 @@ class Login:
             return
         self.trouble = None
         self._log.info("login.renewed")
-        for listener in tuple(self._listeners):
-            listener()
+        self._listeners.tell()
 
     def _announce(self, expiry: CredentialExpiry) -> None:
         ends_at = expiry.ends_at

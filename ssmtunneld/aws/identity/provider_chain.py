@@ -29,6 +29,7 @@ from ssmtunneld.aws.api.http import Sender
 from ssmtunneld.aws.api.models import SERVICES, Models
 from ssmtunneld.aws.api.network import Network, ca_bundle_of
 from ssmtunneld.aws.botocore_internals import (
+    parse_in_pieces,
     replace_environment,
     replace_processes,
     replace_role_loading,
@@ -113,9 +114,12 @@ def new_session(
         SettingError: The certificates that are named are not there.
     """
     session = _Session(profile=profile)
+    # Reads files, for which one thread may wait for ever; the others must not.
+    data_path = session.get_config_variable("data_path")
     with _making:  # all threads get the same ones
-        models = _models(session.get_config_variable("data_path"))
+        models = _models(data_path)
     session.register_component("data_loader", models)
+    parse_in_pieces(session)
     if network is not None:
         ca_bundle = ca_bundle_of(session, network)
         # For botocore's own sender, which minds an empty variable. It never sends.

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ssmtunneld.aws.api.answers import INSTANCE_ID, NODE_ID, TASK_PART
@@ -38,9 +39,13 @@ if TYPE_CHECKING:
 _PAGE_LIMIT: Final = 20
 """Pages of one answer: of 50 instances or 100 tasks, far above what a tunnel can mean;
 a bound against endless answers."""
+FOUND_LIMIT: Final = 2000
+"""Instances, nodes or tasks of one search: as many as those pages have."""
+CONTAINER_LIMIT: Final = 20_000
+"""Containers of these: ten of each task."""
 LIST_TIMEOUT: Final = 60.0
-"""Seconds for all pages of a list: each can take half of that, and who searches waits
-for all of them."""
+"""Seconds for all pages of a list, and for all that is asked of what it has: each call
+can take half of that, and who searches waits for all of them."""
 INSTANCES_PER_PAGE: Final = 50
 """Up to 15 KB each: a page stays below what is read of an answer."""
 _LIVING: Final = ("pending", "running")
@@ -128,8 +133,8 @@ def search(account: AwsClient, target: SearchedTarget) -> SearchResult:
 def instances_of(
     account: AwsClient,
     target: FixedTarget | TaggedTarget | AddressTarget | HostTarget,
-) -> list[Answer]:
-    """Return the instances that ``target`` stands for, running or stopped.
+) -> Iterator[Answer]:
+    """Yield the instances that ``target`` stands for, running or stopped.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.
@@ -146,7 +151,7 @@ def instances_of(
         case _:
             assert_never(target)
     filters.append(_filter("instance-state-name", *_EXISTING))
-    return [instance for _, instance in _instances(account, filters)]
+    return (instance for _, instance in _instances(account, filters))
 
 
 def learn_fates(account: AwsClient, ids: Iterable[str]) -> dict[str, TargetFate]:
@@ -186,27 +191,46 @@ def pages(
     operation: str,
     *,
     limit: int = _PAGE_LIMIT,
+    deadline: Deadline | None = None,
     **parameters: object,
 ) -> Iterator[Answer]:
     """Yield the pages of an answer, ``limit`` of them at most.
+
+    Args:
+        account: Who asks.
+        service: The service.
+        operation: The call.
+        limit: Pages.
+        deadline: The end of the time for this list and others; by default its own.
+        parameters: Of the call.
 
     Raises:
         AwsError: In the kinds of protocol 1.7.
     """
     token_key = "nextToken" if service == "ecs" else "NextToken"
     call = partial(account.call_service, service, operation)
-    deadline = Deadline(LIST_TIMEOUT)
+    deadline = deadline or Deadline(LIST_TIMEOUT)
     for answer, is_last in turn_pages(
         call, parameters, limit=limit, tokens=(token_key, token_key)
     ):
         yield answer
-        if deadline.has_passed and not is_last:
-            raise ServiceUnavailable(
-                operation,
-                clean("ListTooSlow"),
-                clean(f"no complete list within {LIST_TIMEOUT:g} s"),
-                "check what stands between here and AWS: VPN, proxy, firewall",
-            )
+        if not is_last:
+            _check(deadline, operation)
+
+
+def _check(deadline: Deadline, operation: str) -> None:
+    """Go on unless the time for a list is over.
+
+    Raises:
+        ServiceUnavailable: It is.
+    """
+    if deadline.has_passed:
+        raise ServiceUnavailable(
+            operation,
+            clean("ListTooSlow"),
+            clean(f"no complete list within {LIST_TIMEOUT:g} s"),
+            "check what stands between here and AWS: VPN, proxy, firewall",
+        )
 
 
 def _filter(name: str, *values: str) -> dict[str, object]:
@@ -223,8 +247,10 @@ def _find_tagged(account: AwsClient, tags: Sequence[tuple[str, str]]) -> SearchR
     if found.candidates:
         return found
     # Managed nodes are not instances of EC2, but carry tags as well.
-    nodes = {
-        node_id: node
+    nodes = (
+        _with_agent(
+            Candidate(node_id, node.moment("RegistrationDate")), node.text("PingStatus")
+        )
         for page in pages(
             account,
             "ssm",
@@ -233,10 +259,9 @@ def _find_tagged(account: AwsClient, tags: Sequence[tuple[str, str]]) -> SearchR
         )
         for node in page.structures("InstanceInformationList")
         if (node_id := node.matching("InstanceId", NODE_ID))
-    }
-    born = {i: node.moment("RegistrationDate") for i, node in nodes.items()}
-    candidates = [_with_agent(Candidate(i, born[i]), nodes[i]) for i in nodes]
-    return replace(found, candidates=_oldest_first(candidates))
+    )
+    candidates = {node.id: node for node in islice(nodes, FOUND_LIMIT)}
+    return replace(found, candidates=_oldest_first(candidates.values()))
 
 
 def _literal(value: str) -> str:
@@ -270,7 +295,7 @@ def _find_group(account: AwsClient, name: str) -> SearchResult:
         ]
     if not ids:
         return found
-    return _find_instances(account, found, [_filter("instance-id", *ids)])
+    return _find_instances(account, found, [_filter("instance-id", *ids[:FOUND_LIMIT])])
 
 
 def _find_instances(
@@ -284,9 +309,9 @@ def _find_instances(
             "LaunchTime"
         )
     born.pop("", None)
-    nodes = _nodes(account, tuple(born))
+    agents = _agents(account, tuple(born))
     candidates = [
-        _with_agent(Candidate(i, started), nodes.get(i)) for i, started in born.items()
+        _with_agent(Candidate(i, started), agents.get(i)) for i, started in born.items()
     ]
     return replace(found, candidates=_oldest_first(candidates), account=owner)
 
@@ -295,42 +320,51 @@ def _instances(
     account: AwsClient, filters: Sequence[Mapping[str, object]]
 ) -> Iterator[tuple[str, Answer]]:
     """Yield instances with their owner's account."""
-    for page in pages(
+    answers = pages(
         account,
         "ec2",
         "DescribeInstances",
         Filters=list(filters),
         MaxResults=INSTANCES_PER_PAGE,
-    ):
-        for reservation in page.structures("Reservations"):
-            for instance in reservation.structures("Instances"):
-                yield reservation.text("OwnerId"), instance
+    )
+    found = (
+        (reservation.text("OwnerId"), instance)
+        for page in answers
+        for reservation in page.structures("Reservations")
+        for instance in reservation.structures("Instances")
+    )
+    return islice(found, FOUND_LIMIT)
 
 
 def _state(instance: Answer) -> str:
     return instance.structure("State").text("Name")
 
 
-def _nodes(account: AwsClient, ids: Sequence[str]) -> dict[str, Answer]:
-    """Return what Systems Manager knows of instances, by id."""
-    nodes: dict[str, Answer] = {}
+def _agents(account: AwsClient, ids: Sequence[str]) -> dict[str, CleanText]:
+    """Return how the agents of instances are, as far as there are any, by id."""
+    statuses: dict[str, CleanText] = {}
+    deadline = Deadline(LIST_TIMEOUT)
     for start in range(0, len(ids), _NODES_PER_CALL):
+        if start:
+            _check(deadline, "DescribeInstanceInformation")
         some = list(ids[start : start + _NODES_PER_CALL])
         for page in pages(
             account,
             "ssm",
             "DescribeInstanceInformation",
+            deadline=deadline,
             Filters=[{"Key": "InstanceIds", "Values": some}],
         ):
             for node in page.structures("InstanceInformationList"):
-                nodes[node.text("InstanceId")] = node
-    return nodes
+                node_id = node.text("InstanceId")
+                if node_id in some:
+                    statuses[node_id] = node.text("PingStatus")
+    return statuses
 
 
-def _with_agent(candidate: Candidate, node: Answer | None) -> Candidate:
-    if node is None:
+def _with_agent(candidate: Candidate, status: CleanText | None) -> Candidate:
+    if status is None:
         return replace(candidate, state="its agent has not registered")
-    status = node.text("PingStatus")
     return replace(candidate, online=status == "Online", state=status)
 
 
@@ -349,7 +383,7 @@ def _find_tasks(account: AwsClient, target: ServiceTarget) -> SearchResult:
         operation="ListTasks",
     )
     try:
-        arns = [
+        listed = (
             arn
             for page in pages(
                 account,
@@ -360,7 +394,8 @@ def _find_tasks(account: AwsClient, target: ServiceTarget) -> SearchResult:
                 desiredStatus="RUNNING",
             )
             for arn in page.texts("taskArns")
-        ]
+        )
+        arns = list(islice(listed, FOUND_LIMIT))
     except AwsError as error:
         if error.code not in _NO_SUCH_SERVICE:
             raise
@@ -399,7 +434,10 @@ def _containers(
 ) -> list[tuple[CleanText, Candidate]]:
     """Return the containers of ``tasks`` with their names."""
     found: list[tuple[CleanText, Candidate]] = []
+    deadline = Deadline(LIST_TIMEOUT)
     for start in range(0, len(tasks), _TASKS_PER_CALL):
+        if start:
+            _check(deadline, "DescribeTasks")
         some = list(tasks[start : start + _TASKS_PER_CALL])
         answer = account.call_service(
             "ecs", "DescribeTasks", cluster=cluster, tasks=some
@@ -409,6 +447,8 @@ def _containers(
                 (part.text("name"), _candidate(cluster, task, part))
                 for part in task.structures("containers")
             )
+        if len(found) >= CONTAINER_LIMIT:
+            return found[:CONTAINER_LIMIT]
     return found
 
 

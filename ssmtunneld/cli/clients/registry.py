@@ -208,11 +208,12 @@ def choose(
         return _named(tunnel, wanted, environ)
     protocol = protocol_of(tunnel)
     if protocol is None:
+        engine = f'db_engine = "{DATABASES[0]}" ({", ".join(DATABASES[1:])})'
         raise CommandError(
-            f"nothing tells what connects to {tunnel.name} ({tunnel.destination})",
-            f"pass --client ({', '.join(NAMES)}), as in: ssmtunneld connect "
-            f"{tunnel.name} --client {NAMES[0]}; or for good, for databases: db_engine "
-            f'= "{DATABASES[0]}" ({", ".join(DATABASES[1:])}) in the file',
+            f"cannot tell which client fits {tunnel.name} ({tunnel.destination})",
+            f"for a database write {engine} in the file, or pass --client "
+            f"({', '.join(NAMES)}), as in: ssmtunneld connect {tunnel.name} --client "
+            f"{NAMES[0]}",
             code=EXIT_USAGE,
         )
     fitting = [client for client in CLIENTS if client.protocol == protocol]

@@ -15,7 +15,7 @@ from ssmtunneld.cli.setup import config_file
 from ssmtunneld.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
     from pathlib import Path
 
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     "addresses",
     multiple=True,
     metavar="ADDRESS",
-    help="Where to listen; repeatable. By default the destination's port on 127.0.0.1, "
-    "with 10000 added below 1024.",
+    help="Where to listen; repeatable. By default the destination's port on "
+    "localhost, with 10000 added below 1024, or the next one that no tunnel has.",
 )
 @click.option("--profile", metavar="NAME", help="The AWS profile.")
 @click.option("--region", metavar="REGION", help="The AWS region.")
@@ -89,15 +89,20 @@ def add(
         settings |= settings_of(resource, settings, inherited)
     settings |= dict(map(_assignment, assignments))
     kept = {key: value for key, value in settings.items() if value is not None}
-    own = {"listen": _listen(addresses, kept), **kept}
     text = before or ""
     others = config_file.sources(path, text).included
+    texts = config_file.texts(text, others)
+    held = {port for each in texts for port in config_file.ports_in(each)}
+    listen, note = _listen(name, addresses, kept, held)
+    own = {"listen": listen, **kept}
     after = config_file.with_tunnels(text, {name: own}, others)
     try:
         config_file.save(path, before, after)
     except ConfigError as error:
         raise ConfigError(_told_of(name, text, error.problems)) from None
     click.echo(f"{path}: added {name}")
+    if note:
+        click.echo(note, err=True)
     click.echo(config_file.reload_daemon(path), err=True)
 
 
@@ -148,16 +153,43 @@ def _ends(destination: str | None) -> dict[str, object]:
     return {"host": forward.host, "port": forward.port}
 
 
-def _listen(addresses: Sequence[str], settings: config_file.Settings) -> object:
+def _listen(
+    name: str,
+    addresses: Sequence[str],
+    settings: config_file.Settings,
+    held: Container[int],
+) -> tuple[object, str]:
+    """Return where the tunnel listens, and why not on its destination's port, or "".
+
+    Args:
+        name: The tunnel's.
+        addresses: Those of the command line.
+        settings: The tunnel's others; ``listen`` is taken out of them.
+        held: Ports of other tunnels.
+
+    Raises:
+        click.UsageError: Nothing tells where.
+    """
     if "listen" in settings:
-        return settings.pop("listen")
+        return settings.pop("listen"), ""
     found = [int(text) if text.isdecimal() else text for text in addresses]
     if found:
-        return found[0] if len(found) == 1 else found
+        return (found[0] if len(found) == 1 else found), ""
     port = settings.get("port")
     if not isinstance(port, int):
         raise click.UsageError("where does it listen? name --listen, or a destination")
-    return port if port >= 1024 else 10000 + port
+    from ssmtunneld.importing.found import next_port, usual_port, why_moved
+
+    usual = usual_port(port)
+    free = next_port(usual, held)
+    if free != usual:
+        return free, why_moved(name, usual, free)
+    if usual != port:
+        return (
+            usual,
+            f"{name} listens on port {usual}, because {port} needs a privilege",
+        )
+    return port, ""
 
 
 def _assignment(text: str) -> tuple[str, object]:

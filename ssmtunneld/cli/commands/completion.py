@@ -17,7 +17,8 @@ def completion(shell: str) -> None:
     \b
     bash  echo 'source <(ssmtunneld completion bash)' >> ~/.bashrc
     zsh   echo 'source <(ssmtunneld completion zsh)' >> ~/.zshrc
-    fish  ssmtunneld completion fish > ~/.config/fish/completions/ssmtunneld.fish
+    fish  mkdir -p ~/.config/fish/completions
+          ssmtunneld completion fish > ~/.config/fish/completions/ssmtunneld.fish
 
     It takes effect in the next shell. bash must be 4.4 or newer; zsh needs compinit
     before that line.

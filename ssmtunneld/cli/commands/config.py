@@ -24,7 +24,7 @@ def config() -> None:
 
 @config.command()
 def example() -> None:
-    """Print the sample configuration, in which every setting is explained."""
+    """Print the sample configuration, which explains every setting."""
     from ssmtunneld.config.sample import sample
 
     click.echo(sample(), nl=False)
@@ -44,9 +44,10 @@ def path(config_path: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @config_option
 def show(names: tuple[str, ...], config_path: Path | None, *, as_json: bool) -> None:
-    """Print what holds for tunnels after defaults and variables, as TOML.
+    """Print the settings in effect for tunnels, as TOML.
 
-    With NAMEs, only these tunnels. What is printed is a configuration of its own,
+    Those of the tunnels called NAME, or of all, after defaults and variables. What is
+    printed is a configuration of its own,
     in which nothing is left to defaults or to included files.
     """
     found = load(config_path)

@@ -20,7 +20,7 @@ from ssmtunneld.cli.child_process import BY_SIGNAL, ended_by_signals, run_progra
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.clients.registry import NAMES, Choice, choose, installed
 from ssmtunneld.cli.daemon_client import select
-from ssmtunneld.cli.destination import bound_end, tunnel_named
+from ssmtunneld.cli.destination import bound_end, fixed_tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     complete_names,
@@ -105,19 +105,14 @@ def connect(
     the host, and by the port; where nothing tells, a person on a terminal is asked. The
     client gets the real host name where it can use it, TLS as the tunnel's db_tls and
     db_ca say, and with db_auth = "iam" a password by IAM, which is in no argument. What
-    stands behind -- is for the client.
+    follows -- is for the client.
 
     Waits until the tunnel is ready. If no daemon runs for the configuration, one is
     started and runs as long as the client. For a page that no browser here opens, it
     says the URL and exits with 1.
     """
     config = load_in_use(config_path)
-    tunnel = tunnel_named(config, name)
-    if tunnel.is_dynamic:
-        raise CommandError(
-            f"{name} has no fixed destination: its clients choose one",
-            code=EXIT_USAGE,
-        )
+    tunnel = fixed_tunnel_named(config, name)
     if wanted is None and protocol_of(tunnel) is None:
         wanted = _ask_client(tunnel)
     choice = choose(tunnel, wanted, os.environ)

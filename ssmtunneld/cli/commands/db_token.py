@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.cli.application_protocol import REDIS, protocol_of
-from ssmtunneld.cli.destination import remote_host, remote_port, tunnel_named
+from ssmtunneld.cli.destination import fixed_tunnel_named, remote_host, remote_port
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     config_in_use_option,
@@ -42,7 +42,7 @@ def db_token(name: str, user: str | None, config_path: Path | None) -> None:
     identity. For Redshift it comes from the service, and so does the user, who is named
     on standard error. No daemon needs to run.
     """
-    tunnel = tunnel_named(load_in_use(config_path), name)
+    tunnel = fixed_tunnel_named(load_in_use(config_path), name)
     login = login_for(tunnel, user)
     if login.made_up:
         click.echo(f"ssmtunneld: the user is {login.user}", err=True)

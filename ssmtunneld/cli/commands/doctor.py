@@ -15,7 +15,7 @@ from ssmtunneld.cli.exit_codes import EXIT_FAILED
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, names_argument
 from ssmtunneld.cli.running_daemons import credentials_trouble
 from ssmtunneld.cli.terminal.text import counted
-from ssmtunneld.errors import ConfigError
+from ssmtunneld.errors import ConfigError, ConfigMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +53,10 @@ def doctor(
     try:
         config = load_in_use(config_path, told=not as_json)
     except ConfigError as error:
-        said = "; ".join(error.problems)
-        broken = Finding("config", Verdict.FAIL, said, "correct the file")
+        said, cure = "; ".join(error.problems), "correct the file"
+        if isinstance(error, ConfigMissing):
+            said, cure = error.words, error.cure
+        broken = Finding("config", Verdict.FAIL, said, cure)
         report.tell(broken)
         _finish(ctx, [broken], {}, well=False, as_json=as_json)
     chosen = tunnels_named(config, names)

@@ -14,7 +14,7 @@ from ssmtunneld.cli.database_variables import (
     takes_iam_password,
     variables,
 )
-from ssmtunneld.cli.destination import local_end, tunnel_named
+from ssmtunneld.cli.destination import fixed_tunnel_named, local_end
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import config_in_use_option, load_in_use, name_argument
 from ssmtunneld.cli.terminal.quoting import FORMATS
@@ -68,12 +68,7 @@ def env(
             "minutes, which is not worth pasting"
         )
     config = load_in_use(config_path)
-    tunnel = tunnel_named(config, name)
-    if tunnel.is_dynamic:
-        raise CommandError(
-            f"{name} has no fixed destination: its clients choose one",
-            code=EXIT_USAGE,
-        )
+    tunnel = fixed_tunnel_named(config, name)
     kind = kind or kind_of(tunnel)
     local = local_end(tunnel, config.source)
     if style in PASTED:

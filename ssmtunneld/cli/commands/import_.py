@@ -71,7 +71,7 @@ def import_tunnels(
     before = config_file.read(path) if add else None
     text = before or ""
     others = config_file.sources(path, text).included if add else ()
-    texts = [text, *(file.text for file in others if not file.problems)]
+    texts = config_file.texts(text, others)
     found = found.settled(
         [name for each in texts for name in config_file.names_in(each)],
         [port for each in texts for port in config_file.ports_in(each)],

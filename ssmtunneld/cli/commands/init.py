@@ -161,7 +161,9 @@ def _option(path: Path) -> list[str]:
 def _say_needed(plan: Plan, surroundings: Surroundings) -> None:
     needed = plan.needed(surroundings)
     if needed:
-        click.echo(f"not in it, but needed wherever it runs: {', '.join(needed)}")
+        click.echo(
+            f"not in the file, but needed where the daemon runs: {', '.join(needed)}"
+        )
 
 
 def _say_next(plan: Plan, path: Path, *, service: bool) -> None:

@@ -35,7 +35,7 @@ def logs(
 
     With NAME, only lines of that tunnel. Reads the journal where the daemon writes to
     that, or the file that its standard error is (as under launchd), or else the
-    daemon's memory: the last 200 lines of importance. Without a daemon, what the
+    daemon's memory: the last 200 lines from `info` up. Without a daemon, what the
     service of `ssmtunneld service` said last.
     """
     with suppress(KeyboardInterrupt):
@@ -67,8 +67,6 @@ def _lines_of(
     follow: bool,
     count: int,
 ) -> Iterator[str]:
-    from ssmtunneld.cli.log_reader import remembered
-
     place = ask_log(daemon, 0)["place"]
     command = _command(place, _look_back(count, name), follow=follow)
     shown = 0
@@ -81,19 +79,37 @@ def _lines_of(
             # Who may ask the daemon may not read everybody's journal.
             click.echo(f"{error}; this is what the daemon remembers", err=True)
         else:
-            if name is not None and not shown and not follow:
-                looked = _look_back(count, name)
-                click.echo(
-                    f"nothing about {name} in the last {looked} lines of the log; a "
-                    "larger -n looks further back",
-                    err=True,
-                )
+            if not shown and not follow:
+                click.echo(_why_empty(name, _look_back(count, name)), err=True)
             return
     if not shown:
-        again = partial(_ask_whoever_runs, config_path)
-        yield from remembered(
-            again, name, count=count, follow=follow, missed=_tell_missed
-        )
+        yield from _remembered(name, config_path, follow=follow, count=count)
+
+
+def _remembered(
+    name: str | None, config_path: Path | None, *, follow: bool, count: int
+) -> Iterator[str]:
+    from ssmtunneld.cli.log_reader import remembered
+
+    again = partial(_ask_whoever_runs, config_path)
+    shown = 0
+    for line in remembered(
+        again, name, count=count, follow=follow, missed=_tell_missed
+    ):
+        shown += 1
+        yield line
+    if not shown:
+        about = f" about {name}" if name else ""
+        click.echo(f"the daemon remembers no line{about}", err=True)
+
+
+def _why_empty(name: str | None, looked: int) -> str:
+    if name is None:
+        return "the log has no lines yet"
+    return (
+        f"nothing about {name} in the last {looked} lines of the log; a larger -n "
+        "looks further back"
+    )
 
 
 def _tell_missed(error: CommandError) -> None:

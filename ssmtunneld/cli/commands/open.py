@@ -160,15 +160,14 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     """Open tunnels without a file, for as long as the command runs.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
-    say; on a terminal it may be left out, to pick one that is online. Each PORT leads
+    say; on a terminal you can leave it out and pick one that is online. Each PORT leads
     to the target itself, each HOST:PORT to a host that the target reaches; a local port
     can stand in front, as in 15432:HOST:PORT. Ctrl-C ends the tunnels and their
-    sessions.
-    With CMD, the tunnels are open while it runs, and its exit code is ours. It starts
-    once they are ready, within --timeout, and with --request approved. {host} and
-    {port} in it are those of the first tunnel. It finds them also as SSMTUNNELD_HOST
-    and SSMTUNNELD_PORT in its environment, and SSMTUNNELD_<NAME>_HOST and
-    SSMTUNNELD_<NAME>_PORT of each tunnel.
+    sessions. With CMD, the tunnels are open while it runs, and its exit code is ours.
+    It starts once they are ready, within --timeout, and with --request approved. {host}
+    and {port} in it are those of the first tunnel. It finds them also as
+    SSMTUNNELD_HOST and SSMTUNNELD_PORT in its environment, and SSMTUNNELD_<NAME>_HOST
+    and SSMTUNNELD_<NAME>_PORT of each tunnel.
     """
     refuse_alone("timeout", "-- CMD", given=bool(trailing(ctx)))
     refuse_alone("reason", "--request", given=request)

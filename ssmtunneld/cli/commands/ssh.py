@@ -44,7 +44,10 @@ from ssmtunneld.ssh.host_names import host_name
     help="Log in with a key that is made now, and that the instance accepts for a "
     "minute (EC2 Instance Connect).",
 )
-@file_option("The configuration: see ssmtunneld proxy.")
+@file_option(
+    "Configuration file, whose daemon, profile, region and endpoints are used. By "
+    "default $SSMTUNNELD_CONFIG, then the usual places."
+)
 @click.pass_context
 def ssh(
     ctx: click.Context,
@@ -59,8 +62,8 @@ def ssh(
     """Log in to a target with your own ssh, and end as it ends.
 
     TARGET is i-..., mi-..., name:web-1, tag:Role=bastion, or whatever else a file may
-    say. No file is touched but ssh's own known_hosts. What stands behind -- is for
-    ssh: options first, then a command.
+    say. No file is touched but ssh's own known_hosts. What follows -- is for ssh:
+    options first, then a command.
     """
     from ssmtunneld.ssh.fd_passing import IS_USUAL
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def targets(
     if as_json:
         click.echo(json.dumps(_document(told, shown), indent=2))
     else:
-        _print(told, shown, everything=everything, some=bool(words))
+        _print(told, shown, words, everything=everything)
     ctx.exit(EXIT_FAILED if failures else 0)
 
 
@@ -119,9 +120,9 @@ def _document(
 def _print(
     told: Sequence[Told[Inventory]],
     shown: Sequence[tuple[Told[Inventory], Node]],
+    words: Sequence[str],
     *,
     everything: bool,
-    some: bool,
 ) -> None:
     from ssmtunneld.cli.terminal.table import Column, draw, open_console
 
@@ -130,10 +131,11 @@ def _print(
             click.echo(f"ssmtunneld: {shortcoming}", err=True)
     where = ", ".join(dict.fromkeys(each.region for each in told))
     what = counted(len(shown), "target" if everything else "online target")
-    click.echo(f"{what} in {where}{' that match' if some else ''}")
+    click.echo(f"{what} in {where}{' that match' if words else ''}")
     if not shown:
-        if not (everything or some):
-            click.echo("see why: ssmtunneld targets --all", err=True)
+        if not everything:
+            command = shlex.join(["ssmtunneld", "targets", *words, "--all"])
+            click.echo(f"see why: {command}", err=True)
         return
     now = time.time_ns() / 1e9
     rows = [_row(each, node, now) for each, node in shown]

@@ -350,6 +350,11 @@ def _option(path: Path) -> str:
     return "" if usual == path else f" -c {path}"
 
 
+def texts(text: str, included: Iterable[SourceFile]) -> list[str]:
+    """Return ``text``, and those of the files that it includes and that are TOML."""
+    return [text, *(file.text for file in included if not file.problems)]
+
+
 def ports_in(text: str) -> list[int]:
     """Return the TCP ports that tunnels of a file listen on."""
     from ssmtunneld.config import TcpAddress, parse_address

@@ -289,18 +289,21 @@ def _grid(shown: Sequence[tuple[Column, int]], cells: Sequence[Text]) -> Table:
 
 
 def _troubles(tunnel: _Tunnel, indent: int) -> Iterable[RenderableType]:
+    """Yield why the tunnel is in its state, and what a connection met before."""
+    if tunnel["reason"]:
+        retry = tunnel.get("retry_in")
+        again = f" (next attempt in {duration(retry + 1)})" if retry else ""
+        reason, advice = printable(tunnel["reason"]), printable(tunnel["advice"])
+        yield from _trouble(f"{reason}{again}", advice, indent)
     refusal, cure = describe_refusal(tunnel)
     if refusal:
-        yield _indented(Text(refusal), indent)
+        yield from _trouble(refusal, cure, indent)
+
+
+def _trouble(words: str, cure: str, indent: int) -> Iterable[RenderableType]:
+    yield _indented(Text(words), indent)
     if cure:
         yield _indented(Text(f"-> {cure}", "bold"), indent)
-    if not tunnel["reason"]:
-        return
-    retry = tunnel.get("retry_in")
-    again = f" (next attempt in {duration(retry + 1)})" if retry else ""
-    yield _indented(Text(printable(tunnel["reason"]) + again), indent)
-    if tunnel["advice"]:
-        yield _indented(Text(f"-> {printable(tunnel['advice'])}", "bold"), indent)
 
 
 def _indented(text: Text, indent: int) -> Padding:

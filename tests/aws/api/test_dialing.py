@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+from collections import defaultdict
 
 import pytest
 
@@ -19,6 +20,8 @@ from ssmtunneld.aws.api.dialing import (
     tunnel,
     words_of_http,
 )
+from ssmtunneld.base import lookups
+from tests.support.name_server import NameServer
 from tests.support.odd_server import OddServer, repeating, saying, trickling
 from tests.support.threads import no_thread
 
@@ -130,21 +133,44 @@ def test_what_fails_too_late_is_forgotten():
     assert ended.acquire(timeout=30)
 
 
-def test_so_many_at_a_time_and_no_more(monkeypatch):
-    monkeypatch.setattr(dialing, "_errands", threading.BoundedSemaphore(1))
+@pytest.fixture
+def room_for_one(monkeypatch):
+    rooms = defaultdict(lambda: threading.BoundedSemaphore(1))
+    monkeypatch.setattr(dialing, "_errands", rooms)
+
+
+@pytest.mark.usefixtures("room_for_one")
+def test_so_many_at_a_time_and_no_more_of_one_that_is_asked():
     release = threading.Event()
     with Deadline(0.05) as deadline:
         with pytest.raises(TooLate):
-            in_time(lambda: release.wait(30), deadline)
-        with pytest.raises(TooLate, match="other lookups are still pending"):
-            in_time(lambda: None, deadline)
-    release.set()
+            in_time(lambda: release.wait(30), deadline, asked="a proxy")
+        with pytest.raises(TooLate, match="other attempts are still pending"):
+            in_time(lambda: None, deadline, asked="a proxy")
     with Deadline(30) as deadline:
-        assert in_time(lambda: "room again", deadline) == "room again"
+        assert in_time(lambda: "other", deadline, asked="another") == "other"
+        release.set()
+        assert in_time(lambda: "again", deadline, asked="a proxy") == "again"
 
 
-def test_a_thread_that_cannot_be_started_takes_no_place(monkeypatch):
-    monkeypatch.setattr(dialing, "_errands", threading.BoundedSemaphore(1))
+def test_a_name_without_an_answer_ends_at_the_deadline_and_holds_up_no_other(
+    monkeypatch,
+):
+    monkeypatch.setattr(lookups, "_process", lookups.Lookups())
+    with NameServer(monkeypatch) as names:
+        for number in range(40):
+            with (
+                Deadline(0.001) as deadline,
+                pytest.raises(TooLate, match=r"no answer within 0\.001 s"),
+            ):
+                look_up(f"silent{number}.example", 1, deadline)
+        with Deadline(30) as deadline:
+            assert look_up("localhost", 1, deadline)
+        names.release()
+
+
+@pytest.mark.usefixtures("room_for_one")
+def test_a_thread_that_cannot_be_started_takes_no_place():
     with Deadline(30) as deadline:
         for _ in range(2):
             with no_thread(), pytest.raises(OSError, match="no further thread"):

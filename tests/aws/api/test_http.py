@@ -18,6 +18,7 @@ from urllib3 import exceptions
 from ssmtunneld.aws.api import http
 from ssmtunneld.aws.api.dialing import BODY_LIMIT, Deadline
 from ssmtunneld.aws.api.http import (
+    AnswerTooIntricate,
     AnswerTooLarge,
     CallTooSlow,
     NotTls,
@@ -202,6 +203,38 @@ def test_an_answer_just_above_the_limit_is_too_large():
             else:
                 with pytest.raises(AnswerTooLarge):
                     send(server.url)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"{}," * 20_000 + b"[]," * 20_001 + b"1]",
+        b" <a>" + b"<b/>" * 60_000 + b"</a>",
+        b"[" + b"9" * 400 + b"]",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+    ],
+    ids=["JSON", "XML", "a number", "an entity"],
+)
+def test_an_answer_that_would_take_long_to_parse_is_no_answer(body):
+    head = OK + b"Content-Length: %d\r\n\r\n" % len(body)
+    with (
+        OddServer(saying(head, body)) as server,
+        pytest.raises(AnswerTooIntricate, match="more than 60000 items"),
+    ):
+        send(server.url)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'["' + b"{}<>," * 10_000 + b'"]',
+        b"<a>" + b"<b>1, 2, [3], {4}</b>" * 29_000 + b"</a>",
+    ],
+)
+def test_an_answer_as_full_as_awss_is_taken(body):
+    head = OK + b"Content-Length: %d\r\n\r\n" % len(body)
+    with OddServer(saying(head, body)) as server:
+        assert send(server.url).content == body
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Log in", b" \n<html lang=en>"])

@@ -86,3 +86,9 @@ def test_a_file_without_certificates_is_an_error(tmp_path):
     (tmp_path / "empty.pem").touch()
     with pytest.raises(OSError, match="no certificate"):
         tls_context(str(tmp_path / "empty.pem"))
+
+
+def test_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pem")
+    with pytest.raises(OSError, match="neither a regular file nor a folder"):
+        tls_context(str(tmp_path / "pipe.pem"))

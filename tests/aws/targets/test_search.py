@@ -323,3 +323,35 @@ def test_answers_that_make_no_sense_are_empty_ones(account, stub):
     found = find(account, "ecs:prod/api")
     assert found.account == ""
     assert found.online == ()
+
+
+# Lists without end.
+
+
+def test_of_a_list_without_end_some_are_enough(account, stub, monkeypatch):
+    monkeypatch.setattr(targets, "FOUND_LIMIT", 30)
+    monkeypatch.setattr(targets, "CONTAINER_LIMIT", 40)
+    arns = [f"{ARN}:task/prod/{number:032x}" for number in range(1000)]
+    stub.answer("ListTasks", {"taskArns": arns, "nextToken": "more"})
+    described = [task(f"{number:032x}") for number in range(1000)]
+    stub.answer("DescribeTasks", {"tasks": described})
+    found = search(account, parse_target("ecs:prod/web"))
+    assert len(found.candidates) == 40
+    assert len(stub.calls("ListTasks")) == len(stub.calls("DescribeTasks")) == 1
+    assert len(stub.calls("DescribeTasks")[0]["tasks"]) == 30
+
+
+def test_of_nodes_that_nobody_asked_for_nothing_is_kept(account, cloud, register):
+    ids = [cloud.launch(Name="bastion") for _ in range(3)]
+    register(**{as_keyword(i): "Online" for i in (*ids, "i-00000000000000bad")})
+    assert targets._agents(account, ids) == dict.fromkeys(ids, "Online")
+
+
+def test_all_that_is_asked_of_a_list_has_one_time(account, stub, monkeypatch):
+    monkeypatch.setattr(targets, "LIST_TIMEOUT", 0.0)
+    arns = [f"{ARN}:task/prod/{number:032x}" for number in range(60)]
+    stub.answer("ListTasks", {"taskArns": arns})
+    stub.answer("DescribeTasks", {"tasks": [task()]})
+    with pytest.raises(ServiceUnavailable, match="no complete list"):
+        search(account, parse_target("ecs:prod/web"))
+    assert len(stub.calls("DescribeTasks")) == 1

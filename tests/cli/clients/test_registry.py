@@ -85,11 +85,11 @@ def test_a_page_can_be_told_where_no_browser_is(choice, settings):
 
 
 def test_what_tells_nothing_is_an_error(choice):
-    with pytest.raises(CommandError, match=r"connects to db \(x:7\)") as caught:
+    with pytest.raises(CommandError, match=r"which client fits db \(x:7\)") as caught:
         choice(host="x", port=7)
     assert caught.value.code == 2
     assert "pass --client (psql, mysql, " in caught.value.advice
-    assert "as in: ssmtunneld connect db --client psql; or" in caught.value.advice
+    assert "as in: ssmtunneld connect db --client psql" in caught.value.advice
     assert 'db_engine = "postgres" (mysql, redis, ' in caught.value.advice
 
 

@@ -9,6 +9,7 @@ TARGET = "i-0123456789abcdef0"
 TEXT = (
     f'# mine\n[defaults]\ntarget = "{TARGET}"\n\n[tunnels.old]\nlisten = 1\nport = 1\n'
 )
+PRIVILEGED = "web listens on port 10080, because 80 needs a privilege\n"
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def settings(path, name):
 def test_a_tunnel_is_added_and_the_rest_stays(path, capsys):
     code, out, err = call(capsys, "add", "web", "80", "-c", path)
     assert (code, out) == (0, f"{path}: added web\n")
-    assert err == f"no daemon runs it: ssmtunneld run -c {path}\n"
+    assert err == f"{PRIVILEGED}no daemon runs it: ssmtunneld run -c {path}\n"
     assert path.read_text() == f"{TEXT}\n[tunnels.web]\nlisten = 10080\nport = 80\n"
 
 
@@ -63,12 +64,27 @@ def test_a_file_is_made_where_there_is_none(home, capsys):
     assert settings(path, "web").port == 8080
 
 
+def test_a_port_that_another_tunnel_has_is_not_taken_and_that_is_said(path, capsys):
+    other = path.parent / "other.toml"
+    other.write_text("[tunnels.theirs]\nlisten = 5433\nport = 2\n")
+    path.write_text('include = "other.toml"\n' + TEXT)
+    for name, listen in (("a", 5432), ("b", 5434), ("c", 5435)):
+        words = ("add", name, f"{name}.internal:5432", "-c", path)
+        code, out, err = call(capsys, *words)
+        assert (code, out) == (0, f"{path}: added {name}\n")
+        assert [a.port for a in settings(path, name).listen] == [listen]
+        told = f"{name} listens on port {listen}, because 5432 is taken\n"
+        assert err.removesuffix(f"no daemon runs it: ssmtunneld run -c {path}\n") == (
+            "" if listen == 5432 else told
+        )
+
+
 def test_a_running_daemon_takes_it_over(path, capsys):
     household = Household()
     household.documents[0]["config"] = str(path)
     with serving(household, path):
         code, _, err = call(capsys, "add", "web", "80", "-c", path)
-    assert (code, err) == (0, "the running daemon has reloaded it\n")
+    assert (code, err) == (0, f"{PRIVILEGED}the running daemon has reloaded it\n")
     assert household.asked == ["reload"]
 
 

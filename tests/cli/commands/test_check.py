@@ -83,8 +83,13 @@ def test_what_is_no_toml_is_one_problem(check):
 
 def test_a_file_that_is_not_there_is_named(check, tmp_path):
     code, _, err = check("", "-c", str(tmp_path / "none.toml"))
-    words = f"ssmtunneld: {tmp_path}/none.toml: cannot be read: "
-    assert (code, err) == (2, [words + "No such file or directory"])
+    assert (code, err) == (
+        2,
+        [
+            f"ssmtunneld: {tmp_path}/none.toml: cannot be read: No such file or "
+            f"directory; write one: ssmtunneld init -c {tmp_path}/none.toml"
+        ],
+    )
 
 
 def test_only_the_tunnels_that_are_named_are_listed(check):

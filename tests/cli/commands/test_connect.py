@@ -109,7 +109,8 @@ def test_without_one_it_says_what_to_pass(connect, clients):
     clients("psql")
     code, _, err = connect(host="db.x", port=15432)
     assert code == 2
-    assert "ssmtunneld connect db --client psql; or for good" in err
+    assert "in the file, or pass --client (psql, mysql" in err
+    assert err.endswith("as in: ssmtunneld connect db --client psql\n")
 
 
 def test_it_waits_until_the_tunnel_is_ready(connect, clients, told):
@@ -202,7 +203,8 @@ def test_without_a_client_nothing_is_waited_for(connect, monkeypatch, home):
 def test_a_tunnel_whose_clients_name_the_destination_has_no_client(connect):
     settings = {"mode": "socks5", "destinations": ["*.x:443"]}
     code, _, err = connect(**settings)
-    assert (code, "has no fixed destination" in err) == (2, True)
+    cure = "name 127.0.1.2:0 to your program as its SOCKS 5 proxy"
+    assert (code, cure in err) == (2, True), err
 
 
 def test_what_is_completed_are_the_clients():

@@ -133,6 +133,16 @@ def test_a_broken_configuration_is_the_first_hop(home, capsys):
     assert document["findings"][0]["verdict"] == "fail"
 
 
+def test_without_a_file_the_cure_is_to_write_one(home, capsys):
+    path = home / "none.toml"
+    for words in ((), ("-c", path)):
+        code, out, _ = call(capsys, "doctor", *words)
+        failed, cure = out.splitlines()
+        assert (code, "init" in failed) == (1, False)
+        assert cure.strip().startswith("cure: write one")
+    assert cure.strip() == f"cure: write one: ssmtunneld init -c {path}"
+
+
 def test_a_tunnel_that_does_not_exist_is_wrong_usage(home, capsys):
     path = home / "config.toml"
     path.write_text(tunnel("db", listen=1, port=1))

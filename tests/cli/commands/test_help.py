@@ -4,6 +4,7 @@ import click
 import pytest
 
 from ssmtunneld.cli.commands.help import show_help
+from ssmtunneld.cli.main import COMMANDS, cli
 from tests.cli.household import call
 
 
@@ -33,6 +34,17 @@ def test_it_is_the_help_of_the_program_or_of_a_command(capsys, words):
 )
 def test_what_does_not_exist_is_said(capsys, words, line):
     assert call(capsys, "help", *words) == (2, "", f"{line}\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_summaries_of_a_commands_commands_fit_into_a_line(name):
+    command = cli.get_command(click.Context(cli), name)
+    if not isinstance(command, click.Group):
+        return
+    context = click.Context(command, info_name=f"ssmtunneld {name}", terminal_width=80)
+    listed = command.get_help(context).partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(command.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
 def test_shells_are_offered_the_commands():

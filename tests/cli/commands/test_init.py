@@ -101,7 +101,9 @@ def test_keys_of_the_environment_are_not_written_but_told(
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     out = call(capsys, "init", "22", "--target", TARGET, *profile)[1]
     told = "" if profile else "".join(f"{name}, " for name in keys)
-    assert f"not in it, but needed wherever it runs: {told}HTTPS_PROXY\n" in out
+    assert (
+        f"not in the file, but needed where the daemon runs: {told}HTTPS_PROXY\n" in out
+    )
     assert "AKIA" not in out + path.read_text()
 
 

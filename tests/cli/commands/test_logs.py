@@ -110,6 +110,20 @@ def test_a_tunnel_of_which_nothing_is_in_reach_says_how_far_was_looked(
     assert call(capsys, "logs", "db", "-n", "3") == (0, "old tunnel=db\n", "")
 
 
+def test_a_log_without_lines_is_said_to_be_empty(
+    operator, capsys, tmp_path, place, memory
+):
+    file = tmp_path / "log"
+    file.touch()
+    place(file=str(file))
+    assert call(capsys, "logs") == (0, "", "the log has no lines yet\n")
+    place()
+    logs.recent.clear()
+    assert call(capsys, "logs") == (0, "", "the daemon remembers no line\n")
+    words = "the daemon remembers no line about db\n"
+    assert call(capsys, "logs", "db") == (0, "", words)
+
+
 def test_the_journal_is_read_where_the_daemon_writes_to_it(
     operator, capsys, tmp_path, place, monkeypatch
 ):

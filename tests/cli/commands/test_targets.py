@@ -83,6 +83,9 @@ def test_an_account_without_any_is_no_failure(stub, capsys):
     code, out, err = call(capsys, "targets")
     assert (code, out) == (0, "0 online targets in eu-west-1\n")
     assert err == "see why: ssmtunneld targets --all\n"
+    _, out, err = call(capsys, "targets", "web 1")
+    assert out == "0 online targets in eu-west-1 that match\n"
+    assert err == "see why: ssmtunneld targets 'web 1' --all\n"
 
 
 def test_a_denial_ends_with_4(stub, capsys):

@@ -29,8 +29,26 @@ def test_it_ends_with_1_and_the_reasons_when_time_is_up(operator, capsys):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "ssmtunneld: dead: waiting: nobody answers; start the agent",
-        "ssmtunneld: not ready within 0.01 s: dead",
+        "ssmtunneld: not ready within 0.01 s: dead; ssmtunneld doctor dead tests the "
+        "path hop by hop",
     ]
+
+
+def test_tunnels_with_the_same_reason_are_told_in_one_line(operator, capsys):
+    others = [waiting(name="first"), waiting(name="second")]
+    operator.documents = [
+        document(*others, tunnel_document(state="starting", usable=0))
+    ]
+    code, _, err = call(capsys, "wait", "--timeout", "10ms")
+    assert (code, err.splitlines()) == (
+        1,
+        [
+            "ssmtunneld: first, second: waiting: nobody answers; start the agent",
+            "ssmtunneld: db: starting",
+            "ssmtunneld: not ready within 0.01 s: first, second, db; ssmtunneld doctor "
+            "first tests the path hop by hop",
+        ],
+    )
 
 
 def test_it_ends_with_3_if_no_daemon_comes(home, capsys):
@@ -43,7 +61,10 @@ def test_a_file_that_does_not_exist_is_not_waited_for(home, capsys, monkeypatch)
     missing = home / "nosuch.toml"
     code, out, err = call(capsys, "wait", "-c", missing)
     assert (code, out) == (2, "")
-    assert err == f"ssmtunneld: {missing}: cannot be read: No such file or directory\n"
+    assert err == (
+        f"ssmtunneld: {missing}: cannot be read: No such file or directory; "
+        f"write one: ssmtunneld init -c {missing}\n"
+    )
     monkeypatch.setenv("SSMTUNNELD_CONFIG", str(missing))
     assert call(capsys, "wait") == (2, "", err)
 

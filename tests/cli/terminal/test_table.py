@@ -278,6 +278,19 @@ def test_a_recent_refusal_is_told_below_and_an_old_one_is_not():
     assert told(3600.0) == []
 
 
+def test_the_reason_for_the_state_comes_before_a_refusal_of_earlier():
+    refusal = {"reason": "could not connect", "advice": "look", "age": 12.0}
+    tunnel = tunnel_document(
+        state="paused", reason="paused", advice="resume", last_refusal=refusal
+    )
+    assert [line.strip() for line in drawn([tunnel], 200)[2:]] == [
+        "paused",
+        "-> resume",
+        "connection to orders:5432 refused 12s ago: could not connect",
+        "-> look",
+    ]
+
+
 def test_a_rejected_file_is_told_with_what_to_do():
     assert config_notices(document(config_error="line 3: no\x1b key")) == [
         "the changed configuration was rejected, the previous one is in use: "
