@@ -150,6 +150,12 @@ def test_a_daemon_that_has_not_even_started_in_time_is_called_so(service, home, 
 NEVER = ("--timeout", "10m", "sh", "-c", "echo never")
 
 
+def reasons(err):
+    """Return what was said but for what a slow machine waits for."""
+    waits = "ssmtunneld: waiting up to "
+    return [line for line in err.splitlines() if not line.startswith(waits)]
+
+
 def test_a_setting_that_aws_refuses_is_not_waited_for(service, home, capfd):
     path = home / "config.toml"
     wrong = tunnel("wrong", port=1, document="Nobody-Wrote-This")
@@ -157,9 +163,9 @@ def test_a_setting_that_aws_refuses_is_not_waited_for(service, home, capfd):
     code, out, err = call(capfd, "exec", "-c", path, *NEVER)
     assert code == 4
     assert "never" not in out
-    assert err.startswith("ssmtunneld: wrong: giving up: StartSession failed: Invalid")
-    assert "check that document Nobody-Wrote-This exists" in err
-    assert err.count("\n") == 1
+    (said,) = reasons(err)
+    assert said.startswith("ssmtunneld: wrong: giving up: StartSession failed: Invalid")
+    assert "check that document Nobody-Wrote-This exists" in said
 
 
 def test_a_login_is_not_waited_for_and_is_one_line(service, home, capfd, monkeypatch):
@@ -171,8 +177,8 @@ def test_a_login_is_not_waited_for_and_is_one_line(service, home, capfd, monkeyp
     code, out, err = call(capfd, "exec", "-c", path, "-t", "db", *NEVER)
     assert code == 4
     assert "never" not in out
-    assert err.startswith("ssmtunneld: db: giving up: StartSession failed: NoCredent")
-    assert err.count("\n") == 1
+    (said,) = reasons(err)
+    assert said.startswith("ssmtunneld: db: giving up: StartSession failed: NoCredent")
 
 
 def test_an_address_that_is_taken_is_not_waited_for(service, home, capfd):
