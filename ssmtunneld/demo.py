@@ -14,7 +14,13 @@ import tempfile
 import termios
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +37,8 @@ TARGET: Final = "i-0123456789abcdef0"
 _NAME: Final = "demo"
 """The target's name, for ``name:``."""
 _SSH_PORT: Final = 22
+_MOST_PORTS: Final = 9
+"""Four in each of two files, and one for a command."""
 _DOWNLOAD: Final = 30 * 1024 * 1024
 """Bytes of the page /download: half a minute and more at the agent's pace."""
 _CHUNK: Final = 64 * 1024
@@ -78,16 +86,17 @@ async def run_demo(say: Callable[[str], None]) -> None:
         url = emulator.endpoint_url
         # Two of them with ports of their own, so that both can run at once.
         source, yours = folder / "demo.toml", folder / "yours.toml"
-        text = _configuration(url, page, echo)
+        ports = iter(_free_ports(_MOST_PORTS))
+        text = _configuration(url, page, echo, ports)
         source.write_text(text)
-        yours.write_text(_configuration(url, page, echo))
+        yours.write_text(_configuration(url, page, echo, ports))
         config = parse_config(text, source, {})
         claim = stack.enter_context(claim_instance(source))
         # The folder, and so the name, is another one each time.
         daemon = Daemon(config, claim.name, lasting=False)
         say(f"# The tunnels of this demo, {source}:\n")
         say(text)
-        guide = _Guide(daemon, emulator, say, yours, page)
+        guide = _Guide(daemon, emulator, say, yours, page, next(ports))
         with stop_on_signals(daemon):
             await _run(daemon, guide)
 
@@ -128,12 +137,14 @@ async def _run(daemon: Daemon, guide: "_Guide") -> None:
         raise failure
 
 
-def _configuration(endpoint_url: str, page: int, echo: int) -> str:
+def _configuration(
+    endpoint_url: str, page: int, echo: int, ports: Iterator[int]
+) -> str:
     tables = [
         f"""\
 [daemon]
 drain_timeout = "2s"
-http_listen = "127.0.0.1:{_free_port()}"   # the status page
+http_listen = "127.0.0.1:{next(ports)}"   # the status page
 
 [defaults]
 target = "{TARGET}"
@@ -141,11 +152,11 @@ region = "eu-west-1"
 endpoint_url = "{endpoint_url}"   # the emulator; leave it out for AWS itself
 
 [tunnels.web]
-listen = "127.0.0.1:{_free_port()}"
+listen = "127.0.0.1:{next(ports)}"
 port = {page}
 
 [tunnels.echo]
-listen = "127.0.0.1:{_free_port()}"
+listen = "127.0.0.1:{next(ports)}"
 port = {echo}
 """
     ]
@@ -153,7 +164,7 @@ port = {echo}
         tables.append(
             f"""\
 [tunnels.ssh]
-listen = "127.0.0.1:{_free_port()}"
+listen = "127.0.0.1:{next(ports)}"
 port = {_SSH_PORT}
 """
         )
@@ -169,6 +180,7 @@ class _Guide:
         say: Prints one line.
         yours: A file that can run next to the demo.
         page: The port of the web server behind the agent.
+        local: A port that is free for a tunnel to it.
     """
 
     def __init__(
@@ -178,12 +190,14 @@ class _Guide:
         say: Callable[[str], None],
         yours: Path,
         page: int,
+        local: int,
     ) -> None:
         self._daemon = daemon
         self._emulator = emulator
         self._say = say
         self._yours = yours
         self._page = page
+        self._local = local
         self._accepted: dict[str, int] = {}
         self._cut: int | None = None
         self._fresh_cut = False
@@ -221,9 +235,8 @@ class _Guide:
             "\n# A tunnel of your own to the page, without a file: two lines to type.\n"
         )
         say(f"  export {keys} AWS_REGION=eu-west-1 AWS_ENDPOINT_URL_SSM={url}")
-        port = _free_port()
-        open_page = f"{us} open name:{_NAME} {self._page} --listen {port}"
-        browser = f"http://127.0.0.1:{port}/"
+        open_page = f"{us} open name:{_NAME} {self._page} --listen {self._local}"
+        browser = f"http://127.0.0.1:{self._local}/"
         if shutil.which("curl"):
             say(f"  {open_page} -- curl -sS {browser}")
             say("\n# Without curl it stays open:\n")
@@ -342,10 +355,16 @@ async def _serve_echo(
         writer.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that are free.
+
+    They are held until all are chosen, so that none is chosen twice.
+    """
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _is_open(port: int) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.cli.household import connection_document
 from tests.integration.world import logging
 from tests.observe.samples import daemon, session, tunnel
 from tests.support.chromium import chromium
+from tests.support.ports import free_port
 
 EVIL = "</td><script>document.title='pwned'</script><img src=x onerror=alert(1)>"
 
@@ -245,9 +245,7 @@ async def test_a_start_without_trouble_needs_nobodys_attention(browser, events):
 
 
 async def test_a_lost_daemon_is_said_and_found_again(browser, events):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     link = "document.querySelector('#link .words').textContent"
     async with browser.page() as page:
         async with serving(household(), events, port) as address:

@@ -6,7 +6,7 @@ from tests.chaos.client import Client, Errand, Outcome
 from tests.chaos.destination import Destination
 from tests.chaos.household import until
 from tests.chaos.processes import Service, resident, start_daemon
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 
 AT_ONCE = 50
 GROWTH = 1.05

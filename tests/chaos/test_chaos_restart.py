@@ -8,7 +8,7 @@ from tests.chaos.client import Client, Errand, Outcome
 from tests.chaos.destination import Destination
 from tests.chaos.household import until
 from tests.chaos.processes import Service, start_daemon
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 
 _TUNNEL = """
 [tunnels.{name}]

@@ -18,6 +18,7 @@ from ssmtunneld.cli.ad_hoc import (
     with_addresses,
 )
 from ssmtunneld.errors import ConfigError
+from tests.support.ports import free_port
 
 TARGET = "i-0123456789abcdef0"
 
@@ -177,9 +178,7 @@ def test_a_destination_is_told_from_a_target(text, expected):
 
 
 def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     wanted = [Forward(None, taken), Forward(None, free), Forward("db", free)]
     given = with_addresses(wanted, [])
     found = [forward.listen for forward in given]
@@ -192,9 +191,7 @@ def test_the_port_of_the_destination_is_taken_where_it_is_free(taken):
 
 
 def test_a_tunnel_to_this_machine_does_not_take_the_port_of_its_destination():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     wanted = [
         Forward(None, free),
         Forward("localhost", free),

@@ -358,10 +358,3 @@ async def eventually(condition):
     async with asyncio.timeout(20):
         while not condition():
             await look_again()
-
-
-def unused_port():
-    """Return a port where nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]

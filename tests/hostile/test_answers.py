@@ -9,8 +9,6 @@ import json
 import re
 import sys
 
-import pytest
-
 from tests.aws.stub import GRANT
 from tests.hostile.scene import beside
 from tests.integration.world import tunnel
@@ -142,7 +140,6 @@ def is_told(name):
     return wanted
 
 
-@pytest.mark.timeout(300)
 async def test_odd_answers_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(answering) as service:
         kinds = [*["i-{:017}"] * len(STARTS), *["name:odd{:03}"] * len(QUERIES)]
@@ -159,7 +156,6 @@ async def test_odd_answers_hurt_their_own_tunnels_only(tmp_path):
             await all_are_refused(found)
 
 
-@pytest.mark.timeout(300)
 async def test_odd_credentials_hurt_their_own_tunnels_only(tmp_path):
     """Those of programs, and those that STS answers with."""
     (tmp_path / "aws-config").write_text(profiles(tmp_path))
@@ -234,7 +230,6 @@ async def left(service, count):
         assert await asyncio.to_thread(service.finished.acquire, timeout=200)
 
 
-@pytest.mark.timeout(300)
 async def test_answers_without_end_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(flooding) as service:
         tables = [
@@ -247,7 +242,6 @@ async def test_answers_without_end_hurt_their_own_tunnels_only(tmp_path):
             found.check(await found.status())
 
 
-@pytest.mark.timeout(300)
 async def test_a_proxys_answers_to_connect_hurt_their_own_tunnels_only(tmp_path):
     with OddServer(flooding) as proxy:
         tables = [

@@ -22,7 +22,7 @@ from tests.integration.world import (
     emulator,
     tunnel,
 )
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 
 ANSWERS = 100
 """Answers on the good tunnel while something goes on."""

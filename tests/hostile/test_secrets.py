@@ -9,7 +9,6 @@ import html
 import json
 from urllib.parse import quote
 
-import pytest
 from websockets.utils import accept_key
 
 from tests.hostile.gateway import HostileService, hung_up
@@ -38,7 +37,6 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.timeout(300)
 async def test_a_token_that_is_repeated_is_told_to_nobody(tmp_path):
     async def converse(target, _, reader, writer, key):
         writer.write(

@@ -14,8 +14,8 @@ import pytest
 
 from ssmtunneld.testing import EmulatorThread
 from tests.integration.world import PATIENCE, configuration, destination, echoes, tunnel
-from tests.interop.programs import free_port
 from tests.serve.test_status_page import ask
+from tests.support.ports import free_port
 from tests.support.turns import look_again
 
 STOP_OUTPUT = b"\x13"

@@ -23,7 +23,8 @@ from ssmtunneld.testing import EmulatorThread
 from tests.aws.stub import Reply, Stub
 from tests.emulator.test_server import certificate  # noqa: F401 - this is a fixture
 from tests.integration.world import TARGET, tunnel
-from tests.interop.programs import environment, free_port
+from tests.interop.programs import environment
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 NAME = "db.example.internal"

@@ -7,7 +7,8 @@ shows that it did not wait for that.
 import asyncio
 import os
 import signal
-from contextlib import asynccontextmanager
+import subprocess
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.world import (
     destination,
     tunnel,
 )
+from tests.support.turns import PAUSE
 
 JSON = ("--log-format", "json")
 
@@ -162,8 +164,9 @@ def test_a_file_that_never_ends_does_not_hold_up_the_end_of_a_start(tmp_path):
     os.mkfifo(path)
     with running(path, None, *JSON) as program:
         # It says nothing before it has read the file; so it is asked until it listens.
-        while program.process.poll() is None and not _catches(program.pid):
-            pass
+        while not _catches(program.pid):
+            with suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"it ended with {program.process.wait(PAUSE)}")
         program.process.send_signal(signal.SIGTERM)
         program.process.wait(PATIENCE)
 

@@ -24,6 +24,7 @@ from tests.integration.world import (
     echoes,
     tunnel,
 )
+from tests.support.turns import look_again
 
 JSON = ("--log-format", "json")
 PORTAL = "GET /federation/credentials"
@@ -146,7 +147,7 @@ async def test_an_expired_login_is_healed_by_a_new_one(service, portal, tmp_path
                 assert told["connections"] == 3
                 wanted = "needs_login: run: aws sso login --profile prod\n"
                 while await in_thread(news.read_text) != wanted:
-                    pass
+                    await look_again()
                 # As the AWS CLI writes it: in place, not at once.
                 whole = token_text("second")
                 file.write_text(whole[:40])

@@ -22,6 +22,7 @@ from tests.integration.world import (
     echoes,
     tunnel,
 )
+from tests.support.turns import look_again
 
 JSON = ("--log-format", "json")
 
@@ -100,7 +101,7 @@ async def await_text(path, text):
     """Return when ``text`` is in the file at ``path``."""
     async with asyncio.timeout(60):
         while text not in await in_thread(path.read_text):
-            pass
+            await look_again()
 
 
 async def test_a_transfer_outlives_the_terminal_that_the_log_went_to(service, tmp_path):

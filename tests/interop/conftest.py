@@ -21,7 +21,12 @@ import pytest
 
 from tests.interop import servers
 from tests.interop.http_server import HttpServer
-from tests.interop.programs import Program, aws_environment, environment, free_port
+from tests.interop.programs import (
+    Program,
+    aws_environment,
+    environment,
+)
+from tests.support.ports import free_port
 
 TARGET = "i-0123456789abcdef0"
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 from collections import deque
@@ -12,13 +11,6 @@ from collections import deque
 START_TIMEOUT = 60
 STOP_TIMEOUT = 30
 _KEPT_LINES = 5000
-
-
-def free_port():
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(**extra):

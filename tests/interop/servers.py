@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from tests.interop.programs import Program, environment, free_port, run
+from tests.interop.programs import (
+    Program,
+    environment,
+    run,
+)
+from tests.support.ports import free_port
 
 # Debian keeps servers out of a user's PATH.
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin")

@@ -9,7 +9,8 @@ import pytest
 from tests.interop import servers
 from tests.interop.conftest import _command, _need, tunnel_table
 from tests.interop.names import may_replace_hosts, run_way, socks_table, with_hosts
-from tests.interop.programs import free_port, run
+from tests.interop.programs import run
+from tests.support.ports import free_port
 
 # A key in each third of the slots, and the master that has it.
 KEYS = {"b": "node-1", "c": "node-2", "a": "node-3"}

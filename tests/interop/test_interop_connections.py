@@ -11,7 +11,7 @@ import pytest
 from tests.interop.conftest import tunnel_table
 from tests.interop.content import noise
 from tests.interop.destination import TIMEOUT, Destination
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")

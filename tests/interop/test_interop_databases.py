@@ -10,7 +10,11 @@ from tests.interop import servers
 from tests.interop.certificates import certify
 from tests.interop.conftest import tunnel_table
 from tests.interop.names import may_replace_hosts, run_way, with_hosts
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import (
+    environment,
+    run,
+)
+from tests.support.ports import free_port
 
 NAME = "db.example.internal"
 ASK = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"

@@ -11,7 +11,8 @@ import pytest
 from tests.interop.conftest import tunnel_table
 from tests.interop.content import MEBIBYTE, sha256, sha256_of
 from tests.interop.http_server import content
-from tests.interop.programs import free_port, run
+from tests.interop.programs import run
+from tests.support.ports import free_port
 
 # A download that outgrows every buffer on the way many times.
 LARGE = 200 * 1000 * 1000

@@ -15,8 +15,12 @@ import pytest
 
 from tests.interop import servers
 from tests.interop.conftest import TARGET, tunnel_table
-from tests.interop.programs import aws_environment, free_port, run
+from tests.interop.programs import (
+    aws_environment,
+    run,
+)
 from tests.interop.servers import find
+from tests.support.ports import free_port
 
 PATIENCE = 60
 PROGRAM = (sys.executable, "-m", "ssmtunneld")

@@ -26,7 +26,11 @@ import yaml
 from tests.aws.stub import Stub
 from tests.interop.certificates import certify
 from tests.interop.conftest import TARGET, _command, _need, run_emulator
-from tests.interop.programs import aws_environment, free_port, run
+from tests.interop.programs import (
+    aws_environment,
+    run,
+)
+from tests.support.ports import free_port
 
 HOST = "0a1b2c.gr7.eu-west-1.eks.amazonaws.com"
 TOKEN = "k8s-aws-v1.of-the-stand-in"

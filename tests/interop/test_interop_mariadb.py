@@ -11,7 +11,8 @@ import pytest
 from ssmtunneld.config.probes import parse_probe
 from ssmtunneld.observe.probe_protocols import converse
 from tests.interop import conftest
-from tests.interop.programs import environment, free_port
+from tests.interop.programs import environment
+from tests.support.ports import free_port
 
 PROBES = 300
 LIMIT = 100  # max_connect_errors, unless somebody sets it

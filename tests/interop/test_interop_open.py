@@ -8,8 +8,14 @@ import pytest
 
 from tests.interop.conftest import TARGET
 from tests.interop.content import noise
-from tests.interop.programs import Program, aws_environment, environment, free_port, run
+from tests.interop.programs import (
+    Program,
+    aws_environment,
+    environment,
+    run,
+)
 from tests.interop.servers import find
+from tests.support.ports import free_port
 
 PATIENCE = 60
 PROGRAM = (sys.executable, "-m", "ssmtunneld")

@@ -13,8 +13,12 @@ import pytest
 
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
 from tests.interop.http_server import content
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import (
+    environment,
+    run,
+)
 from tests.interop.servers import find
+from tests.support.ports import free_port
 
 SIZE = 64 * MEBIBYTE
 

@@ -22,7 +22,13 @@ from ssmtunneld.testing import REGION, EmulatorThread
 from tests.interop.conftest import TARGET
 from tests.interop.content import MEBIBYTE, sha256
 from tests.interop.http_server import content
-from tests.interop.programs import START_TIMEOUT, Program, environment, free_port, run
+from tests.interop.programs import (
+    START_TIMEOUT,
+    Program,
+    environment,
+    run,
+)
+from tests.support.ports import free_port
 
 FORWARDING = "AWS-StartPortForwardingSession"
 

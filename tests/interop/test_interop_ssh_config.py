@@ -8,8 +8,12 @@ import pytest
 
 from tests.interop import servers
 from tests.interop.conftest import TARGET
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import (
+    environment,
+    run,
+)
 from tests.interop.servers import find
+from tests.support.ports import free_port
 
 PROGRAM = (sys.executable, "-m", "ssmtunneld")
 USER = getpass.getuser()

@@ -16,9 +16,13 @@ import pytest
 
 from tests.interop.conftest import TARGET, run_emulator, tunnel_table
 from tests.interop.content import MEBIBYTE, noise, sha256, sha256_of
-from tests.interop.programs import aws_environment, free_port, run
+from tests.interop.programs import (
+    aws_environment,
+    run,
+)
 from tests.interop.servers import find
 from tests.support.keepers import wait_for_keepers
+from tests.support.ports import free_port
 
 SIZE = 10 * MEBIBYTE
 PATIENCE = 60

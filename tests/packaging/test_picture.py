@@ -4,8 +4,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.interop.programs import free_port
 from tests.packaging.picture import PICTURE, draw, play, screen, texts_of
+from tests.support.ports import free_port
 
 
 @pytest.mark.integration

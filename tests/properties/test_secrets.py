@@ -28,7 +28,6 @@ from tests.integration.world import (
     port_of,
     tunnel,
 )
-from tests.interop.programs import free_port
 from tests.support.canary import (
     PAYLOAD,
     SECRET_KEY,
@@ -38,6 +37,7 @@ from tests.support.canary import (
     objects_of,
     quoting_service,
 )
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 

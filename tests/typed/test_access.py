@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.integration.test_node_access_commands import ASKING
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE
 from tests.typed.page import looks_like, plays
 from tests.typed.stage import Stage, read_to_the_end

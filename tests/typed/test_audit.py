@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator
 
 from tests.integration.world import tunnel
 from tests.interop.conftest import _need
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.typed.page import plays
 from tests.typed.stage import ME
 

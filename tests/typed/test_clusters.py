@@ -6,9 +6,9 @@ from ssmtunneld.config import load_config
 from ssmtunneld.emulator.settings import Node
 from tests.aws.stub import Stub
 from tests.interop.conftest import _need
-from tests.interop.programs import free_port
 from tests.interop.test_interop_kubectl import HOST, PLUGIN, api_server
 from tests.support import moto
+from tests.support.ports import free_port
 from tests.typed.page import plays
 
 PAGE = "docs/tasks/clusters.md"

@@ -14,8 +14,8 @@ from ssmtunneld.emulator.settings import Node
 from tests.integration.terminal import Screen
 from tests.integration.world import tunnel
 from tests.interop import servers
-from tests.interop.programs import free_port
 from tests.support import moto
+from tests.support.ports import free_port
 from tests.support.tui import need_textual
 from tests.typed.page import looks_like, plays
 from tests.typed.stage import ME, program_of, use_ssh

@@ -7,8 +7,8 @@ from tests.integration.world import tunnel
 from tests.interop import servers
 from tests.interop.conftest import _need
 from tests.interop.names import may_replace_hosts, with_hosts
-from tests.interop.programs import free_port
 from tests.support import moto
+from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE, OTHERS
 from tests.typed.page import plays
 

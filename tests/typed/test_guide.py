@@ -12,7 +12,7 @@ from ssmtunneld.emulator.settings import Node
 from tests.integration.terminal import Screen
 from tests.interop.conftest import _need
 from tests.interop.names import may_replace_hosts, with_hosts
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.support.tui import need_textual
 from tests.typed.conftest import DATABASE
 from tests.typed.page import plays

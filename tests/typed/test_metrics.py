@@ -3,7 +3,7 @@
 import re
 
 from tests.integration.world import tunnel
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.support.promtool import check_metrics
 from tests.typed.page import plays
 

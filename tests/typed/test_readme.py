@@ -1,7 +1,7 @@
 """README.md, typed."""
 
 from ssmtunneld.emulator.settings import Node
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE
 from tests.typed.page import plays
 from tests.typed.stage import ME, Stage, use_ssh

@@ -3,8 +3,8 @@
 import json
 
 from ssmtunneld.emulator.settings import Node
-from tests.interop.programs import free_port
 from tests.support.keepers import wait_for_keepers
+from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE
 from tests.typed.page import plays
 from tests.typed.stage import ME, Stage, use_ssh

@@ -3,7 +3,7 @@
 import tomllib
 
 from ssmtunneld.emulator.settings import Node
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 from tests.typed.conftest import DATABASE
 from tests.typed.page import plays
 

@@ -9,7 +9,7 @@ from tests.cli.household import GREETING, call, greeting_from
 from tests.integration.processes import running
 from tests.integration.terminal import Terminal
 from tests.integration.world import use_loopback_aws
-from tests.interop.programs import free_port
+from tests.support.ports import free_port
 
 TARGET = "i-0123456789abcdef0"
 OTHER = "i-0bbbbbbbbbbbbbbbb"

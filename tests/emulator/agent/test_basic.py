@@ -18,8 +18,8 @@ from tests.emulator.reference import (
     eventually,
     reset,
     start,
-    unused_port,
 )
+from tests.support.ports import free_port
 
 
 def forwarding(emulator, port):
@@ -87,7 +87,7 @@ async def test_a_reset_ends_an_ssh_session_with_an_error(emulate):
 
 
 async def refused_output(emulator, document, **client):
-    port = unused_port()
+    port = free_port()
     client = Client(await start(emulator.endpoint_url, port, document), **client)
     client.is_mux = False
     async with client.on_link():

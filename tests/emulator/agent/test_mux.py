@@ -19,8 +19,8 @@ from tests.emulator.reference import (
     echo,
     eventually,
     start,
-    unused_port,
 )
+from tests.support.ports import free_port
 
 SYN, FIN, PSH, NOP = Command.SYN, Command.FIN, Command.PSH, Command.NOP
 
@@ -139,7 +139,7 @@ async def test_a_destination_that_resets_ends_its_stream_only(emulate):
 
 async def test_a_refused_dial_gives_a_flag_and_then_a_fin(emulate):
     emulator = await emulate()
-    async with connected(emulator.endpoint_url, unused_port()) as client:
+    async with connected(emulator.endpoint_url, free_port()) as client:
         await client.open(3, b"x")
         await client.until(lambda: 3 in client.finished)
         assert client.flags == [Flag.CONNECT_TO_PORT_ERROR]
@@ -430,7 +430,7 @@ async def test_terminate_session_drains_and_closes_the_channel(emulate):
 
 async def test_draining_ends_although_the_client_acknowledges_nothing(emulate):
     emulator = await emulate(drain_time=0.05)
-    async with connected(emulator.endpoint_url, unused_port()) as client:
+    async with connected(emulator.endpoint_url, free_port()) as client:
         client.acknowledges = False
         await client.open(3)
         await client.until(lambda: 3 in client.finished)

@@ -23,9 +23,9 @@ from tests.emulator.reference import (
     connected,
     destination,
     start,
-    unused_port,
 )
 from tests.interop.programs import Program, environment
+from tests.support.ports import free_port
 
 FOLDER = Path(__file__).parent
 QUESTION = b"what is there?\n"
@@ -93,7 +93,7 @@ async def make_closed_in_the_middle():
 async def make_refused_document(name, version):
     """Record an SSH document's session to a port where nobody listens."""
     async with recording(name, f"--agent-version={version}") as endpoint:
-        client = Client(await start(endpoint, unused_port(), SSH))
+        client = Client(await start(endpoint, free_port(), SSH))
         client.is_mux = False
         async with client.on_link():
             await client.until(lambda: client.closed)

@@ -22,7 +22,12 @@ import pytest
 from tests.interop.clients.forwarding import echo_server
 from tests.interop.conftest import _command, _lack, run_emulator
 from tests.interop.names import may_replace_hosts, with_hosts
-from tests.interop.programs import Program, aws_environment, environment, free_port
+from tests.interop.programs import (
+    Program,
+    aws_environment,
+    environment,
+)
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 REMOTE_HOST = "orders.example.internal"

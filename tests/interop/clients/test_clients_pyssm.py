@@ -10,7 +10,6 @@ import socket
 import pytest
 
 from ssmtunneld.api import open_tunnel
-from tests.emulator.reference import unused_port
 from tests.integration import world
 from tests.interop.clients.conftest import REMOTE_ADDRESS, REMOTE_HOST
 from tests.interop.clients.forwarding import (
@@ -20,7 +19,8 @@ from tests.interop.clients.forwarding import (
     exchanged,
 )
 from tests.interop.conftest import TARGET, run_emulator
-from tests.interop.programs import Program, free_port
+from tests.interop.programs import Program
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -118,6 +118,6 @@ async def test_its_session_is_played_to_our_driver(
     with run_emulator(None, "--replay", path) as playing:
         # Nobody listens there: the recording speaks in the destination's place.
         where = {"endpoint_url": playing.endpoint, "region": "eu-west-1"}
-        async with open_tunnel(TARGET, unused_port(), **where) as tunnel:
+        async with open_tunnel(TARGET, free_port(), **where) as tunnel:
             found = await asyncio.to_thread(exchanged, tunnel.port, data)
     assert found == expected

@@ -4,7 +4,11 @@ import json
 
 from tests.interop.conftest import tunnel_table
 from tests.interop.names import run_way
-from tests.interop.programs import environment, free_port, run
+from tests.interop.programs import (
+    environment,
+    run,
+)
+from tests.support.ports import free_port
 
 SCRIPT = """
 import json, sys

@@ -13,7 +13,8 @@ import pytest
 from tests.interop.clients.conftest import STREAM_NAME, run_tls_emulator
 from tests.interop.clients.forwarding import PATIENCE, come_back_whole
 from tests.interop.conftest import TARGET
-from tests.interop.programs import Program, free_port
+from tests.interop.programs import Program
+from tests.support.ports import free_port
 
 SCRIPT = """
 import asyncio, signal, sys
