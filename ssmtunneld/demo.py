@@ -14,7 +14,13 @@ import tempfile
 import termios
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +65,7 @@ _UNWANTED: Final = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_SSM")
 
 
 async def run_demo(say: Callable[[str], None]) -> None:
-    """Run the demonstration until SIGINT or SIGTERM.
+    """Run the demonstration until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         say: Prints one line to the user.
@@ -109,14 +115,14 @@ async def _run(daemon: Daemon, guide: "_Guide") -> None:
 
     Raises:
         SsmtunneldError: It could not start.
-        BrokenPipeError: Nobody reads any more what it says.
+        OSError: What it says cannot be written any more.
     """
-    failures: list[SsmtunneldError | BrokenPipeError] = []
+    failures: list[SsmtunneldError | OSError] = []
 
     async def tell() -> None:
         try:
             await guide.run()
-        except BrokenPipeError as error:
+        except OSError as error:
             failures.append(error)
             daemon.stop()
 
@@ -289,7 +295,8 @@ def _keys(answers: dict[str, Callable[[], None]]) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(terminal)
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it may be what has gone
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 @asynccontextmanager

@@ -20,8 +20,8 @@ from ssmtunneld.demo import run_demo
 from ssmtunneld.errors import SsmtunneldError
 from tests.integration import world
 from tests.integration.processes import launch
-from tests.integration.terminal import Terminal
-from tests.integration.world import connection, destination
+from tests.integration.terminal import OWN_TERMINAL, Terminal
+from tests.integration.world import PATIENCE, connection, destination
 from tests.interop.programs import environment
 from tests.support.ports import free_port
 
@@ -223,6 +223,30 @@ def test_a_reader_that_leaves_ends_it_without_a_trace():
             assert process.wait(30) == 1
         finally:
             process.kill()
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path):
+    controller, terminal = os.openpty()
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL, "-m", "ssmtunneld", "demo"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**environment(), "TMPDIR": str(folder)},
+        start_new_session=True,
+    ) as process:
+        try:
+            os.close(terminal)
+            said = b""
+            while b"Ctrl-C ends it" not in said:
+                said += os.read(controller, 65536)
+            os.close(controller)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+    assert list(folder.iterdir()) == []
 
 
 def test_no_port_is_chosen_twice():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import click
 
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.errors import AwsError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def report_failures(failures: Sequence[AwsError], *, alone: bool) -> None:
     if alone and len(failures) == 1:
         raise failures[0]
     for error in failures:
-        click.echo(f"ssmtunneld: {with_advice(str(error), error.advice)}", err=True)
+        tell(f"ssmtunneld: {with_advice(str(error), error.advice)}")
 
 
 def matches(words: Sequence[str], *texts: str) -> bool:

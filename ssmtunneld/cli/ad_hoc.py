@@ -53,14 +53,7 @@ def parse_destination(text: str) -> Forward:
     Raises:
         ValueError: It is not a destination; says what to write.
     """
-    match = _DESTINATION.fullmatch(text)
-    if match is None or not 1 <= int(match["port"]) <= HIGHEST_PORT:
-        local = _LOCAL.fullmatch(text)
-        cure = "write a port such as 5432, or HOST:PORT"
-        if local and _is_port(local["port"]) and _DESTINATION.fullmatch(local["rest"]):
-            cure = _APART.format(**local.groupdict())
-        raise ValueError(f"{text!r} is not a destination: {cure}")
-    return Forward(_host(match["host"] or "", text), int(match["port"]))
+    return _destination(text, text)
 
 
 def parse_tunnel(text: str) -> Forward:
@@ -73,15 +66,57 @@ def parse_tunnel(text: str) -> Forward:
         ValueError: It means nothing; says what to write.
     """
     match = _LOCAL.fullmatch(text)
-    if match is None:
+    if match is None or _bracketed(text):
         return parse_destination(text)
     if not _is_port(match["port"]):
         raise ValueError(
             f"{text!r} is not a destination: {match['port']} in front of it is no "
             f"local port, write one up to {HIGHEST_PORT}"
         )
-    end = parse_destination(match["rest"])
+    end = _destination(match["rest"], text)
     return Forward(end.host, end.port, match["port"])
+
+
+def _destination(text: str, word: str) -> Forward:
+    """Return where ``text`` leads, which is ``word`` or what stands at its end.
+
+    Raises:
+        ValueError: Nowhere; quotes the word, which is what was typed.
+    """
+    match = _DESTINATION.fullmatch(text)
+    try:
+        if match is None or not 1 <= int(match["port"]) <= HIGHEST_PORT:
+            raise ValueError(_meant(text, word))  # noqa: TRY301 - one place that quotes
+        host = _host(match["host"] or "", match["port"], is_whole=text == word)
+    except ValueError as error:
+        raise ValueError(f"{word!r} is not a destination: {error}") from None
+    return Forward(host, int(match["port"]))
+
+
+def _meant(text: str, word: str) -> str:
+    """Return what to write instead of ``text``, which stands at the end of ``word``."""
+    if address := _bracketed(word):
+        return f"write IPv6 addresses in brackets, as in {address}"
+    local = _LOCAL.fullmatch(text) if text == word else None
+    if local and _is_port(local["port"]) and _DESTINATION.fullmatch(local["rest"]):
+        return _APART.format(**local.groupdict())
+    return "write a port such as 5432, or HOST:PORT"
+
+
+def _bracketed(word: str) -> str:
+    """Return an IPv6 address, with or without a port, as it should have been typed.
+
+    Empty for every other word.
+    """
+    host, _, port = word.rpartition(":")
+    for address, its_port in ((host, port), (word, "5432")):
+        plain = address.partition("%")[0]
+        try:
+            if _is_port(its_port) and ip_address(plain).version == 6:
+                return f"[{plain}]:{its_port}"
+        except ValueError:
+            continue
+    return ""
 
 
 def parse_forward(text: str) -> Forward:
@@ -119,8 +154,13 @@ def _parts(text: str) -> list[str]:
     return parts if at > len(text) else []
 
 
-def _host(text: str, destination: str) -> str | None:
+def _host(text: str, port: str, *, is_whole: bool) -> str | None:
     """Return the host of a destination; None for the target itself.
+
+    Args:
+        text: The host, in brackets or not.
+        port: The port behind it.
+        is_whole: Whether nothing stands in front of it, which is a local port then.
 
     Raises:
         ValueError: Nothing could be connected to there; says what to write.
@@ -131,22 +171,18 @@ def _host(text: str, destination: str) -> str | None:
     # The target's own loopback is where sessions lead that name no host.
     if not host or names_loopback(host):
         return None
-    port = destination.rpartition(":")[2]
     if _is_port(host):
-        cure = _APART.format(port=host, rest=port)
-        raise ValueError(f"{destination!r} is not a destination: {cure}")
+        apart = _APART.format(port=host, rest=port)
+        raise ValueError(apart if is_whole else f"{host} is no host")
     full = spelled_out(host)
     if full is not None and names_loopback(full):
         raise ValueError(
-            f"{destination!r} is not a destination: {host} is read as {full}, the "
-            f"target itself: write only the port, {port}"
+            f"{host} is read as {full}, the target itself: write only the port, {port}"
         )
     try:
         return check_host(host)
     except ValueError as error:
-        raise ValueError(
-            f"{destination!r} is not a destination: {host} {error}"
-        ) from None
+        raise ValueError(f"{host} {error}") from None
 
 
 def _is_port(text: str) -> bool:
@@ -199,8 +235,11 @@ def with_addresses(
             itself.
 
     Raises:
-        ValueError: There are more addresses than forwards that want one.
+        ValueError: There are more addresses than forwards that want one, or one is
+            empty, as a variable is that is not set.
     """
+    if "" in given:
+        raise ValueError("--listen is empty: write a port, or leave it out")
     waiting = list(given)
     taken: set[int] = set()
     found: list[Forward] = []

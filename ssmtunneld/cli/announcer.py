@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol
 
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
 from ssmtunneld.cli.refusals import describe_refusals
@@ -19,6 +19,18 @@ _REFUSAL_PAUSE: Final = 30.0
 """Seconds until the same reason of a refusal is told again: programs try again soon."""
 
 _Tunnel = dict[str, Any]
+
+
+class Output(Protocol):
+    """Takes what is said."""
+
+    def write(self, text: str, /) -> object:
+        """Take ``text``."""
+        ...
+
+    def flush(self) -> None:
+        """Let it be seen now."""
+        ...
 
 
 @dataclass(slots=True)
@@ -45,7 +57,7 @@ class Announcer:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Output,
         *,
         live: bool,
         quiet: bool = False,

@@ -1,12 +1,13 @@
 """Running another program in our place: its signals, its terminal, its exit code."""
 
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from ssmtunneld.cli.exit_codes import CommandError
 
@@ -25,22 +26,6 @@ _FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: with what must be undone."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(BY_SIGNAL + number)
-
-    before = {number: signal.signal(number, end) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_program(
@@ -48,8 +33,8 @@ def run_program(
 ) -> int:
     """Run ``command`` with our input, output and terminal; return its exit code.
 
-    Signals that we get meanwhile are passed on to it. If one ends it, the code is 128
-    and the signal's number, as in shells.
+    Signals that we get meanwhile are passed on to it, but for those that are ignored.
+    If one ends it, the code is 128 and the signal's number, as in shells.
 
     Args:
         command: The program and its arguments.
@@ -70,7 +55,7 @@ def run_program(
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             raise CommandError(
-                f"{command[0]} cannot be run: {error.strerror or error}",
+                f"{shlex.quote(command[0])} cannot be run: {error.strerror or error}",
                 code=NOT_FOUND if missing else NOT_EXECUTABLE,
             ) from None
         program.start(process)
@@ -104,12 +89,17 @@ class _Program:
 @contextmanager
 def _forwarding() -> Iterator[_Program]:
     program = _Program()
-    before = {number: signal.signal(number, program.signal) for number in _FORWARDED}
+    before: dict[int, Any] = {}
     try:
+        for number in _FORWARDED:
+            # What nohup or a shell has ignored, the program is to ignore as well: a
+            # handler of ours would be the default to it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, program.signal)
         yield program
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for taken, handler in before.items():
+            signal.signal(taken, handler)
 
 
 def _in_front() -> bool:

@@ -6,6 +6,7 @@ slower than what it shows.
 
 import http.client
 import json
+import shlex
 import socket
 import struct
 from collections.abc import Sequence
@@ -66,6 +67,20 @@ class NotAnswering(NotRunning):
             self,
             f"a daemon runs (pid {pid}), but it cannot be asked",
             "see control.failed in its log",
+        )
+
+
+class OthersDaemon(CommandError):
+    """A daemon of another user, which does not answer us.
+
+    Args:
+        path: Its control socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} belongs to another user",
+            "run this command as its user, or as root",
         )
 
 
@@ -134,19 +149,23 @@ def find(config: Path | None) -> Daemon:
     Raises:
         NotRunning: There is none.
         NotAnswering: There is one that cannot be asked; one that starts, not yet.
-        CommandError: There are several, or it does not answer, or it is another user's.
+        OthersDaemon: There is none of ours, but a service that is another user's.
+        CommandError: There are several, or it does not answer.
     """
     config = named_config(config)
     found = _all(control_sockets(config))
+    others: list[OthersDaemon] = []
     if config is None:
-        found += _all(system_sockets())
+        found += _all(system_sockets(), others)
     elif not found:
         source = str(real_path(config))
         found = [
             daemon
-            for daemon in _all(system_sockets())
+            for daemon in _all(system_sockets(), others)
             if daemon.document.get("config") == source
         ]
+    if others and not found:
+        raise others[0]
     if not found:
         raise _not_found(config)
     if len(found) > 1:
@@ -198,12 +217,27 @@ def _not_found(config: Path | None) -> CommandError:
     )
 
 
-def _all(paths: Sequence[Path]) -> list[Daemon]:
+def _all(
+    paths: Sequence[Path], others: list[OthersDaemon] | None = None
+) -> list[Daemon]:
+    """Return the daemons behind ``paths``.
+
+    Args:
+        paths: Control sockets; one can be left behind by a daemon that was killed.
+        others: Gets the errors of those that are other users', which are raised
+            otherwise.
+    """
     found = []
     for path in paths:
-        answer = request(path, "GET", "/status")
+        try:
+            answer = request(path, "GET", "/status")
+        except OthersDaemon as error:
+            if others is None:
+                raise
+            others.append(error)
+            continue
         if answer is None:
-            continue  # left behind by a daemon that was killed
+            continue
         if answer.code >= 400:
             raise _refusal(answer)
         found.append(Daemon(path, answer.protocol, answer.document))
@@ -224,7 +258,7 @@ def select(
     known = [tunnel["name"] for tunnel in tunnels]
     for name in names:
         if name not in known:
-            raise _unknown(name, known)
+            raise _unknown(name, known, document.get("config", ""))
     if groups:
         _check_groups(tunnels, groups)
     return [
@@ -289,11 +323,12 @@ def _check_groups(tunnels: Sequence[dict[str, Any]], groups: Sequence[str]) -> N
             raise CommandError(problem, advice, code=EXIT_USAGE)
 
 
-def _unknown(name: str, known: Sequence[str]) -> CommandError:
+def _unknown(name: str, known: Sequence[str], config: str) -> CommandError:
     near = nearest(name, known)
     listed = ", ".join(known) or "none"
+    where = f" in {config}" if config else ""
     return CommandError(
-        f"no tunnel is called {name}",
+        f"no tunnel is called {shlex.quote(name)}{where}",
         f"did you mean {near[0]}?" if near else f"the tunnels are: {listed}",
         code=EXIT_USAGE,
     )
@@ -322,10 +357,7 @@ def request(
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except PermissionError:
-        raise CommandError(
-            f"{path} belongs to another user",
-            "run this command as its user, or as root",
-        ) from None
+        raise OthersDaemon(path) from None
     except TimeoutError:
         raise CommandError(
             f"no answer from the daemon behind {path} within {timeout:g} s",

@@ -11,9 +11,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import click
-
 from ssmtunneld.base.threads import start
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.daemon.signals import FORCED_BUDGET
@@ -37,7 +36,8 @@ class DaemonThread:
 
     Args:
         config: What it runs. It serves no control socket.
-        signals: What ends the block, entered before it; one more at the end hurries.
+        signals: Entered before the block, and interrupting only within it, so that no
+            daemon is left half begun or half ended; one that comes at the end hurries.
         patience: Seconds in which sessions must have ended then.
     """
 
@@ -75,7 +75,6 @@ class DaemonThread:
         Says so if that takes long, because AWS cannot be reached. It still runs
         afterwards if a signal came meanwhile and its patience is over.
         """
-        self._signals.hold()
         came = self._signals.came
         if self._thread.ident is None:
             return  # it could not even start
@@ -94,9 +93,8 @@ class DaemonThread:
             if says_at is not None and now >= says_at:
                 says_at = None
                 limit = f"{self._hurried_patience:g} s"
-                click.echo(
-                    f"ending sessions at AWS; after another Ctrl-C for {limit} at most",
-                    err=True,
+                tell(
+                    f"ending sessions at AWS; after another Ctrl-C for {limit} at most"
                 )
         self._thread.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +44,7 @@ def tunnel_named(config: Config, name: str) -> TunnelSettings:
     known = [tunnel.name for tunnel in config.tunnels]
     near = nearest(name, known)
     raise CommandError(
-        f"no tunnel is called {name} in {config.source}",
+        f"no tunnel is called {shlex.quote(name)} in {config.source}",
         f"did you mean {near[0]}?" if near else f"the tunnels are: {', '.join(known)}",
         code=EXIT_USAGE,
     )

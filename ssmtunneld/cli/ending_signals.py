@@ -1,6 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP, for a block that must be left in order."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Self
 
@@ -10,22 +12,23 @@ _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class EndingSignals:
-    """Lets the first signal end the block, and only counts the others.
+    """Counts signals, and lets the first one end what may be interrupted.
 
-    Signals come in twos: ``timeout`` signals its child and then its group, a terminal
-    everybody and then a wrapper its child. A second one that raised as well could come
-    while the first one is obeyed, and leave undone what must be undone.
+    Signals come at any moment, also while something is begun or undone, which must not
+    be left half done: there they are only counted, and the first one is obeyed as soon
+    as it may be. They come in twos, too: ``timeout`` signals its child and then its
+    group, a terminal everybody and then a wrapper its child.
 
     A context manager, for the main thread.
     """
 
     def __init__(self) -> None:
-        self._came = 0
-        self._holding = False
+        self._came: list[int] = []
+        self._interrupts = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Raise from now on: KeyboardInterrupt for SIGINT, else SystemExit."""
+        """Count signals from now on."""
         for number in _NUMBERS:
             # What runs in the background of a shell has SIGINT ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -40,17 +43,32 @@ class EndingSignals:
     @property
     def came(self) -> int:
         """The signals so far."""
-        return self._came
+        return len(self._came)
 
-    def hold(self) -> None:
-        """Raise no more, not even for a first one."""
-        self._holding = True
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let the first signal end the block, also one that came before.
+
+        Raises:
+            KeyboardInterrupt: It is SIGINT.
+            SystemExit: It is another one; with the code that shells give it.
+        """
+        try:
+            self._interrupts = True
+            if self._came:
+                self._obey()
+            yield
+        finally:
+            self._interrupts = False
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        self._came += 1
-        if self._holding:
-            return
-        self._holding = True
-        if number == signal.SIGINT:
+        self._came.append(number)
+        if self._interrupts:
+            self._obey()
+
+    def _obey(self) -> None:
+        """Raise what the first signal means; what ends the block comes but once."""
+        self._interrupts = False
+        if self._came[0] == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(BY_SIGNAL + number)
+        raise SystemExit(BY_SIGNAL + self._came[0])

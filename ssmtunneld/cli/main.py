@@ -19,6 +19,7 @@ from typing_extensions import override
 from ssmtunneld.base.redaction import redact, register_environment
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.base.threads import NoThread
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -201,16 +202,6 @@ def exit_code(error: SsmtunneldError) -> int:
     return EXIT_REFUSED if isinstance(error, AwsError) else EXIT_FAILED
 
 
-def _tell(line: str) -> None:
-    """Write ``line`` to standard error: behind the log's lines, where there is one.
-
-    Whoever does not read the log must not keep the process from ending.
-    """
-    logs = sys.modules.get("ssmtunneld.observe.logs")  # takes long to import
-    if logs is None or not logs.say(line):
-        click.echo(line, err=True)
-
-
 def _tell_lack(error: OSError) -> None:
     """Say of what this machine gives no more.
 
@@ -218,9 +209,9 @@ def _tell_lack(error: OSError) -> None:
         OSError: It is not that: ``error`` itself.
     """
     if isinstance(error, NoThread):
-        _tell(f"{PROGRAM}: {error.strerror}")
+        tell(f"{PROGRAM}: {error.strerror}")
     elif error.errno in _FULL:
-        _tell(f"{PROGRAM}: cannot write: {error.strerror}")
+        tell(f"{PROGRAM}: cannot write: {error.strerror}")
         # What is still in its buffer would be tried again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     else:
@@ -240,13 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(args=None if arguments is None else list(arguments), **options)
     except SsmtunneldError as error:
         for line in describe(error):
-            _tell(visible(f"{PROGRAM}: {redact(line)}"))
+            tell(visible(f"{PROGRAM}: {redact(line)}"))
         sys.exit(exit_code(error))
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 has it
             error.show()
         else:
-            click.echo(describe_usage(error), err=True)
+            tell(visible(describe_usage(error)))
         sys.exit(error.exit_code)
     except OSError as error:
         _tell_lack(error)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from ssmtunneld.cli.asides import tell
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -258,12 +260,11 @@ def _tell_followed(followed: Path) -> None:
         if real_path(usual) == followed:
             return
         instead = f", not {usual}"
-    click.echo(
+    tell(
         visible(
             f"ssmtunneld: taking the running daemon's file, {followed}{instead}; "
             "-c names another"
-        ),
-        err=True,
+        )
     )
 
 

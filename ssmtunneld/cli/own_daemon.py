@@ -16,9 +16,11 @@ from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
     NotRunning,
+    OthersDaemon,
     SeveralRunning,
     find,
 )
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED, CommandError
 from ssmtunneld.cli.readiness import Patience, await_ready, by_reason, not_ready
 from ssmtunneld.cli.terminal.text import printable
@@ -27,6 +29,8 @@ from ssmtunneld.errors import ConfigError
 # What service managers tell the process that they have started, which is not ours.
 _PERSONAL: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 _LOG_LEVEL: Final = "warning"
+_SIGNAL_CHECK: Final = 0.05
+"""Seconds between looks at the signals, at the end."""
 _REQUESTABLE: Final = frozenset(
     {"needs_access", "access_rejected", "access_revoked", "access_expired"}
 )
@@ -89,14 +93,16 @@ def _await_own(
         ended = process.poll()
         try:
             daemon = find(source)
-        except (NotRunning, NotAnswering):
-            if ended is None:
+        except (NotRunning, OthersDaemon) as error:
+            if ended is not None:
+                raise CommandError(
+                    f"the daemon has exited with {ended}",
+                    "see its messages above",
+                    code=max(ended, EXIT_FAILED),
+                ) from None
+            if isinstance(error, NotRunning):
                 raise
-            raise CommandError(
-                f"the daemon has exited with {ended}",
-                "see its messages above",
-                code=max(ended, EXIT_FAILED),
-            ) from None
+            raise NotRunning(source) from None  # ours does not answer yet
         # Another one may have come first, which goes on when this command has ended.
         if daemon.document["pid"] == process.pid:
             _check_hope(not_ready(daemon.document, names, groups))
@@ -118,7 +124,7 @@ def _is_running(config: Path | None) -> bool:
         find(config)
     except NotAnswering:
         return True  # it has only just started, perhaps
-    except NotRunning:
+    except (NotRunning, OthersDaemon):
         return False
     except SeveralRunning as error:
         raise _or_another(error) from None
@@ -197,10 +203,31 @@ def _companion(
         # Ctrl-C is for the command alone; it needs the tunnels until its end.
         start_new_session=True,
     )
-    assert process.stdin is not None
     try:
         yield process
     finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let our daemon end its sessions, and wait for that; a signal hurries it.
+
+    In a container whoever does not wait takes the daemon along.
+    """
+    assert process.stdin is not None
+    with EndingSignals() as signals:
         with suppress(OSError):
             process.stdin.close()
-        process.wait()
+        hurried = False
+        while not _has_ended(process):
+            if signals.came and not hurried:
+                hurried = True
+                process.terminate()
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_SIGNAL_CHECK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotAnswering,
@@ -37,7 +38,7 @@ def _pause(seconds: float) -> None:
 
 
 def _tell(line: str) -> None:
-    click.echo(f"ssmtunneld: {line}", err=True)
+    tell(f"ssmtunneld: {line}")
 
 
 @dataclass(frozen=True, slots=True)

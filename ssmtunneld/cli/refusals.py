@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import click
-
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import Daemon, find_at
 from ssmtunneld.cli.terminal.text import counted, printable
 from ssmtunneld.errors import SsmtunneldError
@@ -42,4 +41,4 @@ def tell_refusals(daemon: Daemon, names: Sequence[str]) -> None:
             # Older daemons do not tell; another one may have taken its place.
             new = tunnel.get("refused", 0) - before.get(name, 0)
             if name in names and new > 0 and tunnel.get("last_refusal"):
-                click.echo(f"ssmtunneld: {describe_refusals(tunnel, new)}", err=True)
+                tell(f"ssmtunneld: {describe_refusals(tunnel, new)}")

@@ -1,5 +1,6 @@
 """Groups of tunnels: the tunnels that ``--group`` chooses."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from ssmtunneld.base.nearest import nearest
@@ -39,7 +40,7 @@ def no_such_group(name: str, known: Sequence[str]) -> tuple[str, str]:
         name: What somebody typed.
         known: The groups that there are.
     """
-    problem = f"no tunnel is in group {name}"
+    problem = f"no tunnel is in group {shlex.quote(name)}"
     if not known:
         return problem, 'no tunnel has groups, such as groups = ["orders"]'
     near = nearest(name, known)

@@ -18,7 +18,7 @@ from ssmtunneld.config import Config, DaemonSettings
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
 from ssmtunneld.daemon.memory import bound_heaps, settle
-from ssmtunneld.daemon.signals import Answers, Signals, terminal_is_gone
+from ssmtunneld.daemon.signals import ENDING, Answers, Signals, terminal_is_gone
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.listener.sockets import is_taken
 from ssmtunneld.observe import logs
@@ -39,8 +39,13 @@ cancelled, and nobody needs its result any more."""
 
 @contextmanager
 def stop_on_signals(daemon: Daemon) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop ``daemon``: once to drain, twice to end at once."""
-    answers: Answers = {signal.SIGTERM: daemon.stop, signal.SIGINT: daemon.stop}
+    """Let SIGTERM and SIGINT stop ``daemon``: once to drain, twice to end at once.
+
+    So does SIGHUP, which a terminal sends that has gone, unless it was ignored (nohup).
+    """
+    answers: dict[int, Callable[[], None]] = dict.fromkeys(ENDING, daemon.stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        answers[signal.SIGHUP] = daemon.stop
     with Signals() as signals, signals.answered(answers):
         yield
 

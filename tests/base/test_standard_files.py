@@ -56,3 +56,24 @@ def test_a_failure_is_a_failure_and_no_abort():
     command = f"exec {sys.executable} -m ssmtunneld check -c /nowhere 0<&- 1>&- 2>&-"
     done = subprocess.run(["/bin/sh", "-c", command], check=False)
     assert done.returncode == 2
+
+
+def test_a_path_leaves_as_it_came_and_what_the_encoding_lacks_as_an_escape():
+    code = (
+        "from ssmtunneld.base.standard_files import ensure_standard_files\n"
+        "ensure_standard_files()\n"
+        "print('\\udcff é … \\ud800')"
+    )
+    said = {
+        encoding: subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+        ).stdout
+        for encoding in ("utf-8", "latin-1")
+    }
+    assert said == {
+        "utf-8": b"\xff \xc3\xa9 \xe2\x80\xa6 \\ud800\n",
+        "latin-1": b"\xff \xe9 \\u2026 \\ud800\n",
+    }

@@ -47,7 +47,7 @@ def test_a_destination_is_a_port_and_perhaps_a_host(text, host, port):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "65536", "db", "db:", ":1", "fd00::5:1", "a:b:1", "99999:a:1"]
+    "text", ["", "0", "65536", "db", "db:", ":1", "a:b:1", "99999:a:1"]
 )
 def test_what_is_no_destination_is_refused_with_what_to_write(text):
     with pytest.raises(ValueError, match=r"write a port such as 5432, or HOST:PORT"):
@@ -93,6 +93,44 @@ def test_where_a_local_port_cannot_stand_in_front_it_is_said_how_to_write_it():
         parse_destination("15432:db:80")
     with pytest.raises(ValueError, match="70000 in front of it is no local port"):
         parse_tunnel("70000:5432")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("fd00::5:1", "[fd00::5]:1"),
+        ("2001:db8::1:5432", "[2001:db8::1]:5432"),
+        ("2001:db8::1", "[2001:db8::1]:5432"),
+        ("fe80::1%eth0:80", "[fe80::1]:80"),
+        ("::1:80", "[::1]:80"),
+    ],
+)
+def test_an_ipv6_address_is_told_from_a_local_port_and_gets_its_brackets(text, meant):
+    said = f"{text!r} is not a destination: write IPv6 addresses in brackets, as in "
+    for parse in (parse_destination, parse_tunnel):
+        with pytest.raises(ValueError, match=re.escape(said + meant)):
+            parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("15432:10.5:80", "10.5 is read as 10.0.0.5: write it so"),
+        ("15432:127.1:80", "127.1 is read as 127.0.0.1, the target itself"),
+        ("1:2:3", "2 is no host"),
+        ("1:2:3:4", "write a port such as 5432, or HOST:PORT"),
+        ("5432:db:99999", "write a port such as 5432, or HOST:PORT"),
+    ],
+)
+def test_behind_a_local_port_the_whole_word_is_quoted(text, why):
+    said = f"{text!r} is not a destination: {why}"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse_tunnel(text)
+
+
+def test_an_address_from_a_variable_that_is_not_set_is_not_taken_for_none():
+    with pytest.raises(ValueError, match="--listen is empty: write a port, or leave"):
+        with_addresses([Forward(None, 80), Forward(None, 81)], ["1", ""])
 
 
 @pytest.mark.parametrize("text", ["99999:80", "15432:", "1:2:3", "15432:db", "a:1:2"])

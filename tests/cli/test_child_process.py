@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.child_process import run_program
 from ssmtunneld.cli.exit_codes import CommandError
 from tests.integration.terminal import Terminal
+from tests.integration.world import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,8 +51,9 @@ def test_what_cannot_be_run_has_the_codes_of_env(tmp_path):
 
 
 _SUPERVISED = """
-import os, sys
+import os, signal, sys
 from ssmtunneld.cli.child_process import run_program
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # in case we were started with "&"
 sys.exit(run_program(sys.argv[1:], os.environ))
 """
 
@@ -114,24 +115,27 @@ sys.exit(child_process.run_program(["sleep", "60"], os.environ))
     assert result.returncode == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_a_block_with_what_must_be_undone(number):
-    undone = []
+_IGNORANT = """
+import os, signal, sys
+from ssmtunneld.cli.child_process import run_program
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+before = signal.getsignal(signal.SIGHUP)
+code = run_program(sys.argv[1:], os.environ)
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+assert signal.getsignal(signal.SIGHUP) is before
+sys.exit(code)
+"""
 
-    def interrupted():
-        with ended_by_signals():
-            try:
-                signal.raise_signal(number)
-                threading.Event().wait(30)
-            finally:
-                undone.append(number)
 
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as caught:
-        interrupted()
-    assert caught.value.code == 128 + number
-    assert undone == [number]
-    assert signal.getsignal(number) is before
+def test_what_nohup_has_ignored_the_program_ignores_as_well():
+    # To us and to it: a signal that were passed on would end it with another code.
+    script = "kill -TERM $PPID; kill -TERM $$; kill -HUP $PPID; read x; exit 9"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IGNORANT, *sh(script)], cwd=ROOT, stdin=subprocess.PIPE
+    )
+    with process:
+        assert process.wait(PATIENCE) == 128 + signal.SIGHUP
 
 
 def test_the_signals_are_ours_again_afterwards():

@@ -13,6 +13,7 @@ from aiohttp import web
 from ssmtunneld.cli.daemon_client import (
     Daemon,
     NotRunning,
+    OthersDaemon,
     find,
     groups_in,
     request,
@@ -252,6 +253,19 @@ def test_another_users_socket_is_called_so(home):
         path.chmod(0)
         with pytest.raises(CommandError, match="belongs to another user"):
             find(None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_a_service_of_another_user_hides_none_of_our_own(home):
+    service = home / "system" / "ssmtunneld" / "x.sock"
+    service.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as closed:
+        closed.bind(str(service))
+        service.chmod(0)
+        with pytest.raises(OthersDaemon, match="belongs to another user"):
+            find(None)
+        with serving(Household()):
+            assert find(None).document["pid"] == 7
 
 
 def test_tunnels_are_selected_in_the_files_order():

@@ -1,12 +1,15 @@
 """A daemon in a thread of a command."""
 
 import errno
+import io
+import os
 import signal
 import socket
 
 import pytest
 
 from ssmtunneld.base.threads import NoThread
+from ssmtunneld.cli import daemon_thread
 from ssmtunneld.cli.ad_hoc import Forward, configure
 from ssmtunneld.cli.daemon_thread import DaemonThread
 from ssmtunneld.cli.ending_signals import EndingSignals
@@ -96,7 +99,7 @@ def end_by_two_signals(daemon, signals):
         stop()
 
     daemon._stop = stop
-    with daemon:
+    with daemon, signals.interrupting():
         await_usable(daemon)
         signal.raise_signal(signal.SIGTERM)
 
@@ -115,8 +118,48 @@ def test_a_signal_at_the_start_leaves_no_thread(service):
     with EndingSignals() as signals:
         daemon = DaemonThread(config("127.0.0.1:0"), signals, PATIENCE)
         daemon._begun.wait = lambda wait=daemon._begun.wait: (
-            signal.raise_signal(signal.SIGTERM) if not signals.came else wait()
+            signal.raise_signal(signal.SIGTERM) if not signals.came else None,
+            wait(),
         )
-        with pytest.raises(SystemExit), daemon:
+        with pytest.raises(SystemExit), daemon, signals.interrupting():
             pass
     assert not daemon.alive
+
+
+def test_a_signal_between_the_block_and_its_end_leaves_no_session(service):
+    def await_and_let_one_come():
+        with daemon:
+            with signals.interrupting():
+                await_usable(daemon)
+            signal.raise_signal(signal.SIGTERM)
+
+    with EndingSignals() as signals:
+        daemon = DaemonThread(config("127.0.0.1:0"), signals, PATIENCE)
+        await_and_let_one_come()
+    assert (signals.came, daemon.alive) == (1, False)
+    assert {session["status"] for session in service.sessions()} == {"Terminated"}
+
+
+class Gone(io.StringIO):
+    """A terminal that has been closed."""
+
+    tries = 0
+
+    def write(self, text):
+        self.tries += 1
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_terminal_that_has_gone_is_no_reason_to_leave_before_all_is_ended(
+    service, monkeypatch
+):
+    gone = Gone()
+    # At once, and not only where it takes long.
+    monkeypatch.setattr(daemon_thread, "_USUAL_END", 0.0)
+    monkeypatch.setattr(daemon_thread, "_SIGNAL_CHECK", 0.0)
+    with thread() as daemon:
+        await_usable(daemon)
+        monkeypatch.setattr("sys.stderr", gone)
+    assert gone.tries  # or nothing was said
+    assert not daemon.alive
+    assert {session["status"] for session in service.sessions()} == {"Terminated"}

@@ -1,8 +1,11 @@
 """A daemon for a command; what ``exec`` makes of its errors is in ``test_exec.py``."""
 
+import signal
+
 import pytest
 
 from ssmtunneld.cli.daemon_client import NotRunning, SeveralRunning, find
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.own_daemon import _check_hope, ready_daemon
 from ssmtunneld.cli.readiness import Patience
@@ -29,6 +32,31 @@ def test_one_of_our_own_ends_with_the_block(home, monkeypatch):
         assert served.process.poll() is not None
     with pytest.raises(NotRunning):
         find(path)
+
+
+def test_a_second_signal_hurries_it_and_does_not_leave_it(home, monkeypatch):
+    path = home / "config.toml"
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        path.write_text(configuration(emulator.endpoint_url, tunnel("web", port=1)))
+
+        def ended_twice(signals):
+            with signals.interrupting(), ready_daemon(path, [], Patience(60)) as served:
+                daemons.append(served.process)
+                # The second one comes while the first one is obeyed.
+                served.process.stdin.close = lambda close=served.process.stdin.close: (
+                    close(),
+                    signal.raise_signal(signal.SIGTERM),
+                )
+                signal.raise_signal(signal.SIGTERM)
+
+        daemons = []
+        with EndingSignals() as signals, pytest.raises(SystemExit):
+            ended_twice(signals)
+        # By itself, or by a signal that came when all was done.
+        assert daemons[0].poll() in {0, -signal.SIGTERM}
+        assert {s["status"] for s in emulator.sessions()} == {"Terminated"}
 
 
 def test_the_tunnels_of_a_group_are_all_that_it_has_unless_some_are_named(

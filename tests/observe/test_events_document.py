@@ -43,7 +43,9 @@ def logged():
             continue
         if isinstance(call.func, ast.Attribute):
             levels[event].add(call.func.attr)
-            facts[event] |= {keyword.arg for keyword in call.keywords}
+            # What is spread is how many alike were left out, which the ¹ stands for.
+            named = (keyword.arg for keyword in call.keywords)
+            facts[event] |= {name for name in named if name is not None}
         else:
             assert event in COMPUTED, f"{path}:{call.lineno}: {event}"
             levels[event] |= COMPUTED[event][0]

@@ -86,7 +86,7 @@ def test_an_upload_has_nine_tenths_of_the_path_and_a_short_queue(path):
 @given(paths(loss=0.01, clump=0.1))
 def test_acknowledgements_in_bursts_leave_an_upload_most_of_the_path(path):
     sender = Sender(path, _message_of(path.rate))
-    begun = 2.0 + 12 * (path.round_trip + path.clump)
+    begun = 6.0 + 12 * (path.round_trip + path.clump)
     assert _used(path, [sender], begun, begun + 5.0) > 0.6
 
 

@@ -10,6 +10,7 @@ import click
 
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.ad_hoc import check_target, parse_destination
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
 from ssmtunneld.errors import ConfigError
@@ -102,8 +103,8 @@ def add(
         raise ConfigError(_told_of(name, text, error.problems)) from None
     click.echo(f"{path}: added {name}")
     if note:
-        click.echo(note, err=True)
-    click.echo(config_file.reload_daemon(path), err=True)
+        tell(note)
+    tell(config_file.reload_daemon(path))
 
 
 def _told_of(name: str, text: str, problems: Sequence[str]) -> list[str]:

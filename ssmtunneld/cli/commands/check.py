@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssmtunneld.cli import asides
 from ssmtunneld.cli.destination import files_of, origin_of, tunnels_named
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE
 from ssmtunneld.cli.options import (
@@ -72,7 +73,7 @@ def check(
         rest = f", {off} disabled" if off else ""
         click.echo(f"{files_of(config)}: {counted(len(chosen), 'tunnel')}{rest}")
         for line in _warnings(config, chosen):
-            click.echo(f"warning: {line}", err=True)
+            asides.tell(f"warning: {line}")
     if live:
         ctx.exit(_try_all(config, enabled, timeout, as_json=as_json))
     if as_json:

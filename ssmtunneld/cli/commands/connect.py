@@ -16,11 +16,13 @@ from ssmtunneld.cli.application_protocol import (
     KUBERNETES,
     protocol_of,
 )
-from ssmtunneld.cli.child_process import BY_SIGNAL, ended_by_signals, run_program
+from ssmtunneld.cli.asides import tell
+from ssmtunneld.cli.child_process import BY_SIGNAL, run_program
 from ssmtunneld.cli.clients.launch import Launch, Task
 from ssmtunneld.cli.clients.registry import NAMES, Choice, choose, installed
 from ssmtunneld.cli.daemon_client import select
 from ssmtunneld.cli.destination import bound_end, fixed_tunnel_named
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
     complete_names,
@@ -120,13 +122,14 @@ def connect(
         raise click.UsageError(f"--user is not for {choice.client.name}")
     patience = patience_for(timeout)
     with (
-        ended_by_signals(),
+        EndingSignals() as signals,
+        signals.interrupting(),
         ready_daemon(config.source, [name], patience) as served,
     ):
         local = bound_end(select(served.daemon.document, [name])[0])
         launch = _prepare(tunnel, choice, local, user, trailing(ctx), token=token)
         if verbose and choice.program:
-            click.echo(visible(f"ssmtunneld: {launch}"), err=True)
+            tell(visible(f"ssmtunneld: {launch}"))
         if not choice.client.returns:
             code = run_program(launch.words, launch.environment(os.environ))
             # A daemon of our own has said so in its log.
@@ -159,10 +162,9 @@ def _ask_client(tunnel: TunnelSettings) -> str | None:
     if client is None:
         raise click.Abort
     if client.protocol in DATABASES:
-        click.echo(
+        tell(
             f'ssmtunneld: not asked again with db_engine = "{client.protocol}" in '
-            f"[tunnels.{tunnel.name}]",
-            err=True,
+            f"[tunnels.{tunnel.name}]"
         )
     return str(client.name)
 
@@ -177,7 +179,7 @@ def _open_page(launch: Launch, choice: Choice, *, verbose: bool) -> int:
             return code
         why = f" ({Path(choice.program).name} has exited with {code})"
     words = f"no browser here opens {launch.page}{why}; open it yourself"
-    click.echo(visible(f"ssmtunneld: {words}"), err=True)
+    tell(visible(f"ssmtunneld: {words}"))
     return EXIT_FAILED
 
 
@@ -224,7 +226,7 @@ def _stay(daemon: subprocess.Popen[bytes]) -> None:
     Raises:
         CommandError: The daemon has ended by itself.
     """
-    click.echo("ssmtunneld: the tunnel is open until Ctrl-C", err=True)
+    tell("ssmtunneld: the tunnel is open until Ctrl-C")
     with suppress(KeyboardInterrupt):
         ended = daemon.wait()
         raise CommandError(

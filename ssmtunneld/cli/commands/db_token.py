@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.cli.application_protocol import REDIS, protocol_of
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.destination import fixed_tunnel_named, remote_host, remote_port
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
@@ -45,7 +46,7 @@ def db_token(name: str, user: str | None, config_path: Path | None) -> None:
     tunnel = fixed_tunnel_named(load_in_use(config_path), name)
     login = login_for(tunnel, user)
     if login.made_up:
-        click.echo(f"ssmtunneld: the user is {login.user}", err=True)
+        tell(f"ssmtunneld: the user is {login.user}")
     click.echo(login.password.reveal())
 
 

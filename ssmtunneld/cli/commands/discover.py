@@ -13,6 +13,7 @@ from ssmtunneld.cli.accounts import (
     places_options,
     report_failures,
 )
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED
 from ssmtunneld.cli.terminal.text import counted, printable
 
@@ -71,7 +72,7 @@ def discover(
         click.echo(json.dumps(_document(shown, problems), indent=2))
     else:
         for problem in problems:
-            click.echo(f"ssmtunneld: {problem}", err=True)
+            tell(f"ssmtunneld: {problem}")
         _print(told, shown)
     ctx.exit(EXIT_FAILED if failures else 0)
 

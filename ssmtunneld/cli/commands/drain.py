@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import find, select_enabled
 from ssmtunneld.cli.options import daemon_option, name_argument
 from ssmtunneld.cli.terminal.text import counted
@@ -23,7 +24,7 @@ def drain(name: str, config_path: Path | None) -> None:
     (tunnel,) = select_enabled(daemon.document, [name])
     count = tunnel["connections"]
     waits = "; Ctrl-C ends the waiting, not the drain" if count else ""
-    click.echo(f"{name}: draining, {counted(count, 'connection')}{waits}", err=True)
+    tell(f"{name}: draining, {counted(count, 'connection')}{waits}")
     # The daemon keeps the time: no limit of ours could be right.
     answer = daemon.ask("POST", f"/tunnels/{name}/drain", timeout=None)
     cut = answer.get("cut", 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ssmtunneld.cli.application_protocol import DATABASES
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.database import database_of, kind_of
 from ssmtunneld.cli.database_formats import PASTED, remarks
 from ssmtunneld.cli.database_variables import (
@@ -75,7 +76,7 @@ def env(
         database = database_of(kind, tunnel, local)
         click.echo(PASTED[style](database))
         for line in remarks(database, style):
-            click.echo(f"ssmtunneld: {line}", err=True)
+            tell(f"ssmtunneld: {line}")
         return
     password: dict[str, str] = {}
     user = None

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import click
 
-from ssmtunneld.cli.child_process import ended_by_signals, run_program
+from ssmtunneld.cli.child_process import run_program
 from ssmtunneld.cli.daemon_client import select_enabled
+from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import (
     complete_names,
@@ -58,7 +59,7 @@ def execute(
             "no command; usage: ssmtunneld exec [OPTIONS] -- CMD [ARGS]..."
         )
     ready = ready_daemon(config_path, names, patience_for(timeout), groups)
-    with ended_by_signals(), ready as served:
+    with EndingSignals() as signals, signals.interrupting(), ready as served:
         tunnels = select_enabled(served.daemon.document, names, groups)
         code = run_program(command, {**os.environ, **addresses(tunnels)})
         # A daemon of our own has said so in its log.

@@ -11,6 +11,7 @@ import click
 from ssmtunneld.base.interpreter import interpreter
 from ssmtunneld.base.paths import real_path
 from ssmtunneld.cli import hosts_block
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.hosts_block import HOSTS_FILE
 from ssmtunneld.cli.options import config_in_use_option, load_in_use
@@ -48,7 +49,7 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
     before = hosts_block.read(file)
     after = hosts_block.merge(before, wanted, file)
     if before == after:
-        click.echo(f"{file} is up to date", err=True)
+        tell(f"{file} is up to date")
         return
     difference = hosts_block.difference(before, after, file)
     # Bytes that are not UTF-8 come out as they went in.
@@ -59,10 +60,9 @@ def hosts(config_path: Path | None, file: Path, *, write: bool, remove: bool) ->
 
 def _tell_without(names: Sequence[str]) -> None:
     if names:
-        click.echo(
+        tell(
             f"without a loopback address of their own: {', '.join(names)}; give each "
-            'host its own, such as listen = "127.0.1.2:5432"',
-            err=True,
+            'host its own, such as listen = "127.0.1.2:5432"'
         )
 
 
@@ -79,4 +79,4 @@ def _write(file: Path, text: str, *, remove: bool, source: Path | None) -> None:
             f"cannot write {file}: {error.strerror}",
             f"run: sudo {shlex.join(words)}" if denied else "",
         ) from None
-    click.echo(f"{file} has been written", err=True)
+    tell(f"{file} has been written")

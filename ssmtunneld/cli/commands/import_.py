@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssmtunneld.base.paths import expanded
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import file_option, refuse_alone
 from ssmtunneld.errors import ConfigError
@@ -78,14 +79,14 @@ def import_tunnels(
     )
     for note in found.notes:
         where = f"{source}:{note.line}: " if note.line else f"{source}: "
-        click.echo(f"{where}{_clean(note.text)}", err=True)
+        tell(f"{where}{_clean(note.text)}")
     tunnels = {tunnel.name: tunnel.settings for tunnel in found.tunnels}
     if not tunnels:
         raise CommandError(f"{name} has no tunnel that could be imported")
     if add:
         config_file.save(path, before, config_file.with_tunnels(text, tunnels, others))
         click.echo(f"{path}: added {', '.join(tunnels)}")
-        click.echo(config_file.reload_daemon(path), err=True)
+        tell(config_file.reload_daemon(path))
         return
     printed = config_file.render(config_file.with_defaults(tunnels))
     click.echo(printed, nl=False)
@@ -129,7 +130,7 @@ def _verdict(text: str, found: "Found") -> int:
         parse_config(text, "what is printed", os.environ)
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(problem, err=True)
+            tell(problem)
         return EXIT_FAILED
     return 0
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.destination import (
     Local,
     bracketed,
@@ -108,9 +109,7 @@ def kubeconfig(
     path = file.place(os.environ)
     changed = file.write(path, access, force=force)
     click.echo(f"{path}: {'wrote' if changed else 'already has'} {access.context}")
-    click.echo(
-        f"try: kubectl --context {shlex.quote(access.context)} version", err=True
-    )
+    tell(f"try: kubectl --context {shlex.quote(access.context)} version")
 
 
 def _cluster_of(tunnel: TunnelSettings, named: str | None) -> str:
@@ -179,10 +178,9 @@ def _way(tunnel: TunnelSettings, cluster: Cluster, local: Local) -> tuple[str, s
     if tunnel.mode == "tcp":
         host = remote_host(tunnel)
         if host is not None and host.rstrip(".").lower() != cluster.host:
-            click.echo(
+            tell(
                 f"ssmtunneld: {tunnel.name} leads to {host}, not to {cluster.host}, "
-                f"the endpoint of {cluster.name}",
-                err=True,
+                f"the endpoint of {cluster.name}"
             )
         return f"https://{address}:{local.port}", ""
     from ssmtunneld.config.destinations import Destination

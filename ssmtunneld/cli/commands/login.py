@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.destination import tunnel_named
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import complete_names, config_in_use_option, load_in_use
@@ -74,7 +75,7 @@ def login(
     if needs.command and not has_credentials(identity, needs.profile, region):
         _run(needs.command)
     ends_at = begin_session(identity, _read_code if code_stdin else _ask, region)
-    click.echo(f"logged in as {identity.name}{_until(ends_at)}", err=True)
+    tell(f"logged in as {identity.name}{_until(ends_at)}")
 
 
 def _identity(
@@ -131,7 +132,7 @@ def _run(command: Sequence[str]) -> None:
         raise CommandError(
             f"{text} needs the AWS CLI, which is not installed", _INSTALL
         )
-    click.echo(f"running: {text}", err=True)
+    tell(f"running: {text}")
     code = subprocess.run(  # noqa: S603 - no shell, and a profile's name at the most
         [program, *command[1:]], check=False
     ).returncode

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ssmtunneld.base.paths import exists
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select
 from ssmtunneld.cli.daemon_requests import ask_log
 from ssmtunneld.cli.exit_codes import CommandError
@@ -52,7 +53,7 @@ def _lines(
         commands = _service_commands(_look_back(count, name), follow=follow)
         if not commands:
             raise
-        click.echo(f"{error}; this is what its service said last", err=True)
+        tell(f"{error}; this is what its service said last")
         return _printed(commands[0], name, None if follow else count)
     if name is not None:
         select(daemon.document, [name])
@@ -77,10 +78,10 @@ def _lines_of(
                 yield line
         except CommandError as error:
             # Who may ask the daemon may not read everybody's journal.
-            click.echo(f"{error}; this is what the daemon remembers", err=True)
+            tell(f"{error}; this is what the daemon remembers")
         else:
             if not shown and not follow:
-                click.echo(_why_empty(name, _look_back(count, name)), err=True)
+                tell(_why_empty(name, _look_back(count, name)))
             return
     if not shown:
         yield from _remembered(name, config_path, follow=follow, count=count)
@@ -100,7 +101,7 @@ def _remembered(
         yield line
     if not shown:
         about = f" about {name}" if name else ""
-        click.echo(f"the daemon remembers no line{about}", err=True)
+        tell(f"the daemon remembers no line{about}")
 
 
 def _why_empty(name: str | None, looked: int) -> str:
@@ -114,7 +115,7 @@ def _why_empty(name: str | None, looked: int) -> str:
 
 def _tell_missed(error: CommandError) -> None:
     next_one = "waiting for one" if isinstance(error, NotRunning) else "asking again"
-    click.echo(f"ssmtunneld: {error}; {next_one}", err=True)
+    tell(f"ssmtunneld: {error}; {next_one}")
 
 
 def _ask_whoever_runs(config_path: Path | None, after: int) -> dict[str, Any]:

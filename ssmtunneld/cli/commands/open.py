@@ -24,6 +24,7 @@ from ssmtunneld.cli.ad_hoc import (
     with_addresses,
 )
 from ssmtunneld.cli.announcer import Announcer, is_ready
+from ssmtunneld.cli.asides import Aside
 from ssmtunneld.cli.child_process import run_program
 from ssmtunneld.cli.ending_signals import EndingSignals
 from ssmtunneld.cli.exit_codes import EXIT_INTERRUPTED, CommandError
@@ -201,11 +202,10 @@ def open_tunnels(  # noqa: PLR0913 - one parameter for each option
     _configure_log(log_level)
     notes = [*(forward.note for forward in listening), why_there]
     names = [tunnel.name for tunnel in config.tunnels]
-    # What a command says goes to standard output, and must come out as it is.
-    stream = sys.stderr if command else sys.stdout
     announcer = Announcer(
-        stream,
-        live=not command and not quiet and stream.isatty(),
+        # What a command says goes to standard output, and must come out as it is.
+        Aside() if command else sys.stdout,
+        live=not command and not quiet and sys.stdout.isatty(),
         quiet=quiet,
         notes=dict(zip(names, notes, strict=False)),
     )
@@ -240,7 +240,7 @@ def _reason(config: "Config", reason: str | None, *, request: bool) -> str | Non
 def _check_descriptor(number: int) -> None:
     try:
         os.fstat(number)
-    except OSError:
+    except (OSError, OverflowError):
         raise click.UsageError(f"--ready-fd {number}: no such descriptor") from None
 
 
@@ -264,6 +264,8 @@ def _proxy(
     """Return the settings of a SOCKS proxy, and why it is not where it usually is."""
     if socks is None:
         return None, ""
+    if not socks:
+        raise ValueError("--socks is empty: write a port, or only --socks")
     if not patterns:
         raise ValueError(
             "--socks needs --allow PATTERN, such as '*.internal.example.com:443'"
@@ -326,7 +328,7 @@ def _serve(
     with EndingSignals() as signals:
         daemon = DaemonThread(config, signals)
         try:
-            with daemon:
+            with daemon, signals.interrupting():
                 _ask_access(daemon, why)
                 if command:
                     document = _await_ready(daemon, announcer, timeout)
@@ -362,7 +364,8 @@ def _watch(daemon: "DaemonThread", announcer: Announcer, ready_fd: int | None) -
             announcer.observe(daemon.document(), _clock())
             _pause(LIVE_INTERVAL)
     finally:
-        announcer.close()
+        with suppress(OSError):  # its terminal may be what has gone
+            announcer.close()
 
 
 @contextmanager
@@ -459,11 +462,9 @@ def _tell_ready(descriptor: int | None, document: dict[str, Any]) -> None:
     kept = descriptor <= _STDERR
     with (
         suppress(OSError),
-        os.fdopen(
-            os.dup(descriptor) if kept else descriptor, "w", encoding="utf-8"
-        ) as file,
+        os.fdopen(os.dup(descriptor) if kept else descriptor, "wb") as file,
     ):
-        file.write(text)
+        file.write(os.fsencode(text))
 
 
 def _clock() -> float:

@@ -17,6 +17,7 @@ from ssmtunneld.base.paths import real_path
 from ssmtunneld.base.ports import HIGHEST_PORT
 from ssmtunneld.base.record import Record
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_sockets import all_sockets, named_config
 from ssmtunneld.cli.exit_codes import CommandError
 from ssmtunneld.cli.options import file_option, refuse_alone, seconds
@@ -318,7 +319,7 @@ class _Call(Record):
         except click.BadParameter as error:
             raise CommandError(error.message, code=EXIT_FAILED) from None
         if reason is not None:
-            click.echo("waiting for the approval of the access request", err=True)
+            tell("waiting for the approval of the access request")
         return reason
 
     def endpoint(self) -> str:

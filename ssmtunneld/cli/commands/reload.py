@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ssmtunneld.base.sentences import with_advice
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import RELOAD_TIMEOUT, find
 from ssmtunneld.cli.options import daemon_option
 from ssmtunneld.cli.terminal.text import counted, printable
@@ -51,4 +52,4 @@ def _say_what_stays(tunnels: Sequence[dict[str, Any]]) -> None:
             names.setdefault(why, []).append(tunnel["name"])
     for (reason, advice), found in names.items():
         said = f"{', '.join(found)} still without credentials: {reason}"
-        click.echo(f"ssmtunneld: {with_advice(said, advice)}", err=True)
+        tell(f"ssmtunneld: {with_advice(said, advice)}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import changed_file_option
 from ssmtunneld.cli.setup import config_file
@@ -26,4 +27,4 @@ def remove(names: tuple[str, ...], config_path: Path | None) -> None:
     config_file.save_files(path, changes)
     for changed, change in changes.items():
         click.echo(f"{changed}: removed {', '.join(change.removed)}")
-    click.echo(config_file.reload_daemon(path), err=True)
+    tell(config_file.reload_daemon(path))

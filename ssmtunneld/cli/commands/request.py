@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.daemon_client import Daemon, NotRunning, find, select_enabled
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import (
@@ -149,7 +150,7 @@ def _wait(
             if _clock() >= deadline:
                 raise
             if not is_missed:
-                click.echo(f"ssmtunneld: {missing}; waiting for one", err=True)
+                tell(f"ssmtunneld: {missing}; waiting for one")
             is_missed = True
             _pause(POLL_INTERVAL)
             continue
@@ -178,7 +179,7 @@ def _tell_wait(
         words = f"ssmtunneld: waiting up to {timeout:g} s for {whom}"
         # Once: whoever has read it knows.
         end = "" if told else "; Ctrl-C ends the waiting, not the request"
-        click.echo(f"{words}{end}", err=True)
+        tell(f"{words}{end}")
     return awaited
 
 

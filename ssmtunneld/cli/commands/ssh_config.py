@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ssmtunneld.base.paths import home
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.options import file_option
 from ssmtunneld.cli.running_daemons import running
 from ssmtunneld.cli.service.manager import program
@@ -95,7 +96,7 @@ def _write(text: str, *, pretend: bool) -> None:
         if change.needed and not pretend:
             change.apply()
     if not any(change.needed for change in changes):
-        click.echo("Nothing to change.", err=True)
+        tell("Nothing to change.")
 
 
 def _doors(config: Path | None) -> "list[SshTunnel]":

@@ -15,6 +15,7 @@ from ssmtunneld.cli.accounts import (
     places_options,
     report_failures,
 )
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import EXIT_FAILED, EXIT_REFUSED
 from ssmtunneld.cli.terminal.text import counted, duration, printable
 
@@ -128,14 +129,14 @@ def _print(
 
     for shortcoming in dict.fromkeys(each.answer.shortcoming for each in told):
         if shortcoming:
-            click.echo(f"ssmtunneld: {shortcoming}", err=True)
+            tell(f"ssmtunneld: {shortcoming}")
     where = ", ".join(dict.fromkeys(each.region for each in told))
     what = counted(len(shown), "target" if everything else "online target")
     click.echo(f"{what} in {where}{' that match' if words else ''}")
     if not shown:
         if not everything:
             command = shlex.join(["ssmtunneld", "targets", *words, "--all"])
-            click.echo(f"see why: {command}", err=True)
+            tell(f"see why: {command}")
         return
     now = time.time_ns() / 1e9
     rows = [_row(each, node, now) for each, node in shown]

@@ -8,6 +8,7 @@ import click
 
 from ssmtunneld.base.sentences import with_advice
 from ssmtunneld.cli.ad_hoc import Forward
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.setup.first_configuration import (
     Plan,
     PlannedTunnel,
@@ -111,11 +112,11 @@ def _look(plan: Plan) -> tuple[list[Resource], list[Node]]:
     """Return what AWS has, and what is online; nothing where it cannot be asked."""
     from ssmtunneld.cli.setup.discovered import look
 
-    click.echo("Looking for targets and destinations ...", err=True)
+    tell("Looking for targets and destinations ...")
     try:
         found, inventory = look(plan.profile, plan.region, plan.endpoint_url)
     except SsmtunneldError as error:
-        click.echo(f"ssmtunneld: {with_advice(str(error), error.advice)}", err=True)
+        tell(f"ssmtunneld: {with_advice(str(error), error.advice)}")
         return [], []
     return list(found.resources), list(inventory.nodes)
 
@@ -184,7 +185,7 @@ def _destinations(resources: Sequence[Resource]) -> list[PlannedTunnel]:
         try:
             return [*found, *plan_tunnels(words, found)]
         except ValueError as error:
-            click.echo(f"ssmtunneld: {error}", err=True)
+            tell(f"ssmtunneld: {error}")
 
 
 def _with_port(tunnel: PlannedTunnel) -> PlannedTunnel:

@@ -4,6 +4,7 @@ rich is imported here, and this module only by those who draw.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ UNLIMITED: Final = 100_000
 LOGIN_NOTICE: Final = 900.0
 """Seconds before its end that a login is mentioned; as long as the log does."""
 _USUAL_WIDTH: Final = 80
+_WIDTH: Final = re.compile(r"[0-9]{1,5}")
 GAP: Final = 2
 """Spaces between columns."""
 
@@ -80,15 +82,23 @@ def open_console() -> Console:
     """
     is_terminal = sys.stdout.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or not is_terminal
-    unlimited = not is_terminal and not os.environ.get("COLUMNS")
     return Console(
         color_system=None if plain else "auto",
         force_terminal=is_terminal,
-        width=UNLIMITED if unlimited else None,
+        width=_columns() or (None if is_terminal else UNLIMITED),
         highlight=False,
         markup=False,
         emoji=False,
     )
+
+
+def _columns() -> int | None:
+    """Return the width that ``COLUMNS`` asks for, if that is one.
+
+    Whoever does not know the width says 0, and rich would draw nothing.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) or None if _WIDTH.fullmatch(asked) else None
 
 
 def drawn_status(tunnels: Sequence[_Tunnel]) -> str:

@@ -162,9 +162,9 @@ def test_a_setting_that_aws_refuses_is_not_waited_for(service, home, capfd):
     code, out, err = call(capfd, "exec", "-c", path, *NEVER)
     assert code == 4
     assert "never" not in out
-    (line,) = told(err)
-    assert line.startswith("ssmtunneld: wrong: giving up: StartSession failed: Invalid")
-    assert "check that document Nobody-Wrote-This exists" in line
+    (said,) = told(err)
+    assert said.startswith("ssmtunneld: wrong: giving up: StartSession failed: Invalid")
+    assert "check that document Nobody-Wrote-This exists" in said
 
 
 def test_a_login_is_not_waited_for_and_is_one_line(service, home, capfd, monkeypatch):
@@ -176,8 +176,8 @@ def test_a_login_is_not_waited_for_and_is_one_line(service, home, capfd, monkeyp
     code, out, err = call(capfd, "exec", "-c", path, "-t", "db", *NEVER)
     assert code == 4
     assert "never" not in out
-    (line,) = told(err)
-    assert line.startswith("ssmtunneld: db: giving up: StartSession failed: NoCredent")
+    (said,) = told(err)
+    assert said.startswith("ssmtunneld: db: giving up: StartSession failed: NoCredent")
 
 
 def test_an_address_that_is_taken_is_not_waited_for(service, home, capfd):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from ssmtunneld.cli.commands import open as open_command
 from ssmtunneld.emulator.settings import EmulatorSettings, Node
 from ssmtunneld.testing import EmulatorThread
 from tests.cli.household import call
-from tests.integration.terminal import Terminal
+from tests.integration.terminal import OWN_TERMINAL, Terminal
 from tests.integration.world import PATIENCE, use_loopback_aws
 from tests.interop.programs import Program, environment
 
@@ -221,6 +222,26 @@ def test_a_descriptor_gets_the_addresses_when_all_are_ready(service, port):
     assert statuses(service) == {"Terminated"}
 
 
+def test_a_path_that_is_no_utf_8_is_told_as_it_is(service, tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff"
+    reader, writer = os.pipe()
+    options = (b"--listen", b"unix:" + path, "--ready-fd", str(writer))
+    process = subprocess.Popen(
+        [sys.executable, *OPEN, TARGET, "1", *options],
+        pass_fds=[writer],
+        stdout=subprocess.PIPE,
+        # As locales have it that are no C.
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    os.close(writer)
+    with os.fdopen(reader, "rb") as ready:
+        assert ready.read() == b"unix:" + path + b"\n"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert out.startswith(b"port-1: listening on unix:" + path + b" -> ")
+
+
 def test_standard_output_stays_open_when_the_addresses_have_gone_there(service, port):
     command = ("--ready-fd", "1", "--", "echo", "from the command")
     done = subprocess.run(
@@ -270,6 +291,38 @@ def test_a_second_ctrl_c_does_not_wait_for_aws(home, monkeypatch, tmp_path, port
         emulator.kill()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_words_that_nobody_can_take_do_not_change_what_a_command_ends_with(
+    service, port
+):
+    def code(*options):
+        words = (TARGET, str(port), *options, "--", "sh", "-c", "exit 7")
+        with Path("/dev/full").open("wb") as full:
+            return subprocess.call([sys.executable, *OPEN, *words], stderr=full)
+
+    assert code() == 7
+    assert code("--document", "Nobody-Wrote-This") == 4
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order(service, port):
+    controller, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL, *OPEN, TARGET, str(port)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    said = b""
+    while b": ready" not in said:
+        said += os.read(controller, 65536)
+    os.close(controller)
+    # Of hang-up and error it may hear either first: nobody sees its exit code.
+    process.wait(PATIENCE)
+    assert statuses(service) == {"Terminated"}
+
+
 def test_without_a_target_one_is_picked_from_those_online(service, port, monkeypatch):
     offline = "i-0aaaaaaaaaaaaaaaa"
     service.add_faults(f"offline={offline}")
@@ -309,6 +362,9 @@ def test_nothing_to_pick_is_said(service, port):
         ((TARGET, "1", "--allow", "*:*"), "--allow has no effect without --socks"),
         ((TARGET, "1", "--listen", "1", "--listen", "2"), "--listen 2 has no dest"),
         ((TARGET, "1", "--ready-fd", "999"), "--ready-fd 999: no such descriptor"),
+        ((TARGET, "1", "--ready-fd", "9" * 20), "99: no such descriptor"),
+        ((TARGET, "1", "--listen", ""), "--listen is empty: write a port, or leave"),
+        ((TARGET, "--socks=", "--allow", "a:1"), "--socks is empty: write a port, or"),
         (
             ("web-1", "1"),
             "target: 'web-1' is not a target: write i-..., mi-..., name:web-1, tag:",

@@ -58,7 +58,10 @@ def test_the_document_is_the_daemons_own(operator, capsys):
 def test_a_tunnel_that_does_not_exist_ends_it_with_2(operator, capsys):
     code, out, err = call(capsys, "status", "wed")
     assert (code, out) == (2, "")
-    assert err == "ssmtunneld: no tunnel is called wed; did you mean web?\n"
+    config = operator.status()["config"]
+    said = f"no tunnel is called wed in {config}; did you mean web?"
+    assert err == f"ssmtunneld: {said}\n"
+    assert "is called '' in " in call(capsys, "status", "")[2]
 
 
 def test_without_a_daemon_it_ends_with_3(home, capsys):

@@ -146,12 +146,17 @@ def test_up_is_never_shown_without_down(width):
 
 
 @pytest.mark.parametrize(
-    ("columns", "width"), [(None, UNLIMITED), ("80", 80), ("200", 200)]
+    ("columns", "width"),
+    [
+        *((None, UNLIMITED), ("80", 80), ("200", 200)),
+        # What is no width says nothing of one.
+        *((text, UNLIMITED) for text in ("", "0", "-5", "x", "9" * 20)),
+    ],
 )
 def test_a_pipe_gets_whole_lines_unless_told_otherwise(
     home, monkeypatch, columns, width
 ):
-    if columns:
+    if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
     console = open_console()
     assert (console.width, console.color_system) == (width, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from typing_extensions import override
 
+from ssmtunneld.cli.asides import tell
 from ssmtunneld.cli.exit_codes import EXIT_REFUSED, EXIT_USAGE, CommandError
 from ssmtunneld.cli.options import complete_names, config_in_use_option
 from ssmtunneld.cli.terminal.text import printable
@@ -200,9 +201,9 @@ def _show(
         )
     if not options.all_owners and any(some.owner is None for some in found):
         words = "STS does not tell who you are here: these are everybody's sessions"
-        click.echo(words, err=True)
+        tell(words)
     if more:
-        click.echo("there are more: raise --limit", err=True)
+        tell("there are more: raise --limit")
 
 
 def _draw(make: Callable[[int], Any], count: int) -> None:
@@ -286,7 +287,7 @@ def _confirm(doubts: Sequence[str]) -> None:
             problems=doubts,
         )
     for doubt in doubts:
-        click.echo(doubt, err=True)
+        tell(doubt)
     if not click.confirm("Terminate anyway?", err=True):
         raise CommandError("nothing was terminated")
 
