@@ -44,8 +44,8 @@ those used longest ago are forgotten."""
 TOTAL_LIMIT: Final = 131_072
 """Characters of each kind: both take at most 12 MB with the index."""
 ALIKE_LIMIT: Final = 16
-"""Secrets that are looked for where a text has a group of characters of all of them.
-Random ones share none; a service that gives out others must not take our time."""
+"""Long secrets that are looked for where a text has a group of characters of all of
+them. Random ones share none; a service that gives out others must not take our time."""
 LAYERS: Final = 3
 """Encodings around each other that are undone."""
 CACHED_TEXTS: Final = 4096
@@ -177,7 +177,10 @@ class Redactor:
     def _add(self, entry: _Entry) -> None:
         for gram in _grams(entry):
             others = self._index.get(gram, ())
-            if entry not in others and len(others) < ALIKE_LIMIT:
+            # A short one is found by this group alone, a long one by many others.
+            if entry not in others and (
+                not entry.in_pieces or len(others) < ALIKE_LIMIT
+            ):
                 self._index[gram] = (*others, entry)
 
     def _remove(self, entry: _Entry) -> None:

@@ -196,6 +196,14 @@ def test_secrets_that_are_alike_are_looked_for_a_few_at_a_time():
     assert made.redact(f"{'a' * 300} {SECRET}") == "*** ***"
 
 
+def test_short_secrets_that_begin_alike_are_all_looked_for():
+    long = [f"Passw0rd{n:02}{SECRET}" for n in range(redaction.ALIKE_LIMIT)]
+    short = [f"Passw0rd-{n:02}" for n in range(2 * redaction.ALIKE_LIMIT)]
+    made = redactor(*long, *short)
+    for value in short:
+        assert made.redact(f"it is {value}!") == "it is ***!"
+
+
 def test_results_are_remembered_until_there_is_another_secret(monkeypatch):
     monkeypatch.setattr(redaction, "CACHED_TEXTS", 2)
     made = Redactor()
