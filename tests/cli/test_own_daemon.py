@@ -14,6 +14,15 @@ from tests.cli.household import Household, document, serving, tunnel_document
 from tests.integration.world import configuration, tunnel
 
 
+@pytest.fixture
+def emulator(monkeypatch):
+    """An emulator that the environment of daemons leads to."""
+    with EmulatorThread() as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+
+
 def test_a_daemon_that_runs_is_used_and_not_ended(operator):
     with ready_daemon(None, ["db"], Patience(10)) as served:
         assert served.process is None
@@ -21,60 +30,51 @@ def test_a_daemon_that_runs_is_used_and_not_ended(operator):
     assert find(None).document["pid"] == 7
 
 
-def test_one_of_our_own_ends_with_the_block(home, monkeypatch):
+def test_one_of_our_own_ends_with_the_block(home, emulator):
     path = home / "config.toml"
-    with EmulatorThread() as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        path.write_text(configuration(emulator.endpoint_url, tunnel("web", port=1)))
-        with ready_daemon(path, ["web"], Patience(60)) as served:
-            assert served.daemon.document["pid"] == served.process.pid
-        assert served.process.poll() is not None
+    path.write_text(configuration(emulator.endpoint_url, tunnel("web", port=1)))
+    with ready_daemon(path, ["web"], Patience(60)) as served:
+        assert served.daemon.document["pid"] == served.process.pid
+    assert served.process.poll() is not None
     with pytest.raises(NotRunning):
         find(path)
 
 
-def test_a_second_signal_hurries_it_and_does_not_leave_it(home, monkeypatch):
+def test_a_second_signal_hurries_it_and_does_not_leave_it(home, emulator):
     path = home / "config.toml"
-    with EmulatorThread() as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        path.write_text(configuration(emulator.endpoint_url, tunnel("web", port=1)))
+    path.write_text(configuration(emulator.endpoint_url, tunnel("web", port=1)))
 
-        def ended_twice(signals):
-            with signals.interrupting(), ready_daemon(path, [], Patience(60)) as served:
-                daemons.append(served.process)
-                # The second one comes while the first one is obeyed.
-                served.process.stdin.close = lambda close=served.process.stdin.close: (
-                    close(),
-                    signal.raise_signal(signal.SIGTERM),
-                )
-                signal.raise_signal(signal.SIGTERM)
+    def ended_twice(signals):
+        with signals.interrupting(), ready_daemon(path, [], Patience(60)) as served:
+            daemons.append(served.process)
+            # The second one comes while the first one is obeyed.
+            served.process.stdin.close = lambda close=served.process.stdin.close: (
+                close(),
+                signal.raise_signal(signal.SIGTERM),
+            )
+            signal.raise_signal(signal.SIGTERM)
 
-        daemons = []
-        with EndingSignals() as signals, pytest.raises(SystemExit):
-            ended_twice(signals)
-        # By itself, or by a signal that came when all was done.
-        assert daemons[0].poll() in {0, -signal.SIGTERM}
-        assert {s["status"] for s in emulator.sessions()} == {"Terminated"}
+    daemons = []
+    with EndingSignals() as signals, pytest.raises(SystemExit):
+        ended_twice(signals)
+    # By itself, or by a signal that came when all was done.
+    assert daemons[0].poll() in {0, -signal.SIGTERM}
+    assert {s["status"] for s in emulator.sessions()} == {"Terminated"}
 
 
 def test_the_tunnels_of_a_group_are_all_that_it_has_unless_some_are_named(
-    home, monkeypatch
+    home, emulator
 ):
     path = home / "config.toml"
-    with EmulatorThread() as emulator:
-        for name, value in emulator.environment.items():
-            monkeypatch.setenv(name, value)
-        both = (tunnel("web", port=1, groups=["x"]), tunnel("db", port=1))
-        path.write_text(configuration(emulator.endpoint_url, *both))
+    both = (tunnel("web", port=1, groups=["x"]), tunnel("db", port=1))
+    path.write_text(configuration(emulator.endpoint_url, *both))
 
-        def names(*chosen):
-            with ready_daemon(path, chosen, Patience(60), ["x"]) as served:
-                return [t["name"] for t in served.daemon.document["tunnels"]]
+    def names(*chosen):
+        with ready_daemon(path, chosen, Patience(60), ["x"]) as served:
+            return [t["name"] for t in served.daemon.document["tunnels"]]
 
-        assert names() == ["web"]
-        assert names("db") == ["web", "db"]
+    assert names() == ["web"]
+    assert names("db") == ["web", "db"]
 
 
 def hopeless(name, state="waiting", reason="denied", *, lasting=True):
