@@ -282,14 +282,24 @@ def _keys(answers: dict[str, Callable[[], None]]) -> Iterator[None]:
         yield
         return
     terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
+    try:
+        before = termios.tcgetattr(terminal)
+        tty.setcbreak(terminal)
+    except termios.error:  # it was closed just now: SIGHUP is on its way
+        yield
+        return
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        for key in os.read(terminal, 64).decode("ascii", "replace"):
+        try:
+            keys = os.read(terminal, 64)
+        except OSError:
+            keys = b""
+        if not keys:  # it has gone, and would be found readable for ever
+            loop.remove_reader(terminal)
+        for key in keys.decode("ascii", "replace"):
             answers.get(key, lambda: None)()
 
-    tty.setcbreak(terminal)
     loop.add_reader(terminal, read)
     try:
         yield

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import types
 import urllib.request
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.integration.terminal import OWN_TERMINAL, Terminal
 from tests.integration.world import PATIENCE, connection, destination
 from tests.interop.programs import environment
 from tests.support.ports import free_port
+from tests.support.turns import until
 
 
 @pytest.fixture(autouse=True)
@@ -240,13 +242,42 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path):
         try:
             os.close(terminal)
             said = b""
-            while b"Ctrl-C ends it" not in said:
+            # The whole line: what cannot write it to its end says so.
+            while b"Ctrl-C ends it.\r\n" not in said:
                 said += os.read(controller, 65536)
             os.close(controller)
             assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Standard input on a terminal, and the file that closes it."""
+    parent, child = os.openpty()
+    # It stays one, as it was for whoever asked in time.
+    stdin = types.SimpleNamespace(isatty=lambda: True, fileno=lambda: child)
+    monkeypatch.setattr("sys.stdin", stdin)
+    with os.fdopen(parent, "wb", buffering=0) as controller:
+        yield controller
+    os.close(child)
+
+
+async def test_a_terminal_that_goes_before_it_is_asked_for_keys(terminal):
+    terminal.close()
+    with demo._keys({}):
+        pass
+
+
+async def test_a_terminal_that_has_gone_is_not_read_for_ever(terminal):
+    watched = asyncio.get_running_loop()._selector.get_map()
+    pressed = asyncio.Event()
+    with demo._keys({"c": pressed.set}):
+        terminal.write(b"c")
+        await asyncio.wait_for(pressed.wait(), PATIENCE)
+        terminal.close()
+        await until(lambda: sys.stdin.fileno() not in watched)
 
 
 def test_no_port_is_chosen_twice():
