@@ -44,6 +44,8 @@ RECOVERY = 60.0
 INSTANCE = "5ea35"
 BYSTANDERS = ("good", "other")
 HURT = ("hurt", "socks")
+PLENTY = bytes(80 << 10)
+"""What makes a session busy, for whatever happens only then."""
 FAILURES = (TimeoutError, OSError, EOFError, AssertionError, IndexError, KeyError)
 """Exceptions of a failed connection, and of the checks and lookups around it."""
 
@@ -228,8 +230,9 @@ class Scene:
                 writer.write(self._port.to_bytes(2))
                 answer = await reader.readexactly(12)
                 assert answer[3] == 0, answer
-            writer.write(b"echo")
-            assert await reader.readexactly(4) == b"echo"
+            data = PLENTY if name in HURT else b"echo"
+            writer.write(data)
+            assert await reader.readexactly(len(data)) == data
 
     async def get(self, path, method, target):
         """Return what a socket of the daemon's answers."""
