@@ -31,7 +31,7 @@
         ├── TargetAsleep          the instance is stopped, or on its way up
         ├── AccessMissing         nobody has asked for the node, or it is not approved
         ├── AwsError              the control plane said no
-        │   ├── Throttled             too many calls
+        │   ├── Throttled             too many calls, or a quota
         │   ├── ServiceUnavailable    the service failed, or could not be reached
         │   │   └── ServiceUntrusted      its certificate is signed by somebody unknown
         │   ├── TargetNotConnected    no agent answers for the target
@@ -589,7 +589,7 @@ class AwsError(TunnelError):
 
 
 class Throttled(AwsError):
-    """Too many calls; try again later, with jitter."""
+    """Too many calls, or a quota is used up; try again later, with jitter."""
 
     passes = True
 

@@ -52,7 +52,7 @@ class Reason(StrEnum):
     LINK = "link"
     """Its data channel could not be reached."""
     THROTTLED = "throttled"
-    """The service wants fewer calls."""
+    """The service wants fewer calls, or a quota is used up."""
     UNAVAILABLE = "unavailable"
     """The service failed or could not be reached."""
     TARGET = "target"
