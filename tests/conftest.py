@@ -1,7 +1,9 @@
 """Settings and fixtures of all tests: hypothesis's effort, and a log for each test."""
 
+import gc
 import logging
 import os
+import sys
 
 import pytest
 import structlog
@@ -29,9 +31,32 @@ SLOW = (
 has nothing left, the other one has no minutes before it."""
 
 
+UNMEASURED = ("chaos", "fuzz", "hostile", "properties")
+"""Rooms of tests that do thousands of times what others do once. They add nothing to
+the coverage, and measuring it doubles their time."""
+
+
+def _room(item):
+    return item.nodeid.split("/")[1]  # such as tests/chaos/test_x.py::test_y
+
+
 def pytest_collection_modifyitems(items):
-    # Such as tests/chaos/test_x.py::test_y.
-    items.sort(key=lambda item: item.nodeid.split("/")[1] not in SLOW)
+    items.sort(key=lambda item: _room(item) not in SLOW)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    coverage = sys.modules.get("coverage")
+    measured = coverage and coverage.Coverage.current()
+    if not measured or _room(item) not in UNMEASURED:
+        return (yield)
+    measured.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # nor its processes
+        try:
+            return (yield)
+        finally:
+            measured.start()
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +78,15 @@ def _logging():
     root.handlers = handlers
     root.setLevel(level)
     logs.set_level("info")
+
+
+@pytest.fixture(autouse=True)
+def _collector():
+    """Put back what a daemon sets for its whole process."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 @pytest.fixture

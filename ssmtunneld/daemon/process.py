@@ -15,9 +15,9 @@ from ssmtunneld.base.deadline import REPORT_TIME, Deadline
 from ssmtunneld.base.log import get_log
 from ssmtunneld.base.thread_pool import ThreadPool
 from ssmtunneld.config import Config, DaemonSettings
+from ssmtunneld.daemon import memory
 from ssmtunneld.daemon.daemon import Daemon
 from ssmtunneld.daemon.instance_lock import Claim, claim_instance
-from ssmtunneld.daemon.memory import bound_heaps, settle
 from ssmtunneld.daemon.signals import ENDING, Answers, Signals, terminal_is_gone
 from ssmtunneld.errors import SsmtunneldError
 from ssmtunneld.listener.sockets import is_taken
@@ -79,7 +79,8 @@ def run_daemon(
     # Before anything else opens files: descriptors are passed by number.
     manager = ServiceManager.of(os.environ, os.getpid())
     raise_file_limit()
-    bound_heaps()
+    memory.bound_heaps()
+    memory.begin()
 
     async def main() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPool(THREADS))
@@ -93,7 +94,7 @@ def run_daemon(
             def when_ready() -> None:
                 early.cancel()
                 announce(daemon.status())
-                settle()
+                memory.settle()
 
             daemon = Daemon(
                 config,
@@ -111,9 +112,12 @@ def run_daemon(
                 signal.SIGINT: daemon.stop,
                 signal.SIGHUP: lambda: _on_hangup(daemon, signals),
             }
-            early = asyncio.get_running_loop().call_later(
-                overdue, lambda: announce(daemon.status())
-            )
+
+            def when_overdue() -> None:
+                announce(daemon.status())
+                memory.settle()
+
+            early = asyncio.get_running_loop().call_later(overdue, when_overdue)
             try:
                 with signals.answered(answers):
                     await daemon.run()

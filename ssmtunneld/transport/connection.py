@@ -15,6 +15,7 @@ from typing_extensions import override
 from websockets import exceptions, frames
 from websockets.protocol import State
 
+from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.foreign import CleanText, clean
 from ssmtunneld.base.lean_imports import hidden
 from ssmtunneld.base.on_error import on_error
@@ -103,12 +104,14 @@ class Connect(connect):
             )
         keep_unsent_little(transport)
         connection = self.factory(self.ws_uri)
+        assert isinstance(connection, Connection)
         transport.set_protocol(connection)
         with on_error(transport.abort):
             if self.ws_uri.secure:
                 context = options.get("ssl") or ssl.create_default_context()
                 transport = await _start_tls(transport, connection, context, host)
         connection.connection_made(transport)
+        transport.set_protocol(connection.reads)
         return connection
 
 
@@ -147,6 +150,8 @@ class Connection(ClientConnection):
         link: The receiver; ``None`` until it is ready, and after its end.
         arrived: Messages that the link has not fetched.
         heard: The time of the last arrival, on the loop's clock.
+        reads: The buffer that the transport reads into. After the upgrade it reads
+            nothing until somebody lets it: the peer may send a lot at once.
     """
 
     link: Receiver | None = None
@@ -155,6 +160,7 @@ class Connection(ClientConnection):
         super().__init__(*args, **kwargs)
         self.arrived: list[bytes] = []
         self.heard = self.loop.time()
+        self.reads = BoundedReads(self)
         self._fragments: list[bytes] = []
         self._head = Head()
         self._frames: FrameReader | None = None
@@ -188,6 +194,7 @@ class Connection(ClientConnection):
             super().data_received(_simplified(head.whole, head.status))
         if self._is_open():
             self._frames = FrameReader(MAX_MESSAGE)
+            self.transport.pause_reading()
         else:
             # The library would wait for the peer to hang up.
             self.transport.abort()

@@ -165,7 +165,7 @@ class ReadScheduler:
     """Pauses and resumes the reads of one transport.
 
     Args:
-        transport: The transport, which is reading when this is made.
+        transport: The transport, which is paused when this is made.
         reads: The buffer that the transport reads into.
         fairness: Shared by all links that yield to each other.
     """
@@ -180,9 +180,15 @@ class ReadScheduler:
         self._yielding = False
         self._delay = 0.0
         self._delayed: asyncio.TimerHandle | None = None
-        self._transport_reads = True
+        self._started = False
+        self._transport_reads = False
         self.wanted = True
         """True while the local side takes what is read; see :meth:`set_wanted`."""
+
+    def start(self) -> None:
+        """Begin to read, unless nothing is wanted."""
+        self._started = True
+        self._apply()
 
     def set_wanted(self, *, wanted: bool) -> None:
         """Start or stop reading."""
@@ -241,7 +247,7 @@ class ReadScheduler:
         self._apply()
 
     def _apply(self) -> None:
-        reads = self.wanted and not self._yielding
+        reads = self._started and self.wanted and not self._yielding
         if reads == self._transport_reads or self._transport.is_closing():
             return
         self._transport_reads = reads

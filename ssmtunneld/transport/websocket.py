@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from websockets import exceptions
 from websockets.protocol import State
 
-from ssmtunneld.base.bounded_reads import BoundedReads
 from ssmtunneld.base.foreign import clean
 from ssmtunneld.base.on_error import on_error
 from ssmtunneld.base.random_bytes import RandomBytes
@@ -138,8 +137,9 @@ class WebSocketLink:
         # that comes while nobody reads is dropped in the end instead of held back, and
         # the peer repeats it later and later: a client that paused for a minute waits
         # for up to another one.
-        self._reads = BoundedReads(connection)
-        self._scheduler = ReadScheduler(connection.transport, self._reads, fairness)
+        self._scheduler = ReadScheduler(
+            connection.transport, connection.reads, fairness
+        )
 
     @property
     def congested(self) -> bool:
@@ -151,11 +151,11 @@ class WebSocketLink:
         connection = self._connection
         self._receiver = receiver
         connection.link = self
-        connection.transport.set_protocol(self._reads)
         connection.heard = connection.loop.time()
         self._next_ping = connection.heard + self._liveness.ping_interval
         self._taken_at = connection.heard
         self._watch()
+        self._scheduler.start()
         self.flush()
         if connection.protocol.state is not State.OPEN:
             self.lose(connection.close_error())

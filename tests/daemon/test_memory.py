@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from ssmtunneld.daemon import memory
-from ssmtunneld.daemon.memory import bound_heaps, settle
+from ssmtunneld.daemon.memory import begin, bound_heaps, settle
 
 
 class Library:
@@ -28,12 +28,33 @@ def test_threads_share_a_heap_and_what_is_free_is_given_back(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
     bound_heaps()
     assert library.calls == [("mallopt", -8, 1)]
-    try:
-        settle()
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()
+    settle()
+    assert gc.get_freeze_count() > 0
     assert library.calls[1:] == [("malloc_trim", 0)]
+
+
+def test_nothing_looks_through_all_that_a_start_makes():
+    looks = []
+
+    def note(phase, info):
+        if phase == "start" and info["generation"] == 2:
+            looks.append(info)
+
+    def make():
+        return [[] for _ in range(300_000)]
+
+    gc.callbacks.append(note)
+    try:
+        begin()
+        first = make()
+        assert looks == []
+        settle()
+        before = gc.get_count()[2]
+        second = make()
+        assert looks or gc.get_count()[2] > before, "it goes on with what is new"
+    finally:
+        gc.callbacks.remove(note)
+    assert len(first) == len(second)
 
 
 def test_other_libraries_are_left_alone(monkeypatch):

@@ -25,7 +25,7 @@ class Transport(asyncio.Transport):
 
     def __init__(self):
         super().__init__()
-        self.reads = True
+        self.reads = False
         self.closing = False
 
     def pause_reading(self):
@@ -44,10 +44,17 @@ def small_reads():
     return BoundedReads(asyncio.Protocol())
 
 
+def started(*arguments):
+    """Return a scheduler that reads."""
+    scheduler = ReadScheduler(*arguments)
+    scheduler.start()
+    return scheduler
+
+
 @virtual
 async def test_others_have_their_turns_between_two_reads():
     transport = Transport()
-    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = started(transport, small_reads(), ReadFairness())
     scheduler.yield_turn(SIZE - 1, 0.0)
     assert transport.reads  # the network has no more at the moment
     scheduler.yield_turn(SIZE, 0.0)
@@ -63,7 +70,7 @@ async def test_others_have_their_turns_between_two_reads():
 async def test_a_busy_one_waits_longer_while_another_moves_little():
     fairness, transport = ReadFairness(), Transport()
     reads = small_reads()
-    scheduler = ReadScheduler(transport, reads, fairness)
+    scheduler = started(transport, reads, fairness)
     now = asyncio.get_running_loop().time()
     scheduler.note_read(2 * BUSY_BYTES, now)
     LinkTraffic(fairness).note_read(300, now)
@@ -81,7 +88,7 @@ async def test_a_busy_one_waits_longer_while_another_moves_little():
 @virtual
 async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
     transport, reads = Transport(), small_reads()
-    scheduler = ReadScheduler(transport, reads, ReadFairness())
+    scheduler = started(transport, reads, ReadFairness())
     scheduler.delay(0.02)
     assert transport.reads
     scheduler.yield_turn(300, 0.0)
@@ -98,7 +105,7 @@ async def test_a_rest_begins_with_the_next_turn_and_what_came_is_read_at_once():
 @virtual
 async def test_a_rest_ends_when_it_is_told():
     transport = Transport()
-    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = started(transport, small_reads(), ReadFairness())
     scheduler.end_delay()  # without effect
     scheduler.delay(0.02)
     scheduler.yield_turn(300, 0.0)
@@ -113,7 +120,7 @@ async def test_a_rest_ends_when_it_is_told():
 @virtual
 async def test_who_has_more_to_be_read_does_not_rest():
     transport = Transport()
-    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = started(transport, small_reads(), ReadFairness())
     scheduler.delay(0.02)
     scheduler.yield_turn(SIZE, 0.0)
     await turns(TURNS_BETWEEN_READS + 2)
@@ -123,7 +130,7 @@ async def test_who_has_more_to_be_read_does_not_rest():
 @virtual
 async def test_a_turn_does_not_read_what_nobody_takes():
     transport = Transport()
-    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = started(transport, small_reads(), ReadFairness())
     scheduler.yield_turn(SIZE, 0.0)
     scheduler.set_wanted(wanted=False)
     await turns(TURNS_BETWEEN_READS + 2)
@@ -139,9 +146,21 @@ async def test_a_turn_does_not_read_what_nobody_takes():
 @virtual
 async def test_a_transport_that_is_closing_is_let_alone(wanted):
     transport = Transport()
-    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    scheduler = started(transport, small_reads(), ReadFairness())
     transport.closing = True
     scheduler.yield_turn(SIZE, 0.0)
     scheduler.set_wanted(wanted=wanted)
     await turns(TURNS_BETWEEN_READS + 2)
     assert transport.reads
+
+
+@virtual
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_nothing_is_read_before_the_start_nor_what_nobody_takes_then(wanted):
+    transport = Transport()
+    scheduler = ReadScheduler(transport, small_reads(), ReadFairness())
+    for said in (False, wanted):
+        scheduler.set_wanted(wanted=said)
+        assert not transport.reads
+    scheduler.start()
+    assert transport.reads == wanted

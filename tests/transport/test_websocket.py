@@ -19,6 +19,7 @@ from websockets.asyncio.server import serve
 from websockets.frames import Opcode
 from websockets.http11 import Response
 
+from ssmtunneld.base.bounded_reads import SIZE
 from ssmtunneld.errors import (
     LinkLost,
     LinkRefused,
@@ -33,6 +34,7 @@ from ssmtunneld.transport.websocket import (
     Liveness,
     dial,
 )
+from tests.support.turns import turns
 
 TOKEN = "canary-9a0f"
 PATH = "/v1/data-channel/s-1?role=publish_subscribe&cell-number=A+k/N=="
@@ -536,13 +538,34 @@ async def test_what_arrives_before_the_start_is_delivered_first():
         serving(greet=greet) as service,
         linked(service, start=False) as (link, receiver, service_end),
     ):
-        # A pong comes behind everything that was sent before its ping.
-        async with asyncio.timeout(PATIENCE):
-            await (await service_end.ping())
         link.start(receiver)
-        assert receiver.messages == [b"first"]
         await service_end.send(b"second")
         await receiver.until(lambda: len(receiver.messages) == 2)
+        assert receiver.messages == [b"first", b"second"]
+
+
+async def test_what_arrives_before_the_start_holds_nobody_up():
+    count = 2_000
+    sent = asyncio.Event()
+
+    async def greet(connection):
+        # Past all that the library does for each of them, and in one go.
+        message = b"\x82\x7e\x04\x00" + bytes(1024)
+        connection.transport.write(message * count)
+        sent.set()
+
+    async with serving(greet=greet) as service:
+        link = await dial(service.url, {}, liveness=CALM)
+        try:
+            await asyncio.wait_for(sent.wait(), PATIENCE)
+            await turns(50)
+            receiver = Receiver()
+            link.start(receiver)
+            assert len(receiver.messages) <= SIZE // 1024
+            await receiver.until(lambda: len(receiver.messages) == count)
+            assert max(map(len, receiver.batches)) <= SIZE // 1024 + 1
+        finally:
+            link.abort()
 
 
 # The end.
@@ -584,21 +607,26 @@ async def test_a_connection_that_is_reset_ends_the_link():
 
 
 @pytest.mark.parametrize("how", ["close", "cut"])
-async def test_an_end_before_the_start_is_told_at_the_start(how):
+async def test_an_end_before_the_start_is_told_after_it(how):
+    over = asyncio.Event()
+
     async def greet(connection):
         await connection.send(b"first")
         if how == "close":
-            await connection.close(1008, "token refused")
+            connection.protocol.send_close(1008, "token refused")
+            connection.send_data()
         else:
             connection.transport.close()
+        over.set()
 
     async with serving(greet=greet) as service:
         link = await dial(service.url, {}, liveness=CALM)
-        await link._connection.wait_closed()
+        await asyncio.wait_for(over.wait(), PATIENCE)
         receiver = Receiver()
         link.start(receiver)
+        error = await receiver.until_lost()
         assert receiver.messages == [b"first"]
-        assert receiver.lost[0].code == (1008 if how == "close" else None)
+        assert error.code == (1008 if how == "close" else None)
 
 
 async def test_the_end_is_told_once():
@@ -675,15 +703,17 @@ async def test_aborting_inside_a_callback_ends_the_deliveries():
 
 async def test_aborting_inside_a_callback_of_the_start():
     async def greet(connection):
-        await connection.send(b"first")
-        await connection.close()
+        connection.protocol.send_binary(b"first")
+        connection.protocol.send_close(1000, "Bye")
+        connection.send_data()
 
     async with serving(greet=greet) as service:
         link = await dial(service.url, {}, liveness=CALM)
-        await link._connection.wait_closed()
         receiver = Receiver()
         receiver.on_messages_hook = link.abort
         link.start(receiver)
+        async with asyncio.timeout(PATIENCE):
+            await link._connection.wait_closed()
         assert receiver.messages == [b"first"]
         assert receiver.lost == []
 
