@@ -16,8 +16,6 @@ _ARENA_MAX: Final = -8
 _ARENAS: Final = 1
 """Heaps of the C library, instead of up to eight for each core. Threads wait for the
 network here, or hold the interpreter's lock: they have no use for one each."""
-
-
 _NEVER: Final = 1_000_000
 """Looks at what is young between two looks at all: those of hours."""
 _USUAL: Final = gc.get_threshold()[2]
