@@ -44,7 +44,7 @@ class Cause(Record):
     code: str = ""
     """Our name for it, if another than the one that it is found by."""
     lasts: bool = False
-    """True if it stays until somebody does something, although its kind can pass."""
+    """True if it is not over in seconds by itself, although its kind can be."""
 
     def fits(self, message: str) -> bool:
         """Return whether this row is about ``message``."""
