@@ -37,7 +37,7 @@
         │   ├── TargetNotConnected    no agent answers for the target
         │   │   └── TargetNotFound        nothing online matches it
         │   │       └── TargetOffline         something does that is not online
-        │   ├── AccessDenied          IAM says no
+        │   ├── AccessDenied          IAM, or a switch, says no
         │   ├── CredentialsUnusable   none, expired, or a human must log in
         │   └── RequestRejected       the request itself is wrong: a setting must change
         └── StreamError           one local connection
@@ -632,7 +632,7 @@ class TargetOffline(TargetNotFound):
 
 
 class AccessDenied(AwsError):
-    """IAM says no."""
+    """IAM says no, or a switch of the account."""
 
     recovery = Recovery.WAIT
 

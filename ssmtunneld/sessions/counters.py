@@ -58,7 +58,7 @@ class Reason(StrEnum):
     TARGET = "target"
     """No agent answers for the target."""
     DENIED = "denied"
-    """IAM says no."""
+    """IAM says no, or a switch of the account."""
     CREDENTIALS = "credentials"
     """There are none, or they have expired."""
     REJECTED = "rejected"
