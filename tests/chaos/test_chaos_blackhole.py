@@ -105,6 +105,9 @@ class _Nowhere(asyncio.Transport):
     def set_protocol(self, protocol):
         pass
 
+    def resume_reading(self):
+        pass
+
     def set_write_buffer_limits(self, high=None, low=None):
         pass
 
