@@ -29,7 +29,7 @@ def bound_heaps() -> None:
 
 
 def begin() -> None:
-    """Look only through what is young, until :func:`settle`."""
+    """Look no more at what there is, and of the rest at the young, until `settle`."""
     gc.freeze()
     youngest, young, _ = gc.get_threshold()
     gc.set_threshold(youngest, young, _NEVER)

@@ -84,15 +84,10 @@ class Running:
     def members(self):
         return self.tunnel.pool.snapshot().members
 
-    def ready(self, count, *, or_more=False):
-        """Say whether there are as many sessions, and all are ready.
-
-        On a slow machine one can look stalled for a moment, and be given company.
-        """
+    def ready(self, count):
+        """Say whether there are as many sessions, and all are ready."""
         phases = [member.view.phase for member in self.members]
-        found = len(phases)
-        enough = found >= count if or_more else found == count
-        return enough and set(phases) == {Phase.READY}
+        return phases == [Phase.READY] * count
 
     async def reload(self, events, **changes):
         """Change settings; neither sessions nor listeners may be touched."""
@@ -123,7 +118,12 @@ async def tunnel_of(faults=(), **settings):
             async with asyncio.TaskGroup() as tasks:
                 task = tasks.create_task(fleet.run(), name="fleet")
                 async with asyncio.timeout(2 * PATIENCE):
-                    yield Running(fleet, service, settings)
+                    run = Running(fleet, service, settings)
+                    try:
+                        yield run
+                    except TimeoutError:
+                        print([m.view for m in run.members])  # noqa: T201 - pytest shows it
+                        raise
                     await fleet.end(0.0)
                 task.cancel()
         finally:
@@ -378,7 +378,7 @@ async def _streams_per_session(events, tmp_path, monkeypatch):
         assert run.ready(1)
         # On demand, another session comes once half of what one takes is in use.
         await run.reload(events, streams_per_session=2)
-        await until(lambda: run.ready(2, or_more=True))
+        await until(lambda: run.ready(2))
 
 
 @live("warm")
